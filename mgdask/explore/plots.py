@@ -1,0 +1,110 @@
+"""Pictures of a feature store: what the environments are, where they sit, how they change over the frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from mgdask.elements import symbol
+from mgdask.errors import ParameterError
+
+MARKERS = "osD^vP"
+
+
+def principal_components(values: xr.DataArray, *, n_components: int = 2) -> xr.DataArray:
+    """Leading principal components of a feature over all its frames and atoms, lazily.
+
+    The covariance of the columns (n_columns x n_columns) is accumulated block by block, so the features themselves are
+    never gathered: ``C = <x x^T> - <x><x>^T``, then ``y = (x - <x>) V`` with the eigenvectors ``V`` of the largest
+    eigenvalues. The sign of a component is fixed by its largest loading being positive.
+
+    Returns the components with dims (frame, atom, component); ``attrs["explained"]`` holds their shares of the variance.
+    """
+    columns = values.dims[-1]
+    n = int(np.prod([values.sizes[d] for d in values.dims[:-1]]))
+    flat = values.astype(np.float64)
+    rows = values.dims[:-1]
+    mean = flat.mean(rows)
+    second = xr.dot(flat, flat.rename({columns: "_other"}), dim=rows) / n
+    mean, second = xr.Dataset({"mean": mean, "second": second}).load().values()  # one pass over the features
+    covariance = second.values - np.outer(mean.values, mean.values)
+    weights, vectors = np.linalg.eigh(covariance)
+    order = np.argsort(weights)[::-1][:n_components]
+    basis = vectors[:, order]
+    basis = basis * np.sign(basis[np.abs(basis).argmax(0), np.arange(basis.shape[1])])
+    loading = xr.DataArray(basis, dims=(columns, "component"))
+    scores = xr.dot(flat - mean, loading, dim=columns)
+    scores.attrs["explained"] = [float(w) for w in weights[order] / weights.clip(0).sum()]
+    return scores.rename("principal_component")
+
+
+def plot_environments(
+    trajectory: xr.Dataset,
+    features: xr.Dataset,
+    path: str | Path,
+    *,
+    name: str = "soap",
+    progress: xr.DataArray | None = None,
+    slab: float = 5.0,
+) -> Path:
+    """Draw a slab of the last frame coloured by local environment, and the map of all environments.
+
+    ``trajectory`` and ``features`` are two opened stores of the same frames and atoms; ``progress(frame)`` (for example
+    the temperature) orders the frames on the right panel, whose lines are means over the atoms of a species with their
+    standard deviations. ``slab`` is the thickness in Å. Writes a PNG at ``path`` and returns it.
+    """
+    if name not in features:
+        raise ParameterError(f"name={name!r} is not in the feature store; it holds {sorted(map(str, features.data_vars))}")
+    import matplotlib
+
+    matplotlib.use("Agg", force=False)
+    from matplotlib.figure import Figure
+
+    scores = principal_components(features[name]).load()
+    explained = scores.attrs["explained"]
+    numbers = features["species"].values
+    kinds = np.unique(numbers)
+    last = trajectory.isel(frame=-1)
+    rows = np.searchsorted(trajectory["atom_id"].values, features["atom_id"].values)
+    position = last["position"].values[rows]
+    cell = last["cell"].values
+    depth = position[:, 2] - last["origin"].values[2]
+    shown = np.abs(depth - 0.5 * cell[2, 2]) < 0.5 * slab
+
+    figure = Figure(figsize=(12.5, 4.2), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    colour = scores.values[-1, :, 0]
+    limits = {"vmin": float(np.quantile(colour, 0.02)), "vmax": float(np.quantile(colour, 0.98))}
+    drawn: Any = None
+    for mark, z in zip(MARKERS, kinds, strict=False):
+        pick = shown & (numbers == z)
+        size = 150.0 if z == kinds.max() else 75.0
+        drawn = left.scatter(
+            position[pick, 0], position[pick, 1], c=colour[pick], s=size, marker=mark, cmap="viridis",
+            edgecolors="0.25", linewidths=0.4, label=symbol(int(z)), **limits,
+        )  # fmt: skip
+    figure.colorbar(drawn, ax=left, label="first principal component", shrink=0.85)
+    left.set(xlabel="x (Å)", ylabel="y (Å)", aspect="equal", title=f"slab of {slab:g} Å, last frame")
+    left.legend(loc="upper right", framealpha=0.9)
+
+    for tint, z in zip(("tab:orange", "tab:blue", "tab:green", "tab:red", "tab:purple"), kinds, strict=False):
+        cloud = scores.values[-1][numbers == z]
+        middle.scatter(cloud[:, 0], cloud[:, 1], s=5, color=tint, alpha=0.6, label=symbol(int(z)))
+        of_kind = scores.values[:, numbers == z, 1]
+        x = np.arange(len(of_kind)) if progress is None else progress.values
+        right.errorbar(x, of_kind.mean(1), of_kind.std(1) / np.sqrt(of_kind.shape[1]), marker="o", ms=4, capsize=2,
+                       color=tint, label=symbol(int(z)))  # fmt: skip
+    middle.set(
+        xlabel=f"component 1 ({explained[0]:.0%} of variance)", ylabel=f"component 2 ({explained[1]:.0%})",
+        title=f"{scores.sizes['atom']} environments, last frame",
+    )  # fmt: skip
+    label = "frame" if progress is None else f"{progress.attrs.get('long_name', progress.name)} ({progress.attrs.get('units', '1')})"
+    right.set(xlabel=label, ylabel="component 2, mean and its standard error", title=f"{scores.sizes['frame']} frames")
+    middle.legend()
+    right.legend()
+    path = Path(path)
+    figure.savefig(path, dpi=130)
+    return path
