@@ -1,0 +1,1 @@
+"""Numba kernels on NumPy arrays: pure, deterministic, float64 inside, no dask, no files."""

@@ -1,0 +1,104 @@
+"""Small matrix products on explicit vector registers: the one place where mgdask writes LLVM instructions.
+
+LLVM does not vectorise a plain loop over 2l + 1 harmonics and a dozen radial functions, and BLAS is slow at these sizes. ``tile``
+keeps a few rows of the product in registers while it runs over the long index. Every number is one chain of fused multiply-adds in
+the order of that index, so results do not depend on the width of the registers or on how the rows are tiled.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES: int = 8 if llvm.get_host_cpu_features().get("avx512f") else 4
+"""Doubles in one vector register of this machine."""
+
+ROWS = 4
+"""Rows of the product in flight: 4 x 2 registers hide the latency of the multiply-add."""
+
+
+@intrinsic
+def address(typingctx: Any, array: Any, index: Any) -> Any:
+    """Pointer to element ``index`` (counted flat) of a contiguous float64 array."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.gep(data, [args[1]])
+
+    return types.CPointer(types.float64)(array, types.int64), codegen
+
+
+@intrinsic(prefer_literal=True)
+def tile(
+    typingctx: Any, a: Any, a_k: Any, a_m: Any, b: Any, b_k: Any, c: Any, c_m: Any, n_k: Any, rows: Any, vectors: Any
+) -> Any:
+    """C[m, :w] = sum_k A[k a_k + m a_m] B[k b_k, :w] for m < rows, w = vectors * LANES, k < n_k.
+
+    ``a``, ``b``, ``c`` are pointers from ``address``; ``rows`` and ``vectors`` are literals; strides are in elements.
+    """
+    n_rows, n_vectors = rows.literal_value, vectors.literal_value
+    i8 = types.int64
+    signature = types.void(a, i8, i8, b, i8, c, i8, i8, rows, vectors)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pa, ak, am, pb, bk, pc, cm, nk = args[:8]
+        double, index = ir.DoubleType(), nk.type
+        vector = ir.VectorType(double, LANES)
+        zero, undefined = ir.Constant(vector, [0.0] * LANES), ir.Constant(vector, ir.Undefined)
+        splat = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        fma = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{LANES}f64"
+        )
+        cells = [(m, j) for m in range(n_rows) for j in range(n_vectors)]
+
+        def at(pointer: Any, offset: Any, j: int) -> Any:
+            where = builder.gep(pointer, [builder.add(offset, ir.Constant(index, j * LANES))])
+            return builder.bitcast(where, vector.as_pointer())
+
+        entry = builder.block
+        loop, done = builder.append_basic_block("tile.loop"), builder.append_basic_block("tile.done")
+        builder.cbranch(builder.icmp_signed(">", nk, ir.Constant(index, 0)), loop, done)
+
+        builder.position_at_end(loop)
+        k = builder.phi(index)
+        k.add_incoming(ir.Constant(index, 0), entry)
+        sums = {cell: builder.phi(vector) for cell in cells}
+        row_b = builder.mul(k, bk)
+        right = []
+        for j in range(n_vectors):
+            value = builder.load(at(pb, row_b, j))
+            value.align = 8
+            right.append(value)
+        row_a = builder.mul(k, ak)
+        new = {}
+        for m in range(n_rows):
+            offset = builder.add(row_a, builder.mul(am, ir.Constant(index, m)))
+            scalar = builder.load(builder.gep(pa, [offset]))
+            left = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+            left = builder.shuffle_vector(left, undefined, splat)
+            for j in range(n_vectors):
+                new[m, j] = builder.call(fma, [left, right[j], sums[m, j]])
+        following = builder.add(k, ir.Constant(index, 1))
+        k.add_incoming(following, loop)
+        for cell in cells:
+            sums[cell].add_incoming(zero, entry)
+            sums[cell].add_incoming(new[cell], loop)
+        builder.cbranch(builder.icmp_signed("<", following, nk), loop, done)
+
+        builder.position_at_end(done)
+        results = {}
+        for cell in cells:
+            results[cell] = builder.phi(vector)
+            results[cell].add_incoming(zero, entry)
+            results[cell].add_incoming(new[cell], loop)
+        for (m, j), value in results.items():
+            where = at(pc, builder.mul(cm, ir.Constant(index, m)), j)
+            builder.store(value, where).align = 8
+        return context.get_dummy_value()
+
+    return signature, codegen
