@@ -1,0 +1,199 @@
+"""What every feature is: a frozen dataclass with validated parameters, labels, a footprint and ``compute``."""
+
+from __future__ import annotations
+
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from functools import lru_cache
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from mgdask.box import complete_cell
+from mgdask.elements import atomic_number, symbol
+from mgdask.errors import ParameterError
+
+Periodic = Sequence[bool] | npt.NDArray[np.bool_]
+
+
+@lru_cache(maxsize=32)
+def _validators(kind: type) -> dict[str, TypeAdapter[Any]]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {item.name: TypeAdapter(hints[item.name], config=ConfigDict(strict=False)) for item in fields(kind)}
+
+
+def validate_fields(feature: Any) -> None:
+    """Check and coerce every field by its annotation; ``ParameterError`` with the value and what is allowed."""
+    kind = type(feature)
+    for name, validator in _validators(kind).items():
+        value = getattr(feature, name)
+        try:
+            object.__setattr__(feature, name, validator.validate_python(value))
+        except ValidationError as error:
+            why = error.errors()[0]["msg"]
+            raise ParameterError(f"{kind.__name__}: {name}={value!r}: {why}") from None
+
+
+class Feature(ABC):
+    """Base of all features: knows its parameters, its columns, what it costs, and how to compute one block.
+
+    The same object serves the lazy path (``featurize``), the batch path (``run``) and one configuration (``compute``); all
+    three call ``compute_block``, so they give the same bits.
+    """
+
+    name: ClassVar[str]
+    citation: ClassVar[str]
+    long_name: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def labels(self) -> tuple[str, ...]:
+        """Name of every column."""
+
+    @abstractmethod
+    def coordinates(self) -> dict[str, npt.NDArray[Any]]:
+        """Further coordinates of the columns, by name."""
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns."""
+        return len(self.labels)
+
+    @property
+    @abstractmethod
+    def output_dtype(self) -> np.dtype[Any]:
+        """dtype of the output."""
+
+    @property
+    def per(self) -> Literal["atom", "frame"]:
+        """Whether there is a row for every central atom, or one for the whole frame."""
+        return "atom"
+
+    @property
+    def dim(self) -> str:
+        """Name of the dimension of the columns."""
+        return f"{self.name}_feature"
+
+    def parameters(self) -> dict[str, Any]:
+        """Every parameter, JSON-able; ``make_feature(name, parameters)`` gives an equal object."""
+        found = {}
+        for item in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, item.name)
+            found[item.name] = list(value) if isinstance(value, tuple) else value
+        return found
+
+    @abstractmethod
+    def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
+        """``ParameterError`` if atoms of these atomic numbers cannot be described."""
+
+    @abstractmethod
+    def footprint(self, n_atoms: int, n_centers: int) -> int:
+        """Bytes of working memory of ``compute_block`` beyond its inputs and its output."""
+
+    @abstractmethod
+    def cost(self, n_centers: int) -> float:
+        """Rough seconds on one core, for planning only."""
+
+    def prepare(self) -> None:  # noqa: B027 - a feature without tables has nothing to prepare
+        """Build tables and compile, so that what follows can be timed; safe to call again."""
+
+    @abstractmethod
+    def compute_block(
+        self, position: npt.NDArray[np.float64], cell: npt.NDArray[np.float64], numbers: npt.NDArray[np.integer],
+        centers: npt.NDArray[np.integer], pbc: Periodic,
+    ) -> npt.NDArray[Any]:  # fmt: skip
+        """(frame,atom,xyz),(frame,3,3),(atom,),(center,) -> (frame,center,column), or (frame,column) where averaged."""
+
+    def compute(
+        self, position: npt.ArrayLike, cell: npt.ArrayLike, numbers: npt.ArrayLike,
+        centers: npt.ArrayLike | None = None, pbc: Sequence[bool] = (True, True, True),
+    ) -> npt.NDArray[Any]:  # fmt: skip
+        """One configuration, NumPy in and out.
+
+        ``position`` (atom,3) in Å, ``cell`` (3,3) with the vectors as rows, ``numbers`` (atom,) atomic numbers, ``centers``
+        rows of the central atoms (default all), ``pbc`` which vectors repeat. Returns (center, column), or (column,)
+        where the feature averages over the frame. ``ParameterError`` for wrong shapes, NaN, unknown species, a flat cell.
+        """
+        r, box, z, chosen = check_configuration(position, cell, numbers, centers, pbc)
+        self.check_species(z)
+        block = self.compute_block(r[None], box[None], z, chosen, pbc)
+        return np.asarray(block[0])
+
+
+def check_configuration(
+    position: npt.ArrayLike, cell: npt.ArrayLike, numbers: npt.ArrayLike, centers: npt.ArrayLike | None, pbc: Periodic
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The arguments of ``compute`` as arrays, or a ``ParameterError`` that says what is wrong with them."""
+    r = np.asarray(position, dtype=np.float64)
+    if r.ndim != 2 or r.shape[1] != 3:
+        raise ParameterError(f"position must be (atom, 3) in Å; got shape {r.shape}")
+    if not np.isfinite(r).all():
+        raise ParameterError(f"position of atom {int(np.flatnonzero(~np.isfinite(r).all(axis=1))[0])} is not finite")
+    if len(pbc) != 3:
+        raise ParameterError(f"pbc must be three truth values, one a cell vector; got {pbc!r}")
+    z = np.asarray(numbers)
+    if z.shape != (len(r),) or not np.issubdtype(z.dtype, np.integer):
+        raise ParameterError(f"numbers must be {len(r)} atomic numbers, one an atom; got {z.dtype} of shape {z.shape}")
+    if centers is None:
+        chosen = np.arange(len(r))
+    else:
+        chosen = np.asarray(centers)
+        if chosen.size == 0:
+            chosen = chosen.astype(np.int64)
+        if chosen.ndim != 1 or not np.issubdtype(chosen.dtype, np.integer):
+            raise ParameterError(
+                f"centers must be rows of atoms (integers); got {chosen.dtype} of shape {chosen.shape}. "
+                "For a mask use np.flatnonzero(mask)"
+            )
+        if chosen.size and (chosen.min() < 0 or chosen.max() >= len(r)):
+            raise ParameterError(f"centers must be rows 0 to {len(r) - 1}; got {chosen.min()} to {chosen.max()}")
+    return r, complete_cell(cell, pbc), z.astype(np.int64), chosen.astype(np.int64)
+
+
+def sort_species(names: Sequence[str]) -> tuple[str, ...]:
+    """Symbols in the order of atomic numbers, each once."""
+    numbers = [atomic_number(name) for name in names]
+    if len(set(numbers)) != len(numbers):
+        raise ParameterError(f"species {tuple(names)} names an element twice")
+    return tuple(symbol(z) for z in sorted(numbers))
+
+
+def parse_options(text: str) -> dict[str, str]:
+    """``"r_cut=5,n_max=11"`` -> ``{"r_cut": "5", "n_max": "11"}``."""
+    options: dict[str, str] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip() or not value.strip():
+            raise ParameterError(f"{part!r} is not name=value; write for example r_cut=5,n_max=11,l_max=12,sigma=0.5")
+        if key.strip() in options:
+            raise ParameterError(f"{key.strip()} is given twice in {text!r}")
+        options[key.strip()] = value.strip()
+    return options
+
+
+def build(kind: type[Feature], options: Mapping[str, Any], species: Sequence[str] | None) -> Feature:
+    """A feature from named options as text or values; a missing ``species`` is taken from ``species``."""
+    allowed = [item.name for item in fields(kind)]  # type: ignore[arg-type]
+    unknown = sorted(set(options) - set(allowed))
+    if unknown:
+        raise ParameterError(f"{kind.__name__}: unknown option {unknown[0]!r}; allowed are {', '.join(allowed)}")
+    values = dict(options)
+    if isinstance(values.get("species"), str):
+        values["species"] = tuple(values["species"].replace("+", " ").split())
+    if "species" in allowed and "species" not in values and species is not None:
+        values["species"] = tuple(species)
+    required = [item.name for item in fields(kind) if _is_required(item)]  # type: ignore[arg-type]
+    missing = [name for name in required if name not in values]
+    if missing:
+        raise ParameterError(f"{kind.__name__}: {', '.join(missing)} must be given")
+    return kind(**values)
+
+
+def _is_required(item: Any) -> bool:
+    from dataclasses import MISSING
+
+    return item.default is MISSING and item.default_factory is MISSING
