@@ -1,1 +1,1 @@
-"""From files to audited frames: readers, what they found, and windows of frames ready for the store."""
+"""From files to audited frames: readers, the audit, and the inventory that tasks read from."""
