@@ -31,7 +31,11 @@ class MissingDependencyError(MgdaskError, ImportError):
     """An optional package is not installed; the message has the install line."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
+        self._given = (package, extra, purpose)
         super().__init__(
             f"{purpose} needs the optional package {package}, which is not installed. "
             f"Install it with: pip install 'mgdask[{extra}]'"
         )
+
+    def __reduce__(self) -> tuple[type[MissingDependencyError], tuple[str, str, str]]:
+        return type(self), self._given  # it comes back from workers by pickle

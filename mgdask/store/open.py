@@ -1,0 +1,70 @@
+"""Opening a store as a labelled, lazy ``xarray.Dataset``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+import zarr
+
+from mgdask.errors import StoreError
+from mgdask.store.manifest import Manifest
+from mgdask.store.shards import open_group
+
+KINDS = ("trajectory", "features")
+_AGAIN = {"trajectory": "mgdask ingest", "features": "mgdask featurize"}
+
+
+def check_complete(path: str | Path, *, kind: str | None = None) -> tuple[zarr.Group, str]:
+    """The group of a finished store and the digest of its content; ``StoreError`` in words otherwise."""
+    group = open_group(path)
+    found = str(group.attrs.get("mgdask_kind", ""))
+    if found not in KINDS:
+        raise StoreError(f"{path} is a Zarr group, but not one that mgdask wrote; open it with xarray.open_zarr")
+    if kind is not None and found != kind:
+        raise StoreError(f"{path} holds {found}, not a {kind} store" if kind == "trajectory" else f"{path} holds a {found}")
+    content = Manifest(path).content()
+    if content is None:
+        raise StoreError(
+            f"{path} is not finished: some blocks were never written. Run the same '{_AGAIN[found]}' command again; it does "
+            "only what is missing"
+        )
+    return group, content
+
+
+def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
+    """A trajectory or feature store as an ``xarray.Dataset`` whose large arrays are read when they are needed.
+
+    Parameters: ``path`` of the store; ``partial`` opens an unfinished store too (blocks that are missing read as NaN).
+
+    Returns for a trajectory position(frame, atom, xyz) in Å, image, cell, origin, step, species, atom_id, ... and for features
+    <name>(frame, atom, <name>_feature) with labelled columns. dask chunks are the shards, so one task reads one file.
+
+    Raises ``StoreError`` where there is no store, one of another kind, or one that is not finished.
+
+    >>> ds = mgdask.open_store("glass.zarr")                                    # doctest: +SKIP
+    >>> ds.position.isel(frame=0).sel(atom=ds.species == 29).mean("atom").compute()  # doctest: +SKIP
+    """
+    group = open_group(path) if partial else check_complete(path)[0]
+    ds = xr.open_zarr(path, consolidated=False, zarr_format=3, chunks=None)
+    found: dict[Any, Any] = {}
+    for name, variable in ds.variables.items():
+        array = group[str(name)]
+        shards = array.shards if isinstance(array, zarr.Array) else None
+        if shards is None:
+            found[name] = variable.load()
+        else:  # a dask chunk is a shard: one task reads one file
+            sizes = {dim: min(n, variable.sizes[dim]) for dim, n in zip(variable.dims, shards, strict=True)}
+            found[name] = variable.chunk(sizes)
+    ds = ds.assign(found)
+    labels = [name for name in ds.data_vars if name in _COORDINATES or str(name).startswith(_column_prefixes(ds))]
+    return ds.set_coords(labels)
+
+
+_COORDINATES = ("atom_id", "species", "mass", "time", "step", "run")
+
+
+def _column_prefixes(ds: xr.Dataset) -> tuple[str, ...]:
+    dims = [str(dim) for dim in ds.dims if str(dim).endswith("_feature")]
+    return tuple(dim.removesuffix("feature") for dim in dims) or ("\0",)

@@ -1,0 +1,104 @@
+"""Creating arrays and writing whole shards.
+
+Two tasks that write parts of one shard lose data without an error, so ``write_shard`` accepts whole shards only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from mgdask import variables
+from mgdask.errors import StoreError
+from mgdask.store.failures import explained
+
+COMPRESSION = "blosc(zstd, level 1, shuffle), crc32c"
+"""Chosen by ``tests/benchmarks/compression.py``: smallest files at a speed above that of the tasks."""
+
+FILL = {"f": float("nan"), "i": 0, "u": 0, "b": False}
+
+
+def _compressors() -> list[Any]:
+    return [BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"), Crc32cCodec()]
+
+
+def new_group(path: str | Path, attrs: Mapping[str, Any], *, overwrite: bool) -> zarr.Group:
+    """An empty group at ``path``; anything that is there is refused, unless it is a store and ``overwrite`` is set."""
+    path = Path(path)
+    if path.exists():
+        known = (path / "zarr.json").exists()
+        if not overwrite or not known:
+            hint = "overwrite=True (--overwrite) replaces it" if known else "it is not a Zarr store, choose another name"
+            raise StoreError(f"{path} exists already; {hint}")
+        with explained(path):
+            shutil.rmtree(path)
+    with explained(path):
+        return zarr.create_group(path, zarr_format=3, attributes=dict(attrs))
+
+
+def open_group(path: str | Path, mode: Any = "r") -> zarr.Group:
+    """The group of a store, or ``StoreError`` where there is none."""
+    try:
+        return zarr.open_group(path, mode=mode, zarr_format=3)
+    except (FileNotFoundError, zarr.errors.GroupNotFoundError, zarr.errors.NodeTypeValidationError) as error:
+        raise StoreError(f"{path} is not a Zarr store (in {Path.cwd()}); make one with mgdask ingest") from error
+
+
+def new_array(
+    group: zarr.Group, name: str, dims: Sequence[str], shape: Sequence[int], dtype: Any, *,
+    chunks: Sequence[int] | None = None, shards: Sequence[int] | None = None, attrs: Mapping[str, Any] | None = None,
+) -> zarr.Array[Any]:  # fmt: skip
+    """An array with its description from the vocabulary; without ``chunks`` it is one chunk."""
+    kind = np.dtype(dtype).kind if dtype is not str else "U"
+    about = {**variables.attrs(name), **dict(attrs or {})}
+    with explained(str(group.store)), warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=zarr.errors.UnstableSpecificationWarning)
+        return group.create_array(
+            name, shape=tuple(shape), dtype=dtype, chunks=tuple(chunks or (max(1, n) for n in shape)),
+            shards=None if shards is None else tuple(shards), dimension_names=list(dims), attributes=about,
+            compressors=_compressors() if kind != "U" else "auto", fill_value=FILL.get(kind, ""),
+        )  # fmt: skip
+
+
+def put(group: zarr.Group, name: str, dims: Sequence[str], values: npt.ArrayLike, **options: Any) -> None:
+    """Create a small array and write all of it."""
+    data = np.asarray(values)
+    text = data.dtype.kind in "UO"
+    array = new_array(group, name, dims, data.shape, str if text else data.dtype, **options)
+    with explained(str(group.store)):
+        array[...] = data.astype(object) if text else data
+
+
+def write_shard(group: zarr.Group, name: str, start: Sequence[int], data: npt.NDArray[Any]) -> dict[str, Any]:
+    """Write the shard that begins at ``start``; returns {"file", "size", "sha256"} of what lies on disk.
+
+    ``data`` reaches to the end of the shard or of the array. ``StoreError`` if it is any other region.
+    """
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    grid = array.shards or array.chunks
+    for axis, (first, extent) in enumerate(zip(start, data.shape, strict=True)):
+        end = min(first + grid[axis], array.shape[axis])
+        if first % grid[axis] or first + extent != end:
+            raise StoreError(
+                f"{name}: rows {first} to {first + extent} of axis {axis} are not a whole shard (shards of {grid[axis]}, "
+                f"array of {array.shape[axis]}); a task must own whole shards"
+            )
+    region = tuple(slice(first, first + extent) for first, extent in zip(start, data.shape, strict=True))
+    root = Path(str(group.store.root))  # type: ignore[attr-defined]
+    with explained(root):
+        array[region] = data
+    key = "/".join(["c", *(str(first // g) for first, g in zip(start, grid, strict=True))])
+    file = f"{name}/{key}"
+    size = (root / file).stat().st_size if (root / file).exists() else 0  # a shard of nothing but fill has no file
+    digest = hashlib.sha256(np.ascontiguousarray(data).data).hexdigest()
+    return {"file": file, "size": size, "sha256": digest}

@@ -1,0 +1,99 @@
+"""The trajectory store: created from an inventory of frames, filled shard by shard, read by windows of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from mgdask.store.failures import explained
+from mgdask.store.layout import ROWS_IN_CHUNK, TrajectoryLayout, trajectory_layout
+from mgdask.store.shards import new_array, open_group, put
+
+FORMAT = 1
+SCRATCH = "image_scratch"
+"""Images relative to the frame before a block, until the blocks are joined."""
+
+
+def per_atom(name: str, dtype: Any, layout: TrajectoryLayout, n_frames: int, n_atoms: int) -> dict[str, Any]:
+    """Shape, chunks and shards of a variable with a value, or a vector, for every frame and atom."""
+    vector = name in ("position", "image", SCRATCH)
+    tail = (3,) if vector else ()
+    return {
+        "dims": ("frame", "atom", *(("xyz",) if vector else ())),
+        "shape": (n_frames, n_atoms, *tail),
+        "dtype": dtype,
+        "chunks": (layout.chunk_frames, layout.chunk_atoms, *tail),
+        "shards": (layout.shard_frames, layout.shard_atoms(n_atoms), *tail),
+    }
+
+
+def create_arrays(
+    group: zarr.Group, *, n_frames: int, atom_id: npt.NDArray[Any], species: npt.NDArray[Any], mass: npt.NDArray[Any],
+    pbc: npt.NDArray[Any], image_scheme: str, variables: Mapping[str, tuple[str, str]], scratch: bool,
+) -> None:  # fmt: skip
+    """All arrays of an empty trajectory store; what belongs to atoms is written."""
+    layout = trajectory_layout(len(atom_id))
+    put(group, "atom_id", ("atom",), atom_id)
+    put(group, "species", ("atom",), species)
+    put(group, "mass", ("atom",), mass)
+    put(group, "pbc", ("vector",), pbc)
+    wanted: dict[str, tuple[Any, dict[str, str]]] = {
+        "position": ("float64", {}),
+        "image": ("int32", {"scheme": image_scheme}),
+    }
+    if scratch:
+        wanted[SCRATCH] = ("int32", {})
+    for name, (dtype, unit) in variables.items():
+        wanted[name] = (dtype, {"units": unit, "source": "further column of the input"})
+    for name, (dtype, attrs) in wanted.items():
+        new_array(group, name, attrs=attrs, **per_atom(name, dtype, layout, n_frames, len(atom_id)))
+
+
+def write_frames_axis(
+    group: zarr.Group, start: int, *, step: npt.NDArray[Any], cell: npt.NDArray[Any], origin: npt.NDArray[Any],
+    run: Sequence[str], time: npt.NDArray[Any] | None,
+) -> None:  # fmt: skip
+    """What belongs to frames as a whole, from frame ``start`` on; one writer, no shards."""
+    columns: dict[str, tuple[tuple[str, ...], npt.NDArray[Any]]] = {
+        "step": (("frame",), np.asarray(step)),
+        "cell": (("frame", "vector", "xyz"), np.asarray(cell)),
+        "origin": (("frame", "xyz"), np.asarray(origin)),
+        "run": (("frame",), np.asarray(list(run), dtype=object)),
+    }
+    if time is not None:
+        columns["time"] = (("frame",), np.asarray(time))
+    for name, (dims, values) in columns.items():
+        shape = (start + len(values), *values.shape[1:])
+        if name not in group:
+            kind = str if values.dtype.kind == "O" else values.dtype
+            new_array(group, name, dims, shape, kind, chunks=(ROWS_IN_CHUNK, *values.shape[1:]))
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        with explained(str(group.store)):
+            if array.shape[0] != shape[0]:
+                array.resize(shape)
+            array[start:] = values
+
+
+def grow(group: zarr.Group, n_frames: int) -> None:
+    """Make room for frames in the arrays of frames and atoms."""
+    for _, array in list(group.arrays()):
+        if array.shards is not None and array.shape[0] != n_frames:
+            array.resize((n_frames, *array.shape[1:]))
+
+
+def read_window(path: str | Path, frames: npt.NDArray[np.integer]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Positions (frame,atom,xyz) and cells (frame,3,3) of some frames, in their order."""
+    group = open_group(path)
+    position, cell = group["position"], group["cell"]
+    assert isinstance(position, zarr.Array)
+    assert isinstance(cell, zarr.Array)
+    first, last = int(frames.min()), int(frames.max())
+    if last - first + 1 == len(frames) and (np.diff(frames) == 1).all():
+        return np.asarray(position[first : last + 1]), np.asarray(cell[first : last + 1])
+    return np.stack([np.asarray(position[int(k)]) for k in frames]), np.stack([np.asarray(cell[int(k)]) for k in frames])

@@ -1,0 +1,1 @@
+"""Plans, graphs and runs: the only room that builds dask graphs."""

@@ -1,0 +1,334 @@
+"""Plans: what a run would do and need. Pure arithmetic on the sizes of a store; nothing is submitted.
+
+A worker holds, besides the interpreter and its libraries, for each of its threads: the window of positions (twice, while it is unpacked), the
+working memory of the feature, the block itself, and copies of it while Zarr packs and writes it. What does not fit is refused here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from dask.utils import format_bytes, parse_bytes
+from rich.table import Table
+
+from mgdask import variables
+from mgdask.elements import atomic_number, symbol
+from mgdask.errors import ParameterError, PlanError
+from mgdask.features import Feature
+from mgdask.store.features import Output
+from mgdask.store.layout import MAX_BLOCK, block_layout, ceil_div
+from mgdask.store.manifest import Manifest
+from mgdask.store.open import check_complete
+from mgdask.store.provenance import digest, versions
+from mgdask.store.shards import COMPRESSION
+from mgdask.tasks.block import Block, Job
+
+BASELINE = 420 * 2**20
+"""Interpreter, libraries, compiled kernels of a worker: measured by ``tests/benchmarks/memory.py``."""
+WRITE_COPIES = 3.0
+"""Copies of a block while it is packed and written, at most: measured by the same."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Projected memory of one worker by term, in bytes; terms of a thread are given for one thread."""
+
+    baseline: int
+    threads: int
+    window: int
+    working: int
+    block: int
+    writing: int
+
+    @property
+    def per_thread(self) -> int:
+        """Bytes of one task."""
+        return self.window + self.working + self.block + self.writing
+
+    @property
+    def total(self) -> int:
+        """Bytes of one worker."""
+        return self.baseline + self.threads * self.per_thread
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Blocks, tasks, files, bytes and memory of a run; ``str`` is a table, ``mgdask.run`` does it."""
+
+    store: str
+    out: str
+    content: str
+    features: tuple[Feature, ...]
+    n_atoms: int
+    frames: npt.NDArray[np.int64]
+    centers: npt.NDArray[np.int64]
+    coordinates: dict[str, tuple[str, npt.NDArray[Any]]] = field(repr=False)
+    limit: int = MAX_BLOCK
+    memory: Memory = field(default_factory=lambda: Memory(0, 1, 0, 0, 0, 0))
+    allowed: int = 0
+
+    def outputs(self) -> list[Output]:
+        """The arrays to be written."""
+        found = []
+        for feature in self.features:
+            per_atom = feature.per == "atom"
+            rows = len(self.centers) if per_atom else 1
+            item = feature.output_dtype.itemsize
+            shape = (len(self.frames), rows, feature.n_columns) if per_atom else (len(self.frames), feature.n_columns)
+            cut = self._cut(feature.per)
+            # blocks are common to all features of a kind, chunks are each one's own
+            own = block_layout(1, cut.rows, feature.n_columns * item).chunk_rows if per_atom else 1
+            while cut.rows % own:
+                own -= 1
+            attrs = {**variables.attrs(feature.name), "long_name": feature.long_name, "citation": feature.citation,
+                     "parameters": feature.parameters(), "units": "1"}  # fmt: skip
+            found.append(Output(feature.name, feature.dim, shape, feature.output_dtype.name,
+                                type(cut)(cut.frames, cut.rows, own), feature.labels, feature.coordinates(), attrs))  # fmt: skip
+        return found
+
+    def _cut(self, per: str) -> Any:
+        bytes_per_row = sum(f.n_columns * f.output_dtype.itemsize for f in self.features if f.per == per)
+        rows = len(self.centers) if per == "atom" else 1
+        return block_layout(len(self.frames), rows, bytes_per_row, limit=self.limit)
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """All blocks, in the order in which they are done."""
+        found = []
+        for per in dict.fromkeys(feature.per for feature in self.features):
+            cut = self._cut(per)
+            rows = len(self.centers)
+            step = cut.rows if per == "atom" else rows
+            for first in range(0, len(self.frames), cut.frames):
+                chosen = tuple(int(k) for k in self.frames[first : first + cut.frames])
+                for row in range(0, rows, step):
+                    name = f"{per}-{first:08d}-{row:010d}"
+                    found.append(Block(name, per, first, chosen, row, min(step, rows - row)))
+        return tuple(found)
+
+    @cached_property
+    def digest(self) -> str:
+        """Identity of the output: parameters, input, frames, centres and blocks."""
+        return digest({
+            "features": [[f.name, f.parameters()] for f in self.features], "input": self.content, "blocks": self._shape(),
+            "frames": self.frames.tolist(), "centers": digest(self.centers.tolist()), "compression": COMPRESSION,
+        })  # fmt: skip
+
+    def _shape(self) -> dict[str, list[int]]:
+        return {per: [c.frames, c.rows] for per in sorted({f.per for f in self.features}) for c in [self._cut(per)]}
+
+    def block_digest(self, block: Block) -> str:
+        """Identity of one block."""
+        return digest([self.digest, block.name])
+
+    def job(self) -> Job:
+        """What the tasks need besides their block."""
+        return Job(self.store, self.out, self.content, self.features)
+
+    def attrs(self) -> dict[str, Any]:
+        """Provenance of the output: every parameter, versions, input; nothing that differs between two runs."""
+        return {
+            "features": [{f.name: f.parameters()} for f in self.features], "input": self.store, "input_content": self.content,
+            "plan_digest": self.digest, "compression": COMPRESSION, "versions": versions(),
+            "citation": "; ".join(dict.fromkeys(f.citation for f in self.features)),
+        }  # fmt: skip
+
+    def axes(self) -> dict[str, tuple[str, npt.NDArray[Any]]]:
+        """Coordinates of the frames and atoms of the output."""
+        picks = {"frame": self.frames, "atom": self.centers}
+        return {name: (dim, values[picks[dim]]) for name, (dim, values) in self.coordinates.items()}
+
+    @property
+    def n_tasks(self) -> int:
+        """Number of blocks, and of tasks."""
+        return len(self.blocks)
+
+    @property
+    def n_files(self) -> int:
+        """Files of the large arrays, at most."""
+        return sum(sum(b.per == f.per for b in self.blocks) for f in self.features)
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of the output before compression."""
+        return sum(int(np.prod(o.shape)) * np.dtype(o.dtype).itemsize for o in self.outputs())
+
+    @property
+    def done(self) -> int:
+        """Blocks that are finished already."""
+        manifest = Manifest(self.out)
+        records = manifest.records()
+        return sum(manifest.done(b.name, self.block_digest(b), records) for b in self.blocks)
+
+    def __str__(self) -> str:
+        from mgdask.tasks.run import render
+
+        table = Table(show_header=False, box=None, pad_edge=False)
+        for feature in self.features:
+            options = ", ".join(f"{k}={v}" for k, v in feature.parameters().items())
+            table.add_row(feature.name, f"{feature.n_columns} columns of {feature.output_dtype}: {options}")
+        table.add_row("input", f"{self.store}: {len(self.frames)} frames, {len(self.centers)} of {self.n_atoms} atoms as centers")
+        table.add_row("output", f"{self.out}: {format_bytes(self.output_bytes)} before compression, at most {self.n_files} files")
+        for per, (frames, rows) in self._shape().items():
+            size = f"{frames} frames x {min(rows, len(self.centers))} atoms" if per == "atom" else f"{frames} whole frames"
+            table.add_row(f"block, per {per}", size)
+        n_done = self.done
+        table.add_row("tasks", f"{self.n_tasks}: {n_done} done, {self.n_tasks - n_done} to do")
+        seconds = sum(f.cost(len(self.frames) * len(self.centers)) for f in self.features) * (1 - n_done / max(self.n_tasks, 1))
+        table.add_row("work", f"about {seconds / 3600:.2g} core hours" if seconds > 360 else f"about {seconds:.2g} core seconds")
+        m = self.memory
+        table.add_row("memory of a worker", f"{format_bytes(m.total)} of {format_bytes(self.allowed)} allowed")
+        table.add_row("  libraries", format_bytes(m.baseline))
+        table.add_row("  a thread", f"{m.threads} x {format_bytes(m.per_thread)}: positions {format_bytes(m.window)}, working "
+                      f"{format_bytes(m.working)}, block {format_bytes(m.block)}, writing {format_bytes(m.writing)}")  # fmt: skip
+        return render(table)
+
+
+def choose_centers(centers: Any, numbers: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """Rows of the central atoms: all, those of some elements, or given rows (kept in order, each once)."""
+    if centers is None:
+        return np.arange(len(numbers))
+    names = [centers] if isinstance(centers, str) else centers
+    if len(names) and all(isinstance(name, str) for name in names):
+        wanted = [atomic_number(name) for name in names]
+        missing = [symbol(z) for z in wanted if z not in numbers]
+        if missing:
+            raise ParameterError(f"centers={centers!r}: there is no {missing[0]} in the store")
+        return np.flatnonzero(np.isin(numbers, wanted))
+    rows = np.asarray(centers)
+    if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer) or rows.size == 0:
+        raise ParameterError(f"centers={centers!r} must be element symbols or rows of atoms (integers)")
+    if rows.min() < 0 or rows.max() >= len(numbers) or (np.diff(rows) <= 0).any():
+        raise ParameterError(f"centers must be increasing rows 0 to {len(numbers) - 1}; got {rows.min()} to {rows.max()}")
+    return rows.astype(np.int64)
+
+
+def choose_frames(frames: Any, n_frames: int) -> npt.NDArray[np.int64]:
+    """Frames of the plan: all, a slice, or increasing indices."""
+    if frames is None:
+        return np.arange(n_frames)
+    found = np.arange(n_frames)[frames] if isinstance(frames, slice) else np.asarray(frames)
+    if found.ndim != 1 or not found.size or not np.issubdtype(found.dtype, np.integer):
+        raise ParameterError(f"frames={frames!r} chooses none of the {n_frames} frames; give a slice or increasing indices")
+    if found.min() < 0 or found.max() >= n_frames or (np.diff(found) <= 0).any():
+        raise ParameterError(f"frames={frames!r} must be increasing indices 0 to {n_frames - 1}")
+    return found.astype(np.int64)
+
+
+def memory_of(text: str | int) -> int:
+    """Bytes of "2GiB"."""
+    try:
+        size = int(parse_bytes(text))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ParameterError(f"memory={text!r} is not an amount of memory such as '2GiB' or '800MB'") from error
+    if size <= 0:
+        raise ParameterError(f"memory={text!r} must be positive")
+    return size
+
+
+def check_features(features: Sequence[Feature] | Feature, numbers: npt.NDArray[np.integer]) -> tuple[Feature, ...]:
+    """The features, each of its own name, all able to describe these atoms."""
+    found = (features,) if isinstance(features, Feature) else tuple(features)
+    if not found or not all(isinstance(f, Feature) for f in found):
+        raise ParameterError(f"features={features!r} must be features such as mgdask.SOAP(...)")
+    names = [f.name for f in found]
+    if len(set(names)) < len(names):
+        raise ParameterError(f"two features are named {max(names, key=names.count)!r}; one output holds one of a name, use two outputs")
+    for feature in found:
+        feature.check_species(np.unique(numbers))
+    return found
+
+
+def plan(
+    store: str | Path, features: Sequence[Feature] | Feature, *, out: str | Path, memory: str | int = "2GiB", threads: int = 1,
+    centers: Any = None, frames: Any = None,
+) -> Plan:  # fmt: skip
+    """Say what a run would do and need, without doing it.
+
+    Parameters
+    ----------
+    store: a finished trajectory store. out: the feature store to write.
+    features: what to compute, for example ``[mgdask.SOAP(...)]``.
+    memory: of one worker process, as ``"2GiB"``; threads: that work in it at the same time.
+    centers: element symbols or rows of central atoms (default all); frames: a slice or indices (default all).
+
+    Returns a ``Plan``: blocks, tasks, files, bytes, what is done already; ``print`` it. Raises ``PlanError`` where no block fits into ``memory``,
+    with the term that dominates and the number to change; ``StoreError`` for an unfinished store; ``ParameterError`` for species that
+    a feature does not know.
+
+    >>> print(mgdask.plan("glass.zarr", [soap], out="features.zarr", memory="2GiB"))  # doctest: +SKIP
+    """
+    if threads < 1:
+        raise ParameterError(f"threads={threads} must be at least 1")
+    allowed = memory_of(memory)
+    group, content = check_complete(store, kind="trajectory")
+    numbers = np.asarray(group["species"][...])  # type: ignore[index]
+    chosen = check_features(features, numbers)
+    n_frames = int(group["position"].shape[0])  # type: ignore[union-attr]
+    coordinates = {
+        name: (dim, np.asarray(group[name][...]))  # type: ignore[index]
+        for name, dim in (("atom_id", "atom"), ("species", "atom"), ("step", "frame"), ("time", "frame"), ("run", "frame"))
+        if name in group
+    }
+    base = Plan(str(store), str(out), content, chosen, len(numbers), choose_frames(frames, n_frames),
+                choose_centers(centers, numbers), coordinates)  # fmt: skip
+    # the largest blocks that fit; halved until they do, so that the cut does not depend on small changes of the memory
+    limit = MAX_BLOCK
+    while True:
+        trial = _with(base, limit, allowed, Memory(BASELINE, threads, 0, 0, 0, 0))
+        needed = _memory(trial, threads)
+        if needed.total <= allowed:
+            return _with(base, limit, allowed, needed)
+        if limit <= 2**20:
+            raise PlanError(_why_not(trial, needed, allowed))
+        limit //= 2
+
+
+def _with(base: Plan, limit: int, allowed: int, memory: Memory) -> Plan:
+    from dataclasses import replace
+
+    return replace(base, limit=limit, allowed=allowed, memory=memory)
+
+
+def _memory(trial: Plan, threads: int) -> Memory:
+    worst = Memory(BASELINE, threads, 0, 0, 0, 0)
+    for per in {f.per for f in trial.features}:
+        some = [f for f in trial.features if f.per == per]
+        cut = trial._cut(per)
+        rows = min(cut.rows, len(trial.centers)) if per == "atom" else len(trial.centers)
+        window = 2 * cut.frames * (24 * trial.n_atoms + 96) + 40 * trial.n_atoms
+        working = max(f.footprint(trial.n_atoms, rows) for f in some)
+        out_rows = rows if per == "atom" else 1
+        block = max(cut.frames * out_rows * f.n_columns * f.output_dtype.itemsize for f in some)
+        here = Memory(BASELINE, threads, window, working, block, int(WRITE_COPIES * block))
+        if here.per_thread > worst.per_thread:
+            worst = here
+    return worst
+
+
+def _why_not(trial: Plan, needed: Memory, allowed: int) -> str:
+    terms = {
+        "the interpreter and its libraries": needed.baseline,
+        f"the positions of {trial.n_atoms} atoms": threads_times(needed, needed.window),
+        "the working memory of the feature": threads_times(needed, needed.working),
+        "the block and its copies while it is written": threads_times(needed, needed.block + needed.writing),
+    }
+    name = max(terms, key=lambda term: terms[term])
+    advice = f"give workers at least memory='{ceil_div(needed.total, 2**20)}MiB'"
+    if needed.threads > 1:
+        advice += f", or fewer than threads={needed.threads}"
+    return (
+        f"memory={format_bytes(allowed)} is too little even for the smallest blocks, which need {format_bytes(needed.total)} a worker. "
+        f"Dominating is {name}: {format_bytes(terms[name])}; {advice}"
+    )
+
+
+def threads_times(memory: Memory, size: int) -> int:
+    """Bytes of a term for all threads of a worker."""
+    return memory.threads * size
