@@ -40,9 +40,11 @@ def complete_cell(cell: npt.ArrayLike, pbc: Periodic) -> Float:
     if full.shape != (3, 3) or not np.isfinite(full).all():
         raise ParameterError(f"cell must be 3 x 3 finite numbers with the vectors as rows, in Å; got {cell!r}")
     missing = ~full.any(axis=1)
-    for k in np.flatnonzero(missing):
+    for k in np.flatnonzero(missing).tolist():
         if pbc[k]:
-            raise ParameterError(f"cell vector {k} is zero although pbc[{k}] is True; give the vector or pbc=False there")
+            raise ParameterError(
+                f"cell vector {k} is zero although pbc[{k}] is True; give the vector or pbc=False there"
+            )
     if missing.any():
         _, _, basis = np.linalg.svd(full[~missing]) if (~missing).any() else (None, None, np.eye(3))
         full[missing] = basis[(~missing).sum() :]
@@ -61,12 +63,12 @@ def fractional(position: Float, cell: Float, origin: Float | None = None) -> Flo
     a, b, c = cell
     reciprocal = np.array([np.cross(b, c), np.cross(c, a), np.cross(a, b)]) / (a @ np.cross(b, c))
     # einsum without BLAS: the same bits whatever the number of atoms in one call
-    return np.einsum("...j,kj->...k", shifted, reciprocal)
+    return np.asarray(np.einsum("...j,kj->...k", shifted, reciprocal))
 
 
 def cartesian(fraction: Float, cell: Float, origin: Float | None = None) -> Float:
     """r = origin + s @ cell."""
-    position = np.einsum("...k,kj->...j", fraction, cell)
+    position: Float = np.einsum("...k,kj->...j", fraction, cell)
     return position if origin is None else position + origin
 
 

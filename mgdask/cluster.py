@@ -14,10 +14,7 @@ from typing import Any
 
 from mgdask.errors import ParameterError, RunError
 
-ONE_THREAD = {
-    name: "1"
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 """Environment of a worker: its threads are dask's, never those of a library underneath."""
 
 
@@ -27,9 +24,7 @@ def available_cores() -> int:
 
 
 @contextmanager
-def local_client(
-    workers: int | None = None, *, threads: int = 1, memory: str | int | None = None
-) -> Iterator[Any]:
+def local_client(workers: int | None = None, *, threads: int = 1, memory: str | int | None = None) -> Iterator[Any]:
     """A ``distributed.Client`` on worker processes of this machine, closed at the end.
 
     ``workers`` defaults to the cores this process may use; ``memory`` is the limit of one worker, above which dask

@@ -29,7 +29,13 @@ def _table(*rows: Variable) -> dict[str, Variable]:
 
 
 VARIABLES = _table(
-    Variable("position", ("frame", "atom", "xyz"), "f", "Å", "atomic positions, wrapped into the cell along periodic axes"),
+    Variable(
+        "position",
+        ("frame", "atom", "xyz"),
+        "f",
+        "Å",
+        "atomic positions, wrapped into the cell along periodic axes",
+    ),
     Variable(
         "image",
         ("frame", "atom", "xyz"),

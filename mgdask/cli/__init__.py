@@ -40,7 +40,9 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        text = str(error) if isinstance(error, MgdaskError) else f"{type(error).__name__}: {error} (--debug shows where)"
+        text = (
+            str(error) if isinstance(error, MgdaskError) else f"{type(error).__name__}: {error} (--debug shows where)"
+        )
         click.echo(f"mgdask: {text}", err=True)
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)

@@ -1,7 +1,7 @@
 """Recipes: which features with which parameters, from ``--soap a=1,b=2`` or from a YAML file.
 
-    features:
-      - soap: {r_cut: 5.0, n_max: 11, l_max: 12, sigma: 0.5, rbf: polynomial}
+features:
+  - soap: {r_cut: 5.0, n_max: 11, l_max: 12, sigma: 0.5, rbf: polynomial}
 """
 
 from __future__ import annotations

@@ -36,9 +36,10 @@ def principal_components(values: xr.DataArray, *, n_components: int = 2) -> xr.D
     basis = vectors[:, order]
     basis = basis * np.sign(basis[np.abs(basis).argmax(0), np.arange(basis.shape[1])])
     loading = xr.DataArray(basis, dims=(columns, "component"))
-    scores = xr.dot(flat - mean, loading, dim=columns)
+    scores = xr.dot(flat - mean, loading, dim=str(columns))
     scores.attrs["explained"] = [float(w) for w in weights[order] / weights.clip(0).sum()]
-    return scores.rename("principal_component")
+    named: xr.DataArray = scores.rename("principal_component")
+    return named
 
 
 def plot_environments(
@@ -57,7 +58,9 @@ def plot_environments(
     standard deviations. ``slab`` is the thickness in Å. Writes a PNG at ``path`` and returns it.
     """
     if name not in features:
-        raise ParameterError(f"name={name!r} is not in the feature store; it holds {sorted(map(str, features.data_vars))}")
+        raise ParameterError(
+            f"name={name!r} is not in the feature store; it holds {sorted(map(str, features.data_vars))}"
+        )
     import matplotlib
 
     matplotlib.use("Agg", force=False)
@@ -76,7 +79,7 @@ def plot_environments(
 
     figure = Figure(figsize=(12.5, 4.2), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    colour = scores.values[-1, :, 0]
+    colour = scores.values[-1, :, 1]  # the first one tells the elements apart, which the markers do
     limits = {"vmin": float(np.quantile(colour, 0.02)), "vmax": float(np.quantile(colour, 0.98))}
     drawn: Any = None
     for mark, z in zip(MARKERS, kinds, strict=False):
@@ -86,7 +89,7 @@ def plot_environments(
             position[pick, 0], position[pick, 1], c=colour[pick], s=size, marker=mark, cmap="viridis",
             edgecolors="0.25", linewidths=0.4, label=symbol(int(z)), **limits,
         )  # fmt: skip
-    figure.colorbar(drawn, ax=left, label="first principal component", shrink=0.85)
+    figure.colorbar(drawn, ax=left, label="second principal component", shrink=0.85)
     left.set(xlabel="x (Å)", ylabel="y (Å)", aspect="equal", title=f"slab of {slab:g} Å, last frame")
     left.legend(loc="upper right", framealpha=0.9)
 
@@ -101,8 +104,16 @@ def plot_environments(
         xlabel=f"component 1 ({explained[0]:.0%} of variance)", ylabel=f"component 2 ({explained[1]:.0%})",
         title=f"{scores.sizes['atom']} environments, last frame",
     )  # fmt: skip
-    label = "frame" if progress is None else f"{progress.attrs.get('long_name', progress.name)} ({progress.attrs.get('units', '1')})"
-    right.set(xlabel=label, ylabel="component 2, mean and its standard error", title=f"{scores.sizes['frame']} frames")
+    label = (
+        "frame"
+        if progress is None
+        else f"{progress.attrs.get('long_name', progress.name)} ({progress.attrs.get('units', '1')})"
+    )
+    right.set(
+        xlabel=label,
+        ylabel="component 2, mean and its standard error",
+        title=f"{scores.sizes['frame']} frames",
+    )
     middle.legend()
     right.legend()
     path = Path(path)

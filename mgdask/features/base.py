@@ -21,14 +21,14 @@ Periodic = Sequence[bool] | npt.NDArray[np.bool_]
 
 
 @lru_cache(maxsize=32)
-def _validators(kind: type) -> dict[str, TypeAdapter[Any]]:
+def _validators(kind: Any) -> dict[str, TypeAdapter[Any]]:
     hints = typing.get_type_hints(kind, include_extras=True)
     return {item.name: TypeAdapter(hints[item.name], config=ConfigDict(strict=False)) for item in fields(kind)}
 
 
 def validate_fields(feature: Any) -> None:
     """Check and coerce every field by its annotation; ``ParameterError`` with the value and what is allowed."""
-    kind = type(feature)
+    kind: Any = type(feature)
     for name, validator in _validators(kind).items():
         value = getattr(feature, name)
         try:
@@ -125,7 +125,11 @@ class Feature(ABC):
 
 
 def check_configuration(
-    position: npt.ArrayLike, cell: npt.ArrayLike, numbers: npt.ArrayLike, centers: npt.ArrayLike | None, pbc: Periodic
+    position: npt.ArrayLike,
+    cell: npt.ArrayLike,
+    numbers: npt.ArrayLike,
+    centers: npt.ArrayLike | None,
+    pbc: Periodic,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The arguments of ``compute`` as arrays, or a ``ParameterError`` that says what is wrong with them."""
     r = np.asarray(position, dtype=np.float64)

@@ -83,7 +83,9 @@ class SOAP(Feature):
             raise ParameterError("SOAP: species=() must name at least one element")
         object.__setattr__(self, "species", sort_species(self.species))
         if self.rbf == "gto" and self.r_cut <= 1.0:
-            raise ParameterError(f"SOAP: r_cut={self.r_cut} must exceed 1 Å for rbf='gto', whose narrowest function decays there")
+            raise ParameterError(
+                f"SOAP: r_cut={self.r_cut} must exceed 1 Å for rbf='gto', whose narrowest function decays there"
+            )
         if self.sigma > 4 * self.r_cut:
             raise ParameterError(f"SOAP: sigma={self.sigma} is wider than the basis; it must be at most 4 r_cut")
 
@@ -134,7 +136,9 @@ class SOAP(Feature):
         strange = sorted({int(z) for z in np.unique(numbers)} - known)
         if strange:
             names = ", ".join(symbol(z) for z in strange)
-            raise ParameterError(f"SOAP: species={self.species} lacks {names}, which the atoms contain; add them to species")
+            raise ParameterError(
+                f"SOAP: species={self.species} lacks {names}, which the atoms contain; add them to species"
+            )
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """Cell list of the frame (some 200 bytes an atom while it is sorted), a batch of rows, tables, scratch."""
@@ -180,16 +184,19 @@ class SOAP(Feature):
         width, n_degrees = kernel.padded(self.n_max), self.l_max + 1
         rows = len(self.species) * n_degrees**2 * width if mode == 2 else self.n_columns
         total = np.zeros(rows)
-        scratch = np.empty((min(BATCH, max(1, len(centers))), self.n_columns)) if mode == 0 and self.dtype != "float64" else None
+        scratch = (
+            np.empty((min(BATCH, max(1, len(centers))), self.n_columns))
+            if mode == 0 and self.dtype != "float64"
+            else None
+        )
         for first in range(0, len(centers), BATCH):
             some = centers[first : first + BATCH]
+            target: npt.NDArray[Any] = out[first : first + BATCH]
             if mode:
                 target = np.zeros((1, rows))
-            else:
-                target = out[first : first + BATCH] if scratch is None else scratch[: len(some)]
-            kernel.soap(
-                grid, some, slot, len(z), self.n_max, table, step, degrees, keep, mode, False, target
-            )
+            elif scratch is not None:
+                target = scratch[: len(some)]
+            kernel.soap(grid, some, slot, len(z), self.n_max, table, step, degrees, keep, mode, False, target)
             if mode:
                 total += target[0]
             elif scratch is not None:
@@ -232,7 +239,9 @@ def _dscribe(species: tuple[str, ...], r_cut: float, n_max: int, l_max: int, sig
 
 
 @lru_cache(maxsize=16)
-def _tables(r_cut: float, n_max: int, l_max: int, sigma: float, rbf: str, basis: str) -> tuple[Float, float, Float, Float]:
+def _tables(
+    r_cut: float, n_max: int, l_max: int, sigma: float, rbf: str, basis: str
+) -> tuple[Float, float, Float, Float]:
     """Radial table, its step, coefficients of the harmonics, and which harmonics are kept; once per process."""
     reach = radial.padded_cutoff(r_cut, sigma)
     r, step = radial.knots(reach, sigma)

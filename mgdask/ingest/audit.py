@@ -27,7 +27,9 @@ def drop_incomplete(refs: list[FrameRef], notes: list[str]) -> list[FrameRef]:
             notes.append(f"truncated frame left out: {ref.where()}: {found}; the other frames are kept")
     good = [ref for ref in refs if ref.complete]
     if refs and not good:
-        raise AuditError(f"{refs[0].path}: no frame is complete; {refs[0].where()} has {refs[0].rows} of {refs[0].n_atoms} rows")
+        raise AuditError(
+            f"{refs[0].path}: no frame is complete; {refs[0].where()} has {refs[0].rows} of {refs[0].n_atoms} rows"
+        )
     return good
 
 
@@ -74,7 +76,9 @@ def check_headers(refs: Sequence[FrameRef], notes: list[str]) -> None:
         if (ref.units or first.units) != first.units:
             raise AuditError(f"the units change from {first.units} to {ref.units} at {ref.where()}")
         cell = ref.matrix
-        edges = np.diagonal(cell) if not np.tril(cell, -1).any() and not np.triu(cell, 1).any() else [np.linalg.det(cell)]
+        edges = (
+            np.diagonal(cell) if not np.tril(cell, -1).any() and not np.triu(cell, 1).any() else [np.linalg.det(cell)]
+        )
         if not np.isfinite(cell).all() or min(edges) <= 0.0:
             raise AuditError(f"{ref.where()}: the cell has no positive volume: {cell.tolist()} Å")
     if not first.n_atoms:
@@ -89,7 +93,7 @@ def note_spacing(refs: Sequence[FrameRef], notes: list[str], run: str) -> None:
     if len(back):
         notes.append(
             f"run {run}: time steps go backward {len(back)} times, kept in the order of the files: "
-            + _some([refs[k + 1] for k in back])
+            + _some([refs[int(k) + 1] for k in back])
         )
     elif len(gaps) and (gaps != gaps[0]).any():
         odd = int(np.flatnonzero(gaps != gaps[0])[0])

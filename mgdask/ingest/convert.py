@@ -53,7 +53,9 @@ def order_by_id(columns: Columns, ref: FrameRef) -> npt.NDArray[np.intp] | None:
     if len(same):
         a, b = order[same[0]], order[same[0] + 1]
         place = f" on lines {ref.line + a} and {ref.line + b}" if ref.line else ""
-        raise AuditError(f"{ref.where()}: id {ids[a]} stands twice{place}; two atoms cannot be one, mend or leave out the frame")
+        raise AuditError(
+            f"{ref.where()}: id {ids[a]} stands twice{place}; two atoms cannot be one, mend or leave out the frame"
+        )
     return order
 
 
@@ -84,7 +86,7 @@ def image_steps(before: Any, after: Any, pbc: Any) -> npt.NDArray[np.int32]:
     """Images gained between two frames, from fractional positions: round(s_before - s_after) along periodic vectors."""
     steps = np.floor(np.asarray(before) - np.asarray(after) + 0.5)
     steps[..., ~np.asarray(pbc, dtype=bool)] = 0.0
-    return steps.astype(np.int32)
+    return np.asarray(steps, dtype=np.int32)
 
 
 def fractions(position: npt.NDArray[np.float64], ref: FrameRef) -> npt.NDArray[np.float64]:

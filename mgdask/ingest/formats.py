@@ -40,7 +40,9 @@ class _Frames:
         for ref in refs:
             yield self._one(ref.ordinal)[1]
 
-    def _ref(self, ordinal: int, columns: Columns, cell: Any, origin: Any, pbc: Any, step: int, **more: Any) -> FrameRef:
+    def _ref(
+        self, ordinal: int, columns: Columns, cell: Any, origin: Any, pbc: Any, step: int, **more: Any
+    ) -> FrameRef:
         n = len(next(iter(columns.values())))
         return FrameRef(
             self.path, ordinal, int(step), n, tuple(float(v) for v in np.asarray(cell).ravel()),
@@ -64,7 +66,9 @@ class ExtXYZ(_Frames):
             try:
                 self._frames = list(iread(self.path, index=":", format="extxyz"))
             except Exception as error:  # ASE raises many kinds for a broken file
-                raise AuditError(f"{self.path}: ASE cannot read it as extended XYZ: {type(error).__name__}: {error}") from error
+                raise AuditError(
+                    f"{self.path}: ASE cannot read it as extended XYZ: {type(error).__name__}: {error}"
+                ) from error
             if "id" in self._frames[0].arrays:
                 self.identity = "id"
         return self._frames
@@ -101,14 +105,19 @@ class DataFile(_Frames):
         try:
             atoms = read_lammps_data(self.path, sort_by_id=True, read_image_flags=False, units="metal")
         except Exception as error:  # ASE raises many kinds for a broken file
-            raise AuditError(f"{self.path}: ASE cannot read it as a LAMMPS data file: {type(error).__name__}: {error}") from error
+            raise AuditError(
+                f"{self.path}: ASE cannot read it as a LAMMPS data file: {type(error).__name__}: {error}"
+            ) from error
         with open(self.path, encoding="utf-8", errors="replace") as stream:
             header = stream.read(4096)
         low = {line.split()[2]: float(line.split()[0]) for line in header.splitlines()
                if len(line.split()) >= 4 and line.split()[2] in ("xlo", "ylo", "zlo")}  # fmt: skip
         title = header.splitlines()[0].replace(",", " ").split()
         step = int(title[title.index("timestep") + 2]) if "timestep" in title else 0
-        columns: Columns = {"id": atoms.arrays["id"].astype(np.int64), "type": atoms.arrays["type"].astype(np.int64)}
+        columns: Columns = {
+            "id": atoms.arrays["id"].astype(np.int64),
+            "type": atoms.arrays["type"].astype(np.int64),
+        }
         columns |= _vectors(("x", "y", "z"), atoms.get_positions())
         images = _images(self.path, columns["id"])
         if images is not None:
@@ -148,7 +157,7 @@ class BinaryDump(_Frames):
         except ImportError as error:
             raise MissingDependencyError("ovito", "ovito", f"Reading the binary dump {path}") from error
         try:
-            self._pipeline = import_file(path, sort_particles=False)
+            self._pipeline: Any = import_file(path, sort_particles=False)
         except Exception as error:  # OVITO raises RuntimeError and others
             raise AuditError(f"{path}: OVITO cannot read it: {error}") from error
 
@@ -210,14 +219,18 @@ class H5MD(_Frames):
         if "image" in group:
             columns |= _vectors(("ix", "iy", "iz"), self._at("image", ordinal).astype(np.int64))
         edges = self._at("box/edges", ordinal).astype(np.float64)
-        boundary = [b.decode() if isinstance(b, bytes) else str(b) for b in group["box"].attrs.get("boundary", ["periodic"] * 3)]
+        boundary = [
+            b.decode() if isinstance(b, bytes) else str(b) for b in group["box"].attrs.get("boundary", ["periodic"] * 3)
+        ]
         position = group["position"]
-        stored = position["step"] if "step" in position else None
+        stored = position.get("step")
         step = ordinal if stored is None else int(stored[ordinal]) if stored.shape else int(stored[()]) * ordinal
-        clock = position["time"] if "time" in position else None
+        clock = position.get("time")
         time = None if clock is None else float(clock[ordinal]) if clock.shape else float(clock[()]) * ordinal
         cell = np.diag(edges) if edges.ndim == 1 else edges
-        return self._ref(ordinal, columns, cell, (0.0, 0.0, 0.0), [b == "periodic" for b in boundary], step, time=time), columns
+        return self._ref(
+            ordinal, columns, cell, (0.0, 0.0, 0.0), [b == "periodic" for b in boundary], step, time=time
+        ), columns
 
 
 class NetCDF(_Frames):
@@ -257,9 +270,14 @@ class NetCDF(_Frames):
             columns["type"] = values.astype(np.int64)
         wrapped = "coordinates" in found
         names = ("x", "y", "z") if wrapped else ("xu", "yu", "zu")
-        columns |= _vectors(names, np.asarray(found["coordinates" if wrapped else "unwrapped_coordinates"][ordinal]).astype(np.float64))
+        columns |= _vectors(
+            names,
+            np.asarray(found["coordinates" if wrapped else "unwrapped_coordinates"][ordinal]).astype(np.float64),
+        )
         lengths = np.asarray(found["cell_lengths"][ordinal], dtype=np.float64)
-        angles = np.asarray(found["cell_angles"][ordinal], dtype=np.float64) if "cell_angles" in found else np.full(3, 90.0)
+        angles = (
+            np.asarray(found["cell_angles"][ordinal], dtype=np.float64) if "cell_angles" in found else np.full(3, 90.0)
+        )
         from ase.geometry import cellpar_to_cell
 
         cell = cellpar_to_cell([*lengths, *angles])

@@ -20,7 +20,14 @@ from mgdask.ingest.readers import expand, open_source
 from mgdask.ingest.units import LENGTH, TIME, check_units, unit_of
 
 SpeciesMap = Mapping[int, str] | Sequence[str] | None
-_KNOWN = {"id", "type", "element", "mass", *convert.FLAGS, *(n for names in convert.COORDINATES.values() for n in names)}
+_KNOWN = {
+    "id",
+    "type",
+    "element",
+    "mass",
+    *convert.FLAGS,
+    *(n for names in convert.COORDINATES.values() for n in names),
+}
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,7 @@ def take_inventory(
         notes.append("units lj: lengths and times are kept as they are, they are not Å and ps")
     length = LENGTH[style]
     if length != 1.0:
-        refs = [replace(r, cell=tuple(v * length for v in r.cell), origin=tuple(v * length for v in r.origin)) for r in refs]  # type: ignore[arg-type]
+        refs = [replace(r, cell=tuple(v * length for v in r.cell), origin=_scaled(r.origin, length)) for r in refs]
     times = _times(refs, timestep, style, notes)
 
     first = refs[0]
@@ -151,14 +158,18 @@ def take_inventory(
     sort = slice(None) if order is None else order
     ids = (one["id"] if "id" in one else np.arange(1, first.n_atoms + 1))[sort].astype(np.int64)
     numbers = _numbers(one, types, first)[sort]
-    masses = one["mass"][sort].astype(np.float64) if "mass" in one else np.array([mass(int(z)) for z in np.unique(numbers)])[
-        np.unique(numbers, return_inverse=True)[1]
-    ]
+    masses = (
+        one["mass"][sort].astype(np.float64)
+        if "mass" in one
+        else np.array([mass(int(z)) for z in np.unique(numbers)])[np.unique(numbers, return_inverse=True)[1]]
+    )
     extra = [name for name in first.columns if name not in _KNOWN]
     if columns is not None:
         unknown = sorted(set(columns) - set(extra))
         if unknown:
-            raise ParameterError(f"columns={list(columns)!r}: {unknown[0]!r} is not in {first.path}; its further columns are {extra}")
+            raise ParameterError(
+                f"columns={list(columns)!r}: {unknown[0]!r} is not in {first.path}; its further columns are {extra}"
+            )
         extra = [name for name in extra if name in set(columns)]
     variables = {name: (str(one[name].dtype), unit_of(name, style)) for name in extra if one[name].dtype.kind in "if"}
     described = tuple(_describe(path) for path in files)
@@ -193,7 +204,7 @@ def _frame(inventory: Inventory, ref: FrameRef, columns: Columns, length: float)
         raise AuditError(f"{ref.where()}: id {inventory.atom_id[row]} changes species from Z = {inventory.species[row]} to "
                          f"{numbers[row]}; atoms that swap species are not one trajectory")  # fmt: skip
     wrapped, image = convert.positions(columns, ref, inventory.coordinates, inventory.image_scheme, length)
-    found = {"position": wrapped[sort], "image": image[sort]}
+    found: dict[str, npt.NDArray[Any]] = {"position": wrapped[sort], "image": image[sort]}
     for name, (dtype, _) in inventory.variables.items():
         found[name] = columns[name][sort].astype(dtype, copy=False)
     return found
@@ -205,7 +216,9 @@ def _times(refs: Sequence[FrameRef], timestep: float | None, style: str, notes: 
             notes.append("timestep is not used: the files carry ITEM: TIME")
         return tuple(float(ref.time) * TIME[style] for ref in refs if ref.time is not None)
     if timestep is None:
-        notes.append("no times: the files do not carry them and no timestep was given (timestep=..., --timestep, in ps)")
+        notes.append(
+            "no times: the files do not carry them and no timestep was given (timestep=..., --timestep, in ps)"
+        )
         return None
     return tuple(ref.step * timestep for ref in refs)
 
@@ -237,6 +250,10 @@ def _numbers(columns: Columns, types: dict[int, int] | None, ref: FrameRef) -> n
         raise AuditError(f"{ref.where()}: type {strange[0]} has no element; species names types {sorted(types)}, the file has "
                          f"{kinds.tolist()}")  # fmt: skip
     return np.array([types[int(kind)] for kind in kinds], dtype=np.int32)[inverse]
+
+
+def _scaled(origin: tuple[float, float, float], factor: float) -> tuple[float, float, float]:
+    return origin[0] * factor, origin[1] * factor, origin[2] * factor
 
 
 def _stem(path: str) -> str:

@@ -31,10 +31,10 @@ def open_stream(path: str) -> BinaryIO:
     magic = raw.read(4)
     raw.seek(0)
     if magic[:2] == b"\x1f\x8b":
-        return cast(BinaryIO, io.BufferedReader(gzip.GzipFile(fileobj=raw), CHUNK))  # type: ignore[arg-type]
+        return cast(BinaryIO, io.BufferedReader(gzip.GzipFile(fileobj=raw), CHUNK))
     if magic == b"\x28\xb5\x2f\xfd":
         reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        return cast(BinaryIO, io.BufferedReader(reader, CHUNK))  # type: ignore[arg-type, type-var]
+        return cast(BinaryIO, io.BufferedReader(reader, CHUNK))
     return raw
 
 
@@ -72,7 +72,9 @@ class LammpsDump:
         """All frames, incomplete ones too."""
         size = Path(self.path).stat().st_size
         cuts = list(range(0, size, PIECE)) if self.random_access else [0]
-        jobs = [(self.path, a, (b if self.random_access else None)) for a, b in zip(cuts, [*cuts[1:], size], strict=True)]
+        jobs = [
+            (self.path, a, (b if self.random_access else None)) for a, b in zip(cuts, [*cuts[1:], size], strict=True)
+        ]
         pieces = [piece for some in self._mapper(index_piece, jobs) for piece in some]
         with open_stream(self.path) as stream:
             head = stream.read(512)
@@ -110,11 +112,17 @@ def parse_rows(data: bytes, ref: FrameRef) -> Columns:
             table = csv.read_csv(
                 pa.py_buffer(body),
                 read_options=csv.ReadOptions(
-                    use_threads=False, column_names=[*names, "_end"] if trailing else names, block_size=max(len(body), 1)
+                    use_threads=False,
+                    column_names=[*names, "_end"] if trailing else names,
+                    block_size=max(len(body), 1),
                 ),
                 parse_options=csv.ParseOptions(delimiter=" ", quote_char=False, double_quote=False),
                 convert_options=csv.ConvertOptions(
-                    column_types=kinds, include_columns=names, null_values=[], strings_can_be_null=False, check_utf8=False
+                    column_types=kinds,
+                    include_columns=names,
+                    null_values=[],
+                    strings_can_be_null=False,
+                    check_utf8=False,
                 ),
             )
             if table.num_rows == ref.n_atoms:
@@ -135,7 +143,9 @@ def _parse_irregular(body: bytes, ref: FrameRef, names: list[str], kinds: dict[s
             io.BytesIO(body), sep=r"\s+", header=None, names=names, dtype=dtypes, engine="c", index_col=False,
             float_precision="round_trip", na_filter=False, quoting=3, on_bad_lines="error",
         )  # fmt: skip
-        if len(frame) == ref.n_atoms and all(len(line.split()) == len(names) for line in body.splitlines() if line.strip()):
+        if len(frame) == ref.n_atoms and all(
+            len(line.split()) == len(names) for line in body.splitlines() if line.strip()
+        ):
             found: Columns = {}
             for name in names:
                 values = frame[name].to_numpy()
@@ -160,7 +170,13 @@ def _first_bad_line(body: bytes, ref: FrameRef, names: list[str]) -> str:
         if len(words) != len(names):
             return f"{here}: {len(words)} columns where {len(names)} are expected ({' '.join(names)}): {line!r}"
         for name, word in zip(names, words, strict=True):
-            pattern = r"[+-]?\d+" if name in INTEGERS else r"\S+" if name in TEXTS else r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|nan|inf|NaN|Inf|NAN|INF|infinity)"
+            pattern = (
+                r"[+-]?\d+"
+                if name in INTEGERS
+                else r"\S+"
+                if name in TEXTS
+                else r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|nan|inf|NaN|Inf|NAN|INF|infinity)"
+            )
             if not re.fullmatch(pattern, word):
                 return f"{here}: column {name} holds {word!r}, which is not a number; only 'element' may hold text"
         offset += len(line) + 1

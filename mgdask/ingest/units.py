@@ -4,14 +4,47 @@ from __future__ import annotations
 
 from mgdask.errors import ParameterError
 
-LENGTH = {"metal": 1.0, "real": 1.0, "electron": 0.529177210903, "si": 1e10, "cgs": 1e8, "micro": 1e4, "nano": 10.0, "lj": 1.0}
+LENGTH = {
+    "metal": 1.0,
+    "real": 1.0,
+    "electron": 0.529177210903,
+    "si": 1e10,
+    "cgs": 1e8,
+    "micro": 1e4,
+    "nano": 10.0,
+    "lj": 1.0,
+}
 """Å in one unit of length; ``lj`` has no Å and is kept as it is (CODATA 2018 for the Bohr radius)."""
 
-TIME = {"metal": 1.0, "real": 1e-3, "electron": 1e-3, "si": 1e12, "cgs": 1e12, "micro": 1e6, "nano": 1e3, "lj": 1.0}
+TIME = {
+    "metal": 1.0,
+    "real": 1e-3,
+    "electron": 1e-3,
+    "si": 1e12,
+    "cgs": 1e12,
+    "micro": 1e6,
+    "nano": 1e3,
+    "lj": 1.0,
+}
 """ps in one unit of time."""
 
-_SPEED = {"metal": "Å/ps", "real": "Å/fs", "electron": "bohr/atu", "si": "m/s", "cgs": "cm/s", "micro": "um/us", "nano": "nm/ns"}
-_FORCE = {"metal": "eV/Å", "real": "kcal/mol/Å", "electron": "hartree/bohr", "si": "N", "cgs": "dyn", "nano": "attogram nm/ns^2"}
+_SPEED = {
+    "metal": "Å/ps",
+    "real": "Å/fs",
+    "electron": "bohr/atu",
+    "si": "m/s",
+    "cgs": "cm/s",
+    "micro": "um/us",
+    "nano": "nm/ns",
+}
+_FORCE = {
+    "metal": "eV/Å",
+    "real": "kcal/mol/Å",
+    "electron": "hartree/bohr",
+    "si": "N",
+    "cgs": "dyn",
+    "nano": "attogram nm/ns^2",
+}
 
 
 def check_units(style: str) -> str:

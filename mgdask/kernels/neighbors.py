@@ -170,7 +170,12 @@ def _list(
 
 
 def neighbor_list(
-    position: Float, cell: Float, cutoff: float, *, centers: Integer | None = None, pbc: Any = (True, True, True)
+    position: Float,
+    cell: Float,
+    cutoff: float,
+    *,
+    centers: Integer | None = None,
+    pbc: Any = (True, True, True),
 ) -> tuple[Integer, Integer, Float, Float]:
     """All neighbours with d <= cutoff: (atom,3),(3,3) -> offset (center+1,), row (pair,), vector (pair,3), distance (pair,).
 

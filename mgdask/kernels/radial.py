@@ -135,4 +135,4 @@ def knots(r_max: float, sigma: float) -> tuple[Float, float]:
     """Distances of the table and their step."""
     step = sigma / KNOTS_PER_SIGMA
     count = int(np.floor(r_max / step)) + 2 * BEFORE + 3
-    return (np.arange(count) - BEFORE) * step, step
+    return np.asarray((np.arange(count) - BEFORE) * step, dtype=np.float64), step

@@ -22,7 +22,7 @@ ROWS = 4
 """Rows of the product in flight: 4 x 2 registers hide the latency of the multiply-add."""
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def address(typingctx: Any, array: Any, index: Any) -> Any:
     """Pointer to element ``index`` (counted flat) of a contiguous float64 array."""
 
@@ -33,9 +33,19 @@ def address(typingctx: Any, array: Any, index: Any) -> Any:
     return types.CPointer(types.float64)(array, types.int64), codegen
 
 
-@intrinsic(prefer_literal=True)
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def tile(
-    typingctx: Any, a: Any, a_k: Any, a_m: Any, b: Any, b_k: Any, c: Any, c_m: Any, n_k: Any, rows: Any, vectors: Any
+    typingctx: Any,
+    a: Any,
+    a_k: Any,
+    a_m: Any,
+    b: Any,
+    b_k: Any,
+    c: Any,
+    c_m: Any,
+    n_k: Any,
+    rows: Any,
+    vectors: Any,
 ) -> Any:
     """C[m, :w] = sum_k A[k a_k + m a_m] B[k b_k, :w] for m < rows, w = vectors * LANES, k < n_k.
 

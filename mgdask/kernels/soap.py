@@ -125,7 +125,19 @@ def _spectrum(c: Float, n_species: int, n_max: int, n_degrees: int, square: Floa
         for s2 in range(s, n_species):
             for degree in range(n_degrees):
                 at = degree * degree * width
-                _product(c, s * per_species + at, width, 1, n_max, c, s2 * per_species + at, square, 0, width, 2 * degree + 1)
+                _product(
+                    c,
+                    s * per_species + at,
+                    width,
+                    1,
+                    n_max,
+                    c,
+                    s2 * per_species + at,
+                    square,
+                    0,
+                    width,
+                    2 * degree + 1,
+                )
                 scale = np.pi * np.sqrt(8.0 / (2.0 * degree + 1.0))
                 for i in range(n_max):
                     first = i if s == s2 else 0
@@ -194,4 +206,4 @@ def table_rows(values: Float) -> Float:
     return table
 
 
-__all__ = ["BEFORE", "padded", "soap", "spectrum", "table_rows"]
+__all__ = ["BEFORE", "ROWS", "padded", "soap", "spectrum", "table_rows"]

@@ -36,7 +36,12 @@ class Output:
         return ("frame", "atom", self.dim) if len(self.shape) == 3 else ("frame", self.dim)
 
 
-def create(path: str | Path, attrs: Mapping[str, Any], axes: Mapping[str, tuple[str, npt.NDArray[Any]]], outputs: Sequence[Output]) -> None:
+def create(
+    path: str | Path,
+    attrs: Mapping[str, Any],
+    axes: Mapping[str, tuple[str, npt.NDArray[Any]]],
+    outputs: Sequence[Output],
+) -> None:
     """An empty feature store; ``axes`` are the coordinates of frames and atoms by name: (dim, values)."""
     group = new_group(path, {**attrs, "mgdask_kind": "features", "mgdask_ready": False}, overwrite=False)
     Manifest(path).create()
@@ -51,7 +56,16 @@ def create(path: str | Path, attrs: Mapping[str, Any], axes: Mapping[str, tuple[
             shards: tuple[int, ...] = (cut.frames, cut.rows, columns)
         else:
             chunks3, shards = (1, columns), (cut.frames, columns)
-        new_array(group, output.name, output.dims, output.shape, output.dtype, chunks=chunks3, shards=shards, attrs=output.attrs)
+        new_array(
+            group,
+            output.name,
+            output.dims,
+            output.shape,
+            output.dtype,
+            chunks=chunks3,
+            shards=shards,
+            attrs=output.attrs,
+        )
         put(group, output.dim, (output.dim,), np.asarray(output.labels, dtype=object))
         for name, values in output.coordinates.items():
             put(group, name, (output.dim,), values)

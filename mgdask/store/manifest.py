@@ -35,7 +35,11 @@ class Manifest:
         """Make the folder, as a Zarr group, so that readers of the store pass over it without a warning."""
         with explained(self.store):
             self.folder.mkdir(parents=True, exist_ok=True)
-            text = {"zarr_format": 3, "node_type": "group", "attributes": {"meaning": "records of finished blocks"}}
+            text = {
+                "zarr_format": 3,
+                "node_type": "group",
+                "attributes": {"meaning": "records of finished blocks"},
+            }
             (self.folder / "zarr.json").write_text(json.dumps(text, indent=2), encoding="utf-8")
 
     def append(self, record: Mapping[str, Any]) -> None:
@@ -90,7 +94,10 @@ class Manifest:
             _replace(self.folder / "blocks.jsonl", text)
             for name in parts:
                 name.unlink()
-            _replace(self.folder / "complete.json", json.dumps({"blocks": len(records), "content": content.hexdigest()}))
+            _replace(
+                self.folder / "complete.json",
+                json.dumps({"blocks": len(records), "content": content.hexdigest()}),
+            )
             for left in self.store.rglob("*.partial"):  # of writers that were killed
                 left.unlink()
         return content.hexdigest()

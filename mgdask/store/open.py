@@ -23,7 +23,9 @@ def check_complete(path: str | Path, *, kind: str | None = None) -> tuple[zarr.G
     if found not in KINDS:
         raise StoreError(f"{path} is a Zarr group, but not one that mgdask wrote; open it with xarray.open_zarr")
     if kind is not None and found != kind:
-        raise StoreError(f"{path} holds {found}, not a {kind} store" if kind == "trajectory" else f"{path} holds a {found}")
+        raise StoreError(
+            f"{path} holds {found}, not a {kind} store" if kind == "trajectory" else f"{path} holds a {found}"
+        )
     content = Manifest(path).content()
     if content is None:
         raise StoreError(
@@ -59,9 +61,15 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
             found[name] = variable.chunk(sizes)
     ds = ds.assign(found)
     labels = [name for name in ds.data_vars if name in _COORDINATES or str(name).startswith(_column_prefixes(ds))]
-    return ds.set_coords(labels)
+    order = sorted(
+        ds.data_vars,
+        key=lambda name: (name not in _FIRST, _FIRST.index(name) if name in _FIRST else 0, str(name)),
+    )
+    found_ds: xr.Dataset = ds.set_coords(labels)[[name for name in order if name not in labels]]
+    return found_ds
 
 
+_FIRST: list[Any] = ["position", "image", "cell", "origin", "pbc"]
 _COORDINATES = ("atom_id", "species", "mass", "time", "step", "run")
 
 

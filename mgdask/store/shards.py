@@ -37,7 +37,9 @@ def new_group(path: str | Path, attrs: Mapping[str, Any], *, overwrite: bool) ->
     if path.exists():
         known = (path / "zarr.json").exists()
         if not overwrite or not known:
-            hint = "overwrite=True (--overwrite) replaces it" if known else "it is not a Zarr store, choose another name"
+            hint = (
+                "overwrite=True (--overwrite) replaces it" if known else "it is not a Zarr store, choose another name"
+            )
             raise StoreError(f"{path} exists already; {hint}")
         with explained(path):
             shutil.rmtree(path)
@@ -94,7 +96,7 @@ def write_shard(group: zarr.Group, name: str, start: Sequence[int], data: npt.ND
                 f"array of {array.shape[axis]}); a task must own whole shards"
             )
     region = tuple(slice(first, first + extent) for first, extent in zip(start, data.shape, strict=True))
-    root = Path(str(group.store.root))  # type: ignore[attr-defined]
+    root = Path(str(group.store.root))
     with explained(root):
         array[region] = data
     key = "/".join(["c", *(str(first // g) for first, g in zip(start, grid, strict=True))])

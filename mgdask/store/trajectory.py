@@ -96,4 +96,6 @@ def read_window(path: str | Path, frames: npt.NDArray[np.integer]) -> tuple[npt.
     first, last = int(frames.min()), int(frames.max())
     if last - first + 1 == len(frames) and (np.diff(frames) == 1).all():
         return np.asarray(position[first : last + 1]), np.asarray(cell[first : last + 1])
-    return np.stack([np.asarray(position[int(k)]) for k in frames]), np.stack([np.asarray(cell[int(k)]) for k in frames])
+    return np.stack([np.asarray(position[int(k)]) for k in frames]), np.stack(
+        [np.asarray(cell[int(k)]) for k in frames]
+    )

@@ -40,7 +40,9 @@ def featurize(ds: xr.Dataset, features: Sequence[Feature] | Feature, *, centers:
     """
     missing = [name for name in _NEEDED if name not in ds.variables]
     if missing:
-        raise ParameterError(f"the Dataset has no {missing[0]}; featurize needs {', '.join(_NEEDED)}, as from mgdask.open_store")
+        raise ParameterError(
+            f"the Dataset has no {missing[0]}; featurize needs {', '.join(_NEEDED)}, as from mgdask.open_store"
+        )
     numbers = np.asarray(ds["species"].values)
     chosen = check_features(features, numbers)
     rows = choose_centers(centers, numbers)
@@ -63,7 +65,12 @@ def featurize(ds: xr.Dataset, features: Sequence[Feature] | Feature, *, centers:
             meta=np.empty((0,) * (3 if per_atom else 2), dtype=feature.output_dtype), name=None, align_arrays=False,
         )  # fmt: skip
         dims = ("frame", "atom", feature.dim) if per_atom else ("frame", feature.dim)
-        attrs = {"long_name": feature.long_name, "units": "1", "citation": feature.citation, "parameters": feature.parameters()}
+        attrs = {
+            "long_name": feature.long_name,
+            "units": "1",
+            "citation": feature.citation,
+            "parameters": feature.parameters(),
+        }
         found[feature.name] = (dims, values, attrs)
         labels[feature.dim] = (feature.dim, np.asarray(feature.labels))
         labels |= {name: (feature.dim, column) for name, column in feature.coordinates().items()}

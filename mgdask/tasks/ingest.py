@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import zarr
 
+from mgdask.box import fractional
 from mgdask.errors import MgdaskError, StoreError
 from mgdask.ingest.convert import image_steps
 from mgdask.ingest.job import Inventory, read_window, take_inventory
 from mgdask.ingest.lammps import is_packed
-from mgdask.box import fractional
 from mgdask.store import trajectory
 from mgdask.store.layout import trajectory_layout
 from mgdask.store.manifest import Manifest
@@ -108,9 +108,11 @@ def _prepare_new(out: Path, inventory: Inventory, overwrite: bool) -> None:
     with suppress(StoreError):
         group = open_group(out)
         if not overwrite and group.attrs.get("mgdask_kind") == "trajectory" and group.attrs.get("input_digest") == mine:
-            held = int(group["position"].shape[0]) if "position" in group else -1  # type: ignore[union-attr]
+            held = int(group["position"].shape[0]) if "position" in group else -1
             if held > inventory.n_frames:
-                raise _Appended(f"{out} holds these frames and {held - inventory.n_frames} that were appended later; nothing to do")
+                raise _Appended(
+                    f"{out} holds these frames and {held - inventory.n_frames} that were appended later; nothing to do"
+                )
             if held == inventory.n_frames and {"run", "cell"} <= set(group.array_keys()):
                 return  # the same ingest, to be finished
             overwrite = True  # killed before its arrays were made: begin again
@@ -144,21 +146,31 @@ def _prepare_append(out: Path, inventory: Inventory) -> tuple[Inventory, int]:
     pending = group.attrs.get("append_digest") == inventory.digest()
     if not pending:
         check_complete(out, kind="trajectory")
-    start = int(group.attrs["append_start"]) if pending else int(group["position"].shape[0])  # type: ignore[arg-type, union-attr]
-    for name, mine in (("atom_id", inventory.atom_id), ("species", inventory.species), ("pbc", inventory.pbc)):
-        stored = np.asarray(group[name][...])  # type: ignore[index]
+    start = int(group.attrs["append_start"]) if pending else int(group["position"].shape[0])
+    for name, mine in (
+        ("atom_id", inventory.atom_id),
+        ("species", inventory.species),
+        ("pbc", inventory.pbc),
+    ):
+        stored = np.asarray(group[name][...])
         if stored.shape != mine.shape or (stored != mine).any():
-            raise StoreError(f"append: {name} differs from that of {out}; only a continuation of the same simulation can be added")
+            raise StoreError(
+                f"append: {name} differs from that of {out}; only a continuation of the same simulation can be added"
+            )
     if group.attrs["image_scheme"] != inventory.image_scheme:
-        raise StoreError(f"append: the files bring images by {inventory.image_scheme!r}, {out} has them by {group.attrs['image_scheme']!r}")
-    missing = set(inventory.variables) ^ {n for n, a in group.arrays() if a.attrs.get("source") == "further column of the input"}
+        raise StoreError(
+            f"append: the files bring images by {inventory.image_scheme!r}, {out} has them by {group.attrs['image_scheme']!r}"
+        )
+    missing = set(inventory.variables) ^ {
+        n for n, a in group.arrays() if a.attrs.get("source") == "further column of the input"
+    }
     if missing:
         raise StoreError(f"append: the further columns differ from those of {out}: {sorted(missing)}")
     if (inventory.times is None) != ("time" not in group):
         raise StoreError(f"append: {out} and the files do not both have times; give timestep as before")
-    runs = [str(r) for r in np.asarray(group["run"][:start])]  # type: ignore[index]
+    runs = [str(r) for r in np.asarray(group["run"][:start])]
     label = runs[-1]
-    known = {int(s) for s, r in zip(np.asarray(group["step"][:start]), runs, strict=True) if r == label}  # type: ignore[index]
+    known = {int(s) for s, r in zip(np.asarray(group["step"][:start]), runs, strict=True) if r == label}
     same_run = set(inventory.runs) == {inventory.runs[0]} and inventory.runs[0] not in runs
     keep = [k for k, ref in enumerate(inventory.refs) if not (same_run and ref.step in known)]
     notes = list(inventory.notes)
@@ -177,12 +189,14 @@ def _prepare_append(out: Path, inventory: Inventory) -> tuple[Inventory, int]:
     if not pending:
         Manifest(out).reopen()
         group.attrs.update({
-            "append_digest": own, "append_start": start, "audit": [*group.attrs["audit"], *notes],  # type: ignore[misc]
-            "source_files": [*group.attrs["source_files"], *inventory.sources],  # type: ignore[misc]
+            "append_digest": own, "append_start": start, "audit": [*group.attrs["audit"], *notes],
+            "source_files": [*group.attrs["source_files"], *inventory.sources],
         })  # fmt: skip
     n_frames = start + inventory.n_frames
     if inventory.needs_image_pass and trajectory.SCRATCH not in group:
-        shape = trajectory.per_atom(trajectory.SCRATCH, "int32", trajectory_layout(inventory.n_atoms), n_frames, inventory.n_atoms)
+        shape = trajectory.per_atom(
+            trajectory.SCRATCH, "int32", trajectory_layout(inventory.n_atoms), n_frames, inventory.n_atoms
+        )
         new_array(group, trajectory.SCRATCH, **shape)
     trajectory.grow(group, n_frames)
     _write_axis(group, inventory, start)
@@ -229,7 +243,9 @@ def _group_blocks(inventory: Inventory, start: int, size: int, todo: Sequence[in
     return [list(group) for _, group in groupby(todo, key=key)]
 
 
-def write_frames(out: str, part: Inventory, first: int, blocks: Sequence[int], size: int, n_frames: int, name: str) -> dict[str, Any]:
+def write_frames(
+    out: str, part: Inventory, first: int, blocks: Sequence[int], size: int, n_frames: int, name: str
+) -> dict[str, Any]:
     """Task: read frames from ``first`` on, and write the shards ``blocks`` of every variable, each with its record."""
     group = open_group(out, mode="r+")
     manifest = Manifest(out)
@@ -252,11 +268,11 @@ def write_frames(out: str, part: Inventory, first: int, blocks: Sequence[int], s
                 buffer[variable][: first - low] = array[low:first]
         gained[:] = 0
         if derive and low < first and block == blocks[0]:
-            stored = group["image"][first - 1]  # type: ignore[index]
-            position = np.asarray(group["position"][first - 1])  # type: ignore[index]
-            before = fractional(position, np.asarray(group["cell"][first - 1]), np.asarray(group["origin"][first - 1]))  # type: ignore[index]
+            stored = group["image"][first - 1]
+            position = np.asarray(group["position"][first - 1])
+            before = fractional(position, np.asarray(group["cell"][first - 1]), np.asarray(group["origin"][first - 1]))
             gained[:] = stored
-            buffer[trajectory.SCRATCH][: first - low] = group["image"][low:first]  # type: ignore[index]
+            buffer[trajectory.SCRATCH][: first - low] = group["image"][low:first]
         for k, values in frames:
             if derive:
                 ref = part.refs[k - first]
@@ -272,13 +288,18 @@ def write_frames(out: str, part: Inventory, first: int, blocks: Sequence[int], s
                 buffer[variable][k - low] = values[variable]
             if k + 1 == high:
                 break
-        wrote = [write_shard(group, variable, (low, *[0] * (buffer[variable].ndim - 1)), buffer[variable]) for variable in names]
+        wrote = [
+            write_shard(group, variable, (low, *[0] * (buffer[variable].ndim - 1)), buffer[variable])
+            for variable in names
+        ]
         wrote = [dict(w, lasting=not w["file"].startswith(trajectory.SCRATCH)) for w in wrote]
         manifest.append(record(f"frames-{block:08d}", name, wrote, began))
     return {"rows": len(part.refs), "peak_memory": peak_memory()}
 
 
-def _join_images(out: Path, inventory: Inventory, start: int, size: int, blocks: Sequence[int], name: str, client: Any) -> None:
+def _join_images(
+    out: Path, inventory: Inventory, start: int, size: int, blocks: Sequence[int], name: str, client: Any
+) -> None:
     """Second pass over derived images: what the blocks before gained is added, from scratch arrays, so it can be repeated."""
     group = open_group(out, mode="r+")
     if trajectory.SCRATCH not in group:
@@ -292,9 +313,14 @@ def _join_images(out: Path, inventory: Inventory, start: int, size: int, blocks:
         low, high = block * size, min((block + 1) * size, n_frames)
         if not manifest.done(f"images-{block:08d}", name, records):
             # an array of one vector an atom; zero, and sent as nothing, for most blocks of a glass
-            tasks.append((f"images {low}-{high - 1}", (str(out), block, low, high, offset.copy() if offset.any() else None, name)))
+            tasks.append(
+                (
+                    f"images {low}-{high - 1}",
+                    (str(out), block, low, high, offset.copy() if offset.any() else None, name),
+                )
+            )
         if k + 1 < len(blocks):
-            offset = offset + np.asarray(group[trajectory.SCRATCH][high - 1])  # type: ignore[index]
+            offset = offset + np.asarray(group[trajectory.SCRATCH][high - 1])
     execute(client, write_images, tasks, what="images", unit="blocks")
     del group[trajectory.SCRATCH]
 
@@ -303,7 +329,7 @@ def write_images(out: str, block: int, low: int, high: int, offset: Any, name: s
     """Task: images of a block from its scratch images and what was gained before it."""
     began = clock.perf_counter()
     group = open_group(out, mode="r+")
-    image = np.asarray(group[trajectory.SCRATCH][low:high])  # type: ignore[index]
+    image = np.asarray(group[trajectory.SCRATCH][low:high])
     if offset is not None:
         image = image + offset
     wrote = [write_shard(group, "image", (low, 0, 0), image)]

@@ -173,15 +173,28 @@ class Plan:
         for feature in self.features:
             options = ", ".join(f"{k}={v}" for k, v in feature.parameters().items())
             table.add_row(feature.name, f"{feature.n_columns} columns of {feature.output_dtype}: {options}")
-        table.add_row("input", f"{self.store}: {len(self.frames)} frames, {len(self.centers)} of {self.n_atoms} atoms as centers")
-        table.add_row("output", f"{self.out}: {format_bytes(self.output_bytes)} before compression, at most {self.n_files} files")
+        table.add_row(
+            "input",
+            f"{self.store}: {len(self.frames)} frames, {len(self.centers)} of {self.n_atoms} atoms as centers",
+        )
+        table.add_row(
+            "output",
+            f"{self.out}: {format_bytes(self.output_bytes)} before compression, at most {self.n_files} files",
+        )
         for per, (frames, rows) in self._shape().items():
-            size = f"{frames} frames x {min(rows, len(self.centers))} atoms" if per == "atom" else f"{frames} whole frames"
+            size = (
+                f"{frames} frames x {min(rows, len(self.centers))} atoms" if per == "atom" else f"{frames} whole frames"
+            )
             table.add_row(f"block, per {per}", size)
         n_done = self.done
         table.add_row("tasks", f"{self.n_tasks}: {n_done} done, {self.n_tasks - n_done} to do")
-        seconds = sum(f.cost(len(self.frames) * len(self.centers)) for f in self.features) * (1 - n_done / max(self.n_tasks, 1))
-        table.add_row("work", f"about {seconds / 3600:.2g} core hours" if seconds > 360 else f"about {seconds:.2g} core seconds")
+        seconds = sum(f.cost(len(self.frames) * len(self.centers)) for f in self.features) * (
+            1 - n_done / max(self.n_tasks, 1)
+        )
+        table.add_row(
+            "work",
+            f"about {seconds / 3600:.2g} core hours" if seconds > 360 else f"about {seconds:.2g} core seconds",
+        )
         m = self.memory
         table.add_row("memory of a worker", f"{format_bytes(m.total)} of {format_bytes(self.allowed)} allowed")
         table.add_row("  libraries", format_bytes(m.baseline))
@@ -205,7 +218,9 @@ def choose_centers(centers: Any, numbers: npt.NDArray[np.integer]) -> npt.NDArra
     if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer) or rows.size == 0:
         raise ParameterError(f"centers={centers!r} must be element symbols or rows of atoms (integers)")
     if rows.min() < 0 or rows.max() >= len(numbers) or (np.diff(rows) <= 0).any():
-        raise ParameterError(f"centers must be increasing rows 0 to {len(numbers) - 1}; got {rows.min()} to {rows.max()}")
+        raise ParameterError(
+            f"centers must be increasing rows 0 to {len(numbers) - 1}; got {rows.min()} to {rows.max()}"
+        )
     return rows.astype(np.int64)
 
 
@@ -215,7 +230,9 @@ def choose_frames(frames: Any, n_frames: int) -> npt.NDArray[np.int64]:
         return np.arange(n_frames)
     found = np.arange(n_frames)[frames] if isinstance(frames, slice) else np.asarray(frames)
     if found.ndim != 1 or not found.size or not np.issubdtype(found.dtype, np.integer):
-        raise ParameterError(f"frames={frames!r} chooses none of the {n_frames} frames; give a slice or increasing indices")
+        raise ParameterError(
+            f"frames={frames!r} chooses none of the {n_frames} frames; give a slice or increasing indices"
+        )
     if found.min() < 0 or found.max() >= n_frames or (np.diff(found) <= 0).any():
         raise ParameterError(f"frames={frames!r} must be increasing indices 0 to {n_frames - 1}")
     return found.astype(np.int64)
@@ -239,7 +256,9 @@ def check_features(features: Sequence[Feature] | Feature, numbers: npt.NDArray[n
         raise ParameterError(f"features={features!r} must be features such as mgdask.SOAP(...)")
     names = [f.name for f in found]
     if len(set(names)) < len(names):
-        raise ParameterError(f"two features are named {max(names, key=names.count)!r}; one output holds one of a name, use two outputs")
+        raise ParameterError(
+            f"two features are named {max(names, key=names.count)!r}; one output holds one of a name, use two outputs"
+        )
     for feature in found:
         feature.check_species(np.unique(numbers))
     return found
@@ -268,12 +287,18 @@ def plan(
         raise ParameterError(f"threads={threads} must be at least 1")
     allowed = memory_of(memory)
     group, content = check_complete(store, kind="trajectory")
-    numbers = np.asarray(group["species"][...])  # type: ignore[index]
+    numbers = np.asarray(group["species"][...])
     chosen = check_features(features, numbers)
-    n_frames = int(group["position"].shape[0])  # type: ignore[union-attr]
+    n_frames = int(group["position"].shape[0])
     coordinates = {
-        name: (dim, np.asarray(group[name][...]))  # type: ignore[index]
-        for name, dim in (("atom_id", "atom"), ("species", "atom"), ("step", "frame"), ("time", "frame"), ("run", "frame"))
+        name: (dim, np.asarray(group[name][...]))
+        for name, dim in (
+            ("atom_id", "atom"),
+            ("species", "atom"),
+            ("step", "frame"),
+            ("time", "frame"),
+            ("run", "frame"),
+        )
         if name in group
     }
     base = Plan(str(store), str(out), content, chosen, len(numbers), choose_frames(frames, n_frames),

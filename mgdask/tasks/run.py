@@ -13,7 +13,14 @@ from typing import Any
 
 from dask.utils import format_bytes
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from mgdask.errors import MgdaskError, RunError
@@ -92,7 +99,9 @@ def execute(
                 if threads:
                     last_worker = time.monotonic()
                 elif time.monotonic() - last_worker > NO_WORKERS:
-                    raise RunError(f"no worker has been there for {NO_WORKERS:.0f} s; start workers and run the same command again")
+                    raise RunError(
+                        f"no worker has been there for {NO_WORKERS:.0f} s; start workers and run the same command again"
+                    )
                 for future in done:
                     name = flying.pop(future)
                     try:
@@ -114,10 +123,12 @@ def execute(
                 future.cancel()
     outcome.seconds = time.monotonic() - started
     if strict and outcome.failures:
-        name, error = next(iter(outcome.failures.items()))
-        if isinstance(error, MgdaskError):
-            raise error
-        raise RunError(f"{what}: {len(outcome.failures)} of {len(tasks)} {unit} failed, first {name}: {describe(error)}") from error
+        name, first = next(iter(outcome.failures.items()))
+        if isinstance(first, MgdaskError):
+            raise first
+        raise RunError(
+            f"{what}: {len(outcome.failures)} of {len(tasks)} {unit} failed, first {name}: {describe(first)}"
+        ) from first
     return outcome
 
 
@@ -193,9 +204,15 @@ class Report:
         table.add_row("features", self.out)
         table.add_row("blocks", f"{self.blocks}: {done} computed now, {self.skipped} were done before")
         if done:
-            table.add_row("speed", f"{self.rows / max(self.seconds, 1e-9):,.0f} central atoms a second ({self.seconds:.1f} s)")
+            table.add_row(
+                "speed",
+                f"{self.rows / max(self.seconds, 1e-9):,.0f} central atoms a second ({self.seconds:.1f} s)",
+            )
             over = "" if self.peak_memory <= self.projected else "  ABOVE THE PROJECTION: please report it"
-            table.add_row("peak memory", f"{format_bytes(self.peak_memory)} in a worker, projected {format_bytes(self.projected)}{over}")
+            table.add_row(
+                "peak memory",
+                f"{format_bytes(self.peak_memory)} in a worker, projected {format_bytes(self.projected)}{over}",
+            )
         return render(table)
 
 
@@ -245,7 +262,9 @@ def run(plan: Plan, client: Any = None, *, retries: int = 2, progress: bool = Tr
             more = f"\n  and {len(outcome.failures) - 5} more" if len(outcome.failures) > 5 else ""
             raise RunError(
                 f"{len(outcome.failures)} of {len(plan.blocks)} blocks failed; {len(plan.blocks) - len(outcome.failures)} are "
-                f"finished and stay in {plan.out}. Mend the cause and run the same command again:\n" + "\n".join(lines) + more
+                f"finished and stay in {plan.out}. Mend the cause and run the same command again:\n"
+                + "\n".join(lines)
+                + more
             )
         manifest.finish()
     results = outcome.results.values()
