@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from mgdask.features import Feature
 from mgdask.store import features as feature_store
@@ -73,7 +72,7 @@ def create_output(plan: Plan) -> None:
         feature_store.create(plan.out, plan.attrs(), plan.axes(), plan.outputs())
 
 
-def _array(group: zarr.Group, name: str) -> Any:
+def _array(group: Any, name: str) -> Any:
     return group[name]
 
 

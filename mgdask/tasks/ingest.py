@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 
 from mgdask.box import fractional
 from mgdask.errors import MgdaskError, StoreError
@@ -132,7 +131,7 @@ def _prepare_new(out: Path, inventory: Inventory, overwrite: bool) -> None:
     _write_axis(group, inventory, 0)
 
 
-def _write_axis(group: zarr.Group, inventory: Inventory, start: int) -> None:
+def _write_axis(group: Any, inventory: Inventory, start: int) -> None:
     trajectory.write_frames_axis(
         group, start, step=inventory.step, cell=inventory.cell, origin=inventory.origin, run=inventory.runs,
         time=None if inventory.times is None else np.array(inventory.times),
@@ -261,8 +260,7 @@ def write_frames(
         low, high = block * size, min((block + 1) * size, n_frames)
         buffer: dict[str, Any] = {}
         for variable in names:
-            array = group[variable]
-            assert isinstance(array, zarr.Array)
+            array: Any = group[variable]
             buffer[variable] = np.empty((high - low, *array.shape[1:]), dtype=array.dtype)
             if low < first and block == blocks[0]:  # frames that were there before an append
                 buffer[variable][: first - low] = array[low:first]

@@ -1,0 +1,53 @@
+"""Fixtures shared by the tests: real small dumps, the shipped glass, a store of it, a client of worker processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mgdask
+
+DATA = Path(__file__).parent / "data"
+GLASS = Path(mgdask.__file__).parent / "explore" / "data" / "zrcu.lammpstrj.gz"
+SPECIES = {1: "Zr", 2: "Cu"}
+
+
+def write_dump(path, frames, columns="id type x y z", box=((0, 10), (0, 10), (0, 10)), flags="pp pp pp", tilt=None):
+    """A dump of frames: (step, rows) with rows as lists of words."""
+    with open(path, "w") as out:
+        for step, rows in frames:
+            head = "xy xz yz " if tilt else ""
+            out.write(f"ITEM: TIMESTEP\n{step}\nITEM: NUMBER OF ATOMS\n{len(rows)}\nITEM: BOX BOUNDS {head}{flags}\n")
+            for k, (lo, hi) in enumerate(box):
+                out.write(f"{lo} {hi}" + (f" {tilt[k]}" if tilt else "") + "\n")
+            out.write(f"ITEM: ATOMS {columns}\n")
+            out.writelines(" ".join(map(str, row)) + "\n" for row in rows)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def glass_store(tmp_path_factory):
+    """The shipped glass as a finished store."""
+    path = tmp_path_factory.mktemp("glass") / "glass.zarr"
+    mgdask.ingest(str(GLASS), path, species=SPECIES, timestep=0.002)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def glass(glass_store):
+    """Positions, cell and atomic numbers of its last frame."""
+    ds = mgdask.open_store(glass_store)
+    return ds.position[-1].values, ds.cell[-1].values, ds.species.values
+
+
+@pytest.fixture
+def small_soap():
+    """A SOAP that is quick."""
+    return mgdask.SOAP(species=("Cu", "Zr"), r_cut=4.0, n_max=4, l_max=3, sigma=0.5, rbf="polynomial")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20261121)
