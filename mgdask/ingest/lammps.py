@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -31,11 +31,42 @@ def open_stream(path: str) -> BinaryIO:
     magic = raw.read(4)
     raw.seek(0)
     if magic[:2] == b"\x1f\x8b":
-        return cast(BinaryIO, io.BufferedReader(gzip.GzipFile(fileobj=raw), CHUNK))
+        return cast(BinaryIO, _Unpacked(raw, lambda: zlib.decompressobj(wbits=31)))
     if magic == b"\x28\xb5\x2f\xfd":
-        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        return cast(BinaryIO, io.BufferedReader(reader, CHUNK))
+        return cast(BinaryIO, _Unpacked(raw, lambda: zstandard.ZstdDecompressor().decompressobj()))
     return raw
+
+
+class _Unpacked:
+    """Bytes of a gz or zst file, also of one that a dying run left without its end: the libraries' files drop the last of them."""
+
+    def __init__(self, raw: BinaryIO, start: Callable[[], Any]) -> None:
+        self._raw, self._start = raw, start
+        self._member = start()
+        self._ready = b""
+
+    def read(self, size: int) -> bytes:
+        parts = [self._ready]
+        got = len(self._ready)
+        while got < size:
+            packed = self._member.unused_data if self._member.eof else b""
+            packed = packed or self._raw.read(1 << 18)
+            if not packed:
+                break
+            if self._member.eof:  # members follow each other where files were joined
+                self._member = self._start()
+            part = self._member.decompress(packed)
+            parts.append(part)
+            got += len(part)
+        whole = b"".join(parts)
+        self._ready = whole[size:]
+        return whole[:size]
+
+    def __enter__(self) -> _Unpacked:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._raw.close()
 
 
 def is_packed(path: str) -> bool:
@@ -53,8 +84,8 @@ def index_piece(job: tuple[str, int, int | None]) -> list[Piece]:
             if start:
                 stream.seek(max(0, start - 256))
             return index_stream(stream, start, stop)
-    except (EOFError, gzip.BadGzipFile, zstandard.ZstdError) as error:
-        raise AuditError(f"{path}: the compressed stream is damaged or cut short ({error}); unpack what can be saved with "
+    except (zlib.error, zstandard.ZstdError) as error:
+        raise AuditError(f"{path}: the compressed stream is damaged ({error}); unpack what can be saved with "
                          f"'zcat {path} > part.dump' and ingest that") from error  # fmt: skip
 
 

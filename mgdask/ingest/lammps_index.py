@@ -110,7 +110,9 @@ def join_pieces(path: str, pieces: Sequence[Piece], *, first_bytes: bytes) -> li
     """Frames of a file from its pieces in order; ``AuditError`` if it is empty or not a dump."""
     size = pieces[-1].end if pieces else 0
     if size == 0 or not first_bytes.strip():
-        raise AuditError(f"{path} is empty (byte 0); remove it from the list of files")
+        raise AuditError(
+            f"{path} is empty (byte 0), or nothing of it can be unpacked; remove it from the list of files"
+        )
     found: list[tuple[Mark, int]] = []
     before = 0
     for piece in pieces:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def open_source(path: str, mapper: Callable[..., Any] = map) -> Source:
     try:
         with open_stream(path) as stream:
             head = stream.read(256)
-    except OSError as error:
+    except (OSError, zlib.error) as error:
         raise AuditError(f"{path} cannot be read: {error}") from error
     if suffix in (".data", ".lmp") or (not head.lstrip().startswith(b"ITEM:") and b"LAMMPS data file" in head):
         return formats.DataFile(path)
