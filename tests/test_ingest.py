@@ -269,7 +269,7 @@ def test_files_that_are_no_dumps(tmp_path):
     data = bytearray((DATA / "tri_wrap.dump.gz").read_bytes())
     data[9000:9100] = b"x" * 100
     (tmp_path / "bad.dump.gz").write_bytes(data)
-    with pytest.raises(AuditError, match="bad.dump.gz.*(damaged|cannot be read)"):
+    with pytest.raises(AuditError, match=r"bad.dump.gz.*(damaged|cannot be read)"):
         take_inventory(tmp_path / "bad.dump.gz", species=SPECIES)
 
 
