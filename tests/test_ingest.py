@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from mgdask.box import fractional, unwrap
 from mgdask.errors import AuditError, MissingDependencyError, ParameterError
-from mgdask.ingest import lammps_index
-from mgdask.ingest.job import read_window, take_inventory
-from mgdask.ingest.lammps import LammpsDump
-from mgdask.ingest.readers import expand
+from mgdask.readers import lammps_index
+from mgdask.readers.job import read_window, take_inventory
+from mgdask.readers.lammps import LammpsDump
+from mgdask.readers.sources import expand
 from tests.conftest import DATA, SPECIES, write_dump
 
 

@@ -19,11 +19,11 @@ MAY_IMPORT = {
     "kernels": {"box"},
     "features": {"kernels"} | VOCABULARY,
     "store": VOCABULARY,
-    "ingest": {"store"} | VOCABULARY,
-    "tasks": {"features", "store", "ingest"} | VOCABULARY,
+    "readers": VOCABULARY,
+    "tasks": {"features", "store", "readers"} | VOCABULARY,
     "cluster": VOCABULARY,
-    "explore": {"features", "store", "ingest", "tasks", "cluster", ""} | VOCABULARY,
-    "cli": {"features", "store", "ingest", "tasks", "cluster", "explore", ""} | VOCABULARY,
+    "explore": {"features", "store", "readers", "tasks", "cluster", ""} | VOCABULARY,
+    "cli": {"features", "store", "readers", "tasks", "cluster", "explore", ""} | VOCABULARY,
 }
 ONLY_IN = {
     "zarr": {"store"},
@@ -33,7 +33,7 @@ ONLY_IN = {
     "llvmlite": {"kernels"},
     "click": {"cli"},
     "matplotlib": {"explore"},
-    "pyarrow": {"ingest"},
+    "pyarrow": {"readers"},
     "mpmath": {"kernels"},
 }
 

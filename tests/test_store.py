@@ -49,7 +49,9 @@ def test_block_layout(shape, row):
 def small(path, n=10):
     group = shards.new_group(path, {"mgdask_kind": "features"}, overwrite=False)
     Manifest(path).create()
-    shards.new_array(group, "soap", ("frame", "atom", "soap_feature"), (n, 6, 2), "float64", chunks=(1, 2, 2), shards=(4, 4, 2))
+    shards.new_array(
+        group, "soap", ("frame", "atom", "soap_feature"), (n, 6, 2), "float64", chunks=(1, 2, 2), shards=(4, 4, 2)
+    )
     return group
 
 
@@ -82,7 +84,7 @@ def test_a_flipped_byte_is_caught(tmp_path, rng):
     data = bytearray(file.read_bytes())
     data[40] ^= 1
     file.write_bytes(data)
-    with pytest.raises(ValueError, match="[Cc]hecksum"):
+    with pytest.raises(ValueError, match=r"[Cc]hecksum"):
         group["soap"][:4, :4]
 
 
@@ -101,7 +103,7 @@ def test_manifest_records_are_appended_joined_and_checked(tmp_path):
     assert not manifest.done("b1", "d", records)  # its file is not there
     assert not manifest.done("b3", "d", records)
     assert manifest.content() is None
-    content = manifest.finish()
+    content = manifest.finish("x")
     assert manifest.content() == content
     assert [name.name for name in manifest.folder.glob("*.jsonl")] == ["blocks.jsonl"]
     assert set(manifest.records()) == {"b1", "b2"}
@@ -110,14 +112,18 @@ def test_manifest_records_are_appended_joined_and_checked(tmp_path):
 def test_one_writer_at_a_time(tmp_path):
     small(tmp_path / "a.zarr")
     manifest = Manifest(tmp_path / "a.zarr")
-    with manifest.locked(), pytest.raises(StoreError, match=f"is being written by process {os.getpid()}"), manifest.locked():
+    with (
+        manifest.locked(),
+        pytest.raises(StoreError, match=f"is being written by process {os.getpid()}"),
+        manifest.locked(),
+    ):
         pass
     lock = manifest.folder / "lock"
     lock.write_text(json.dumps({"host": socket.gethostname(), "pid": 2**22 - 3}))  # left by a killed process
     with manifest.locked():
         assert lock.exists()
     lock.write_text(json.dumps({"host": "another-node", "pid": 1}))
-    with pytest.raises(StoreError, match="another-node.*remove"), manifest.locked():
+    with pytest.raises(StoreError, match=r"another-node.*remove"), manifest.locked():
         pass
 
 
@@ -138,13 +144,13 @@ def test_opening(tmp_path, glass_store):
     assert np.isfinite(ds.position.values).all()
     plain = xr.open_zarr(glass_store, consolidated=False)  # nothing but xarray is needed to read it
     assert (plain.position.values == ds.position.values).all()
-    with pytest.raises(StoreError, match="is not a Zarr store"):
+    with pytest.raises(StoreError, match=r"is not a Zarr store"):
         mgdask.open_store(tmp_path / "none.zarr")
     zarr.create_group(tmp_path / "other.zarr")
     with pytest.raises(StoreError, match="not one that mgdask wrote"):
         mgdask.open_store(tmp_path / "other.zarr")
     small(tmp_path / "half.zarr")
-    with pytest.raises(StoreError, match="is not finished.*mgdask featurize"):
+    with pytest.raises(StoreError, match=r"is not finished.*mgdask featurize"):
         mgdask.open_store(tmp_path / "half.zarr")
 
 

@@ -82,11 +82,14 @@ class Manifest:
                     return False
         return True
 
-    def finish(self) -> str:
-        """Join all records into one file, mark the store as complete; returns the digest of its content."""
+    def finish(self, identity: str) -> str:
+        """Join all records into one file, mark the store as complete; returns the digest of its content.
+
+        ``identity`` stands for what the records do not cover: species, parameters.
+        """
         records = self.records()
         parts = [name for name in self.folder.glob("*.jsonl") if name.name != "blocks.jsonl"]
-        content = hashlib.sha256()
+        content = hashlib.sha256(identity.encode())
         for block in sorted(records):
             content.update(f"{block} {json.dumps(records[block]['checksum'], sort_keys=True)}\n".encode())
         text = "".join(json.dumps(records[block], sort_keys=True) + "\n" for block in sorted(records))

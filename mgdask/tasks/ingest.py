@@ -15,9 +15,9 @@ import numpy as np
 
 from mgdask.box import fractional
 from mgdask.errors import MgdaskError, StoreError
-from mgdask.ingest.convert import image_steps
-from mgdask.ingest.job import Inventory, read_window, take_inventory
-from mgdask.ingest.lammps import is_packed
+from mgdask.readers.convert import image_steps
+from mgdask.readers.job import Inventory, read_window, take_inventory
+from mgdask.readers.lammps import is_packed
 from mgdask.store import trajectory
 from mgdask.store.layout import trajectory_layout
 from mgdask.store.manifest import Manifest
@@ -90,7 +90,8 @@ def ingest(
             _prepare_new(out, inventory, overwrite)
         with manifest.locked():
             written, total = _fill(out, inventory, start, workers)
-            manifest.finish()
+            attrs = open_group(out).attrs
+            manifest.finish(f"{attrs['input_digest']} {attrs.get('append_digest', '')}")
     size = sum(int(source["bytes"]) for source in inventory.sources)
     return IngestReport(str(out), start + inventory.n_frames, inventory.n_atoms, total, written,
                         clock.perf_counter() - started, size, inventory.notes)  # fmt: skip

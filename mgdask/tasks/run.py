@@ -266,7 +266,7 @@ def run(plan: Plan, client: Any = None, *, retries: int = 2, progress: bool = Tr
                 + "\n".join(lines)
                 + more
             )
-        manifest.finish()
+        manifest.finish(plan.digest)
     results = outcome.results.values()
     return Report(
         plan.out, len(plan.blocks), len(plan.blocks) - len(todo), sum(r["rows"] for r in results), outcome.seconds,

@@ -16,8 +16,8 @@ import pyarrow.csv as csv
 import zstandard
 
 from mgdask.errors import AuditError
-from mgdask.ingest.frames import Columns, FrameRef
-from mgdask.ingest.lammps_index import CHUNK, Piece, index_stream, join_pieces
+from mgdask.readers.frames import Columns, FrameRef
+from mgdask.readers.lammps_index import CHUNK, Piece, index_stream, join_pieces
 
 INTEGERS = frozenset(("id", "type", "mol", "proc", "ix", "iy", "iz"))
 TEXTS = frozenset(("element", "typelabel"))

@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from mgdask.elements import atomic_number, mass
 from mgdask.errors import AuditError, ParameterError
-from mgdask.ingest import audit, convert
-from mgdask.ingest.frames import Columns, FrameRef
-from mgdask.ingest.readers import expand, open_source
-from mgdask.ingest.units import LENGTH, TIME, check_units, unit_of
+from mgdask.readers import audit, convert
+from mgdask.readers.frames import Columns, FrameRef
+from mgdask.readers.sources import expand, open_source
+from mgdask.readers.units import LENGTH, TIME, check_units, unit_of
 
 SpeciesMap = Mapping[int, str] | Sequence[str] | None
 _KNOWN = {

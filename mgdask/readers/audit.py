@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from mgdask.errors import AuditError
-from mgdask.ingest.frames import FrameRef
+from mgdask.readers.frames import FrameRef
 
 Repeated = Literal["last", "first", "all", "error"]
 SHOWN = 5

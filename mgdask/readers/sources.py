@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mgdask.errors import AuditError
-from mgdask.ingest.frames import Source
-from mgdask.ingest.lammps import LammpsDump, open_stream
+from mgdask.readers.frames import Source
+from mgdask.readers.lammps import LammpsDump, open_stream
 
 
 def natural(text: str) -> list[Any]:
@@ -54,7 +54,7 @@ def open_source(path: str, mapper: Callable[..., Any] = map) -> Source:
         raise AuditError(f"{path} is empty (byte 0); remove it from the list of files")
     name = re.sub(r"\.(gz|zst)$", "", path.lower())
     suffix = Path(name).suffix
-    from mgdask.ingest import formats
+    from mgdask.readers import formats
 
     if suffix in (".h5", ".h5md", ".hdf5"):
         return formats.H5MD(path)

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from mgdask.errors import AuditError
-from mgdask.ingest.frames import FrameRef
+from mgdask.readers.frames import FrameRef
 
 CHUNK = 32 * 1024 * 1024
 _MARK = b"ITEM: TIMESTEP"

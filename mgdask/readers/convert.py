@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mgdask.box import cartesian, fractional, wrap
 from mgdask.errors import AuditError
-from mgdask.ingest.frames import Columns, FrameRef
+from mgdask.readers.frames import Columns, FrameRef
 
 FLAGS = ("ix", "iy", "iz")
 COORDINATES = {

@@ -9,7 +9,7 @@ import numpy as np
 
 from mgdask.elements import SYMBOLS
 from mgdask.errors import AuditError, MissingDependencyError
-from mgdask.ingest.frames import Columns, FrameRef
+from mgdask.readers.frames import Columns, FrameRef
 
 BY_ROW = "identity is the order of the rows, which this format promises to keep"
 
