@@ -112,3 +112,28 @@ def tile(
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def scaled_copy(typingctx: Any, source: Any, target: Any, scale: Any, vectors: Any) -> Any:
+    """target[:w] = scale * source[:w], w = vectors * LANES; pointers from ``address``, ``vectors`` a literal."""
+    n_vectors = vectors.literal_value
+    signature = types.void(source, target, types.float64, vectors)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        origin, goal, factor = args[:3]
+        vector = ir.VectorType(ir.DoubleType(), LANES)
+        undefined = ir.Constant(vector, ir.Undefined)
+        first = builder.insert_element(undefined, factor, ir.Constant(ir.IntType(32), 0))
+        factors = builder.shuffle_vector(
+            first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        )
+        for j in range(n_vectors):
+            offset = [ir.Constant(ir.IntType(64), j * LANES)]
+            value = builder.load(builder.bitcast(builder.gep(origin, offset), vector.as_pointer()))
+            value.align = 8
+            where = builder.bitcast(builder.gep(goal, offset), vector.as_pointer())
+            builder.store(builder.fmul(value, factors), where).align = 8
+        return context.get_dummy_value()
+
+    return signature, codegen

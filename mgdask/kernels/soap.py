@@ -19,7 +19,7 @@ from mgdask.kernels._jit import array, inner, kernel
 from mgdask.kernels.harmonics import next_degree, start_powers
 from mgdask.kernels.neighbors import GRID, Grid, candidates, gather
 from mgdask.kernels.radial import BEFORE
-from mgdask.kernels.simd import LANES, ROWS, address, tile
+from mgdask.kernels.simd import LANES, ROWS, address, scaled_copy, tile
 
 Float = npt.NDArray[np.float64]
 Integer = npt.NDArray[np.int64]
@@ -92,10 +92,11 @@ def _expand(grid: Grid, row: int, slot: Integer, n_species: int, table: Float, s
                 filled += 1
         knot[room + s] = first
     knot[room + n_species] = filled
-    start_powers(unit[0], unit[1], filled, n_degrees - 1, power)
+    whole = -(-filled // LANES) * LANES  # no remainders in the loops over neighbours; rows have room for it
+    start_powers(unit[0], unit[1], whole, n_degrees - 1, power)
     per_species = c.shape[1] * width
     for degree in range(n_degrees):
-        next_degree(degree, unit[2], filled, degrees, power, legendre, harmonic)
+        next_degree(degree, unit[2], whole, degrees, power, legendre, harmonic)
         for m in range(2 * degree + 1):
             if keep[degree * degree + m] == 0.0:
                 for i in range(filled):
@@ -141,8 +142,14 @@ def _spectrum(c: Float, n_species: int, n_max: int, n_degrees: int, square: Floa
                 scale = np.pi * np.sqrt(8.0 / (2.0 * degree + 1.0))
                 for i in range(n_max):
                     first = i if s == s2 else 0
-                    for j in range(first, n_max):
+                    j = first
+                    # whole registers; what they write too far is the place of the next row, which comes after
+                    while j < n_max and column + j - first + LANES <= len(out):
+                        scaled_copy(address(square, i * width + j), address(out, column + j - first), scale, 1)
+                        j += LANES
+                    while j < n_max:
                         out[column + j - first] = scale * square[i, j]
+                        j += 1
                     column += n_max - first
 
 
@@ -166,11 +173,11 @@ def soap(grid: Grid, centers: Integer, slot: Integer, n_species: int, n_max: int
         room = max(room, candidates(grid, centers[k]) + 2)
     stride = -(-room // LANES) * LANES
     raw_row, raw = np.empty(room, dtype=np.int64), np.empty((4, room))
-    unit, w = np.empty((3, stride)), np.empty((stride, STENCIL))
+    unit, w = np.zeros((3, stride)), np.empty((stride, STENCIL))
     knot = np.empty(stride + n_species + 1, dtype=np.int64)
     power, legendre = np.empty((n_degrees, 2, stride)), np.zeros((3, n_degrees, stride))
     harmonic = np.zeros((2 * n_degrees - 1 + ROWS, stride))
-    radial, square = np.empty((stride, width)), np.empty((width + ROWS, width))
+    radial, square = np.empty((stride, width)), np.zeros((width + ROWS, width))
     c = np.zeros((n_species, n_lm + ROWS, width))
     line = np.empty(out.shape[1])
     for k in range(len(centers)):
@@ -195,7 +202,7 @@ def soap(grid: Grid, centers: Integer, slot: Integer, n_species: int, n_max: int
 def spectrum(c: Float, n_max: int, n_degrees: int, out: Float) -> None:
     """Power spectrum of coefficients (species, lm + spare rows, padded n) -> (feature,)."""
     width = c.shape[2]
-    _spectrum(c, c.shape[0], n_max, n_degrees, np.empty((width + ROWS, width)), out)
+    _spectrum(c, c.shape[0], n_max, n_degrees, np.zeros((width + ROWS, width)), out)
 
 
 def table_rows(values: Float) -> Float:

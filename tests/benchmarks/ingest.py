@@ -75,7 +75,13 @@ if __name__ == "__main__":
         if len(sys.argv) < 2:
             make_dump(dump)
         size = Path(dump).stat().st_size / 1e6
-        readers = {"mgdask, audited frames": own_frames, "mgdask, whole into Zarr": own_store, "OVITO": ovito, "ASE": ase, "MDAnalysis": mdanalysis}
+        readers = {
+            "mgdask, audited frames": own_frames,
+            "mgdask, whole into Zarr": own_store,
+            "OVITO": ovito,
+            "ASE": ase,
+            "MDAnalysis": mdanalysis,
+        }
         times: dict[str, list[float]] = {}
         for _ in range(3):
             for who, reader in readers.items():

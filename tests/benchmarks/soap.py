@@ -66,7 +66,9 @@ def first_calls():
     with tempfile.TemporaryDirectory() as cache:
         env = {**os.environ, "MGDASK_CACHE_DIR": cache}
         for name in ("nothing cached", "cached on this node"):
-            out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+            out = subprocess.run(
+                [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+            ).stdout
             load, call = map(float, out.split())
             print(f"fresh process, {name:20} import {load:5.2f} s, first call {call:5.2f} s")
 
