@@ -97,10 +97,18 @@ def write_shard(group: zarr.Group, name: str, start: Sequence[int], data: npt.ND
             )
     region = tuple(slice(first, first + extent) for first, extent in zip(start, data.shape, strict=True))
     root = Path(str(group.store.root))
-    with explained(root):
-        array[region] = data
     key = "/".join(["c", *(str(first // g) for first, g in zip(start, grid, strict=True))])
     file = f"{name}/{key}"
+    with explained(root):
+        try:
+            array[region] = data
+        except ValueError:
+            # Zarr looks into the old shard where the new one ends at the edge of the array; a damaged one must go first. Never
+            # remove a sound one before: an append that is killed here would lose frames that were there.
+            if not (root / file).exists():
+                raise
+            (root / file).unlink()
+            array[region] = data
     size = (root / file).stat().st_size if (root / file).exists() else 0  # a shard of nothing but fill has no file
     digest = hashlib.sha256(np.ascontiguousarray(data).data).hexdigest()
     return {"file": file, "size": size, "sha256": digest}
