@@ -1,107 +1,92 @@
-"""How fast plain LAMMPS text is read, beside other readers, on one core and in one process each round.
+"""Reading plain text dumps: MB/s on one core beside MDAnalysis, ASE and OVITO, alternating in one process.
 
-    python tests/benchmarks/ingest.py [--rounds 5] [--source /path/to/glass_1.lammpstrj.gz] [--megabytes 48]
+    python tests/benchmarks/ingest.py [dump]
 
-A plain dump of at least 24 MB is written from real frames; then every reader reads all of it in turn, round after round, and
-the table has the median of MB/s, the spread and the ratio to mgdask. mgdask's time is the whole of it: index, audit, parse, sort by
-id, wrap, images. The others parse positions by their usual call; none of them audits.
+Without a dump it writes one of 29 MB from ../shared/data, or from the shipped glass. Medians of 3 rounds; OVITO reads positions only.
 """
 
 from __future__ import annotations
 
-import argparse
-import gzip
 import os
-import statistics
+
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OVITO_THREAD_COUNT"), "1"))
+
+import gzip
+import sys
 import tempfile
 import time
 import warnings
 from pathlib import Path
 
-SOURCE = Path("/work/shared/data/cu65zr35_compression/glass_1.lammpstrj.gz")
+import numpy as np
+
+import mgdask
+from mgdask.readers.job import read_window, take_inventory
+
+SPECIES = {1: "Cu", 2: "Zr"}
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "cu65zr35_compression" / "glass_1.lammpstrj.gz"
 
 
-def write_plain(source: Path, target: Path, megabytes: float) -> int:
-    """Repeat the frames of ``source`` with new timesteps until the file is large enough; its size in bytes."""
-    text = gzip.open(source).read() if source.suffix == ".gz" else source.read_bytes()
-    frames = [b"ITEM: TIMESTEP\n" + part for part in text.split(b"ITEM: TIMESTEP\n") if part]
-    step, size = 0, 0
-    with open(target, "wb") as out:
-        while size < megabytes * 1e6:
-            for frame in frames:
-                lines = frame.split(b"\n", 2)
-                size += out.write(b"\n".join([lines[0], b"%d" % step, lines[2]]))
-                step += 100
-    return size
+def make_dump(path):
+    source = SHARED if SHARED.exists() else Path(mgdask.__file__).parent / "explore" / "data" / "zrcu.lammpstrj.gz"
+    text = gzip.decompress(source.read_bytes())
+    with open(path, "wb") as out:
+        while out.tell() < 24e6:
+            out.write(text)
 
 
-def read_mgdask(path: str) -> int:
-    from mgdask.readers.job import read_window, take_inventory
+def own_frames(path, _):
+    for _ in read_window(take_inventory(path, species=SPECIES, repeated="all")):
+        pass
 
-    return sum(1 for _ in read_window(take_inventory(path, species={1: "Cu", 2: "Zr"}, timestep=0.002)))
+
+def own_store(path, folder):
+    mgdask.ingest(path, folder / "a.zarr", species=SPECIES, repeated="all", overwrite=True)
 
 
-def read_mdanalysis(path: str) -> int:
+def mdanalysis(path, _):
     import MDAnalysis
-    from MDAnalysis.coordinates.LAMMPS import DumpReader
 
-    del MDAnalysis
-    with DumpReader(path) as reader:
-        return sum(1 for frame in reader if frame.positions is not None)
-
-
-def read_ase(path: str) -> int:
-    import ase.io
-
-    return len(ase.io.read(path, index=":", format="lammps-dump-text"))
+    universe = MDAnalysis.Universe(path, format="LAMMPSDUMP", topology_format="LAMMPSDUMP")
+    for _ in universe.trajectory:
+        pass
 
 
-def read_ovito(path: str) -> int:
+def ase(path, _):
+    from ase.io import iread
+
+    for _ in iread(path, index=":", format="lammps-dump-text"):
+        pass
+
+
+def ovito(path, _):
     from ovito.io import import_file
 
-    pipeline = import_file(path, sort_particles=True)
-    count = int(pipeline.source.num_frames)
-    for frame in range(count):
-        pipeline.compute(frame).particles.positions.array.sum()
-    return count
-
-
-READERS = {"mgdask": read_mgdask, "MDAnalysis": read_mdanalysis, "ASE": read_ase, "OVITO": read_ovito}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--megabytes", type=float, default=48)
-    parser.add_argument("--source", type=Path, default=SOURCE)
-    options = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):  # before any library makes its threads
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    warnings.simplefilter("ignore")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "plain.lammpstrj"
-        size = write_plain(options.source, path, options.megabytes)
-        speeds: dict[str, list[float]] = {}
-        for turn in range(options.rounds + 1):  # the first round warms caches and imports, and is not counted
-            for name, read in READERS.items():
-                if turn and name not in speeds:
-                    continue
-                started = time.perf_counter()
-                try:
-                    frames = read(str(path))
-                except ImportError as error:
-                    print(f"{name}: skipped, it is not installed ({error})")
-                    continue
-                speeds.setdefault(name, [])
-                if turn:
-                    speeds[name].append(size / 1e6 / (time.perf_counter() - started))
-        print(f"{size / 1e6:.1f} MB of plain text, {frames} frames, one core, {options.rounds} rounds")
-        own = statistics.median(speeds["mgdask"])
-        print(f"{'reader':12} {'MB/s':>8} {'min':>8} {'max':>8} {'mgdask is':>10}")
-        for name, values in speeds.items():
-            middle = statistics.median(values)
-            print(f"{name:12} {middle:8.1f} {min(values):8.1f} {max(values):8.1f} {own / middle:9.1f}x")
+    pipeline = import_file(path)
+    for k in range(pipeline.source.num_frames):
+        np.asarray(pipeline.compute(k).particles["Position"])
 
 
 if __name__ == "__main__":
-    main()
+    warnings.simplefilter("ignore")
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    with tempfile.TemporaryDirectory() as name:
+        dump = sys.argv[1] if len(sys.argv) > 1 else str(Path(name) / "big.dump")
+        if len(sys.argv) < 2:
+            make_dump(dump)
+        size = Path(dump).stat().st_size / 1e6
+        readers = {"mgdask, audited frames": own_frames, "mgdask, whole into Zarr": own_store, "OVITO": ovito, "ASE": ase, "MDAnalysis": mdanalysis}
+        times: dict[str, list[float]] = {}
+        for _ in range(3):
+            for who, reader in readers.items():
+                began = time.perf_counter()
+                try:
+                    reader(dump, Path(name))
+                except ImportError as error:
+                    print(f"{who} is left out: {error}")
+                    continue
+                times.setdefault(who, []).append(time.perf_counter() - began)
+        print(f"{size:.0f} MB of text, one core{'':6}{'MB/s':>8}{'ratio to it':>14}")
+        own = np.median(times["mgdask, audited frames"])
+        for who, spent in times.items():
+            print(f"{who:28}{size / np.median(spent):8.0f}{np.median(spent) / own:14.1f}")
