@@ -79,18 +79,22 @@ def wrap(position: Float, cell: Float, origin: Float, pbc: Periodic) -> tuple[Fl
     face, whose wrapped fraction would round to 1, is set on the lower one.
     """
     periodic = np.asarray(pbc, dtype=bool)
-    whole = np.where(periodic, np.floor(fractional(position, cell, origin)), 0.0)
-    moved = whole.any(axis=-1)
+    whole = np.floor(fractional(position, cell, origin))
+    whole[..., ~periodic] = 0.0
     wrapped = np.array(position, dtype=np.float64)
-    wrapped[moved] -= cartesian(whole[moved], cell)
-    fraction = fractional(wrapped, cell, origin)
-    off = (((fraction < 0.0) | (fraction >= 1.0)) & periodic).any(axis=-1)  # rounded onto or across a face
-    if off.any():
-        inside = np.where(periodic, fraction[off] - np.floor(fraction[off]), fraction[off])
-        inside[(inside >= 1.0) & periodic] = 0.0
-        wrapped[off] = cartesian(inside, cell, origin)
-        shift = np.rint(fractional(position[off] - wrapped[off], cell))
-        whole[off] = np.where(periodic, shift, 0.0)
+    moved = (whole[..., 0] != 0.0) | (whole[..., 1] != 0.0) | (whole[..., 2] != 0.0)
+    if moved.any():  # the others have fractions in [0, 1) already
+        before, steps = wrapped[moved], whole[moved]
+        after = before - cartesian(steps, cell)
+        fraction = fractional(after, cell, origin)
+        off = (((fraction < 0.0) | (fraction >= 1.0)) & periodic).any(axis=-1)  # rounded onto or across a face
+        if off.any():
+            inside = np.where(periodic, fraction[off] - np.floor(fraction[off]), fraction[off])
+            inside[(inside >= 1.0) & periodic] = 0.0
+            after[off] = cartesian(inside, cell, origin)
+            shift = np.rint(fractional(before[off] - after[off], cell))
+            steps[off] = np.where(periodic, shift, 0.0)
+        wrapped[moved], whole[moved] = after, steps
     return wrapped, whole.astype(np.int32)
 
 

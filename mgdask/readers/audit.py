@@ -1,103 +1,185 @@
-"""What is wrong, or worth saying, about a set of frames before any atom is read: repeated, broken, changing frames."""
+"""What was found while reading: notes for what is fine or left out, ``AuditError`` for what cannot be read right."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import PurePath
 
 import numpy as np
 
-from mgdask.errors import AuditError
-from mgdask.readers.frames import FrameRef
+from mgdask.errors import AuditError, ParameterError
+from mgdask.readers.files import natural
+from mgdask.readers.lammps_index import NO_FLAGS, TOO_LONG
+from mgdask.readers.records import FrameRef
 
-Repeated = Literal["last", "first", "all", "error"]
-SHOWN = 5
-
-
-def _some(refs: Sequence[FrameRef]) -> str:
-    text = "; ".join(ref.where() for ref in refs[:SHOWN])
-    return text + (f"; and {len(refs) - SHOWN} more" if len(refs) > SHOWN else "")
+REPEATED = ("last", "first", "all", "error")
+_SHOWN = 4
 
 
-def drop_incomplete(refs: list[FrameRef], notes: list[str]) -> list[FrameRef]:
-    """Frames that a dying run left unfinished go, and are named; the good ones stay."""
+class Audit:
+    """Notes by kind, in the order found; many of one kind are told as the first few and the steps of the rest."""
+
+    def __init__(self) -> None:
+        self._notes: dict[str, list[tuple[str, int | None]]] = {}
+
+    def note(self, kind: str, text: str, step: int | None = None) -> None:
+        """Keep ``text``; notes of one ``kind`` are shown together."""
+        self._notes.setdefault(kind, []).append((text, step))
+
+    def lines(self) -> tuple[str, ...]:
+        """All notes as lines."""
+        out: list[str] = []
+        for kind, notes in self._notes.items():
+            shown = notes if len(notes) <= _SHOWN + 1 else notes[:_SHOWN]
+            out += [text for text, _ in shown]
+            rest = notes[len(shown) :]
+            if rest:
+                steps = [str(step) for _, step in rest if step is not None]
+                listed = f", timesteps {' '.join(steps)}" if steps else ""
+                out.append(f"... and {len(rest)} more of this kind ({kind}){listed}")
+        return tuple(out)
+
+
+def whole_frames(refs: Sequence[FrameRef], audit: Audit) -> list[FrameRef]:
+    """The frames that are whole; the others are named in a note, or refused where text was mixed into them."""
+    kept = []
     for ref in refs:
-        if not ref.complete:
-            found = f"{ref.rows} whole rows of {ref.n_atoms}" if ref.n_atoms else "its header is unfinished"
-            notes.append(f"truncated frame left out: {ref.where()}: {found}; the other frames are kept")
-    good = [ref for ref in refs if ref.complete]
-    if refs and not good:
-        raise AuditError(
-            f"{refs[0].path}: no frame is complete; {refs[0].where()} has {refs[0].rows} of {refs[0].n_atoms} rows"
-        )
-    return good
+        if ref.problem is None:
+            kept.append(ref)
+        elif ref.problem.startswith(TOO_LONG):
+            raise AuditError(f"{ref.where}: {ref.problem}. Repair the file, or cut this frame out of it")
+        else:
+            last = "the last frame" if ref is refs[-1] else "a frame in the middle"
+            audit.note("cut short", f"{ref.where}: {last} of the file is left out, since {ref.problem}", ref.step)
+    if not kept:
+        raise AuditError(f"{refs[0].where}: {refs[0].problem}; the file has no whole frame")
+    return kept
 
 
-def drop_repeated(refs: list[FrameRef], repeated: Repeated, notes: list[str]) -> list[FrameRef]:
-    """One frame for every time step of a run; what a restart wrote again is kept once, and said."""
-    steps = [ref.step for ref in refs]
-    if len(set(steps)) == len(steps) or repeated == "all":
-        return refs
-    keep: dict[int, int] = {}
-    for k, step in enumerate(steps):
-        if repeated != "first" or step not in keep:
-            keep[step] = k
-    kept = set(keep.values())
-    dropped = [ref for k, ref in enumerate(refs) if k not in kept]
-    if repeated == "error":
-        raise AuditError(f"repeated time steps, and repeated='error': {_some(dropped)}")
-    for path in dict.fromkeys(ref.path for ref in refs):
-        of_file = [k for k, ref in enumerate(refs) if ref.path == path]
-        if len(of_file) > 1 and not kept & set(of_file):
-            raise AuditError(
-                f"every time step of {path} comes again in another file: are these independent simulations? Then say so with "
-                "run_per_file=True (--run-per-file). If it really is superseded, leave the file out"
-            )
-    notes.append(f"repeated time steps (a restart?): the {repeated} frame of each is kept; left out: {_some(dropped)}")
-    return [ref for k, ref in enumerate(refs) if k in kept]
-
-
-def check_headers(refs: Sequence[FrameRef], notes: list[str]) -> None:
-    """Refuse what cannot be one trajectory: changing number of atoms, columns or boundaries; flat cells."""
+def check_alike(refs: Sequence[FrameRef], needed: Callable[[FrameRef], Sequence[str]], audit: Audit) -> None:
+    """All frames have the atoms, boundaries and needed columns of the first; ``AuditError`` names the first that has not."""
     first = refs[0]
+    columns: set[tuple[str, ...]] = {first.columns}
     for ref in refs:
         if ref.n_atoms != first.n_atoms:
             raise AuditError(
-                f"the number of atoms changes from {first.n_atoms} to {ref.n_atoms} at {ref.where()}. One store holds one set "
-                "of atoms: ingest the parts with equal numbers into stores of their own"
-            )
-        if set(ref.columns) != set(first.columns):
-            raise AuditError(
-                f"the columns change at {ref.where()}: {' '.join(ref.columns)} after {' '.join(first.columns)}; "
-                "ingest files with other columns into a store of their own"
+                f"{ref.where}: it has {ref.n_atoms} atoms, but frame {first.ordinal} of {first.path} (timestep {first.step}) "
+                f"has {first.n_atoms}. One store holds one number of atoms: ingest samples of another size into another store, "
+                "or choose frames with frames="
             )
         if ref.pbc != first.pbc:
-            raise AuditError(f"the boundary flags change from {first.pbc} to {ref.pbc} at {ref.where()}")
-        if (ref.units or first.units) != first.units:
-            raise AuditError(f"the units change from {first.units} to {ref.units} at {ref.where()}")
-        cell = ref.matrix
-        edges = (
-            np.diagonal(cell) if not np.tril(cell, -1).any() and not np.triu(cell, 1).any() else [np.linalg.det(cell)]
-        )
-        if not np.isfinite(cell).all() or min(edges) <= 0.0:
-            raise AuditError(f"{ref.where()}: the cell has no positive volume: {cell.tolist()} Å")
-    if not first.n_atoms:
-        raise AuditError(f"{first.where()}: there are no atoms")
+            raise AuditError(f"{ref.where}: periodic along {_axes(ref.pbc)}, but the first frame along {_axes(first.pbc)}")
+        if ref.columns not in columns:
+            missing = [name for name in needed(ref) if name not in ref.columns]
+            if missing:
+                raise AuditError(
+                    f"{ref.where}: the columns change: {' '.join(missing)} is missing here and there in {first.path}. "
+                    "Name the further columns that all frames have with columns=[...], or ingest the files one by one"
+                )
+            columns.add(ref.columns)
+    if len(columns) > 1:
+        audit.note("columns", f"the order or the number of columns changes between frames ({len(columns)} kinds): read by name")
+    if any(NO_FLAGS in ref.values for ref in refs):
+        audit.note("boundaries", f"{first.path}: the box has no boundary flags (old LAMMPS): taken as periodic along x, y and z")
 
 
-def note_spacing(refs: Sequence[FrameRef], notes: list[str], run: str) -> None:
-    """Say where steps go backward or are unevenly spaced; both are kept as they are."""
-    steps = np.array([ref.step for ref in refs])
-    gaps = np.diff(steps)
-    back = np.flatnonzero(gaps < 0)
-    if len(back):
-        notes.append(
-            f"run {run}: time steps go backward {len(back)} times, kept in the order of the files: "
-            + _some([refs[int(k) + 1] for k in back])
-        )
-    elif len(gaps) and (gaps != gaps[0]).any():
-        odd = int(np.flatnonzero(gaps != gaps[0])[0])
-        notes.append(
-            f"run {run}: uneven spacing, kept: steps between frames are {gaps.min()} to {gaps.max()}, the first change at "
-            f"{refs[odd + 1].where()}"
-        )
+def _axes(pbc: Sequence[bool]) -> str:
+    return " ".join(axis for axis, periodic in zip("xyz", pbc, strict=True) if periodic) or "no axis"
+
+
+def run_labels(paths: Sequence[str], run: str | None, run_per_file: bool) -> dict[str, str]:
+    """The run that the frames of each file belong to."""
+
+    def stem(path: str) -> str:
+        name = PurePath(path).name
+        for suffix in (".gz", ".zst", ".lammpstrj", ".dump", ".lammpsdump", ".extxyz", ".xyz", ".data", ".bin", ".nc", ".h5md",
+                       ".h5", ".txt"):  # fmt: skip
+            name = name.removesuffix(suffix)
+        return name.removeprefix("dump.") or name or "run"
+
+    if run_per_file:
+        labels = {path: stem(path) for path in paths}
+        if len(set(labels.values())) < len(labels):  # the same name in several folders
+            labels = {path: f"{PurePath(path).parent.name}/{label}" for path, label in labels.items()}
+        if len(set(labels.values())) < len(labels):
+            labels = {path: f"{k}:{label}" for k, (path, label) in enumerate(labels.items())}
+        if run is not None:
+            labels = {path: f"{run}/{label}" for path, label in labels.items()}
+        return labels
+    if run is None:
+        stems = [stem(path) for path in paths]
+        run = stems[0]
+        if len(stems) > 1:
+            low, high = min(stems), max(stems)
+            same = next((k for k, pair in enumerate(zip(low, high, strict=False)) if pair[0] != pair[1]), len(low))
+            run = low[:same].rstrip("0123456789").rstrip("._- ") or stems[0]
+    return dict.fromkeys(paths, run)
+
+
+def settle_repeats(
+    refs: Sequence[FrameRef], runs: dict[str, str], repeated: str, audit: Audit
+) -> list[FrameRef]:
+    """Of frames with the same timestep in one run keep one, say which; order is that of the files throughout."""
+    if repeated not in REPEATED:
+        raise ParameterError(f"repeated={repeated!r} must be one of {', '.join(REPEATED)}")
+    groups: dict[tuple[str, int | None], list[int]] = {}
+    for k, ref in enumerate(refs):
+        groups.setdefault((runs[ref.path], ref.step), []).append(k)
+    dropped: set[int] = set()
+    for members in groups.values():
+        if len(members) == 1:
+            continue
+        places = [refs[k].where for k in members]
+        if repeated == "error":
+            raise AuditError(f"{places[-1]}: the timestep is there already: {places[0]}. repeated='last' keeps the later one")
+        if repeated == "all":
+            audit.note("repeated", f"{places[-1]}: the timestep is there {len(members)} times; all are kept", refs[members[0]].step)
+            continue
+        keep = members[-1] if repeated == "last" else members[0]
+        dropped |= set(members) - {keep}
+        for k in members:
+            if k != keep:
+                audit.note(
+                    "repeated",
+                    f"{refs[k].where}: left out, since the same timestep is kept from {refs[keep].where} (repeated={repeated!r})",
+                    refs[k].step,
+                )
+    _refuse_lost_files(refs, dropped, repeated)
+    return [ref for k, ref in enumerate(refs) if k not in dropped]
+
+
+def _refuse_lost_files(refs: Sequence[FrameRef], dropped: set[int], repeated: str) -> None:
+    total = Counter(ref.path for ref in refs)
+    lost = Counter(refs[k].path for k in dropped)
+    for path, count in lost.items():
+        if count > 1 and count == total[path]:
+            raise AuditError(
+                f"{path}: each of its {count} timesteps is in another file too, so the whole file would be left out "
+                f"(repeated={repeated!r}). If the files are independent simulations say run_per_file=True "
+                "(--run-per-file); if they are copies give one of them; repeated='all' keeps everything"
+            )
+
+
+def report_spacing(refs: Sequence[FrameRef], runs: dict[str, str], audit: Audit) -> None:
+    """Notes on timesteps that go backward and on uneven spacing, a run at a time."""
+    by_run: dict[str, list[FrameRef]] = {}
+    for ref in refs:
+        by_run.setdefault(runs[ref.path], []).append(ref)
+    for run, members in sorted(by_run.items(), key=lambda item: natural(item[0])):
+        steps = np.array([ref.step for ref in members], dtype=np.int64)
+        gaps = np.diff(steps)
+        back = np.flatnonzero(gaps < 0)
+        if back.size:
+            ref = members[back[0] + 1]
+            audit.note(
+                "backward",
+                f"{ref.where}: the timestep goes backward, from {steps[back[0]]} to {ref.step}, {back.size} times in run {run!r}: "
+                "frames are kept in the order of the files",
+                ref.step,
+            )
+        elif np.unique(gaps).size > 1:
+            common = Counter(gaps.tolist()).most_common()
+            odd = members[int(np.flatnonzero(gaps != common[0][0])[0]) + 1]
+            told = ", ".join(f"{gap} ({count} times)" for gap, count in common[:3]) + (", ..." if len(common) > 3 else "")
+            audit.note("uneven", f"run {run!r}: uneven spacing of timesteps: {told}; first at {odd.where}", odd.step)

@@ -1,67 +1,184 @@
-"""What a reader says of a frame, and the frame itself: the common tongue of all file formats."""
+"""One frame put in order: sorted by id, checked against the inventory, wrapped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Columns = dict[str, npt.NDArray[Any]]
+from mgdask import variables
+from mgdask.errors import AuditError, ParameterError
+from mgdask.readers import coordinates
+from mgdask.readers.records import FrameRef, Labels, Table
+from mgdask.readers.species import SpeciesMap
+from mgdask.readers.units import UnitStyle
+
+_KNOWN = {"id", "type", "element", "typelabel", "mass", *coordinates.IMAGES} | {
+    name for names in coordinates.SETS.values() for name in names
+}
 
 
 @dataclass(frozen=True)
-class FrameRef:
-    """Where a frame is and what its header says; everything that can be known without reading the atoms.
+class Layout:
+    """Which columns of the file become what."""
 
-    ``offset`` and ``length`` are the bytes of its rows (uncompressed), ``line`` the number of its first row, counted from 1;
-    formats without bytes or lines leave them 0. ``cell`` rows are vectors. ``rows`` is how many rows there are.
-    """
-
-    path: str
-    ordinal: int
-    step: int
-    n_atoms: int
-    cell: tuple[float, ...]
-    origin: tuple[float, float, float]
-    pbc: tuple[bool, bool, bool]
-    columns: tuple[str, ...]
-    time: float | None = None
-    units: str | None = None
-    offset: int = 0
-    length: int = 0
-    line: int = 0
-    rows: int = 0
-    complete: bool = True
+    kind: str
+    images: bool
+    species: str
+    has_id: bool
+    has_mass: bool
+    extras: tuple[tuple[str, str], ...]
+    scalars: tuple[str, ...] = ()
 
     @property
-    def matrix(self) -> npt.NDArray[np.float64]:
-        """``cell`` as (3,3)."""
-        return np.array(self.cell).reshape(3, 3)
-
-    def where(self) -> str:
-        """File, frame, timestep and place, for messages."""
-        place = f", line {self.line} (byte {self.offset})" if self.line else ""
-        return f"{self.path}, frame {self.ordinal} (timestep {self.step}){place}"
-
-    def moved(self, path: str, ordinal: int) -> FrameRef:
-        """The same with another file name and number."""
-        return replace(self, path=path, ordinal=ordinal)
+    def needed(self) -> tuple[str, ...]:
+        """Columns that are converted; no other is."""
+        return (
+            *(("id",) if self.has_id else ()),
+            self.species,
+            *coordinates.SETS[self.kind],
+            *(coordinates.IMAGES if self.images else ()),
+            *(("mass",) if self.has_mass else ()),
+            *(column for column, _ in self.extras if column != self.species),
+        )
 
 
-class Source(Protocol):
-    """One input file: a format knows how to list its frames and how to read some of them in order."""
+def variable_name(column: str) -> str:
+    """A column's name as a variable: ``c_pe[1]`` becomes ``c_pe_1``; names that mgdask uses itself get ``file_`` before them."""
+    name = re.sub(r"\W+", "_", column).strip("_") or "column"
+    taken = name in variables.VARIABLES or name in ("frame", "atom", "xyz", "vector", "lag")
+    return f"file_{name}" if taken or name[0].isdigit() else name
 
-    path: str
-    random_access: bool
-    """Whether frames can be read without reading all before them."""
-    identity: str
-    """``"id"``, or why the order of rows has to serve."""
 
-    def index(self) -> list[FrameRef]:
-        """All frames of the file, incomplete ones too."""
+def extra_columns(columns: Sequence[str], wanted: Sequence[str] | None, where: str) -> tuple[tuple[str, str], ...]:
+    """Further columns to keep and their variables: all by default; ``ParameterError`` for a wanted one that is not there."""
+    further = [name for name in columns if name not in _KNOWN]
+    if wanted is not None:
+        missing = [name for name in wanted if name not in columns]
+        if missing:
+            raise ParameterError(f"columns={list(wanted)}: {where} has no column {', '.join(missing)}; it has {' '.join(columns)}")
+        core = [name for name in wanted if name in _KNOWN and name != "type"]
+        if core:
+            raise ParameterError(f"columns={list(wanted)}: {', '.join(core)} is read anyway or repeats the position; name others")
+        further = list(wanted)
+    names: dict[str, str] = {}
+    for column in further:
+        name = variable_name(column)
+        while name in names.values():
+            name += "_"
+        names[column] = name
+    return tuple(names.items())
 
-    def read(self, refs: Sequence[FrameRef]) -> Iterator[Columns]:
-        """The columns of these frames, in the order of the file, by their names in a LAMMPS dump."""
+
+def sorting(ids: npt.NDArray[np.int64], ref: FrameRef) -> npt.NDArray[np.intp] | None:
+    """The order that sorts rows by id, None if they are sorted; ``AuditError`` for an id that is there twice."""
+    if bool((ids[1:] > ids[:-1]).all()):
+        return None
+    n = ids.size
+    if ids.min() == 1 and ids.max() == n:  # ids 1..N, the usual case: place them without sorting
+        order = np.full(n, -1, dtype=np.intp)
+        order[ids - 1] = np.arange(n)
+        if order.min() >= 0:
+            return order
+    order = np.argsort(ids, kind="stable")
+    ordered = ids[order]
+    twice = np.flatnonzero(ordered[1:] == ordered[:-1])
+    if twice.size:
+        row, again = int(order[twice[0]]), int(order[twice[0] + 1])
+        raise AuditError(
+            f"{ref.where}: id {ordered[twice[0]]} is there twice ({_row(ref, row)} and {_row(ref, again)}; {twice.size} such in "
+            "this frame). Which atom is which cannot be known: repair the file, or leave the frame out with frames="
+        )
+    return order
+
+
+def _row(ref: FrameRef, row: int) -> str:
+    return f"line {ref.row_line + row}" if ref.row_line else f"row {row}"
+
+
+def numbers_of(table: Table, layout: Layout, species: SpeciesMap, ref: FrameRef) -> npt.NDArray[np.int32]:
+    """Atomic numbers in the order of the file."""
+    column = table[layout.species]
+    if isinstance(column, Labels):
+        return species.from_names(column, ref.where)
+    return species.from_types(column, ref.where)
+
+
+def as_array(table: Table, name: str) -> npt.NDArray[Any]:
+    """A column of numbers."""
+    column = table[name]
+    if isinstance(column, Labels):
+        raise AuditError(f"column {name} holds text, not numbers")
+    return column
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who the atoms are; ``arange`` spares comparing ids that are 1..N anyway. Ships as compressed bytes."""
+
+    atom_id: npt.NDArray[np.int64]
+    species: npt.NDArray[np.int32]
+    mass: npt.NDArray[np.float64]
+
+
+def identify(table: Table, ref: FrameRef, layout: Layout, species: SpeciesMap) -> tuple[Any, Any, Any]:
+    """Order of rows (None: as they are), sorted ids and their atomic numbers in one frame."""
+    ids = as_array(table, "id") if layout.has_id else np.arange(1, ref.n_atoms + 1)
+    order = sorting(ids, ref)
+    numbers = numbers_of(table, layout, species, ref)
+    return (order, ids, numbers) if order is None else (order, ids[order], numbers[order])
+
+
+def assemble(table: Table, ref: FrameRef, layout: Layout, species: SpeciesMap, style: UnitStyle, who: Identity) -> Table:
+    """Position, image and further variables of one frame, rows sorted by id; ``AuditError`` for atoms that are not ``who``."""
+    order, ids, numbers = identify(table, ref, layout, species)
+    if not np.array_equal(ids, who.atom_id):
+        gone, new = np.setdiff1d(who.atom_id, ids), np.setdiff1d(ids, who.atom_id)
+        raise AuditError(
+            f"{ref.where}: the set of ids differs from the first frame's: gone {_some(gone)}, new {_some(new)}. Atoms were "
+            "exchanged: ingest the parts before and after into stores of their own (frames=)"
+        )
+    if not np.array_equal(numbers, who.species):
+        at = int(np.flatnonzero(numbers != who.species)[0])
+        raise AuditError(
+            f"{ref.where}: id {ids[at]} changes species: atomic number {numbers[at]} here, {who.species[at]} in the first frame"
+        )
+    raw = np.empty((ref.n_atoms, 3))
+    for axis, name in enumerate(coordinates.SETS[layout.kind]):
+        column = as_array(table, name)
+        raw[:, axis] = column if order is None else column[order]
+    if not np.isfinite(raw).all():
+        at = int(np.flatnonzero(~np.isfinite(raw).all(axis=1))[0])
+        row = at if order is None else int(order[at])
+        raise AuditError(
+            f"{ref.where}: the position of id {ids[at]} is {raw[at].tolist()} ({_row(ref, row)}): the simulation blew up or "
+            "the file is damaged. Leave the frame out with frames="
+        )
+    images = None
+    if layout.images:
+        images = np.empty((ref.n_atoms, 3), dtype=np.int32)
+        for axis, name in enumerate(coordinates.IMAGES):
+            column = as_array(table, name)
+            images[:, axis] = column if order is None else column[order]
+    cell, origin = ref.cell, ref.origin
+    if style.length != 1.0:
+        cell, origin = cell * style.length, origin * style.length
+        if layout.kind in ("x", "xu"):
+            raw *= style.length
+    position, image = coordinates.place(layout.kind, raw, images, cell, origin, ref.pbc)
+    frame: Table = {"position": position}
+    if layout.images or layout.kind in ("xu", "xsu"):
+        frame["image"] = image
+    for column_name, variable in layout.extras:
+        column = as_array(table, column_name)
+        frame[variable] = column if order is None else column[order]
+    return frame
+
+
+def _some(ids: npt.NDArray[Any]) -> str:
+    shown = " ".join(map(str, ids[:5].tolist())) or "none"
+    return shown + (f" ... ({ids.size} in all)" if ids.size > 5 else "")

@@ -1,180 +1,331 @@
-"""Finding the frames of a LAMMPS text dump: one pass over the bytes, headers read, rows only counted.
+"""The index pass over a LAMMPS text dump: frames by their bytes, headers parsed, rows counted, nothing converted.
 
-A plain file can be cut into pieces that are searched in parallel (``index_piece``); the pieces are then joined (``join_pieces``).
-Rows are counted for every frame, so a frame that a dying run left unfinished is known here, also in the middle of a file that a
-restart went on writing.
+Frames are found by searching for ``ITEM: TIMESTEP``; ``ITEM: UNITS`` and ``ITEM: TIME`` lines before it belong to the frame.
+Since the newlines of every frame are counted, a frame that is cut short is known here, wherever it stands in the file.
+A large plain file is indexed in pieces at the same time: the piece in which a frame begins indexes all of it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import replace
 
 import numpy as np
 
 from mgdask.errors import AuditError
-from mgdask.readers.frames import FrameRef
+from mgdask.readers.files import CHUNK, SEEK_POINTS_FROM, Forward, Read, SeekableGzip
+from mgdask.readers.records import Contents, Float, FrameRef
 
-CHUNK = 32 * 1024 * 1024
-_MARK = b"ITEM: TIMESTEP"
-_LEAD = 256
-_HEADER = 8192
-_BEFORE = re.compile(rb"(ITEM: UNITS\r?\n\s*(?P<units>\S+)\s*\n)?(ITEM: TIME\r?\n\s*(?P<time>\S+)\s*\n)?\Z")
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A header found in a piece: where it starts and ends (bytes, and line feeds before both), and its text."""
-
-    start: int
-    start_feeds: int
-    rows: int
-    rows_feeds: int
-    header: bytes
-    units: str | None
-    time: float | None
-    finished: bool
+MARK = b"ITEM: TIMESTEP"
+_LEAD = re.compile(rb"(?:ITEM: (?:UNITS|TIME)[ \t\r]*\n[^\n]{0,64}\n){1,2}\Z")
+_ITEMS = rb"ITEM: (?:UNITS|TIME)[ \t\r]*\n[^\n]{0,64}"
+_PART = rb"I(?:T(?:E(?:M(?::(?: [A-Z]{0,8})?)?)?)?)?"
+_TORN = re.compile(rb"(?:" + _ITEMS + rb"\n){0,2}(?:" + _ITEMS + rb"|" + _PART + rb")\n?\Z")
+_LOOK_BACK = 512
+_LONGEST_HEADER = 1 << 18
+SPACING = 4 << 20
+"""Unpacked bytes between two seek points, at least."""
+TOO_LONG = "something else was written into it"
+NO_FLAGS = "no boundary flags"
 
 
-@dataclass(frozen=True)
-class Piece:
-    """What one piece of a file holds: the headers that begin in it, its line feeds, its end, its last byte."""
+class _Cursor:
+    """A moving window over the bytes from ``base``, counting the newlines that are left behind."""
 
-    marks: tuple[Mark, ...]
-    feeds: int
-    end: int
-    last_byte: int
+    def __init__(self, read: Read, base: int, start: int, stop: int | None) -> None:
+        self.read, self.base, self.stop = read, base, stop
+        self.buffer, self.at, self.lines = b"", start, 0
+        self.lines_at_stop: int | None = None
+        self.ended = False
 
+    @property
+    def end(self) -> int:
+        return self.base + len(self.buffer)
 
-def index_stream(stream: BinaryIO, start: int = 0, stop: int | None = None) -> list[Piece]:
-    """Pieces of the bytes [start, stop) of a stream that stands at max(0, start - 256); piece by piece of 32 MB."""
-    pieces = []
-    lead = min(start, _LEAD)
-    window = stream.read(lead)
-    at = start
-    while stop is None or at < stop:
-        want = CHUNK if stop is None else min(CHUNK, stop - at)
-        window += stream.read(max(0, lead + want + _HEADER - len(window)))
-        body = min(want, len(window) - lead)
-        if body <= 0:
-            break
-        pieces.append(scan(window, lead, body, at))
-        at += body
-        keep = min(_LEAD, lead + body)
-        window, lead = window[lead + body - keep :], keep
-    return pieces
+    def more(self) -> bool:
+        """Read on, keeping what is not yet behind; False at the end of the file."""
+        chunk = b"" if self.ended else self.read(CHUNK)
+        if not chunk:
+            self.ended = True
+            return False
+        keep = max(0, self.at - _LOOK_BACK - self.base)
+        self.buffer, self.base = self.buffer[keep:] + chunk, self.base + keep
+        return True
 
+    def advance(self, to: int) -> int:
+        """Leave everything before ``to`` behind; the number of newlines so far."""
+        for mark in (self.stop, to):
+            if mark is not None and self.at < mark <= to:
+                self.lines += self.buffer.count(b"\n", self.at - self.base, mark - self.base)
+                self.at = mark
+            if mark is not None and mark == self.stop and self.at >= mark and self.lines_at_stop is None:
+                self.lines_at_stop = self.lines
+        return self.lines
 
-def scan(window: bytes, lead: int, body: int, start: int) -> Piece:
-    """Headers whose TIMESTEP item begins in ``window[lead : lead + body]``; ``start`` is the file position of that part.
+    def find(self, position: int, limit: int | None) -> int | None:
+        """Where the next frame's mark is, from ``position``; None if there is none that begins before ``limit``."""
+        while True:
+            found = self.buffer.find(MARK, max(0, position - self.base))
+            if found >= 0:
+                found += self.base
+                return None if limit is not None and found >= limit else found
+            position = max(position, self.end - len(MARK) + 1)
+            if limit is not None and position >= limit:
+                return None
+            self.advance(max(self.at, min(position, self.end - _LOOK_BACK)))
+            if not self.more():
+                return None
 
-    The bytes before and after are there because UNITS and TIME come before a TIMESTEP, and the rest of a header after it.
-    """
-    base = start - lead
-    data = np.frombuffer(window, dtype=np.uint8)
+    def torn(self, after: int) -> int | None:
+        """Where a frame begins of which the file holds only a part of the mark, if it ends so."""
+        low = max(after - self.base, len(self.buffer) - _LOOK_BACK, 0)
+        match = _TORN.search(self.buffer, low)
+        return None if match is None else self.base + match.start()
 
-    def feeds(first: int, last: int) -> int:
-        return int(np.count_nonzero(data[first:last] == 10)) if last >= first else -feeds(last, first)
-
-    marks = []
-    counted, total = lead, 0
-    at = window.find(_MARK, lead)
-    while 0 <= at < lead + body:
-        found = _BEFORE.search(window[max(0, at - _LEAD) : at])
-        begin = at - (len(found.group(0)) if found else 0)
-        rows, finished = _end_of_header(window, at)
-        total += feeds(counted, begin)
-        before = total
-        total += feeds(begin, rows)
-        counted = rows
-        units = found.group("units").decode() if found and found.group("units") else None
-        time = float(found.group("time")) if found and found.group("time") else None
-        marks.append(Mark(base + begin, before, base + rows, total, window[at:rows], units, time, finished))
-        at = window.find(_MARK, max(rows, at + 1))
-    return Piece(tuple(marks), total + feeds(counted, lead + body), start + body, window[lead + body - 1])
-
-
-def _end_of_header(buffer: bytes, at: int) -> tuple[int, bool]:
-    """Position of the first row after the ITEM: ATOMS line, or of the end of what there is."""
-    atoms = buffer.find(b"ITEM: ATOMS", at, at + _HEADER)
-    following = buffer.find(_MARK, at + len(_MARK), at + _HEADER)
-    if atoms < 0 or 0 <= following < atoms:
-        return (following if following > 0 else min(len(buffer), at + _HEADER)), False
-    feed = buffer.find(b"\n", atoms)
-    return (feed + 1, True) if feed >= 0 else (len(buffer), False)
+    def lead(self, mark: int) -> int:
+        """Where the frame whose mark is at ``mark`` begins: at its UNITS and TIME lines, if it has them."""
+        low = max(0, mark - _LOOK_BACK - self.base)
+        match = _LEAD.search(self.buffer, low, mark - self.base)
+        # \Z is the end of the searched part, which the mark follows
+        return mark if match is None else self.base + match.start()
 
 
-def join_pieces(path: str, pieces: Sequence[Piece], *, first_bytes: bytes) -> list[FrameRef]:
-    """Frames of a file from its pieces in order; ``AuditError`` if it is empty or not a dump."""
-    size = pieces[-1].end if pieces else 0
-    if size == 0 or not first_bytes.strip():
-        raise AuditError(
-            f"{path} is empty (byte 0), or nothing of it can be unpacked; remove it from the list of files"
-        )
-    found: list[tuple[Mark, int]] = []
-    before = 0
-    for piece in pieces:
-        found += [(mark, before) for mark in piece.marks]
-        before += piece.feeds
-    if not found or found[0][0].start != len(first_bytes) - len(first_bytes.lstrip()):
-        raise AuditError(
-            f"{path} is not a LAMMPS text dump: it begins with {first_bytes[:40]!r} (byte 0, line 1) where 'ITEM: TIMESTEP' "
-            "(or ITEM: UNITS, ITEM: TIME before it) should be. Other formats are known by their endings: .data, .extxyz, "
-            ".h5md, .nc, .bin"
-        )
-    refs = []
-    units: str | None = None
-    for k, (mark, feeds) in enumerate(found):
-        last = k + 1 == len(found)
-        stop = size if last else found[k + 1][0].start
-        rows = (before if last else found[k + 1][1] + found[k + 1][0].start_feeds) - (feeds + mark.rows_feeds)
-        units = mark.units or units  # written once, at the top of a file
-        refs.append(_frame(path, k, mark, feeds + mark.start_feeds + 1, feeds + mark.rows_feeds + 1, stop, rows, units,
-                           last and pieces[-1].last_byte != 10))  # fmt: skip
-    return refs
-
-
-def _frame(path: str, ordinal: int, mark: Mark, header_line: int, rows_line: int, stop: int, rows: int,
-           units: str | None, cut: bool) -> FrameRef:  # fmt: skip
-    text = mark.header.decode("ascii", errors="replace").splitlines()
-    step = int(text[1]) if len(text) > 1 and re.fullmatch(r"\s*-?\d+\s*", text[1]) else -1
-    here = f"{path}, frame {ordinal} (timestep {step}), line {header_line} (byte {mark.start})"
-    empty = FrameRef(path, ordinal, step, 0, (0.0,) * 9, (0.0, 0.0, 0.0), (True,) * 3, (), offset=mark.rows,
-                     line=rows_line, rows=max(rows, 0), complete=False)  # fmt: skip
-    if not mark.finished:
-        return empty
+def _bounds(lines: Sequence[bytes], name: Sequence[str], where: str) -> tuple[Float, Float, tuple[bool, bool, bool]]:
+    """Cell rows, origin and periodicity of the three lines after ``ITEM: BOX BOUNDS ...`` (LAMMPS manual, Howto_triclinic)."""
     try:
-        items = {}
-        for k, line in enumerate(text):
-            if line.startswith("ITEM: "):
-                items[line[6:].split()[0]] = k
-        n_atoms = int(text[items["NUMBER"] + 1])
-        box = text[items["BOX"]].split()[3:]
-        bounds = [[float(v) for v in text[items["BOX"] + 1 + k].split()] for k in range(3)]
-        columns = tuple(text[items["ATOMS"]].split()[2:])
-        cell, origin = _box(box, bounds)
-    except (KeyError, ValueError, IndexError) as error:
+        table = [[float(token) for token in line.split()] for line in lines]
+    except ValueError as error:
+        raise AuditError(f"{where}: the box is not made of numbers: {error}") from None
+    general, tilted = name[:2] == ["abc", "origin"], name[:3] == ["xy", "xz", "yz"]
+    flags = name[2:] if general else name[3:] if tilted else name
+    width = 4 if general else 3 if tilted else 2
+    if any(len(row) != width for row in table):
+        raise AuditError(f"{where}: each of the three lines after BOX BOUNDS {' '.join(name)} must have {width} numbers")
+    box = np.array(table)
+    if not np.isfinite(box).all():
+        raise AuditError(f"{where}: the box holds a number that is not finite: {box.tolist()}")
+    pbc = (True, True, True) if not flags else tuple(flag == "pp" for flag in flags)
+    if len(pbc) != 3:
+        raise AuditError(f"{where}: BOX BOUNDS has boundary flags {' '.join(flags)!r}; three such as 'pp pp pp' are needed")
+    if general:
+        cell, origin = box[:, :3].copy(), box[:, 3].copy()
+    else:
+        low, high = box[:, 0].copy(), box[:, 1].copy()
+        xy, xz, yz = box[:, 2] if tilted else (0.0, 0.0, 0.0)
+        low[0] -= min(0.0, xy, xz, xy + xz)
+        high[0] -= max(0.0, xy, xz, xy + xz)
+        low[1] -= min(0.0, yz)
+        high[1] -= max(0.0, yz)
+        cell, origin = np.diag(high - low), low
+        cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz
+    if np.linalg.det(cell) <= 0 or (not general and (np.diag(cell) <= 0).any()):
         raise AuditError(
-            f"{here}: the header cannot be read ({type(error).__name__}: {error}); expected the items TIMESTEP, NUMBER OF "
-            f"ATOMS, BOX BOUNDS and ATOMS, found:\n{mark.header.decode('ascii', errors='replace')}"
-        ) from error
-    flags = [flag for flag in box if re.fullmatch("[pfsm]{2}", flag)]
-    pbc = tuple(flag == "pp" for flag in flags) if len(flags) == 3 else (True, True, True)
-    complete = rows >= n_atoms and not cut
-    return FrameRef(path, ordinal, step, n_atoms, cell, origin, pbc, columns, mark.time, units, mark.rows,  # type: ignore[arg-type]
-                    stop - mark.rows, rows_line, rows, complete)  # fmt: skip
+            f"{where}: the cell is zero or negative: vectors {cell.tolist()}; upper bounds must be above lower bounds"
+        )
+    return cell, origin, (pbc[0], pbc[1], pbc[2])
 
 
-def _box(words: Sequence[str], bounds: list[list[float]]) -> tuple[tuple[float, ...], tuple[float, float, float]]:
-    if words[:2] == ["abc", "origin"]:  # general triclinic: vectors, and one coordinate of the origin a line
-        return tuple(v for line in bounds for v in line[:3]), (bounds[0][3], bounds[1][3], bounds[2][3])
-    if "xy" in words:
-        (xlo, xhi, xy), (ylo, yhi, xz), (zlo, zhi, yz) = bounds
-        # LAMMPS writes the bounding box of a tilted cell
-        xlo, xhi = xlo - min(0.0, xy, xz, xy + xz), xhi - max(0.0, xy, xz, xy + xz)
-        ylo, yhi = ylo - min(0.0, yz), yhi - max(0.0, yz)
-        return (xhi - xlo, 0.0, 0.0, xy, yhi - ylo, 0.0, xz, yz, zhi - zlo), (xlo, ylo, zlo)
-    (xlo, xhi), (ylo, yhi), (zlo, zhi) = (line[:2] for line in bounds)
-    return (xhi - xlo, 0.0, 0.0, 0.0, yhi - ylo, 0.0, 0.0, 0.0, zhi - zlo), (xlo, ylo, zlo)
+def parse_header(text: bytes, *, path: str, start: int, lead: int = 0) -> tuple[FrameRef, int]:
+    """The frame's header and its length in bytes; ``lead`` bytes of ``text`` precede its mark.
+
+    The reference returned has ``problem`` set where the text ends before the header does.
+    """
+    step: int | None = None
+    time: float | None = None
+    n_atoms, units = 0, None
+    columns: tuple[str, ...] = ()
+    cell, origin, pbc = np.zeros((3, 3)), np.zeros(3), (True, True, True)
+    have_box = have_number = False
+    lines, at, used = text.split(b"\n"), 0, 0
+    problem: str | None = "it ends inside its header"
+    flags = True
+
+    def where() -> str:
+        return f"{path}: frame at byte {start} (timestep {'unknown' if step is None else step})"
+
+    def take(count: int) -> list[bytes] | None:
+        nonlocal at, used
+        if at + count >= len(lines):  # the last piece has no newline: it is cut
+            return None
+        taken = lines[at : at + count]
+        at += count
+        used += sum(map(len, taken)) + count
+        return taken
+
+    while (item := take(1)) is not None:
+        words = item[0].decode("utf-8", "replace").split()
+        if words[:1] != ["ITEM:"]:
+            raise AuditError(
+                f"{where()}: line {at} of its header is {item[0][:60].decode('utf-8', 'replace')!r}, where a line that "
+                "begins with 'ITEM:' is expected. Repair the file, or cut this frame out of it"
+            )
+        title = " ".join(words[1:])
+        if title.startswith("ATOMS"):
+            columns = tuple(words[2:])
+            problem = None
+            break
+        if title.startswith(("NUMBER OF ENTRIES", "ENTRIES", "NUMBER OF GRID", "GRID")):
+            raise AuditError(
+                f"{where()}: this is a LAMMPS dump of style local or grid ('ITEM: {title}'), which has no atoms; "
+                "give a dump of style atom or custom"
+            )
+        body = take(3 if title.startswith("BOX BOUNDS") else 1)
+        if body is None:
+            break
+        value = body[0].strip().decode("utf-8", "replace")
+        try:
+            if title == "TIMESTEP":
+                step = int(value)
+            elif title == "TIME":
+                time = float(value)
+            elif title == "UNITS":
+                units = value
+            elif title == "NUMBER OF ATOMS":
+                n_atoms, have_number = int(value), True
+            elif title.startswith("BOX BOUNDS"):
+                cell, origin, pbc = _bounds(body, words[3:], where())
+                have_box, flags = True, len(words) > 3
+            else:
+                raise AuditError(f"{where()}: its header has 'ITEM: {title}', which no LAMMPS dump of atoms has")
+        except ValueError as error:
+            if isinstance(error, AuditError):
+                raise
+            raise AuditError(f"{where()}: 'ITEM: {title}' is followed by {value!r}, not by a number") from None
+    if problem is None:
+        if not (have_box and have_number) or step is None:
+            raise AuditError(f"{where()}: its header has no TIMESTEP, NUMBER OF ATOMS or BOX BOUNDS before ATOMS")
+        if n_atoms <= 0:
+            raise AuditError(f"{where()}: it has {n_atoms} atoms; at least one is needed")
+        if len(set(columns)) != len(columns):
+            twice = sorted({name for name in columns if columns.count(name) > 1})
+            raise AuditError(f"{where()}: column {', '.join(twice)} is there twice; which one is meant cannot be known")
+    values = {} if flags else {NO_FLAGS: 1.0}
+    ref = FrameRef(path, 0, step, time, n_atoms, cell, origin, pbc, columns, units, start=start, problem=problem,
+                   values=values)  # fmt: skip
+    return ref, used
+
+
+def _close(ref: FrameRef, cursor: _Cursor, end: int, first_row: int) -> FrameRef:
+    """The reference completed by what was counted up to ``end``, where the frame's text ends."""
+    rows = cursor.advance(end) - first_row
+    if ref.problem is not None:
+        return ref
+    low = max(ref.offset, end - _LOOK_BACK)
+    tail = cursor.buffer[low - cursor.base : end - cursor.base]
+    kept = tail.rstrip(b" \t\r\n")
+    blank = tail[len(kept) :]
+    ended = b"\n" in blank or end == ref.offset
+    rows -= max(0, blank.count(b"\n") - 1) if kept else 0  # blank lines after the last row
+    length = end - ref.offset - len(blank) + (blank.find(b"\n") + 1 if ended else len(blank))
+    whole = rows if ended else rows + 1
+    problem = None
+    if whole > ref.n_atoms:
+        problem = f"{TOO_LONG}: it says {ref.n_atoms} atoms, but {whole} lines follow"
+    elif rows < ref.n_atoms:
+        rest = "" if ended else " and a piece of the next, without its end of line"
+        problem = f"it is cut short: {rows} of {ref.n_atoms} rows{rest}"
+    return replace(ref, length=length, problem=problem)
+
+
+def index_bytes(read: Read, path: str, start: int = 0, stop: int | None = None, base: int = 0) -> Contents:
+    """Frames whose ``ITEM: TIMESTEP`` lies in [start, stop); ``read`` gives the file's bytes from ``base`` on.
+
+    Line numbers are counted from ``start``, ordinals from 0: ``join`` makes them those of the file.
+    """
+    cursor = _Cursor(read, base, start, stop)
+    cursor.more()
+    frames: list[FrameRef] = []
+    notes: list[str] = []
+    mark = cursor.find(start, stop)
+    if start == 0:
+        head = cursor.lead(mark) if mark is not None else 0
+        junk = cursor.buffer[: head - cursor.base] if cursor.base == 0 else b"?"
+        if junk.strip():
+            notes.append(
+                f"{path}: bytes 0 to {head} before the first frame are not a whole frame and are left out"
+            )
+    while mark is not None:
+        begin = max(cursor.lead(mark), 0)
+        line = cursor.advance(max(begin, cursor.at)) + 1
+        while cursor.end < mark + _LONGEST_HEADER and cursor.more():
+            pass
+        after = cursor.buffer.find(MARK, mark + len(MARK) - cursor.base, mark + _LONGEST_HEADER - cursor.base)
+        limit = cursor.end if after < 0 else cursor.lead(after + cursor.base)
+        atoms = cursor.buffer.find(b"ITEM: ATOMS", mark - cursor.base, limit - cursor.base)
+        if atoms >= 0 and (feed := cursor.buffer.find(b"\n", atoms, limit - cursor.base)) >= 0:
+            limit = cursor.base + feed + 1
+        ref, used = parse_header(cursor.buffer[begin - cursor.base : limit - cursor.base], path=path, start=begin)
+        offset = begin + used
+        first_row = cursor.advance(max(offset, cursor.at))
+        ref = replace(ref, line=line, offset=offset, row_line=first_row + 1, ordinal=len(frames))
+        following = cursor.find(max(offset, mark + len(MARK)), None)
+        end = cursor.end if following is None else cursor.lead(following)
+        torn = None if following is not None or ref.problem is not None else cursor.torn(offset)
+        end = torn or end
+        frames.append(_close(ref, cursor, end, first_row))
+        if torn is not None:  # the file ends inside the mark of another frame
+            last = replace(ref, ordinal=len(frames), step=None, start=torn, line=cursor.advance(torn) + 1)
+            frames.append(replace(last, problem="it ends inside its header"))
+        mark = following if following is not None and (stop is None or following < stop) else None
+    if stop is not None and cursor.lines_at_stop is None:
+        while cursor.end < stop and cursor.more():
+            cursor.advance(min(stop, cursor.end))
+        cursor.advance(min(stop, cursor.end))
+    newlines = cursor.lines if cursor.lines_at_stop is None else cursor.lines_at_stop
+    return Contents(frames, notes, newlines=newlines)
+
+
+def index_range(path: str, start: int = 0, stop: int | None = None) -> Contents:
+    """One piece of a plain file."""
+    base = max(0, start - _LOOK_BACK)
+    file = Forward(path, "plain")
+    try:
+        file.file.seek(base)
+        return index_bytes(file.read, path, start, stop, base)
+    finally:
+        file.close()
+
+
+def index_packed(path: str, packing: str, size: int) -> Contents:
+    """A gz or zst file, whole; large gz files get seek points, so that tasks can read ranges of them."""
+    if packing == "gz" and size >= SEEK_POINTS_FROM:
+        # at most some 200 points of 32 KiB in all, and never denser than every 4 MiB
+        seekable = SeekableGzip(path, None, spacing=max(SPACING, size * 4 // 200))
+        try:
+            contents = index_bytes(seekable.read, path)
+            contents.seek = seekable.points()
+            return contents
+        except OSError:  # damaged or cut: read what there is below
+            pass
+        finally:
+            seekable.close()
+    file = Forward(path, packing)
+    try:
+        contents = index_bytes(file.read, path)
+        if file.cut:
+            contents.notes.append(
+                f"{path}: the {packing} data ends before its end mark: the file was cut; what is whole in it is read"
+            )
+        return contents
+    finally:
+        file.close()
+
+
+def join(pieces: Sequence[Contents]) -> Contents:
+    """The pieces of one file as one: lines and ordinals counted from its beginning, UNITS carried on.
+
+    LAMMPS writes ``ITEM: UNITS`` only in the first frame of a file.
+    """
+    frames: list[FrameRef] = []
+    lines, units = 0, None
+    for piece in pieces:
+        for ref in piece.frames:
+            units = ref.units or units
+            frames.append(
+                replace(
+                    ref, ordinal=len(frames), line=ref.line + lines, row_line=ref.row_line + lines, units=units
+                )
+            )
+        lines += piece.newlines
+    return Contents(frames, [note for piece in pieces for note in piece.notes], pieces[0].seek, lines)

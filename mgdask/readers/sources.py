@@ -1,74 +1,130 @@
-"""Which reader reads a file, told by its content and its ending; and patterns of file names."""
+"""Which reader a file needs, by its content, and opening it."""
 
 from __future__ import annotations
 
-import glob
-import re
-import zlib
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+import os
+from collections.abc import Callable
+from pathlib import PurePath
 
 from mgdask.errors import AuditError
-from mgdask.readers.frames import Source
-from mgdask.readers.lammps import LammpsDump, open_stream
+from mgdask.readers.files import Forward, expand, fingerprint, open_binary
+from mgdask.readers.records import Source, SourceInfo
+
+__all__ = ["expand", "inspect_source", "open_source", "sniff"]
+
+_MAGIC = {b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst"}
 
 
-def natural(text: str) -> list[Any]:
-    """Sort key that puts dump.20 before dump.100."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
+def sniff(path: str) -> str:
+    """The kind of a file: lammps, lammps-gz, lammps-zst, data, extxyz, h5md, netcdf or binary; ``AuditError`` if none."""
+    with open_binary(path) as file:
+        head = file.read(4096)
+    if not head:
+        raise AuditError(f"{path}: the file is empty (0 bytes)")
+    suffixes = [suffix.lower() for suffix in PurePath(path).suffixes]
+    packing = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "plain")
+    if packing != "plain":
+        unpacked = Forward(path, packing)
+        head = unpacked.read(4096)
+        unpacked.close()
+        if not head:
+            raise AuditError(f"{path}: nothing can be unpacked from this {packing} file: it is empty, or cut short at its beginning")
+    if head.startswith(b"\x89HDF"):
+        return "netcdf" if suffixes[-1:] in ([".nc"], [".ncdf"], [".netcdf"]) else "h5md"
+    if head.startswith(b"CDF"):
+        return "netcdf"
+    if b"DUMPCUSTOM" in head[:64] or b"DUMPATOM" in head[:64] or suffixes[-1:] == [".bin"]:
+        return "binary"
+    if b"ITEM: " in head:
+        return "lammps" if packing == "plain" else f"lammps-{packing}"
+    lines = head.split(b"\n")
+    if len(lines) > 1 and lines[0].strip().isdigit() and (b"Lattice=" in lines[1] or b"Properties=" in lines[1]):
+        return _plain_only("extxyz", packing, path)
+    if b"xlo xhi" in head or b" avec" in head:
+        return _plain_only("data", packing, path)
+    if {".lammpstrj", ".dump", ".lammpsdump"} & set(suffixes) and b"\0" not in head:  # perhaps cut at its beginning
+        return "lammps" if packing == "plain" else f"lammps-{packing}"
+    raise AuditError(
+        f"{path}: not a trajectory that mgdask reads: it begins with {head[:60].decode('utf-8', 'replace')!r}. Read are LAMMPS "
+        "dumps (text, gz, zst, binary) and data files, extxyz with a Lattice, H5MD and NetCDF"
+    )
 
 
-def expand(paths: str | Path | Sequence[str | Path]) -> list[str]:
-    """Files of names and patterns: matches of a pattern in natural order, everything else in the order given.
-
-    A list of plain names that differ only in numbers, as a shell makes it from a pattern, is put in natural order too.
-    """
-    given = [str(paths)] if isinstance(paths, str | Path) else [str(path) for path in paths]
-    if not given:
-        raise AuditError("no input files: give at least one name or pattern")
-    files: list[str] = []
-    for name in given:
-        if Path(name).is_dir():
-            raise AuditError(f"{name} is a folder; give the files in it, for example '{name}/*.lammpstrj'")
-        if Path(name).exists():
-            files.append(name)
-        elif glob.has_magic(name):
-            found = sorted(glob.glob(name, recursive=True), key=natural)
-            if not found:
-                raise AuditError(f"no file matches the pattern {name!r} (in {Path.cwd()})")
-            files += found
-        else:
-            raise AuditError(f"there is no file {name!r} (in {Path.cwd()})")
-    doubles = {name for name in files if files.count(name) > 1}
-    if doubles:
-        raise AuditError(f"{sorted(doubles)[0]} is named twice")
-    if len({re.sub(r"\d+", "#", name) for name in files}) == 1 and files == sorted(files):
-        files.sort(key=natural)
-    return files
+def _plain_only(kind: str, packing: str, path: str) -> str:
+    if packing == "plain":
+        return kind
+    raise AuditError(f"{path}: a packed {kind} file; unpack it first ({'gunzip -k' if packing == 'gz' else 'unzstd'} {path})")
 
 
-def open_source(path: str, mapper: Callable[..., Any] = map) -> Source:
-    """The reader of a file. Text dumps are known by their first line, other formats by their ending."""
-    if Path(path).stat().st_size == 0:
-        raise AuditError(f"{path} is empty (byte 0); remove it from the list of files")
-    name = re.sub(r"\.(gz|zst)$", "", path.lower())
-    suffix = Path(name).suffix
-    from mgdask.readers import formats
+def inspect_source(path: str, *, units: str | None = None, atom_style: str | None = None) -> SourceInfo:
+    """What the file is now: kind, size, time of change, fingerprint."""
+    kind = sniff(path)
+    status = os.stat(path)
+    options = (("atom_style", atom_style),) if atom_style else ()
+    return SourceInfo(path, kind, status.st_size, status.st_mtime_ns, fingerprint(path, status.st_size), None, units, options)
 
-    if suffix in (".h5", ".h5md", ".hdf5"):
-        return formats.H5MD(path)
-    if suffix in (".nc", ".ncdf", ".netcdf"):
-        return formats.NetCDF(path)
-    if suffix in (".bin", ".lammpsbin"):
-        return formats.BinaryDump(path)
-    if suffix in (".xyz", ".extxyz"):
-        return formats.ExtXYZ(path)
+
+def check_unchanged(info: SourceInfo) -> None:
+    """``AuditError`` if the file is not the one that was indexed; a file that has only grown is."""
     try:
-        with open_stream(path) as stream:
-            head = stream.read(256)
-    except (OSError, zlib.error) as error:
-        raise AuditError(f"{path} cannot be read: {error}") from error
-    if suffix in (".data", ".lmp") or (not head.lstrip().startswith(b"ITEM:") and b"LAMMPS data file" in head):
-        return formats.DataFile(path)
-    return LammpsDump(path, mapper)
+        status = os.stat(info.path)
+    except OSError as error:
+        raise AuditError(f"{info.path}: cannot be read any more: {error.strerror}") from error
+    if (status.st_size, status.st_mtime_ns) == (info.size, info.mtime_ns):
+        return
+    if status.st_size < info.size or fingerprint(info.path, info.size) != info.fingerprint:
+        raise AuditError(f"{info.path}: the file has changed since it was indexed; run the ingest again")
+
+
+def _lammps(info: SourceInfo) -> Source:
+    from mgdask.readers.lammps import LammpsDump
+
+    return LammpsDump(info)
+
+
+def _data(info: SourceInfo) -> Source:
+    from mgdask.readers.ase_files import LammpsData
+
+    return LammpsData(info)
+
+
+def _extxyz(info: SourceInfo) -> Source:
+    from mgdask.readers.ase_files import ExtendedXyz
+
+    return ExtendedXyz(info)
+
+
+def _h5md(info: SourceInfo) -> Source:
+    from mgdask.readers.h5md import H5md
+
+    return H5md(info)
+
+
+def _netcdf(info: SourceInfo) -> Source:
+    from mgdask.readers.netcdf import NetCdf
+
+    return NetCdf(info)
+
+
+def _binary(info: SourceInfo) -> Source:
+    from mgdask.readers.binary import BinaryDump
+
+    return BinaryDump(info)
+
+
+_OPEN: dict[str, Callable[[SourceInfo], Source]] = {
+    "lammps": _lammps,
+    "lammps-gz": _lammps,
+    "lammps-zst": _lammps,
+    "data": _data,
+    "extxyz": _extxyz,
+    "h5md": _h5md,
+    "netcdf": _netcdf,
+    "binary": _binary,
+}
+
+
+def open_source(source: str | SourceInfo, **options: str | None) -> Source:
+    """The reader of one file; ``MissingDependencyError`` with the install line if its library is not there."""
+    info = inspect_source(source, **options) if isinstance(source, str) else source
+    return _OPEN[info.kind](info)

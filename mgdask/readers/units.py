@@ -1,63 +1,63 @@
-"""LAMMPS unit styles: what turns their lengths and times into Å and ps, and the units of further columns."""
+"""LAMMPS unit styles (https://docs.lammps.org/units.html): factors to Å, ps and u, and the units of known columns."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from mgdask.errors import ParameterError
 
-LENGTH = {
-    "metal": 1.0,
-    "real": 1.0,
-    "electron": 0.529177210903,
-    "si": 1e10,
-    "cgs": 1e8,
-    "micro": 1e4,
-    "nano": 10.0,
-    "lj": 1.0,
-}
-"""Å in one unit of length; ``lj`` has no Å and is kept as it is (CODATA 2018 for the Bohr radius)."""
+_U_IN_KG = 1.66053906660e-27  # CODATA 2018
+_BOHR = 0.529177210903  # Å, CODATA 2018
 
-TIME = {
-    "metal": 1.0,
-    "real": 1e-3,
-    "electron": 1e-3,
-    "si": 1e12,
-    "cgs": 1e12,
-    "micro": 1e6,
-    "nano": 1e3,
-    "lj": 1.0,
-}
-"""ps in one unit of time."""
 
-_SPEED = {
-    "metal": "Å/ps",
-    "real": "Å/fs",
-    "electron": "bohr/atu",
-    "si": "m/s",
-    "cgs": "cm/s",
-    "micro": "um/us",
-    "nano": "nm/ns",
-}
-_FORCE = {
-    "metal": "eV/Å",
-    "real": "kcal/mol/Å",
-    "electron": "hartree/bohr",
-    "si": "N",
-    "cgs": "dyn",
-    "nano": "attogram nm/ns^2",
+@dataclass(frozen=True)
+class UnitStyle:
+    """Factors that turn a file's length, time and mass into Å, ps and u, and the text of its other units."""
+
+    name: str
+    length: float
+    time: float
+    mass: float
+    velocity_unit: str
+    force_unit: str
+    charge_unit: str
+    length_unit: str
+    torque_unit: str
+
+
+_STYLES = {
+    style.name: style
+    for style in (
+        UnitStyle("metal", 1.0, 1.0, 1.0, "Å/ps", "eV/Å", "e", "Å", "eV"),
+        UnitStyle("real", 1.0, 1e-3, 1.0, "Å/fs", "kcal/mol/Å", "e", "Å", "kcal/mol"),
+        UnitStyle("si", 1e10, 1e12, 1 / _U_IN_KG, "m/s", "N", "C", "m", "N m"),
+        UnitStyle("cgs", 1e8, 1e12, 1e-3 / _U_IN_KG, "cm/s", "dyn", "statC", "cm", "dyn cm"),
+        UnitStyle("electron", _BOHR, 1e-3, 1.0, "Bohr/(1.03275e-15 s)", "Ha/Bohr", "e", "Bohr", "Ha"),
+        UnitStyle("micro", 1e4, 1e6, 1e-15 / _U_IN_KG, "μm/μs", "pg μm/μs²", "pC", "μm", "pg μm²/μs²"),
+        UnitStyle("nano", 10.0, 1e3, 1e-21 / _U_IN_KG, "nm/ns", "ag nm/ns²", "e", "nm", "ag nm²/ns²"),
+        UnitStyle("lj", 1.0, 1.0, 1.0, "lj", "lj", "lj", "lj", "lj"),
+    )
 }
 
 
-def check_units(style: str) -> str:
-    """The style, or ``ParameterError`` with those that exist."""
-    if style not in LENGTH:
-        raise ParameterError(f"units={style!r} is not a LAMMPS unit style; allowed are {', '.join(LENGTH)}")
-    return style
+def unit_style(name: str) -> UnitStyle:
+    """The style called ``name``; ``ParameterError`` lists the known ones."""
+    try:
+        return _STYLES[name]
+    except KeyError:
+        raise ParameterError(f"units={name!r} is not a LAMMPS unit style; known are {', '.join(_STYLES)}") from None
 
 
-def unit_of(column: str, style: str) -> str:
-    """Unit of a further column, as the file has it; 'as in the file' where it depends on the user's computes."""
+def column_unit(column: str, style: UnitStyle) -> str:
+    """Unit of a dump column whose meaning is certain from its LAMMPS name; empty for anything computed by the user."""
     if column in ("vx", "vy", "vz"):
-        return _SPEED.get(style, "as in the file")
+        return style.velocity_unit
     if column in ("fx", "fy", "fz"):
-        return _FORCE.get(style, "as in the file")
-    return "1" if column in ("mol", "proc", "type") else "as in the file"
+        return style.force_unit
+    if column == "q":
+        return style.charge_unit
+    if column in ("radius", "diameter"):
+        return style.length_unit
+    if column in ("tqx", "tqy", "tqz"):
+        return style.torque_unit
+    return "1" if column in ("mol", "proc", "procp1", "type", "ix", "iy", "iz") else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def create_arrays(
 
 def write_frames_axis(
     group: zarr.Group, start: int, *, step: npt.NDArray[Any], cell: npt.NDArray[Any], origin: npt.NDArray[Any],
-    run: Sequence[str], time: npt.NDArray[Any] | None,
+    run: Sequence[str], time: npt.NDArray[Any] | None, values: Mapping[str, npt.NDArray[Any]] = MappingProxyType({}),
 ) -> None:  # fmt: skip
     """What belongs to frames as a whole, from frame ``start`` on; one writer, no shards."""
     columns: dict[str, tuple[tuple[str, ...], npt.NDArray[Any]]] = {
@@ -67,17 +68,18 @@ def write_frames_axis(
     }
     if time is not None:
         columns["time"] = (("frame",), np.asarray(time))
-    for name, (dims, values) in columns.items():
-        shape = (start + len(values), *values.shape[1:])
+    columns |= {name: (("frame",), np.asarray(array)) for name, array in values.items()}
+    for name, (dims, column) in columns.items():
+        shape = (start + len(column), *column.shape[1:])
         if name not in group:
-            kind = str if values.dtype.kind == "O" else values.dtype
-            new_array(group, name, dims, shape, kind, chunks=(ROWS_IN_CHUNK, *values.shape[1:]))
+            kind = str if column.dtype.kind == "O" else column.dtype
+            new_array(group, name, dims, shape, kind, chunks=(ROWS_IN_CHUNK, *column.shape[1:]))
         array = group[name]
         assert isinstance(array, zarr.Array)
         with explained(str(group.store)):
             if array.shape[0] != shape[0]:
                 array.resize(shape)
-            array[start:] = values
+            array[start:] = column
 
 
 def grow(group: zarr.Group, n_frames: int) -> None:

@@ -15,9 +15,7 @@ import numpy as np
 
 from mgdask.box import fractional
 from mgdask.errors import MgdaskError, StoreError
-from mgdask.readers.convert import image_steps
-from mgdask.readers.job import Inventory, read_window, take_inventory
-from mgdask.readers.lammps import is_packed
+from mgdask.readers.job import Inventory, image_increments, read_window, take_inventory
 from mgdask.store import trajectory
 from mgdask.store.layout import trajectory_layout
 from mgdask.store.manifest import Manifest
@@ -70,7 +68,7 @@ def ingest(
     client: a ``distributed.Client``; default is the current one, else threads of this process.
     append: add frames of a continued simulation to ``out``; a time step that is there already is kept once, and said.
     options: ``units`` (LAMMPS style, default metal), ``run`` (label), ``run_per_file``, ``repeated`` ("last", "first", "all",
-        "error"), ``columns`` (further columns to keep).
+        "error"), ``columns`` (further columns to keep), ``frames`` (a slice, numbers or "start:stop:step"), ``atom_style``.
 
     Returns an ``IngestReport`` with the audit's notes. Raises ``AuditError`` for what cannot be read right (with file, byte or
     line, frame and timestep), ``StoreError`` for the target.
@@ -92,7 +90,7 @@ def ingest(
             written, total = _fill(out, inventory, start, workers)
             attrs = open_group(out).attrs
             manifest.finish(f"{attrs['input_digest']} {attrs.get('append_digest', '')}")
-    size = sum(int(source["bytes"]) for source in inventory.sources)
+    size = sum(source.size for source in inventory.sources)
     return IngestReport(str(out), start + inventory.n_frames, inventory.n_atoms, total, written,
                         clock.perf_counter() - started, size, inventory.notes)  # fmt: skip
 
@@ -104,7 +102,7 @@ def _map_on(client: Any, function: Callable[..., Any], jobs: Sequence[Any]) -> l
 
 
 def _prepare_new(out: Path, inventory: Inventory, overwrite: bool) -> None:
-    mine = inventory.digest()
+    mine, sources = inventory.digest(), inventory.sources_table()
     with suppress(StoreError):
         group = open_group(out)
         if not overwrite and group.attrs.get("mgdask_kind") == "trajectory" and group.attrs.get("input_digest") == mine:
@@ -118,24 +116,26 @@ def _prepare_new(out: Path, inventory: Inventory, overwrite: bool) -> None:
             overwrite = True  # killed before its arrays were made: begin again
     attrs = {
         "mgdask_kind": "trajectory", "mgdask_format": trajectory.FORMAT, "input_digest": mine,
-        "sources": ", ".join(source["name"] for source in inventory.sources[:20])
-        + (f" and {len(inventory.sources) - 20} more" if len(inventory.sources) > 20 else ""),
-        "source_files": list(inventory.sources), "image_scheme": inventory.image_scheme, "units_of_input": inventory.units,
+        "sources": ", ".join(source["name"] for source in sources[:20])
+        + (f" and {len(sources) - 20} more" if len(sources) > 20 else ""),
+        "source_files": sources, "image_scheme": inventory.image_scheme, "units_of_input": inventory.units,
         "audit": list(inventory.notes), "compression": COMPRESSION, "versions": versions(("mgdask", "numpy", "zarr", "pyarrow")),
     }  # fmt: skip
     group = new_group(out, attrs, overwrite=overwrite)
     Manifest(out).create()
     trajectory.create_arrays(
         group, n_frames=inventory.n_frames, atom_id=inventory.atom_id, species=inventory.species, mass=inventory.mass,
-        pbc=inventory.pbc, image_scheme=inventory.image_scheme, variables=inventory.variables, scratch=inventory.needs_image_pass,
+        pbc=np.array(inventory.pbc), image_scheme=inventory.image_scheme,
+        variables={name: told[:2] for name, told in inventory.variables.items() if told[2]},
+        scratch=inventory.needs_image_pass,
     )  # fmt: skip
     _write_axis(group, inventory, 0)
 
 
 def _write_axis(group: Any, inventory: Inventory, start: int) -> None:
     trajectory.write_frames_axis(
-        group, start, step=inventory.step, cell=inventory.cell, origin=inventory.origin, run=inventory.runs,
-        time=None if inventory.times is None else np.array(inventory.times),
+        group, start, step=inventory.step, cell=inventory.cell, origin=inventory.origin, run=inventory.run, time=inventory.time,
+        values=inventory.values,
     )  # fmt: skip
 
 
@@ -150,7 +150,7 @@ def _prepare_append(out: Path, inventory: Inventory) -> tuple[Inventory, int]:
     for name, mine in (
         ("atom_id", inventory.atom_id),
         ("species", inventory.species),
-        ("pbc", inventory.pbc),
+        ("pbc", np.array(inventory.pbc)),
     ):
         stored = np.asarray(group[name][...])
         if stored.shape != mine.shape or (stored != mine).any():
@@ -161,36 +161,36 @@ def _prepare_append(out: Path, inventory: Inventory) -> tuple[Inventory, int]:
         raise StoreError(
             f"append: the files bring images by {inventory.image_scheme!r}, {out} has them by {group.attrs['image_scheme']!r}"
         )
-    missing = set(inventory.variables) ^ {
+    missing = {name for name, told in inventory.variables.items() if told[2]} ^ {
         n for n, a in group.arrays() if a.attrs.get("source") == "further column of the input"
     }
     if missing:
         raise StoreError(f"append: the further columns differ from those of {out}: {sorted(missing)}")
-    if (inventory.times is None) != ("time" not in group):
+    if (inventory.time is None) != ("time" not in group):
         raise StoreError(f"append: {out} and the files do not both have times; give timestep as before")
     runs = [str(r) for r in np.asarray(group["run"][:start])]
     label = runs[-1]
     known = {int(s) for s, r in zip(np.asarray(group["step"][:start]), runs, strict=True) if r == label}
-    same_run = set(inventory.runs) == {inventory.runs[0]} and inventory.runs[0] not in runs
+    same_run = set(inventory.run) == {inventory.run[0]} and inventory.run[0] not in runs
     keep = [k for k, ref in enumerate(inventory.refs) if not (same_run and ref.step in known)]
     notes = list(inventory.notes)
     if len(keep) < inventory.n_frames:
-        dropped = [ref.where() for k, ref in enumerate(inventory.refs) if k not in set(keep)]
+        dropped = [ref.where for k, ref in enumerate(inventory.refs) if k not in set(keep)]
         notes.append(f"append: time steps that {out} has already are left out: {'; '.join(dropped[:5])}"
                      + (f"; and {len(dropped) - 5} more" if len(dropped) > 5 else ""))  # fmt: skip
     if not keep:
         raise StoreError(f"append: {out} has all these time steps already; nothing to add")
-    times = None if inventory.times is None else tuple(inventory.times[k] for k in keep)
+    time = None if inventory.time is None else inventory.time[keep]
     own = inventory.digest()
     inventory = replace(
-        inventory, refs=tuple(inventory.refs[k] for k in keep), notes=tuple(notes), times=times,
-        runs=tuple(label if same_run else inventory.runs[k] for k in keep),
+        inventory, refs=tuple(inventory.refs[k] for k in keep), notes=tuple(notes), time=time,
+        run=tuple(label if same_run else inventory.run[k] for k in keep),
     )  # fmt: skip
     if not pending:
         Manifest(out).reopen()
         group.attrs.update({
             "append_digest": own, "append_start": start, "audit": [*group.attrs["audit"], *notes],
-            "source_files": [*group.attrs["source_files"], *inventory.sources],
+            "source_files": [*group.attrs["source_files"], *inventory.sources_table()],
         })  # fmt: skip
     n_frames = start + inventory.n_frames
     if inventory.needs_image_pass and trajectory.SCRATCH not in group:
@@ -231,14 +231,12 @@ def _fill(out: Path, inventory: Inventory, start: int, client: Any) -> tuple[int
 
 
 def _group_blocks(inventory: Inventory, start: int, size: int, todo: Sequence[int]) -> list[list[int]]:
-    # frames of a packed file are reached from its beginning only: its shards are one task, in one pass
-    packed: dict[str, bool] = {}
+    # frames of some packed files are reached from the beginning only: their shards are one task, in one pass
+    streams = {source.path for source in inventory.sources if source.parallel == "stream"}
 
     def key(block: int) -> str:
         path = inventory.refs[max(block * size - start, 0)].path
-        if path not in packed:
-            packed[path] = is_packed(path)
-        return path if packed[path] else f"{path} {block}"
+        return path if path in streams else f"{path} {block}"
 
     return [list(group) for _, group in groupby(todo, key=key)]
 
@@ -249,11 +247,12 @@ def write_frames(
     """Task: read frames from ``first`` on, and write the shards ``blocks`` of every variable, each with its record."""
     group = open_group(out, mode="r+")
     manifest = Manifest(out)
-    names = ["position", "image", *part.variables]
+    names = ["position", "image", *(name for name, told in part.variables.items() if told[2])]
     derive = part.needs_image_pass
     if derive:
         names[1] = trajectory.SCRATCH
-    frames = enumerate(read_window(part), start=first)
+    frames = ((first + number - part.first, values) for number, values in read_window(part))
+    cells, origins = part.cell, part.origin
     before: np.ndarray[Any, Any] | None = None
     gained = np.zeros((part.n_atoms, 3), dtype=np.int32)
     for block in blocks:
@@ -271,13 +270,18 @@ def write_frames(
             position = np.asarray(group["position"][first - 1])
             before = fractional(position, np.asarray(group["cell"][first - 1]), np.asarray(group["origin"][first - 1]))
             gained[:] = stored
+            if str(group["run"][first - 1]) != part.run[0]:
+                before = None
+                gained[:] = 0
             buffer[trajectory.SCRATCH][: first - low] = group["image"][low:first]
         for k, values in frames:
             if derive:
-                ref = part.refs[k - first]
-                here = fractional(values["position"], ref.matrix, np.array(ref.origin))
+                if k > first and part.run[k - first] != part.run[k - first - 1]:  # paths begin again with every run
+                    before = None
+                    gained[:] = 0
+                here = fractional(values["position"], cells[k - first], origins[k - first])
                 if before is not None:
-                    gained += image_steps(before, here, part.pbc)
+                    gained += image_increments(before, here, part.pbc)
                 before = here
                 if k < low:  # the frame before the block: only where paths come from
                     gained[:] = 0
@@ -310,27 +314,32 @@ def _join_images(
     tasks = []
     for k, block in enumerate(blocks):
         low, high = block * size, min((block + 1) * size, n_frames)
+        breaks = [k for k in range(max(low, start + 1), high) if inventory.run[k - start] != inventory.run[k - start - 1]]
+        until = breaks[0] if breaks else high  # frames from there on are of another run, which begins at zero
         if not manifest.done(f"images-{block:08d}", name, records):
             # an array of one vector an atom; zero, and sent as nothing, for most blocks of a glass
             tasks.append(
                 (
                     f"images {low}-{high - 1}",
-                    (str(out), block, low, high, offset.copy() if offset.any() else None, name),
+                    (str(out), block, low, high, until, offset.copy() if offset.any() else None, name),
                 )
             )
         if k + 1 < len(blocks):
-            offset = offset + np.asarray(group[trajectory.SCRATCH][high - 1])
+            last = np.asarray(group[trajectory.SCRATCH][high - 1])
+            offset = offset + last if until == high else last
     execute(client, write_images, tasks, what="images", unit="blocks")
     del group[trajectory.SCRATCH]
 
 
-def write_images(out: str, block: int, low: int, high: int, offset: Any, name: str) -> dict[str, Any]:
-    """Task: images of a block from its scratch images and what was gained before it."""
+def write_images(
+    out: str, block: int, low: int, high: int, until: int, offset: Any, name: str
+) -> dict[str, Any]:
+    """Task: images of a block from its scratch images and what was gained before it, up to where another run begins."""
     began = clock.perf_counter()
     group = open_group(out, mode="r+")
     image = np.asarray(group[trajectory.SCRATCH][low:high])
     if offset is not None:
-        image = image + offset
+        image[: until - low] += offset
     wrote = [write_shard(group, "image", (low, 0, 0), image)]
     Manifest(out).append(record(f"images-{block:08d}", name, wrote, began))
     return {"rows": high - low, "peak_memory": peak_memory()}

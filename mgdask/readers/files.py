@@ -1,0 +1,220 @@
+"""Bytes of plain, gz and zst files: patterns to paths, fingerprints, streams and ranges."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import io
+import os
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mgdask.errors import AuditError
+
+CHUNK = 32 << 20
+SEEK_POINTS_FROM = 16 << 20
+"""gz files of fewer bytes are read from their beginning: that costs less than shipping seek points."""
+_PROBE = 1 << 16
+_GZ_HEADER, _GZ_POINT = struct.Struct("<5sBBQQIII"), struct.Struct("<QQBB")
+
+
+def natural(text: str) -> list[tuple[int, int | str]]:
+    """Sort key by which ``dump.2`` comes before ``dump.10``."""
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part]
+
+
+def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Files of paths and glob patterns; those of one pattern in natural order, all in the order given.
+
+    ``AuditError`` for a missing file, a directory, a pattern that matches nothing and a file given twice.
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    found: list[str] = []
+    for item in given:
+        name = os.path.expanduser(os.fspath(item))
+        if os.path.exists(name):
+            matches = [name]
+        elif glob.has_magic(name):
+            matches = sorted(glob.glob(name, recursive=True), key=natural)
+            if not matches:
+                raise AuditError(f"{name}: no file matches the pattern (looked in {Path.cwd()}); check folder and spelling")
+        else:
+            raise AuditError(f"{name}: there is no such file (looked from {Path.cwd()})")
+        found.extend(matches)
+    if not found:
+        raise AuditError("no input file was given; give paths or patterns, such as 'dump.*.lammpstrj.gz'")
+    for name in found:
+        if os.path.isdir(name):
+            raise AuditError(f"{name} is a directory; give the files in it, for instance {os.path.join(name, '*')!r}")
+    seen: set[str] = set()
+    for name in found:
+        real = os.path.realpath(name)
+        if real in seen:
+            raise AuditError(f"{name} is given twice: its frames would be counted twice; give every file once")
+        seen.add(real)
+    return found
+
+
+def open_binary(path: str) -> BinaryIO:
+    """The file open for reading; ``AuditError`` in words where it cannot be."""
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise AuditError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def fingerprint(path: str, size: int) -> str:
+    """SHA-256 of the length and of the first and last 64 KiB of the first ``size`` bytes."""
+    digest = hashlib.sha256(str(size).encode())
+    with open_binary(path) as file:
+        digest.update(file.read(min(_PROBE, size)))
+        file.seek(max(0, size - _PROBE))
+        digest.update(file.read(min(_PROBE, size)))
+    return digest.hexdigest()
+
+
+class Forward:
+    """Bytes of a file by offset, forward: plain by seeking, gz and zst by decompressing what lies before.
+
+    ``cut`` turns true when a compressed stream ends before its end mark; all that could be decompressed is given.
+    """
+
+    def __init__(self, path: str, packing: str) -> None:
+        self.path, self.packing = path, packing
+        self.cut = False
+        self._inner: Any = None
+        self._restart()
+
+    def _restart(self) -> None:
+        self.file, self.position = open_binary(self.path), 0
+        self._rest, self._inner = b"", None
+
+    def _new_inner(self) -> Any:
+        if self.packing == "gz":
+            return zlib.decompressobj(wbits=31)
+        import zstandard
+
+        return zstandard.ZstdDecompressor().decompressobj()
+
+    def _unpack(self) -> bytes:
+        """The next decompressed bytes; empty at the end."""
+        import zstandard
+
+        while True:
+            raw = b"" if self._inner is None else self._inner.unused_data if self._inner.eof else b""
+            if self._inner is not None and self._inner.eof:
+                self._inner = None  # the next member of a file of several
+                raw = raw.lstrip(b"\0") if self.packing == "gz" else raw
+            raw = raw or self.file.read(1 << 20) or b""
+            if not raw:
+                self.cut = self.cut or self._inner is not None
+                return b""
+            self._inner = self._inner or self._new_inner()
+            try:
+                out: bytes = self._inner.decompress(raw)
+            except (zlib.error, zstandard.ZstdError) as error:
+                raise AuditError(
+                    f"{self.path}: the {self.packing} data is damaged near compressed byte {self.file.tell()}: {error}. "
+                    f"Copy the file again, or test it with: {'gzip' if self.packing == 'gz' else 'zstd'} -t"
+                ) from error
+            if out:
+                return out
+
+    def read(self, length: int) -> bytes:
+        """The next ``length`` bytes, fewer at the end."""
+        if self.packing == "plain":
+            data = self.file.read(length)
+        else:
+            pieces, have = [self._rest], len(self._rest)
+            while have < length and (piece := self._unpack()):
+                pieces.append(piece)
+                have += len(piece)
+            whole = b"".join(pieces)
+            data, self._rest = whole[:length], whole[length:]
+        self.position += len(data)
+        return data
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """``length`` bytes from ``offset`` of the unpacked data."""
+        if self.packing == "plain":
+            self.file.seek(offset)
+            return self.read(length)
+        if offset < self.position:
+            self.close()
+            self._restart()
+        while self.position < offset:
+            if not self.read(min(4 << 20, offset - self.position)):
+                break
+        return self.read(length)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+
+class SeekableGzip:
+    """Ranges of a gz file by seek points (https://github.com/pauldmccarthy/indexed_gzip)."""
+
+    cut = False
+
+    def __init__(self, path: str, seek: bytes | None, spacing: int = 4 << 20) -> None:
+        import indexed_gzip
+
+        open_binary(path).close()
+        self.file = indexed_gzip.IndexedGzipFile(path, spacing=spacing, readbuf_size=1 << 20)
+        if seek is not None:
+            self.file.import_index(fileobj=io.BytesIO(zlib.decompress(seek)))
+
+    def read(self, length: int) -> bytes:
+        """The next ``length`` bytes, fewer at the end; in steps, since one large read leaves no seek points."""
+        parts: list[bytes] = []
+        while length > 0 and (part := self.file.read(min(length, 1 << 18))):
+            parts.append(part)
+            length -= len(part)
+        return b"".join(parts)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """``length`` bytes from ``offset`` of the unpacked data."""
+        self.file.seek(offset)
+        return self.read(length)
+
+    def points(self) -> bytes | None:
+        """The seek points met so far, to ship to another process; None if there are none."""
+        buffer = io.BytesIO()
+        self.file.export_index(fileobj=buffer)
+        data = buffer.getvalue()
+        return zlib.compress(data, 1) if _GZ_HEADER.unpack_from(data)[-1] else None
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+
+def cut_points(seek: bytes, start: int, stop: int) -> bytes:
+    """Only the seek points needed to read bytes ``start`` to ``stop``, so that a task carries little."""
+    data = zlib.decompress(seek)
+    *head, window, count = _GZ_HEADER.unpack_from(data)
+    points = [_GZ_POINT.unpack_from(data, _GZ_HEADER.size + k * _GZ_POINT.size) for k in range(count)]
+    at = _GZ_HEADER.size + count * _GZ_POINT.size
+    windows = []
+    for point in points:
+        windows.append(data[at : at + window] if point[3] else b"")
+        at += len(windows[-1])
+    first = max(k for k, point in enumerate(points) if k == 0 or point[1] <= start)
+    last = min((k for k, point in enumerate(points) if point[1] >= stop), default=count - 1)
+    kept = range(first, last + 1)
+    parts = [_GZ_HEADER.pack(*head, window, len(kept))]
+    parts += [_GZ_POINT.pack(*points[k]) for k in kept] + [windows[k] for k in kept]
+    return zlib.compress(b"".join(parts), 1)
+
+
+def open_bytes(path: str, packing: str, seek: bytes | None = None) -> Forward | SeekableGzip:
+    """The unpacked bytes of a file, by range."""
+    return SeekableGzip(path, seek) if seek is not None else Forward(path, packing)
+
+
+Read = Callable[[int], bytes]

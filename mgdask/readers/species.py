@@ -1,0 +1,95 @@
+"""Species of atoms from element names in the file or from the user's map of types; never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mgdask.elements import atomic_number
+from mgdask.errors import AuditError, ParameterError
+from mgdask.readers.records import Labels
+
+_HOW = (
+    "Say which element each type is: species={1: 'Cu', 2: 'Zr'} in Python, --species Cu,Zr on the command line "
+    "(types 1, 2, ... in order)"
+)
+
+
+@dataclass(frozen=True)
+class SpeciesMap:
+    """What the user said: atomic numbers by type, and by name for files with an ``element`` column."""
+
+    types: tuple[tuple[int, int], ...] = ()
+    names: tuple[tuple[str, int], ...] = ()
+
+    def from_types(self, types: npt.NDArray[Any], where: str) -> npt.NDArray[np.int32]:
+        """Atomic numbers of integer types; ``AuditError`` for one that is not in the map."""
+        known = dict(self.types)
+        table = np.zeros(max(known) + 2, dtype=np.int32)
+        table[list(known)] = list(known.values())
+        numbers: npt.NDArray[np.int32] = table[np.clip(types, 0, table.size - 1)]
+        if not numbers.all() or types.min() < 0:
+            unknown = sorted(set(np.unique(types).tolist()) - set(known))
+            raise AuditError(f"{where}: type {', '.join(map(str, unknown))} is not in species={known_text(known)}. {_HOW}")
+        return numbers
+
+    def from_names(self, labels: Labels, where: str) -> npt.NDArray[np.int32]:
+        """Atomic numbers of element names; ``AuditError`` for one that is no element, or that the user did not list."""
+        chosen, listed = dict(self.names), {number for _, number in self.types}
+        numbers = np.zeros(len(labels.names), dtype=np.int32)
+        used = set(np.unique(labels.codes).tolist())
+        for code, name in enumerate(labels.names):
+            if code not in used:
+                continue
+            try:
+                numbers[code] = chosen[name] if name in chosen else atomic_number(name)
+            except ParameterError as error:
+                raise AuditError(
+                    f"{where}: unknown species in column element: {error}. Map it with species={{{name!r}: 'Cu'}}"
+                ) from None
+            if listed and numbers[code] not in listed:
+                raise AuditError(f"{where}: element {name} is in the file, but species lists {known_text(dict(self.types))}")
+        return numbers[labels.codes]
+
+
+def known_text(types: Mapping[int, int]) -> str:
+    """A type map as the user would write it."""
+    from mgdask.elements import symbol
+
+    return "{" + ", ".join(f"{kind}: {symbol(number)!r}" for kind, number in types.items()) + "}"
+
+
+def make_species(species: Mapping[int, str] | Mapping[str, str] | Sequence[str] | str | None) -> SpeciesMap:
+    """The map of ``{1: "Cu"}``, ``("Cu", "Zr")`` (types 1, 2, ...) or ``"Cu,Zr"``; ``ParameterError`` names what is wrong."""
+    if species is None:
+        return SpeciesMap()
+    if isinstance(species, str):
+        species = [part.strip() for part in species.replace("+", ",").split(",") if part.strip()]
+    pairs: list[tuple[Any, str]] = list(species.items() if isinstance(species, Mapping) else enumerate(species, start=1))
+    if not pairs:
+        raise ParameterError(f"species is empty. {_HOW}")
+    types, names = [], []
+    for key, name in pairs:
+        number = atomic_number(name)
+        if isinstance(key, str) and not key.isdigit():
+            names.append((key, number))
+        elif int(key) < 0:
+            raise ParameterError(f"species: type {key} is negative; types begin at 1")
+        else:
+            types.append((int(key), number))
+    return SpeciesMap(tuple(types), tuple(names))
+
+
+def species_column(columns: Sequence[str], species: SpeciesMap, where: str) -> str:
+    """The column that tells species: ``type`` where the user mapped types, else ``element``; ``AuditError`` if neither can."""
+    if "type" in columns and species.types:
+        return "type"
+    if "element" in columns:
+        return "element"
+    if "type" in columns:
+        raise AuditError(f"{where}: it has types but no element names, and species are never guessed. {_HOW}")
+    raise AuditError(f"{where}: it has neither a column 'type' nor 'element', so species cannot be known: {' '.join(columns)}")
