@@ -85,7 +85,9 @@ def test_repeated_steps_keep_one_and_say_so(sample):
         assert inventory.step.tolist() == [0, 200, 400, 600, 1000]
         assert f"dup.dump, {which} (timestep 400)" in noted(inventory, "same timestep")
     assert paths(sample("dup.dump"), repeated="all")[0].n_frames == 6
-    with pytest.raises(AuditError, match=r"frame 3 \(timestep 400\), line 928 \(byte 38278\): the timestep is there already"):
+    with pytest.raises(
+        AuditError, match=r"frame 3 \(timestep 400\), line 928 \(byte 38278\): the timestep is there already"
+    ):
         paths(sample("dup.dump"), repeated="error")
     with pytest.raises(ParameterError, match="must be one of last, first, all, error"):
         paths(sample("dup.dump"), repeated="some")
@@ -144,7 +146,9 @@ def test_what_cannot_be_read_right_is_refused(tmp_path, frames, options, words):
 def test_text_mixed_into_a_frame_is_refused(tmp_path):
     path = write_dump(tmp_path / "a.dump", [(0, ROWS), (10, ROWS)])
     text = open(path).read()
-    (tmp_path / "a.dump").write_text(text.replace("3 1 3.0 3.0 3.0\nITEM", "3 1 3.0 3.0 3.0\nWARNING: lost atoms\nITEM"))
+    (tmp_path / "a.dump").write_text(
+        text.replace("3 1 3.0 3.0 3.0\nITEM", "3 1 3.0 3.0 3.0\nWARNING: lost atoms\nITEM")
+    )
     with pytest.raises(AuditError, match="it says 3 atoms, but 4 lines follow"):
         take_inventory(path, species=SPECIES)
     (tmp_path / "a.dump").write_text(text.replace("ITEM: BOX", "hello\nITEM: BOX"))
@@ -159,7 +163,11 @@ def test_text_mixed_into_a_frame_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["ort_noid.dump", "ort_vary.dump", "dupid.dump"])
 def test_the_damaged_files_of_real_runs_are_refused(sample, name):
-    words = {"ort_noid.dump": "no column 'id'", "ort_vary.dump": r"timestep 200.*has 280 atoms", "dupid.dump": "id 1 is there twice"}
+    words = {
+        "ort_noid.dump": "no column 'id'",
+        "ort_vary.dump": r"timestep 200.*has 280 atoms",
+        "dupid.dump": "id 1 is there twice",
+    }
     with pytest.raises(AuditError, match=words[name]):
         take_inventory(sample(name), species=SPECIES)
 

@@ -96,7 +96,9 @@ def test_large_gz_files_are_read_by_seek_points(tmp_path, sample, monkeypatch):
     packed = take_inventory(tmp_path / "big.dump.gz", species=SPECIES)
     assert packed.sources[0].seek is not None
     last = packed.n_frames - 3
-    for (_, a), (_, b) in zip(read_window(packed.window(last, last + 2)), read_window(plain, last, last + 2), strict=True):
+    for (_, a), (_, b) in zip(
+        read_window(packed.window(last, last + 2)), read_window(plain, last, last + 2), strict=True
+    ):
         assert (a["position"] == b["position"]).all()
     assert len(packed.window(last, last + 2).sources[0].seek) < len(packed.sources[0].seek) / 4
 
@@ -176,7 +178,12 @@ def test_the_index_does_not_depend_on_how_the_file_is_cut(sample, monkeypatch, n
 
 def test_general_triclinic_and_free_boundaries(tmp_path):
     rows = [[1, 1, -9.0, 3.0, 4.0], [2, 2, -30.0, 6.0, 8.0]]
-    path = write_dump(tmp_path / "a.dump", [(0, rows)], box=((0, "10 0 1"), (-10, "0 0 2"), (0, "0 10 3")), flags="abc origin pp ff pp")
+    path = write_dump(
+        tmp_path / "a.dump",
+        [(0, rows)],
+        box=((0, "10 0 1"), (-10, "0 0 2"), (0, "0 10 3")),
+        flags="abc origin pp ff pp",
+    )
     inventory = take_inventory(path, species=SPECIES)
     assert inventory.cell[0].tolist() == [[0, 10, 0], [-10, 0, 0], [0, 0, 10]]
     assert inventory.origin[0].tolist() == [1, 2, 3]
@@ -187,14 +194,18 @@ def test_general_triclinic_and_free_boundaries(tmp_path):
 
 def test_which_coordinates_are_taken(tmp_path):
     def image(columns, *row):
-        inventory = take_inventory(write_dump(tmp_path / "a.dump", [(0, [[1, 1, *row]])], f"id type {columns}"), species=SPECIES)
+        inventory = take_inventory(
+            write_dump(tmp_path / "a.dump", [(0, [[1, 1, *row]])], f"id type {columns}"), species=SPECIES
+        )
         ((_, frame),) = read_window(inventory)
         return inventory, frame["position"][0].tolist(), None if "image" not in frame else frame["image"][0].tolist()
 
     inventory, at, flags = image("xu yu zu", 25, -5, 5)
     assert (at, flags) == ([5, 5, 5], [2, -1, 0])
     assert "unwrapped coordinates" in inventory.image_scheme
-    _, at, flags = image("x y z ix iy iz xu yu zu", 10.5, 5, 5, 1, 0, 0, 9, 9, 9)  # a little outside, as between rebuilds
+    _, at, flags = image(
+        "x y z ix iy iz xu yu zu", 10.5, 5, 5, 1, 0, 0, 9, 9, 9
+    )  # a little outside, as between rebuilds
     assert (at, flags) == ([0.5, 5, 5], [2, 0, 0])
     inventory, at, flags = image("x y z", 10.5, 5, 5)
     assert (at, flags) == ([0.5, 5, 5], None)

@@ -137,7 +137,11 @@ def test_netcdf(tmp_path, rng):
 
 @pytest.mark.parametrize(
     ("name", "start", "module", "extra"),
-    [("a.h5md", b"\x89HDF\r\n\x1a\n", "h5py", "h5md"), ("a.nc", b"CDF\x05", "netCDF4", "netcdf"), ("a.bin", b"x", "ovito", "ovito")],
+    [
+        ("a.h5md", b"\x89HDF\r\n\x1a\n", "h5py", "h5md"),
+        ("a.nc", b"CDF\x05", "netCDF4", "netcdf"),
+        ("a.bin", b"x", "ovito", "ovito"),
+    ],
 )
 def test_missing_extras_say_how_to_install_them(tmp_path, monkeypatch, name, start, module, extra):
     (tmp_path / name).write_bytes(start + b"\0" * 100)
@@ -153,7 +157,9 @@ def test_damaged_files_of_other_formats_are_refused(tmp_path):
         (tmp_path / name).write_bytes(start + b"\0" * 100)
         with pytest.raises(AuditError, match=r"cannot be opened|has no dimension"):
             take_inventory(tmp_path / name, species=SPECIES)
-    (tmp_path / "a.data").write_text("LAMMPS data\n\n2 atoms\n\n0 1 xlo xhi\n0 1 ylo yhi\n0 1 zlo zhi\n\nAtoms # atomic\n\n1 1 0 0\n")
+    (tmp_path / "a.data").write_text(
+        "LAMMPS data\n\n2 atoms\n\n0 1 xlo xhi\n0 1 ylo yhi\n0 1 zlo zhi\n\nAtoms # atomic\n\n1 1 0 0\n"
+    )
     with pytest.raises(AuditError, match="ASE cannot read this LAMMPS data file"):
         take_inventory(tmp_path / "a.data", species=SPECIES)
 

@@ -62,7 +62,11 @@ class LammpsData:
         header, counted = self._header()
         said = re.search(r"units = (\w+)", header[0])
         style = said.group(1) if said else self.info.units or "metal"
-        how = {"units": "metal" if style == "lj" else style, "atom_style": options.get("atom_style"), "sort_by_id": False}
+        how = {
+            "units": "metal" if style == "lj" else style,
+            "atom_style": options.get("atom_style"),
+            "sort_by_id": False,
+        }
         try:
             flat = read_lammps_data(path, read_image_flags=False, **how)
             true = read_lammps_data(path, read_image_flags=True, **how)
@@ -112,7 +116,10 @@ class LammpsData:
 
     def _masses(self, header: Sequence[str]) -> Any:
         """Mass by type from the section Masses, which ASE would round through its own units."""
-        rows = [line.split("#")[0].split() for line in header[[line.split("#")[0].split() for line in header].index(["Masses"]) + 1 :]]
+        rows = [
+            line.split("#")[0].split()
+            for line in header[[line.split("#")[0].split() for line in header].index(["Masses"]) + 1 :]
+        ]
         given = {int(row[0]): float(row[1]) for row in rows if len(row) == 2 and row[0].isdigit()}
         table = np.full(max(given, default=0) + 1, np.nan)
         table[list(given)] = list(given.values())
@@ -184,7 +191,9 @@ class ExtendedXyz:
         table: Table = {"element": labels, **spread("pos", atoms.positions)}
         further = {name: array for name, array in atoms.arrays.items() if name not in ("numbers", "positions")}
         if atoms.calc is not None:
-            further |= {name: value for name, value in atoms.calc.results.items() if np.shape(value)[:1] == (len(atoms),)}
+            further |= {
+                name: value for name, value in atoms.calc.results.items() if np.shape(value)[:1] == (len(atoms),)
+            }
         for name, values in further.items():
             if np.asarray(values).dtype.kind in "iubf":
                 table |= spread({"masses": "mass"}.get(name, name), values)
@@ -204,14 +213,25 @@ class ExtendedXyz:
             step = next((info[name][1] for name in ("timestep", "step") if name in info), None)
             values = {}
             for name, value in {**atoms.info, **({} if atoms.calc is None else atoms.calc.results)}.items():
-                scalar = np.ndim(value) == 0 and isinstance(value, int | float | np.number) and not isinstance(value, bool)
+                scalar = (
+                    np.ndim(value) == 0 and isinstance(value, int | float | np.number) and not isinstance(value, bool)
+                )
                 if scalar and name.lower() not in ("timestep", "step", "time"):
                     values[name] = float(value)
             time = float(info["time"][1]) if "time" in info else None
             refs.append(
                 FrameRef(
-                    self.info.path, len(refs), len(refs) if step is None else int(step), time, len(atoms), cell, np.zeros(3),
-                    (pbc[0], pbc[1], pbc[2]), tuple(self._table(atoms)), self.info.units, values=values,
+                    self.info.path,
+                    len(refs),
+                    len(refs) if step is None else int(step),
+                    time,
+                    len(atoms),
+                    cell,
+                    np.zeros(3),
+                    (pbc[0], pbc[1], pbc[2]),
+                    tuple(self._table(atoms)),
+                    self.info.units,
+                    values=values,
                 )
             )
             if step is None and len(refs) == 1:

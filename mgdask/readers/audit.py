@@ -69,7 +69,9 @@ def check_alike(refs: Sequence[FrameRef], needed: Callable[[FrameRef], Sequence[
                 "or choose frames with frames="
             )
         if ref.pbc != first.pbc:
-            raise AuditError(f"{ref.where}: periodic along {_axes(ref.pbc)}, but the first frame along {_axes(first.pbc)}")
+            raise AuditError(
+                f"{ref.where}: periodic along {_axes(ref.pbc)}, but the first frame along {_axes(first.pbc)}"
+            )
         if ref.columns not in columns:
             missing = [name for name in needed(ref) if name not in ref.columns]
             if missing:
@@ -79,9 +81,14 @@ def check_alike(refs: Sequence[FrameRef], needed: Callable[[FrameRef], Sequence[
                 )
             columns.add(ref.columns)
     if len(columns) > 1:
-        audit.note("columns", f"the order or the number of columns changes between frames ({len(columns)} kinds): read by name")
+        audit.note(
+            "columns", f"the order or the number of columns changes between frames ({len(columns)} kinds): read by name"
+        )
     if any(NO_FLAGS in ref.values for ref in refs):
-        audit.note("boundaries", f"{first.path}: the box has no boundary flags (old LAMMPS): taken as periodic along x, y and z")
+        audit.note(
+            "boundaries",
+            f"{first.path}: the box has no boundary flags (old LAMMPS): taken as periodic along x, y and z",
+        )
 
 
 def _axes(pbc: Sequence[bool]) -> str:
@@ -117,9 +124,7 @@ def run_labels(paths: Sequence[str], run: str | None, run_per_file: bool) -> dic
     return dict.fromkeys(paths, run)
 
 
-def settle_repeats(
-    refs: Sequence[FrameRef], runs: dict[str, str], repeated: str, audit: Audit
-) -> list[FrameRef]:
+def settle_repeats(refs: Sequence[FrameRef], runs: dict[str, str], repeated: str, audit: Audit) -> list[FrameRef]:
     """Of frames with the same timestep in one run keep one, say which; order is that of the files throughout."""
     if repeated not in REPEATED:
         raise ParameterError(f"repeated={repeated!r} must be one of {', '.join(REPEATED)}")
@@ -132,9 +137,15 @@ def settle_repeats(
             continue
         places = [refs[k].where for k in members]
         if repeated == "error":
-            raise AuditError(f"{places[-1]}: the timestep is there already: {places[0]}. repeated='last' keeps the later one")
+            raise AuditError(
+                f"{places[-1]}: the timestep is there already: {places[0]}. repeated='last' keeps the later one"
+            )
         if repeated == "all":
-            audit.note("repeated", f"{places[-1]}: the timestep is there {len(members)} times; all are kept", refs[members[0]].step)
+            audit.note(
+                "repeated",
+                f"{places[-1]}: the timestep is there {len(members)} times; all are kept",
+                refs[members[0]].step,
+            )
             continue
         keep = members[-1] if repeated == "last" else members[0]
         dropped |= set(members) - {keep}
@@ -181,5 +192,7 @@ def report_spacing(refs: Sequence[FrameRef], runs: dict[str, str], audit: Audit)
         elif np.unique(gaps).size > 1:
             common = Counter(gaps.tolist()).most_common()
             odd = members[int(np.flatnonzero(gaps != common[0][0])[0]) + 1]
-            told = ", ".join(f"{gap} ({count} times)" for gap, count in common[:3]) + (", ..." if len(common) > 3 else "")
+            told = ", ".join(f"{gap} ({count} times)" for gap, count in common[:3]) + (
+                ", ..." if len(common) > 3 else ""
+            )
             audit.note("uneven", f"run {run!r}: uneven spacing of timesteps: {told}; first at {odd.where}", odd.step)

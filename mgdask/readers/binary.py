@@ -49,7 +49,9 @@ class BinaryDump:
         if self._child is None:
             command = [sys.executable, "-m", "mgdask.readers.binary", self.info.path]
             where = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # the same mgdask as here
-            self._child = subprocess.Popen(command, env=where, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self._child = subprocess.Popen(
+                command, env=where, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         try:
@@ -98,8 +100,18 @@ class BinaryDump:
             table = self._table(frame)
             n_atoms = len(next(iter(table.values())))
             refs.append(
-                FrameRef(self.info.path, len(refs), int(frame[_STEP]), None, n_atoms, cell, origin, (pbc[0], pbc[1], pbc[2]),
-                         tuple(table), self.info.units)
+                FrameRef(
+                    self.info.path,
+                    len(refs),
+                    int(frame[_STEP]),
+                    None,
+                    n_atoms,
+                    cell,
+                    origin,
+                    (pbc[0], pbc[1], pbc[2]),
+                    tuple(table),
+                    self.info.units,
+                )
             )
         return Contents(refs)
 

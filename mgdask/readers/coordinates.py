@@ -41,7 +41,9 @@ def choose(columns: Sequence[str], where: str) -> tuple[str, bool]:
             f"x y z, xs ys zs, xu yu zu or xsu ysu zsu. The columns are: {' '.join(columns)}"
         )
     if flags and len(flags) < 3:
-        raise AuditError(f"{where}: of the image columns ix iy iz only {' '.join(flags)} is there; all three are needed")
+        raise AuditError(
+            f"{where}: of the image columns ix iy iz only {' '.join(flags)} is there; all three are needed"
+        )
     order = ("x", "xs", "xu", "xsu") if flags else ("xu", "xsu", "x", "xs")
     kind = next(name for name in order if name in complete)
     return kind, bool(flags) and kind in ("x", "xs")
@@ -55,7 +57,12 @@ def scheme(kind: str, images: bool) -> str:
 
 
 def place(
-    kind: str, coordinates: Float, image: npt.NDArray[Any] | None, cell: Float, origin: Float, pbc: tuple[bool, bool, bool]
+    kind: str,
+    coordinates: Float,
+    image: npt.NDArray[Any] | None,
+    cell: Float,
+    origin: Float,
+    pbc: tuple[bool, bool, bool],
 ) -> tuple[Float, Int]:
     """Wrapped positions and images of coordinates of one ``kind``.
 

@@ -41,7 +41,9 @@ def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
         elif glob.has_magic(name):
             matches = sorted(glob.glob(name, recursive=True), key=natural)
             if not matches:
-                raise AuditError(f"{name}: no file matches the pattern (looked in {Path.cwd()}); check folder and spelling")
+                raise AuditError(
+                    f"{name}: no file matches the pattern (looked in {Path.cwd()}); check folder and spelling"
+                )
         else:
             raise AuditError(f"{name}: there is no such file (looked from {Path.cwd()})")
         found.extend(matches)

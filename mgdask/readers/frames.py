@@ -60,10 +60,14 @@ def extra_columns(columns: Sequence[str], wanted: Sequence[str] | None, where: s
     if wanted is not None:
         missing = [name for name in wanted if name not in columns]
         if missing:
-            raise ParameterError(f"columns={list(wanted)}: {where} has no column {', '.join(missing)}; it has {' '.join(columns)}")
+            raise ParameterError(
+                f"columns={list(wanted)}: {where} has no column {', '.join(missing)}; it has {' '.join(columns)}"
+            )
         core = [name for name in wanted if name in _KNOWN and name != "type"]
         if core:
-            raise ParameterError(f"columns={list(wanted)}: {', '.join(core)} is read anyway or repeats the position; name others")
+            raise ParameterError(
+                f"columns={list(wanted)}: {', '.join(core)} is read anyway or repeats the position; name others"
+            )
         further = list(wanted)
     names: dict[str, str] = {}
     for column in further:
@@ -133,7 +137,9 @@ def identify(table: Table, ref: FrameRef, layout: Layout, species: SpeciesMap) -
     return (order, ids, numbers) if order is None else (order, ids[order], numbers[order])
 
 
-def assemble(table: Table, ref: FrameRef, layout: Layout, species: SpeciesMap, style: UnitStyle, who: Identity) -> Table:
+def assemble(
+    table: Table, ref: FrameRef, layout: Layout, species: SpeciesMap, style: UnitStyle, who: Identity
+) -> Table:
     """Position, image and further variables of one frame, rows sorted by id; ``AuditError`` for atoms that are not ``who``."""
     order, ids, numbers = identify(table, ref, layout, species)
     if not np.array_equal(ids, who.atom_id):

@@ -29,7 +29,9 @@ class H5md:
         try:
             self.file = h5py.File(info.path, "r")
         except OSError as error:
-            raise AuditError(f"{info.path}: cannot be opened as HDF5: {error}; is it whole, and closed by its writer?") from error
+            raise AuditError(
+                f"{info.path}: cannot be opened as HDF5: {error}; is it whole, and closed by its writer?"
+            ) from error
         groups = list(self.file["particles"]) if "particles" in self.file else []
         if len(groups) != 1:
             raise AuditError(
@@ -47,7 +49,9 @@ class H5md:
         unit = item.attrs.get("unit", "") if item is not None else ""
         text = (unit.decode() if isinstance(unit, bytes) else str(unit)).strip().lower()
         if text not in table:
-            raise AuditError(f"{self.info.path}: the unit {text!r} of {what} is not known; known are {', '.join(table)}")
+            raise AuditError(
+                f"{self.info.path}: the unit {text!r} of {what} is not known; known are {', '.join(table)}"
+            )
         return table[text]
 
     def _along(self, name: str, item: Any, count: int) -> Any:
@@ -63,12 +67,16 @@ class H5md:
         path = self.info.path
         position, moving = self._element("position")
         if not moving or position.ndim != 3 or position.shape[2] != 3:
-            raise AuditError(f"{path}: /particles/position must hold (frame, atom, 3) values; it has the shape {position.shape}")
+            raise AuditError(
+                f"{path}: /particles/position must hold (frame, atom, 3) values; it has the shape {position.shape}"
+            )
         count, n_atoms = position.shape[:2]
         length = self._unit(position, _LENGTH, "position")
         box = self.group["box"]
         edges = box["edges"]
-        boundary = [b.decode() if isinstance(b, bytes) else str(b) for b in np.atleast_1d(box.attrs.get("boundary", []))]
+        boundary = [
+            b.decode() if isinstance(b, bytes) else str(b) for b in np.atleast_1d(box.attrs.get("boundary", []))
+        ]
         if len(boundary) != 3:
             raise AuditError(f"{path}: the box has no attribute boundary with three values such as 'periodic'")
         pbc = tuple(b == "periodic" for b in boundary)
@@ -89,8 +97,16 @@ class H5md:
                 raise AuditError(f"{path}: frame {k}: the cell is zero or negative: {cell.tolist()}")
             refs.append(
                 FrameRef(
-                    path, k, k if steps is None else int(steps[k]), None if times is None else float(times[k]) * clock, n_atoms,
-                    cell, np.zeros(3), (pbc[0], pbc[1], pbc[2]), columns, "metal",
+                    path,
+                    k,
+                    k if steps is None else int(steps[k]),
+                    None if times is None else float(times[k]) * clock,
+                    n_atoms,
+                    cell,
+                    np.zeros(3),
+                    (pbc[0], pbc[1], pbc[2]),
+                    columns,
+                    "metal",
                 )
             )
         return Contents(refs, notes)

@@ -119,9 +119,7 @@ class Inventory:
     @property
     def values(self) -> dict[str, Float]:
         """Further variables of one value per frame, such as an energy: (frame) f8."""
-        return {
-            variable_name(name): np.array([ref.values[name] for ref in self.refs]) for name in self.layout.scalars
-        }
+        return {variable_name(name): np.array([ref.values[name] for ref in self.refs]) for name in self.layout.scalars}
 
     @property
     def image_scheme(self) -> str:
@@ -141,7 +139,9 @@ class Inventory:
     def window(self, start: int, stop: int) -> Inventory:
         """Frames ``start`` to ``stop`` with what is needed to read them, and no more: what a task carries."""
         if not self.first <= start < stop <= self.first + self.n_frames:
-            raise ParameterError(f"window {start} to {stop} is not within frames {self.first} to {self.first + self.n_frames}")
+            raise ParameterError(
+                f"window {start} to {stop} is not within frames {self.first} to {self.first + self.n_frames}"
+            )
         kept = slice(start - self.first, stop - self.first)
         refs = self.refs[kept]
         used = {ref.path for ref in refs}
@@ -161,7 +161,8 @@ class Inventory:
     def sources_table(self) -> list[dict[str, Any]]:
         """Name, kind, size and fingerprint of every file, for ``attrs``: without folders and times, so the same everywhere."""
         return [
-            {"name": PurePath(s.path).name, "kind": s.kind, "bytes": s.size, "sha256_ends": s.fingerprint} for s in self.sources
+            {"name": PurePath(s.path).name, "kind": s.kind, "bytes": s.size, "sha256_ends": s.fingerprint}
+            for s in self.sources
         ]
 
     def digest(self) -> str:
@@ -171,7 +172,9 @@ class Inventory:
             [numbers[ref.path], ref.ordinal, ref.step, ref.start, ref.length, ref.cell.tolist(), ref.origin.tolist()]
             for ref in self.refs
         ]
-        text = json.dumps([self.sources_table(), head, self.run, self.options, self.units, self.layout.needed], sort_keys=True)
+        text = json.dumps(
+            [self.sources_table(), head, self.run, self.options, self.units, self.layout.needed], sort_keys=True
+        )
         digest = hashlib.sha256(text.encode())
         digest.update(zlib.decompress(self._identity))
         return digest.hexdigest()
@@ -260,7 +263,9 @@ def take_inventory(
         for text in contents.notes:
             audit.note("file", text)
         if not contents.frames:
-            raise AuditError(f"{info.path}: no frame in it: nowhere a line 'ITEM: TIMESTEP'. Is it a LAMMPS dump, and whole?")
+            raise AuditError(
+                f"{info.path}: no frame in it: nowhere a line 'ITEM: TIMESTEP'. Is it a LAMMPS dump, and whole?"
+            )
         refs += whole_frames(contents.frames, audit)
         sources.append(replace(info, seek=contents.seek))
 
@@ -291,11 +296,15 @@ def _settle_units(refs: Sequence[FrameRef], units: str | None, audit: Audit) -> 
     said = {ref.units: ref for ref in refs if ref.units}
     if len(said) > 1:
         pair = list(said.values())[:2]
-        raise AuditError(f"{pair[1].where}: units {pair[1].units}, but {pair[0].where} says {pair[0].units}; ingest them separately")
+        raise AuditError(
+            f"{pair[1].where}: units {pair[1].units}, but {pair[0].where} says {pair[0].units}; ingest them separately"
+        )
     if said:
         (name,) = said
         if units not in (None, name):
-            raise AuditError(f"{said[name].where}: the file says units {name}, but units={units!r} was given; leave it out")
+            raise AuditError(
+                f"{said[name].where}: the file says units {name}, but units={units!r} was given; leave it out"
+            )
         if name is not None and len([ref for ref in refs if ref.units]) < len(refs):
             audit.note("units", f"some files do not say their units: taken as {name}, as the others")
     else:
@@ -306,7 +315,10 @@ def _settle_units(refs: Sequence[FrameRef], units: str | None, audit: Audit) -> 
     if style.name == "lj":
         audit.note("units", "units lj are kept as they are: lengths named Å and times named ps are in σ and τ")
     elif style.length != 1.0 or style.time != 1.0:
-        audit.note("units", f"units {style.name}: lengths and times are converted to Å and ps, further columns are kept as they are")
+        audit.note(
+            "units",
+            f"units {style.name}: lengths and times are converted to Å and ps, further columns are kept as they are",
+        )
     return style
 
 
@@ -340,7 +352,9 @@ def _layout(first: FrameRef, kind: str, species: SpeciesMap, columns: Sequence[s
     chosen, images = coordinates.choose(first.columns, where)
     column = species_column(first.columns, species, where)
     if column == "type" and "element" in first.columns:
-        audit.note("species", f"{first.path}: species are taken from the given map of types, not from the column element")
+        audit.note(
+            "species", f"{first.path}: species are taken from the given map of types, not from the column element"
+        )
     extras = extra_columns(first.columns, columns, where)
     repeats = [
         name for key, names in coordinates.SETS.items() for name in names if name in first.columns and key != chosen
@@ -370,7 +384,10 @@ def _times(refs: Sequence[FrameRef], timestep: float | None, style: UnitStyle, a
     if len(known) < len(refs) and timestep is None:
         if known:
             missing = next(ref for ref in refs if ref.time is None)
-            audit.note("time", f"{missing.where}: no ITEM: TIME here, though other frames have it: no time is kept; give timestep=")
+            audit.note(
+                "time",
+                f"{missing.where}: no ITEM: TIME here, though other frames have it: no time is kept; give timestep=",
+            )
         else:
             audit.note("time", "the files have no times and no timestep= was given: frames have steps but no time")
         return None
@@ -402,16 +419,24 @@ def _look_at_first(inventory: Inventory, columns: Sequence[str] | None, audit: A
         table_of_masses[kinds] = [standard_mass(number) for number in kinds]
         mass = table_of_masses[numbers]
         if inventory.units == "lj":
-            audit.note("mass", "masses are those of the elements in u, though units are lj and the file has no column mass")
+            audit.note(
+                "mass", "masses are those of the elements in u, though units are lj and the file has no column mass"
+            )
     if layout.species == "element" and np.unique(numbers).tolist() == [6]:
-        audit.note("species", "every atom is C, which LAMMPS writes when dump_modify element was not given: is that meant?")
+        audit.note(
+            "species", "every atom is C, which LAMMPS writes when dump_modify element was not given: is that meant?"
+        )
     if "type" in ref.columns and columns is None and "type" not in dict(layout.extras):
         types = as_array(table, "type")[slice(None) if order is None else order]
         pairs = np.unique(np.stack([types, numbers]), axis=1)
-        if len(np.unique(pairs[1])) < pairs.shape[1]:  # several types of one element: the type says more than the species
+        if (
+            len(np.unique(pairs[1])) < pairs.shape[1]
+        ):  # several types of one element: the type says more than the species
             layout = replace(layout, extras=(*layout.extras, ("type", "type")))
             audit.note("species", "several types are one element: the type is kept as a variable")
-    who = Identity(np.asarray(ids, dtype=np.int64), np.asarray(numbers, dtype=np.int32), np.asarray(mass, dtype=np.float64))
+    who = Identity(
+        np.asarray(ids, dtype=np.int64), np.asarray(numbers, dtype=np.int32), np.asarray(mass, dtype=np.float64)
+    )
     variables: dict[str, tuple[str, str, bool]] = {}
     for name, variable in layout.extras:
         variables[variable] = (str(as_array(table, name).dtype), column_unit(name, inventory.style), True)

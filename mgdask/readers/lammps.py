@@ -22,7 +22,11 @@ _BLOCK = 256 << 20
 
 def _arrow(text: bytes, names: list[str], columns: Sequence[str]) -> Any:
     types = {
-        name: pa.int64() if name in INTEGERS else pa.dictionary(pa.int32(), pa.string()) if name in TEXT else pa.float64()
+        name: pa.int64()
+        if name in INTEGERS
+        else pa.dictionary(pa.int32(), pa.string())
+        if name in TEXT
+        else pa.float64()
         for name in columns
     }
     return csv.read_csv(
@@ -81,7 +85,9 @@ def parse_rows(text: bytes, ref: FrameRef, columns: Sequence[str]) -> Table:
         except pa.ArrowInvalid as error:
             raise AuditError(f"{_first_fault(text, ref, columns)}. Repair that line, or cut the frame out") from error
     if table.num_rows != ref.n_atoms:
-        raise AuditError(f"{ref.where}: {table.num_rows} rows were read where {ref.n_atoms} are announced; the file changed?")
+        raise AuditError(
+            f"{ref.where}: {table.num_rows} rows were read where {ref.n_atoms} are announced; the file changed?"
+        )
     result: Table = {}
     for name in columns:
         column = table.column(name)
@@ -122,5 +128,3 @@ class LammpsDump:
         if self._bytes is not None:
             self._bytes.close()
             self._bytes = None
-
-

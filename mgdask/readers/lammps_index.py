@@ -101,13 +101,17 @@ def _bounds(lines: Sequence[bytes], name: Sequence[str], where: str) -> tuple[Fl
     flags = name[2:] if general else name[3:] if tilted else name
     width = 4 if general else 3 if tilted else 2
     if any(len(row) != width for row in table):
-        raise AuditError(f"{where}: each of the three lines after BOX BOUNDS {' '.join(name)} must have {width} numbers")
+        raise AuditError(
+            f"{where}: each of the three lines after BOX BOUNDS {' '.join(name)} must have {width} numbers"
+        )
     box = np.array(table)
     if not np.isfinite(box).all():
         raise AuditError(f"{where}: the box holds a number that is not finite: {box.tolist()}")
     pbc = (True, True, True) if not flags else tuple(flag == "pp" for flag in flags)
     if len(pbc) != 3:
-        raise AuditError(f"{where}: BOX BOUNDS has boundary flags {' '.join(flags)!r}; three such as 'pp pp pp' are needed")
+        raise AuditError(
+            f"{where}: BOX BOUNDS has boundary flags {' '.join(flags)!r}; three such as 'pp pp pp' are needed"
+        )
     if general:
         cell, origin = box[:, :3].copy(), box[:, 3].copy()
     else:
@@ -242,9 +246,7 @@ def index_bytes(read: Read, path: str, start: int = 0, stop: int | None = None, 
         head = cursor.lead(mark) if mark is not None else 0
         junk = cursor.buffer[: head - cursor.base] if cursor.base == 0 else b"?"
         if junk.strip():
-            notes.append(
-                f"{path}: bytes 0 to {head} before the first frame are not a whole frame and are left out"
-            )
+            notes.append(f"{path}: bytes 0 to {head} before the first frame are not a whole frame and are left out")
     while mark is not None:
         begin = max(cursor.lead(mark), 0)
         line = cursor.advance(max(begin, cursor.at)) + 1
@@ -323,9 +325,7 @@ def join(pieces: Sequence[Contents]) -> Contents:
         for ref in piece.frames:
             units = ref.units or units
             frames.append(
-                replace(
-                    ref, ordinal=len(frames), line=ref.line + lines, row_line=ref.row_line + lines, units=units
-                )
+                replace(ref, ordinal=len(frames), line=ref.line + lines, row_line=ref.row_line + lines, units=units)
             )
         lines += piece.newlines
     return Contents(frames, [note for piece in pieces for note in piece.notes], pieces[0].seek, lines)

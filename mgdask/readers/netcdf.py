@@ -34,10 +34,14 @@ class NetCdf:
         try:
             self.file = netCDF4.Dataset(info.path)
         except OSError as error:
-            raise AuditError(f"{info.path}: cannot be opened as NetCDF: {error}; is it whole, and closed by its writer?") from error
+            raise AuditError(
+                f"{info.path}: cannot be opened as NetCDF: {error}; is it whole, and closed by its writer?"
+            ) from error
         missing = {"frame", "atom"} - set(self.file.dimensions)
         if missing:
-            raise AuditError(f"{info.path}: it has no dimension {' or '.join(sorted(missing))}: not an AMBER or LAMMPS trajectory")
+            raise AuditError(
+                f"{info.path}: it has no dimension {' or '.join(sorted(missing))}: not an AMBER or LAMMPS trajectory"
+            )
 
     def _values(self, name: str, frame: int) -> Any:
         variable = self.file.variables[name]
@@ -79,12 +83,18 @@ class NetCdf:
             notes.append(f"{path}: the unit {unit!r} of its time is not one of time: the file's time is not used")
         for k in range(count):
             lengths = np.asarray(self._values("cell_lengths", k), dtype=np.float64)
-            angles = np.asarray(self._values("cell_angles", k), dtype=np.float64) if "cell_angles" in have else np.full(3, 90.0)
+            angles = (
+                np.asarray(self._values("cell_angles", k), dtype=np.float64)
+                if "cell_angles" in have
+                else np.full(3, 90.0)
+            )
             pbc = tuple(bool(length > 0) for length in lengths)
             if not np.isfinite(lengths).all() or (lengths < 0).any():
                 raise AuditError(f"{path}: frame {k}: the cell is negative or not finite: lengths {lengths.tolist()}")
             cell = np.asarray(cellpar_to_cell([*np.where(lengths > 0, lengths, 1.0), *angles]))
-            origin = np.asarray(self._values("cell_origin", k), dtype=np.float64) if "cell_origin" in have else np.zeros(3)
+            origin = (
+                np.asarray(self._values("cell_origin", k), dtype=np.float64) if "cell_origin" in have else np.zeros(3)
+            )
             time = float(np.ma.getdata(have["time"][k])) * clock if "time" in have and clock is not None else None
             step = k if stepped is None else int(have[stepped][k])
             refs.append(

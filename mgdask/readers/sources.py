@@ -28,7 +28,9 @@ def sniff(path: str) -> str:
         head = unpacked.read(4096)
         unpacked.close()
         if not head:
-            raise AuditError(f"{path}: nothing can be unpacked from this {packing} file: it is empty, or cut short at its beginning")
+            raise AuditError(
+                f"{path}: nothing can be unpacked from this {packing} file: it is empty, or cut short at its beginning"
+            )
     if head.startswith(b"\x89HDF"):
         return "netcdf" if suffixes[-1:] in ([".nc"], [".ncdf"], [".netcdf"]) else "h5md"
     if head.startswith(b"CDF"):
@@ -53,7 +55,9 @@ def sniff(path: str) -> str:
 def _plain_only(kind: str, packing: str, path: str) -> str:
     if packing == "plain":
         return kind
-    raise AuditError(f"{path}: a packed {kind} file; unpack it first ({'gunzip -k' if packing == 'gz' else 'unzstd'} {path})")
+    raise AuditError(
+        f"{path}: a packed {kind} file; unpack it first ({'gunzip -k' if packing == 'gz' else 'unzstd'} {path})"
+    )
 
 
 def inspect_source(path: str, *, units: str | None = None, atom_style: str | None = None) -> SourceInfo:
@@ -61,7 +65,9 @@ def inspect_source(path: str, *, units: str | None = None, atom_style: str | Non
     kind = sniff(path)
     status = os.stat(path)
     options = (("atom_style", atom_style),) if atom_style else ()
-    return SourceInfo(path, kind, status.st_size, status.st_mtime_ns, fingerprint(path, status.st_size), None, units, options)
+    return SourceInfo(
+        path, kind, status.st_size, status.st_mtime_ns, fingerprint(path, status.st_size), None, units, options
+    )
 
 
 def check_unchanged(info: SourceInfo) -> None:

@@ -34,7 +34,9 @@ class SpeciesMap:
         numbers: npt.NDArray[np.int32] = table[np.clip(types, 0, table.size - 1)]
         if not numbers.all() or types.min() < 0:
             unknown = sorted(set(np.unique(types).tolist()) - set(known))
-            raise AuditError(f"{where}: type {', '.join(map(str, unknown))} is not in species={known_text(known)}. {_HOW}")
+            raise AuditError(
+                f"{where}: type {', '.join(map(str, unknown))} is not in species={known_text(known)}. {_HOW}"
+            )
         return numbers
 
     def from_names(self, labels: Labels, where: str) -> npt.NDArray[np.int32]:
@@ -52,7 +54,9 @@ class SpeciesMap:
                     f"{where}: unknown species in column element: {error}. Map it with species={{{name!r}: 'Cu'}}"
                 ) from None
             if listed and numbers[code] not in listed:
-                raise AuditError(f"{where}: element {name} is in the file, but species lists {known_text(dict(self.types))}")
+                raise AuditError(
+                    f"{where}: element {name} is in the file, but species lists {known_text(dict(self.types))}"
+                )
         return numbers[labels.codes]
 
 
@@ -69,7 +73,9 @@ def make_species(species: Mapping[int, str] | Mapping[str, str] | Sequence[str] 
         return SpeciesMap()
     if isinstance(species, str):
         species = [part.strip() for part in species.replace("+", ",").split(",") if part.strip()]
-    pairs: list[tuple[Any, str]] = list(species.items() if isinstance(species, Mapping) else enumerate(species, start=1))
+    pairs: list[tuple[Any, str]] = list(
+        species.items() if isinstance(species, Mapping) else enumerate(species, start=1)
+    )
     if not pairs:
         raise ParameterError(f"species is empty. {_HOW}")
     types, names = [], []
@@ -92,4 +98,6 @@ def species_column(columns: Sequence[str], species: SpeciesMap, where: str) -> s
         return "element"
     if "type" in columns:
         raise AuditError(f"{where}: it has types but no element names, and species are never guessed. {_HOW}")
-    raise AuditError(f"{where}: it has neither a column 'type' nor 'element', so species cannot be known: {' '.join(columns)}")
+    raise AuditError(
+        f"{where}: it has neither a column 'type' nor 'element', so species cannot be known: {' '.join(columns)}"
+    )

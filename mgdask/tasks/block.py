@@ -48,8 +48,12 @@ class Job:
 
 def peak_memory() -> int:
     """Highest resident memory of this process so far, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    try:  # ru_maxrss of a spawned process begins with that of its parent, VmHWM does not
+        with open("/proc/self/status", encoding="ascii") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def record(block: str, digest: str, wrote: Sequence[Mapping[str, Any]], began: float) -> dict[str, Any]:

@@ -314,7 +314,9 @@ def _join_images(
     tasks = []
     for k, block in enumerate(blocks):
         low, high = block * size, min((block + 1) * size, n_frames)
-        breaks = [k for k in range(max(low, start + 1), high) if inventory.run[k - start] != inventory.run[k - start - 1]]
+        breaks = [
+            k for k in range(max(low, start + 1), high) if inventory.run[k - start] != inventory.run[k - start - 1]
+        ]
         until = breaks[0] if breaks else high  # frames from there on are of another run, which begins at zero
         if not manifest.done(f"images-{block:08d}", name, records):
             # an array of one vector an atom; zero, and sent as nothing, for most blocks of a glass
@@ -331,9 +333,7 @@ def _join_images(
     del group[trajectory.SCRATCH]
 
 
-def write_images(
-    out: str, block: int, low: int, high: int, until: int, offset: Any, name: str
-) -> dict[str, Any]:
+def write_images(out: str, block: int, low: int, high: int, until: int, offset: Any, name: str) -> dict[str, Any]:
     """Task: images of a block from its scratch images and what was gained before it, up to where another run begins."""
     began = clock.perf_counter()
     group = open_group(out, mode="r+")

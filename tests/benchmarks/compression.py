@@ -34,14 +34,25 @@ def measure(data, chunks, codecs):
     for _ in range(3):
         with tempfile.TemporaryDirectory() as name:
             array = zarr.create_array(
-                name, shape=data.shape, dtype=data.dtype, chunks=chunks, shards=data.shape, compressors=[*codecs, Crc32cCodec()]
+                name,
+                shape=data.shape,
+                dtype=data.dtype,
+                chunks=chunks,
+                shards=data.shape,
+                compressors=[*codecs, Crc32cCodec()],
             )
             began = time.perf_counter()
             array[...] = data
             wrote = time.perf_counter()
             array[...]
             size = sum(p.stat().st_size for p in Path(name).rglob("*") if p.is_file())
-            rounds.append((data.nbytes / size, data.nbytes / 1e6 / (wrote - began), data.nbytes / 1e6 / (time.perf_counter() - wrote)))
+            rounds.append(
+                (
+                    data.nbytes / size,
+                    data.nbytes / 1e6 / (wrote - began),
+                    data.nbytes / 1e6 / (time.perf_counter() - wrote),
+                )
+            )
     return np.median(rounds, axis=0)
 
 

@@ -51,7 +51,9 @@ if __name__ == "__main__":
         mgdask.ingest(str(GLASS), folder / "small.zarr", species={1: "Zr", 2: "Cu"})
         write_random(folder / "large.dump", atoms)
         mgdask.ingest(str(folder / "large.dump"), folder / "large.zarr", species={1: "Zr", 2: "Cu"})
-        print(f"{'MiB of a worker process':28}{'blocks':>8}{'atoms each':>12}{'libraries':>11}{'peak':>8}{'projected':>11}{'us/atom*':>10}")
+        print(
+            f"{'MiB of a worker process':28}{'blocks':>8}{'atoms each':>12}{'libraries':>11}{'peak':>8}{'projected':>11}{'us/atom*':>10}"
+        )
         for case in ("small", "large"):
             for dtype in ("float64", "float32"):
                 done = subprocess.run(
@@ -60,5 +62,7 @@ if __name__ == "__main__":
                 )  # fmt: skip
                 blocks, rows, base, peak, projected, cost = (float(word) for word in done.stdout.split())
                 n = 2000 if case == "small" else atoms
-                print(f"{n:>10} atoms, {dtype:10}{blocks:8.0f}{rows:12.0f}{base / 2**20:11.0f}{peak / 2**20:8.0f}{projected / 2**20:11.0f}{cost:10.1f}")
-        print("* with reading, packing and writing")
+                print(
+                    f"{n:>10} atoms, {dtype:10}{blocks:8.0f}{rows:12.0f}{base / 2**20:11.0f}{peak / 2**20:8.0f}{projected / 2**20:11.0f}{cost:10.1f}"
+                )
+        print("* with reading, sorting the whole frame, loading kernels, packing and writing")
