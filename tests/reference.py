@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import mpmath
@@ -49,8 +50,9 @@ def loewdin(overlap, digits):
         return vectors * mpmath.diag([1 / mpmath.sqrt(v) for v in values]) * vectors.T
 
 
-def polynomial_radial(r, r_cut, n_max, l_max, sigma, nodes=400):
-    """h_nl(r) = 4 pi int x^2 g_n(x) exp(-eta (x^2 + r^2)) i_l(2 eta x r) dx by dense quadrature: (l, r, n)."""
+@functools.lru_cache
+def _polynomials(r_cut, n_max, nodes):
+    """Nodes, weights and orthonormal (r_cut - x)^(k+2) with 120 digits."""
     digits = 120
     with mpmath.workdps(digits):
         c = mpmath.mpf(r_cut)
@@ -66,6 +68,12 @@ def polynomial_radial(r, r_cut, n_max, l_max, sigma, nodes=400):
             [float(sum(beta[n, k] * (c - mpmath.mpf(float(v))) ** (k + 3) for k in range(n_max))) for n in range(n_max)]
             for v in x
         ])  # fmt: skip
+    return x, w, g
+
+
+def polynomial_radial(r, r_cut, n_max, l_max, sigma, nodes=400):
+    """h_nl(r) = 4 pi int x^2 g_n(x) exp(-eta (x^2 + r^2)) i_l(2 eta x r) dx by dense quadrature: (l, r, n)."""
+    x, w, g = _polynomials(r_cut, n_max, nodes)
     eta = 0.5 / sigma**2
     out = np.empty((l_max + 1, len(r), n_max))
     for degree in range(l_max + 1):
