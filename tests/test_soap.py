@@ -128,6 +128,22 @@ def test_any_subset_threads_and_dtype_give_the_same_bits(glass):
     assert (small == whole[some].astype(np.float32)).all()
 
 
+def test_a_large_frame_is_kept_sorted_but_never_taken_for_another(glass, monkeypatch):
+    position, cell, numbers = (array.copy() for array in glass)
+    soap = SOAP(species=("Cu", "Zr"), r_cut=4.0, n_max=4, l_max=3, sigma=0.5)
+    some = np.arange(50)
+    first, moved = [], []
+    for large in (10**9, 1):
+        monkeypatch.setattr("mgdask.features.soap.LARGE", large)
+        position[:] = glass[0]
+        first += [soap.compute(position, cell, numbers, some), soap.compute(position, cell, numbers, some)]
+        position[3] += 0.5  # in place
+        moved.append(soap.compute(position, cell, numbers, some))
+    assert all((x == first[0]).all() for x in first)
+    assert (moved[0] == moved[1]).all()
+    assert (moved[0] != first[0]).any()
+
+
 def test_labels_follow_the_columns(rng):
     soap = SOAP(species=("Zr", "Cu"), r_cut=4.0, n_max=3, l_max=2, sigma=0.5)
     assert soap.species == ("Cu", "Zr")

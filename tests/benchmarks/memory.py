@@ -2,7 +2,7 @@
 
     python tests/benchmarks/memory.py [atoms]
 
-Each case runs in a process of its own, which does two blocks of a plan for 2 GiB, SOAP r_cut=5 n_max=11 l_max=12 sigma=0.5 polynomial.
+Each case runs in a process of its own, which does eight blocks of a plan for 2 GiB, SOAP r_cut=5 n_max=11 l_max=12 sigma=0.5 polynomial.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ base = peak_memory()
 plan = mgdask.plan(sys.argv[1], soap, out=sys.argv[2])
 create_output(plan)
 rows, began = 0, time.perf_counter()
-for block in plan.blocks[:2]:
+for block in plan.blocks[:8]:
     rows += compute_block(plan.job(), block, plan.block_digest(block))["rows"]
 spent = time.perf_counter() - began
 print(len(plan.blocks), plan.blocks[0].n_rows * len(plan.blocks[0].frames), base, peak_memory(), plan.memory.total, 1e6 * spent / rows)
