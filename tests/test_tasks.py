@@ -246,7 +246,7 @@ def test_a_failing_block_does_not_stop_the_others(glass_store, tmp_path, monkeyp
 
 
 @pytest.mark.skipif(os.getuid() != 0 or not shutil.which("mount"), reason="a small file system needs root and mount")
-def test_a_full_disk_ends_in_words_and_finished_blocks_stay(glass_store, tmp_path, small_soap):
+def test_a_full_disk_ends_in_words_and_finished_blocks_stay(glass_store, tmp_path, small_blocks):
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)], check=False).returncode:
