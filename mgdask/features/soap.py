@@ -201,7 +201,7 @@ class SOAP(Feature):
                 target = np.zeros((1, rows))
             elif scratch is not None:
                 target = scratch[: len(some)]
-            kernel.soap(grid, some, slot, len(z), self.n_max, table, step, degrees, keep, mode, False, target)
+            kernel.soap(grid, some, slot, len(z), self.n_max, table, step, degrees, keep, mode, target)
             if mode:
                 total += target[0]
             elif scratch is not None:

@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import boolean, float64, int64
+from numba import float64, int64
 
 from mgdask.kernels._jit import array, inner, kernel
 from mgdask.kernels.harmonics import next_degree, start_powers
 from mgdask.kernels.neighbors import GRID, Grid, candidates, gather
-from mgdask.kernels.radial import BEFORE
 from mgdask.kernels.simd import LANES, ROWS, address, scaled_copy, tile
 
 Float = npt.NDArray[np.float64]
@@ -155,10 +154,10 @@ def _spectrum(c: Float, n_species: int, n_max: int, n_degrees: int, square: Floa
 
 @kernel(
     GRID, array(int64, 1), array(int64, 1), int64, int64, array(float64, 3), float64, array(float64, 3),
-    array(float64, 1), int64, boolean, array(float64, 2, out=True),
+    array(float64, 1), int64, array(float64, 2, out=True),
 )  # fmt: skip
 def soap(grid: Grid, centers: Integer, slot: Integer, n_species: int, n_max: int, table: Float, step: float,
-         degrees: Float, keep: Float, average: int, more: bool, out: Float) -> None:  # fmt: skip
+         degrees: Float, keep: Float, average: int, out: Float) -> None:  # fmt: skip
     """Power spectra of ``centers``; layout grid,(center,),(atom,) -> (center,feature) or, averaged, (1,feature).
 
     ``slot`` is the species index of every atom, ``table`` (l,knot,padded n) with its ``step`` in Å, ``degrees`` from
@@ -213,4 +212,4 @@ def table_rows(values: Float) -> Float:
     return table
 
 
-__all__ = ["BEFORE", "ROWS", "padded", "soap", "spectrum", "table_rows"]
+__all__ = ["ROWS", "padded", "soap", "spectrum", "table_rows"]

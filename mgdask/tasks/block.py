@@ -42,7 +42,6 @@ class Job:
 
     store: str
     out: str
-    content: str
     features: tuple[Feature, ...]
 
 

@@ -129,7 +129,7 @@ class Plan:
 
     def job(self) -> Job:
         """What the tasks need besides their block."""
-        return Job(self.store, self.out, self.content, self.features)
+        return Job(self.store, self.out, self.features)
 
     def attrs(self) -> dict[str, Any]:
         """Provenance of the output: every parameter, versions, input; nothing that differs between two runs."""
