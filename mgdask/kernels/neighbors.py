@@ -1,7 +1,7 @@
 """Neighbours within a cut-off by a cell list: any cell, any periodicity, cells smaller than the cut-off included.
 
-Atoms are sorted into bins along the cell vectors; a bin is about half the cut-off high, so that few candidates are looked at in
-vain. Bins beyond a periodic face are bins of another image, which is all that a cell smaller than the cut-off needs. The order of
+Atoms are sorted into bins along the cell vectors, thin ones along the third, so that the candidates of an atom are a few runs of
+atoms that lie one after the other, taken by whole vector registers. Bins beyond a periodic face are bins of another image, which is all that a cell smaller than the cut-off needs. The order of
 the neighbours of an atom is that of the bins, then of the atoms' rows: it depends on the whole configuration only, never on which
 central atoms were asked for.
 """
@@ -16,35 +16,41 @@ from numba import boolean, float64, int64, types
 
 from mgdask.box import complete_cell, face_heights, fractional, wrap
 from mgdask.kernels._jit import array, inner, kernel
+from mgdask.kernels.simd import LANES, address, displacements
 
 Float = npt.NDArray[np.float64]
 Integer = npt.NDArray[np.int64]
 
 
-class Grid(NamedTuple):
-    """A configuration sorted into bins; arrays named ``sorted_*`` are in the order of the bins.
+BIN = np.array([1.0, 1.0, 0.25])
+"""Least height of a bin along each cell vector, in cut-offs: few long lines of bins, since each line has its price."""
 
-    sorted_position (3,atom) Å, wrapped; sorted_row (atom,) row in the caller's arrays; rank (atom,) the reverse; start (bin+1,)
-    first atom of a bin; bin_of (atom,3) bin of each caller's row; shape (3,) number of bins; reach (3,) bins to look at on either
-    side; cell (3,3) Å; pbc (3,); cutoff Å.
+
+class Grid(NamedTuple):
+    """A configuration sorted into bins.
+
+    point (3,atom+spare) Å, wrapped, in the order of the bins; row (atom,) the caller's row of each; rank (atom,) the reverse; start
+    (bin+1,) first atom of a bin; bin_of (atom,3) bin of each caller's row; shape (3,) number of bins; reach (3,) bins to look at on
+    either side; wrapped and image (3,bin+2*reach) which bin of which image stands at a place from -reach on, -1 where there is
+    none; room the most candidates that any atom has, and spare; cell (3,3) Å; cutoff Å.
     """
 
-    sorted_position: Float
-    sorted_row: Integer
+    point: Float
+    row: Integer
     rank: Integer
     start: Integer
     bin_of: Integer
     shape: Integer
     reach: Integer
+    wrapped: Integer
+    image: Integer
+    room: int
     cell: Float
-    pbc: npt.NDArray[np.bool_]
     cutoff: float
 
 
-_i1, _f2 = array(int64, 1, out=True), array(float64, 2, out=True)
-GRID = types.NamedTuple(
-    (_f2, _i1, _i1, _i1, array(int64, 2, out=True), _i1, _i1, _f2, array(boolean, 1, out=True), float64), Grid
-)
+_i1, _i2, _f2 = array(int64, 1, out=True), array(int64, 2, out=True), array(float64, 2, out=True)
+GRID = types.NamedTuple((_f2, _i1, _i1, _i1, _i2, _i1, _i1, _i2, _i2, int64, _f2, float64), Grid)
 """Numba's type of a ``Grid``."""
 
 
@@ -55,96 +61,161 @@ def make_grid(position: Float, cell: Float, pbc: Any, cutoff: float) -> Grid:
     wrapped, _ = wrap(np.asarray(position, dtype=np.float64), cell, np.zeros(3), pbc)
     fraction = fractional(wrapped, cell)
     n = len(wrapped)
-    low = np.where(pbc, 0.0, fraction.min(axis=0, initial=np.inf) if n else 0.0)
-    high = np.where(pbc, 1.0, fraction.max(axis=0, initial=-np.inf) if n else 1.0)
-    span = np.where(high > low, high - low, 1.0)
+    low, span = np.zeros(3), np.ones(3)
+    for axis in np.flatnonzero(~pbc) if n else ():
+        low[axis] = fraction[:, axis].min()
+        span[axis] = (fraction[:, axis].max() - low[axis]) or 1.0
     height = face_heights(cell) * span
     most = max(1, int(np.ceil((4 * n + 8) ** (1 / 3))) * 4)  # thin or sparse boxes need no more bins than atoms
-    shape = np.clip(np.floor(height / (0.5 * cutoff)), 1, most).astype(np.int64)
+    shape = np.clip(np.floor(height / (BIN * cutoff)), 1, most).astype(np.int64)
     while shape.prod() > 8 * n + 64:
         shape[shape.argmax()] = max(1, shape.max() // 2)
     reach = np.ceil(cutoff / (height / shape) * (1.0 + 1e-12)).astype(np.int64)
-    bin_of = np.clip(((fraction - low) / span * shape).astype(np.int64), 0, shape - 1)
-    flat = (bin_of[:, 0] * shape[1] + bin_of[:, 1]) * shape[2] + bin_of[:, 2]
-    order = np.argsort(flat, kind="stable")
-    rank = np.empty(n, dtype=np.int64)
-    rank[order] = np.arange(n)
-    start = np.zeros(shape.prod() + 1, dtype=np.int64)
-    np.cumsum(np.bincount(flat, minlength=shape.prod()), out=start[1:])
-    return Grid(
-        np.ascontiguousarray(wrapped[order].T), order.astype(np.int64), rank, start, np.ascontiguousarray(bin_of),
-        shape, reach, cell, pbc, float(cutoff),
-    )  # fmt: skip
+    bin_of = np.empty((n, 3), dtype=np.int64)
+    point, order, rank = np.zeros((3, n + LANES)), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    start = np.zeros(shape.prod() + 2, dtype=np.int64)
+    places = np.full((3, (shape + 2 * reach).max()), -1, dtype=np.int64)
+    images = np.zeros_like(places)
+    room = _sort(np.ascontiguousarray(wrapped), np.ascontiguousarray(fraction), low, span, pbc, shape, reach, bin_of, point,
+                 order, rank, start, places, images)  # fmt: skip
+    return Grid(point, order, rank, start[:-1], bin_of, shape, reach, places, images, room, cell, float(cutoff))
+
+
+@kernel(
+    array(float64, 2), array(float64, 2), array(float64, 1), array(float64, 1), array(boolean, 1), array(int64, 1),
+    array(int64, 1), _i2, _f2, _i1, _i1, _i1, _i2, _i2, returns=int64,
+)  # fmt: skip
+def _sort(
+    wrapped: Float, fraction: Float, low: Float, span: Float, pbc: Any, shape: Integer, reach: Integer, bin_of: Integer,
+    point: Float, order: Integer, rank: Integer, start: Integer, places: Integer, images: Integer,
+) -> int:  # fmt: skip
+    # counting sort into bins, rows in their order inside a bin; returns the room that any atom's candidates need
+    n = len(wrapped)
+    flat = np.empty(n, dtype=np.int64)
+    for i in range(n):
+        for axis in range(3):
+            k = int((fraction[i, axis] - low[axis]) / span[axis] * shape[axis])
+            bin_of[i, axis] = min(max(k, 0), shape[axis] - 1)
+        flat[i] = (bin_of[i, 0] * shape[1] + bin_of[i, 1]) * shape[2] + bin_of[i, 2]
+        start[flat[i] + 2] += 1
+    for k in range(2, len(start)):
+        start[k] += start[k - 1]
+    for i in range(n):
+        at = start[flat[i] + 1]
+        start[flat[i] + 1] = at + 1
+        order[at], rank[i] = i, at
+        point[0, at], point[1, at], point[2, at] = wrapped[i, 0], wrapped[i, 1], wrapped[i, 2]
+    for axis in range(3):
+        for place in range(shape[axis] + 2 * reach[axis]):
+            image = (place - reach[axis]) // shape[axis]
+            images[axis, place] = image
+            if pbc[axis] or image == 0:
+                places[axis, place] = place - reach[axis] - image * shape[axis]
+    # atoms in the bins within reach, one axis after the other
+    around = np.empty((shape[0], shape[1], shape[2]), dtype=np.int64)
+    for a in range(shape[0]):
+        for b in range(shape[1]):
+            for c in range(shape[2]):
+                line, total = (a * shape[1] + b) * shape[2], 0
+                for d in range(c, c + 2 * reach[2] + 1):
+                    if places[2, d] >= 0:
+                        total += start[line + places[2, d] + 1] - start[line + places[2, d]]
+                around[a, b, c] = total
+    wide = np.empty((shape[0], shape[1], shape[2]), dtype=np.int64)
+    for a in range(shape[0]):
+        for b in range(shape[1]):
+            for c in range(shape[2]):
+                total = 0
+                for d in range(b, b + 2 * reach[1] + 1):
+                    if places[1, d] >= 0:
+                        total += around[a, places[1, d], c]
+                wide[a, b, c] = total
+    most = 0
+    for a in range(shape[0]):
+        for b in range(shape[1]):
+            for c in range(shape[2]):
+                total = 0
+                for d in range(a, a + 2 * reach[0] + 1):
+                    if places[0, d] >= 0:
+                        total += wide[places[0, d], b, c]
+                most = max(most, total)
+    return most + 2 * LANES
 
 
 @inner
-def candidates(grid: Grid, row: int) -> int:
-    """Upper bound of the neighbours of atom ``row``: all atoms of the bins that its cut-off may touch."""
-    shape, reach, start = grid.shape, grid.reach, grid.start
-    total = 0
-    for a in range(grid.bin_of[row, 0] - reach[0], grid.bin_of[row, 0] + reach[0] + 1):
-        ia = a // shape[0]
-        if ia != 0 and not grid.pbc[0]:
-            continue
-        for b in range(grid.bin_of[row, 1] - reach[1], grid.bin_of[row, 1] + reach[1] + 1):
-            ib = b // shape[1]
-            if ib != 0 and not grid.pbc[1]:
-                continue
-            line = ((a - ia * shape[0]) * shape[1] + b - ib * shape[1]) * shape[2]
-            first, last = grid.bin_of[row, 2] - reach[2], grid.bin_of[row, 2] + reach[2]
-            for ic in range(first // shape[2], last // shape[2] + 1):
-                if ic == 0 or grid.pbc[2]:
-                    lo, hi = max(first - ic * shape[2], 0), min(last - ic * shape[2], shape[2] - 1)
-                    total += start[line + hi + 1] - start[line + lo]
-    return total
+def scan(grid: Grid, row: int, raw: Float, index: Integer, found: Integer) -> int:
+    """Neighbours of atom ``row``; returns their number n.
 
-
-@inner
-def gather(grid: Grid, row: int, found: Integer, dx: Float, dy: Float, dz: Float, d2: Float) -> int:
-    """Neighbours of atom ``row``: rows in bin order, displacements and squared distances; returns their number.
-
-    The buffers hold at least ``candidates(grid, row)`` entries. The atom itself is left out, its other images are not.
+    The i-th of them, in bin order, is candidate k = ``found[i]``: ``raw[:, k]`` = dx, dy, dz, d^2, and its row is
+    ``grid.row[index[k]]``. All arrays hold ``grid.room`` entries, ``raw`` (4,room). The atom itself is left out, its other images
+    are not.
     """
-    shape, reach, start, cell = grid.shape, grid.reach, grid.start, grid.cell
-    x, y, z = grid.sorted_position[0], grid.sorted_position[1], grid.sorted_position[2]
+    reach, start, cell, wrapped, image = grid.reach, grid.start, grid.cell, grid.wrapped, grid.image
     me = grid.rank[row]
-    px, py, pz = x[me], y[me], z[me]
+    origin = (grid.point[0, me], grid.point[1, me], grid.point[2, me])
+    ba, bb, bc = grid.bin_of[row, 0], grid.bin_of[row, 1], grid.bin_of[row, 2]
+    m = 0
+    own = -1
+    for a in range(ba, ba + 2 * reach[0] + 1):
+        pa = wrapped[0, a]
+        if pa < 0:
+            continue
+        ia = image[0, a]
+        for b in range(bb, bb + 2 * reach[1] + 1):
+            pb = wrapped[1, b]
+            if pb < 0:
+                continue
+            ib = image[1, b]
+            line = (pa * grid.shape[1] + pb) * grid.shape[2]
+            c = bc
+            last = bc + 2 * reach[2]
+            while c <= last:
+                pc, ic = wrapped[2, c], image[2, c]
+                if pc < 0:
+                    c += 1
+                    continue
+                length = min(grid.shape[2] - pc, last - c + 1)  # bins of one image lie one after the other
+                c += length
+                lo, hi = start[line + pc], start[line + pc + length]
+                if ia == 0 and ib == 0 and ic == 0 and lo <= me < hi:
+                    own = m + me - lo
+                shift = (
+                    ia * cell[0, 0] + ib * cell[1, 0] + ic * cell[2, 0],
+                    ia * cell[0, 1] + ib * cell[1, 1] + ic * cell[2, 1],
+                    ia * cell[0, 2] + ib * cell[1, 2] + ic * cell[2, 2],
+                )
+                for j in range(lo, hi, LANES):
+                    # whole registers; what they write too far is overwritten by the next line, or not looked at
+                    k = m + j - lo
+                    displacements(
+                        address(grid.point, j), address(grid.point, grid.point.shape[1] + j),
+                        address(grid.point, 2 * grid.point.shape[1] + j), origin, shift, j, address(raw, k),
+                        address(raw, raw.shape[1] + k), address(raw, 2 * raw.shape[1] + k),
+                        address(raw, 3 * raw.shape[1] + k), address(index, k),
+                    )  # fmt: skip
+                m += hi - lo
+    if own >= 0:
+        raw[3, own] = np.inf
     limit = grid.cutoff * grid.cutoff
     n = 0
-    for a in range(grid.bin_of[row, 0] - reach[0], grid.bin_of[row, 0] + reach[0] + 1):
-        ia = a // shape[0]
-        if ia != 0 and not grid.pbc[0]:
-            continue
-        for b in range(grid.bin_of[row, 1] - reach[1], grid.bin_of[row, 1] + reach[1] + 1):
-            ib = b // shape[1]
-            if ib != 0 and not grid.pbc[1]:
-                continue
-            line = ((a - ia * shape[0]) * shape[1] + b - ib * shape[1]) * shape[2]
-            first, last = grid.bin_of[row, 2] - reach[2], grid.bin_of[row, 2] + reach[2]
-            for ic in range(first // shape[2], last // shape[2] + 1):
-                if ic != 0 and not grid.pbc[2]:
-                    continue
-                lo, hi = max(first - ic * shape[2], 0), min(last - ic * shape[2], shape[2] - 1)
-                sx = ia * cell[0, 0] + ib * cell[1, 0] + ic * cell[2, 0]
-                sy = ia * cell[0, 1] + ib * cell[1, 1] + ic * cell[2, 1]
-                sz = ia * cell[0, 2] + ib * cell[1, 2] + ic * cell[2, 2]
-                home = ia == 0 and ib == 0 and ic == 0
-                for j in range(start[line + lo], start[line + hi + 1]):
-                    # written always, counted only if inside: no branch to mispredict
-                    ex, ey, ez = (x[j] - px) + sx, (y[j] - py) + sy, (z[j] - pz) + sz
-                    e2 = ex * ex + ey * ey + ez * ez
-                    found[n] = grid.sorted_row[j]
-                    dx[n], dy[n], dz[n], d2[n] = ex, ey, ez, e2
-                    n += (e2 <= limit) & ((j != me) | (not home))
+    for k in range(m):  # written always, counted only if inside: no branch to mispredict
+        found[n] = k
+        n += raw[3, k] <= limit
     return n
 
 
-@kernel(GRID, array(int64, 1), returns=int64)
-def _most(grid: Grid, centers: Integer) -> int:
-    most = 0
-    for k in range(len(centers)):
-        most = max(most, candidates(grid, centers[k]))
-    return most
+@inner
+def gather(grid: Grid, row: int, raw: Float, index: Integer, found: Integer, near: Float) -> int:
+    """Neighbours of atom ``row`` one after the other: rows, and ``near`` (4,room) = dx, dy, dz, d^2; returns their number.
+
+    ``raw`` and ``index`` are scratch, as for ``scan``. There is room for one entry more than the neighbours.
+    """
+    n = scan(grid, row, raw, index, found)
+    for i in range(n):
+        k = found[i]
+        near[0, i], near[1, i], near[2, i], near[3, i] = raw[0, k], raw[1, k], raw[2, k], raw[3, k]
+        found[i] = grid.row[index[k]]
+    return n
 
 
 @kernel(
@@ -152,21 +223,42 @@ def _most(grid: Grid, centers: Integer) -> int:
     array(float64, 1, out=True), returns=int64,
 )  # fmt: skip
 def _list(
-    grid: Grid, centers: Integer, room: int, offset: Integer, row: Integer, vector: Float, distance: Float
+    grid: Grid, centers: Integer, first: int, offset: Integer, row: Integer, vector: Float, distance: Float
 ) -> int:
-    found = np.empty(room, dtype=np.int64)
-    dx, dy, dz, d2 = np.empty(room), np.empty(room), np.empty(room), np.empty(room)
-    total = 0
-    for k in range(len(centers)):
-        n = gather(grid, centers[k], found, dx, dy, dz, d2)
-        if total + n <= len(row):
-            for i in range(n):
-                row[total + i] = found[i]
-                vector[total + i, 0], vector[total + i, 1], vector[total + i, 2] = dx[i], dy[i], dz[i]
-                distance[total + i] = np.sqrt(d2[i])
+    # fills from centre `first` on until the arrays are full; returns the first centre that did not fit
+    room = grid.room
+    raw, index, found = np.empty((4, room)), np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
+    total = offset[first]
+    for k in range(first, len(centers)):
+        n = scan(grid, centers[k], raw, index, found)
+        if total + n > len(row):
+            return k
+        for i in range(n):
+            j = found[i]
+            row[total + i] = grid.row[index[j]]
+            vector[total + i, 0], vector[total + i, 1], vector[total + i, 2] = raw[0, j], raw[1, j], raw[2, j]
+            distance[total + i] = np.sqrt(raw[3, j])
         total += n
         offset[k + 1] = total
-    return total
+    return len(centers)
+
+
+def list_neighbors(grid: Grid, centers: Integer) -> tuple[Integer, Integer, Float, Float]:
+    """``neighbor_list`` for atoms that are sorted already."""
+    chosen = np.ascontiguousarray(centers, dtype=np.int64)
+    offset = np.zeros(len(chosen) + 1, dtype=np.int64)
+    n_bins = len(grid.start) - 1
+    density = grid.start[-1] / max(n_bins, 1)
+    shape = 2 * grid.reach + 1
+    guess = int(len(chosen) * (0.35 * density * shape.prod() + 8)) + grid.room
+    row, vector, distance = np.empty(guess, dtype=np.int64), np.empty((guess, 3)), np.empty(guess)
+    done = 0
+    while (done := _list(grid, chosen, done, offset, row, vector, distance)) < len(chosen):
+        more = int(len(row) * max(0.5, 1.2 * (len(chosen) - done) / max(done, 1))) + grid.room
+        row = np.concatenate([row, np.empty(more, dtype=np.int64)])
+        vector, distance = np.concatenate([vector, np.empty((more, 3))]), np.concatenate([distance, np.empty(more)])
+    total = int(offset[-1])
+    return offset, row[:total], vector[:total], distance[:total]
 
 
 def neighbor_list(
@@ -184,14 +276,4 @@ def neighbor_list(
     ``tests/reference.py::neighbors``.
     """
     grid = make_grid(position, cell, pbc, cutoff)
-    chosen = np.arange(len(position)) if centers is None else np.asarray(centers)
-    chosen = np.ascontiguousarray(chosen, dtype=np.int64)
-    offset = np.zeros(len(chosen) + 1, dtype=np.int64)
-    room = _most(grid, chosen) + 1
-    guess = min(room, 96) * len(chosen)
-    while True:
-        row, vector, distance = np.empty(guess, dtype=np.int64), np.empty((guess, 3)), np.empty(guess)
-        total = _list(grid, chosen, room, offset, row, vector, distance)
-        if total <= guess:
-            return offset, row[:total], vector[:total], distance[:total]
-        guess = total
+    return list_neighbors(grid, np.arange(len(position)) if centers is None else np.asarray(centers))

@@ -24,13 +24,13 @@ ROWS = 4
 
 @intrinsic  # type: ignore[untyped-decorator]
 def address(typingctx: Any, array: Any, index: Any) -> Any:
-    """Pointer to element ``index`` (counted flat) of a contiguous float64 array."""
+    """Pointer to element ``index`` (counted flat) of a contiguous array."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
         return builder.gep(data, [args[1]])
 
-    return types.CPointer(types.float64)(array, types.int64), codegen
+    return types.CPointer(array.dtype)(array, types.int64), codegen
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
@@ -135,5 +135,76 @@ def scaled_copy(typingctx: Any, source: Any, target: Any, scale: Any, vectors: A
             where = builder.bitcast(builder.gep(goal, offset), vector.as_pointer())
             builder.store(builder.fmul(value, factors), where).align = 8
         return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def displacements(typingctx: Any, x: Any, y: Any, z: Any, origin: Any, shift: Any, first: Any, dx: Any, dy: Any, dz: Any,
+                  d2: Any, index: Any) -> Any:  # fmt: skip
+    """LANES points at once: d = (point - origin) + shift, its square, and ``first``, ``first + 1``, ... as their index.
+
+    ``x`` ... ``index`` are pointers from ``address``; ``origin`` and ``shift`` are tuples of three float64. The subtraction of the
+    origin comes first, so that the displacement from i to j is exactly minus that from j to i.
+    """
+    triple = types.UniTuple(types.float64, 3)
+    i8 = types.int64
+    signature = types.void(x, y, z, triple, triple, i8, dx, dy, dz, d2, index)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector, counts = ir.VectorType(ir.DoubleType(), LANES), ir.VectorType(ir.IntType(64), LANES)
+        splat = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+
+        def spread(value: Any, kind: Any) -> Any:
+            undefined = ir.Constant(kind, ir.Undefined)
+            one = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+            return builder.shuffle_vector(one, undefined, splat)
+
+        def put(value: Any, pointer: Any, kind: Any) -> None:
+            builder.store(value, builder.bitcast(pointer, kind.as_pointer())).align = 8
+
+        total = None
+        for axis in range(3):
+            point = builder.load(builder.bitcast(args[axis], vector.as_pointer()))
+            point.align = 8
+            d = builder.fsub(point, spread(builder.extract_value(args[3], axis), vector))
+            d = builder.fadd(d, spread(builder.extract_value(args[4], axis), vector))
+            put(d, args[6 + axis], vector)
+            square = builder.fmul(d, d)
+            total = square if total is None else builder.fadd(total, square)
+        put(total, args[9], vector)
+        steps = ir.Constant(counts, list(range(LANES)))
+        put(builder.add(spread(args[5], counts), steps), args[10], counts)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def beyond(typingctx: Any, x: Any, y: Any, z: Any, normal: Any, limit: Any, side: Any) -> Any:
+    """Which of LANES points have n.p > limit, as the bits of an integer; ``side`` gets n.p of each.
+
+    ``x``, ``y``, ``z``, ``side`` are pointers from ``address``; ``normal`` is a tuple of three float64.
+    """
+    signature = types.int64(x, y, z, types.UniTuple(types.float64, 3), types.float64, side)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = ir.VectorType(ir.DoubleType(), LANES)
+        splat = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        undefined = ir.Constant(vector, ir.Undefined)
+
+        def spread(value: Any) -> Any:
+            one = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+            return builder.shuffle_vector(one, undefined, splat)
+
+        total = None
+        for axis in range(3):
+            point = builder.load(builder.bitcast(args[axis], vector.as_pointer()))
+            point.align = 8
+            term = builder.fmul(point, spread(builder.extract_value(args[3], axis)))
+            total = term if total is None else builder.fadd(total, term)
+        builder.store(total, builder.bitcast(args[5], vector.as_pointer())).align = 8
+        bits = builder.bitcast(builder.fcmp_ordered(">", total, spread(args[4])), ir.IntType(LANES))
+        return builder.zext(bits, ir.IntType(64))
 
     return signature, codegen

@@ -17,7 +17,7 @@ from numba import float64, int64
 
 from mgdask.kernels._jit import array, inner, kernel
 from mgdask.kernels.harmonics import next_degree, start_powers
-from mgdask.kernels.neighbors import GRID, Grid, candidates, gather
+from mgdask.kernels.neighbors import GRID, Grid, gather
 from mgdask.kernels.simd import LANES, ROWS, address, scaled_copy, tile
 
 Float = npt.NDArray[np.float64]
@@ -65,10 +65,10 @@ def _weights(t: float, w: Float, i: int) -> None:
 
 @inner
 def _expand(grid: Grid, row: int, slot: Integer, n_species: int, table: Float, step: float, degrees: Float, keep: Float,
-            raw_row: Integer, raw: Float, unit: Float, w: Float, knot: Integer, power: Float, legendre: Float,
+            raw_row: Integer, raw: Float, scratch: Float, index: Integer, unit: Float, w: Float, knot: Integer, power: Float, legendre: Float,
             harmonic: Float, radial: Float, c: Float) -> None:  # fmt: skip
     n_degrees, n_knots, width = table.shape
-    n = gather(grid, row, raw_row, raw[0], raw[1], raw[2], raw[3])
+    n = gather(grid, row, scratch, index, raw_row, raw)
     # the atom itself, where its species counts: r = 0
     raw_row[n] = row
     raw[0, n], raw[1, n], raw[2, n], raw[3, n] = 0.0, 0.0, 0.0, 0.0
@@ -167,11 +167,10 @@ def soap(grid: Grid, centers: Integer, slot: Integer, n_species: int, n_max: int
     """
     n_degrees, _, width = table.shape
     n_lm = n_degrees * n_degrees
-    room = 1
-    for k in range(len(centers)):
-        room = max(room, candidates(grid, centers[k]) + 2)
+    room = grid.room
     stride = -(-room // LANES) * LANES
     raw_row, raw = np.empty(room, dtype=np.int64), np.empty((4, room))
+    index, scratch = np.empty(room, dtype=np.int64), np.empty((4, room))
     unit, w = np.zeros((3, stride)), np.empty((stride, STENCIL))
     knot = np.empty(stride + n_species + 1, dtype=np.int64)
     power, legendre = np.empty((n_degrees, 2, stride)), np.zeros((3, n_degrees, stride))
@@ -180,7 +179,7 @@ def soap(grid: Grid, centers: Integer, slot: Integer, n_species: int, n_max: int
     c = np.zeros((n_species, n_lm + ROWS, width))
     line = np.empty(out.shape[1])
     for k in range(len(centers)):
-        _expand(grid, centers[k], slot, n_species, table, step, degrees, keep, raw_row, raw, unit, w, knot, power,
+        _expand(grid, centers[k], slot, n_species, table, step, degrees, keep, raw_row, raw, scratch, index, unit, w, knot, power,
                 legendre, harmonic, radial, c)  # fmt: skip
         if average == 0:
             _spectrum(c, n_species, n_max, n_degrees, square, out[k])
