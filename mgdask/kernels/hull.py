@@ -1,0 +1,76 @@
+"""Convex hull of the neighbours of an atom, as triangles, and the interstices between the atoms' spheres in it.
+
+The hull is found by polarity: with c a point inside, a neighbour p is the plane (p - c).x = 1, the planes enclose a polytope, and each of its
+vertices, where three planes meet, is a triangle of the hull. Neighbours inside the hull are planes that cut nothing.
+"""
+
+from __future__ import annotations
+
+
+import numpy as np
+import numpy.typing as npt
+
+from mgdask.kernels._jit import inner
+from mgdask.kernels.polytope import BROKEN, FIRST_PLANE, FULL, Polytope, cut, start_cube
+
+Float = npt.NDArray[np.float64]
+Integer = npt.NDArray[np.int64]
+
+FLAT = 1e8
+"""A hull thinner than 1 / FLAT of its width is none: its points lie in a plane."""
+
+
+@inner
+def hull(body: Polytope, x: Float, y: Float, z: Float, n: int, owner: Integer, triangle: Integer) -> int:
+    """Triangles (triangle,3) of the hull of points 0 to n - 1, counter-clockwise seen from outside; returns their number.
+
+    0 where there are fewer than 4 points, or all lie in a plane, or two in one place; -1 where the work space is too small. Points that lie in one
+    facet are joined by triangles in a way that depends on their order.
+    """
+    if n < 4:
+        return 0
+    cx, cy, cz = 0.0, 0.0, 0.0
+    for i in range(n):
+        cx += x[i]
+        cy += y[i]
+        cz += z[i]
+    cx, cy, cz = cx / n, cy / n, cz / n
+    width = 0.0
+    for i in range(n):
+        width = max(width, (x[i] - cx) ** 2 + (y[i] - cy) ** 2 + (z[i] - cz) ** 2)
+    if width == 0.0:
+        return 0
+    scale = 1.0 / np.sqrt(width)
+    start_cube(body, FLAT)
+    for i in range(n):
+        normal = ((x[i] - cx) * scale, (y[i] - cy) * scale, (z[i] - cz) * scale)
+        done = cut(body, normal, 1.0)
+        if done == FULL:
+            return -1
+        if done == BROKEN:
+            return 0
+        if done:
+            owner[body.size[1] - 1] = i
+    for v in range(body.size[0]):
+        for k in range(3):
+            p = body.plane[v, k]
+            if p < FIRST_PLANE:
+                return 0
+            triangle[v, k] = owner[p]
+    return body.size[0]
+
+
+@inner
+def solid_angle(
+    px: float, py: float, pz: float, qx: float, qy: float, qz: float, rx: float, ry: float, rz: float
+) -> float:
+    """Solid angle under which a triangle is seen along p, q, r: 2 atan2(|p.(q x r)|, pqr + (p.q) r + (q.r) p + (r.p) q), 0 to 2 pi.
+
+    Source: Van Oosterom, Strackee, IEEE Trans. Biomed. Eng. 30, 125 (1983).
+    """
+    p = np.sqrt(px * px + py * py + pz * pz)
+    q = np.sqrt(qx * qx + qy * qy + qz * qz)
+    r = np.sqrt(rx * rx + ry * ry + rz * rz)
+    triple = px * (qy * rz - qz * ry) + py * (qz * rx - qx * rz) + pz * (qx * ry - qy * rx)
+    pq, qr, rp = px * qx + py * qy + pz * qz, qx * rx + qy * ry + qz * rz, rx * px + ry * py + rz * pz
+    return 2.0 * np.arctan2(abs(triple), p * q * r + pq * r + qr * p + rp * q)

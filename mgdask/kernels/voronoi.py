@@ -1,0 +1,329 @@
+"""Voronoi cells: space nearer to one atom than to any other, by cutting with the planes half-way to its neighbours.
+
+Neighbours cut in the order of their distance; once the next one is further than twice the furthest vertex, none can cut any more and the cell is
+certain. A cell that is not certain with the neighbours of one radius is done again with those of a larger one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import float64, int64
+
+from mgdask.box import complete_cell, fractional
+from mgdask.kernels._jit import array, inner, kernel
+from mgdask.kernels.neighbors import GRID, Grid, make_grid, scan
+from mgdask.kernels.polytope import (
+    BROKEN,
+    FIRST_PLANE,
+    FULL,
+    POLYTOPE,
+    Polytope,
+    cut,
+    new_polytope,
+    reach_squared,
+    start_cube,
+)
+
+Float = npt.NDArray[np.float64]
+Integer = npt.NDArray[np.int64]
+
+EDGE_THRESHOLD = 2e-5
+"""Edges up to this length in Å are not counted, facets with fewer than three longer ones are left out: where more than four atoms are
+equally far from a point, as in most crystals, noise makes such edges."""
+
+CLOSED, OPEN, COINCIDENT, UNCERTAIN = 0, 1, 2, 3
+"""State of a cell: sound; not closed, at a free surface; two atoms in one place; wants neighbours from further away."""
+_TOO_LARGE = 4
+_SLIVER = -2
+
+PLANES = 64
+"""Planes that a cell has room for at first."""
+
+
+class Cells(NamedTuple):
+    """Voronoi cells of some centres; facets of centre k are entries ``offset[k]:offset[k+1]``, nearest neighbour first.
+
+    row (facet,) row of the neighbour; vector (facet,3) Å from the centre to the neighbour's image; area (facet,) Å²; edges (facet,) number
+    of edges; pyramid (facet,) Å³, area x distance / 6; distance (facet,) Å; volume (center,) Å³ of the cell; state (center,)
+    CLOSED, OPEN or COINCIDENT. Cells that are not CLOSED have no facets and volume NaN.
+    """
+
+    offset: Integer
+    row: Integer
+    vector: Float
+    area: Float
+    edges: Integer
+    pyramid: Float
+    distance: Float
+    volume: Float
+    state: Integer
+
+
+@inner
+def _sort(n: int, key: Float, found: Integer) -> None:
+    # by insertion: a few dozen, stable
+    for i in range(1, n):
+        k, d = found[i], key[i]
+        j = i
+        while j > 0 and key[j - 1] > d:
+            key[j], found[j] = key[j - 1], found[j - 1]
+            j -= 1
+        key[j], found[j] = d, k
+
+
+@inner
+def _cell(body: Polytope, n: int, raw: Float, found: Integer, key: Float, cutoff: float, owner: Integer) -> int:
+    start_cube(body, cutoff)
+    most = np.inf
+    for i in range(n):
+        d2 = key[i]
+        if d2 > 4.0 * most:
+            return CLOSED
+        if d2 == 0.0:
+            return COINCIDENT
+        k = found[i]
+        done = cut(body, (raw[0, k], raw[1, k], raw[2, k]), 0.5 * d2)
+        if done == FULL:
+            return _TOO_LARGE
+        if done == BROKEN:
+            return UNCERTAIN
+        if done:
+            owner[body.size[1] - 1] = k
+            most = reach_squared(body)
+    return CLOSED if 4.0 * most <= cutoff * cutoff else UNCERTAIN
+
+
+@inner
+def _facets(body: Polytope, threshold: float, surface: Float, count: Integer) -> None:
+    # twice the area vector of every plane, and its edges longer than the threshold
+    for p in range(body.size[1]):
+        surface[0, p], surface[1, p], surface[2, p], count[p] = 0.0, 0.0, 0.0, 0
+    point = body.point
+    for v in range(body.size[0]):
+        x, y, z = point[0, v], point[1, v], point[2, v]
+        for k in range(3):
+            a, b = body.plane[v, k], body.plane[v, k + 1 if k < 2 else 0]
+            u = body.edge[b, a]
+            if u < v:
+                continue
+            ux, uy, uz = point[0, u], point[1, u], point[2, u]
+            cx, cy, cz = y * uz - z * uy, z * ux - x * uz, x * uy - y * ux
+            surface[0, a] += cx
+            surface[1, a] += cy
+            surface[2, a] += cz
+            surface[0, b] -= cx
+            surface[1, b] -= cy
+            surface[2, b] -= cz
+            long = (ux - x) ** 2 + (uy - y) ** 2 + (uz - z) ** 2 > threshold * threshold
+            count[a] += long
+            count[b] += long
+    for p in range(FIRST_PLANE, body.size[1]):
+        if count[p] == 2:
+            count[p] = _SLIVER
+    for p in range(FIRST_PLANE, body.size[1]):
+        if count[p] == _SLIVER:
+            _close_sliver(body, p, threshold, count)
+
+
+@inner
+def _long_edge(body: Polytope, v: int, k: int, threshold: float) -> bool:
+    u = body.edge[body.plane[v, k + 1 if k < 2 else 0], body.plane[v, k]]
+    square = 0.0
+    for axis in range(3):
+        square += (body.point[axis, u] - body.point[axis, v]) ** 2
+    return square > threshold * threshold
+
+
+@inner
+def _sliver_between(body: Polytope, p: int, threshold: float, pair: Any) -> Any:
+    # the two facets that share a long edge with facet p; `pair` where there are none
+    first, second = -1, -1
+    for v in range(body.size[0]):
+        for k in range(3):
+            if body.plane[v, k] == p and _long_edge(body, v, k, threshold):
+                other = body.plane[v, k + 1 if k < 2 else 0]
+                if first < 0:
+                    first = other
+                else:
+                    second = other
+    return (min(first, second), max(first, second)) if second >= 0 else pair
+
+
+@inner
+def _close_sliver(body: Polytope, p: int, threshold: float, count: Integer) -> None:
+    # facet p is a line and goes; its two neighbours f, g then share an edge, which counts once if they share another already,
+    # be it a true one or another sliver's
+    f, g = _sliver_between(body, p, threshold, (-1, -1))
+    if f < 0:
+        return
+    again = False
+    for v in range(body.size[0]):
+        for k in range(3):
+            if body.plane[v, k] == f and body.plane[v, k + 1 if k < 2 else 0] == g:
+                again |= _long_edge(body, v, k, threshold)
+    for q in range(FIRST_PLANE, p):
+        if count[q] == _SLIVER and not again:
+            a, b = _sliver_between(body, q, threshold, (-1, -1))
+            again |= a == f and b == g
+    if again:
+        count[f] -= 1
+        count[g] -= 1
+
+
+@kernel(
+    GRID, array(int64, 1), int64, int64, float64, array(int64, 1, out=True), array(int64, 1, out=True),
+    array(float64, 2, out=True), array(float64, 1, out=True), array(int64, 1, out=True), array(float64, 1, out=True),
+    array(float64, 1, out=True), array(float64, 1, out=True), array(int64, 1, out=True), returns=int64,
+)  # fmt: skip
+def _cells(
+    grid: Grid, centers: Integer, first: int, planes: int, threshold: float, offset: Integer, row: Integer, vector: Float,
+    area: Float, edges: Integer, pyramid: Float, distance: Float, volume: Float, state: Integer,
+) -> int:  # fmt: skip
+    # fills from centre `first` on until the arrays are full; returns the first centre that did not fit
+    room = grid.room
+    raw, index, found = np.empty((4, room)), np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
+    key = np.empty(room)
+    body = new_polytope(planes)
+    owner, count, surface = np.empty(planes, dtype=np.int64), np.empty(planes, dtype=np.int64), np.empty((3, planes))
+    for k in range(first, len(centers)):
+        total = offset[k]
+        if total + planes > len(row):
+            return k
+        n = scan(grid, centers[k], raw, index, found)
+        for i in range(n):
+            key[i] = raw[3, found[i]]
+        _sort(n, key, found)
+        state[k] = _cell(body, n, raw, found, key, grid.cutoff, owner)
+        volume[k] = np.nan
+        if state[k] == CLOSED:
+            _facets(body, threshold, surface, count)
+            whole = 0.0
+            for p in range(FIRST_PLANE, body.size[1]):
+                j = owner[p]
+                dx, dy, dz, d2 = raw[0, j], raw[1, j], raw[2, j], raw[3, j]
+                # the area vector is parallel to the bond
+                twice = abs(surface[0, p] * dx + surface[1, p] * dy + surface[2, p] * dz)
+                whole += twice
+                if count[p] >= 3:
+                    d = np.sqrt(d2)
+                    row[total] = grid.row[index[j]]
+                    vector[total, 0], vector[total, 1], vector[total, 2] = dx, dy, dz
+                    area[total], edges[total], distance[total] = 0.5 * twice / d, count[p], d
+                    pyramid[total] = twice / 12.0
+                    total += 1
+            volume[k] = whole / 12.0
+        offset[k + 1] = total
+    return len(centers)
+
+
+def _run(grid: Grid, centers: Integer, threshold: float, planes: int) -> Cells:
+    n = len(centers)
+    offset, volume, state = np.zeros(n + 1, dtype=np.int64), np.empty(n), np.empty(n, dtype=np.int64)
+
+    def arrays(size: int) -> list[Any]:
+        return [np.empty(size, np.int64), np.empty((size, 3)), np.empty(size), np.empty(size, np.int64), np.empty(size),
+                np.empty(size)]  # fmt: skip
+
+    found = arrays(16 * n + 2 * planes)
+    done = 0
+    while (done := _cells(grid, centers, done, planes, threshold, offset, *found, volume, state)) < n:
+        found = [np.concatenate(pair) for pair in zip(found, arrays(4 * (n - done) + 16 * planes), strict=True)]
+    total = int(offset[-1])
+    return Cells(offset, *(item[:total] for item in found), volume, state)
+
+
+def _join(parts: list[Cells], place: list[Integer]) -> Cells:
+    # cells place[k][i] of the whole are cells i of part k; a later part replaces what an earlier one left undone
+    n = len(place[0])
+    count, start = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    volume, state = np.empty(n), np.empty(n, dtype=np.int64)
+    base = 0
+    for part, where in zip(parts, place, strict=True):
+        count[where], start[where] = np.diff(part.offset), base + part.offset[:-1]
+        volume[where], state[where] = part.volume, part.state
+        base += len(part.row)
+    offset = np.zeros(n + 1, dtype=np.int64)
+    np.cumsum(count, out=offset[1:])
+    pick = np.repeat(start - offset[:-1], count) + np.arange(offset[-1])
+    return Cells(offset, *(np.concatenate([part[k] for part in parts])[pick] for k in range(1, 7)), volume, state)
+
+
+def mean_spacing(position: Float, cell: Float, pbc: Any) -> float:
+    """(V / N)^(1/3) in Å; along axes that do not repeat, V reaches from the first atom to the last."""
+    free = ~np.asarray(pbc, dtype=bool)
+    sides = np.linalg.norm(cell, axis=1)
+    share = np.ones(3)
+    if len(position) and free.any():
+        fraction = fractional(position, cell)
+        share[free] = (fraction.max(axis=0) - fraction.min(axis=0))[free]
+        # a flat or straight row of atoms has no volume, but still a spacing
+        share = np.maximum(share, max(1e-3 * float((share * sides).max()), 1e-6) / sides)
+    return float((abs(np.linalg.det(cell)) * share.prod() / max(len(position), 1)) ** (1 / 3))
+
+
+FIRST_RADIUS, GROWTH, OPEN_RADIUS = 2.0, 1.5, 6.0
+"""In mean spacings: radius of the neighbours tried first, its factor from try to try, and the radius at which a cell of a configuration
+with free axes that is still not certain is called open: it has a corner further than half of that from its atom."""
+
+
+def cells_by_radius(
+    grid_of: Any, spacing: float, periodic: bool, centers: Integer, threshold: float = EDGE_THRESHOLD
+) -> Cells:
+    """``voronoi_cells`` with cell lists from ``grid_of(cutoff)``, for callers that keep them."""
+    chosen = np.ascontiguousarray(centers, dtype=np.int64)
+    parts, place = [], []
+    todo = np.arange(len(chosen))
+    radius = FIRST_RADIUS * spacing
+    while True:
+        planes = PLANES
+        grid = grid_of(radius)
+        found = _run(grid, chosen[todo], threshold, planes)
+        while (found.state == _TOO_LARGE).any():
+            planes *= 4
+            found = _run(grid, chosen[todo], threshold, planes)
+        at_end = radius >= OPEN_RADIUS * spacing and not periodic
+        if at_end:
+            found.state[found.state == UNCERTAIN] = OPEN
+        elif radius > 1e6 * spacing:  # rounding has torn it at every radius
+            found.state[found.state == UNCERTAIN] = COINCIDENT
+        parts.append(found)
+        place.append(todo)
+        again = found.state == UNCERTAIN
+        if not again.any():
+            break
+        todo = todo[again]
+        radius *= GROWTH
+    return parts[0] if len(parts) == 1 else _join(parts, place)
+
+
+def voronoi_cells(
+    position: Float, cell: Float, *, centers: Integer | None = None, pbc: Any = (True, True, True),
+    threshold: float = EDGE_THRESHOLD,
+) -> Cells:  # fmt: skip
+    """Voronoi cells of atoms: (atom,3),(3,3) -> ``Cells``.
+
+    Exact for every cell and periodicity; the volumes of a periodic configuration sum to that of the box. Along axes that do not repeat, a cell
+    that is not closed within half of ``OPEN_RADIUS`` mean spacings is OPEN: no numbers are made up for it. Two atoms in one
+    place are COINCIDENT. Edges up to ``threshold`` Å are not counted. Cost 4 to 8 microseconds a cell. Twin:
+    ``tests/reference_structure.py::voronoi``.
+
+    Source: Voronoi, J. reine angew. Math. 134, 198 (1908); the cutting of one cell at a time as in Rycroft, Chaos 19, 041111 (2009).
+    """
+    full = complete_cell(cell, pbc)
+    chosen = np.arange(len(position)) if centers is None else np.asarray(centers)
+    if len(chosen) == 0:
+        nothing = np.empty(0)
+        return Cells(np.zeros(1, dtype=np.int64), nothing.astype(np.int64), np.empty((0, 3)), nothing,
+                     nothing.astype(np.int64), nothing, nothing, nothing, nothing.astype(np.int64))  # fmt: skip
+    return cells_by_radius(
+        lambda radius: make_grid(position, full, pbc, radius), mean_spacing(position, full, pbc), bool(np.all(pbc)), chosen, threshold,
+    )  # fmt: skip
+
+
+def images(cells: Cells, position: Float, cell: Float, centers: Integer) -> Integer:
+    """(facet,3) cell vectors by which each facet's neighbour is moved: r_center + vector = r_row + image @ cell."""
+    own = np.repeat(position[centers], np.diff(cells.offset), axis=0)
+    return np.rint(fractional(own + cells.vector - position[cells.row], cell)).astype(np.int64)
