@@ -1,10 +1,10 @@
-"""Facts about elements: symbols and standard atomic masses (through ASE, IUPAC 2016 values)."""
+"""Facts about elements: symbols, standard atomic masses (through ASE, IUPAC 2016 values), radii."""
 
 from __future__ import annotations
 
 import difflib
 
-from ase.data import atomic_masses, chemical_symbols
+from ase.data import atomic_masses, chemical_symbols, covalent_radii
 
 from mgdask.errors import ParameterError
 
@@ -34,3 +34,31 @@ def mass(number: int) -> float:
     """Standard atomic mass in u."""
     symbol(number)
     return float(atomic_masses[number])
+
+
+MIRACLE_RADII: dict[str, float] = {
+    "Li": 1.52, "Be": 1.12, "B": 0.88, "C": 0.77, "N": 0.72, "O": 0.64, "Na": 1.8, "Mg": 1.6, "Al": 1.41, "Si": 1.1,
+    "P": 1.02, "S": 1.03, "K": 2.3, "Ca": 2.01, "Sc": 1.62, "Ti": 1.42, "V": 1.34, "Cr": 1.3, "Mn": 1.32, "Fe": 1.25,
+    "Co": 1.25, "Ni": 1.26, "Cu": 1.26, "Zn": 1.4, "Ga": 1.34, "Ge": 1.14, "As": 1.15, "Se": 1.18, "Rb": 2.44,
+    "Sr": 2.12, "Y": 1.79, "Zr": 1.58, "Nb": 1.43, "Mo": 1.39, "Tc": 1.36, "Ru": 1.34, "Rh": 1.32, "Pd": 1.42,
+    "Ag": 1.44, "Cd": 1.57, "In": 1.55, "Sn": 1.55, "Sb": 1.55, "Te": 1.4, "Cs": 2.64, "Ba": 2.23, "La": 1.87,
+    "Ce": 1.82, "Pr": 1.83, "Nd": 1.82, "Pm": 1.85, "Sm": 1.85, "Eu": 1.96, "Gd": 1.76, "Tb": 1.76, "Dy": 1.75,
+    "Ho": 1.77, "Er": 1.75, "Tm": 1.75, "Yb": 1.9, "Lu": 1.75, "Hf": 1.58, "Ta": 1.45, "W": 1.35, "Re": 1.37,
+    "Os": 1.35, "Ir": 1.36, "Pt": 1.39, "Au": 1.43, "Hg": 1.52, "Tl": 1.72, "Pb": 1.74, "Bi": 1.62, "Po": 1.68,
+    "Th": 1.78, "Pa": 1.65, "U": 1.58, "Np": 1.75, "Pu": 1.75,
+}  # fmt: skip
+"""Radii in Å of atoms in metallic glasses: Miracle, Louzguine-Luzgin, Louzguina-Luzgina, Inoue, Int. Mater. Rev. 55, 218 (2010)."""
+
+
+def radius(name: str, table: str = "miracle") -> float:
+    """Radius in Å of an element: "miracle" (metallic glasses) or "covalent" (Cordero et al., Dalton Trans. 2832 (2008), through ASE)."""
+    number = atomic_number(name)
+    if table == "covalent":
+        return float(covalent_radii[number])
+    if table != "miracle":
+        raise ParameterError(f"there is no table of radii {table!r}; there are 'miracle' and 'covalent'")
+    if name not in MIRACLE_RADII:
+        raise ParameterError(
+            f"Miracle's table has no radius of {name}; give radii={{{name!r}: ...}} in Å, or radii='covalent'"
+        )
+    return MIRACLE_RADII[name]

@@ -32,7 +32,7 @@ class Stub(Feature):
     """Distance from the origin, two columns; misbehaves on request."""
 
     fault: str = ""
-    name: ClassVar[str] = "stub"
+    family: ClassVar[str] = "stub"
     citation: ClassVar[str] = "none"
     long_name: ClassVar[str] = "stub"
     labels = ("r", "r2")
@@ -50,15 +50,16 @@ class Stub(Feature):
     def cost(self, n_centers):
         return 0.0
 
-    def compute_block(self, position, cell, numbers, centers, pbc):
+    def describe(self, around, centers, out):
         if self.fault == "compute":
             raise AssertionError("computed")
         if self.fault == "slow":
             time.sleep(0.3)
-        if self.fault == "frame 3" and np.abs(position[0, 0] - POISON).max() < 1e-12:
+        if self.fault == "frame 3" and np.abs(around.position[0] - POISON).max() < 1e-12:
             raise FloatingPointError("NaN in the third frame")
-        r = np.linalg.norm(position[:, centers], axis=-1)
-        return np.stack([r, r * r], axis=-1)
+        r = np.linalg.norm(around.position[centers], axis=-1)
+        out[...] = np.stack([r, r * r], axis=-1)
+        return {"far": r > 10.0}
 
 
 POISON = np.full(3, -1.0)

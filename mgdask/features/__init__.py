@@ -9,7 +9,7 @@ from mgdask.errors import ParameterError
 from mgdask.features.base import Feature, build, parse_options
 from mgdask.features.soap import SOAP
 
-FEATURES: dict[str, type[Feature]] = {kind.name: kind for kind in (SOAP,)}
+FEATURES: dict[str, type[Feature]] = {kind.family: kind for kind in (SOAP,)}
 """Every feature class by the name of its variable."""
 
 

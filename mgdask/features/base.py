@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import typing
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
+from copy import copy
+from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from mgdask.box import complete_cell
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
+from mgdask.features.surroundings import Neighborhood, Surroundings, Voronoi
 
 Periodic = Sequence[bool] | npt.NDArray[np.bool_]
 
@@ -23,7 +26,10 @@ Periodic = Sequence[bool] | npt.NDArray[np.bool_]
 @lru_cache(maxsize=32)
 def _validators(kind: Any) -> dict[str, TypeAdapter[Any]]:
     hints = typing.get_type_hints(kind, include_extras=True)
-    return {item.name: TypeAdapter(hints[item.name], config=ConfigDict(strict=False)) for item in fields(kind)}
+    return {
+        item.name: TypeAdapter(hints[item.name], config=ConfigDict(strict=False, arbitrary_types_allowed=True))
+        for item in fields(kind)
+    }
 
 
 def validate_fields(feature: Any) -> None:
@@ -39,24 +45,43 @@ def validate_fields(feature: Any) -> None:
 
 
 class Feature(ABC):
-    """Base of all features: knows its parameters, its columns, what it costs, and how to compute one block.
+    """Base of all features: knows its parameters, its columns, what it costs, and how to describe the atoms of one frame.
 
     The same object serves the lazy path (``featurize``), the batch path (``run``) and one configuration (``compute``); all
-    three call ``compute_block``, so they give the same bits.
+    three call ``describe``, so they give the same bits.
     """
 
-    name: ClassVar[str]
+    family: ClassVar[str]
     citation: ClassVar[str]
     long_name: ClassVar[str]
+
+    @property
+    def name(self) -> str:
+        """Name of the variable: the family's, or the one given by ``named``."""
+        given: str = getattr(self, "_name", self.default_name)
+        return given
+
+    @property
+    def default_name(self) -> str:
+        """Name of the variable where none was given."""
+        return self.family
+
+    def named(self, name: str) -> Self:
+        """The same feature under another name, so that two of a family can stand in one output."""
+        if not name.isidentifier() or name.endswith("_feature"):
+            raise ParameterError(f"name={name!r} must be a word of letters, digits and _ that does not end in _feature")
+        other = copy(self)
+        object.__setattr__(other, "_name", name)
+        return other
 
     @property
     @abstractmethod
     def labels(self) -> tuple[str, ...]:
         """Name of every column."""
 
-    @abstractmethod
     def coordinates(self) -> dict[str, npt.NDArray[Any]]:
         """Further coordinates of the columns, by name."""
+        return {}
 
     @property
     def n_columns(self) -> int:
@@ -64,9 +89,9 @@ class Feature(ABC):
         return len(self.labels)
 
     @property
-    @abstractmethod
     def output_dtype(self) -> np.dtype[Any]:
         """dtype of the output."""
+        return np.dtype(np.float64)
 
     @property
     def per(self) -> Literal["atom", "frame"]:
@@ -78,35 +103,59 @@ class Feature(ABC):
         """Name of the dimension of the columns."""
         return f"{self.name}_feature"
 
+    @property
+    def neighborhood(self) -> tuple[Neighborhood, ...]:
+        """For every column the neighbours it is made of, over which ``MediumRange`` averages it; Voronoi where it is not said."""
+        return (Voronoi(),) * self.n_columns
+
+    @property
+    def parts(self) -> tuple[Feature, ...]:
+        """Features that this one is made of; they are kept while a block is worked on, for whoever else wants them."""
+        return ()
+
     def parameters(self) -> dict[str, Any]:
-        """Every parameter, JSON-able; ``make_feature(name, parameters)`` gives an equal object."""
+        """Every parameter, JSON-able; ``make_feature(family, parameters)`` gives an equal object."""
         found = {}
         for item in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, item.name)
-            found[item.name] = list(value) if isinstance(value, tuple) else value
+            found[item.name] = _plain(getattr(self, item.name))
         return found
 
-    @abstractmethod
-    def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
+    def check_species(self, numbers: npt.NDArray[np.integer]) -> None:  # noqa: B027 - most describe any element
         """``ParameterError`` if atoms of these atomic numbers cannot be described."""
 
     @abstractmethod
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """Bytes of working memory of ``compute_block`` beyond its inputs and its output."""
+        """Bytes of working memory of ``describe`` beyond its inputs and its output."""
 
     @abstractmethod
     def cost(self, n_centers: int) -> float:
         """Rough seconds on one core, for planning only."""
 
-    def prepare(self) -> None:  # noqa: B027 - a feature without tables has nothing to prepare
+    def prepare(self) -> None:
         """Build tables and compile, so that what follows can be timed; safe to call again."""
+        position = np.array([[0.0, 0.0, 0.0], [2.5, 0.0, 0.0], [0.0, 2.5, 0.0], [0.0, 0.0, 2.5], [2.0, 2.0, 2.0]])
+        self.compute(position, 6.0 * np.eye(3), np.full(5, self.example_number))
+
+    @property
+    def example_number(self) -> int:
+        """An atomic number that the feature knows."""
+        return 29
 
     @abstractmethod
+    def describe(
+        self, around: Surroundings, centers: npt.NDArray[np.int64], out: npt.NDArray[Any]
+    ) -> dict[str, npt.NDArray[np.bool_]]:
+        """Fill ``out`` (center,column), or (column,) where averaged, for some atoms of a frame.
+
+        Returns marks (center,) of the atoms that needed special treatment, by the name under which they are to be counted.
+        """
+
     def compute_block(
         self, position: npt.NDArray[np.float64], cell: npt.NDArray[np.float64], numbers: npt.NDArray[np.integer],
         centers: npt.NDArray[np.integer], pbc: Periodic,
     ) -> npt.NDArray[Any]:  # fmt: skip
         """(frame,atom,xyz),(frame,3,3),(atom,),(center,) -> (frame,center,column), or (frame,column) where averaged."""
+        return compute_features((self,), position, cell, numbers, centers, pbc)[0][0]
 
     def compute(
         self, position: npt.ArrayLike, cell: npt.ArrayLike, numbers: npt.ArrayLike,
@@ -122,6 +171,43 @@ class Feature(ABC):
         self.check_species(z)
         block = self.compute_block(r[None], box[None], z, chosen, pbc)
         return np.asarray(block[0])
+
+
+def compute_features(
+    features: Sequence[Feature], position: npt.NDArray[np.float64], cell: npt.NDArray[np.float64],
+    numbers: npt.NDArray[np.integer], centers: npt.NDArray[np.integer], pbc: Periodic,
+) -> tuple[list[npt.NDArray[Any]], list[dict[str, int]]]:  # fmt: skip
+    """Several features of one block, which share neighbours, Voronoi cells and each other's values.
+
+    (frame,atom,xyz),(frame,3,3),(atom,),(center,) -> for each feature (frame,center,column), or (frame,column) where it averages; and for each
+    the atoms that needed special treatment, counted by name.
+    """
+    chosen = np.ascontiguousarray(centers, dtype=np.int64)
+    found: list[npt.NDArray[Any]] = []
+    for feature in features:
+        rows = (len(chosen),) if feature.per == "atom" else ()
+        found.append(np.empty((len(position), *rows, feature.n_columns), dtype=feature.output_dtype))
+    counts: list[Counter[str]] = [Counter() for _ in features]
+    # what is made of others comes first: it asks for the values of more atoms than the centres
+    order = sorted(range(len(features)), key=lambda k: -_depth(features[k]))
+    for frame in range(len(position)):
+        around = Surroundings(position[frame], cell[frame], numbers, pbc)
+        for k in order:
+            marks = around.fill(features[k], chosen, found[k][frame])
+            counts[k].update({name: int(mark.sum()) for name, mark in marks.items()})
+    return found, [dict(count) for count in counts]
+
+
+def _depth(feature: Feature) -> int:
+    return 1 + max((_depth(part) for part in feature.parts), default=-1)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Feature):
+        return {value.family: value.parameters()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def check_configuration(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, ClassVar, Literal
@@ -13,17 +12,13 @@ from pydantic import Field
 
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import MissingDependencyError, ParameterError
-from mgdask.features.base import Feature, Periodic, sort_species, validate_fields
+from mgdask.features.base import Feature, sort_species, validate_fields
+from mgdask.features.surroundings import Surroundings
 from mgdask.kernels import radial
 from mgdask.kernels import soap as kernel
 from mgdask.kernels.harmonics import coefficients
-from mgdask.kernels.neighbors import Grid, make_grid
 
 Float = npt.NDArray[np.float64]
-
-LARGE = 20_000
-"""Atoms of a frame from which on it pays to keep it sorted for the next block."""
-_RECENT = threading.local()
 
 BATCH = 256
 """Centres of one kernel call; sums over a frame are sums of the sums of such batches, whatever the blocks."""
@@ -73,7 +68,7 @@ class SOAP(Feature):
     basis: Literal["exact", "dscribe"] = "exact"
     engine: Literal["mgdask", "dscribe"] = "mgdask"
 
-    name: ClassVar[str] = "soap"
+    family: ClassVar[str] = "soap"
     long_name: ClassVar[str] = "smooth overlap of atomic positions, power spectrum"
     citation: ClassVar[str] = (
         "Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013); columns and bases as in Himanen et al., "
@@ -132,7 +127,8 @@ class SOAP(Feature):
         z = np.array([atomic_number(name) for name in self.species])
         s, t, degree, n, m = self._columns.T
         return {
-            "soap_species_1": z[s], "soap_species_2": z[t], "soap_l": degree, "soap_n_1": n, "soap_n_2": m,
+            f"{self.name}_species_1": z[s], f"{self.name}_species_2": z[t], f"{self.name}_l": degree, f"{self.name}_n_1": n,
+            f"{self.name}_n_2": m,
         }  # fmt: skip
 
     def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
@@ -166,25 +162,21 @@ class SOAP(Feature):
             _tables(self.r_cut, self.n_max, self.l_max, self.sigma, self.rbf, self.basis)
             kernel.soap.compile()
 
-    def compute_block(
-        self, position: Float, cell: Float, numbers: npt.NDArray[np.integer], centers: npt.NDArray[np.integer],
-        pbc: Periodic,
-    ) -> npt.NDArray[Any]:  # fmt: skip
-        """(frame,atom,xyz),(frame,3,3),(atom,),(center,) -> (frame,center,column), or (frame,column) where averaged."""
-        chosen = np.ascontiguousarray(centers, dtype=np.int64)
-        shape = (len(position), len(chosen), self.n_columns) if self.per == "atom" else (len(position), self.n_columns)
-        out = np.empty(shape, dtype=self.output_dtype)
-        one = self._one_dscribe if self.engine == "dscribe" else self._one
-        for k in range(len(position)):
-            one(position[k], cell[k], numbers, chosen, pbc, out[k])
-        return out
+    def describe(
+        self, around: Surroundings, centers: npt.NDArray[np.int64], out: npt.NDArray[Any]
+    ) -> dict[str, npt.NDArray[np.bool_]]:
+        """Fill ``out`` (center,column), or (column,) where averaged."""
+        if self.engine == "dscribe":
+            self._one_dscribe(around, centers, out)
+        else:
+            self._one(around, centers, out)
+        return {}
 
-    def _one(self, position: Float, cell: Float, numbers: npt.NDArray[np.integer], centers: npt.NDArray[np.int64],
-             pbc: Periodic, out: npt.NDArray[Any]) -> None:  # fmt: skip
+    def _one(self, around: Surroundings, centers: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
         table, step, degrees, keep = _tables(self.r_cut, self.n_max, self.l_max, self.sigma, self.rbf, self.basis)
-        grid = _sorted_frame(position, cell, pbc, self._reach)
+        grid = around.grid(self._reach)
         z = np.array([atomic_number(name) for name in self.species])
-        slot = np.searchsorted(z, numbers).astype(np.int64)
+        slot = around.slots(self.species)
         mode = {"off": 0, "outer": 1, "inner": 2}[self.average]
         width, n_degrees = kernel.padded(self.n_max), self.l_max + 1
         rows = len(self.species) * n_degrees**2 * width if mode == 2 else self.n_columns
@@ -219,33 +211,14 @@ class SOAP(Feature):
             kernel.spectrum(mean, self.n_max, n_degrees, total)
         out[...] = total
 
-    def _one_dscribe(self, position: Float, cell: Float, numbers: npt.NDArray[np.integer],
-                     centers: npt.NDArray[np.int64], pbc: Periodic, out: npt.NDArray[Any]) -> None:  # fmt: skip
+    def _one_dscribe(self, around: Surroundings, centers: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
         from ase import Atoms
 
-        atoms = Atoms(numbers=numbers, positions=position, cell=cell, pbc=pbc)
+        atoms = Atoms(numbers=around.numbers, positions=around.position, cell=around.cell, pbc=around.pbc)
         atoms.wrap()
         if len(centers):
             out[...] = _dscribe(self.species, self.r_cut, self.n_max, self.l_max, self.sigma, self.rbf, self.average,
-                                bool(np.any(pbc))).create(atoms, centers=centers.tolist())  # fmt: skip
-
-
-def _sorted_frame(position: Float, cell: Float, pbc: Periodic, reach: float) -> Grid:
-    """Cell list of a frame; that of the last large one is kept in each thread, since its next block most likely needs it.
-
-    Compared by value, not by identity: the caller may have moved the atoms in place.
-    """
-    if len(position) < LARGE:
-        return make_grid(position, cell, pbc, reach)
-    key = (cell.tobytes(), tuple(bool(p) for p in pbc), reach)
-    last = getattr(_RECENT, "frame", None)
-    if last is not None and last[0] == key and np.array_equal(last[1], position):
-        kept: Grid = last[2]
-        return kept
-    _RECENT.frame = None  # let the old one go before the new one is made
-    grid = make_grid(position, cell, pbc, reach)
-    _RECENT.frame = (key, position.copy(), grid)
-    return grid
+                                any(around.pbc)).create(atoms, centers=centers.tolist())  # fmt: skip
 
 
 def _dscribe(species: tuple[str, ...], r_cut: float, n_max: int, l_max: int, sigma: float, rbf: str,

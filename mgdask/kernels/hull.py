@@ -6,7 +6,6 @@ vertices, where three planes meet, is a triangle of the hull. Neighbours inside 
 
 from __future__ import annotations
 
-
 import numpy as np
 import numpy.typing as npt
 
@@ -57,7 +56,7 @@ def hull(body: Polytope, x: Float, y: Float, z: Float, n: int, owner: Integer, t
             if p < FIRST_PLANE:
                 return 0
             triangle[v, k] = owner[p]
-    return body.size[0]
+    return int(body.size[0])
 
 
 @inner
@@ -73,4 +72,4 @@ def solid_angle(
     r = np.sqrt(rx * rx + ry * ry + rz * rz)
     triple = px * (qy * rz - qz * ry) + py * (qz * rx - qx * rz) + pz * (qx * ry - qy * rx)
     pq, qr, rp = px * qx + py * qy + pz * qz, qx * rx + qy * ry + qz * rz, rx * px + ry * py + rz * pz
-    return 2.0 * np.arctan2(abs(triple), p * q * r + pq * r + qr * p + rp * q)
+    return float(2.0 * np.arctan2(abs(triple), p * q * r + pq * r + qr * p + rp * q))

@@ -1,9 +1,9 @@
 """Neighbours within a cut-off by a cell list: any cell, any periodicity, cells smaller than the cut-off included.
 
 Atoms are sorted into bins along the cell vectors, thin ones along the third, so that the candidates of an atom are a few runs of
-atoms that lie one after the other, taken by whole vector registers. Bins beyond a periodic face are bins of another image, which is all that a cell smaller than the cut-off needs. The order of
-the neighbours of an atom is that of the bins, then of the atoms' rows: it depends on the whole configuration only, never on which
-central atoms were asked for.
+atoms that lie one after the other, taken by whole vector registers. Bins beyond a periodic face are bins of another image, which is
+all that a cell smaller than the cut-off needs. The order of the neighbours of an atom is that of the bins, then of the atoms' rows: it
+depends on the whole configuration only, never on which central atoms were asked for.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ certain. A cell that is not certain with the neighbours of one radius is done ag
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,6 @@ from mgdask.kernels.polytope import (
     BROKEN,
     FIRST_PLANE,
     FULL,
-    POLYTOPE,
     Polytope,
     cut,
     new_polytope,
@@ -60,6 +60,18 @@ class Cells(NamedTuple):
     distance: Float
     volume: Float
     state: Integer
+
+
+PER_FACET: tuple[tuple[tuple[int, ...], type[Any]], ...] = (
+    ((), np.int64), ((3,), np.float64), ((), np.float64), ((), np.int64), ((), np.float64), ((), np.float64),
+)  # fmt: skip
+"""Widths and dtypes of the arrays that have an entry a facet, in the order of ``Cells``."""
+
+
+def make_cells(offset: Integer, per_facet: Sequence[Any], volume: Float, state: Integer) -> Cells:
+    """``Cells`` from the arrays that have an entry a facet, in their order."""
+    row, vector, area, edges, pyramid, distance = per_facet
+    return Cells(offset, row, vector, area, edges, pyramid, distance, volume, state)
 
 
 @inner
@@ -224,15 +236,20 @@ def _run(grid: Grid, centers: Integer, threshold: float, planes: int) -> Cells:
     offset, volume, state = np.zeros(n + 1, dtype=np.int64), np.empty(n), np.empty(n, dtype=np.int64)
 
     def arrays(size: int) -> list[Any]:
-        return [np.empty(size, np.int64), np.empty((size, 3)), np.empty(size), np.empty(size, np.int64), np.empty(size),
-                np.empty(size)]  # fmt: skip
+        return [np.empty((size, *width), dtype) for width, dtype in PER_FACET]
 
     found = arrays(16 * n + 2 * planes)
     done = 0
-    while (done := _cells(grid, centers, done, planes, threshold, offset, *found, volume, state)) < n:
+    while True:
+        row, vector, area, edges, pyramid, distance = found
+        done = _cells(
+            grid, centers, done, planes, threshold, offset, row, vector, area, edges, pyramid, distance, volume, state
+        )
+        if done == n:
+            break
         found = [np.concatenate(pair) for pair in zip(found, arrays(4 * (n - done) + 16 * planes), strict=True)]
     total = int(offset[-1])
-    return Cells(offset, *(item[:total] for item in found), volume, state)
+    return make_cells(offset, [item[:total] for item in found], volume, state)
 
 
 def _join(parts: list[Cells], place: list[Integer]) -> Cells:
@@ -248,7 +265,63 @@ def _join(parts: list[Cells], place: list[Integer]) -> Cells:
     offset = np.zeros(n + 1, dtype=np.int64)
     np.cumsum(count, out=offset[1:])
     pick = np.repeat(start - offset[:-1], count) + np.arange(offset[-1])
-    return Cells(offset, *(np.concatenate([part[k] for part in parts])[pick] for k in range(1, 7)), volume, state)
+    return make_cells(offset, [np.concatenate([part[k] for part in parts])[pick] for k in range(1, 7)], volume, state)
+
+
+RULES = {"static": 1, "amlearn": 2, "none": 0}
+"""Which small facets ``select`` drops. "static": those under a fraction of the mean facet area of the cell. "amlearn": its rule, which
+visits facets by the rows of their neighbours and raises the threshold with each one dropped. "none": none."""
+
+
+@kernel(
+    array(int64, 1), array(int64, 1), array(float64, 1), int64, float64, array(int64, 1, out=True), array(int64, 1, out=True),
+    returns=int64,
+)  # fmt: skip
+def _choose(
+    offset: Integer, row: Integer, area: Float, rule: int, fraction: float, fresh: Integer, kept: Integer
+) -> int:
+    n = 0
+    order = np.empty(len(row), dtype=np.int64)
+    keep = np.empty(len(row), dtype=np.int64)
+    for k in range(len(offset) - 1):
+        first, last = offset[k], offset[k + 1]
+        total = 0.0
+        for i in range(first, last):
+            total += area[i]
+        m = last - first
+        if rule == 1:
+            for i in range(first, last):
+                keep[i] = area[i] >= fraction * total / m
+        else:
+            for i in range(first, last):
+                j = i
+                while j > first and row[order[j - 1]] > row[i]:
+                    order[j] = order[j - 1]
+                    j -= 1
+                order[j] = i
+            for i in range(first, last):
+                facet = order[i]
+                keep[facet] = area[facet] >= fraction * total / m
+                m -= 1 - keep[facet]
+        for i in range(first, last):
+            kept[n] = i
+            n += keep[i]
+        fresh[k + 1] = n
+    return n
+
+
+def select(cells: Cells, rule: int, fraction: float = 0.05) -> Cells:
+    """Cells without their small facets, by one of ``RULES``; areas, edges and volumes of the others stay as they were.
+
+    Twin: ``tests/reference_structure.py::drop_small``.
+    """
+    if rule == 0 or not len(cells.row):
+        return cells
+    offset, kept = np.zeros_like(cells.offset), np.empty(len(cells.row) + 1, dtype=np.int64)
+    n = _choose(
+        cells.offset, np.ascontiguousarray(cells.row), np.ascontiguousarray(cells.area), rule, fraction, offset, kept
+    )
+    return make_cells(offset, [item[kept[:n]] for item in cells[1:7]], cells.volume, cells.state)
 
 
 def mean_spacing(position: Float, cell: Float, pbc: Any) -> float:
