@@ -134,7 +134,7 @@ def test_a_large_frame_is_kept_sorted_but_never_taken_for_another(glass, monkeyp
     some = np.arange(50)
     first, moved = [], []
     for large in (10**9, 1):
-        monkeypatch.setattr("mgdask.features.soap.LARGE", large)
+        monkeypatch.setattr("mgdask.features.surroundings.LARGE", large)
         position[:] = glass[0]
         first += [soap.compute(position, cell, numbers, some), soap.compute(position, cell, numbers, some)]
         position[3] += 0.5  # in place

@@ -6,18 +6,43 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mgdask.errors import ParameterError
-from mgdask.features.base import Feature, build, parse_options
+from mgdask.features.base import Feature, build, compute_features, parse_options
+from mgdask.features.chemistry import Chemistry
+from mgdask.features.interstice import Interstice
+from mgdask.features.mediumrange import MediumRange
 from mgdask.features.soap import SOAP
+from mgdask.features.voronoi import Coordination, FoldSymmetry, Motifs, Packing, VoronoiIndices
 
-FEATURES: dict[str, type[Feature]] = {kind.family: kind for kind in (SOAP,)}
-"""Every feature class by the name of its variable."""
+FEATURES: dict[str, type[Feature]] = {
+    kind.family: kind
+    for kind in (SOAP, Interstice, MediumRange, Coordination, VoronoiIndices, Motifs, Packing, FoldSymmetry, Chemistry)
+}
+"""Every feature class by the name of its family."""
 
 
 def make_feature(name: str, options: Mapping[str, Any], species: Sequence[str] | None = None) -> Feature:
-    """A feature by name, from text options (``{"r_cut": "5"}``) or values; species default to ``species``."""
+    """A feature by its family, from text options (``{"r_cut": "5"}``) or values; species default to ``species``.
+
+    ``name="..."`` among the options names the variable. A feature within a feature is ``{"interstice": {...}}``, or just ``"interstice"``.
+    """
     if name.lower() not in FEATURES:
         raise ParameterError(f"there is no feature {name!r}; there are {', '.join(sorted(FEATURES))}")
-    return build(FEATURES[name.lower()], options, species)
+    values = dict(options)
+    given = values.pop("name", None)
+    inner = values.get("feature")
+    if isinstance(inner, str):
+        values["feature"] = make_feature(inner, {}, species)
+    elif isinstance(inner, Mapping):
+        if len(inner) != 1:
+            raise ParameterError(
+                f"{name}: feature={dict(inner)} must be one family with its options, as {{interstice: {{}}}}"
+            )
+        values["feature"] = make_feature(*next(iter(inner.items())), species)
+    feature = build(FEATURES[name.lower()], values, species)
+    return feature.named(str(given)) if given is not None else feature
 
 
-__all__ = ["FEATURES", "SOAP", "Feature", "make_feature", "parse_options"]
+__all__ = [
+    "FEATURES", "SOAP", "Chemistry", "Coordination", "Feature", "FoldSymmetry", "Interstice", "MediumRange", "Motifs", "Packing",
+    "VoronoiIndices", "compute_features", "make_feature", "parse_options",
+]  # fmt: skip

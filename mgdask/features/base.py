@@ -79,9 +79,15 @@ class Feature(ABC):
     def labels(self) -> tuple[str, ...]:
         """Name of every column."""
 
+    @property
+    def amlearn_labels(self) -> tuple[str, ...]:
+        """What amlearn (the code of Wang & Jain 2019) calls the columns; empty where it does not have them."""
+        return ()
+
     def coordinates(self) -> dict[str, npt.NDArray[Any]]:
         """Further coordinates of the columns, by name."""
-        return {}
+        names = self.amlearn_labels
+        return {f"{self.name}_amlearn": np.array(names, dtype=object)} if names else {}
 
     @property
     def n_columns(self) -> int:
@@ -244,6 +250,16 @@ def check_configuration(
     return r, complete_cell(cell, pbc), z.astype(np.int64), chosen.astype(np.int64)
 
 
+def check_known(feature: Any, numbers: npt.NDArray[np.integer]) -> None:
+    """``ParameterError`` where atoms are of elements that ``feature.species`` lacks."""
+    strange = sorted({int(z) for z in np.unique(numbers)} - {atomic_number(name) for name in feature.species})
+    if strange:
+        raise ParameterError(
+            f"{type(feature).__name__}: species={feature.species} lacks {', '.join(symbol(z) for z in strange)}, which the atoms contain; "
+            "add them to species"
+        )
+
+
 def sort_species(names: Sequence[str]) -> tuple[str, ...]:
     """Symbols in the order of atomic numbers, each once."""
     numbers = [atomic_number(name) for name in names]
@@ -272,8 +288,10 @@ def build(kind: type[Feature], options: Mapping[str, Any], species: Sequence[str
     if unknown:
         raise ParameterError(f"{kind.__name__}: unknown option {unknown[0]!r}; allowed are {', '.join(allowed)}")
     values = dict(options)
-    if isinstance(values.get("species"), str):
-        values["species"] = tuple(values["species"].replace("+", " ").split())
+    hints = typing.get_type_hints(kind)
+    for name, value in values.items():
+        if isinstance(value, str) and typing.get_origin(hints[name]) is tuple:
+            values[name] = tuple(value.replace("+", " ").split())
     if "species" in allowed and "species" not in values and species is not None:
         values["species"] = tuple(species)
     required = [item.name for item in fields(kind) if _is_required(item)]  # type: ignore[arg-type]

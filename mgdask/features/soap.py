@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from mgdask.elements import atomic_number, symbol
+from mgdask.elements import atomic_number
 from mgdask.errors import MissingDependencyError, ParameterError
-from mgdask.features.base import Feature, sort_species, validate_fields
+from mgdask.features.base import Feature, check_known, sort_species, validate_fields
 from mgdask.features.surroundings import Surroundings
 from mgdask.kernels import radial
 from mgdask.kernels import soap as kernel
@@ -133,13 +133,7 @@ class SOAP(Feature):
 
     def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
         """Every atom's element must be one of ``species``."""
-        known = {atomic_number(name) for name in self.species}
-        strange = sorted({int(z) for z in np.unique(numbers)} - known)
-        if strange:
-            names = ", ".join(symbol(z) for z in strange)
-            raise ParameterError(
-                f"SOAP: species={self.species} lacks {names}, which the atoms contain; add them to species"
-            )
+        check_known(self, numbers)
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """Cell list of the frame (some 200 bytes an atom while it is sorted), a batch of rows, tables, scratch."""

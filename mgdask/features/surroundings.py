@@ -19,7 +19,18 @@ from mgdask.elements import atomic_number, radius, symbol
 from mgdask.errors import ParameterError
 from mgdask.kernels.neighbors import Grid, list_neighbors, make_grid
 from mgdask.kernels.rdf import first_peak, pair_counts
-from mgdask.kernels.voronoi import CLOSED, RULES, Cells, cells_by_radius, make_cells, mean_spacing, select
+from mgdask.kernels.voronoi import (
+    CLOSED,
+    COINCIDENT,
+    OPEN,
+    RULES,
+    UNCERTAIN,
+    Cells,
+    cells_by_radius,
+    make_cells,
+    mean_spacing,
+    select,
+)
 
 if TYPE_CHECKING:
     from mgdask.features.base import Feature
@@ -30,7 +41,10 @@ SmallFacets = Literal["static", "amlearn", "none"]
 
 LARGE = 20_000
 """Atoms of a frame from which on it pays to keep it sorted for the next block."""
+KEPT_VALUES = 2**28
+"""Bytes of the values of one feature that are kept from block to block, at most."""
 _RECENT = threading.local()
+_STATES = {"open_cell": OPEN, "coincident_atom": COINCIDENT, "uncertain_cell": UNCERTAIN}
 
 
 @dataclass(frozen=True)
@@ -102,9 +116,9 @@ class Surroundings:
         self.cell = complete_cell(cell, pbc)
         self.numbers = np.asarray(numbers, dtype=np.int64)
         self.pbc = tuple(bool(p) for p in pbc)
-        self._grids = _kept_grids(self.position, self.cell, self.pbc)
+        self._kept = _kept(self.position, self.cell, self.pbc, self.numbers)
+        self._passing: dict[Any, Any] = {}
         self._pools: dict[Any, _Pool] = {}
-        self._values: dict[Feature, tuple[Integer, npt.NDArray[Any], dict[str, npt.NDArray[np.bool_]]]] = {}
         self._spacing: float | None = None
 
     def __len__(self) -> int:
@@ -112,9 +126,9 @@ class Surroundings:
 
     def grid(self, cutoff: float) -> Grid:
         """The atoms sorted for a cut-off."""
-        if cutoff not in self._grids:
-            self._grids[cutoff] = make_grid(self.position, self.cell, self.pbc, cutoff)
-        grid: Grid = self._grids[cutoff]
+        if cutoff not in self._kept:
+            self._kept[cutoff] = make_grid(self.position, self.cell, self.pbc, cutoff)
+        grid: Grid = self._kept[cutoff]
         return grid
 
     def slots(self, names: tuple[str, ...]) -> Integer:
@@ -152,6 +166,12 @@ class Surroundings:
             return self.neighbors(kind.cutoff, atoms)
         return self.voronoi(atoms, kind.small_facets)
 
+    def marks(self, bonds: Bonds) -> dict[str, npt.NDArray[np.bool_]]:
+        """Which Voronoi cells are open, of coincident atoms, or could not be closed by rounding; nothing for neighbours by distance."""
+        if not len(bonds.state):
+            return {}
+        return {name: bonds.state == state for name, state in _STATES.items()}
+
     def with_neighbors(self, kind: Neighborhood, atoms: Integer) -> Integer:
         """``atoms`` and their neighbours, sorted, each once."""
         bonds = self.bonds(kind, atoms)
@@ -160,29 +180,40 @@ class Surroundings:
         wanted[bonds.row[spans(bonds.first, bonds.last)]] = True
         return np.flatnonzero(wanted)
 
-    def values(self, feature: Feature, atoms: Integer) -> tuple[Integer, npt.NDArray[Any]]:
-        """Rows of a feature for at least ``atoms``: (slot (atom,), rows); kept for those who ask again."""
-        slot, rows, flags = self._values.get(feature, (np.full(len(self), -1), None, {}))
-        new = np.unique(atoms[slot[atoms] < 0])
-        if len(new) or rows is None:
+    def values(self, feature: Feature, atoms: Integer) -> npt.NDArray[Any]:
+        """A feature's values (atom, column), those of ``atoms`` filled in; kept for those who ask again, the next block of the frame included."""
+        known, rows, marks = self._table(feature)
+        new = np.unique(atoms[~known[atoms]])
+        if len(new):
             fresh = np.empty((len(new), feature.n_columns), dtype=feature.output_dtype)
-            marks = feature.describe(self, new, fresh)
-            slot[new] = (0 if rows is None else len(rows)) + np.arange(len(new))
-            rows = fresh if rows is None else np.concatenate([rows, fresh])
-            flags = {
-                name: np.concatenate([flags[name], mark]) if name in flags else mark for name, mark in marks.items()
-            }
-            self._values[feature] = (slot, rows, flags)
-        return slot, rows
+            found = feature.describe(self, new, fresh)
+            rows[new] = fresh
+            for name, mark in found.items():
+                marks.setdefault(name, np.zeros(len(self), dtype=bool))[new] = mark
+            known[new] = True
+        return rows
+
+    def _table(
+        self, feature: Feature
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any], dict[str, npt.NDArray[np.bool_]]]:
+        # rows that nobody fills take no memory: pages come when they are written to
+        size = len(self) * feature.n_columns * feature.output_dtype.itemsize
+        tables = self._kept if size <= KEPT_VALUES else self._passing
+        if ("values", feature) not in tables:
+            rows = np.empty((len(self), feature.n_columns), dtype=feature.output_dtype)
+            tables["values", feature] = (np.zeros(len(self), dtype=bool), rows, {})
+        found: tuple[npt.NDArray[np.bool_], npt.NDArray[Any], dict[str, npt.NDArray[np.bool_]]] = tables[
+            "values", feature
+        ]
+        return found
 
     def fill(self, feature: Feature, atoms: Integer, out: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.bool_]]:
         """The rows of ``atoms`` into ``out``, from those kept if all are there; returns the marks of special atoms."""
-        if feature.per == "atom" and feature in self._values:
-            slot, rows, flags = self._values[feature]
-            at = slot[atoms]
-            if (at >= 0).all():
-                np.take(rows, at, axis=0, out=out)
-                return {name: mark[at] for name, mark in flags.items()}
+        if feature.per == "atom" and (("values", feature) in self._kept or ("values", feature) in self._passing):
+            known, rows, marks = self._table(feature)
+            if known[atoms].all():
+                np.take(rows, atoms, axis=0, out=out)
+                return {name: mark[atoms] for name, mark in marks.items()}
         return feature.describe(self, atoms, out)
 
     def radii(self, kind: str | tuple[tuple[str, float], ...]) -> Float:
@@ -205,12 +236,12 @@ class Surroundings:
 
     def _rdf_radius(self, number: int) -> float:
         key = ("rdf radius", number)
-        if key not in self._grids:  # a number of the whole frame: kept with the sorted atoms
+        if key not in self._kept:  # a number of the whole frame: kept with the sorted atoms
             edges = np.linspace(0.0, 3.0 * self.spacing, 301)
             slot = np.where(self.numbers == number, 0, 1).astype(np.int64)
             counts = pair_counts(self.grid(float(edges[-1])), np.flatnonzero(slot == 0), slot, 2, edges)
-            self._grids[key] = 0.5 * first_peak(counts[0, 0] / np.diff(edges**3), edges)
-        found: float = self._grids[key]
+            self._kept[key] = 0.5 * first_peak(counts[0, 0] / np.diff(edges**3), edges)
+        found: float = self._kept[key]
         return found
 
     @property
@@ -242,18 +273,34 @@ def spans(first: Integer, last: Integer) -> Integer:
     return np.repeat(first - (ends - count), count) + np.arange(ends[-1] if len(ends) else 0)
 
 
-def _kept_grids(position: Float, cell: Float, pbc: tuple[bool, ...]) -> dict[Any, Any]:
-    """Sorted atoms of the last large frame of this thread, if this is it; compared by value, since the caller may move atoms in place."""
+def footprint_of_bonds(n_atoms: int, n_centers: int, *, voronoi: bool = False, cutoff: float = 0.0) -> int:
+    """Bytes of the neighbours of some centres, at the densities of metals: 0.09 atoms in a cubic Å, and 20 facets a cell, all and those
+    kept; each list once more while it grows, and the atoms sorted.
+    """
+    lists = 0.0
+    if voronoi:
+        lists += 2 * 20 * (8 + 24 + 8 + 8 + 8 + 8) * 1.5
+    if cutoff:
+        lists += 0.09 * 4.19 * cutoff**3 * 40 * 2
+    return int(lists * n_centers) + 150 * n_atoms
+
+
+def _kept(position: Float, cell: Float, pbc: tuple[bool, ...], numbers: Integer) -> dict[Any, Any]:
+    """What is known of the last large frame of this thread, if this is it; compared by value, since the caller may move atoms in place."""
     if len(position) < LARGE:
         return {}
     last = getattr(_RECENT, "frame", None)
-    if last is not None and last[0] == (cell.tobytes(), pbc) and np.array_equal(last[1], position):
-        kept: dict[Any, Any] = last[2]
+    if last is not None and last[0] == (cell.tobytes(), pbc) and _same(last[1], position) and _same(last[2], numbers):
+        kept: dict[Any, Any] = last[3]
         return kept
     _RECENT.frame = None  # let the old one go before a new one is made
     fresh: dict[Any, Any] = {}
-    _RECENT.frame = ((cell.tobytes(), pbc), position.copy(), fresh)
+    _RECENT.frame = ((cell.tobytes(), pbc), position.copy(), numbers.copy(), fresh)
     return fresh
+
+
+def _same(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
+    return bool(np.array_equal(a, b))
 
 
 __all__ = ["CLOSED", "Bonds", "Neighborhood", "SmallFacets", "Surroundings", "Voronoi", "Within", "spans"]

@@ -1,0 +1,177 @@
+"""Medium-range order: statistics of a feature over the neighbours of an atom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from mgdask.errors import ParameterError
+from mgdask.features.base import Feature, validate_fields
+from mgdask.features.surroundings import (
+    CLOSED,
+    Neighborhood,
+    SmallFacets,
+    Surroundings,
+    Voronoi,
+    Within,
+    footprint_of_bonds,
+)
+from mgdask.kernels.statistics import KINDS, statistics_of_rows
+
+Integer = npt.NDArray[np.int64]
+COLUMNS = 64
+"""Columns averaged at a time: bounds the memory of features with thousands."""
+
+Statistic = Literal["mean", "std", "min", "max", "sum"]
+
+
+@dataclass(frozen=True)
+class MediumRange(Feature):
+    """Coarse-graining of any feature of atoms: mean, std, min, max (, sum) of its columns over the neighbours of an atom.
+
+        F_mean(i) = 1/N_i sum_{j in N(i)} F(j),   and so on; std with the denominator N_i
+
+    Parameters
+    ----------
+    feature: any feature that has a row for every atom.
+    statistics: which, in the order of the columns: all of the first column of the feature, then all of the second, ...
+    neighbors: "own": each column over the neighbours that it is made of itself (columns of neighbours by distance over those, all others over
+        Voronoi neighbours), "voronoi", or "cutoff": those within ``cutoff`` Å.
+    small_facets: of "voronoi", as in ``Interstice``. include_self: whether the atom itself counts too (and N_i is one more).
+
+    A neighbour's NaN makes the result NaN, and so do no neighbours and an open Voronoi cell; such atoms are counted in the attrs of the output.
+    In large frames a block needs its atoms' neighbours too: that costs little where rows next to each other are near in space, and up to twice
+    as much where they are not.
+
+    Source: Wang, Jain, Nat. Commun. 10, 5537 (2019), Eq. (1).
+
+    >>> from mgdask.features.interstice import Interstice
+    >>> MediumRange(Interstice()).labels[:2]
+    ('mean of distance_voronoi_mean', 'std of distance_voronoi_mean')
+    """
+
+    feature: Feature
+    statistics: tuple[Statistic, ...] = ("mean", "std", "min", "max")
+    neighbors: Literal["own", "voronoi", "cutoff"] = "own"
+    cutoff: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
+    small_facets: SmallFacets = "static"
+    include_self: bool = False
+
+    family: ClassVar[str] = "mediumrange"
+
+    def __post_init__(self) -> None:
+        validate_fields(self)
+        if self.feature.per != "atom":
+            raise ParameterError("MediumRange: feature has one row for a whole frame; it must have one for every atom")
+        if not self.statistics or len(set(self.statistics)) < len(self.statistics):
+            raise ParameterError(
+                f"MediumRange: statistics={self.statistics} must name each of some of {', '.join(KINDS)} once"
+            )
+
+    @property
+    def default_name(self) -> str:
+        """mediumrange_<name of the feature>."""
+        return f"mediumrange_{self.feature.name}"
+
+    @property
+    def long_name(self) -> str:  # type: ignore[override]
+        """In words."""
+        return f"medium range of the {self.feature.long_name}"
+
+    @property
+    def citation(self) -> str:  # type: ignore[override]
+        """This one's and the feature's."""
+        own = "Wang, Jain, Nat. Commun. 10, 5537 (2019)"
+        return "; ".join(dict.fromkeys([own, *self.feature.citation.split("; ")]))
+
+    @cached_property
+    def _labels(self) -> tuple[str, ...]:
+        return tuple(f"{statistic} of {label}" for label in self.feature.labels for statistic in self.statistics)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """mean of <first column>, std of <first column>, ..."""
+        return self._labels
+
+    @property
+    def amlearn_labels(self) -> tuple[str, ...]:
+        """What amlearn calls the columns."""
+        return tuple(f"MRO_{statistic}_{name}" for name in self.feature.amlearn_labels for statistic in self.statistics)
+
+    @property
+    def parts(self) -> tuple[Feature, ...]:
+        """The feature that is averaged."""
+        return (self.feature,)
+
+    @property
+    def example_number(self) -> int:
+        """That of the feature."""
+        return self.feature.example_number
+
+    @property
+    def neighborhood(self) -> tuple[Neighborhood, ...]:
+        """The neighbours that each column is averaged over."""
+        return tuple(kind for kind in self._kinds for _ in self.statistics)
+
+    @cached_property
+    def _kinds(self) -> tuple[Neighborhood, ...]:
+        if self.neighbors == "own":
+            return self.feature.neighborhood
+        kind = Within(self.cutoff) if self.neighbors == "cutoff" else Voronoi(self.small_facets)
+        return (kind,) * self.feature.n_columns
+
+    def _groups(self) -> Iterator[tuple[Neighborhood, Integer]]:
+        for kind in dict.fromkeys(self._kinds):
+            yield kind, np.flatnonzero([kind == other for other in self._kinds])
+
+    def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
+        """As the feature does."""
+        self.feature.check_species(numbers)
+
+    def footprint(self, n_atoms: int, n_centers: int) -> int:
+        """The feature's for the centres and all their neighbours, at worst 15 times as many, its values, and their statistics."""
+        wide = min(n_atoms, 15 * n_centers)
+        item = self.feature.output_dtype.itemsize
+        kept = n_atoms * (1 + item * self.feature.n_columns) if n_atoms * item * self.feature.n_columns <= 2**28 else 0
+        lists = sum(
+            footprint_of_bonds(
+                n_atoms, n_centers, voronoi=isinstance(kind, Voronoi), cutoff=getattr(kind, "cutoff", 0.0)
+            )
+            for kind, _ in self._groups()
+        )
+        values = 3 * wide * self.feature.n_columns * item + 40 * n_centers * min(self.feature.n_columns, COLUMNS)
+        return self.feature.footprint(n_atoms, wide) + kept + lists + values
+
+    def cost(self, n_centers: int) -> float:
+        """That of the feature, and 10 nanoseconds for every column of every neighbour."""
+        return self.feature.cost(n_centers) + 10e-9 * 15 * self.feature.n_columns * n_centers
+
+    def describe(
+        self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]
+    ) -> dict[str, npt.NDArray[np.bool_]]:
+        """Fill ``out`` (center,column)."""
+        wanted = np.array([KINDS.index(statistic) for statistic in self.statistics])
+        for kind, columns in self._groups():
+            atoms = around.with_neighbors(kind, centers)
+            rows = around.values(self.feature, atoms)
+            bonds = around.bonds(kind, centers)
+            for first in range(0, len(columns), COLUMNS):
+                some = columns[first : first + COLUMNS]
+                found = np.empty((len(centers), len(some), len(KINDS)))
+                if rows.dtype == np.float64:
+                    own, row, values, of = centers, bonds.row, rows, some
+                else:  # sums are made in float64
+                    own, row = np.searchsorted(atoms, centers), np.searchsorted(atoms, bonds.row)
+                    values, of = rows[np.ix_(atoms, some)].astype(np.float64), np.arange(len(some))
+                statistics_of_rows(own, bonds.first, bonds.last, row, values, of, self.include_self, found)
+                places = (some[:, None] * len(wanted) + np.arange(len(wanted))).ravel()
+                if len(bonds.state):
+                    found[bonds.state != CLOSED] = np.nan
+                out[:, places] = found[:, :, wanted].reshape(len(centers), -1)
+        return {"undefined": np.isnan(out).any(axis=1)}
