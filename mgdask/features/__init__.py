@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mgdask.errors import ParameterError
-from mgdask.features.base import Feature, build, compute_features, parse_options
+from mgdask.features.base import Feature, build, compute_features, parse_options, working_memory
+from mgdask.features.bondorder import BondMoments, BondOrder
 from mgdask.features.chemistry import Chemistry
 from mgdask.features.interstice import Interstice
 from mgdask.features.mediumrange import MediumRange
@@ -15,7 +16,19 @@ from mgdask.features.voronoi import Coordination, FoldSymmetry, Motifs, Packing,
 
 FEATURES: dict[str, type[Feature]] = {
     kind.family: kind
-    for kind in (SOAP, Interstice, MediumRange, Coordination, VoronoiIndices, Motifs, Packing, FoldSymmetry, Chemistry)
+    for kind in (
+        SOAP,
+        Interstice,
+        MediumRange,
+        Coordination,
+        VoronoiIndices,
+        Motifs,
+        Packing,
+        FoldSymmetry,
+        BondMoments,
+        BondOrder,
+        Chemistry,
+    )
 }
 """Every feature class by the name of its family."""
 
@@ -43,6 +56,6 @@ def make_feature(name: str, options: Mapping[str, Any], species: Sequence[str] |
 
 
 __all__ = [
-    "FEATURES", "SOAP", "Chemistry", "Coordination", "Feature", "FoldSymmetry", "Interstice", "MediumRange", "Motifs", "Packing",
-    "VoronoiIndices", "compute_features", "make_feature", "parse_options",
+    "FEATURES", "SOAP", "BondMoments", "BondOrder", "Chemistry", "Coordination", "Feature", "FoldSymmetry", "Interstice", "MediumRange", "Motifs", "Packing",
+    "VoronoiIndices", "compute_features", "make_feature", "parse_options", "working_memory",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from mgdask.box import complete_cell
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
-from mgdask.features.surroundings import Neighborhood, Surroundings, Voronoi
+from mgdask.features.surroundings import Neighborhood, Surroundings, Voronoi, bytes_of
 
 Periodic = Sequence[bool] | npt.NDArray[np.bool_]
 
@@ -129,9 +129,13 @@ class Feature(ABC):
     def check_species(self, numbers: npt.NDArray[np.integer]) -> None:  # noqa: B027 - most describe any element
         """``ParameterError`` if atoms of these atomic numbers cannot be described."""
 
+    def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
+        """Which neighbours it asks its surroundings for, and of how many atoms, at most."""
+        return {}
+
     @abstractmethod
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """Bytes of working memory of ``describe`` beyond its inputs and its output."""
+        """Bytes of working memory of ``describe`` beyond its inputs, its output and the lists of neighbours."""
 
     @abstractmethod
     def cost(self, n_centers: int) -> float:
@@ -202,6 +206,19 @@ def compute_features(
             marks = around.fill(features[k], chosen, found[k][frame])
             counts[k].update({name: int(mark.sum()) for name, mark in marks.items()})
     return found, [dict(count) for count in counts]
+
+
+def working_memory(features: Sequence[Feature], n_atoms: int, n_centers: int) -> int:
+    """Bytes of working memory of several features of one block, which share their lists of neighbours."""
+    wanted: dict[Neighborhood, int] = {}
+    for feature in features:
+        for kind, n in feature.lists(n_atoms, n_centers).items():
+            every = (Voronoi("none"), kind) if isinstance(kind, Voronoi) else (kind,)
+            for each in every:
+                wanted[each] = max(wanted.get(each, 0), n)
+    return sum(bytes_of(kind, n_atoms, n) for kind, n in wanted.items()) + sum(
+        f.footprint(n_atoms, n_centers) for f in features
+    )
 
 
 def _depth(feature: Feature) -> int:

@@ -19,7 +19,6 @@ from mgdask.features.surroundings import (
     Surroundings,
     Voronoi,
     Within,
-    footprint_of_bonds,
     spans,
 )
 
@@ -37,7 +36,7 @@ class Chemistry(Feature):
     ----------
     species: elements, in the order of atomic numbers (sorted if they are not).
     quantities: which of "element" (atomic number; one column), "count", "fraction", "deviation" (a column a species and list).
-    lists: neighbours: "voronoi", "cutoff" (within ``cutoff`` Å), or both.
+    neighbors: "voronoi", "cutoff" (within ``cutoff`` Å), or both.
     composition: (symbol, fraction) pairs or a mapping of the nominal composition c_X; default that of the configuration.
 
     Columns are the element, then list by list, quantity by quantity, species by species. No neighbours: fraction and deviation are NaN; an open
@@ -46,7 +45,7 @@ class Chemistry(Feature):
 
     species: tuple[str, ...]
     quantities: tuple[Quantity, ...] = ("element", "count", "fraction", "deviation")
-    lists: tuple[Literal["voronoi", "cutoff"], ...] = ("voronoi",)
+    neighbors: tuple[Literal["voronoi", "cutoff"], ...] = ("voronoi",)
     cutoff: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
     small_facets: SmallFacets = "static"
     composition: tuple[tuple[str, Annotated[float, Field(gt=0, le=1)]], ...] | dict[str, float] | None = None
@@ -66,7 +65,7 @@ class Chemistry(Feature):
                 raise ParameterError(
                     f"Chemistry: composition={given} must give every one of {self.species} a fraction > 0 that sum to 1"
                 )
-        for name in ("quantities", "lists"):
+        for name in ("quantities", "neighbors"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise ParameterError(f"Chemistry: {name}={values} must name at least one, each once")
@@ -75,8 +74,8 @@ class Chemistry(Feature):
     def labels(self) -> tuple[str, ...]:
         """element, count_Cu, count_Zr, ...; with two lists count_Cu_voronoi, ..."""
         found = ["element"] if "element" in self.quantities else []
-        for kind in self.lists:
-            end = f"_{kind}" if len(self.lists) > 1 else ""
+        for kind in self.neighbors:
+            end = f"_{kind}" if len(self.neighbors) > 1 else ""
             found += [f"{quantity}_{name}{end}" for quantity in self._per_species for name in self.species]
         return tuple(found)
 
@@ -87,7 +86,7 @@ class Chemistry(Feature):
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
         """Each column over the neighbours that it counts; the element over those of the first list."""
-        kinds = [self._kind(kind) for kind in self.lists]
+        kinds = [self._kind(kind) for kind in self.neighbors]
         each = len(self._per_species) * len(self.species)
         return (kinds[0],) * ("element" in self.quantities) + tuple(kind for kind in kinds for _ in range(each))
 
@@ -103,10 +102,13 @@ class Chemistry(Feature):
         """All must be known."""
         check_known(self, numbers)
 
+    def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
+        """The neighbours that it counts."""
+        return dict.fromkeys(self.neighborhood, n_centers)
+
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """The lists of neighbours."""
-        cutoff = self.cutoff if "cutoff" in self.lists else 0.0
-        return footprint_of_bonds(n_atoms, n_centers, voronoi="voronoi" in self.lists, cutoff=cutoff) + 8 * n_atoms
+        """A few numbers a neighbour."""
+        return 24 * n_atoms + 800 * n_centers
 
     def cost(self, n_centers: int) -> float:
         """Mostly that of the neighbours."""
@@ -125,7 +127,7 @@ class Chemistry(Feature):
         if "element" in self.quantities:
             out[:, 0] = around.numbers[centers]
             column = 1
-        for kind in self.lists:
+        for kind in self.neighbors:
             bonds = around.bonds(self._kind(kind), centers)
             count = bonds.last - bonds.first
             place = np.repeat(np.arange(len(centers)), count) * k + slot[bonds.row[spans(bonds.first, bonds.last)]]

@@ -23,7 +23,6 @@ from mgdask.features.surroundings import (
     Surroundings,
     Voronoi,
     Within,
-    footprint_of_bonds,
     spans,
 )
 from mgdask.kernels.interstice import FLAT_TETRAHEDRON, NO_HULL, OUTSIDE, interstices
@@ -113,7 +112,7 @@ class Interstice(Feature):
         if self.bins:
             edges = np.linspace(*self.span, self.bins + 1)
             return tuple(
-                f"{part} {a:.4g} to {b:.4g}" for part in PARTS for a, b in zip(edges[:-1], edges[1:], strict=True)
+                f"{part} {a:.4g} to {b:.4g}" for part in PARTS for a, b in pairwise(edges)
             )
         return tuple(f"{part}_{statistic}" for part in PARTS for statistic in STATISTICS)
 
@@ -136,11 +135,13 @@ class Interstice(Feature):
         kinds = [Within(self.cutoff) if part == "distance_cutoff" else Voronoi(self.small_facets) for part in PARTS]
         return tuple(kind for kind in kinds for _ in range(each))
 
+    def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
+        """Both kinds of neighbours."""
+        return {Voronoi(self.small_facets): n_centers, Within(self.cutoff): n_centers}
+
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """Neighbours, Voronoi cells, and the values of all triangles."""
-        return (
-            16 * n_atoms + footprint_of_bonds(n_atoms, n_centers, voronoi=True, cutoff=self.cutoff) + 1500 * n_centers
-        )
+        """Radii, and the values of all distances and triangles."""
+        return 16 * n_atoms + 2500 * n_centers
 
     def cost(self, n_centers: int) -> float:
         """About 10 microseconds a centre."""

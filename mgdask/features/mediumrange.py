@@ -15,12 +15,12 @@ from mgdask.errors import ParameterError
 from mgdask.features.base import Feature, validate_fields
 from mgdask.features.surroundings import (
     CLOSED,
+    KEPT_VALUES,
     Neighborhood,
     SmallFacets,
     Surroundings,
     Voronoi,
     Within,
-    footprint_of_bonds,
 )
 from mgdask.kernels.statistics import KINDS, statistics_of_rows
 
@@ -134,19 +134,26 @@ class MediumRange(Feature):
         """As the feature does."""
         self.feature.check_species(numbers)
 
+    def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
+        """Its own neighbours, and those that the feature needs for all of them, at worst 15 times as many atoms."""
+        found = dict.fromkeys(self._kinds, n_centers)
+        for kind, n in self.feature.lists(n_atoms, self._wide(n_atoms, n_centers)).items():
+            found[kind] = max(found.get(kind, 0), n)
+        return found
+
+    def _wide(self, n_atoms: int, n_centers: int) -> int:
+        return min(n_atoms, 15 * n_centers)
+
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """The feature's for the centres and all their neighbours, at worst 15 times as many, its values, and their statistics."""
-        wide = min(n_atoms, 15 * n_centers)
-        item = self.feature.output_dtype.itemsize
-        kept = n_atoms * (1 + item * self.feature.n_columns) if n_atoms * item * self.feature.n_columns <= 2**28 else 0
-        lists = sum(
-            footprint_of_bonds(
-                n_atoms, n_centers, voronoi=isinstance(kind, Voronoi), cutoff=getattr(kind, "cutoff", 0.0)
-            )
-            for kind, _ in self._groups()
+        """The feature's for the centres and their neighbours, its values, and their statistics."""
+        wide, row = self._wide(n_atoms, n_centers), self.feature.n_columns * self.feature.output_dtype.itemsize
+        table = n_atoms * (row + 8) if n_atoms * row <= KEPT_VALUES else 8 * n_atoms + wide * row
+        return (
+            self.feature.footprint(n_atoms, wide)
+            + table
+            + wide * row
+            + 160 * n_centers * min(self.feature.n_columns, COLUMNS)
         )
-        values = 3 * wide * self.feature.n_columns * item + 40 * n_centers * min(self.feature.n_columns, COLUMNS)
-        return self.feature.footprint(n_atoms, wide) + kept + lists + values
 
     def cost(self, n_centers: int) -> float:
         """That of the feature, and 10 nanoseconds for every column of every neighbour."""

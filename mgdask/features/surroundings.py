@@ -273,16 +273,13 @@ def spans(first: Integer, last: Integer) -> Integer:
     return np.repeat(first - (ends - count), count) + np.arange(ends[-1] if len(ends) else 0)
 
 
-def footprint_of_bonds(n_atoms: int, n_centers: int, *, voronoi: bool = False, cutoff: float = 0.0) -> int:
-    """Bytes of the neighbours of some centres, at the densities of metals: 0.09 atoms in a cubic Å, and 20 facets a cell, all and those
-    kept; each list once more while it grows, and the atoms sorted.
+def bytes_of(kind: Neighborhood, n_atoms: int, n_centers: int) -> int:
+    """Bytes of a list of neighbours of some centres, at densities of metals: 20 facets a cell, 0.09 atoms in a cubic Å; twice, while it
+    grows; and of the atoms sorted.
     """
-    lists = 0.0
-    if voronoi:
-        lists += 2 * 20 * (8 + 24 + 8 + 8 + 8 + 8) * 1.5
-    if cutoff:
-        lists += 0.09 * 4.19 * cutoff**3 * 40 * 2
-    return int(lists * n_centers) + 150 * n_atoms
+    each = 20.0 if isinstance(kind, Voronoi) else 0.09 * 4.19 * kind.cutoff**3
+    entry = 64 if isinstance(kind, Voronoi) else 40
+    return int(2 * each * entry * n_centers) + 150 * n_atoms
 
 
 def _kept(position: Float, cell: Float, pbc: tuple[bool, ...], numbers: Integer) -> dict[Any, Any]:

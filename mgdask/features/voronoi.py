@@ -20,7 +20,6 @@ from mgdask.features.surroundings import (
     Surroundings,
     Voronoi,
     Within,
-    footprint_of_bonds,
     spans,
 )
 from mgdask.kernels.interstice import NO_HULL, OUTSIDE, interstices
@@ -54,9 +53,13 @@ class _OfCells(Feature):
         """Voronoi neighbours."""
         return (Voronoi(self.small_facets),) * self.n_columns
 
+    def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
+        """The neighbours that it counts."""
+        return dict.fromkeys(self.neighborhood, n_centers)
+
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """Voronoi cells, and a few numbers a facet."""
-        return footprint_of_bonds(n_atoms, n_centers, voronoi=True) + 800 * n_centers
+        """A few numbers a facet."""
+        return 8 * n_atoms + 1500 * n_centers
 
     def cost(self, n_centers: int) -> float:
         """About 6 microseconds a centre, most of it for the Voronoi cell."""
@@ -97,10 +100,6 @@ class Coordination(_OfCells):
     def neighborhood(self) -> tuple[Neighborhood, ...]:
         """Each over the neighbours that it counts."""
         return Voronoi(self.small_facets), Within(self.cutoff)
-
-    def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """Both lists of neighbours."""
-        return footprint_of_bonds(n_atoms, n_centers, voronoi=True, cutoff=self.cutoff)
 
     def describe(self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]) -> Marks:
         """Fill ``out`` (center,column)."""
@@ -277,6 +276,13 @@ class FoldSymmetry(_OfCells):
             out[...] = sums / sums.sum(axis=1, keepdims=True)
         return around.marks(cells)
 
+    def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
+        """The cells, of the neighbours too where it averages."""
+        return {Voronoi(self.small_facets): self._wide(n_atoms, n_centers)}
+
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """Of the neighbours' cells too where it averages."""
-        return super().footprint(n_atoms, min(n_atoms, 15 * n_centers) if self.average else n_centers)
+        """A few numbers a facet."""
+        return super().footprint(n_atoms, self._wide(n_atoms, n_centers))
+
+    def _wide(self, n_atoms: int, n_centers: int) -> int:
+        return min(n_atoms, 15 * n_centers) if self.average else n_centers

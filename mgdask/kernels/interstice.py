@@ -90,7 +90,11 @@ def _interstices(
             oa, ob, oc = far[a], far[b], far[c]
             dot_ab, dot_bc = x[a] * x[b] + y[a] * y[b] + z[a] * z[b], x[b] * x[c] + y[b] * y[c] + z[b] * z[c]
             dot_ca = x[c] * x[a] + y[c] * y[a] + z[c] * z[a]
-            at_a, at_b, at_c = 0.5 * (ab * ab + ca * ca - bc * bc), 0.5 * (ab * ab + bc * bc - ca * ca), 0.5 * (bc * bc + ca * ca - ab * ab)
+            at_a, at_b, at_c = (
+                0.5 * (ab * ab + ca * ca - bc * bc),
+                0.5 * (ab * ab + bc * bc - ca * ca),
+                0.5 * (bc * bc + ca * ca - ab * ab),
+            )
             for corner in range(3):
                 over[corner, t], over[3 + corner, t] = two_s, abs(six_v)
             over[6, t] = abs(six_v)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import zarr
 
 from mgdask.errors import StoreError
+from mgdask.store.failures import explained
 from mgdask.store.layout import ROWS_IN_CHUNK, BlockLayout
 from mgdask.store.manifest import Manifest
 from mgdask.store.shards import new_array, new_group, open_group, put
@@ -94,3 +95,11 @@ def existing(path: str | Path, digest: str) -> bool:
         shutil.rmtree(target)
         return False
     return True
+
+
+def set_attrs(path: str | Path, name: str, attrs: Mapping[str, Any]) -> None:
+    """Add attrs to one array of a store; nothing is written where they are there already."""
+    with explained(path):
+        array = open_group(path, mode="r+")[name]
+        if any(array.attrs.get(key) != value for key, value in attrs.items()):
+            array.attrs.update(dict(attrs))

@@ -60,7 +60,7 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
             sizes = {dim: min(n, variable.sizes[dim]) for dim, n in zip(variable.dims, shards, strict=True)}
             found[name] = variable.chunk(sizes)
     ds = ds.assign(found)
-    labels = [name for name in ds.data_vars if name in _COORDINATES or str(name).startswith(_column_prefixes(ds))]
+    labels = [name for name in ds.data_vars if name in _COORDINATES or _of_columns(ds[name])]
     order = sorted(
         ds.data_vars,
         key=lambda name: (name not in _FIRST, _FIRST.index(name) if name in _FIRST else 0, str(name)),
@@ -73,6 +73,5 @@ _FIRST: list[Any] = ["position", "image", "cell", "origin", "pbc"]
 _COORDINATES = ("atom_id", "species", "mass", "time", "step", "run")
 
 
-def _column_prefixes(ds: xr.Dataset) -> tuple[str, ...]:
-    dims = [str(dim) for dim in ds.dims if str(dim).endswith("_feature")]
-    return tuple(dim.removesuffix("feature") for dim in dims) or ("\0",)
+def _of_columns(variable: xr.DataArray) -> bool:
+    return variable.ndim == 1 and str(variable.dims[0]).endswith("_feature")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mgdask.features import Feature
+from mgdask.features import Feature, compute_features
 from mgdask.store import features as feature_store
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
@@ -87,13 +87,14 @@ def compute_block(job: Job, block: Block, digest: str) -> dict[str, Any]:
     numbers, pbc = np.asarray(_array(source, "species")[...]), np.asarray(_array(source, "pbc")[...])
     chosen = np.asarray(_array(target, "atom_id")[block.row : block.row + block.n_rows])
     centers = np.searchsorted(np.asarray(_array(source, "atom_id")[...]), chosen)
+    # all at once, since they share neighbours and Voronoi cells
+    features = [feature for feature in job.features if feature.per == block.per]
+    found, marked = compute_features(features, position, cell, numbers, centers, pbc)
+    start = (block.frame, block.row, 0) if block.per == "atom" else (block.frame, 0)
     wrote = []
-    for feature in job.features:
-        if feature.per != block.per:
-            continue
-        values = feature.compute_block(position, cell, numbers, centers, pbc)
-        start = (block.frame, block.row, 0) if block.per == "atom" else (block.frame, 0)
-        wrote.append(write_shard(target, feature.name, start, values))
-        del values
-    Manifest(job.out).append(record(block.name, digest, wrote, began))
+    for k, feature in enumerate(features):
+        wrote.append(write_shard(target, feature.name, start, found[k]))
+        found[k] = np.empty(0)
+    marks = {feature.name: counts for feature, counts in zip(features, marked, strict=True) if counts}
+    Manifest(job.out).append({**record(block.name, digest, wrote, began), "marked": marks})
     return {"rows": len(block.frames) * block.n_rows, "peak_memory": peak_memory()}

@@ -20,7 +20,7 @@ from rich.table import Table
 from mgdask import variables
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError, PlanError
-from mgdask.features import Feature
+from mgdask.features import Feature, working_memory
 from mgdask.store.features import Output
 from mgdask.store.layout import MAX_BLOCK, block_layout, ceil_div
 from mgdask.store.manifest import Manifest
@@ -86,7 +86,7 @@ class Plan:
             own = block_layout(1, cut.rows, feature.n_columns * item).chunk_rows if per_atom else 1
             while cut.rows % own:
                 own -= 1
-            attrs = {**variables.attrs(feature.name), "long_name": feature.long_name, "citation": feature.citation,
+            attrs = {**variables.attrs(feature.family), "long_name": feature.long_name, "citation": feature.citation,
                      "parameters": feature.parameters(), "units": "1"}  # fmt: skip
             found.append(Output(feature.name, feature.dim, shape, feature.output_dtype.name,
                                 type(cut)(cut.frames, cut.rows, own), feature.labels, feature.coordinates(), attrs))  # fmt: skip
@@ -257,7 +257,7 @@ def check_features(features: Sequence[Feature] | Feature, numbers: npt.NDArray[n
     names = [f.name for f in found]
     if len(set(names)) < len(names):
         raise ParameterError(
-            f"two features are named {max(names, key=names.count)!r}; one output holds one of a name, use two outputs"
+            f"two features are named {max(names, key=names.count)!r}; give one another name: feature.named('...'), in a recipe name: ..."
         )
     for feature in found:
         feature.check_species(np.unique(numbers))
@@ -328,10 +328,10 @@ def _memory(trial: Plan, threads: int) -> Memory:
         cut = trial._cut(per)
         rows = min(cut.rows, len(trial.centers)) if per == "atom" else len(trial.centers)
         window = 2 * cut.frames * (24 * trial.n_atoms + 96) + 40 * trial.n_atoms
-        working = max(f.footprint(trial.n_atoms, rows) for f in some)
+        working = working_memory(some, trial.n_atoms, rows)
         out_rows = rows if per == "atom" else 1
-        block = max(cut.frames * out_rows * f.n_columns * f.output_dtype.itemsize for f in some)
-        here = Memory(BASELINE, threads, window, working, block, int(WRITE_COPIES * block))
+        blocks = [cut.frames * out_rows * f.n_columns * f.output_dtype.itemsize for f in some]
+        here = Memory(BASELINE, threads, window, working, sum(blocks), int(WRITE_COPIES * max(blocks)))
         if here.per_thread > worst.per_thread:
             worst = here
     return worst

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from rich.table import Table
 
 from mgdask.errors import MgdaskError, RunError
 from mgdask.store.failures import StorageFullError
+from mgdask.store.features import set_attrs
 from mgdask.store.manifest import Manifest
 from mgdask.tasks.block import compute_block, create_output
 from mgdask.tasks.plan import Plan
@@ -216,6 +218,17 @@ class Report:
         return render(table)
 
 
+def _count_marked(plan: Plan, manifest: Manifest) -> None:
+    """How many central atoms needed special treatment, summed over all blocks, into the attrs of each array."""
+    totals: dict[str, Counter[str]] = {}
+    records = manifest.records()
+    for block in plan.blocks:
+        for name, counts in records[block.name].get("marked", {}).items():
+            totals.setdefault(name, Counter()).update(counts)
+    for name in sorted(totals):
+        set_attrs(plan.out, name, {"marked_atoms": dict(sorted(totals[name].items()))})
+
+
 def render(table: Table, width: int = 110) -> str:
     """A table as plain text."""
     console = Console(width=width, highlight=False, force_terminal=False)
@@ -266,6 +279,7 @@ def run(plan: Plan, client: Any = None, *, retries: int = 2, progress: bool = Tr
                 + "\n".join(lines)
                 + more
             )
+        _count_marked(plan, manifest)
         manifest.finish(plan.digest)
     results = outcome.results.values()
     return Report(
