@@ -204,10 +204,11 @@ class Surroundings:
         return found
 
     def _rdf_radius(self, number: int) -> float:
-        key = ("rdf radius", number)
+        mine = self.numbers == number
+        key = ("rdf radius", mine.tobytes())  # what is kept knows the places of a frame, not its elements
         if key not in self._grids:  # a number of the whole frame: kept with the sorted atoms
             edges = np.linspace(0.0, 3.0 * self.spacing, 301)
-            slot = np.where(self.numbers == number, 0, 1).astype(np.int64)
+            slot = np.where(mine, 0, 1).astype(np.int64)
             counts = pair_counts(self.grid(float(edges[-1])), np.flatnonzero(slot == 0), slot, 2, edges)
             self._grids[key] = 0.5 * first_peak(counts[0, 0] / np.diff(edges**3), edges)
         found: float = self._grids[key]
