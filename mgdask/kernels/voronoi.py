@@ -76,14 +76,19 @@ def make_cells(offset: Integer, per_facet: Sequence[Any], volume: Float, state: 
 
 @inner
 def _sort(n: int, key: Float, found: Integer) -> None:
-    # by insertion: a few dozen, stable
-    for i in range(1, n):
-        k, d = found[i], key[i]
-        j = i
-        while j > 0 and key[j - 1] > d:
-            key[j], found[j] = key[j - 1], found[j - 1]
-            j -= 1
-        key[j], found[j] = d, k
+    # by insertion, in Shell's strides where a cell reaches far, as at a wide gap; equal keys in the order of ``found``
+    gap = 1
+    while 64 * gap < n:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, n):
+            k, d = found[i], key[i]
+            j = i
+            while j >= gap and (key[j - gap] > d or (key[j - gap] == d and found[j - gap] > k)):
+                key[j], found[j] = key[j - gap], found[j - gap]
+                j -= gap
+            key[j], found[j] = d, k
+        gap //= 3
 
 
 @inner
