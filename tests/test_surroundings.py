@@ -138,9 +138,9 @@ def test_values_are_worked_out_once(glass):
     around, feature = make(glass), Asked()
     expected = np.diff(neighbor_list(glass[0], glass[1], 3.5)[0])
     for atoms in (np.array([9, 4, 9]), np.array([4, 11, 2]), np.array([2, 9]), np.arange(0)):
-        slot, rows = around.values(feature, atoms)
-        assert rows[slot[atoms], 0].tolist() == atoms.tolist()
-        assert rows[slot[atoms], 1].tolist() == expected[atoms].tolist()
+        rows = around.values(feature, atoms)
+        assert rows[atoms, 0].tolist() == atoms.tolist()
+        assert rows[atoms, 1].tolist() == expected[atoms].tolist()
     assert feature.calls == [[4, 9], [2, 11]]
     out = np.empty((3, 2))
     assert around.fill(feature, np.array([11, 4, 9]), out)["odd"].tolist() == [True, False, True]
@@ -155,10 +155,10 @@ def test_values_are_worked_out_once(glass):
 
 def test_values_in_portions_as_at_once(glass, small_soap):
     around, every = make(glass), make(glass)
-    _, at_once = every.values(small_soap, np.arange(60))
+    at_once = every.values(small_soap, np.arange(60))
     for atoms in (np.array([50, 3]), np.arange(20, 40), np.arange(60)[::-1]):
-        slot, rows = around.values(small_soap, atoms)
-        assert rows[slot[atoms]].tobytes() == at_once[atoms].tobytes()
+        rows = around.values(small_soap, atoms)
+        assert rows[atoms].tobytes() == at_once[atoms].tobytes()
         out = np.empty((len(atoms), small_soap.n_columns), dtype=small_soap.output_dtype)
         around.fill(small_soap, atoms, out)
         assert out.tobytes() == at_once[atoms].tobytes()
