@@ -3,12 +3,14 @@
     c_nlm = sum_j w_j R_n(r_j) Y_lm(r_j / |r_j|),   R_n(r) = T_n(1 - 2 r / r_c) (1 - (r / r_c)^2)^4
     P_nl  = 4 pi / (2l+1) sum_m |c_nlm|^2 = sum_jk w_j w_k R_n(r_j) R_n(r_k) P_l(cos theta_jk)     (r_j < r_c)
 
-T_n the Chebyshev polynomial of the first kind, P_l that of Legendre; the central atom is not among its neighbours. Each channel has its own
-weights w: the species' numbers with alternating sign, and ones, in the ductility predictor of metallic glasses. The descriptor is that of Kocer, Mason & Erturk,
-AIP Advances 10, 015021 (2020), with the weights of Artrith, Urban & Ceder, Phys. Rev. B 96, 014112 (2017).
+T_n the Chebyshev polynomial of the first kind, P_l that of Legendre; the central atom is not among its neighbours. Each
+channel has its own weights w: in the ductility predictor for metallic glasses (-1)^(t-1) t with t = 1, 2, .. the type
+of the neighbour, and 1. Power spectrum after Bartók, Kondor & Csányi, Phys. Rev. B 87, 184115 (2013), Chebyshev
+polynomials with a channel of species weights after Artrith, Urban & Ceder, Phys. Rev. B 96, 014112 (2017).
 
-Neighbours lie along the vector registers for the harmonics (``harmonics.py``), the sums over them are one small matrix product a
-centre (``simd.tile``): one chain of multiply-adds in the order of the neighbours for every number, whatever the registers.
+Neighbours lie along the vector registers for the harmonics (``harmonics.py``), the sums over them are one small matrix
+product a centre (``simd.tile``): one chain of multiply-adds in the order of the neighbours for every number, whatever
+the registers.
 """
 
 from __future__ import annotations
@@ -33,8 +35,10 @@ def _whole(n: int) -> int:
 
 
 @inner
-def _near(first: int, last: int, vector: Float, distance: Float, cutoff: float, unit: Float, r: Float, pair: Integer) -> int:
-    # directions, distances and pair numbers of the neighbours within the cut-off; returns their number, -1 if one has no direction
+def _near(
+    first: int, last: int, vector: Float, distance: Float, cutoff: float, unit: Float, r: Float, pair: Integer
+) -> int:
+    # directions, distances and pairs of the neighbours within the cut-off; returns how many, -1 if one has no direction
     n = 0
     coincident = False
     for p in range(first, last):  # written always, counted only if inside: no branch to mispredict
@@ -86,9 +90,9 @@ def _coefficients(n: int, row: Integer, pair: Integer, weight: Float, value: Flo
 @inner
 def _gradients(x: Float, y: Float, z: Float, n: int, l_max: int, table: Float, power: Float, legendre: Float, slope: Float,
                field: Float) -> None:  # fmt: skip
-    # Y_lm and its derivatives along x, y and z, where Y_lm is the polynomial Q_lm(z) Re or Im (x + iy)^m of harmonics.py, into
-    # field (4, l^2 + l + m, n). Polynomials have no poles; off the sphere they are not Y_lm, but along it their slopes are its.
-    # slope (3, l_max+1, n) keeps dQ/dz as legendre keeps Q, by the derivative of the recurrence.
+    # Y_lm and its derivatives along x, y and z, where Y_lm is the polynomial Q_lm(z) Re or Im (x + iy)^m of harmonics.py,
+    # into field (4, l^2 + l + m, n). Polynomials have no poles; off the sphere they are not Y_lm, but along it their slopes
+    # are its. slope (3, l_max+1, n) keeps dQ/dz as legendre keeps Q, by the derivative of the recurrence.
     start_powers(x, y, n, l_max, power)
     for degree in range(l_max + 1):
         middle = degree * degree + degree
@@ -105,7 +109,9 @@ def _gradients(x: Float, y: Float, z: Float, n: int, l_max: int, table: Float, p
             else:
                 a, b = table[0, degree, m], table[1, degree, m]
                 for i in range(n):
-                    slope[now, m, i] = a * (legendre[before, m, i] + z[i] * slope[before, m, i] - b * slope[earlier, m, i])
+                    slope[now, m, i] = a * (
+                        legendre[before, m, i] + z[i] * slope[before, m, i] - b * slope[earlier, m, i]
+                    )
             if m == 0:
                 for i in range(n):
                     field[1, middle, i], field[2, middle, i] = 0.0, 0.0
@@ -143,10 +149,10 @@ def chebyshev(first: Integer, last: Integer, row: Integer, vector: Float, distan
               cutoff: float, out: Float) -> None:  # fmt: skip
     """P_nl of centres; layout (center,),(center,),(pair,),(pair,3),(pair,),(channel,atom),_,_,_ -> (center,feature).
 
-    Columns: channel outer, then n = 0..n_max, then l = 0..l_max: C (n_max+1) (l_max+1) in all. ``vector``, ``distance`` and ``cutoff``
-    in Å; pairs at or beyond the cut-off count for nothing, and an atom without neighbours has zeros. A neighbour at distance 0 has
-    no direction: the row is NaN. Cost 10 microseconds a centre in a glass (80 neighbours within 7 Å) for two channels, n_max = 4 and
-    l_max = 8. Twin: ``tests/reference_structure.py::chebyshev``.
+    Columns: channel outer, then n = 0..n_max, then l = 0..l_max: C (n_max+1) (l_max+1) in all. ``vector``, ``distance``
+    and ``cutoff`` in Å; pairs at or beyond the cut-off count for nothing, and an atom without neighbours has zeros. A
+    neighbour at distance 0 has no direction: the row is NaN. Cost 10 microseconds a centre in a glass (80 neighbours
+    within 7 Å) for two channels, n_max = 4 and l_max = 8. Twin: ``tests/reference_structure.py::chebyshev``.
     """
     n_channels, n_radial, n_lm = len(weight), n_max + 1, (l_max + 1) * (l_max + 1)
     table = _table(l_max)
@@ -185,12 +191,13 @@ def chebyshev_gradient(first: Integer, last: Integer, row: Integer, vector: Floa
                        l_max: int, cutoff: float, out: Float) -> None:  # fmt: skip
     """dP_nl/dr_j for the neighbour of each pair, in 1/Å; arguments as for ``chebyshev`` -> (pair,feature,3).
 
-    dP_nl/dr_j = 8 pi w_j / (2l+1) sum_m c_nlm (R_n' Y_lm u + R_n / r (grad Y_lm - u (u . grad Y_lm))), u = r_j / r: regular in all
-    directions, the poles included. The derivative with respect to the centre is minus the sum over its pairs; where an atom is a
-    neighbour by several images, its derivative is the sum over them. Pairs follow each other as the centres do: pair p of centre i is
-    row p - first[i] + sum_{k<i} (last[k] - first[k]). Pairs at or beyond the cut-off are zero; all pairs of a centre with a
-    neighbour at distance 0 are NaN. Memory: ``out`` takes 170 kB a centre for 80 neighbours and 90 columns, so call it for a few
-    hundred centres at a time. Cost 60 microseconds a centre at that size. Twin: finite differences in ``tests/test_chebyshev_kernels.py``.
+    dP_nl/dr_j = 8 pi w_j / (2l+1) sum_m c_nlm (R_n' Y_lm u + R_n / r (grad Y_lm - u (u . grad Y_lm))), u = r_j / r:
+    regular in all directions, the poles included. The derivative with respect to the centre is minus the sum over its
+    pairs; where an atom is a neighbour by several images, its derivative is the sum over them. Pairs follow each other
+    as the centres do: pair p of centre i is row p - first[i] + sum_{k<i} (last[k] - first[k]). Pairs at or beyond the
+    cut-off are zero; all pairs of a centre with a neighbour at distance 0 are NaN. Memory: ``out`` takes 170 kB a
+    centre for 80 neighbours and 90 columns, so call it for a few hundred centres at a time. Cost 60 microseconds a
+    centre at that size. Twin: finite differences in ``tests/test_chebyshev_kernels.py``.
     """
     n_channels, n_radial, n_degrees = len(weight), n_max + 1, l_max + 1
     n_lm = n_degrees * n_degrees

@@ -1,16 +1,18 @@
-"""Symmetry functions of Behler and Parrinello: sums of Gaussians over the neighbours, and over pairs of neighbours, of an atom.
+"""Symmetry functions of Behler and Parrinello: sums of Gaussians over the neighbours of an atom, and over their pairs.
 
     radial    G_X(i; r_n) = sum_{j in X} exp(-(d_ij - r_n)^2 / (2 width^2))
     angular   Psi_XY(i; xi, lambda, zeta) = sum exp(-(d_ij^2 + d_ik^2 + d_jk^2) / xi^2) (1 + lambda cos theta_jik)^zeta
 
-over all neighbours with d <= cutoff: there is no cut-off function, d_jk has no limit, and there is no factor 2^(1 - zeta). Where
-X = Y each pair {j, k} counts once, where X < Y every j in X with every k in Y. As in Behler & Parrinello, Phys. Rev. Lett. 98,
-146401 (2007), in the form that amlearn computes for metallic glasses (bp_symmfunc.f90; Wang & Jain, Nat. Commun. 10, 5537 (2019)).
+over all neighbours with d <= cutoff: there is no cut-off function, d_jk has no limit, and there is no factor 2^(1 -
+zeta). Where X = Y each pair {j, k} counts once, where X < Y every j in X with every k in Y. As in Behler & Parrinello,
+Phys. Rev. Lett. 98, 146401 (2007), in the form that amlearn computes for metallic glasses (bp_symmfunc.f90; Wang &
+Jain, Nat. Commun. 10, 5537 (2019)).
 
-The time goes into exponentials, one per pair of neighbours and xi (some 17000 an atom in the published set). They are done by
-``exponential``, plain arithmetic that LLVM turns into vector instructions, unlike the library's function. Neighbours are sorted by species, the pairs of
-two species are put one after the other into a block that stays in cache, and each place of the block has its own sum; the sums are
-added up by halves in the end. So the order of every sum depends on the atom's own neighbours only, not on the machine's registers.
+The time goes into exponentials, one per pair of neighbours and xi (13000 an atom in a glass for the published sets). They are
+done by ``exponential``, plain arithmetic that LLVM turns into vector instructions, unlike the library's function.
+Neighbours are sorted by species, the pairs of two species are put one after the other into a block that stays in cache,
+and each place of the block has its own sum; the sums are added up by halves in the end. So the order of every sum
+depends on the atom's own neighbours only, not on the machine's registers.
 """
 
 from __future__ import annotations
@@ -39,8 +41,9 @@ _LN2_HIGH, _LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10
 def exponential(t: float) -> float:
     """exp(t) for t <= 709 within 2 units of the last place; 0 below t = -708, where doubles lose digits.
 
-    e^t = 2^n e^r with n = round(t / ln 2), ln 2 in two parts (Cody & Waite); e^r on |r| <= ln 2 / 2 is 1 + r + r^2 q(r) with q of
-    degree 9 through the Chebyshev nodes (error 1.6e-17). No branch and no call, so that a loop over it becomes vector code.
+    e^t = 2^n e^r with n = round(t / ln 2), ln 2 in two parts (Cody & Waite); e^r on |r| <= ln 2 / 2 is 1 + r + r^2 q(r)
+    with q of degree 9 through the Chebyshev nodes (error 1.6e-17). No branch and no call, so that a loop over it
+    becomes vector code.
     """
     shifted = np.float64(t * _LOG2E + _ROUND)
     n = shifted - _ROUND
@@ -49,7 +52,9 @@ def exponential(t: float) -> float:
     r4 = r2 * r2
     # by halves (Estrin), since Horner's chain of dependent steps leaves the vector units waiting
     low = (0.5000000000000001 + r * 0.16666666666666669) + r2 * (0.041666666666624164 + r * 0.008333333333330065)
-    high = (0.0013888888917196881 + r * 0.0001984126986304067) + r2 * (2.4801521322116825e-05 + r * 2.7557268480116333e-06)
+    high = (0.0013888888917196881 + r * 0.0001984126986304067) + r2 * (
+        2.4801521322116825e-05 + r * 2.7557268480116333e-06
+    )
     q = low + r4 * (high + r4 * (2.762007599981065e-07 + r * 2.5100375924709717e-08))
     value = np.float64(1.0 + (r + r2 * q))
     # the last bits of `shifted` are n: into the exponent with them
@@ -66,7 +71,7 @@ def exponentials(t: Float, out: Float) -> None:
 
 @inner
 def _run(values: Float, at: int, n: int) -> Float:
-    # values.ravel()[at : at + n], without the atomic count of owners that a slice keeps: it costs more than these short loops
+    # values.ravel()[at : at + n] without a slice's atomic count of owners, which costs more than these short loops
     return carray(address(values, at), n)  # type: ignore[no-any-return]
 
 
@@ -160,7 +165,7 @@ def _flush(n: int, extent: Float, cosine: Float, factor: Float, bending: Float, 
         extent[i], cosine[i] = np.inf, 0.0
     angle, part = _run(cosine, 0, whole), _run(decay, 0, whole)
     for q in range(len(bending)):
-        _power(bending[q, 0], bending[q, 1], angle, square, _run(power, q * BLOCK, whole))
+        _power(bending[q, 0], bending[q, 1], angle, _run(square, 0, whole), _run(power, q * BLOCK, whole))
     for x in range(len(factor)):
         _decay(factor[x], extent, part)
         for k in range(len(which)):
@@ -203,14 +208,16 @@ def _distinct(angular: Float, factor: Float, bending: Float, which: Integer) -> 
 )  # fmt: skip
 def symmetry(first: Integer, last: Integer, row: Integer, vector: Float, distance: Float, slot: Integer, n_species: int,
              cutoff: float, centres: Float, width: float, angular: Float, out: Float) -> None:  # fmt: skip
-    """Symmetry functions; layout (center,),(center,),(pair,),(pair,3),(pair,),(atom,),_,_,(radial,),_,(set,3) -> (center,feature).
+    """Symmetry functions; layout (center,),(center,),(pair,),(pair,3),(pair,),(atom,),_,_,(radial,),_,(set,3) ->
+    (center,feature).
 
-    ``slot`` is the species index of every atom (others are not seen), ``centres`` r_n, ``width`` and ``cutoff`` in Å, ``angular``
-    rows of xi in Å, lambda, zeta. The columns are species outer, r_n inner; then species pairs (0,0), (0,1), .., (1,1), .. outer,
-    sets inner: S n_radial + S (S + 1) / 2 n_sets in all. An atom without neighbours has zeros. A neighbour at distance 0 has no direction: its
-    angular sums are NaN. Cost per atom: n radial and n^2 / 2 exponentials per different xi for n neighbours; whole zeta are
-    products, others call ``pow``. 25 microseconds an atom in a glass for 50 r_n of two species and the 22 published sets within 6.3 Å.
-    Twins: ``tests/reference_structure.py::radial_symmetry`` and ``angular_symmetry``.
+        ``slot`` is the species index of every atom (others are not seen), ``centres`` r_n, ``width`` and ``cutoff`` in Å,
+        ``angular`` rows of xi in Å, lambda, zeta. The columns are species outer, r_n inner; then species pairs (0,0),
+        (0,1), .., (1,1), .. outer, sets inner: S n_radial + S (S + 1) / 2 n_sets in all. An atom without neighbours has
+        zeros. A neighbour at distance 0 has no direction: its angular sums are NaN. Cost per atom: n radial and n^2 / 2
+        exponentials per different xi for n neighbours; whole zeta are products, others call ``pow``. 25 microseconds an
+        atom in a glass for 50 r_n of two species and the 22 published sets within 6.3 Å. Twins:
+        ``tests/reference_structure.py::radial_symmetry`` and ``angular_symmetry``.
     """
     n_radial, n_sets = len(centres), len(angular)
     room = 1
