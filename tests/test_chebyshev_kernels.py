@@ -204,7 +204,7 @@ def test_gradient_equals_differences(pairs):
 
 
 def test_moving_the_centre_is_moving_all_neighbours_back(pairs):
-    """Minus the sum over the pairs is the derivative with respect to the centre; a translation of all changes nothing."""
+    """Minus the sum over the pairs is the derivative with respect to the centre."""
     offset, row, vector, distance, weight = pairs
     i, step = 42, 1e-3
     near = slice(offset[i], offset[i + 1])

@@ -142,7 +142,7 @@ def test_few_neighbours():
 
 
 def test_coincident_atoms():
-    """A neighbour on the centre has no angle: NaN where it has a partner. Two neighbours in one place are nothing special."""
+    """A neighbour on the centre has no angle: NaN where it has a partner. Two neighbours may coincide."""
     vector, kinds = np.array([[0.0, 0, 0], [1.0, 2, 0], [0, 2, 2], [0, 2, 2]]), [0, 1, 1, 1]
     found = one(vector, kinds)
     assert np.isfinite(found[:100]).all()

@@ -8,8 +8,8 @@ zeta). Where X = Y each pair {j, k} counts once, where X < Y every j in X with e
 Phys. Rev. Lett. 98, 146401 (2007), in the form that amlearn computes for metallic glasses (bp_symmfunc.f90; Wang &
 Jain, Nat. Commun. 10, 5537 (2019)).
 
-The time goes into exponentials, one per pair of neighbours and xi (13000 an atom in a glass for the published sets). They are
-done by ``exponential``, plain arithmetic that LLVM turns into vector instructions, unlike the library's function.
+The time goes into exponentials, one per pair of neighbours and xi: 13000 an atom in a glass for the published sets. They
+are done by ``exponential``, plain arithmetic that LLVM turns into vector instructions, unlike the library's function.
 Neighbours are sorted by species, the pairs of two species are put one after the other into a block that stays in cache,
 and each place of the block has its own sum; the sums are added up by halves in the end. So the order of every sum
 depends on the atom's own neighbours only, not on the machine's registers.
@@ -212,12 +212,12 @@ def symmetry(first: Integer, last: Integer, row: Integer, vector: Float, distanc
     (center,feature).
 
         ``slot`` is the species index of every atom (others are not seen), ``centres`` r_n, ``width`` and ``cutoff`` in Å,
-        ``angular`` rows of xi in Å, lambda, zeta. The columns are species outer, r_n inner; then species pairs (0,0),
-        (0,1), .., (1,1), .. outer, sets inner: S n_radial + S (S + 1) / 2 n_sets in all. An atom without neighbours has
-        zeros. A neighbour at distance 0 has no direction: its angular sums are NaN. Cost per atom: n radial and n^2 / 2
-        exponentials per different xi for n neighbours; whole zeta are products, others call ``pow``. 25 microseconds an
-        atom in a glass for 50 r_n of two species and the 22 published sets within 6.3 Å. Twins:
-        ``tests/reference_structure.py::radial_symmetry`` and ``angular_symmetry``.
+    ``angular`` rows of xi in Å, lambda, zeta. The columns are species outer, r_n inner; then species pairs (0,0), (0,1),
+    .., (1,1), .. outer, sets inner: S n_radial + S (S + 1) / 2 n_sets in all. An atom without neighbours has zeros. A
+    neighbour at distance 0 has no direction: its angular sums are NaN. Cost per atom: n n_radial exponentials and n^2 / 2
+    per different xi for n neighbours; whole zeta are products, others call ``pow`` for each pair. 20 microseconds an atom
+    in a glass for 50 r_n of two species and the 22 published sets within 6.3 Å. Twins:
+    ``tests/reference_structure.py::radial_symmetry`` and ``angular_symmetry``.
     """
     n_radial, n_sets = len(centres), len(angular)
     room = 1
@@ -251,8 +251,9 @@ def symmetry(first: Integer, last: Integer, row: Integer, vector: Float, distanc
                     while k < last_k:
                         more = min(last_k - k, BLOCK - filled)
                         _pairs(near[0, j], near[1, j], near[2, j], near[4, j], near[5, j], _run(near, k, more),
-                               _run(near, room + k, more), _run(near, 2 * room + k, more), _run(near, 4 * room + k, more),
-                               _run(near, 5 * room + k, more), _run(extent, filled, more), _run(cosine, filled, more))  # fmt: skip
+                               _run(near, room + k, more), _run(near, 2 * room + k, more),
+                               _run(near, 4 * room + k, more), _run(near, 5 * room + k, more),
+                               _run(extent, filled, more), _run(cosine, filled, more))  # fmt: skip
                         filled += more
                         k += more
                         if filled == BLOCK:
