@@ -198,8 +198,7 @@ def chebyshev_gradient(first: Integer, last: Integer, row: Integer, vector: Floa
     as the centres do: pair p of centre i is row p - first[i] + sum_{k<i} (last[k] - first[k]). Pairs at or beyond the
     cut-off are zero; all pairs of a centre with a neighbour at distance 0 are NaN. Memory: ``out`` takes 170 kB a
     centre for 80 neighbours and 90 columns, so call it for a few hundred centres at a time. Cost 45 microseconds a
-    centre at that size. Twin: complex steps in
-    ``tests/test_chebyshev_kernels.py``.
+    centre at that size. Twin: complex steps in ``tests/test_chebyshev_kernels.py``.
     """
     n_channels, n_radial, n_degrees = len(weight), n_max + 1, l_max + 1
     n_lm = n_degrees * n_degrees

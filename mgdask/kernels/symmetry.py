@@ -208,10 +208,10 @@ def _distinct(angular: Float, factor: Float, bending: Float, which: Integer) -> 
 )  # fmt: skip
 def symmetry(first: Integer, last: Integer, row: Integer, vector: Float, distance: Float, slot: Integer, n_species: int,
              cutoff: float, centres: Float, width: float, angular: Float, out: Float) -> None:  # fmt: skip
-    """Symmetry functions; layout (center,),(center,),(pair,),(pair,3),(pair,),(atom,),_,_,(radial,),_,(set,3) ->
-    (center,feature).
+    """Symmetry functions of centres -> (center,feature).
 
-        ``slot`` is the species index of every atom (others are not seen), ``centres`` r_n, ``width`` and ``cutoff`` in Å,
+    Layout (center,),(center,),(pair,),(pair,3),(pair,),(atom,),_,_,(radial,),_,(set,3).
+    ``slot`` is the species index of every atom (others are not seen), ``centres`` r_n, ``width`` and ``cutoff`` in Å,
     ``angular`` rows of xi in Å, lambda, zeta. The columns are species outer, r_n inner; then species pairs (0,0), (0,1),
     .., (1,1), .. outer, sets inner: S n_radial + S (S + 1) / 2 n_sets in all. An atom without neighbours has zeros. A
     neighbour at distance 0 has no direction: its angular sums are NaN. Cost per atom: n n_radial exponentials and n^2 / 2
