@@ -12,11 +12,27 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mgdask.features.soap import SOAP
+    from mgdask.features import (
+        SOAP,
+        BondOrder,
+        Chemistry,
+        Coordination,
+        FoldSymmetry,
+        Interstice,
+        MediumRange,
+        Motifs,
+        Packing,
+        SphericalChebyshev,
+        SymmetryFunctions,
+        VoronoiIndices,
+        feature_set,
+    )
+    from mgdask.features.pairs import cargill_spaepen
     from mgdask.store.open import open_store
     from mgdask.tasks.graph import featurize
     from mgdask.tasks.ingest import ingest
     from mgdask.tasks.plan import plan
+    from mgdask.tasks.rdf import partial_rdf
     from mgdask.tasks.run import run
 
 try:
@@ -24,16 +40,25 @@ try:
 except PackageNotFoundError:  # a checkout that was not installed
     __version__ = "0+unknown"
 
-_HOME = {
-    "SOAP": "mgdask.features.soap",
+_FEATURES = (
+    "SOAP", "BondOrder", "Chemistry", "Coordination", "FoldSymmetry", "Interstice", "MediumRange", "Motifs", "Packing", "SphericalChebyshev",
+    "SymmetryFunctions", "VoronoiIndices", "feature_set",
+)  # fmt: skip
+_HOME = dict.fromkeys(_FEATURES, "mgdask.features") | {
+    "cargill_spaepen": "mgdask.features.pairs",
     "featurize": "mgdask.tasks.graph",
     "ingest": "mgdask.tasks.ingest",
     "open_store": "mgdask.store.open",
+    "partial_rdf": "mgdask.tasks.rdf",
     "plan": "mgdask.tasks.plan",
     "run": "mgdask.tasks.run",
 }
 
-__all__ = ["SOAP", "__version__", "featurize", "ingest", "open_store", "plan", "run"]
+__all__ = [
+    "SOAP", "BondOrder", "Chemistry", "Coordination", "FoldSymmetry", "Interstice", "MediumRange", "Motifs", "Packing", "SphericalChebyshev",
+    "SymmetryFunctions", "VoronoiIndices", "__version__", "cargill_spaepen", "feature_set", "featurize", "ingest", "open_store",
+    "partial_rdf", "plan", "run",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

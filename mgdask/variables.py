@@ -21,6 +21,11 @@ class Variable:
     source: str = ""
 
 
+def _feature(family: str, meaning: str, source: str) -> Variable:
+    # the columns of a feature; a variable of another name has its family's entry
+    return Variable(family, ("frame", "atom", f"{family}_feature"), "f", "1", meaning, source)
+
+
 def _table(*rows: Variable) -> dict[str, Variable]:
     table = {row.name: row for row in rows}
     if len(table) != len(rows):
@@ -52,13 +57,58 @@ VARIABLES = _table(
     Variable("atom_id", ("atom",), "i", "1", "identity of an atom in the simulation; rows are sorted by it"),
     Variable("species", ("atom",), "i", "Z", "atomic number"),
     Variable("mass", ("atom",), "f", "u", "atomic mass"),
-    Variable(
+    _feature(
         "soap",
-        ("frame", "atom", "soap_feature"),
-        "f",
-        "1",
         "smooth overlap of atomic positions: power spectrum of the smeared neighbour density",
         "Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013); column order of DScribe",
+    ),
+    _feature(
+        "interstice",
+        "empty share of distances, triangles and tetrahedra between an atom and its neighbours",
+        "Wang, Jain, Nat. Commun. 10, 5537 (2019)",
+    ),
+    _feature(
+        "mediumrange",
+        "statistics of a feature over the neighbours of an atom",
+        "Wang, Jain, Nat. Commun. 10, 5537 (2019), Eq. (1)",
+    ),
+    _feature("coordination", "number of neighbours", "Wang, Jain, Nat. Commun. 10, 5537 (2019)"),
+    _feature(
+        "voronoi_indices",
+        "facets of the Voronoi cell by their number of edges",
+        "Finney, Proc. R. Soc. A 319, 479 (1970)",
+    ),
+    _feature("motifs", "whether the Voronoi cell is a characteristic one", "Wang, Jain, Nat. Commun. 10, 5537 (2019)"),
+    _feature(
+        "packing",
+        "how densely an atom and its neighbours are packed",
+        "Yang et al., Phys. Rev. Lett. 109, 105502 (2012)",
+    ),
+    _feature(
+        "fold_symmetry",
+        "share of the facets of the Voronoi cell by their number of edges",
+        "Peng, Li, Wang, Phys. Rev. Lett. 106, 135503 (2011)",
+    ),
+    _feature(
+        "bond_order",
+        "bond-orientational order parameters",
+        "Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983)",
+    ),
+    _feature(
+        "bond_moments",
+        "moments of the directions to the neighbours in spherical harmonics",
+        "Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983)",
+    ),
+    _feature("chemistry", "species of an atom's neighbours", "Cowley, Phys. Rev. 77, 669 (1950)"),
+    _feature(
+        "symmetry_functions",
+        "Behler-Parrinello symmetry functions",
+        "Behler, Parrinello, Phys. Rev. Lett. 98, 146401 (2007)",
+    ),
+    _feature(
+        "chebyshev",
+        "power spectrum of the neighbour density in Chebyshev polynomials and spherical harmonics",
+        "Artrith, Urban, Ceder, Phys. Rev. B 96, 014112 (2017)",
     ),
 )
 """The vocabulary, by name."""

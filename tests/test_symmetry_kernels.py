@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from mgdask.kernels.elementary import exponentials
 from mgdask.kernels.neighbors import neighbor_list
-from mgdask.kernels.symmetry import BLOCK, exponentials, symmetry
+from mgdask.kernels.symmetry import BLOCK, symmetry
 from tests import reference_structure as reference
 
 SIGMA = 2.52

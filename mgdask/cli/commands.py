@@ -14,6 +14,7 @@ from mgdask import cluster
 from mgdask.cli.recipe import gather_features
 from mgdask.elements import symbol
 from mgdask.errors import ParameterError
+from mgdask.features import SETS
 
 
 def _species(text: str | None) -> dict[int, str] | None:
@@ -52,18 +53,30 @@ def _feature_options(command: Any) -> Any:
         click.option("--memory", default="2GiB", show_default=True, help="Memory of one worker."),
         click.option("--out", required=True, help="Feature store to write."),
         click.option("--recipe", help="YAML file that lists features and parameters."),
-        click.option("--soap", "soaps", multiple=True, help="r_cut=5,n_max=11,l_max=12,sigma=0.5,rbf=polynomial"),
+        click.option("--set", "sets", multiple=True, help=f"A ready-made list: {', '.join(SETS)}."),
+        click.option(
+            "--feature",
+            "features",
+            multiple=True,
+            help="A family and its options: interstice:cutoff=3.8,small_facets=none",
+        ),
+        click.option(
+            "--soap",
+            "soaps",
+            multiple=True,
+            help="Short for --feature soap:r_cut=5,n_max=11,l_max=12,sigma=0.5,rbf=polynomial",
+        ),
         click.argument("store"),
     ):
         command = option(command)
     return command
 
 
-def _plan(store: str, soaps: tuple[str, ...], recipe: str | None, out: str, memory: str, threads: int,
-          centers: str | None) -> Any:  # fmt: skip
-    features = gather_features(soaps, recipe, _store_species(store))
+def _plan(store: str, soaps: tuple[str, ...], features: tuple[str, ...], sets: tuple[str, ...], recipe: str | None, out: str,
+          memory: str, threads: int, centers: str | None) -> Any:  # fmt: skip
+    wanted = gather_features([*features, *(f"soap:{text}" for text in soaps)], sets, recipe, _store_species(store))
     chosen = None if centers is None else [name.strip() for name in centers.split(",")]
-    return mgdask.plan(store, features, out=out, memory=memory, threads=threads, centers=chosen)
+    return mgdask.plan(store, wanted, out=out, memory=memory, threads=threads, centers=chosen)
 
 
 @click.command()
@@ -96,6 +109,28 @@ def inspect(store: str) -> None:
     from mgdask.explore.report import describe
 
     click.echo(describe(mgdask.open_store(store)))
+
+
+@click.command()
+@click.argument("store")
+@click.option("--r-max", default=10.0, show_default=True, help="Å.")
+@click.option("--bins", default=500, show_default=True, help="Number of bins.")
+@click.option("--out", help="CSV file for the curves.")
+@_worker_options
+def rdf(
+    store: str, r_max: float, bins: int, out: str | None, workers: int | None, threads: int, scheduler: str | None
+) -> None:
+    """Radial distribution functions of every pair of species: first peaks and minima, for use as cut-offs."""
+    with _workers(workers, threads, scheduler, None) as client:
+        found = mgdask.partial_rdf(store, r_max=r_max, bins=bins, client=client)
+    from mgdask.explore.report import describe_rdf
+
+    click.echo(describe_rdf(found))
+    if out is not None:
+        curves = found.g.stack(pair=("species", "neighbor_species")).to_pandas()
+        curves.columns = ["-".join(pair) for pair in curves.columns]
+        curves.assign(all=found.g_all.values).to_csv(out)
+        click.echo(f"curves in {out}")
 
 
 @click.command()

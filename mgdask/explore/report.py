@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mgdask.elements import symbol
+from mgdask.tasks.run import render
 
 
 def _composition(numbers: np.ndarray) -> str:
@@ -94,3 +95,21 @@ def describe(ds: xr.Dataset, *, width: int = 110) -> str:
             for note in notes:
                 console.print(f"  * {note}", markup=False)
     return "\n".join(line.rstrip() for line in text.get().splitlines())
+
+
+def describe_rdf(rdf: xr.Dataset) -> str:
+    """Peaks, troughs and coordination numbers of ``partial_rdf`` as a table in text."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("pair", "first peak, Å", "first minimum, Å", "neighbours within it"):
+        table.add_column(column, justify="left" if column == "pair" else "right")
+    for a in rdf["species"].values:
+        for b in rdf["neighbor_species"].values:
+            one = rdf.sel(species=a, neighbor_species=b)
+            table.add_row(
+                f"{a}-{b}",
+                f"{float(one['first_peak']):.3f}",
+                f"{float(one['first_minimum']):.3f}",
+                f"{float(one['coordination']):.2f}",
+            )
+    table.add_row("all", f"{float(rdf['first_peak_all']):.3f}", f"{float(rdf['first_minimum_all']):.3f}", "")
+    return render(table)

@@ -8,28 +8,20 @@ from typing import Any
 from mgdask.errors import ParameterError
 from mgdask.features.base import Feature, build, compute_features, parse_options, working_memory
 from mgdask.features.bondorder import BondMoments, BondOrder
+from mgdask.features.chebyshev import SphericalChebyshev
 from mgdask.features.chemistry import Chemistry
 from mgdask.features.interstice import Interstice
 from mgdask.features.mediumrange import MediumRange
+from mgdask.features.sets import SETS, amlearn_names, feature_set, mro_sets, sro_sets
 from mgdask.features.soap import SOAP
+from mgdask.features.symmetry import SymmetryFunctions
 from mgdask.features.voronoi import Coordination, FoldSymmetry, Motifs, Packing, VoronoiIndices
 
-FEATURES: dict[str, type[Feature]] = {
-    kind.family: kind
-    for kind in (
-        SOAP,
-        Interstice,
-        MediumRange,
-        Coordination,
-        VoronoiIndices,
-        Motifs,
-        Packing,
-        FoldSymmetry,
-        BondMoments,
-        BondOrder,
-        Chemistry,
-    )
-}
+_KINDS: tuple[type[Feature], ...] = (
+    SOAP, Interstice, MediumRange, Coordination, VoronoiIndices, Motifs, Packing, FoldSymmetry, BondOrder, BondMoments, Chemistry,
+    SymmetryFunctions, SphericalChebyshev,
+)  # fmt: skip
+FEATURES: dict[str, type[Feature]] = {kind.family: kind for kind in _KINDS}
 """Every feature class by the name of its family."""
 
 
@@ -56,6 +48,7 @@ def make_feature(name: str, options: Mapping[str, Any], species: Sequence[str] |
 
 
 __all__ = [
-    "FEATURES", "SOAP", "BondMoments", "BondOrder", "Chemistry", "Coordination", "Feature", "FoldSymmetry", "Interstice", "MediumRange", "Motifs", "Packing",
-    "VoronoiIndices", "compute_features", "make_feature", "parse_options", "working_memory",
+    "FEATURES", "SETS", "SOAP", "BondMoments", "BondOrder", "Chemistry", "Coordination", "Feature", "FoldSymmetry", "Interstice",
+    "MediumRange", "Motifs", "Packing", "SphericalChebyshev", "SymmetryFunctions", "VoronoiIndices", "amlearn_names", "compute_features",
+    "feature_set", "make_feature", "mro_sets", "parse_options", "sro_sets", "working_memory",
 ]  # fmt: skip

@@ -95,9 +95,11 @@ class BondOrder(Feature):
     neighbors: "voronoi" (without small facets, as in ``Interstice``) or "cutoff": those within ``cutoff`` Å.
     weights: "none", or "area": every neighbour counts with the area of its facet.
 
-    NaN without neighbours and where the Voronoi cell is open, or that of a neighbour for the coarse ones; w_l where all q_lm vanish by symmetry (noise
-    where they nearly do), 0 for odd l. Source: Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983); Lechner, Dellago, J. Chem. Phys. 129,
-    114707 (2008); weights: Mickel, Kapfer, Schröder-Turk, Mecke, J. Chem. Phys. 138, 044501 (2013).
+    NaN without neighbours and where the Voronoi cell is open, or that of a neighbour for the coarse ones. w_l is NaN where all q_lm vanish by
+    symmetry (noise where they nearly do), and 0 for odd l.
+
+    Source: Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983); Lechner, Dellago, J. Chem. Phys. 129, 114707 (2008); weights: Mickel, Kapfer,
+    Schröder-Turk, Mecke, J. Chem. Phys. 138, 044501 (2013).
 
     >>> import numpy as np
     >>> position = np.array([[0, 0, 0], [0, 2, 2], [2, 0, 2], [2, 2, 0]])
@@ -142,10 +144,11 @@ class BondOrder(Feature):
     @property
     def amlearn_labels(self) -> tuple[str, ...]:
         """What amlearn calls the columns (its own values are not invariant to rotation: atan for atan2)."""
-        if self.weights != "none" or self.neighbors != "voronoi":
+        if self.weights != "none":
             return ()
+        after = "voro" if self.neighbors == "voronoi" else "dist"
         before = {"q": "q_", "w": "w_", "coarse_q": "Coarse_grained_q_", "coarse_w": "Coarse_grained_w_"}
-        return tuple(f"{before[quantity]}{degree}_voro" for quantity in self.quantities for degree in self.degrees)
+        return tuple(f"{before[quantity]}{degree}_{after}" for quantity in self.quantities for degree in self.degrees)
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:

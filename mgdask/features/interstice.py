@@ -69,8 +69,8 @@ class Interstice(Feature):
     small_facets: which facets of a Voronoi cell are dropped. "static": those under 5 % of the cell's mean facet area, "amlearn": its rule, which
         depends on the numbering of atoms, "none": none.
     convention: "paper", or "amlearn": x = d / (R_i + R_j) - 1, a and v at least 0 each, 0 where there is no hull.
-    bins, span, smearing: with ``bins`` > 0 the output is a histogram of each kind instead, ``bins`` equal bins from ``span[0]`` to ``span[1]``, each value
-        a normal distribution of width ``smearing``; what lies outside counts in the first or the last bin; a row of a kind sums to 1.
+    bins, span, smearing: with ``bins`` > 0 the output is a histogram of each kind instead: equal bins from ``span[0]`` to ``span[1]``, each value a
+        normal distribution of width ``smearing``; what lies outside counts in the first or the last bin; a row of a kind sums to 1.
 
     An atom with an open Voronoi cell (free surface) or in one place with another has NaN. Fewer than 4 neighbours, or all in one plane: no
     hull, area and volume NaN. A tetrahedron that is flat, since the atom lies in a facet of the hull, is left out. These atoms, and those
@@ -111,9 +111,7 @@ class Interstice(Feature):
     def _labels(self) -> tuple[str, ...]:
         if self.bins:
             edges = np.linspace(*self.span, self.bins + 1)
-            return tuple(
-                f"{part} {a:.4g} to {b:.4g}" for part in PARTS for a, b in pairwise(edges)
-            )
+            return tuple(f"{part} {a:.4g} to {b:.4g}" for part in PARTS for a, b in pairwise(edges))
         return tuple(f"{part}_{statistic}" for part in PARTS for statistic in STATISTICS)
 
     @property

@@ -188,6 +188,12 @@ class Packing(_OfCells):
     )
     labels = ("cluster_packing", "atomic_packing", "volume_ratio")
 
+    @property
+    def amlearn_labels(self) -> tuple[str, ...]:
+        """What amlearn calls the columns; it lacks the last one."""
+        table = self.radii if isinstance(self.radii, str) else "given"
+        return f"Cluster_packing_efficiency_{table}_voro", f"Atomic_packing_efficiency_{table}_voro", ""
+
     def __post_init__(self) -> None:
         validate_fields(self)
         if isinstance(self.radii, tuple):
@@ -229,8 +235,8 @@ class FoldSymmetry(_OfCells):
     average: over the atom and its Voronoi neighbours m, f_i = sum_m n_i^m / sum_m sum_k n_k^m (of weights where there are).
     small_facets, beyond: as of ``VoronoiIndices``.
 
-    NaN where the cell, or with ``average`` that of a neighbour, is open. Source: Peng, Li, Wang, Phys. Rev. Lett. 106, 135503 (2011); Wang, Jain, Nat.
-    Commun. 10, 5537 (2019).
+    NaN where the cell, or with ``average`` that of a neighbour, is open. Source: Peng, Li, Wang, Phys. Rev. Lett. 106, 135503 (2011); Wang,
+    Jain, Nat. Commun. 10, 5537 (2019).
     """
 
     weights: Literal["none", "area", "volume"] = "none"

@@ -21,8 +21,7 @@ from numba import float64, int64
 
 from mgdask.kernels._jit import array, inner, kernel
 from mgdask.kernels.harmonics import coefficients, next_degree, start_powers
-from mgdask.kernels.simd import LANES, ROWS
-from mgdask.kernels.soap import _product
+from mgdask.kernels.simd import LANES, ROWS, contract
 
 Float = npt.NDArray[np.float64]
 Integer = npt.NDArray[np.int64]
@@ -84,7 +83,7 @@ def _coefficients(n: int, row: Integer, pair: Integer, weight: Float, value: Flo
             w = weight[channel, atom]
             for k in range(n_radial):
                 weighted[i, channel * n_radial + k] = w * value[k, i]
-    _product(harmonic, 0, 1, stride, n_lm, weighted, 0, c, 0, width, n)
+    contract(harmonic, 0, 1, stride, n_lm, weighted, 0, c, 0, width, n)
 
 
 @inner
@@ -226,7 +225,7 @@ def chebyshev_gradient(first: Integer, last: Integer, row: Integer, vector: Floa
                 low = degree * degree
                 for q in range(4):
                     # sum over m of c_nlm with Y_lm and its three slopes: (neighbour, channel n)
-                    _product(field, (q * (n_lm + ROWS) + low) * stride, stride, 1, n, c, low * width, product,
+                    contract(field, (q * (n_lm + ROWS) + low) * stride, stride, 1, n, c, low * width, product,
                              q * stride * width, width, 2 * degree + 1)  # fmt: skip
                 scale = 8.0 * np.pi / (2.0 * degree + 1.0)
                 for j in range(n):

@@ -15,6 +15,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from mgdask.kernels._jit import inner
+
 LANES: int = 8 if llvm.get_host_cpu_features().get("avx512f") else 4
 """Doubles in one vector register of this machine."""
 
@@ -208,3 +210,22 @@ def beyond(typingctx: Any, x: Any, y: Any, z: Any, normal: Any, limit: Any, side
         return builder.zext(bits, ir.IntType(64))
 
     return signature, codegen
+
+
+@inner
+def contract(a: Any, a_at: int, a_k: int, a_m: int, rows: int, b: Any, b_at: int, c: Any, c_at: int, width: int,
+            n_k: int) -> None:  # fmt: skip
+    """c[m, :width] = sum_k a[k, m] b[k, :width]; rows of b and c are ``width`` long, whole registers; c has room for whole tiles of rows."""
+    for m in range(0, rows, ROWS):
+        column = 0
+        while column + 2 * LANES <= width:
+            tile(
+                address(a, a_at + m * a_m), a_k, a_m, address(b, b_at + column), width,
+                address(c, c_at + m * width + column), width, n_k, ROWS, 2,
+            )  # fmt: skip
+            column += 2 * LANES
+        if column < width:
+            tile(
+                address(a, a_at + m * a_m), a_k, a_m, address(b, b_at + column), width,
+                address(c, c_at + m * width + column), width, n_k, ROWS, 1,
+            )  # fmt: skip

@@ -9,8 +9,6 @@ some 100 kB a thread, which stays in cache: degrees l are done one after the oth
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from numba import float64, int64
@@ -18,7 +16,7 @@ from numba import float64, int64
 from mgdask.kernels._jit import array, inner, kernel
 from mgdask.kernels.harmonics import next_degree, start_powers
 from mgdask.kernels.neighbors import GRID, Grid, gather
-from mgdask.kernels.simd import LANES, ROWS, address, scaled_copy, tile
+from mgdask.kernels.simd import LANES, ROWS, address, contract, scaled_copy, tile
 
 Float = npt.NDArray[np.float64]
 Integer = npt.NDArray[np.int64]
@@ -30,25 +28,6 @@ STENCIL = 6
 def padded(n_max: int) -> int:
     """Radial functions in a row of the table and of the coefficients: whole vector registers."""
     return -(-n_max // LANES) * LANES
-
-
-@inner
-def _product(a: Any, a_at: int, a_k: int, a_m: int, rows: int, b: Any, b_at: int, c: Any, c_at: int, width: int,
-             n_k: int) -> None:  # fmt: skip
-    # c[m, :width] = sum_k a[k, m] b[k, :width]; rows of b and c are `width` long; c has room for whole tiles of rows
-    for m in range(0, rows, ROWS):
-        column = 0
-        while column + _TWO <= width:
-            tile(
-                address(a, a_at + m * a_m), a_k, a_m, address(b, b_at + column), width,
-                address(c, c_at + m * width + column), width, n_k, ROWS, 2,
-            )  # fmt: skip
-            column += _TWO
-        if column < width:
-            tile(
-                address(a, a_at + m * a_m), a_k, a_m, address(b, b_at + column), width,
-                address(c, c_at + m * width + column), width, n_k, ROWS, 1,
-            )  # fmt: skip
 
 
 @inner
@@ -112,7 +91,7 @@ def _expand(grid: Grid, row: int, slot: Integer, n_species: int, table: Float, s
                      address(radial, i * width + column), width, STENCIL, 1, 1)  # fmt: skip
         for s in range(n_species):
             first, last = knot[room + s], knot[room + s + 1]
-            _product(harmonic, first, 1, room, 2 * degree + 1, radial, first * width, c,
+            contract(harmonic, first, 1, room, 2 * degree + 1, radial, first * width, c,
                      s * per_species + degree * degree * width, width, last - first)  # fmt: skip
 
 
@@ -125,7 +104,7 @@ def _spectrum(c: Float, n_species: int, n_max: int, n_degrees: int, square: Floa
         for s2 in range(s, n_species):
             for degree in range(n_degrees):
                 at = degree * degree * width
-                _product(
+                contract(
                     c,
                     s * per_species + at,
                     width,

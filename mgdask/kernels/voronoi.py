@@ -386,8 +386,8 @@ def voronoi_cells(
 
     Exact for every cell and periodicity; the volumes of a periodic configuration sum to that of the box. Along axes that do not repeat, a cell
     that is not closed within half of ``OPEN_RADIUS`` mean spacings is OPEN: no numbers are made up for it. Two atoms in one
-    place are COINCIDENT; a cell that rounding tears at every radius stays UNCERTAIN. Edges up to ``threshold`` Å are not counted. Cost 4 to 8 microseconds a cell. Twin:
-    ``tests/reference_structure.py::voronoi``.
+    place are COINCIDENT; a cell that rounding tears at every radius stays UNCERTAIN. Edges up to ``threshold`` Å are not
+    counted. Cost 4 to 8 microseconds a cell. Twin: ``tests/reference_structure.py::voronoi``.
 
     Source: Voronoi, J. reine angew. Math. 134, 198 (1908); the cutting of one cell at a time as in Rycroft, Chaos 19, 041111 (2009).
     """

@@ -1,0 +1,129 @@
+"""Behler-Parrinello symmetry functions of an atom's neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations_with_replacement
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from mgdask.elements import atomic_number
+from mgdask.errors import ParameterError
+from mgdask.features.base import Feature, check_known, sort_species, validate_fields
+from mgdask.features.surroundings import Neighborhood, Surroundings, Within
+from mgdask.kernels.symmetry import symmetry
+
+Integer = npt.NDArray[np.int64]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+ANGULAR: tuple[tuple[float, float, float], ...] = (
+    (14.633, -1, 1), (14.633, 1, 1), (14.638, -1, 2), (14.638, 1, 2), (2.554, -1, 1), (2.554, 1, 1), (2.554, -1, 2), (2.554, 1, 2),
+    (1.648, 1, 1), (1.648, 1, 2), (1.204, 1, 1), (1.204, 1, 2), (1.204, 1, 4), (1.204, 1, 16), (0.933, 1, 1), (0.933, 1, 2),
+    (0.933, 1, 4), (0.933, 1, 16), (0.695, 1, 1), (0.695, 1, 2), (0.695, 1, 4), (0.695, 1, 16),
+)  # fmt: skip
+"""The 22 published sets (xi / sigma, lambda, zeta): Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015), as used by Wang & Jain (2019)."""
+
+
+@dataclass(frozen=True)
+class SymmetryFunctions(Feature):
+    """Radial and angular symmetry functions; the defaults are the published 50 radii and 22 angular sets: 166 columns for two species.
+
+        G_X(i; r) = sum_{j in X} exp(-(d_ij - r)^2 / (2 width^2))
+        Psi_XY(i; xi, lambda, zeta) = sum exp(-(d_ij^2 + d_ik^2 + d_jk^2) / xi^2) (1 + lambda cos theta_jik)^zeta
+
+    over neighbours up to ``cutoff``, without a cut-off function and without 2^(1-zeta); where X = Y, each pair once.
+
+    Parameters
+    ----------
+    species: elements, in the order of atomic numbers (sorted if they are not).
+    sigma: equilibrium distance in Å, the unit of all lengths below; 2.52 Å is that of two Cu atoms (2 x 1.26 Å).
+    radii: r / sigma. width: of the Gaussians / sigma. angular: (xi / sigma, lambda, zeta) each. cutoff: / sigma (amlearn's default; beyond it, of the
+        published radii up to 4.9, half of the columns are nearly 0: a larger cut-off fills them).
+
+    Columns: species by species the radii, then pair of species by pair the angular sets. An atom without neighbours has zeros. A neighbour in
+    the same place has no direction: NaN in the angular columns, counted. Source: Behler, Parrinello, Phys. Rev. Lett. 98, 146401 (2007); the
+    sets: Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015); Wang, Jain, Nat. Commun. 10, 5537 (2019).
+
+    >>> SymmetryFunctions(species=("Cu", "Zr")).n_columns
+    166
+    """
+
+    species: tuple[str, ...]
+    sigma: Positive = 2.52
+    radii: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = tuple(round(0.1 * n, 1) for n in range(50))
+    width: Positive = 0.1
+    angular: tuple[tuple[Positive, float, float], ...] = ANGULAR
+    cutoff: Positive = 2.5
+
+    family: ClassVar[str] = "symmetry_functions"
+    long_name: ClassVar[str] = "Behler-Parrinello symmetry functions"
+    citation: ClassVar[str] = (
+        "Behler, Parrinello, Phys. Rev. Lett. 98, 146401 (2007); Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015)"
+    )
+
+    def __post_init__(self) -> None:
+        validate_fields(self)
+        object.__setattr__(self, "species", sort_species(self.species))
+        if not self.radii and not self.angular:
+            raise ParameterError("SymmetryFunctions: radii and angular are both empty; give one of them")
+
+    @cached_property
+    def _labels(self) -> tuple[str, ...]:
+        radial = [f"G_{name} r={r:g}" for name in self.species for r in self.radii]
+        pairs = combinations_with_replacement(self.species, 2)
+        angular = [
+            f"Psi_{a}-{b} xi={xi:g} lambda={lam:g} zeta={zeta:g}" for a, b in pairs for xi, lam, zeta in self.angular
+        ]
+        return (*radial, *angular)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """G_Cu r=0, ..., Psi_Cu-Cu xi=14.633 lambda=-1 zeta=1, ...; lengths in units of sigma."""
+        return self._labels
+
+    @property
+    def reach(self) -> float:
+        """The cut-off in Å."""
+        return self.cutoff * self.sigma
+
+    @property
+    def neighborhood(self) -> tuple[Neighborhood, ...]:
+        """Neighbours up to the cut-off."""
+        return (Within(self.reach),) * self.n_columns
+
+    @property
+    def example_number(self) -> int:
+        """The first species."""
+        return atomic_number(self.species[0])
+
+    def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
+        """All must be known."""
+        check_known(self, numbers)
+
+    def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
+        """Neighbours up to the cut-off."""
+        return {Within(self.reach): n_centers}
+
+    def footprint(self, n_atoms: int, n_centers: int) -> int:
+        """A species index an atom, and blocks of pairs."""
+        return 8 * n_atoms + n_centers + 1_000_000
+
+    def cost(self, n_centers: int) -> float:
+        """20 microseconds at the published sets."""
+        return 20e-6 * n_centers * self.n_columns / 166
+
+    def describe(
+        self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]
+    ) -> dict[str, npt.NDArray[np.bool_]]:
+        """Fill ``out`` (center,column)."""
+        bonds = around.neighbors(self.reach, centers)
+        sets = np.array(self.angular, dtype=np.float64).reshape(-1, 3) * [self.sigma, 1.0, 1.0]
+        symmetry(
+            bonds.first, bonds.last, bonds.row, bonds.vector, bonds.distance, around.slots(self.species), len(self.species), self.reach,
+            np.array(self.radii, dtype=np.float64) * self.sigma, self.width * self.sigma, sets, out,
+        )  # fmt: skip
+        return {"coincident_atom": np.isnan(out).any(axis=1)}
