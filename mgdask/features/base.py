@@ -126,6 +126,17 @@ class Feature(ABC):
             found[item.name] = _plain(getattr(self, item.name))
         return found
 
+    def summary(self) -> str:
+        """The parameters that are not defaults, in a line; ``parameters`` has all."""
+        found = []
+        for item in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, item.name)
+            if isinstance(value, Feature):
+                found.append(f"{item.name}={value.family}({value.summary()})")
+            elif _is_required(item) or value != item.default:
+                found.append(f"{item.name}={'+'.join(map(str, value)) if isinstance(value, tuple) else value}")
+        return ", ".join(found)
+
     def check_species(self, numbers: npt.NDArray[np.integer]) -> None:  # noqa: B027 - most describe any element
         """``ParameterError`` if atoms of these atomic numbers cannot be described."""
 

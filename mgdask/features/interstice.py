@@ -25,7 +25,7 @@ from mgdask.features.surroundings import (
     Within,
     spans,
 )
-from mgdask.kernels.interstice import FLAT_TETRAHEDRON, NO_HULL, OUTSIDE, interstices
+from mgdask.kernels.interstice import FLAT_TETRAHEDRON, NO_HULL, OUTSIDE
 from mgdask.kernels.statistics import histogram, statistics
 
 Float = npt.NDArray[np.float64]
@@ -152,36 +152,41 @@ class Interstice(Feature):
         radius = around.radii(self.radii)
         own = radius[centers]
         cells, near = around.voronoi(centers, self.small_facets), around.neighbors(self.cutoff, centers)
-        found = interstices(cells.first, cells.last, cells.row, cells.vector, own, radius)
+        found = around.interstices(self.radii, self.small_facets, centers)
         area, volume = found.area, found.volume
         if self.convention == "amlearn":
             area, volume = np.maximum(area, 0.0), np.where(np.isnan(volume), 0.0, np.maximum(volume, 0.0))
+        triangles = found.first, found.last
         distances = [self._distances(bonds, own, radius) for bonds in (cells, near)]
-        lists = [distances[0], distances[1], (found.offset, volume), (found.offset, area)]
+        lists = [*distances, (*triangles, volume), (*triangles, area)]
+            *(self._distances(bonds, own, radius) for bonds in (cells, near)),
+            (found.first, found.last, volume),
+            (found.first, found.last, area),
+        ]
         closed = cells.state == CLOSED
         each = self.bins or len(STATISTICS)
         room = np.empty((len(centers), self.bins or 5))
-        for k, (part, (offset, values)) in enumerate(zip(PARTS, lists, strict=True)):
+        for k, (part, (first, last, values)) in enumerate(zip(PARTS, lists, strict=True)):
             if self.bins:
-                histogram(offset[:-1], offset[1:], values, *self.span, self.bins, self.smearing, room)
+                histogram(first, last, values, *self.span, self.bins, self.smearing, room)
             else:
-                statistics(offset[:-1], offset[1:], values, 0.0 if self.convention == "amlearn" else np.nan, room)
+                statistics(first, last, values, 0.0 if self.convention == "amlearn" else np.nan, room)
             out[:, k * each : (k + 1) * each] = room[:, :each]
             if part != "distance_cutoff":
                 out[~closed, k * each : (k + 1) * each] = np.nan
-        touching = np.zeros(len(centers), dtype=bool)
-        touching[np.repeat(np.arange(len(centers)), np.diff(distances[1][0]))[np.isnan(distances[1][1])]] = True
+        marks = around.marks(cells)
+        in_one_place = near.distance[spans(near.first, near.last)] == 0.0
+        marks["coincident_atom"][np.repeat(np.arange(len(centers)), near.last - near.first)[in_one_place]] = True
         return {
-            **around.marks(cells), "coincident_atom": (cells.state != CLOSED) & touching | around.marks(cells)["coincident_atom"],
-            "no_hull": closed & (found.mark & NO_HULL > 0), "center_outside_hull": found.mark & OUTSIDE > 0,
+            **marks, "no_hull": closed & (found.mark & NO_HULL > 0), "center_outside_hull": found.mark & OUTSIDE > 0,
             "flat_tetrahedron": found.mark & FLAT_TETRAHEDRON > 0, "no_neighbor_within_cutoff": near.first == near.last,
         }  # fmt: skip
 
-    def _distances(self, bonds: Bonds, own: Float, radius: Float) -> tuple[Integer, Float]:
+    def _distances(self, bonds: Bonds, own: Float, radius: Float) -> tuple[Integer, Integer, Float]:
         count = bonds.last - bonds.first
         pick = spans(bonds.first, bonds.last)
         touch, d = np.repeat(own, count) + radius[bonds.row[pick]], bonds.distance[pick]
         d[d == 0.0] = np.nan  # two atoms in one place
         offset = np.zeros(len(count) + 1, dtype=np.int64)
         np.cumsum(count, out=offset[1:])
-        return offset, (d / touch - 1.0 if self.convention == "amlearn" else (d - touch) / d)
+        return offset[:-1], offset[1:], (d / touch - 1.0 if self.convention == "amlearn" else (d - touch) / d)

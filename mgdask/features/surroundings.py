@@ -17,6 +17,7 @@ import numpy.typing as npt
 from mgdask.box import complete_cell
 from mgdask.elements import atomic_number, radius, symbol
 from mgdask.errors import ParameterError
+from mgdask.kernels.interstice import interstices
 from mgdask.kernels.neighbors import Grid, list_neighbors, make_grid
 from mgdask.kernels.rdf import first_peak, pair_counts
 from mgdask.kernels.voronoi import (
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 Float = npt.NDArray[np.float64]
 Integer = npt.NDArray[np.int64]
 SmallFacets = Literal["static", "amlearn", "none"]
+Radii = str | tuple[tuple[str, float], ...]
 
 LARGE = 20_000
 """Atoms of a frame from which on it pays to keep it sorted for the next block."""
@@ -79,6 +81,20 @@ class Bonds(NamedTuple):
     pyramid: Float
     volume: Float
     state: Integer
+
+
+class Interstices(NamedTuple):
+    """Hulls of some atoms: ``first[k]:last[k]`` the k-th one's entries of area and volume; volume of its hull, cones and mark, as in
+    ``mgdask.kernels.interstice``.
+    """
+
+    first: Integer
+    last: Integer
+    area: Float
+    volume: Float
+    hull: Float
+    cones: Float
+    mark: Integer
 
 
 @dataclass
@@ -160,6 +176,18 @@ class Surroundings:
         volume, state = pool.per_atom
         return Bonds(pool.first[at], pool.last[at], row, vector, distance, area, edges, pyramid, volume[at], state[at])
 
+    def interstices(self, radii: Radii, small_facets: SmallFacets, atoms: Integer) -> Interstices:
+        """Triangles of the hulls of the Voronoi neighbours of ``atoms``: entries ``first[k]:last[k]`` are those of the k-th."""
+        pool = self._pools.setdefault(("interstices", radii, small_facets), _Pool(np.full(len(self), -1)))
+        new = pool.missing(atoms)
+        if len(new) or not pool.per_entry:
+            cells, radius = self.voronoi(new, small_facets), self.radii(radii)
+            found = interstices(cells.first, cells.last, cells.row, cells.vector, radius[new], radius)
+            pool.add(new, found.offset, [found.area, found.volume], [found.hull, found.cones, found.mark])
+        at = pool.slot[atoms]
+        (area, volume), (hull, cones, mark) = pool.per_entry, pool.per_atom
+        return Interstices(pool.first[at], pool.last[at], area, volume, hull[at], cones[at], mark[at])
+
     def bonds(self, kind: Neighborhood, atoms: Integer) -> Bonds:
         """Neighbours of one kind or the other."""
         if isinstance(kind, Within):
@@ -216,7 +244,7 @@ class Surroundings:
                 return {name: mark[atoms] for name, mark in marks.items()}
         return feature.describe(self, atoms, out)
 
-    def radii(self, kind: str | tuple[tuple[str, float], ...]) -> Float:
+    def radii(self, kind: Radii) -> Float:
         """(atom,) radius in Å: a table's name, or (symbol, radius) pairs."""
         present = np.unique(self.numbers)
         table = np.full(int(present.max(initial=0)) + 1, np.nan)

@@ -22,7 +22,7 @@ from mgdask.features.surroundings import (
     Within,
     spans,
 )
-from mgdask.kernels.interstice import NO_HULL, OUTSIDE, interstices
+from mgdask.kernels.interstice import NO_HULL, OUTSIDE
 
 Float = npt.NDArray[np.float64]
 Integer = npt.NDArray[np.int64]
@@ -205,7 +205,7 @@ class Packing(_OfCells):
         cells = around.voronoi(centers, self.small_facets)
         radius = around.radii(self.radii)
         own, closed = radius[centers], cells.state == CLOSED
-        found = interstices(cells.first, cells.last, cells.row, cells.vector, own, radius)
+        found = around.interstices(self.radii, self.small_facets, centers)
         sphere = 4.0 / 3.0 * np.pi * own**3
         out[:, 0] = (sphere + found.cones / 3.0) / found.hull
         count = cells.last - cells.first

@@ -93,7 +93,8 @@ class Plan:
         return found
 
     def _cut(self, per: str) -> Any:
-        bytes_per_row = sum(f.n_columns * f.output_dtype.itemsize for f in self.features if f.per == per)
+        # each feature has files of its own: the widest decides; whether all of them fit into memory is seen later
+        bytes_per_row = max(f.n_columns * f.output_dtype.itemsize for f in self.features if f.per == per)
         rows = len(self.centers) if per == "atom" else 1
         return block_layout(len(self.frames), rows, bytes_per_row, limit=self.limit)
 
@@ -171,8 +172,10 @@ class Plan:
 
         table = Table(show_header=False, box=None, pad_edge=False)
         for feature in self.features:
-            options = ", ".join(f"{k}={v}" for k, v in feature.parameters().items())
-            table.add_row(feature.name, f"{feature.n_columns} columns of {feature.output_dtype}: {options}")
+            options = feature.summary()
+            table.add_row(
+                feature.name, f"{feature.n_columns} columns of {feature.output_dtype}{': ' if options else ''}{options}"
+            )
         table.add_row(
             "input",
             f"{self.store}: {len(self.frames)} frames, {len(self.centers)} of {self.n_atoms} atoms as centers",
