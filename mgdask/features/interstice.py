@@ -159,10 +159,6 @@ class Interstice(Feature):
         triangles = found.first, found.last
         distances = [self._distances(bonds, own, radius) for bonds in (cells, near)]
         lists = [*distances, (*triangles, volume), (*triangles, area)]
-            *(self._distances(bonds, own, radius) for bonds in (cells, near)),
-            (found.first, found.last, volume),
-            (found.first, found.last, area),
-        ]
         closed = cells.state == CLOSED
         each = self.bins or len(STATISTICS)
         room = np.empty((len(centers), self.bins or 5))
