@@ -42,6 +42,38 @@ def principal_components(values: xr.DataArray, *, n_components: int = 2) -> xr.D
     return named
 
 
+def draw_slab(axes: Any, frame: xr.Dataset, values: xr.DataArray, *, slab: float = 5.0, cmap: str = "viridis") -> Any:
+    """Draw the atoms of a slab through the middle of a cell, seen along z, coloured by a value of each.
+
+    Parameters: ``axes`` of matplotlib; ``frame`` one frame of an opened trajectory store; ``values`` (atom,) with the coordinate atom_id, some or
+    all atoms (NaN stay white); ``slab`` thickness in Å. Colours span the 2nd to the 98th percentile. Returns what a colour bar needs.
+
+    >>> drawn = draw_slab(plt.gca(), ds.isel(frame=0), out.bond_order.isel(frame=0).sel(bond_order_feature="q6"))  # doctest: +SKIP
+    >>> plt.colorbar(drawn, label="q6")                                                                      # doctest: +SKIP
+    """
+    if values.dims != ("atom",) or "atom_id" not in values.coords:
+        raise ParameterError(
+            f"values must be (atom,) with the coordinate atom_id; got {values.dims}; choose a frame and a column first"
+        )
+    rows = np.searchsorted(frame["atom_id"].values, values["atom_id"].values)
+    position, numbers = frame["position"].values[rows], frame["species"].values[rows]
+    depth = position[:, 2] - frame["origin"].values[2]
+    shown = np.abs(depth - 0.5 * frame["cell"].values[2, 2]) < 0.5 * slab
+    colour, kinds = np.asarray(values.values, dtype=np.float64), np.unique(numbers)
+    limits = {"vmin": float(np.nanquantile(colour, 0.02)), "vmax": float(np.nanquantile(colour, 0.98))}
+    drawn: Any = None
+    for mark, z in zip(MARKERS, kinds, strict=False):
+        pick = shown & (numbers == z)
+        size = 150.0 if z == kinds.max() else 75.0
+        drawn = axes.scatter(
+            position[pick, 0], position[pick, 1], c=colour[pick], s=size, marker=mark, cmap=cmap, edgecolors="0.25", linewidths=0.4,
+            label=symbol(int(z)), plotnonfinite=True, **limits,
+        )  # fmt: skip
+    axes.set(xlabel="x (Å)", ylabel="y (Å)", aspect="equal")
+    axes.legend(loc="upper right", framealpha=0.9)
+    return drawn
+
+
 def plot_environments(
     trajectory: xr.Dataset,
     features: xr.Dataset,
@@ -70,28 +102,13 @@ def plot_environments(
     explained = scores.attrs["explained"]
     numbers = features["species"].values
     kinds = np.unique(numbers)
-    last = trajectory.isel(frame=-1)
-    rows = np.searchsorted(trajectory["atom_id"].values, features["atom_id"].values)
-    position = last["position"].values[rows]
-    cell = last["cell"].values
-    depth = position[:, 2] - last["origin"].values[2]
-    shown = np.abs(depth - 0.5 * cell[2, 2]) < 0.5 * slab
-
     figure = Figure(figsize=(12.5, 4.2), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    colour = scores.values[-1, :, 1]  # the first one tells the elements apart, which the markers do
-    limits = {"vmin": float(np.quantile(colour, 0.02)), "vmax": float(np.quantile(colour, 0.98))}
-    drawn: Any = None
-    for mark, z in zip(MARKERS, kinds, strict=False):
-        pick = shown & (numbers == z)
-        size = 150.0 if z == kinds.max() else 75.0
-        drawn = left.scatter(
-            position[pick, 0], position[pick, 1], c=colour[pick], s=size, marker=mark, cmap="viridis",
-            edgecolors="0.25", linewidths=0.4, label=symbol(int(z)), **limits,
-        )  # fmt: skip
+    # the first component tells the elements apart, which the markers do
+    colour = scores.isel(frame=-1, component=1).assign_attrs(long_name="second principal component")
+    drawn = draw_slab(left, trajectory.isel(frame=-1), colour, slab=slab)
     figure.colorbar(drawn, ax=left, label="second principal component", shrink=0.85)
-    left.set(xlabel="x (Å)", ylabel="y (Å)", aspect="equal", title=f"slab of {slab:g} Å, last frame")
-    left.legend(loc="upper right", framealpha=0.9)
+    left.set(title=f"slab of {slab:g} Å, last frame")
 
     for tint, z in zip(("tab:orange", "tab:blue", "tab:green", "tab:red", "tab:purple"), kinds, strict=False):
         cloud = scores.values[-1][numbers == z]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import xarray as xr
-from rich.console import Console
 from rich.table import Table
 
 from mgdask.elements import symbol
@@ -83,18 +83,13 @@ def describe(ds: xr.Dataset, *, width: int = 110) -> str:
             " x ".join(map(str, shard)) if shard else "",
             _bytes(array.nbytes),
         )
-    console = Console(width=width, record=False, highlight=False, force_terminal=False)
-    with console.capture() as text:
-        console.print(facts)
-        console.print()
-        console.print(arrays)
-        notes = ds.attrs.get("audit")
-        if notes is not None:
-            console.print()
-            console.print("audit: nothing to report" if not notes else "audit:")
-            for note in notes:
-                console.print(f"  * {note}", markup=False)
-    return "\n".join(line.rstrip() for line in text.get().splitlines())
+    notes = ds.attrs.get("audit")
+    text = [render(facts, width), render(arrays, width)]
+    if notes is not None:
+        text.append(
+            "\n".join(["audit: nothing to report" if not notes else "audit:", *(f"  * {note}" for note in notes)])
+        )
+    return "\n\n".join(text)
 
 
 def describe_rdf(rdf: xr.Dataset) -> str:
@@ -113,3 +108,25 @@ def describe_rdf(rdf: xr.Dataset) -> str:
             )
     table.add_row("all", f"{float(rdf['first_peak_all']):.3f}", f"{float(rdf['first_minimum_all']):.3f}", "")
     return render(table)
+
+
+def commonest_polyhedra(features: xr.Dataset, n: int = 10, *, name: str = "voronoi_indices") -> pd.DataFrame:
+    """The ``n`` commonest Voronoi polyhedra <n3 n4 n5 n6 n7> of each frame's central atoms together: share of all atoms, and by element.
+
+    Parameters: ``features`` a feature store or Dataset with ``VoronoiIndices``; ``name`` of that variable. Open cells (NaN) are left out.
+    Returns a table indexed by polyhedron, with columns "share" and the share among the atoms of each element.
+    """
+    found = np.asarray(features[name].transpose("frame", "atom", ...).values)
+    numbers = np.broadcast_to(features["species"].values, found.shape[:2])[np.isfinite(found[..., 0])]
+    found = found[np.isfinite(found[..., 0])].astype(np.int64)
+    kinds, which = np.unique(found, axis=0, return_inverse=True)
+    which = which.ravel()
+    count = np.bincount(which, minlength=len(kinds))
+    order = np.argsort(-count, kind="stable")[:n]
+    table = pd.DataFrame(
+        {"share": count[order] / max(len(found), 1)}, index=["<" + " ".join(map(str, kinds[k])) + ">" for k in order]
+    )
+    for z in np.unique(numbers):
+        mine = np.bincount(which[numbers == z], minlength=len(kinds))
+        table[symbol(int(z))] = mine[order] / max(int((numbers == z).sum()), 1)
+    return table.rename_axis("polyhedron")

@@ -41,6 +41,9 @@ class Chemistry(Feature):
 
     Columns are the element, then list by list, quantity by quantity, species by species. No neighbours: fraction and deviation are NaN; an open
     Voronoi cell: all of its columns. Source: Cowley, Phys. Rev. 77, 669 (1950); Wang, Jain, Nat. Commun. 10, 5537 (2019).
+
+    >>> Chemistry(species=("Zr", "Cu"), quantities=("count", "deviation")).labels
+    ('count_Cu', 'count_Zr', 'deviation_Cu', 'deviation_Zr')
     """
 
     species: tuple[str, ...]

@@ -84,7 +84,12 @@ def edge_sums(bonds: Bonds, weight: Float | None, beyond: bool) -> Float:
 class Coordination(_OfCells):
     """Coordination number: Voronoi neighbours, and neighbours within ``cutoff`` Å; 2 columns.
 
-    NaN in the first where the Voronoi cell is open. Source: Wang, Jain, Nat. Commun. 10, 5537 (2019).
+    ``small_facets`` as of ``Interstice``. The first column is NaN where the Voronoi cell is open. Source: Wang, Jain, Nat. Commun. 10,
+    5537 (2019).
+
+    >>> import numpy as np
+    >>> Coordination(cutoff=2.8).compute(np.array([[0, 0, 0], [1.5, 1.5, 1.5]]), 3 * np.eye(3), np.array([26, 26]))[0]  # bcc
+    array([14.,  8.])
     """
 
     cutoff: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
@@ -116,6 +121,10 @@ class VoronoiIndices(_OfCells):
     ``beyond``: facets of more than 7 edges count in n_7; otherwise they are left out. Edges shorter than 2e-5 Å are none, so that perfect
     crystals have their known indices. Edges are those of the whole cell: they do not change when small facets are dropped. NaN where the cell
     is open. Source: Finney, Proc. R. Soc. A 319, 479 (1970); Wang, Jain, Nat. Commun. 10, 5537 (2019).
+
+    >>> import numpy as np
+    >>> VoronoiIndices().compute(np.array([[0, 0, 0], [1.5, 1.5, 1.5]]), 3 * np.eye(3), np.array([26, 26]))[0]  # bcc
+    array([0., 6., 0., 8., 0.])
     """
 
     small_facets: SmallFacets = "static"
@@ -139,6 +148,9 @@ class Motifs(_OfCells):
     """Characteristic motifs, 1 or 0: <0,0,12,0,0>, <0,0,12,4,0>, Kasper (2 n_4 + n_5 = 12), and either of the first two; 4 columns.
 
     NaN where the cell is open. Parameters as of ``VoronoiIndices``. Source: Wang, Jain, Nat. Commun. 10, 5537 (2019).
+
+    >>> Motifs().labels
+    ('0_0_12_0_0', '0_0_12_4_0', 'kasper', '0_0_12_0or4_0')
     """
 
     small_facets: SmallFacets = "static"
@@ -176,6 +188,12 @@ class Packing(_OfCells):
     the cell is open; the first also where there is no hull. ``radii``, ``small_facets`` as of ``Interstice``.
 
     Source: Yang et al., Phys. Rev. Lett. 109, 105502 (2012); Laws, Miracle, Ferry, Nat. Commun. 6, 8123 (2015).
+
+    >>> import numpy as np
+    >>> position = np.array([[0, 0, 0], [0, 2, 2], [2, 0, 2], [2, 2, 0]])
+    >>> packing = Packing(radii={"Cu": 2**0.5})  # fcc, touching spheres
+    >>> packing.compute(position, 4 * np.eye(3), np.full(4, 29))[0, 2].round(5)
+    np.float64(0.74048)
     """
 
     radii: Radii = "miracle"
@@ -237,6 +255,9 @@ class FoldSymmetry(_OfCells):
 
     NaN where the cell, or with ``average`` that of a neighbour, is open. Source: Peng, Li, Wang, Phys. Rev. Lett. 106, 135503 (2011); Wang,
     Jain, Nat. Commun. 10, 5537 (2019).
+
+    >>> FoldSymmetry(weights="area").labels
+    ('fold3', 'fold4', 'fold5', 'fold6', 'fold7')
     """
 
     weights: Literal["none", "area", "volume"] = "none"

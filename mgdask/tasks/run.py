@@ -230,8 +230,8 @@ def _count_marked(plan: Plan, manifest: Manifest) -> None:
 
 
 def render(table: Table, width: int = 110) -> str:
-    """A table as plain text."""
-    console = Console(width=width, highlight=False, force_terminal=False)
+    """A table as plain text, in a notebook too."""
+    console = Console(width=width, highlight=False, force_terminal=False, force_jupyter=False, color_system=None)
     with console.capture() as text:
         console.print(table)
     return "\n".join(line.rstrip() for line in text.get().rstrip("\n").splitlines())
