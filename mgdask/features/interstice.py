@@ -23,9 +23,8 @@ from mgdask.features.surroundings import (
     Surroundings,
     Voronoi,
     Within,
-    spans,
 )
-from mgdask.kernels.interstice import FLAT_TETRAHEDRON, NO_HULL, OUTSIDE
+from mgdask.kernels.interstice import FLAT_TETRAHEDRON, NO_HULL, OUTSIDE, gaps
 from mgdask.kernels.statistics import histogram, statistics
 
 Float = npt.NDArray[np.float64]
@@ -158,7 +157,7 @@ class Interstice(Feature):
             area, volume = np.maximum(area, 0.0), np.where(np.isnan(volume), 0.0, np.maximum(volume, 0.0))
         triangles = found.first, found.last
         distances = [self._distances(bonds, own, radius) for bonds in (cells, near)]
-        lists = [*distances, (*triangles, volume), (*triangles, area)]
+        lists = [*(d[:3] for d in distances), (*triangles, volume), (*triangles, area)]
         closed = cells.state == CLOSED
         each = self.bins or len(STATISTICS)
         room = np.empty((len(centers), self.bins or 5))
@@ -171,18 +170,17 @@ class Interstice(Feature):
             if part != "distance_cutoff":
                 out[~closed, k * each : (k + 1) * each] = np.nan
         marks = around.marks(cells)
-        in_one_place = near.distance[spans(near.first, near.last)] == 0.0
-        marks["coincident_atom"][np.repeat(np.arange(len(centers)), near.last - near.first)[in_one_place]] = True
+        marks["coincident_atom"] |= distances[1][3]
         return {
             **marks, "no_hull": closed & (found.mark & NO_HULL > 0), "center_outside_hull": found.mark & OUTSIDE > 0,
             "flat_tetrahedron": found.mark & FLAT_TETRAHEDRON > 0, "no_neighbor_within_cutoff": near.first == near.last,
         }  # fmt: skip
 
-    def _distances(self, bonds: Bonds, own: Float, radius: Float) -> tuple[Integer, Integer, Float]:
-        count = bonds.last - bonds.first
-        pick = spans(bonds.first, bonds.last)
-        touch, d = np.repeat(own, count) + radius[bonds.row[pick]], bonds.distance[pick]
-        d[d == 0.0] = np.nan  # two atoms in one place
-        offset = np.zeros(len(count) + 1, dtype=np.int64)
-        np.cumsum(count, out=offset[1:])
-        return offset[:-1], offset[1:], (d / touch - 1.0 if self.convention == "amlearn" else (d - touch) / d)
+    def _distances(
+        self, bonds: Bonds, own: Float, radius: Float
+    ) -> tuple[Integer, Integer, Float, npt.NDArray[np.bool_]]:
+        offset, touching = np.zeros(len(own) + 1, dtype=np.int64), np.empty(len(own), dtype=bool)
+        values = np.empty(int((bonds.last - bonds.first).sum()))
+        to_radii = self.convention == "amlearn"
+        gaps(bonds.first, bonds.last, bonds.row, bonds.distance, own, radius, to_radii, offset, values, touching)
+        return offset[:-1], offset[1:], values, touching

@@ -170,15 +170,16 @@ class MediumRange(Feature):
             bonds = around.bonds(kind, centers)
             for first in range(0, len(columns), COLUMNS):
                 some = columns[first : first + COLUMNS]
-                found = np.empty((len(centers), len(some), len(KINDS)))
                 if rows.dtype == np.float64:
                     own, row, values, of = centers, bonds.row, rows, some
                 else:  # sums are made in float64
                     own, row = np.searchsorted(atoms, centers), np.searchsorted(atoms, bonds.row)
                     values, of = rows[np.ix_(atoms, some)].astype(np.float64), np.arange(len(some))
-                statistics_of_rows(own, bonds.first, bonds.last, row, values, of, self.include_self, found)
-                places = (some[:, None] * len(wanted) + np.arange(len(wanted))).ravel()
-                if len(bonds.state):
-                    found[bonds.state != CLOSED] = np.nan
-                out[:, places] = found[:, :, wanted].reshape(len(centers), -1)
+                places = some * len(wanted)
+                statistics_of_rows(
+                    own, bonds.first, bonds.last, row, values, of, wanted, places, self.include_self, out
+                )
+            if len(bonds.state) and (bonds.state != CLOSED).any():
+                places = (columns[:, None] * len(wanted) + np.arange(len(wanted))).ravel()
+                out[np.ix_(bonds.state != CLOSED, places)] = np.nan
         return {"undefined": np.isnan(out).any(axis=1)}

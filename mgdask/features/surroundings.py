@@ -109,7 +109,7 @@ class _Pool:
 
     def missing(self, atoms: Integer) -> Integer:
         """Those of ``atoms`` that have no place yet, each once."""
-        return np.unique(atoms[self.slot[atoms] < 0])
+        return once(atoms[self.slot[atoms] < 0])
 
     def add(self, atoms: Integer, offset: Integer, per_entry: list[Any], per_atom: list[Any]) -> None:
         """Give places to ``atoms``, whose entries are ``offset[k]:offset[k+1]`` of the arrays ``per_entry``."""
@@ -118,6 +118,11 @@ class _Pool:
         self.first = np.concatenate([self.first, base + offset[:-1]])
         self.last = np.concatenate([self.last, base + offset[1:]])
         self.per_entry, self.per_atom = _join(self.per_entry, per_entry), _join(self.per_atom, per_atom)
+
+
+def once(atoms: Integer) -> Integer:
+    """Sorted, each once; most often they are already."""
+    return atoms if (atoms[1:] > atoms[:-1]).all() else np.unique(atoms)
 
 
 def _join(old: list[npt.NDArray[Any]], new: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
@@ -211,7 +216,7 @@ class Surroundings:
     def values(self, feature: Feature, atoms: Integer) -> npt.NDArray[Any]:
         """A feature's values (atom, column), those of ``atoms`` filled in; kept for those who ask again, the next block of the frame included."""
         known, rows, marks = self._table(feature)
-        new = np.unique(atoms[~known[atoms]])
+        new = once(atoms[~known[atoms]])
         if len(new):
             fresh = np.empty((len(new), feature.n_columns), dtype=feature.output_dtype)
             found = feature.describe(self, new, fresh)

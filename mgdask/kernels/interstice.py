@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import float64, int64
+from numba import boolean, float64, int64
 
 from mgdask.kernels._jit import array, inner, kernel
 from mgdask.kernels.elementary import arctan2_upper
@@ -31,6 +31,31 @@ THIN = 1e-10
 
 NO_HULL, OUTSIDE, FLAT_TETRAHEDRON = 1, 2, 4
 """Marks of a central atom: fewer than 4 neighbours or all in a plane; it lies outside the hull; it lies in a facet of it."""
+
+
+@kernel(
+    array(int64, 1), array(int64, 1), array(int64, 1), array(float64, 1), array(float64, 1), array(float64, 1), boolean,
+    array(int64, 1, out=True), array(float64, 1, out=True), array(boolean, 1, out=True),
+)  # fmt: skip
+def gaps(
+    first: Integer, last: Integer, row: Integer, distance: Float, own: Float, radius: Float, to_radii: bool, offset: Integer, out: Float,
+    touching: npt.NDArray[np.bool_],
+) -> None:  # fmt: skip
+    """Distance interstices (d - R_i - R_j) / d of each neighbour.
+
+    (center,),(center,),(pair,),(pair,),(center,),(atom,) -> (center+1,),(entry,),(center,): those of centre k are entries
+    ``offset[k]:offset[k+1]`` of ``out``; with ``to_radii`` d / (R_i + R_j) - 1 instead. A neighbour in the same place is NaN and its centre
+    ``touching``. Twin: ``tests/reference_structure.py::interstice``.
+    """
+    at = 0
+    for k in range(len(first)):
+        touching[k] = False
+        for p in range(first[k], last[k]):
+            touch, d = own[k] + radius[row[p]], distance[p]
+            touching[k] |= d == 0.0
+            out[at] = np.nan if d == 0.0 else (d / touch - 1.0 if to_radii else (d - touch) / d)
+            at += 1
+        offset[k + 1] = at
 
 
 class Interstices(NamedTuple):

@@ -44,46 +44,50 @@ def statistics(first: Integer, last: Integer, value: Float, empty: float, out: F
 
 
 @kernel(
-    array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), array(float64, 2), array(int64, 1), boolean,
-    array(float64, 3, out=True),
+    array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), array(float64, 2), array(int64, 1), array(int64, 1),
+    array(int64, 1), boolean, array(float64, 2, out=True),
 )  # fmt: skip
 def statistics_of_rows(
-    centers: Integer,
-    first: Integer,
-    last: Integer,
-    row: Integer,
-    value: Float,
-    columns: Integer,
-    include_self: bool,
-    out: Float,
-) -> None:
-    """The same of some ``columns`` (column,) of the neighbours' values; (center,),(center,),(center,),(pair,),(atom,column) -> (center,column,5).
+    centers: Integer, first: Integer, last: Integer, row: Integer, value: Float, columns: Integer, kinds: Integer, places: Integer,
+    include_self: bool, out: Float,
+) -> None:  # fmt: skip
+    """The same of some columns of the neighbours' values; (center,),(center,),(center,),(pair,),(atom,column) -> (center,feature).
 
-    ``centers`` are rows of ``value``, which count too where ``include_self``; NaN make the result NaN; without any neighbour it is NaN. Twin:
-    ``tests/reference_structure.py::medium_range``.
+    Statistic ``kinds[s]``, an index of ``KINDS``, of column ``columns[c]`` goes to ``out[:, places[c] + s]``. ``centers`` are rows of
+    ``value``, which count too where ``include_self``. NaN make the result NaN; without any neighbour it is NaN. Cost 0.3 microseconds for 14
+    neighbours and 16 columns. Twin: ``tests/reference_structure.py::medium_range``.
     """
-    width = len(columns)
+    width, more, most = len(columns), 1 if include_self else 0, 1
     for k in range(len(first)):
-        n = last[k] - first[k] + (1 if include_self else 0)
-        for c in range(width):
-            out[k, c, 2], out[k, c, 3], out[k, c, 4], out[k, c, 1] = np.inf, -np.inf, 0.0, 0.0
-        for p in range(first[k] - (1 if include_self else 0), last[k]):
-            at = centers[k] if p < first[k] else row[p]
+        most = max(most, last[k] - first[k] + more)
+    near, found = np.empty((most, width)), np.empty((len(KINDS), width))
+    mean, std, low, high, total = found[0], found[1], found[2], found[3], found[4]
+    for k in range(len(first)):
+        n = last[k] - first[k] + more
+        for i in range(n):
+            at = centers[k] if i < more else row[first[k] + i - more]
             for c in range(width):
-                x = value[at, columns[c]]
-                out[k, c, 4] += x
-                out[k, c, 2], out[k, c, 3] = min(out[k, c, 2], x), max(out[k, c, 3], x)
+                near[i, c] = value[at, columns[c]]
         for c in range(width):
-            out[k, c, 0] = out[k, c, 4] / n
-        for p in range(first[k] - (1 if include_self else 0), last[k]):
-            at = centers[k] if p < first[k] else row[p]
+            total[c], low[c], high[c], std[c] = 0.0, np.inf, -np.inf, 0.0
+        for i in range(n):
             for c in range(width):
-                out[k, c, 1] += (value[at, columns[c]] - out[k, c, 0]) ** 2
+                x = near[i, c]
+                total[c] += x
+                low[c] = x if x < low[c] else low[c]
+                high[c] = x if x > high[c] else high[c]
         for c in range(width):
-            out[k, c, 1] = np.sqrt(out[k, c, 1] / n)
-            if n == 0 or out[k, c, 0] != out[k, c, 0]:
-                for s in range(5):
-                    out[k, c, s] = np.nan
+            mean[c] = total[c] / n if n else np.nan
+        for i in range(n):
+            for c in range(width):
+                std[c] += (near[i, c] - mean[c]) ** 2
+        for c in range(width):
+            std[c] = np.sqrt(std[c] / n) if n else np.nan
+            if mean[c] != mean[c]:
+                low[c], high[c], total[c] = np.nan, np.nan, np.nan
+        for c in range(width):
+            for s in range(len(kinds)):
+                out[k, places[c] + s] = found[kinds[s], c]
 
 
 @kernel(

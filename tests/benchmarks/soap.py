@@ -29,7 +29,7 @@ GLASS = Path(mgdask.__file__).parent / "explore" / "data" / "zrcu.lammpstrj.gz"
 
 def last_frame():
     inventory = take_inventory(GLASS, species={1: "Zr", 2: "Cu"})
-    return list(read_window(inventory))[-1]["position"], inventory.cell[-1], inventory.species
+    return list(read_window(inventory))[-1][1]["position"], inventory.cell[-1], inventory.species
 
 
 def seconds(function, *arguments):
