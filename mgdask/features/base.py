@@ -211,8 +211,9 @@ def compute_features(
     counts: list[Counter[str]] = [Counter() for _ in features]
     # what is made of others comes first: it asks for the values of more atoms than the centres
     order = sorted(range(len(features)), key=lambda k: -_depth(features[k]))
+    parts = tuple(dict.fromkeys(part for feature in features for part in feature.parts))
     for frame in range(len(position)):
-        around = Surroundings(position[frame], cell[frame], numbers, pbc)
+        around = Surroundings(position[frame], cell[frame], numbers, pbc, chosen, parts)
         for k in order:
             marks = around.fill(features[k], chosen, found[k][frame])
             counts[k].update({name: int(mark.sum()) for name, mark in marks.items()})

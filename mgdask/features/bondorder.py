@@ -12,7 +12,7 @@ from pydantic import Field
 
 from mgdask.errors import ParameterError
 from mgdask.features.base import Feature, validate_fields
-from mgdask.features.surroundings import CLOSED, Neighborhood, SmallFacets, Surroundings, Voronoi, Within
+from mgdask.features.surroundings import CLOSED, GUESTS, Neighborhood, SmallFacets, Surroundings, Voronoi, Within
 from mgdask.kernels.bondorder import coarse, invariants, moments, triples
 
 Integer = npt.NDArray[np.int64]
@@ -165,8 +165,8 @@ class BondOrder(Feature):
         return (self.moments,) if self._averages else ()
 
     def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
-        """Its own neighbours, and their neighbours for averages."""
-        return {self.moments.kind: min(n_atoms, 15 * n_centers) if self._averages else n_centers}
+        """Its own neighbours, and those of a batch of atoms around for averages."""
+        return {self.moments.kind: n_centers + GUESTS if self._averages else n_centers}
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """Moments of the centres, and of all atoms for averages."""

@@ -15,6 +15,7 @@ from mgdask.errors import ParameterError
 from mgdask.features.base import Feature, validate_fields
 from mgdask.features.surroundings import (
     CLOSED,
+    GUESTS,
     KEPT_VALUES,
     Neighborhood,
     SmallFacets,
@@ -135,25 +136,19 @@ class MediumRange(Feature):
         self.feature.check_species(numbers)
 
     def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
-        """Its own neighbours, and those that the feature needs for all of them, at worst 15 times as many atoms."""
+        """Its own neighbours, and those of the feature, of the centres and of a batch of atoms around them."""
         found = dict.fromkeys(self._kinds, n_centers)
-        for kind, n in self.feature.lists(n_atoms, self._wide(n_atoms, n_centers)).items():
+        for kind, n in self.feature.lists(n_atoms, n_centers + GUESTS).items():
             found[kind] = max(found.get(kind, 0), n)
         return found
 
-    def _wide(self, n_atoms: int, n_centers: int) -> int:
-        return min(n_atoms, 15 * n_centers)
-
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """The feature's for the centres and their neighbours, its values, and their statistics."""
-        wide, row = self._wide(n_atoms, n_centers), self.feature.n_columns * self.feature.output_dtype.itemsize
-        table = n_atoms * (row + 8) if n_atoms * row <= KEPT_VALUES else 8 * n_atoms + wide * row
-        return (
-            self.feature.footprint(n_atoms, wide)
-            + table
-            + wide * row
-            + 160 * n_centers * min(self.feature.n_columns, COLUMNS)
+        """The feature's for the centres and a batch of atoms around them, its values for all of these, and their statistics."""
+        row = self.feature.n_columns * self.feature.output_dtype.itemsize
+        table = (
+            n_atoms * (row + 8) if n_atoms * row <= KEPT_VALUES else 8 * n_atoms + min(n_atoms, 15 * n_centers) * row
         )
+        return self.feature.footprint(n_atoms, n_centers + GUESTS) + table + row * (n_centers + GUESTS)
 
     def cost(self, n_centers: int) -> float:
         """That of the feature, and 10 nanoseconds for every column of every neighbour."""

@@ -1,13 +1,16 @@
 """What several features of one block share: neighbour lists, Voronoi cells, and each other's values, each worked out once.
 
 A ``Surroundings`` belongs to one frame. Lists are kept for the atoms that were asked for so far and grow when more are asked for; an
-atom's own entries depend on the frame only, so it does not matter who asked first. For large frames the sorted atoms are kept from
-block to block, in each thread.
+atom's own entries depend on the frame only, so it does not matter who asked first. What is made of neighbours' values needs atoms
+around the block as well: these guests are worked on in batches, of which only the values stay. For large frames the sorted atoms and
+the values are kept from block to block, in each thread.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -45,6 +48,8 @@ LARGE = 20_000
 """Atoms of a frame from which on it pays to keep it sorted for the next block."""
 KEPT_VALUES = 2**28
 """Bytes of the values of one feature that are kept from block to block, at most."""
+GUESTS = 4096
+"""Atoms around a block that are worked on at a time."""
 _RECENT = threading.local()
 _STATES = {"open_cell": OPEN, "coincident_atom": COINCIDENT, "uncertain_cell": UNCERTAIN}
 
@@ -106,6 +111,7 @@ class _Pool:
     last: Integer = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     per_entry: list[npt.NDArray[Any]] = field(default_factory=list)
     per_atom: list[npt.NDArray[Any]] = field(default_factory=list)
+    added: list[Integer] = field(default_factory=list)
 
     def missing(self, atoms: Integer) -> Integer:
         """Those of ``atoms`` that have no place yet, each once."""
@@ -114,10 +120,18 @@ class _Pool:
     def add(self, atoms: Integer, offset: Integer, per_entry: list[Any], per_atom: list[Any]) -> None:
         """Give places to ``atoms``, whose entries are ``offset[k]:offset[k+1]`` of the arrays ``per_entry``."""
         self.slot[atoms] = len(self.first) + np.arange(len(atoms))
+        self.added.append(atoms)
         base = len(self.per_entry[0]) if self.per_entry else 0
         self.first = np.concatenate([self.first, base + offset[:-1]])
         self.last = np.concatenate([self.last, base + offset[1:]])
         self.per_entry, self.per_atom = _join(self.per_entry, per_entry), _join(self.per_atom, per_atom)
+
+    def clear(self) -> None:
+        """Forget all atoms."""
+        for atoms in self.added:
+            self.slot[atoms] = -1
+        self.first, self.last = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+        self.per_entry, self.per_atom, self.added = [], [], []
 
 
 def once(atoms: Integer) -> Integer:
@@ -132,7 +146,11 @@ def _join(old: list[npt.NDArray[Any]], new: list[npt.NDArray[Any]]) -> list[npt.
 class Surroundings:
     """One frame: ``position`` (atom,3) Å, ``cell`` (3,3) Å, ``numbers`` (atom,) Z, ``pbc``, and what is known about it so far."""
 
-    def __init__(self, position: Float, cell: Float, numbers: npt.NDArray[np.integer], pbc: Any) -> None:
+    def __init__(
+        self, position: Float, cell: Float, numbers: npt.NDArray[np.integer], pbc: Any, centers: Integer | None = None,
+        parts: Sequence[Feature] = (),
+    ) -> None:  # fmt: skip
+        """``centers`` are the atoms whose lists are kept (default all); ``parts`` features whose values are needed around them too."""
         self.position = np.ascontiguousarray(position, dtype=np.float64)
         self.cell = complete_cell(cell, pbc)
         self.numbers = np.asarray(numbers, dtype=np.int64)
@@ -141,6 +159,12 @@ class Surroundings:
         self._passing: dict[Any, Any] = {}
         self._pools: dict[Any, _Pool] = {}
         self._spacing: float | None = None
+        self._parts = tuple(parts)
+        self._own = np.ones(len(self.position), dtype=bool)
+        if centers is not None and len(centers) < len(self.position):
+            self._own[:] = False
+            self._own[centers] = True
+        self._guests: Surroundings | None = None
 
     def __len__(self) -> int:
         return len(self.position)
@@ -215,16 +239,31 @@ class Surroundings:
 
     def values(self, feature: Feature, atoms: Integer) -> npt.NDArray[Any]:
         """A feature's values (atom, column), those of ``atoms`` filled in; kept for those who ask again, the next block of the frame included."""
-        known, rows, marks = self._table(feature)
+        known, rows, _ = self._table(feature)
         new = once(atoms[~known[atoms]])
-        if len(new):
-            fresh = np.empty((len(new), feature.n_columns), dtype=feature.output_dtype)
-            found = feature.describe(self, new, fresh)
-            rows[new] = fresh
-            for name, mark in found.items():
-                marks.setdefault(name, np.zeros(len(self), dtype=bool))[new] = mark
-            known[new] = True
+        self._work_out(feature, new[self._own[new]])
+        guests = new[~self._own[new]]
+        together = self._parts if feature in self._parts else (feature,)
+        for first in range(0, len(guests), GUESTS):
+            if self._guests is None:
+                self._guests = copy(self)
+                self._guests._pools, self._guests._own = {}, np.ones(len(self), dtype=bool)
+            some = guests[first : first + GUESTS]
+            for part in together:
+                self._guests.values(part, some)
+            for pool in self._guests._pools.values():
+                pool.clear()
         return rows
+
+    def _work_out(self, feature: Feature, atoms: Integer) -> None:
+        if not len(atoms):
+            return
+        known, rows, marks = self._table(feature)
+        fresh = np.empty((len(atoms), feature.n_columns), dtype=feature.output_dtype)
+        for name, mark in feature.describe(self, atoms, fresh).items():
+            marks.setdefault(name, np.zeros(len(self), dtype=bool))[atoms] = mark
+        rows[atoms] = fresh
+        known[atoms] = True
 
     def _table(
         self, feature: Feature

@@ -14,6 +14,7 @@ from mgdask.features.base import Feature, validate_fields
 from mgdask.features.interstice import Radii
 from mgdask.features.surroundings import (
     CLOSED,
+    GUESTS,
     Bonds,
     Neighborhood,
     SmallFacets,
@@ -26,6 +27,7 @@ from mgdask.kernels.interstice import NO_HULL, OUTSIDE
 
 Float = npt.NDArray[np.float64]
 Integer = npt.NDArray[np.int64]
+Weights = Literal["none", "area", "volume"]
 Marks = dict[str, npt.NDArray[np.bool_]]
 
 FOLDS = (3, 4, 5, 6, 7)
@@ -111,6 +113,27 @@ class Coordination(_OfCells):
         cells, near = around.voronoi(centers, self.small_facets), around.neighbors(self.cutoff, centers)
         out[:, 0] = np.where(cells.state == CLOSED, cells.last - cells.first, np.nan)
         out[:, 1] = near.last - near.first
+        return around.marks(cells)
+
+
+@dataclass(frozen=True)
+class EdgeSums(_OfCells):
+    """Number, or area, or volume of the facets with 3, 4, 5, 6, 7 edges; 5 columns: what ``FoldSymmetry`` is made of."""
+
+    weights: Weights = "none"
+    small_facets: SmallFacets = "static"
+    beyond: bool = True
+
+    family: ClassVar[str] = "edge_sums"
+    long_name: ClassVar[str] = "facets by their number of edges"
+    citation: ClassVar[str] = "Peng, Li, Wang, Phys. Rev. Lett. 106, 135503 (2011)"
+    labels = tuple(f"edges{k}" for k in FOLDS)
+
+    def describe(self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]) -> Marks:
+        """Fill ``out`` (center,column)."""
+        cells = around.voronoi(centers, self.small_facets)
+        weight = {"none": None, "area": cells.area, "volume": cells.pyramid}[self.weights]
+        out[...] = edge_sums(cells, weight, self.beyond)
         return around.marks(cells)
 
 
@@ -260,7 +283,7 @@ class FoldSymmetry(_OfCells):
     ('fold3', 'fold4', 'fold5', 'fold6', 'fold7')
     """
 
-    weights: Literal["none", "area", "volume"] = "none"
+    weights: Weights = "none"
     average: bool = False
     small_facets: SmallFacets = "static"
     beyond: bool = True
@@ -288,28 +311,33 @@ class FoldSymmetry(_OfCells):
 
     def describe(self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]) -> Marks:
         """Fill ``out`` (center,column)."""
-        kind = Voronoi(self.small_facets)
-        atoms = around.with_neighbors(kind, centers) if self.average else centers
-        cells = around.bonds(kind, atoms)
-        weight = {"none": None, "area": cells.area, "volume": cells.pyramid}[self.weights]
-        sums = edge_sums(cells, weight, self.beyond)
+        cells = around.voronoi(centers, self.small_facets)
+        sums = np.empty((len(centers), len(FOLDS)))
         if self.average:
-            own = around.bonds(kind, centers)
-            neighbors = np.searchsorted(atoms, own.row[spans(own.first, own.last)])
-            total = sums[np.searchsorted(atoms, centers)]
-            np.add.at(total, np.repeat(np.arange(len(centers)), own.last - own.first), sums[neighbors])
-            sums, cells = total, own
+            every = around.values(self.sums, around.with_neighbors(Voronoi(self.small_facets), centers))
+            sums[...] = every[centers]
+            neighbors = cells.row[spans(cells.first, cells.last)]
+            np.add.at(sums, np.repeat(np.arange(len(centers)), cells.last - cells.first), every[neighbors])
+        else:
+            self.sums.describe(around, centers, sums)
         with np.errstate(invalid="ignore", divide="ignore"):
             out[...] = sums / sums.sum(axis=1, keepdims=True)
         return around.marks(cells)
 
+    @property
+    def sums(self) -> EdgeSums:
+        """What the shares are made of."""
+        return EdgeSums(self.weights, self.small_facets, self.beyond)
+
+    @property
+    def parts(self) -> tuple[Feature, ...]:
+        """The sums, where neighbours' are needed."""
+        return (self.sums,) if self.average else ()
+
     def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
-        """The cells, of the neighbours too where it averages."""
-        return {Voronoi(self.small_facets): self._wide(n_atoms, n_centers)}
+        """The cells, of a batch of atoms around too where it averages."""
+        return {Voronoi(self.small_facets): n_centers + GUESTS if self.average else n_centers}
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """A few numbers a facet."""
-        return super().footprint(n_atoms, self._wide(n_atoms, n_centers))
-
-    def _wide(self, n_atoms: int, n_centers: int) -> int:
-        return min(n_atoms, 15 * n_centers) if self.average else n_centers
+        """A few numbers a facet, and the sums of all atoms where it averages."""
+        return super().footprint(n_atoms, n_centers) + (48 * n_atoms if self.average else 0)
