@@ -307,3 +307,17 @@ def test_what_has_no_counts_is_refused():
     whole = mgdask.featurize(ds, Chemistry(species=("Cu", "Zr")))
     with pytest.raises(ParameterError, match="has no counts of cutoff neighbours"):
         mgdask.cargill_spaepen(whole, neighbors="cutoff")
+
+
+def test_a_changing_box_has_its_mean_volume(tmp_path, rng):
+    dumps = []
+    for step, side in enumerate((7.0, 9.0)):
+        rows = [(i + 1, 1 + i % 2, *(repr(float(x)) for x in rng.random(3) * side)) for i in range(40)]
+        dumps.append(write_dump(tmp_path / f"{step}.dump", [(step, rows)], box=[(0, side)] * 3))
+    mgdask.ingest(dumps, tmp_path / "a.zarr", species={1: "Cu", 2: "Zr"}, timestep=0.001)
+    found = mgdask.partial_rdf(tmp_path / "a.zarr", r_max=5.0, bins=10, progress=False)
+    assert found.attrs["mean_volume"] == pytest.approx((7.0**3 + 9.0**3) / 2, rel=1e-12)
+    shell = 4 / 3 * np.pi * np.diff(np.linspace(0, 5.0, 11) ** 3)
+    g = found["count"][0, 1].values / (2 * 20 * 20 * 2 / (7.0**3 + 9.0**3) * shell)
+    np.testing.assert_allclose(found.g[0, 1].values, g, rtol=1e-12)
+    assert int(found["count"].sum()) > 1000
