@@ -102,8 +102,12 @@ class MediumRange(Feature):
 
     @property
     def amlearn_labels(self) -> tuple[str, ...]:
-        """What amlearn calls the columns."""
-        return tuple(f"MRO_{statistic}_{name}" for name in self.feature.amlearn_labels for statistic in self.statistics)
+        """What amlearn calls the columns; empty for those that it lacks."""
+        return tuple(
+            f"MRO_{statistic}_{name}" if name else ""
+            for name in self.feature.amlearn_labels
+            for statistic in self.statistics
+        )
 
     @property
     def parts(self) -> tuple[Feature, ...]:

@@ -34,6 +34,9 @@ BASELINE = 420 * 2**20
 WRITE_COPIES = 3.0
 """Copies of a block while it is packed and written, at most: measured by the same."""
 
+RESERVED = ("frame", "atom", "atom_id", "species", "time", "step", "run", "manifest")
+"""Names in an output that are no features."""
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -261,6 +264,12 @@ def check_features(features: Sequence[Feature] | Feature, numbers: npt.NDArray[n
     if len(set(names)) < len(names):
         raise ParameterError(
             f"two features are named {max(names, key=names.count)!r}; give one another name: feature.named('...'), in a recipe name: ..."
+        )
+    taken = {*RESERVED, *(coordinate for f in found for coordinate in f.coordinates())}
+    clash = next((name for name in names if name in taken), None)
+    if clash is not None:
+        raise ParameterError(
+            f"a feature is named {clash!r}, which is the name of something else in the output; give it another name"
         )
     for feature in found:
         feature.check_species(np.unique(numbers))
