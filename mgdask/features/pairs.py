@@ -102,6 +102,8 @@ def cargill_spaepen(features: xr.Dataset, *, name: str = "chemistry", neighbors:
     end = f"_{neighbors}" if neighbors else ""
     counts = [label for label in labels if label.startswith("count_") and label.endswith(end)]
     names = [label.removeprefix("count_").removesuffix(end) for label in counts]
+    if neighbors is None and any("_" in found for found in names):
+        raise ParameterError(f"{name} counts two lists of neighbours; choose neighbors='voronoi' or 'cutoff'")
     if not names or any("_" in found for found in names):
         raise ParameterError(
             f"{name} has no counts{f' of {neighbors} neighbours' if neighbors else ''}; its columns are {', '.join(labels)}"
