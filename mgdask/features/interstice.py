@@ -145,6 +145,11 @@ class Interstice(Feature):
         """About 10 microseconds a centre."""
         return 10e-6 * n_centers
 
+    @property
+    def example_number(self) -> int:
+        """An element that the radii know."""
+        return atomic_number(self.radii[0][0]) if self.radii and isinstance(self.radii, tuple) else 29
+
     def describe(
         self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]
     ) -> dict[str, npt.NDArray[np.bool_]]:
@@ -170,7 +175,7 @@ class Interstice(Feature):
             out[:, k * each : (k + 1) * each] = room[:, :each]
             if part != "distance_cutoff":
                 out[~closed, k * each : (k + 1) * each] = np.nan
-        marks = around.marks(cells)
+        marks = {"coincident_atom": np.zeros(len(centers), dtype=bool), **around.marks(cells)}
         in_one_place = near.distance[spans(near.first, near.last)] == 0.0
         marks["coincident_atom"][np.repeat(np.arange(len(centers)), near.last - near.first)[in_one_place]] = True
         return {

@@ -180,5 +180,5 @@ class MediumRange(Feature):
                 places = (some[:, None] * len(wanted) + np.arange(len(wanted))).ravel()
                 if len(bonds.state):
                     found[bonds.state != CLOSED] = np.nan
-                out[:, places] = found[:, :, wanted].reshape(len(centers), -1)
+                out[:, places] = found[:, :, wanted].reshape(len(centers), len(places))
         return {"undefined": np.isnan(out).any(axis=1)}

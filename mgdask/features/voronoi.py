@@ -200,6 +200,11 @@ class Packing(_OfCells):
             for name, _ in self.radii:
                 atomic_number(name)
 
+    @property
+    def example_number(self) -> int:
+        """An element that the radii know."""
+        return atomic_number(self.radii[0][0]) if self.radii and isinstance(self.radii, tuple) else 29
+
     def describe(self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]) -> Marks:
         """Fill ``out`` (center,column)."""
         cells = around.voronoi(centers, self.small_facets)
