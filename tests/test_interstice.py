@@ -453,13 +453,28 @@ def test_bodies_equal_the_twin(seed):
         assert found.mark[0] == (0 if inside else OUTSIDE)
         assert inside or move or seed
         # solid angles at the neighbours: those of the hull's corners, wherever the centre is
-        corner = np.zeros(len(here))
-        middle = here.mean(axis=0)
-        for triangle in body.simplices:
-            for v in range(3):
-                at, one, two = (here[triangle[(v + k) % 3]] for k in range(3))
-                corner[triangle[v]] += reference.solid_angle(middle - at, one - at, two - at)
-        assert found.cones[0] == pytest.approx((radii**3 * corner).sum(), rel=1e-9)
+        assert found.cones[0] == pytest.approx((radii**3 * corners(here, body)).sum(), rel=1e-9)
+
+
+def corners(points, body):
+    """Solid angle of a hull at each of its points."""
+    corner, middle = np.zeros(len(points)), points.mean(axis=0)
+    for triangle in body.simplices:
+        for v in range(3):
+            at, one, two = (points[triangle[(v + k) % 3]] for k in range(3))
+            corner[triangle[v]] += reference.solid_angle(middle - at, one - at, two - at)
+    return corner
+
+
+@pytest.mark.parametrize("move", [(0, 0, 0), (0.4, 0.3, 0), (5, 1, 0), (-9, 9, 0), (2, 2, 0)])
+def test_corners_of_the_hull_with_the_center_in_planes_of_it(move):
+    pyramid = np.array([[2.0, 0, 0], [0, 2, 0], [-2, 0, 0], [0, -2, 0], [0, 0, 2]]) + move
+    radii = np.array([1.0, 1.1, 0.9, 0.8, 1.3])
+    found = around(pyramid, 1.0, radii)
+    assert found.mark[0] & FLAT_TETRAHEDRON
+    body = ConvexHull(pyramid)
+    assert found.hull[0] == pytest.approx(16 / 3, rel=1e-13)
+    assert found.cones[0] == pytest.approx((radii**3 * corners(pyramid, body)).sum(), rel=1e-9)
 
 
 def test_center_in_a_facet():

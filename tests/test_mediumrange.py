@@ -197,6 +197,17 @@ def test_nan_of_a_neighbour_makes_nan(glass, rng):
     assert (is_open & ~wanted).any()
 
 
+def test_an_open_cell_has_no_value_even_with_the_atom_itself(glass):
+    """Its own value, which does not come from the cell, is not that of a neighbourhood."""
+    pbc = (True, True, False)
+    is_open = np.isnan(Coordination().compute(*glass, pbc=pbc)[:, 0])
+    soap = SOAP(**SOAP_OPTIONS)
+    for include_self in (False, True):
+        found = MediumRange(soap, neighbors="voronoi", include_self=include_self).compute(*glass, pbc=pbc)
+        assert (np.isnan(found).all(axis=1) == is_open).all()
+        assert (np.isnan(found).any(axis=1) == is_open).all()
+
+
 def test_no_neighbours():
     feature = MediumRange(Coordination(cutoff=3.0))
     assert np.isnan(feature.compute([[1.0, 1, 1]], 30 * np.eye(3), [29], pbc=NEVER)).all()
