@@ -239,7 +239,8 @@ def _depth(feature: Feature) -> int:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Feature):
-        return {value.family: value.parameters()}
+        given = {"name": value.name} if "_name" in vars(value) else {}
+        return {value.family: {**given, **value.parameters()}}
     if is_dataclass(value) and not isinstance(value, type):
         return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -144,6 +144,11 @@ class Interstice(Feature):
         """About 10 microseconds a centre."""
         return 10e-6 * n_centers
 
+    @property
+    def example_number(self) -> int:
+        """An element that the radii know."""
+        return atomic_number(self.radii[0][0]) if self.radii and isinstance(self.radii, tuple) else 29
+
     def describe(
         self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]
     ) -> dict[str, npt.NDArray[np.bool_]]:
@@ -169,7 +174,7 @@ class Interstice(Feature):
             out[:, k * each : (k + 1) * each] = room[:, :each]
             if part != "distance_cutoff":
                 out[~closed, k * each : (k + 1) * each] = np.nan
-        marks = around.marks(cells)
+        marks = {"coincident_atom": np.zeros(len(centers), dtype=bool), **around.marks(cells)}
         marks["coincident_atom"] |= distances[1][3]
         return {
             **marks, "no_hull": closed & (found.mark & NO_HULL > 0), "center_outside_hull": found.mark & OUTSIDE > 0,

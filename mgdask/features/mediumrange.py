@@ -46,7 +46,8 @@ class MediumRange(Feature):
         Voronoi neighbours), "voronoi", or "cutoff": those within ``cutoff`` Å.
     small_facets: of "voronoi", as in ``Interstice``. include_self: whether the atom itself counts too (and N_i is one more).
 
-    A neighbour's NaN makes the result NaN, and so do no neighbours and an open Voronoi cell; such atoms are counted in the attrs of the output.
+    A neighbour's NaN makes the result NaN, and so do an open Voronoi cell and, without ``include_self``, no neighbours; such atoms are
+    counted in the attrs of the output.
     In large frames a block needs its atoms' neighbours too: that costs little where rows next to each other are near in space, and up to twice
     as much where they are not.
 

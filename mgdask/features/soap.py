@@ -150,6 +150,11 @@ class SOAP(Feature):
     def _reach(self) -> float:
         return radial.padded_cutoff(self.r_cut, self.sigma)
 
+    @property
+    def example_number(self) -> int:
+        """The first species."""
+        return atomic_number(self.species[0])
+
     def prepare(self) -> None:
         """Build the radial table and compile the kernel."""
         if self.engine == "mgdask":

@@ -241,6 +241,11 @@ class Packing(_OfCells):
             for name, _ in self.radii:
                 atomic_number(name)
 
+    @property
+    def example_number(self) -> int:
+        """An element that the radii know."""
+        return atomic_number(self.radii[0][0]) if self.radii and isinstance(self.radii, tuple) else 29
+
     def describe(self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]) -> Marks:
         """Fill ``out`` (center,column)."""
         cells = around.voronoi(centers, self.small_facets)
@@ -268,7 +273,7 @@ class Packing(_OfCells):
 class FoldSymmetry(_OfCells):
     """i-fold symmetry: share of the facets with i = 3, 4, 5, 6, 7 edges; 5 columns, of which ``fold5`` is the local five-fold symmetry (LFFS).
 
-        f_i = n_i / sum_k n_k,      weighted: f_i = sum_{e_j = i} w_j / sum_j w_j
+        f_i = n_i / sum_k n_k,      weighted: f_i = sum_{e_j = i} w_j / sum_k sum_{e_j = k} w_j
 
     Parameters
     ----------

@@ -5,7 +5,8 @@
 
 theta_v are the angles of the triangle, S its area, Omega_v the solid angles of the tetrahedron, V its volume. Both are negative where
 spheres overlap. Where O lies outside the hull, the tetrahedra of the facets that it sees from outside are inside out: V and Omega
-change sign together, v does not, and sums of V and Omega over the hull stay those of the hull.
+change sign together, v does not, and the sum of V over the hull stays that of the hull. So does the sum of Omega at a neighbour, once the
+whole sphere is added to those neighbours all of whose facets are seen from outside.
 
 Source: Wang, Jain, Nat. Commun. 10, 5537 (2019), Methods; solid angle: Van Oosterom, Strackee, IEEE Trans. Biomed. Eng. 30, 125 (1983).
 """
@@ -89,7 +90,7 @@ def _interstices(
     owner, triangle = np.empty(most + FIRST_PLANE + 1, dtype=np.int64), np.empty((2 * most + 16, 3), dtype=np.int64)
     x, y, z, far, r = np.empty(most), np.empty(most), np.empty(most), np.empty(most), np.empty(most)
     over, under, angle = np.empty((7, 2 * most)), np.empty((7, 2 * most)), np.empty((7, 2 * most))
-    sixfold = np.empty(2 * most)
+    sixfold, facing = np.empty(2 * most), np.empty(most, dtype=np.int64)
     for k in range(len(first)):
         n = last[k] - first[k]
         for i in range(n):
@@ -100,6 +101,7 @@ def _interstices(
         base = offset[k]
         offset[k + 1] = base + m
         whole, filled = 0.0, 0.0
+        facing[:n] = 0
         mark[k] = 0 if m else NO_HULL
         for t in range(m):
             a, b, c = triangle[t, 0], triangle[t, 1], triangle[t, 2]
@@ -137,9 +139,14 @@ def _interstices(
             area[base + t] = 1.0 - (r[a] ** 2 * angle[0, t] + r[b] ** 2 * angle[1, t] + r[c] ** 2 * angle[2, t]) / two_s
             cone = 2.0 * (r[a] ** 3 * angle[3, t] + r[b] ** 3 * angle[4, t] + r[c] ** 3 * angle[5, t])
             whole += six_v / 6.0
-            if abs(six_v) < 6.0 * THIN * two_s * np.sqrt(two_s):
+            flat = abs(six_v) < 6.0 * THIN * two_s * np.sqrt(two_s)
+            for corner in range(3):
+                v = triangle[t, corner]
+                facing[v] = max(facing[v], 1 if six_v < 0.0 and not flat else 2)
+            if flat:
                 mark[k] |= FLAT_TETRAHEDRON
                 volume[base + t] = np.nan
+                filled += cone  # 0, or half a sphere where the neighbour lies between the atom and the facet's far edge
                 continue
             volume[base + t] = 1.0 - 2.0 * (2.0 * own[k] ** 3 * angle[6, t] + cone) / abs(six_v)
             if six_v < 0.0:
@@ -147,6 +154,9 @@ def _interstices(
                 filled -= cone
             else:
                 filled += cone
+        for i in range(n):
+            if facing[i] == 1:  # all its facets are seen from outside: it lies inside a tetrahedron of the far side
+                filled += 4.0 * np.pi * r[i] ** 3
         size[k], cones[k] = (whole, filled) if m else (np.nan, np.nan)
 
 

@@ -119,6 +119,7 @@ def histogram(
                     out[k, b] += upto - below
                     below = upto
             else:
-                out[k, min(max(int(np.floor((x - low) / width)), 0), bins - 1)] += 1.0
+                # cut to the bins before it is made an integer: numbers beyond 2^63 would wrap round to the first bin
+                out[k, int(min(max(np.floor((x - low) / width), 0.0), bins - 1.0))] += 1.0
         for b in range(bins):
             out[k, b] = out[k, b] / n if n else np.nan
