@@ -12,7 +12,8 @@ from mgdask.errors import ParameterError
 from mgdask.features import surroundings
 from mgdask.features.surroundings import Surroundings, Voronoi, Within, spans
 from mgdask.kernels.neighbors import neighbor_list
-from mgdask.kernels.voronoi import CLOSED, OPEN, RULES, select, voronoi_cells
+from mgdask.kernels.smallfacets import RULES, select
+from mgdask.kernels.voronoi import CLOSED, OPEN, voronoi_cells
 
 PERIODIC = (True, True, True)
 ENTRIES = ("row", "vector", "distance", "area", "edges", "pyramid")

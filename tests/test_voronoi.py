@@ -13,15 +13,14 @@ from scipy.spatial import Voronoi as Diagram
 from scipy.spatial import cKDTree
 
 from mgdask.kernels.polytope import TOLERANCE
+from mgdask.kernels.smallfacets import RULES, select
 from mgdask.kernels.voronoi import (
     CLOSED,
     COINCIDENT,
     EDGE_THRESHOLD,
     OPEN,
-    RULES,
     images,
     mean_spacing,
-    select,
     voronoi_cells,
 )
 from tests import reference_structure as reference

@@ -142,7 +142,7 @@ class Feature(ABC):
 
     def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
         """Which neighbours it asks its surroundings for, and of how many atoms, at most."""
-        return {}
+        return dict.fromkeys(self.neighborhood, n_centers)
 
     @abstractmethod
     def footprint(self, n_atoms: int, n_centers: int) -> int:
@@ -192,6 +192,26 @@ class Feature(ABC):
         self.check_species(z)
         block = self.compute_block(r[None], box[None], z, chosen, pbc)
         return np.asarray(block[0])
+
+
+class OfSpecies(Feature):
+    """A feature that tells elements apart, and knows only those it was given."""
+
+    species: tuple[str, ...]
+
+    @property
+    def example_number(self) -> int:
+        """The first species."""
+        return atomic_number(self.species[0])
+
+    def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
+        """``ParameterError`` where atoms are of other elements."""
+        strange = sorted({int(z) for z in np.unique(numbers)} - {atomic_number(name) for name in self.species})
+        if strange:
+            raise ParameterError(
+                f"{type(self).__name__}: species={self.species} lacks {', '.join(symbol(z) for z in strange)}, which the atoms contain; "
+                "add them to species"
+            )
 
 
 def compute_features(
@@ -278,16 +298,6 @@ def check_configuration(
         if chosen.size and (chosen.min() < 0 or chosen.max() >= len(r)):
             raise ParameterError(f"centers must be rows 0 to {len(r) - 1}; got {chosen.min()} to {chosen.max()}")
     return r, complete_cell(cell, pbc), z.astype(np.int64), chosen.astype(np.int64)
-
-
-def check_known(feature: Any, numbers: npt.NDArray[np.integer]) -> None:
-    """``ParameterError`` where atoms are of elements that ``feature.species`` lacks."""
-    strange = sorted({int(z) for z in np.unique(numbers)} - {atomic_number(name) for name in feature.species})
-    if strange:
-        raise ParameterError(
-            f"{type(feature).__name__}: species={feature.species} lacks {', '.join(symbol(z) for z in strange)}, which the atoms contain; "
-            "add them to species"
-        )
 
 
 def sort_species(names: Sequence[str]) -> tuple[str, ...]:

@@ -62,10 +62,6 @@ class BondMoments(Feature):
         """The neighbours, for every column."""
         return (self.kind,) * self.n_columns
 
-    def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
-        """Its own neighbours."""
-        return {self.kind: n_centers}
-
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """A weight a bond."""
         return 400 * n_centers + 2_000_000

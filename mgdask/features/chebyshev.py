@@ -12,7 +12,7 @@ from pydantic import Field
 
 from mgdask.elements import atomic_number
 from mgdask.errors import ParameterError
-from mgdask.features.base import Feature, check_configuration, check_known, validate_fields
+from mgdask.features.base import OfSpecies, check_configuration, validate_fields
 from mgdask.features.surroundings import Neighborhood, Surroundings, Within, spans
 from mgdask.kernels.chebyshev import chebyshev, chebyshev_gradient
 
@@ -33,7 +33,7 @@ class Gradient(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SphericalChebyshev(Feature):
+class SphericalChebyshev(OfSpecies):
     """Power spectrum of the neighbour density in Chebyshev polynomials of the distance and spherical harmonics; default 90 columns.
 
         c_nlm = sum_j w_j f_c(r_j) T_n(1 - 2 r_j / r_c) Y_lm(r_j),   f_c = (1 - (r / r_c)^2)^4,   P_nl = 4 pi / (2l+1) sum_m |c_nlm|^2
@@ -87,19 +87,6 @@ class SphericalChebyshev(Feature):
     def neighborhood(self) -> tuple[Neighborhood, ...]:
         """Neighbours up to the cut-off."""
         return (Within(self.r_cut),) * self.n_columns
-
-    @property
-    def example_number(self) -> int:
-        """The first species."""
-        return atomic_number(self.species[0])
-
-    def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
-        """All must be known."""
-        check_known(self, numbers)
-
-    def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
-        """Neighbours up to the cut-off."""
-        return {Within(self.r_cut): n_centers}
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """Weights of the atoms, and one centre at a time."""

@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from mgdask.elements import atomic_number
 from mgdask.errors import ParameterError
-from mgdask.features.base import Feature, check_known, sort_species, validate_fields
+from mgdask.features.base import OfSpecies, sort_species, validate_fields
 from mgdask.features.surroundings import (
     CLOSED,
     Neighborhood,
@@ -27,7 +26,7 @@ Quantity = Literal["element", "count", "fraction", "deviation"]
 
 
 @dataclass(frozen=True)
-class Chemistry(Feature):
+class Chemistry(OfSpecies):
     """Element of an atom, and number, fraction and Warren-Cowley deviation of each species among its neighbours.
 
         count n_X,   fraction f_X = n_X / n,   deviation (f_X - c_X) / c_X = -alpha_X     (alpha = 1 - f / c, Warren-Cowley)
@@ -95,19 +94,6 @@ class Chemistry(Feature):
 
     def _kind(self, name: str) -> Neighborhood:
         return Voronoi(self.small_facets) if name == "voronoi" else Within(self.cutoff)
-
-    @property
-    def example_number(self) -> int:
-        """The first species."""
-        return atomic_number(self.species[0])
-
-    def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
-        """All must be known."""
-        check_known(self, numbers)
-
-    def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
-        """The neighbours that it counts."""
-        return dict.fromkeys(self.neighborhood, n_centers)
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """A few numbers a neighbour."""

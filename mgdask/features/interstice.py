@@ -132,10 +132,6 @@ class Interstice(Feature):
         kinds = [Within(self.cutoff) if part == "distance_cutoff" else Voronoi(self.small_facets) for part in PARTS]
         return tuple(kind for kind in kinds for _ in range(each))
 
-    def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
-        """Both kinds of neighbours."""
-        return {Voronoi(self.small_facets): n_centers, Within(self.cutoff): n_centers}
-
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """Radii, and the values of all distances and triangles."""
         return 16 * n_atoms + 2500 * n_centers

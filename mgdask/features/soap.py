@@ -12,8 +12,8 @@ from pydantic import Field
 
 from mgdask.elements import atomic_number
 from mgdask.errors import MissingDependencyError, ParameterError
-from mgdask.features.base import Feature, check_known, sort_species, validate_fields
-from mgdask.features.surroundings import Surroundings
+from mgdask.features.base import OfSpecies, sort_species, validate_fields
+from mgdask.features.surroundings import Neighborhood, Surroundings
 from mgdask.kernels import radial
 from mgdask.kernels import soap as kernel
 from mgdask.kernels.harmonics import coefficients
@@ -25,7 +25,7 @@ BATCH = 256
 
 
 @dataclass(frozen=True)
-class SOAP(Feature):
+class SOAP(OfSpecies):
     """Power spectrum of the smeared neighbour density around every central atom.
 
         rho_s(x) = sum_j exp(-|x - r_ij|^2 / (2 sigma^2)) over neighbours j of species s, the atom itself included
@@ -131,9 +131,9 @@ class SOAP(Feature):
             f"{self.name}_n_2": m,
         }  # fmt: skip
 
-    def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
-        """Every atom's element must be one of ``species``."""
-        check_known(self, numbers)
+    def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
+        """None: its kernel finds neighbours by itself."""
+        return {}
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """Cell list of the frame (some 200 bytes an atom while it is sorted), a batch of rows, tables, scratch."""
@@ -149,11 +149,6 @@ class SOAP(Feature):
     @property
     def _reach(self) -> float:
         return radial.padded_cutoff(self.r_cut, self.sigma)
-
-    @property
-    def example_number(self) -> int:
-        """The first species."""
-        return atomic_number(self.species[0])
 
     def prepare(self) -> None:
         """Build the radial table and compile the kernel."""

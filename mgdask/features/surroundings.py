@@ -23,17 +23,16 @@ from mgdask.errors import ParameterError
 from mgdask.kernels.interstice import interstices
 from mgdask.kernels.neighbors import Grid, list_neighbors, make_grid
 from mgdask.kernels.rdf import first_peak, pair_counts
+from mgdask.kernels.smallfacets import RULES, select
 from mgdask.kernels.voronoi import (
     CLOSED,
     COINCIDENT,
     OPEN,
-    RULES,
     UNCERTAIN,
     Cells,
     cells_by_radius,
     make_cells,
     mean_spacing,
-    select,
 )
 
 if TYPE_CHECKING:

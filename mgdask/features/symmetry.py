@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from mgdask.elements import atomic_number
 from mgdask.errors import ParameterError
-from mgdask.features.base import Feature, check_known, sort_species, validate_fields
+from mgdask.features.base import OfSpecies, sort_species, validate_fields
 from mgdask.features.surroundings import Neighborhood, Surroundings, Within
 from mgdask.kernels.symmetry import symmetry
 
@@ -29,7 +28,7 @@ ANGULAR: tuple[tuple[float, float, float], ...] = (
 
 
 @dataclass(frozen=True)
-class SymmetryFunctions(Feature):
+class SymmetryFunctions(OfSpecies):
     """Radial and angular symmetry functions; the defaults are the published 50 radii and 22 angular sets: 166 columns for two species.
 
         G_X(i; r) = sum_{j in X} exp(-(d_ij - r)^2 / (2 width^2))
@@ -94,19 +93,6 @@ class SymmetryFunctions(Feature):
     def neighborhood(self) -> tuple[Neighborhood, ...]:
         """Neighbours up to the cut-off."""
         return (Within(self.reach),) * self.n_columns
-
-    @property
-    def example_number(self) -> int:
-        """The first species."""
-        return atomic_number(self.species[0])
-
-    def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
-        """All must be known."""
-        check_known(self, numbers)
-
-    def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
-        """Neighbours up to the cut-off."""
-        return {Within(self.reach): n_centers}
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """A species index an atom, and blocks of pairs."""

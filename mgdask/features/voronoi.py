@@ -55,10 +55,6 @@ class _OfCells(Feature):
         """Voronoi neighbours."""
         return (Voronoi(self.small_facets),) * self.n_columns
 
-    def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
-        """The neighbours that it counts."""
-        return dict.fromkeys(self.neighborhood, n_centers)
-
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """A few numbers a facet."""
         return 8 * n_atoms + 1500 * n_centers
