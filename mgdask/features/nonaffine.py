@@ -71,8 +71,8 @@ class NonAffine(Feature):
     Fewer than 3 neighbours, or all neighbours in a plane through the atom: NaN; such atoms are counted in the attrs of
     the output. A rotation of the whole configuration changes neither D2 nor strain.
 
-    Sources: Falk, Langer, Phys. Rev. E 57, 7192 (1998), the mean as in Liu et al., J. Mater. Inf. 2, 20 (2022), Eq. (2);
-    Shimizu, Ogata, Li, Mater. Trans. 48, 2923 (2007).
+    Sources: Falk, Langer, Phys. Rev. E 57, 7192 (1998), the mean as in Liu et al., J. Mater. Inf. 2, 20 (2022), Eq.
+    (2); Shimizu, Ogata, Li, Mater. Trans. 48, 2923 (2007).
 
     >>> import numpy as np
     >>> fcc = np.array([[0, 0, 0], [0, 2, 2], [2, 0, 2], [2, 2, 0.0]])
