@@ -353,6 +353,15 @@ def test_equals_ovito(rng, cell):
     np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
+def test_equals_ovito_in_a_cell_smaller_than_the_cutoff(rng):
+    cell = np.array([[3.1, 0.0, 0.0], [1.2, 2.9, 0.0], [-0.7, 0.9, 3.3]])
+    reference = rng.random((3, 3)) @ cell
+    gradient, new_cell = pull(rng, cell)
+    current = reference @ gradient.T + rng.normal(0, 0.1, (3, 3))
+    theirs = ovito_strain(reference, current, cell, new_cell, 4.5)
+    np.testing.assert_allclose(columns(reference, current, cell, new_cell)[:, 1:], theirs, rtol=1e-10, atol=1e-10)
+
+
 def dump_frame(step):
     """Box bounds (3,2), and (atom,8) id, type, x, y, z, ix, iy, iz by id, of one frame of the compressed glass."""
     with gzip.open(GLASS, "rt") as lines:

@@ -69,7 +69,8 @@ class NonAffine(Feature):
     quantities: which, in the order of the columns; "F" is nine: F_xx, F_xy, F_xz, F_yx, ...
 
     Fewer than 3 neighbours, or all neighbours in a plane through the atom: NaN; such atoms are counted in the attrs of
-    the output. A rotation of the whole configuration changes neither D2 nor strain.
+    the output. To three neighbours F fits exactly: D2 is 0. A rotation of the whole configuration changes neither D2
+    nor strain.
 
     Sources: Falk, Langer, Phys. Rev. E 57, 7192 (1998), the mean as in Liu et al., J. Mater. Inf. 2, 20 (2022), Eq.
     (2); Shimizu, Ogata, Li, Mater. Trans. 48, 2923 (2007).

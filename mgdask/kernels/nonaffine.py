@@ -33,7 +33,7 @@ Integer = npt.NDArray[np.int64]
 FLAT = 1e-12
 """Neighbours with det X <= FLAT (tr X)^3 lie in a plane through the atom, or on a line: F has no value.
 
-A layer 3e-6 as thick as wide is just above it; packings of atoms have 1e-3 to 1/27.
+A layer 3e-6 as thick as wide is just above it; atoms of a glass have 0.028 to 1/27 (the same in all directions).
 """
 
 
