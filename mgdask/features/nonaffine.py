@@ -185,7 +185,7 @@ class NonAffine(Feature):
         if isinstance(self.cutoff, tuple):
             names, table = self._table
             first, last, pick = within(centers, first, last, row, bonds.distance, around.slots(names), table)
-            row, vector = row[pick], vector[pick]
+            row, vector = row.take(pick), vector.take(pick, axis=0)
         fixed = ~np.array(around.pbc)
         cell = complete_cell(current_cell, around.pbc)
         cell[fixed] = around.cell[fixed]  # nothing moves with a vector along which nothing repeats
