@@ -12,6 +12,7 @@ from mgdask.features.chebyshev import SphericalChebyshev
 from mgdask.features.chemistry import Chemistry
 from mgdask.features.interstice import Interstice
 from mgdask.features.mediumrange import MediumRange
+from mgdask.features.nonaffine import NonAffine
 from mgdask.features.sets import SETS, amlearn_names, feature_set, mro_sets, sro_sets
 from mgdask.features.soap import SOAP
 from mgdask.features.symmetry import SymmetryFunctions
@@ -19,7 +20,7 @@ from mgdask.features.voronoi import Coordination, FoldSymmetry, Motifs, Packing,
 
 _KINDS: tuple[type[Feature], ...] = (
     SOAP, Interstice, MediumRange, Coordination, VoronoiIndices, Motifs, Packing, FoldSymmetry, BondOrder, BondMoments, Chemistry,
-    SymmetryFunctions, SphericalChebyshev,
+    SymmetryFunctions, SphericalChebyshev, NonAffine,
 )  # fmt: skip
 FEATURES: dict[str, type[Feature]] = {kind.family: kind for kind in _KINDS}
 """Every feature class by the name of its family."""
@@ -49,6 +50,6 @@ def make_feature(name: str, options: Mapping[str, Any], species: Sequence[str] |
 
 __all__ = [
     "FEATURES", "SETS", "SOAP", "BondMoments", "BondOrder", "Chemistry", "Coordination", "Feature", "FoldSymmetry", "Interstice",
-    "MediumRange", "Motifs", "Packing", "SphericalChebyshev", "SymmetryFunctions", "VoronoiIndices", "amlearn_names", "compute_features",
+    "MediumRange", "Motifs", "NonAffine", "Packing", "SphericalChebyshev", "SymmetryFunctions", "VoronoiIndices", "amlearn_names", "compute_features",
     "feature_set", "make_feature", "mro_sets", "parse_options", "sro_sets", "working_memory",
 ]  # fmt: skip

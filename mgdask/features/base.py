@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, Self
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from mgdask.box import complete_cell
+from mgdask.box import complete_cell, unwrap
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
 from mgdask.features.surroundings import Neighborhood, Surroundings, Voronoi, bytes_of
@@ -42,6 +42,49 @@ def validate_fields(feature: Any) -> None:
         except ValidationError as error:
             why = error.errors()[0]["msg"]
             raise ParameterError(f"{kind.__name__}: {name}={value!r}: {why}") from None
+
+
+@dataclass(frozen=True)
+class FrameAxis:
+    """Time (frame,) in ps, NaN where unknown, and which simulation each frame belongs to (frame,)."""
+
+    time: npt.NDArray[np.float64]
+    run: npt.NDArray[Any]
+
+    def first_of_run(self, frame: int) -> int:
+        """The first frame of the simulation that ``frame`` belongs to."""
+        return int(np.flatnonzero(self.run == self.run[frame])[0])
+
+    def later(self, frame: int, lag: float, tolerance: float = 0.01) -> int:
+        """The frame of the same run nearest to ``lag`` ps after ``frame``, within a share of the lag; -1 where there is none."""
+        away = np.where(self.run == self.run[frame], np.abs(self.time - self.time[frame] - lag), np.inf)
+        away[np.isnan(away)] = np.inf
+        k = int(np.argmin(away))
+        return k if away[k] <= tolerance * lag + 1e-9 else -1
+
+
+@dataclass(frozen=True)
+class Window:
+    """Frames of a trajectory that a block needs: their numbers, positions (k,atom,3) Å, images (k,atom,3) or None, cells (k,3,3) Å."""
+
+    frames: npt.NDArray[np.int64]
+    position: npt.NDArray[np.float64]
+    image: npt.NDArray[np.integer] | None
+    cell: npt.NDArray[np.float64]
+    numbers: npt.NDArray[np.integer]
+    pbc: tuple[bool, ...]
+    axis: FrameAxis
+
+    def place(self, frame: int) -> int:
+        """Where a frame stands in the window."""
+        return int(np.searchsorted(self.frames, frame))
+
+    def path(self, frame: int) -> npt.NDArray[np.float64]:
+        """True positions (atom,3) in a frame: position + image @ cell."""
+        k = self.place(frame)
+        if self.image is None:
+            raise ParameterError("this needs the images of the atoms, which a window of bare positions does not have")
+        return unwrap(self.position[k], self.image[k], self.cell[k])
 
 
 class Feature(ABC):
@@ -119,6 +162,15 @@ class Feature(ABC):
         """Features that this one is made of; they are kept while a block is worked on, for whoever else wants them."""
         return ()
 
+    @property
+    def reads(self) -> Literal["frames", "paths"]:
+        """What it is made of: whole frames, or the paths of its central atoms through time."""
+        return "frames"
+
+    def frames_needed(self, axis: FrameAxis, frame: int) -> tuple[int, ...]:
+        """Frames that the row of ``frame`` is made of."""
+        return (frame,)
+
     def parameters(self) -> dict[str, Any]:
         """Every parameter, JSON-able; ``make_feature(family, parameters)`` gives an equal object."""
         found = {}
@@ -170,6 +222,12 @@ class Feature(ABC):
 
         Returns marks (center,) of the atoms that needed special treatment, by the name under which they are to be counted.
         """
+
+    def describe_frame(
+        self, window: Window, frame: int, around: Surroundings, centers: npt.NDArray[np.int64], out: npt.NDArray[Any]
+    ) -> dict[str, npt.NDArray[np.bool_]]:
+        """``describe`` for a frame of a window, whose surroundings are ``around``; those made of several frames take them from the window."""
+        return around.fill(self, centers, out)
 
     def compute_block(
         self, position: npt.NDArray[np.float64], cell: npt.NDArray[np.float64], numbers: npt.NDArray[np.integer],
@@ -223,20 +281,38 @@ def compute_features(
     (frame,atom,xyz),(frame,3,3),(atom,),(center,) -> for each feature (frame,center,column), or (frame,column) where it averages; and for each
     the atoms that needed special treatment, counted by name.
     """
+    axis = FrameAxis(np.full(len(position), np.nan), np.zeros(len(position), dtype=np.int64))
+    window = Window(
+        np.arange(len(position)), position, None, cell, np.asarray(numbers), tuple(bool(p) for p in pbc), axis
+    )
+    return compute_window(features, window, range(len(position)), centers)
+
+
+def compute_window(
+    features: Sequence[Feature], window: Window, frames: Sequence[int], centers: npt.NDArray[np.integer]
+) -> tuple[list[npt.NDArray[Any]], list[dict[str, int]]]:
+    """``compute_features`` for some frames of a window, which holds the others that their rows are made of."""
     chosen = np.ascontiguousarray(centers, dtype=np.int64)
     found: list[npt.NDArray[Any]] = []
     for feature in features:
         rows = (len(chosen),) if feature.per == "atom" else ()
-        found.append(np.empty((len(position), *rows, feature.n_columns), dtype=feature.output_dtype))
+        found.append(np.empty((len(frames), *rows, feature.n_columns), dtype=feature.output_dtype))
     counts: list[Counter[str]] = [Counter() for _ in features]
     # what is made of others comes first: it asks for the values of more atoms than the centres
     order = sorted(range(len(features)), key=lambda k: -_depth(features[k]))
     parts = tuple(dict.fromkeys(part for feature in features for part in feature.parts))
-    for frame in range(len(position)):
-        around = Surroundings(position[frame], cell[frame], numbers, pbc, chosen, parts)
-        for k in order:
-            marks = around.fill(features[k], chosen, found[k][frame])
-            counts[k].update({name: int(mark.sum()) for name, mark in marks.items()})
+    for k, frame in enumerate(frames):
+        around = Surroundings(
+            window.position[window.place(frame)],
+            window.cell[window.place(frame)],
+            window.numbers,
+            window.pbc,
+            chosen,
+            parts,
+        )
+        for which in order:
+            marks = features[which].describe_frame(window, frame, around, chosen, found[which][k])
+            counts[which].update({name: int(mark.sum()) for name, mark in marks.items()})
     return found, [dict(count) for count in counts]
 
 

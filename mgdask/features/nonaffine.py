@@ -15,7 +15,15 @@ from pydantic import BeforeValidator, Field
 from mgdask.box import cartesian, complete_cell, fractional
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
-from mgdask.features.base import Feature, Periodic, check_configuration, sort_species, validate_fields
+from mgdask.features.base import (
+    Feature,
+    FrameAxis,
+    Periodic,
+    Window,
+    check_configuration,
+    sort_species,
+    validate_fields,
+)
 from mgdask.features.surroundings import Neighborhood, Surroundings, Within
 from mgdask.kernels.nonaffine import nonaffine, within
 
@@ -67,6 +75,9 @@ class NonAffine(Feature):
     cutoff: of the neighbours in the reference, Å: one for all, or one for every pair of species,
         {"Cu-Cu": 3.4, "Cu-Zr": 3.6, "Zr-Zr": 4.2}; the first minima of ``radial_distribution`` are a choice.
     quantities: which, in the order of the columns; "F" is nine: F_xx, F_xy, F_xz, F_yx, ...
+    reference, lag: in a trajectory, a row of frame t compares it with the reference, "first" (the first frame of its
+        run) or a frame's number; or, with ``lag`` in ps, frame t is the reference and the frame that much later is
+        compared with it: NaN where there is none, counted.
 
     Fewer than 3 neighbours, or all neighbours in a plane through the atom: NaN; such atoms are counted in the attrs of
     the output. To three neighbours F fits exactly: D2 is 0. A rotation of the whole configuration changes neither D2
@@ -85,6 +96,8 @@ class NonAffine(Feature):
 
     cutoff: Cutoff = 4.5
     quantities: tuple[Quantity, ...] = ("d2min", "d2min_sum", "shear", "volumetric")
+    reference: Literal["first"] | Annotated[int, Field(ge=0)] = "first"
+    lag: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     family: ClassVar[str] = "nonaffine"
     long_name: ClassVar[str] = "non-affine displacement and strain"
@@ -171,6 +184,36 @@ class NonAffine(Feature):
             "NonAffine compares two frames and cannot be made of one; "
             "use compute(reference, current, ...) or describe_pair"
         )
+
+    def frames_needed(self, axis: FrameAxis, frame: int) -> tuple[int, ...]:
+        """The frame, and the one that it is compared with."""
+        if self.lag is not None:
+            later = axis.later(frame, self.lag)
+            return (frame,) if later < 0 else (frame, later)
+        other = axis.first_of_run(frame) if self.reference == "first" else int(self.reference)
+        if other >= len(axis.run):
+            raise ParameterError(f"NonAffine: reference={other} is beyond the last frame, {len(axis.run) - 1}")
+        return tuple(sorted({other, frame}))
+
+    def describe_frame(
+        self, window: Window, frame: int, around: Surroundings, centers: Integer, out: npt.NDArray[Any]
+    ) -> dict[str, npt.NDArray[np.bool_]]:
+        """Fill ``out`` for a frame of a trajectory."""
+        marks = {"no_later_frame": np.zeros(len(centers), dtype=bool)} if self.lag is not None else {}
+        reference, current = frame, frame
+        if self.lag is not None:
+            current = window.axis.later(frame, self.lag)
+            if current < 0:
+                out[...] = np.nan
+                none = np.zeros(len(centers), dtype=bool)
+                return {"no_later_frame": ~none, "too_few_neighbors": none, "flat_neighborhood": none}
+        else:
+            reference = window.axis.first_of_run(frame) if self.reference == "first" else int(self.reference)
+        before = Surroundings(
+            window.path(reference), window.cell[window.place(reference)], window.numbers, window.pbc, centers
+        )
+        found = self.describe_pair(before, window.path(current), window.cell[window.place(current)], centers, out)
+        return {**marks, **found}
 
     def describe_pair(
         self, around: Surroundings, current: Float, current_cell: Float, centers: Integer, out: npt.NDArray[Any]
