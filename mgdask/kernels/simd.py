@@ -23,6 +23,9 @@ LANES: int = 8 if llvm.get_host_cpu_features().get("avx512f") else 4
 ROWS = 4
 """Rows of the product in flight: 4 x 2 registers hide the latency of the multiply-add."""
 
+BESIDE = 8
+"""Paths that lie beside each other for ``path_moments``, ``path_squares``, ``path_within``: one, or two registers."""
+
 
 @intrinsic  # type: ignore[untyped-decorator]
 def address(typingctx: Any, array: Any, index: Any) -> Any:
@@ -210,6 +213,115 @@ def beyond(typingctx: Any, x: Any, y: Any, z: Any, normal: Any, limit: Any, side
         return builder.zext(bits, ir.IntType(64))
 
     return signature, codegen
+
+
+def _beside() -> Any:
+    return ir.VectorType(ir.DoubleType(), BESIDE)
+
+
+def _load(builder: Any, pointer: Any, offset: int = 0) -> Any:
+    where = builder.gep(pointer, [ir.Constant(ir.IntType(64), offset)])
+    value = builder.load(builder.bitcast(where, _beside().as_pointer()))
+    value.align = 8
+    return value
+
+
+def _store(builder: Any, value: Any, pointer: Any, offset: int = 0) -> None:
+    where = builder.gep(pointer, [ir.Constant(ir.IntType(64), offset)])
+    builder.store(value, builder.bitcast(where, _beside().as_pointer())).align = 8
+
+
+def _square(builder: Any, origin: Any, later: Any) -> Any:
+    # |later - origin|^2 of one frame: x of all paths, then y, then z; no fused steps, as NumPy has it
+    total = None
+    for axis in range(3):
+        d = builder.fsub(_load(builder, later, axis * BESIDE), _load(builder, origin, axis * BESIDE))
+        square = builder.fmul(d, d)
+        total = square if total is None else builder.fadd(total, square)
+    return total
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def path_moments(typingctx: Any, origin: Any, later: Any, length: Any, total: Any, moments: Any) -> Any:
+    """total[m, :BESIDE] += sum_{t < length} |later[t] - origin[t]|^(2 m + 2), m < ``moments`` (a literal, 1 or 2), t ascending.
+
+    ``origin`` and ``later`` point at a frame of paths laid out (frame, 3, BESIDE), ``total`` at (moments, BESIDE).
+    """
+    n_moments = moments.literal_value
+    signature = types.void(origin, later, types.int64, total, moments)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        first, second, n, sums = args[:4]
+        index = n.type
+        before = [_load(builder, sums, m * BESIDE) for m in range(n_moments)]
+        entry = builder.block
+        loop, done = builder.append_basic_block("moments.loop"), builder.append_basic_block("moments.done")
+        builder.cbranch(builder.icmp_signed(">", n, ir.Constant(index, 0)), loop, done)
+
+        builder.position_at_end(loop)
+        t = builder.phi(index)
+        t.add_incoming(ir.Constant(index, 0), entry)
+        running = [builder.phi(_beside()) for _ in range(n_moments)]
+        offset = [builder.mul(t, ir.Constant(index, 3 * BESIDE))]
+        square = _square(builder, builder.gep(first, offset), builder.gep(second, offset))
+        after = [builder.fadd(running[0], square)]
+        if n_moments == 2:
+            after.append(builder.fadd(running[1], builder.fmul(square, square)))
+        following = builder.add(t, ir.Constant(index, 1))
+        t.add_incoming(following, loop)
+        for m in range(n_moments):
+            running[m].add_incoming(before[m], entry)
+            running[m].add_incoming(after[m], loop)
+        builder.cbranch(builder.icmp_signed("<", following, n), loop, done)
+
+        builder.position_at_end(done)
+        results = [builder.phi(_beside()) for _ in range(n_moments)]
+        for m in range(n_moments):
+            results[m].add_incoming(before[m], entry)
+            results[m].add_incoming(after[m], loop)
+        for m in range(n_moments):
+            _store(builder, results[m], sums, m * BESIDE)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def path_squares(typingctx: Any, origin: Any, later: Any, out: Any) -> Any:
+    """out[:BESIDE] = |later - origin|^2; pointers as for ``path_moments``."""
+    signature = types.void(origin, later, out)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _store(builder, _square(builder, args[0], args[1]), args[2])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def path_within(typingctx: Any, origin: Any, later: Any, limit: Any) -> Any:
+    """Which of BESIDE paths have |later - origin|^2 < limit, as the bits of an integer; pointers as for ``path_moments``."""
+    signature = types.int64(origin, later, types.float64)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        undefined = ir.Constant(_beside(), ir.Undefined)
+        splat = ir.Constant(ir.VectorType(ir.IntType(32), BESIDE), [0] * BESIDE)
+        one = builder.insert_element(undefined, args[2], ir.Constant(ir.IntType(32), 0))
+        limits = builder.shuffle_vector(one, undefined, splat)
+        inside = builder.fcmp_ordered("<", _square(builder, args[0], args[1]), limits)
+        return builder.zext(builder.bitcast(inside, ir.IntType(BESIDE)), ir.IntType(64))
+
+    return signature, codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def bit_count(typingctx: Any, bits: Any) -> Any:
+    """How many bits of an integer are 1."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.int64(types.int64), codegen
 
 
 @inner
