@@ -37,9 +37,11 @@ from mgdask.kernels.simd import BESIDE, address, bit_count, path_moments, path_s
 
 Float = npt.NDArray[np.float64]
 Integer = npt.NDArray[np.int64]
+Small = npt.NDArray[np.int32]
 
 GROUP = 256
 """Atoms whose sums are kept together: a caller whose calls are whole groups gets the same bits however it divides."""
+_STRETCH = 64
 _ROWS = 32
 _PLACES = _ROWS * BESIDE
 _FRAME = 3 * BESIDE
@@ -49,6 +51,14 @@ _FRAME = 3 * BESIDE
 def _part(values: Float, at: int, n: int) -> Float:
     # values.ravel()[at : at + n] without a slice's atomic count of owners
     return carray(address(values, at), n)  # type: ignore[no-any-return]
+
+
+@inner
+def _aligned(n_frames: int) -> Float:
+    # room for BESIDE paths, (frame, 3, BESIDE), on a line of the cache: loads across two lines cost twice
+    room = np.empty(n_frames * _FRAME + BESIDE)
+    at = -(room.ctypes.data // 8) % BESIDE
+    return room[at : at + n_frames * _FRAME].reshape((n_frames, 3, BESIDE))
 
 
 @inner
@@ -62,6 +72,29 @@ def _gather(path: Float, atom: int, beside: Float) -> int:
             for lane in range(width):
                 beside[f, c, lane] = path[atom + lane, f, c]
     return width
+
+
+@inner
+def _moments(beside: Float, start: Integer, origin: Integer, later: Integer, length: Integer, longest: int,
+             total: Float) -> None:  # fmt: skip
+    # sums of |dr|^2 and |dr|^4 of every lag, (lag, 2, BESIDE); a stretch of all runs after the other, so that its frames
+    # stay in the first cache from lag to lag: the order within a run is the same
+    total[:] = 0.0
+    for t in range(0, longest, _STRETCH):
+        for k in range(len(start) - 1):
+            for r in range(start[k], start[k + 1]):
+                more = min(length[r] - t, _STRETCH)
+                if more > 0:
+                    path_moments(address(beside, (origin[r] + t) * _FRAME), address(beside, (later[r] + t) * _FRAME), more,
+                                 address(total, k * 2 * BESIDE))  # fmt: skip
+
+
+@inner
+def _longest(length: Integer) -> int:
+    most = 0
+    for r in range(len(length)):
+        most = max(most, length[r])
+    return most
 
 
 @inner
@@ -84,20 +117,17 @@ def moments(path: Float, start: Integer, origin: Integer, later: Integer, length
     atom and pair, memory 192 bytes a frame (in the second cache up to some thousand frames).
     """
     out[:] = 0.0
-    n_lags = len(start) - 1
-    beside, total = np.empty((path.shape[1], 3, BESIDE)), np.empty((2, BESIDE))
+    n_lags, longest = len(start) - 1, _longest(length)
+    beside, total = _aligned(path.shape[1]), np.empty((n_lags, 2, BESIDE))
     for first in range(0, len(path), BESIDE):
         width = _gather(path, first, beside)
-        for k in range(n_lags):
-            total[:] = 0.0
-            for r in range(start[k], start[k + 1]):
-                path_moments(address(beside, origin[r] * _FRAME), address(beside, later[r] * _FRAME), length[r],
-                             address(total, 0), 2)  # fmt: skip
-            for lane in range(width):
-                s = slot[first + lane]
-                if 0 <= s < n_species:
-                    out[first // GROUP, s, k, 0] += total[0, lane]
-                    out[first // GROUP, s, k, 1] += total[1, lane]
+        _moments(beside, start, origin, later, length, longest, total)
+        for lane in range(width):
+            s = slot[first + lane]
+            if 0 <= s < n_species:
+                for k in range(n_lags):
+                    out[first // GROUP, s, k, 0] += total[k, 0, lane]
+                    out[first // GROUP, s, k, 1] += total[k, 1, lane]
 
 
 @kernel(
@@ -108,19 +138,17 @@ def per_atom(path: Float, start: Integer, origin: Integer, later: Integer, lengt
 
     Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,). Cost and memory as ``moments``.
     """
-    n_lags = len(start) - 1
-    beside, total = np.empty((path.shape[1], 3, BESIDE)), np.empty(BESIDE)
+    n_lags, longest = len(start) - 1, _longest(length)
+    beside, total, pairs = _aligned(path.shape[1]), np.empty((n_lags, 2, BESIDE)), np.zeros(n_lags)
+    for k in range(n_lags):
+        for r in range(start[k], start[k + 1]):
+            pairs[k] += max(length[r], 0)
     for first in range(0, len(path), BESIDE):
         width = _gather(path, first, beside)
-        for k in range(n_lags):
-            total[:] = 0.0
-            n = 0
-            for r in range(start[k], start[k + 1]):
-                path_moments(address(beside, origin[r] * _FRAME), address(beside, later[r] * _FRAME), length[r],
-                             address(total, 0), 1)  # fmt: skip
-                n += max(length[r], 0)
-            for lane in range(width):
-                out[first + lane, k] = total[lane] / n if n else np.nan
+        _moments(beside, start, origin, later, length, longest, total)
+        for lane in range(width):
+            for k in range(n_lags):
+                out[first + lane, k] = total[k, 0, lane] / pairs[k] if pairs[k] else np.nan
 
 
 @kernel(array(float64, 3), array(int64, 1), array(int64, 2), array(float64, 3, out=True))
@@ -144,17 +172,14 @@ def lag_rows(path: Float, origin: Integer, later: Integer, out: Float) -> None:
 
 
 @inner
-def _bins(square: Float, width: float, last: int, out: Integer) -> None:
-    # NaN go to the last bin, since they are not less than it
-    for i in range(len(square)):
+def _bin(n: int, square: Float, width: float, bins: Small, found: Integer, n_bins: int) -> None:
+    # places of n squares; NaN go to the last bin, since they are not less than it
+    last = n_bins - 1.0
+    for i in range(n):
         place = np.sqrt(square[i]) / width
-        out[i] = np.int32(place if place < last else last)
-
-
-@inner
-def _count(bins: Integer, found: Integer, n_bins: int) -> None:
+        bins[i] = np.int32(place if place < last else last)
     # lane by lane into rows of their own, so that equal bins of neighbouring places do not wait for each other
-    for i in range(0, len(bins), BESIDE):
+    for i in range(0, n, BESIDE):
         for lane in range(BESIDE):
             found[lane * n_bins + bins[i + lane]] += 1
 
@@ -173,7 +198,7 @@ def van_hove(path: Float, start: Integer, origin: Integer, later: Integer, lengt
     """
     counts[:] = 0
     n_lags, n_bins = len(start) - 1, counts.shape[2]
-    beside, square = np.empty((path.shape[1], 3, BESIDE)), np.empty(_PLACES)
+    beside, square = _aligned(path.shape[1]), np.empty(_PLACES)
     bins, found = np.empty(_PLACES, dtype=np.int32), np.zeros(BESIDE * n_bins, dtype=np.int64)
     for first in range(0, len(path), BESIDE):
         atoms = _gather(path, first, beside)
@@ -185,12 +210,9 @@ def van_hove(path: Float, start: Integer, origin: Integer, later: Integer, lengt
                                  address(square, filled))  # fmt: skip
                     filled += BESIDE
                     if filled == _PLACES:
-                        _bins(square, width, n_bins - 1, bins)
-                        _count(bins, found, n_bins)
+                        _bin(filled, square, width, bins, found, n_bins)
                         filled = 0
-            if filled:
-                _bins(_part(square, 0, filled), width, n_bins - 1, _part(bins, 0, filled))
-                _count(_part(bins, 0, filled), found, n_bins)
+            _bin(filled, square, width, bins, found, n_bins)
             for lane in range(BESIDE):
                 s = slot[first + lane] if lane < atoms else -1
                 seen = 0 <= s < n_species
@@ -201,18 +223,20 @@ def van_hove(path: Float, start: Integer, origin: Integer, later: Integer, lengt
 
 
 @inner
-def _distances(distance: Float, inverse: Float) -> None:
-    # in place from squares; the reciprocal of 0 is infinite and not read
+def _wave(distance: Float, inverse: Float, q: float, inverse_q: float, total: Float) -> None:
     for i in range(len(distance)):
-        d = np.sqrt(distance[i])
-        distance[i] = d
-        inverse[i] = 1.0 / d
+        total[i] += sine_ratio(q * distance[i], inverse_q * inverse[i])
 
 
 @inner
-def _waves(distance: Float, inverse: Float, q: float, inverse_q: float, total: Float) -> None:
-    for i in range(len(distance)):
-        total[i] += sine_ratio(q * distance[i], inverse_q * inverse[i])
+def _waves(n: int, square: Float, inverse: Float, q: Float, total: Float) -> None:
+    # sums of sin(q d) / (q d) of n squares of d; their roots are put in their place
+    for i in range(n):
+        d = np.sqrt(square[i])
+        square[i] = d
+        inverse[i] = 1.0 / d  # infinite for 0, and not read
+    for w in range(len(q)):
+        _wave(_part(square, 0, n), _part(inverse, 0, n), q[w], 1.0 / q[w], _part(total, w * _PLACES, n))
 
 
 @kernel(
@@ -229,8 +253,8 @@ def scattering(path: Float, start: Integer, origin: Integer, later: Integer, len
     """
     out[:] = 0.0
     n_lags, n_waves = len(start) - 1, len(q)
-    beside, total = np.empty((path.shape[1], 3, BESIDE)), np.empty((n_waves, _PLACES))
-    distance, inverse = np.empty(_PLACES), np.empty(_PLACES)
+    beside, total = _aligned(path.shape[1]), np.empty((n_waves, _PLACES))
+    square, inverse = np.empty(_PLACES), np.empty(_PLACES)
     for first in range(0, len(path), BESIDE):
         width = _gather(path, first, beside)
         for k in range(n_lags):
@@ -239,18 +263,12 @@ def scattering(path: Float, start: Integer, origin: Integer, later: Integer, len
             for r in range(start[k], start[k + 1]):
                 for t in range(length[r]):
                     path_squares(address(beside, (origin[r] + t) * _FRAME), address(beside, (later[r] + t) * _FRAME),
-                                 address(distance, filled))  # fmt: skip
+                                 address(square, filled))  # fmt: skip
                     filled += BESIDE
                     if filled == _PLACES:
-                        _distances(distance, inverse)
-                        for w in range(n_waves):
-                            _waves(distance, inverse, q[w], 1.0 / q[w], _part(total, w * _PLACES, _PLACES))
+                        _waves(filled, square, inverse, q, total)
                         filled = 0
-            if filled:
-                _distances(_part(distance, 0, filled), _part(inverse, 0, filled))
-                for w in range(n_waves):
-                    _waves(_part(distance, 0, filled), _part(inverse, 0, filled), q[w], 1.0 / q[w],
-                           _part(total, w * _PLACES, filled))  # fmt: skip
+            _waves(filled, square, inverse, q, total)
             for w in range(n_waves):
                 half = _PLACES // 2
                 while half >= BESIDE:
@@ -263,9 +281,7 @@ def scattering(path: Float, start: Integer, origin: Integer, later: Integer, len
                         out[first // GROUP, s, k, w] += total[w, lane]
 
 
-@kernel(
-    array(float64, 3), array(int64, 1), array(int64, 2), array(int64, 1), int64, float64, array(int64, 3, out=True)
-)
+@kernel(array(float64, 3), array(int64, 1), array(int64, 2), array(int64, 1), int64, float64, array(int64, 3, out=True))
 def overlap(path: Float, origin: Integer, later: Integer, slot: Integer, n_species: int, radius: float,
             counts: Integer) -> None:  # fmt: skip
     """Number of atoms with |dr|^2 < radius^2 from frame ``origin[o]`` to frame ``later[o, k]`` -> (species,origin,lag).
@@ -275,7 +291,7 @@ def overlap(path: Float, origin: Integer, later: Integer, slot: Integer, n_speci
     """
     counts[:] = 0
     n_lags, limit = later.shape[1], radius * radius
-    beside, member = np.empty((path.shape[1], 3, BESIDE)), np.empty(n_species, dtype=np.int64)
+    beside, member = _aligned(path.shape[1]), np.empty(n_species, dtype=np.int64)
     for first in range(0, len(path), BESIDE):
         width = _gather(path, first, beside)
         member[:] = 0
@@ -286,7 +302,9 @@ def overlap(path: Float, origin: Integer, later: Integer, slot: Integer, n_speci
         for o in range(len(origin)):
             for k in range(n_lags):
                 if later[o, k] >= 0:
-                    inside = path_within(address(beside, origin[o] * _FRAME), address(beside, later[o, k] * _FRAME), limit)
+                    inside = path_within(
+                        address(beside, origin[o] * _FRAME), address(beside, later[o, k] * _FRAME), limit
+                    )
                     for s in range(n_species):
                         counts[s, o, k] += bit_count(inside & member[s])
 

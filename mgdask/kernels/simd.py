@@ -241,19 +241,18 @@ def _square(builder: Any, origin: Any, later: Any) -> Any:
     return total
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def path_moments(typingctx: Any, origin: Any, later: Any, length: Any, total: Any, moments: Any) -> Any:
-    """total[m, :BESIDE] += sum_{t < length} |later[t] - origin[t]|^(2 m + 2), m < ``moments`` (a literal, 1 or 2), t ascending.
+@intrinsic  # type: ignore[untyped-decorator]
+def path_moments(typingctx: Any, origin: Any, later: Any, length: Any, total: Any) -> Any:
+    """total[m, :BESIDE] += sum_{t < length} |later[t] - origin[t]|^(2 m + 2), m = 0 and 1, t ascending.
 
-    ``origin`` and ``later`` point at a frame of paths laid out (frame, 3, BESIDE), ``total`` at (moments, BESIDE).
+    ``origin`` and ``later`` point at a frame of paths laid out (frame, 3, BESIDE), ``total`` at (2, BESIDE).
     """
-    n_moments = moments.literal_value
-    signature = types.void(origin, later, types.int64, total, moments)
+    signature = types.void(origin, later, types.int64, total)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        first, second, n, sums = args[:4]
+        first, second, n, sums = args
         index = n.type
-        before = [_load(builder, sums, m * BESIDE) for m in range(n_moments)]
+        before = [_load(builder, sums, m * BESIDE) for m in range(2)]
         entry = builder.block
         loop, done = builder.append_basic_block("moments.loop"), builder.append_basic_block("moments.done")
         builder.cbranch(builder.icmp_signed(">", n, ir.Constant(index, 0)), loop, done)
@@ -261,25 +260,23 @@ def path_moments(typingctx: Any, origin: Any, later: Any, length: Any, total: An
         builder.position_at_end(loop)
         t = builder.phi(index)
         t.add_incoming(ir.Constant(index, 0), entry)
-        running = [builder.phi(_beside()) for _ in range(n_moments)]
+        running = [builder.phi(_beside()) for _ in range(2)]
         offset = [builder.mul(t, ir.Constant(index, 3 * BESIDE))]
         square = _square(builder, builder.gep(first, offset), builder.gep(second, offset))
-        after = [builder.fadd(running[0], square)]
-        if n_moments == 2:
-            after.append(builder.fadd(running[1], builder.fmul(square, square)))
+        after = [builder.fadd(running[0], square), builder.fadd(running[1], builder.fmul(square, square))]
         following = builder.add(t, ir.Constant(index, 1))
         t.add_incoming(following, loop)
-        for m in range(n_moments):
+        for m in range(2):
             running[m].add_incoming(before[m], entry)
             running[m].add_incoming(after[m], loop)
         builder.cbranch(builder.icmp_signed("<", following, n), loop, done)
 
         builder.position_at_end(done)
-        results = [builder.phi(_beside()) for _ in range(n_moments)]
-        for m in range(n_moments):
+        results = [builder.phi(_beside()) for _ in range(2)]
+        for m in range(2):
             results[m].add_incoming(before[m], entry)
             results[m].add_incoming(after[m], loop)
-        for m in range(n_moments):
+        for m in range(2):
             _store(builder, results[m], sums, m * BESIDE)
         return context.get_dummy_value()
 
