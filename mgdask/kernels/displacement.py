@@ -18,8 +18,8 @@ unwrapped; a NaN in a path makes the sums of that atom, and so of its group, NaN
 Coordinates are subtracted first and squared then, so that an offset common to all frames costs nothing: the textbook's
 r(a)^2 + r(b)^2 - 2 r(a).r(b), on which the fast Fourier transform relies, loses all digits of a vibration far from the
 origin. Direct sums are also cheaper than transforms when lags are a few dozen: eight atoms lie beside each other in
-vector registers, each lane adds up one atom, pair after pair in the order of the runs, and then atoms are added one after
-the other within groups of ``GROUP``. No sum depends on the width of the registers, or on how atoms are divided into calls
+vector registers, each lane adds up one atom in an order that the runs alone determine, and then atoms are added one after the
+other within groups of ``GROUP``. No sum depends on the width of the registers, or on how atoms are divided into calls
 as long as each call takes whole groups. Moments follow the definitions of Allen & Tildesley, Computer Simulation of
 Liquids (2017), ch. 8, and Kob & Andersen, Phys. Rev. E 51, 4626 (1995); overlap those of Lacevic et al., J. Chem. Phys.
 119, 7372 (2003). Twins of all kernels: ``tests/test_displacement_kernels.py``.
@@ -77,16 +77,13 @@ def _gather(path: Float, atom: int, beside: Float) -> int:
 @inner
 def _moments(beside: Float, start: Integer, origin: Integer, later: Integer, length: Integer, longest: int,
              total: Float) -> None:  # fmt: skip
-    # sums of |dr|^2 and |dr|^4 of every lag, (lag, 2, BESIDE); a stretch of all runs after the other, so that its frames
-    # stay in the first cache from lag to lag: the order within a run is the same
+    # sums of |dr|^2 and |dr|^4 of every lag, (lag, 2, BESIDE): the first 64 pairs of all runs, then the next 64, so that
+    # these frames stay in the first cache from lag to lag
     total[:] = 0.0
     for t in range(0, longest, _STRETCH):
         for k in range(len(start) - 1):
-            for r in range(start[k], start[k + 1]):
-                more = min(length[r] - t, _STRETCH)
-                if more > 0:
-                    path_moments(address(beside, (origin[r] + t) * _FRAME), address(beside, (later[r] + t) * _FRAME), more,
-                                 address(total, k * 2 * BESIDE))  # fmt: skip
+            path_moments(address(beside, 0), address(origin, start[k]), address(later, start[k]), address(length, start[k]),
+                         start[k + 1] - start[k], t, _STRETCH, address(total, k * 2 * BESIDE))  # fmt: skip
 
 
 @inner
@@ -113,8 +110,8 @@ def moments(path: Float, start: Integer, origin: Integer, later: Integer, length
 
     Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_. Atoms with a ``slot`` outside 0 .. n_species - 1 are not
     seen; sums of nothing are 0. Group g is atoms 256 g .. 256 g + 255 of the call; its numbers are to be added in the
-    order of the groups. The number of terms is the atoms of the species times the sum of the lengths. Cost: 0.3 ns an
-    atom and pair, memory 192 bytes a frame (in the second cache up to some thousand frames).
+    order of the groups. The number of terms is the atoms of the species times the sum of the lengths. Cost: 0.2 ns an
+    atom and pair in long runs, 0.4 ns in runs of length 1; memory 192 bytes a frame. Twin: ``TestTwins.test_moments``.
     """
     out[:] = 0.0
     n_lags, longest = len(start) - 1, _longest(length)
@@ -136,7 +133,8 @@ def moments(path: Float, start: Integer, origin: Integer, later: Integer, length
 def per_atom(path: Float, start: Integer, origin: Integer, later: Integer, length: Integer, out: Float) -> None:
     """Mean of |dr|^2 over the pairs of a lag, in Å^2; NaN where there is none -> (atom,lag).
 
-    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,). Cost and memory as ``moments``.
+    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,). An atom's numbers do not depend on the other atoms.
+    Cost and memory as ``moments``. Twin: ``TestTwins.test_per_atom``.
     """
     n_lags, longest = len(start) - 1, _longest(length)
     beside, total, pairs = _aligned(path.shape[1]), np.empty((n_lags, 2, BESIDE)), np.zeros(n_lags)
@@ -155,7 +153,7 @@ def per_atom(path: Float, start: Integer, origin: Integer, later: Integer, lengt
 def lag_rows(path: Float, origin: Integer, later: Integer, out: Float) -> None:
     """|dr|^2 of every atom from frame ``origin[o]`` to frame ``later[o, k]``, in Å^2 -> (origin,atom,lag).
 
-    Layout (atom,frame,3),(origin,),(origin,lag). ``later`` is -1 where there is no such frame: NaN. Cost: 1.5 ns a number.
+    Layout (atom,frame,3),(origin,),(origin,lag). ``later`` is -1 where there is no such frame: NaN. Cost: 3 ns a number.
     """
     n_lags = later.shape[1]
     for atom in range(len(path)):
@@ -193,8 +191,8 @@ def van_hove(path: Float, start: Integer, origin: Integer, later: Integer, lengt
     """Atoms and pairs of frames with width b <= |dr| < width (b + 1), self part of the van Hove function -> (species,lag,bin).
 
     Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_,_. The last bin takes all that is farther, and NaN. The bin
-    is floor(|dr| / width) in doubles. Counts are whole numbers: the order of sums is of no consequence. Cost: 1.5 ns an
-    atom and pair, and 1 ns an atom, lag and bin.
+    is floor(|dr| / width) in doubles. Counts are whole numbers: the order of sums is of no consequence. At least one bin.
+    Cost: 1.3 ns an atom and pair, and some for each atom, lag and bin. Twin: ``TestTwins.test_van_hove``.
     """
     counts[:] = 0
     n_lags, n_bins = len(start) - 1, counts.shape[2]
@@ -249,7 +247,8 @@ def scattering(path: Float, start: Integer, origin: Integer, later: Integer, len
 
     Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_,(wave,). It is exp(i q.dr) averaged over all directions of
     q, ``q`` in 1/Å, not negative; q |dr| up to 1e6. Divided by the number of terms it is F_s(q, t), right to 1e-15. Groups
-    as in ``moments``. Pair p of a lag goes to sum p mod 32, the sums are folded by halves. Cost: 1.5 ns an atom, pair and q.
+    as in ``moments``. Pair p of a lag goes to sum p mod 32, the sums are folded by halves. Cost: 0.9 ns an atom, pair
+    and q. Twin: ``TestTwins.test_scattering``.
     """
     out[:] = 0.0
     n_lags, n_waves = len(start) - 1, len(q)
@@ -287,7 +286,8 @@ def overlap(path: Float, origin: Integer, later: Integer, slot: Integer, n_speci
     """Number of atoms with |dr|^2 < radius^2 from frame ``origin[o]`` to frame ``later[o, k]`` -> (species,origin,lag).
 
     Layout (atom,frame,3),(origin,),(origin,lag),(atom,),_,_. 0 where ``later`` is -1. With Q = counts / atoms the overlap
-    function is its mean over origins, and chi_4 = atoms (mean Q^2 - (mean Q)^2). Cost: 0.5 ns an atom, origin and lag.
+    function is its mean over origins, and chi_4 = atoms (mean Q^2 - (mean Q)^2). Cost: 0.4 ns an atom,
+    origin and lag, and reading the path.
     """
     counts[:] = 0
     n_lags, limit = later.shape[1], radius * radius

@@ -242,42 +242,34 @@ def _square(builder: Any, origin: Any, later: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def path_moments(typingctx: Any, origin: Any, later: Any, length: Any, total: Any) -> Any:
-    """total[m, :BESIDE] += sum_{t < length} |later[t] - origin[t]|^(2 m + 2), m = 0 and 1, t ascending.
+def path_moments(typingctx: Any, beside: Any, origin: Any, later: Any, length: Any, runs: Any, first: Any, most: Any,
+                 total: Any) -> Any:  # fmt: skip
+    """total[m, :BESIDE] += sum |p[later[r] + t] - p[origin[r] + t]|^(2 m + 2), m = 0 and 1, over r < ``runs``, then over t.
 
-    ``origin`` and ``later`` point at a frame of paths laid out (frame, 3, BESIDE), ``total`` at (2, BESIDE).
+    ``beside`` points at paths p laid out (frame, 3, BESIDE), ``origin``, ``later``, ``length`` at runs of frames, ``total`` at
+    (2, BESIDE). Of each run the part ``first`` <= t < min(``first + most``, ``length[r]``) counts.
     """
-    signature = types.void(origin, later, types.int64, total)
+    i8 = types.int64
+    signature = types.void(beside, origin, later, length, i8, i8, i8, total)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        first, second, n, sums = args
-        index = n.type
-        before = [_load(builder, sums, m * BESIDE) for m in range(2)]
-        entry = builder.block
-        loop, done = builder.append_basic_block("moments.loop"), builder.append_basic_block("moments.done")
-        builder.cbranch(builder.icmp_signed(">", n, ir.Constant(index, 0)), loop, done)
-
-        builder.position_at_end(loop)
-        t = builder.phi(index)
-        t.add_incoming(ir.Constant(index, 0), entry)
-        running = [builder.phi(_beside()) for _ in range(2)]
-        offset = [builder.mul(t, ir.Constant(index, 3 * BESIDE))]
-        square = _square(builder, builder.gep(first, offset), builder.gep(second, offset))
-        after = [builder.fadd(running[0], square), builder.fadd(running[1], builder.fmul(square, square))]
-        following = builder.add(t, ir.Constant(index, 1))
-        t.add_incoming(following, loop)
+        paths, starts, ends, lengths, n_runs, skipped, limit, sums = args
+        frame = ir.Constant(n_runs.type, 3 * BESIDE)
+        kept = [cgutils.alloca_once_value(builder, _load(builder, sums, m * BESIDE)) for m in range(2)]
+        with cgutils.for_range(builder, n_runs) as run:
+            left = builder.sub(builder.load(builder.gep(lengths, [run.index])), skipped)
+            left = builder.select(builder.icmp_signed("<", left, limit), left, limit)
+            where = []
+            for table in (starts, ends):
+                at = builder.add(builder.load(builder.gep(table, [run.index])), skipped)
+                where.append(builder.gep(paths, [builder.mul(at, frame)]))
+            with cgutils.for_range(builder, left) as step:  # none if negative
+                offset = [builder.mul(step.index, frame)]
+                square = _square(builder, builder.gep(where[0], offset), builder.gep(where[1], offset))
+                for power, place in zip((square, builder.fmul(square, square)), kept, strict=True):
+                    builder.store(builder.fadd(builder.load(place), power), place)
         for m in range(2):
-            running[m].add_incoming(before[m], entry)
-            running[m].add_incoming(after[m], loop)
-        builder.cbranch(builder.icmp_signed("<", following, n), loop, done)
-
-        builder.position_at_end(done)
-        results = [builder.phi(_beside()) for _ in range(2)]
-        for m in range(2):
-            results[m].add_incoming(before[m], entry)
-            results[m].add_incoming(after[m], loop)
-        for m in range(2):
-            _store(builder, results[m], sums, m * BESIDE)
+            _store(builder, builder.load(kept[m]), sums, m * BESIDE)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -285,7 +277,7 @@ def path_moments(typingctx: Any, origin: Any, later: Any, length: Any, total: An
 
 @intrinsic  # type: ignore[untyped-decorator]
 def path_squares(typingctx: Any, origin: Any, later: Any, out: Any) -> Any:
-    """out[:BESIDE] = |later - origin|^2; pointers as for ``path_moments``."""
+    """out[:BESIDE] = |later - origin|^2; pointers to frames of paths laid out (frame, 3, BESIDE), and to ``out``."""
     signature = types.void(origin, later, out)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -297,7 +289,7 @@ def path_squares(typingctx: Any, origin: Any, later: Any, out: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def path_within(typingctx: Any, origin: Any, later: Any, limit: Any) -> Any:
-    """Which of BESIDE paths have |later - origin|^2 < limit, as the bits of an integer; pointers as for ``path_moments``."""
+    """Which of BESIDE paths have |later - origin|^2 < limit, as the bits of an integer; pointers as for ``path_squares``."""
     signature = types.int64(origin, later, types.float64)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
