@@ -1,4 +1,4 @@
-"""How far atoms move between frames: mean square displacement, its fourth moment, van Hove function, scattering, overlap.
+"""How far atoms move between frames: mean square displacement and fourth moment, van Hove function, scattering, overlap.
 
 With dr_i(a, b) = r_i(b) - r_i(a), the displacement of atom i from frame a to frame b along its unwrapped path, the sums
 here are over pairs of frames (a, b) that belong to one lag, and over atoms of one species:
@@ -18,8 +18,8 @@ unwrapped; a NaN in a path makes the sums of that atom, and so of its group, NaN
 Coordinates are subtracted first and squared then, so that an offset common to all frames costs nothing: the textbook's
 r(a)^2 + r(b)^2 - 2 r(a).r(b), on which the fast Fourier transform relies, loses all digits of a vibration far from the
 origin. Direct sums are also cheaper than transforms when lags are a few dozen: eight atoms lie beside each other in
-vector registers, each lane adds up one atom in an order that the runs alone determine, and then atoms are added one after the
-other within groups of ``GROUP``. No sum depends on the width of the registers, or on how atoms are divided into calls
+vector registers, each lane adds up one atom in an order that the runs alone determine, and then atoms are added one
+after the other within groups of ``GROUP``. No sum depends on the width of the registers, or on how atoms are divided into calls
 as long as each call takes whole groups. Moments follow the definitions of Allen & Tildesley, Computer Simulation of
 Liquids (2017), ch. 8, and Kob & Andersen, Phys. Rev. E 51, 4626 (1995); overlap those of Lacevic et al., J. Chem. Phys.
 119, 7372 (2003). Twins of all kernels: ``tests/test_displacement_kernels.py``.
@@ -77,13 +77,14 @@ def _gather(path: Float, atom: int, beside: Float) -> int:
 @inner
 def _moments(beside: Float, start: Integer, origin: Integer, later: Integer, length: Integer, longest: int,
              total: Float) -> None:  # fmt: skip
-    # sums of |dr|^2 and |dr|^4 of every lag, (lag, 2, BESIDE): the first 64 pairs of all runs, then the next 64, so that
-    # these frames stay in the first cache from lag to lag
+    # sums of |dr|^2 and |dr|^4 of every lag, (lag, 2, BESIDE): the first 64 pairs of all runs, then the next 64, so
+    # that these frames stay in the first cache from lag to lag
     total[:] = 0.0
     for t in range(0, longest, _STRETCH):
         for k in range(len(start) - 1):
-            path_moments(address(beside, 0), address(origin, start[k]), address(later, start[k]), address(length, start[k]),
-                         start[k + 1] - start[k], t, _STRETCH, address(total, k * 2 * BESIDE))  # fmt: skip
+            r = start[k]
+            path_moments(address(beside, 0), address(origin, r), address(later, r), address(length, r), start[k + 1] - r,
+                         t, _STRETCH, address(total, k * 2 * BESIDE))  # fmt: skip
 
 
 @inner
@@ -183,12 +184,12 @@ def _bin(n: int, square: Float, width: float, bins: Small, found: Integer, n_bin
 
 
 @kernel(
-    array(float64, 3), array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), int64, float64,
-    array(int64, 3, out=True),
+    array(float64, 3), array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), int64,
+    float64, array(int64, 3, out=True),
 )  # fmt: skip
 def van_hove(path: Float, start: Integer, origin: Integer, later: Integer, length: Integer, slot: Integer,
              n_species: int, width: float, counts: Integer) -> None:  # fmt: skip
-    """Atoms and pairs of frames with width b <= |dr| < width (b + 1), self part of the van Hove function -> (species,lag,bin).
+    """Atoms and pairs of frames with width b <= |dr| < width (b + 1): self van Hove function -> (species,lag,bin).
 
     Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_,_. The last bin takes all that is farther, and NaN. The bin
     is floor(|dr| / width) in doubles. Counts are whole numbers: the order of sums is of no consequence. At least one bin.
