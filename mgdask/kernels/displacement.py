@@ -1,4 +1,4 @@
-"""How far atoms move between frames: mean square displacement and fourth moment, van Hove function, scattering, overlap.
+"""How far atoms move between frames: mean square and fourth moment, van Hove function, scattering, overlap.
 
 With dr_i(a, b) = r_i(b) - r_i(a), the displacement of atom i from frame a to frame b along its unwrapped path, the sums
 here are over pairs of frames (a, b) that belong to one lag, and over atoms of one species:
@@ -11,18 +11,19 @@ here are over pairs of frames (a, b) that belong to one lag, and over atoms of o
     overlap      number of atoms with |dr| < radius      overlap function and its variance chi_4
 
 A path is (atom, frame, 3) in Å. Pairs of frames come as runs: lag k has the runs ``start[k]:start[k + 1]``, and run r
-pairs frame ``origin[r] + t`` with frame ``later[r] + t`` for t < ``length[r]``. Evenly spaced frames have one run a lag,
-others as many as they need, of length 1 if nothing repeats. The caller answers for frames that exist and atoms that are
-unwrapped; a NaN in a path makes the sums of that atom, and so of its group, NaN.
+pairs frame ``origin[r] + t`` with frame ``later[r] + t`` for t < ``length[r]``. Evenly spaced frames have one run a
+lag, others as many as they need, of length 1 if nothing repeats. The caller answers for frames that exist and atoms
+that are unwrapped; a NaN in a path makes the sums of that atom, and so of its group, NaN.
 
-Coordinates are subtracted first and squared then, so that an offset common to all frames costs nothing: the textbook's
-r(a)^2 + r(b)^2 - 2 r(a).r(b), on which the fast Fourier transform relies, loses all digits of a vibration far from the
-origin. Direct sums are also cheaper than transforms when lags are a few dozen: eight atoms lie beside each other in
-vector registers, each lane adds up one atom in an order that the runs alone determine, and then atoms are added one
-after the other within groups of ``GROUP``. No sum depends on the width of the registers, or on how atoms are divided into calls
-as long as each call takes whole groups. Moments follow the definitions of Allen & Tildesley, Computer Simulation of
-Liquids (2017), ch. 8, and Kob & Andersen, Phys. Rev. E 51, 4626 (1995); overlap those of Lacevic et al., J. Chem. Phys.
-119, 7372 (2003). Twins of all kernels: ``tests/test_displacement_kernels.py``.
+Coordinates are subtracted first and squared then, so that an offset common to all frames costs nothing: the
+textbook's r(a)^2 + r(b)^2 - 2 r(a).r(b), on which the fast Fourier transform relies, loses ten of sixteen digits
+of a vibration of 0.1 Å at 1e4 Å. Direct sums are also cheaper than transforms when lags are a few dozen: eight atoms lie beside
+each other in vector registers, each lane adds up one atom in an order that the runs alone determine, and then atoms
+are added one after the other within groups of ``GROUP``. No sum depends on the width of the registers, or on how
+atoms are divided into calls as long as each call takes whole groups. Moments follow the definitions of Allen &
+Tildesley, Computer Simulation of Liquids (2017), ch. 8, and Kob & Andersen, Phys. Rev. E 51, 4626 (1995); overlap
+is the self part of that of Lacevic et al., J. Chem. Phys. 119, 7372 (2003). Twins of all kernels:
+``tests/test_displacement_kernels.py``.
 """
 
 from __future__ import annotations
@@ -83,8 +84,8 @@ def _moments(beside: Float, start: Integer, origin: Integer, later: Integer, len
     for t in range(0, longest, _STRETCH):
         for k in range(len(start) - 1):
             r = start[k]
-            path_moments(address(beside, 0), address(origin, r), address(later, r), address(length, r), start[k + 1] - r,
-                         t, _STRETCH, address(total, k * 2 * BESIDE))  # fmt: skip
+            path_moments(address(beside, 0), address(origin, r), address(later, r), address(length, r),
+                         start[k + 1] - r, t, _STRETCH, address(total, k * 2 * BESIDE))  # fmt: skip
 
 
 @inner
@@ -109,10 +110,11 @@ def moments(path: Float, start: Integer, origin: Integer, later: Integer, length
             n_species: int, out: Float) -> None:  # fmt: skip
     """Sums over atoms and pairs of frames of |dr|^2 and |dr|^4, in Å^2 and Å^4 -> (group,species,lag,2).
 
-    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_. Atoms with a ``slot`` outside 0 .. n_species - 1 are not
-    seen; sums of nothing are 0. Group g is atoms 256 g .. 256 g + 255 of the call; its numbers are to be added in the
-    order of the groups. The number of terms is the atoms of the species times the sum of the lengths. Cost: 0.2 ns an
-    atom and pair in long runs, 0.4 ns in runs of length 1; memory 192 bytes a frame. Twin: ``TestTwins.test_moments``.
+    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_. Atoms with a ``slot`` outside 0 .. n_species - 1
+    are not seen; sums of nothing are 0. Group g is atoms 256 g .. 256 g + 255 of the call; its numbers are to be
+    added in the order of the groups. The number of terms is the atoms of the species times the sum of the lengths.
+    Cost: 0.2 ns an atom and pair in long runs, 0.4 ns in runs of length 1; memory 192 bytes a frame. Twin:
+    ``TestTwins.test_moments``.
     """
     out[:] = 0.0
     n_lags, longest = len(start) - 1, _longest(length)
@@ -154,7 +156,8 @@ def per_atom(path: Float, start: Integer, origin: Integer, later: Integer, lengt
 def lag_rows(path: Float, origin: Integer, later: Integer, out: Float) -> None:
     """|dr|^2 of every atom from frame ``origin[o]`` to frame ``later[o, k]``, in Å^2 -> (origin,atom,lag).
 
-    Layout (atom,frame,3),(origin,),(origin,lag). ``later`` is -1 where there is no such frame: NaN. Cost: 3 ns a number.
+    Layout (atom,frame,3),(origin,),(origin,lag). ``later`` is -1 where there is no such frame: NaN. Cost: 3 ns a
+    number.
     """
     n_lags = later.shape[1]
     for atom in range(len(path)):
@@ -191,9 +194,10 @@ def van_hove(path: Float, start: Integer, origin: Integer, later: Integer, lengt
              n_species: int, width: float, counts: Integer) -> None:  # fmt: skip
     """Atoms and pairs of frames with width b <= |dr| < width (b + 1): self van Hove function -> (species,lag,bin).
 
-    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_,_. The last bin takes all that is farther, and NaN. The bin
-    is floor(|dr| / width) in doubles. Counts are whole numbers: the order of sums is of no consequence. At least one bin.
-    Cost: 1.3 ns an atom and pair, and some for each atom, lag and bin. Twin: ``TestTwins.test_van_hove``.
+    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_,_. The last bin takes all that is farther, and NaN.
+    The bin is floor(|dr| / width) in doubles. Counts are whole numbers: the order of sums is of no consequence. At
+    least one bin. Cost: 1.3 ns an atom and pair, and some for each atom, lag and bin. Twin:
+    ``TestTwins.test_van_hove``.
     """
     counts[:] = 0
     n_lags, n_bins = len(start) - 1, counts.shape[2]
@@ -246,10 +250,10 @@ def scattering(path: Float, start: Integer, origin: Integer, later: Integer, len
                n_species: int, q: Float, out: Float) -> None:  # fmt: skip
     """Sums over atoms and pairs of frames of sin(q |dr|) / (q |dr|), 1 where that is 0 / 0 -> (group,species,lag,wave).
 
-    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_,(wave,). It is exp(i q.dr) averaged over all directions of
-    q, ``q`` in 1/Å, not negative; q |dr| up to 1e6. Divided by the number of terms it is F_s(q, t), right to 1e-15. Groups
-    as in ``moments``. Pair p of a lag goes to sum p mod 32, the sums are folded by halves. Cost: 0.9 ns an atom, pair
-    and q. Twin: ``TestTwins.test_scattering``.
+    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_,(wave,). It is exp(i q.dr) averaged over all
+    directions of q, ``q`` in 1/Å, not negative; q |dr| up to 1e6. Divided by the number of terms it is F_s(q, t),
+    right to 1e-14. Groups as in ``moments``. Pair p of a lag goes to sum p mod 32, the sums are folded by halves.
+    Cost: 0.9 ns an atom, pair and q. Twin: ``TestTwins.test_scattering``.
     """
     out[:] = 0.0
     n_lags, n_waves = len(start) - 1, len(q)
@@ -286,9 +290,9 @@ def overlap(path: Float, origin: Integer, later: Integer, slot: Integer, n_speci
             counts: Integer) -> None:  # fmt: skip
     """Number of atoms with |dr|^2 < radius^2 from frame ``origin[o]`` to frame ``later[o, k]`` -> (species,origin,lag).
 
-    Layout (atom,frame,3),(origin,),(origin,lag),(atom,),_,_. 0 where ``later`` is -1. With Q = counts / atoms the overlap
-    function is its mean over origins, and chi_4 = atoms (mean Q^2 - (mean Q)^2). Cost: 0.4 ns an atom,
-    origin and lag, and reading the path.
+    Layout (atom,frame,3),(origin,),(origin,lag),(atom,),_,_. 0 where ``later`` is -1. With Q = counts / atoms the
+    overlap function is its mean over origins, and chi_4 = atoms (mean Q^2 - (mean Q)^2). Cost: 0.4 ns an atom, origin
+    and lag, and reading the path.
     """
     counts[:] = 0
     n_lags, limit = later.shape[1], radius * radius

@@ -103,9 +103,9 @@ def _half_turns(t: float) -> tuple[float, float, float]:
 def sine(t: float) -> float:
     """sin(t) for |t| <= 1e6 within 2 units of the last place; NaN for infinities.
 
-    sin t = (-1)^n sin r with n = round(t / pi) and r = t - n pi, pi in three parts (Cody & Waite); sin r = r + r r^2 p(r^2)
-    on |r| <= pi / 2 with p of degree 7 through the Chebyshev nodes (mpmath.chebyfit, error 3e-19). No branch and no
-    call, so that a loop over it becomes vector code.
+    sin t = (-1)^n sin r with n = round(t / pi) and r = t - n pi, pi in three parts (Cody & Waite); sin r = r + r r^2
+    p(r^2) on |r| <= pi / 2 with p of degree 7 through the Chebyshev nodes (mpmath.chebyfit, error 3e-19). No branch
+    and no call, so that a loop over it becomes vector code.
     """
     shifted, r, p = _half_turns(t)
     value = np.float64(r + r * p)

@@ -246,8 +246,8 @@ def path_moments(typingctx: Any, beside: Any, origin: Any, later: Any, length: A
                  total: Any) -> Any:  # fmt: skip
     """total[m, :BESIDE] += sum |p[later[r] + t] - p[origin[r] + t]|^(2 m + 2), m = 0 and 1, over r < ``runs``, then t.
 
-    ``beside`` points at paths p laid out (frame, 3, BESIDE), ``origin``, ``later``, ``length`` at runs of frames, ``total``
-    at (2, BESIDE). Of each run the part ``first`` <= t < min(``first + most``, ``length[r]``) counts.
+    ``beside`` points at paths p laid out (frame, 3, BESIDE), ``origin``, ``later``, ``length`` at runs of frames,
+    ``total`` at (2, BESIDE). Of each run the part ``first`` <= t < min(``first + most``, ``length[r]``) counts.
     """
     i8 = types.int64
     signature = types.void(beside, origin, later, length, i8, i8, i8, total)
@@ -289,7 +289,7 @@ def path_squares(typingctx: Any, origin: Any, later: Any, out: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def path_within(typingctx: Any, origin: Any, later: Any, limit: Any) -> Any:
-    """Which of BESIDE paths have |later - origin|^2 < limit, as bits of an integer; pointers as for ``path_squares``."""
+    """Which of BESIDE paths have |later - origin|^2 < limit, as bits of a number; pointers as for ``path_squares``."""
     signature = types.int64(origin, later, types.float64)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
