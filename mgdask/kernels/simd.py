@@ -23,6 +23,9 @@ LANES: int = 8 if llvm.get_host_cpu_features().get("avx512f") else 4
 ROWS = 4
 """Rows of the product in flight: 4 x 2 registers hide the latency of the multiply-add."""
 
+BESIDE = 8
+"""Paths that lie beside each other for ``path_moments``, ``path_squares``, ``path_within``: one, or two registers."""
+
 
 @intrinsic  # type: ignore[untyped-decorator]
 def address(typingctx: Any, array: Any, index: Any) -> Any:
@@ -210,6 +213,104 @@ def beyond(typingctx: Any, x: Any, y: Any, z: Any, normal: Any, limit: Any, side
         return builder.zext(bits, ir.IntType(64))
 
     return signature, codegen
+
+
+def _beside() -> Any:
+    return ir.VectorType(ir.DoubleType(), BESIDE)
+
+
+def _load(builder: Any, pointer: Any, offset: int = 0) -> Any:
+    where = builder.gep(pointer, [ir.Constant(ir.IntType(64), offset)])
+    value = builder.load(builder.bitcast(where, _beside().as_pointer()))
+    value.align = 8
+    return value
+
+
+def _store(builder: Any, value: Any, pointer: Any, offset: int = 0) -> None:
+    where = builder.gep(pointer, [ir.Constant(ir.IntType(64), offset)])
+    builder.store(value, builder.bitcast(where, _beside().as_pointer())).align = 8
+
+
+def _square(builder: Any, origin: Any, later: Any) -> Any:
+    # |later - origin|^2 of one frame: x of all paths, then y, then z; no fused steps, as NumPy has it
+    total = None
+    for axis in range(3):
+        d = builder.fsub(_load(builder, later, axis * BESIDE), _load(builder, origin, axis * BESIDE))
+        square = builder.fmul(d, d)
+        total = square if total is None else builder.fadd(total, square)
+    return total
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def path_moments(typingctx: Any, beside: Any, origin: Any, later: Any, length: Any, runs: Any, first: Any, most: Any,
+                 total: Any) -> Any:  # fmt: skip
+    """total[m, :BESIDE] += sum |p[later[r] + t] - p[origin[r] + t]|^(2 m + 2), m = 0 and 1, over r < ``runs``, then t.
+
+    ``beside`` points at paths p laid out (frame, 3, BESIDE), ``origin``, ``later``, ``length`` at runs of frames,
+    ``total`` at (2, BESIDE). Of each run the part ``first`` <= t < min(``first + most``, ``length[r]``) counts.
+    """
+    i8 = types.int64
+    signature = types.void(beside, origin, later, length, i8, i8, i8, total)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        paths, starts, ends, lengths, n_runs, skipped, limit, sums = args
+        frame = ir.Constant(n_runs.type, 3 * BESIDE)
+        kept = [cgutils.alloca_once_value(builder, _load(builder, sums, m * BESIDE)) for m in range(2)]
+        with cgutils.for_range(builder, n_runs) as run:
+            left = builder.sub(builder.load(builder.gep(lengths, [run.index])), skipped)
+            left = builder.select(builder.icmp_signed("<", left, limit), left, limit)
+            where = []
+            for table in (starts, ends):
+                at = builder.add(builder.load(builder.gep(table, [run.index])), skipped)
+                where.append(builder.gep(paths, [builder.mul(at, frame)]))
+            with cgutils.for_range(builder, left) as step:  # none if negative
+                offset = [builder.mul(step.index, frame)]
+                square = _square(builder, builder.gep(where[0], offset), builder.gep(where[1], offset))
+                for power, place in zip((square, builder.fmul(square, square)), kept, strict=True):
+                    builder.store(builder.fadd(builder.load(place), power), place)
+        for m in range(2):
+            _store(builder, builder.load(kept[m]), sums, m * BESIDE)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def path_squares(typingctx: Any, origin: Any, later: Any, out: Any) -> Any:
+    """out[:BESIDE] = |later - origin|^2; pointers to frames of paths laid out (frame, 3, BESIDE), and to ``out``."""
+    signature = types.void(origin, later, out)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _store(builder, _square(builder, args[0], args[1]), args[2])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def path_within(typingctx: Any, origin: Any, later: Any, limit: Any) -> Any:
+    """Which of BESIDE paths have |later - origin|^2 < limit, as bits of a number; pointers as for ``path_squares``."""
+    signature = types.int64(origin, later, types.float64)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        undefined = ir.Constant(_beside(), ir.Undefined)
+        splat = ir.Constant(ir.VectorType(ir.IntType(32), BESIDE), [0] * BESIDE)
+        one = builder.insert_element(undefined, args[2], ir.Constant(ir.IntType(32), 0))
+        limits = builder.shuffle_vector(one, undefined, splat)
+        inside = builder.fcmp_ordered("<", _square(builder, args[0], args[1]), limits)
+        return builder.zext(builder.bitcast(inside, ir.IntType(BESIDE)), ir.IntType(64))
+
+    return signature, codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def bit_count(typingctx: Any, bits: Any) -> Any:
+    """How many bits of an integer are 1."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.int64(types.int64), codegen
 
 
 @inner

@@ -1,0 +1,317 @@
+"""How far atoms move between frames: mean square and fourth moment, van Hove function, scattering, overlap.
+
+With dr_i(a, b) = r_i(b) - r_i(a), the displacement of atom i from frame a to frame b along its unwrapped path, the sums
+here are over pairs of frames (a, b) that belong to one lag, and over atoms of one species:
+
+    moments      sum |dr|^2 and sum |dr|^4               mean square displacement, non-Gaussian parameter
+    per_atom     mean of |dr|^2 over the pairs           mobility of an atom
+    lag_rows     |dr|^2 itself                           propensity, dynamic heterogeneity
+    van_hove     number of |dr| in bins                  self part of the van Hove function, 4 pi r^2 G_s(r, t)
+    scattering   sum sin(q |dr|) / (q |dr|)              self-intermediate scattering function F_s(q, t), isotropic
+    overlap      number of atoms with |dr| < radius      overlap function and its variance chi_4
+
+A path is (atom, frame, 3) in Å. Pairs of frames come as runs: lag k has the runs ``start[k]:start[k + 1]``, and run r
+pairs frame ``origin[r] + t`` with frame ``later[r] + t`` for t < ``length[r]``. Evenly spaced frames have one run a
+lag, others as many as they need, of length 1 if nothing repeats. The caller answers for frames that exist and atoms
+that are unwrapped; a NaN in a path makes the sums of that atom, and so of its group, NaN.
+
+Coordinates are subtracted first and squared then, so that an offset common to all frames costs nothing: the
+textbook's r(a)^2 + r(b)^2 - 2 r(a).r(b), on which the fast Fourier transform relies, loses ten of sixteen digits
+of a vibration of 0.1 Å at 1e4 Å. Direct sums are also cheaper than transforms when lags are a few dozen: eight atoms lie beside
+each other in vector registers, each lane adds up one atom in an order that the runs alone determine, and then atoms
+are added one after the other within groups of ``GROUP``. No sum depends on the width of the registers, or on how
+atoms are divided into calls as long as each call takes whole groups. Moments follow the definitions of Allen &
+Tildesley, Computer Simulation of Liquids (2017), ch. 8, and Kob & Andersen, Phys. Rev. E 51, 4626 (1995); overlap
+is the self part of that of Lacevic et al., J. Chem. Phys. 119, 7372 (2003). Twins of all kernels:
+``tests/test_displacement_kernels.py``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import carray, float64, int64
+
+from mgdask.kernels._jit import array, inner, kernel
+from mgdask.kernels.elementary import sine_ratio
+from mgdask.kernels.simd import BESIDE, address, bit_count, path_moments, path_squares, path_within
+
+Float = npt.NDArray[np.float64]
+Integer = npt.NDArray[np.int64]
+Small = npt.NDArray[np.int32]
+
+GROUP = 256
+"""Atoms whose sums are kept together: a caller whose calls are whole groups gets the same bits however it divides."""
+_STRETCH = 64
+_ROWS = 32
+_PLACES = _ROWS * BESIDE
+_FRAME = 3 * BESIDE
+
+
+@inner
+def _part(values: Float, at: int, n: int) -> Float:
+    # values.ravel()[at : at + n] without a slice's atomic count of owners
+    return carray(address(values, at), n)  # type: ignore[no-any-return]
+
+
+@inner
+def _aligned(n_frames: int) -> Float:
+    # room for BESIDE paths, (frame, 3, BESIDE), on a line of the cache: loads across two lines cost twice
+    room = np.empty(n_frames * _FRAME + BESIDE)
+    at = -(room.ctypes.data // 8) % BESIDE
+    return room[at : at + n_frames * _FRAME].reshape((n_frames, 3, BESIDE))
+
+
+@inner
+def _gather(path: Float, atom: int, beside: Float) -> int:
+    # the paths of up to BESIDE atoms as (frame, 3, BESIDE); lanes without an atom stay at 0; returns how many have one
+    width, n_frames = min(BESIDE, len(path) - atom), path.shape[1]
+    if width < BESIDE:
+        beside[:] = 0.0
+    for f in range(n_frames):
+        for c in range(3):
+            for lane in range(width):
+                beside[f, c, lane] = path[atom + lane, f, c]
+    return width
+
+
+@inner
+def _moments(beside: Float, start: Integer, origin: Integer, later: Integer, length: Integer, longest: int,
+             total: Float) -> None:  # fmt: skip
+    # sums of |dr|^2 and |dr|^4 of every lag, (lag, 2, BESIDE): the first 64 pairs of all runs, then the next 64, so
+    # that these frames stay in the first cache from lag to lag
+    total[:] = 0.0
+    for t in range(0, longest, _STRETCH):
+        for k in range(len(start) - 1):
+            r = start[k]
+            path_moments(address(beside, 0), address(origin, r), address(later, r), address(length, r),
+                         start[k + 1] - r, t, _STRETCH, address(total, k * 2 * BESIDE))  # fmt: skip
+
+
+@inner
+def _longest(length: Integer) -> int:
+    most = 0
+    for r in range(len(length)):
+        most = max(most, length[r])
+    return most
+
+
+@inner
+def _fold(values: Float, half: int) -> None:
+    for i in range(half):
+        values[i] += values[half + i]
+
+
+@kernel(
+    array(float64, 3), array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), int64,
+    array(float64, 4, out=True),
+)  # fmt: skip
+def moments(path: Float, start: Integer, origin: Integer, later: Integer, length: Integer, slot: Integer,
+            n_species: int, out: Float) -> None:  # fmt: skip
+    """Sums over atoms and pairs of frames of |dr|^2 and |dr|^4, in Å^2 and Å^4 -> (group,species,lag,2).
+
+    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_. Atoms with a ``slot`` outside 0 .. n_species - 1
+    are not seen; sums of nothing are 0. Group g is atoms 256 g .. 256 g + 255 of the call; its numbers are to be
+    added in the order of the groups. The number of terms is the atoms of the species times the sum of the lengths.
+    Cost: 0.2 ns an atom and pair in long runs, 0.4 ns in runs of length 1; memory 192 bytes a frame. Twin:
+    ``TestTwins.test_moments``.
+    """
+    out[:] = 0.0
+    n_lags, longest = len(start) - 1, _longest(length)
+    beside, total = _aligned(path.shape[1]), np.empty((n_lags, 2, BESIDE))
+    for first in range(0, len(path), BESIDE):
+        width = _gather(path, first, beside)
+        _moments(beside, start, origin, later, length, longest, total)
+        for lane in range(width):
+            s = slot[first + lane]
+            if 0 <= s < n_species:
+                for k in range(n_lags):
+                    out[first // GROUP, s, k, 0] += total[k, 0, lane]
+                    out[first // GROUP, s, k, 1] += total[k, 1, lane]
+
+
+@kernel(
+    array(float64, 3), array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), array(float64, 2, out=True)
+)
+def per_atom(path: Float, start: Integer, origin: Integer, later: Integer, length: Integer, out: Float) -> None:
+    """Mean of |dr|^2 over the pairs of a lag, in Å^2; NaN where there is none -> (atom,lag).
+
+    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,). An atom's numbers do not depend on the other atoms.
+    Cost and memory as ``moments``. Twin: ``TestTwins.test_per_atom``.
+    """
+    n_lags, longest = len(start) - 1, _longest(length)
+    beside, total, pairs = _aligned(path.shape[1]), np.empty((n_lags, 2, BESIDE)), np.zeros(n_lags)
+    for k in range(n_lags):
+        for r in range(start[k], start[k + 1]):
+            pairs[k] += max(length[r], 0)
+    for first in range(0, len(path), BESIDE):
+        width = _gather(path, first, beside)
+        _moments(beside, start, origin, later, length, longest, total)
+        for lane in range(width):
+            for k in range(n_lags):
+                out[first + lane, k] = total[k, 0, lane] / pairs[k] if pairs[k] else np.nan
+
+
+@kernel(array(float64, 3), array(int64, 1), array(int64, 2), array(float64, 3, out=True))
+def lag_rows(path: Float, origin: Integer, later: Integer, out: Float) -> None:
+    """|dr|^2 of every atom from frame ``origin[o]`` to frame ``later[o, k]``, in Å^2 -> (origin,atom,lag).
+
+    Layout (atom,frame,3),(origin,),(origin,lag). ``later`` is -1 where there is no such frame: NaN. Cost: 3 ns a
+    number.
+    """
+    n_lags = later.shape[1]
+    for atom in range(len(path)):
+        for o in range(len(origin)):
+            a = origin[o]
+            x, y, z = path[atom, a, 0], path[atom, a, 1], path[atom, a, 2]
+            for k in range(n_lags):
+                b = later[o, k]
+                if b < 0:
+                    out[o, atom, k] = np.nan
+                    continue
+                dx, dy, dz = path[atom, b, 0] - x, path[atom, b, 1] - y, path[atom, b, 2] - z
+                out[o, atom, k] = dx * dx + dy * dy + dz * dz
+
+
+@inner
+def _bin(n: int, square: Float, width: float, bins: Small, found: Integer, n_bins: int) -> None:
+    # places of n squares; NaN go to the last bin, since they are not less than it
+    last = n_bins - 1.0
+    for i in range(n):
+        place = np.sqrt(square[i]) / width
+        bins[i] = np.int32(place if place < last else last)
+    # lane by lane into rows of their own, so that equal bins of neighbouring places do not wait for each other
+    for i in range(0, n, BESIDE):
+        for lane in range(BESIDE):
+            found[lane * n_bins + bins[i + lane]] += 1
+
+
+@kernel(
+    array(float64, 3), array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), int64,
+    float64, array(int64, 3, out=True),
+)  # fmt: skip
+def van_hove(path: Float, start: Integer, origin: Integer, later: Integer, length: Integer, slot: Integer,
+             n_species: int, width: float, counts: Integer) -> None:  # fmt: skip
+    """Atoms and pairs of frames with width b <= |dr| < width (b + 1): self van Hove function -> (species,lag,bin).
+
+    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_,_. The last bin takes all that is farther, and NaN.
+    The bin is floor(|dr| / width) in doubles. Counts are whole numbers: the order of sums is of no consequence. At
+    least one bin. Cost: 1.3 ns an atom and pair, and some for each atom, lag and bin. Twin:
+    ``TestTwins.test_van_hove``.
+    """
+    counts[:] = 0
+    n_lags, n_bins = len(start) - 1, counts.shape[2]
+    beside, square = _aligned(path.shape[1]), np.empty(_PLACES)
+    bins, found = np.empty(_PLACES, dtype=np.int32), np.zeros(BESIDE * n_bins, dtype=np.int64)
+    for first in range(0, len(path), BESIDE):
+        atoms = _gather(path, first, beside)
+        for k in range(n_lags):
+            filled = 0
+            for r in range(start[k], start[k + 1]):
+                for t in range(length[r]):
+                    path_squares(address(beside, (origin[r] + t) * _FRAME), address(beside, (later[r] + t) * _FRAME),
+                                 address(square, filled))  # fmt: skip
+                    filled += BESIDE
+                    if filled == _PLACES:
+                        _bin(filled, square, width, bins, found, n_bins)
+                        filled = 0
+            _bin(filled, square, width, bins, found, n_bins)
+            for lane in range(BESIDE):
+                s = slot[first + lane] if lane < atoms else -1
+                seen = 0 <= s < n_species
+                for b in range(n_bins):
+                    if seen:
+                        counts[s, k, b] += found[lane * n_bins + b]
+                    found[lane * n_bins + b] = 0
+
+
+@inner
+def _wave(distance: Float, inverse: Float, q: float, inverse_q: float, total: Float) -> None:
+    for i in range(len(distance)):
+        total[i] += sine_ratio(q * distance[i], inverse_q * inverse[i])
+
+
+@inner
+def _waves(n: int, square: Float, inverse: Float, q: Float, total: Float) -> None:
+    # sums of sin(q d) / (q d) of n squares of d; their roots are put in their place
+    for i in range(n):
+        d = np.sqrt(square[i])
+        square[i] = d
+        inverse[i] = 1.0 / d  # infinite for 0, and not read
+    for w in range(len(q)):
+        _wave(_part(square, 0, n), _part(inverse, 0, n), q[w], 1.0 / q[w], _part(total, w * _PLACES, n))
+
+
+@kernel(
+    array(float64, 3), array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), int64,
+    array(float64, 1), array(float64, 4, out=True),
+)  # fmt: skip
+def scattering(path: Float, start: Integer, origin: Integer, later: Integer, length: Integer, slot: Integer,
+               n_species: int, q: Float, out: Float) -> None:  # fmt: skip
+    """Sums over atoms and pairs of frames of sin(q |dr|) / (q |dr|), 1 where that is 0 / 0 -> (group,species,lag,wave).
+
+    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_,(wave,). It is exp(i q.dr) averaged over all
+    directions of q, ``q`` in 1/Å, not negative; q |dr| up to 1e6. Divided by the number of terms it is F_s(q, t),
+    right to 1e-14. Groups as in ``moments``. Pair p of a lag goes to sum p mod 32, the sums are folded by halves.
+    Cost: 0.9 ns an atom, pair and q. Twin: ``TestTwins.test_scattering``.
+    """
+    out[:] = 0.0
+    n_lags, n_waves = len(start) - 1, len(q)
+    beside, total = _aligned(path.shape[1]), np.empty((n_waves, _PLACES))
+    square, inverse = np.empty(_PLACES), np.empty(_PLACES)
+    for first in range(0, len(path), BESIDE):
+        width = _gather(path, first, beside)
+        for k in range(n_lags):
+            total[:] = 0.0
+            filled = 0
+            for r in range(start[k], start[k + 1]):
+                for t in range(length[r]):
+                    path_squares(address(beside, (origin[r] + t) * _FRAME), address(beside, (later[r] + t) * _FRAME),
+                                 address(square, filled))  # fmt: skip
+                    filled += BESIDE
+                    if filled == _PLACES:
+                        _waves(filled, square, inverse, q, total)
+                        filled = 0
+            _waves(filled, square, inverse, q, total)
+            for w in range(n_waves):
+                half = _PLACES // 2
+                while half >= BESIDE:
+                    _fold(_part(total, w * _PLACES, 2 * half), half)
+                    half //= 2
+            for lane in range(width):
+                s = slot[first + lane]
+                if 0 <= s < n_species:
+                    for w in range(n_waves):
+                        out[first // GROUP, s, k, w] += total[w, lane]
+
+
+@kernel(array(float64, 3), array(int64, 1), array(int64, 2), array(int64, 1), int64, float64, array(int64, 3, out=True))
+def overlap(path: Float, origin: Integer, later: Integer, slot: Integer, n_species: int, radius: float,
+            counts: Integer) -> None:  # fmt: skip
+    """Number of atoms with |dr|^2 < radius^2 from frame ``origin[o]`` to frame ``later[o, k]`` -> (species,origin,lag).
+
+    Layout (atom,frame,3),(origin,),(origin,lag),(atom,),_,_. 0 where ``later`` is -1. With Q = counts / atoms the
+    overlap function is its mean over origins, and chi_4 = atoms (mean Q^2 - (mean Q)^2). Cost: 0.4 ns an atom, origin
+    and lag, and reading the path.
+    """
+    counts[:] = 0
+    n_lags, limit = later.shape[1], radius * radius
+    beside, member = _aligned(path.shape[1]), np.empty(n_species, dtype=np.int64)
+    for first in range(0, len(path), BESIDE):
+        width = _gather(path, first, beside)
+        member[:] = 0
+        for lane in range(width):
+            s = slot[first + lane]
+            if 0 <= s < n_species:
+                member[s] |= 1 << lane
+        for o in range(len(origin)):
+            for k in range(n_lags):
+                if later[o, k] >= 0:
+                    inside = path_within(
+                        address(beside, origin[o] * _FRAME), address(beside, later[o, k] * _FRAME), limit
+                    )
+                    for s in range(n_species):
+                        counts[s, o, k] += bit_count(inside & member[s])
+
+
+__all__ = ["GROUP", "lag_rows", "moments", "overlap", "per_atom", "scattering", "van_hove"]
