@@ -97,13 +97,19 @@ def steady_state(
         ("significance", significance, 0.0, math.inf), ("tolerance", tolerance, -1e-300, 1.0), ("min_share", min_share, 0.0, 1.0),
     ):  # fmt: skip
         if not low < value <= high:
-            raise ParameterError(f"{name}={value} is outside its range, {max(low, 0.0):g} to {high:g}; leave it out for the default")
+            raise ParameterError(
+                f"{name}={value} is outside its range, {max(low, 0.0):g} to {high:g}; leave it out for the default"
+            )
     if min_points < 6 or edges < 2:
-        raise ParameterError(f"min_points={min_points} must be at least 6 and edges={edges} at least 2; leave them out for the defaults")
+        raise ParameterError(
+            f"min_points={min_points} must be at least 6 and edges={edges} at least 2; leave them out for the defaults"
+        )
     keep = np.isfinite(y)
     t, y = t[keep], y[keep]
     if len(t) < min_points:
-        raise ParameterError(f"strain has {len(t)} finite points, fewer than min_points={min_points}; give more points or lower it")
+        raise ParameterError(
+            f"strain has {len(t)} finite points, fewer than min_points={min_points}; give more points or lower it"
+        )
     cuts = np.unique(np.round(np.linspace(0, len(t) - 1, edges)).astype(np.int64))
     first, last = (cuts[k] for k in np.triu_indices(len(cuts), 1))
     whole = t[-1] - t[0]
@@ -116,7 +122,9 @@ def steady_state(
         if j - i >= min_points and _constant(t[i:j], y[i:j], significance, tolerance):
             return _steady(t[i:j], y[i:j])
     nan = math.nan
-    reason = f"the rate is constant in no window of {min_share:g} of the time; the run is too short, or min_share too large"
+    reason = (
+        f"the rate is constant in no window of {min_share:g} of the time; the run is too short, or min_share too large"
+    )
     return SteadyState(Estimate(nan, nan, "1/ps", 0.0), nan, (nan, nan), 0, nan, reason)
 
 
@@ -195,7 +203,9 @@ def activation_volume(
     s = vector("stress", stress)
     s = s / 1000.0 if unit == "MPa" else s
     if len(s) and np.abs(s).max() > 100.0:
-        raise ParameterError(f"stress reaches {np.abs(s).max():g} GPa, more than a glass bears; give unit='MPa' if that is what it is")
+        raise ParameterError(
+            f"stress reaches {np.abs(s).max():g} GPa, more than a glass bears; give unit='MPa' if that is what it is"
+        )
     y = positive("rate", vector("rate", rate, length=len(s)))
     given = errors_of("error", error, len(s))
     sigma = None if given is None else given / y

@@ -125,7 +125,9 @@ def relaxation_time(
         return missing(f"it never falls below; the smallest value is {f.min():.4g}, the longest lag {t[-1]:g} ps")
     k = int(below[0])
     if k == 0:
-        return missing(f"it starts below: {f[0]:.4g} at the shortest lag above zero, {t[0]:g} ps; shorter lags are needed")
+        return missing(
+            f"it starts below: {f[0]:.4g} at the shortest lag above zero, {t[0]:g} ps; shorter lags are needed"
+        )
     drop, width = f[k - 1] - f[k], math.log(t[k] / t[k - 1])
     tau = float(t[k - 1] * math.exp((f[k - 1] - level) / drop * width))
     spread = math.nan
@@ -242,7 +244,9 @@ def fit_kohlrausch(
     enough(f"correlation from {first:g} ps on", len(t), 3, sigma is not None)
     height = float(y[: max(1, len(y) // 20)].mean())
     if height <= 0:
-        raise ParameterError(f"correlation is {height:.3g} at {t[0]:g} ps, where the fit starts; it must be above 0: lower from_time")
+        raise ParameterError(
+            f"correlation is {height:.3g} at {t[0]:g} ps, where the fit starts; it must be above 0: lower from_time"
+        )
     fallen = np.flatnonzero(y < height / math.e)
     guess = float(t[fallen[0]]) if len(fallen) else 3.0 * float(t[-1])
     fit = least_squares(
@@ -378,7 +382,7 @@ def fit_vft(
     Source: Vogel, Phys. Z. 22, 645 (1921); Fulcher (1925); Tammann, Hesse (1926); fragility: Böhmer et al., J. Chem. Phys. 99, 4201 (1993).
 
     >>> T = np.array([900.0, 950, 1000, 1100, 1200, 1400])
-    >>> print(fit_vft(T, 10 ** (-2.0 + 1500.0 / (T - 600.0))).glass_temperature.value.round(3))
+    >>> print(round(fit_vft(T, 10 ** (-2.0 + 1500.0 / (T - 600.0))).glass_temperature.value, 3))
     850.0
     """
     t = positive("temperature", vector("temperature", temperature))
@@ -391,7 +395,9 @@ def fit_vft(
     enough("temperature (different values)", distinct, 3, sigma is not None)
     lg = np.log10(times)
     if line(1.0 / t, lg, sigma).parameters[1] <= 0:
-        raise ParameterError("tau does not rise on cooling, so no VFT law describes it; check that temperature is in K and tau in its order")
+        raise ParameterError(
+            "tau does not rise on cooling, so no VFT law describes it; check that temperature is in K and tau in its order"
+        )
     parameters, covariance, dof, chi2, held = _vft_fit(t, lg, sigma)
     a, b, t0 = parameters.tolist()
     tg, m = _glass(a, b, t0, at)
@@ -442,12 +448,12 @@ def _vft_bootstrap(
     table = np.array(rows).reshape(-1, 5)
     table = table[np.isfinite(table).all(axis=1)]
     if len(table) < 10:
-        raise ParameterError(f"only {len(table)} of {repeats} bootstrap fits succeeded; the data do not determine the law")
+        raise ParameterError(
+            f"only {len(table)} of {repeats} bootstrap fits succeeded; the data do not determine the law"
+        )
     low, high = np.percentile(table, [2.5, 97.5], axis=0)
     names = ("A", "B", "T0", "T_g", "m")
-    found = {
-        n: Spread(float(table[:, k].std(ddof=1)), float(low[k]), float(high[k])) for k, n in enumerate(names)
-    }
+    found = {n: Spread(float(table[:, k].std(ddof=1)), float(low[k]), float(high[k])) for k, n in enumerate(names)}
     return found, repeats - len(table)
 
 
@@ -582,7 +588,9 @@ def non_gaussian_parameter(second: npt.ArrayLike, fourth: npt.ArrayLike) -> npt.
     m4 = fourth if isinstance(fourth, xr.DataArray) else np.asarray(fourth, dtype=np.float64)
     for name, moment in (("second", m2), ("fourth", m4)):
         if bool((moment < 0).any()):
-            raise ParameterError(f"{name} has negative values; even moments of displacements cannot be below 0: give <r^2> and <r^4>")
+            raise ParameterError(
+                f"{name} has negative values; even moments of displacements cannot be below 0: give <r^2> and <r^4>"
+            )
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio: npt.ArrayLike = 3.0 * m4 / (5.0 * m2**2) - 1.0  # 0 / 0 is NaN, as it should be
     return ratio
@@ -613,7 +621,9 @@ class Diffusion:
 
     def __str__(self) -> str:
         judged = "" if self.linear else "; the MSD is NOT linear here, so this is no diffusion coefficient"
-        return f"D = {self.coefficient}, exponent {self.exponent} from {self.window[0]:g} to {self.window[1]:g} ps{judged}"
+        return (
+            f"D = {self.coefficient}, exponent {self.exponent} from {self.window[0]:g} to {self.window[1]:g} ps{judged}"
+        )
 
 
 def fit_diffusion(
@@ -643,7 +653,7 @@ def fit_diffusion(
     Source: Einstein, Ann. Phys. 322, 549 (1905).
 
     >>> t = np.linspace(0, 100, 51)
-    >>> print(fit_diffusion(t, 0.3 + 6 * 0.05 * t, window=(20, 100)).coefficient.value.round(6))
+    >>> print(round(fit_diffusion(t, 0.3 + 6 * 0.05 * t, window=(20, 100)).coefficient.value, 6))
     0.05
     """
     if dimensions not in (1, 2, 3):
