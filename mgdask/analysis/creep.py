@@ -70,19 +70,21 @@ def steady_state(
 
         strain = offset + rate t   in the longest window in which the rate is constant
 
-    The rule: windows start and end at ``edges`` points spread evenly over the data. A window will do if, fitted by polynomials, both its quadratic and
-    its cubic term are below ``significance`` standard errors (the cubic one because an S-shaped curve, primary and tertiary creep together, has no
-    quadratic term about its middle), or if both change the rate by less than ``tolerance`` of itself. The longest such window wins, of equally long ones
-    the latest. A rule of mgdask's own.
+    The rule: windows start and end at ``edges`` points spread evenly over the data. A window will do if, fitted by
+    polynomials, both its quadratic and its cubic term are below ``significance`` standard errors (the cubic one because
+    an S-shaped curve, primary and tertiary creep together, has no quadratic term about its middle), or if both change
+    the rate by less than ``tolerance`` of itself. The longest such window wins, of equally long ones the latest. A rule
+    of mgdask's own.
 
-    Parameters: ``time`` (n,) in ps, increasing; ``strain`` (n,), NaN left out; ``min_share`` of the whole time that a window must span at least;
-    ``min_points`` in it.
+    Parameters: ``time`` (n,) in ps, increasing; ``strain`` (n,), NaN left out; ``min_share`` of the whole time that a
+    window must span at least; ``min_points`` in it.
 
-    Returns a ``SteadyState``: rate in 1/ps with the standard error of the line, which is raised by sqrt((1 + r) / (1 - r)) where the residuals'
-    autocorrelation r from point to point is above 2 / sqrt(n); window in ps. NaN with a reason if no window will do. The error is that within the window:
-    the choice of the window is not in it, and a remnant of primary creep too weak to be seen in the noise is in the rate. Strains written
-    often have correlated noise, for which the rule is strict, so windows come out shorter; thin such data. ``ParameterError`` for
-    arrays that do not fit together, too few points or limits outside their range.
+    Returns a ``SteadyState``: rate in 1/ps with the standard error of the line, which is raised by sqrt((1 + r) / (1 -
+    r)) where the residuals' autocorrelation r from point to point is above 2 / sqrt(n); window in ps. NaN with a reason
+    if no window will do. The error is that within the window: the choice of the window is not in it, and a remnant of
+    primary creep too weak to be seen in the noise is in the rate. Strains written often have correlated noise, for
+    which the rule is strict, so windows come out shorter; thin such data. ``ParameterError`` for arrays that do not fit
+    together, too few points or limits outside their range.
 
     >>> t = np.linspace(0, 1000, 401)
     >>> found = steady_state(t, 0.01 * (1 - np.exp(-t / 20)) + 2e-6 * t)
@@ -178,16 +180,18 @@ def activation_volume(
 
         V* = sqrt(3) k_B T d ln(rate) / d sigma,   1 GPa Å^3 = 6.241509e-3 eV,   k_B = 8.617333262e-5 eV/K
 
-    with the slope of a straight line through ln(rate) against sigma. sqrt(3) turns the uniaxial stress into von Mises' shear stress.
+    with the slope of a straight line through ln(rate) against sigma. sqrt(3) turns the uniaxial stress into von Mises'
+    shear stress.
 
-    Parameters: ``stress`` (n,) uniaxial, in ``unit`` "GPa" or "MPa"; ``rate`` (n,) above 0, in any unit (1/ps); ``temperature`` in K; ``error`` (n,)
-    standard errors of the rate, as weights through error / rate.
+    Parameters: ``stress`` (n,) uniaxial, in ``unit`` "GPa" or "MPa"; ``rate`` (n,) above 0, in any unit (1/ps);
+    ``temperature`` in K; ``error`` (n,) standard errors of the rate, as weights through error / rate.
 
-    Returns an ``ActivationVolume`` in Å^3 and nm^3, its standard error that of the slope: from the scatter about the line, or from ``error`` where
-    given. With few stresses use ``.angstrom3.interval()``, which is Student's. Valid where stress-driven flow outweighs flow backwards
-    (sigma V* / sqrt(3) >> k_B T) and ln(rate) is straight: a power law bends, and the volume is that at the middle of the stresses. Compression counts
-    as positive stress with positive rate. ``ParameterError`` for fewer than 3 different stresses (2 with errors), rates of 0 or below, and
-    stresses above 100 GPa, which are MPa.
+    Returns an ``ActivationVolume`` in Å^3 and nm^3, its standard error that of the slope: from the scatter about the
+    line, or from ``error`` where given. With few stresses use ``.angstrom3.interval()``, which is Student's. Valid
+    where stress-driven flow outweighs flow backwards (sigma V* / sqrt(3) >> k_B T) and ln(rate) is straight: a power
+    law bends, and the volume is that at the middle of the stresses. Compression counts as positive stress with positive
+    rate. ``ParameterError`` for fewer than 3 different stresses (2 with errors), rates of 0 or below, and stresses
+    above 100 GPa, which are MPa.
 
     Source: Spaepen, Acta Metall. 25, 407 (1977); Wei, Cheng, Ma, Acta Mater. 52, 4177 (2004) for sqrt(3).
 

@@ -1,10 +1,12 @@
 """Groups of atoms with extreme scores (liquid-like and solid-like, soft and hard): what they are made of, how they differ from the whole.
 
-A group is a mask (atom,). ``whole`` is the mask of the atoms a group is compared with, all where None; a group is part of it. Standard errors take
-atoms as independent. Neighbours are not, so they are lower bounds; the spread over independent configurations is the better error.
+A group is a mask (atom,). ``whole`` is the mask of the atoms a group is compared with, all where None; a group is part
+of it. Standard errors take atoms as independent. Neighbours are not, so they are lower bounds; the spread over
+independent configurations is the better error.
 
-The formulas for composition, polyhedra and coordination stand where Eqs. (3) to (5) of Liu et al., J. Mater. Inf. 2, 20 (2022) belong. That paper
-was not at hand: what is computed is defined here, and is to be compared with the paper before results are called by its name.
+The formulas for composition, polyhedra and coordination stand where Eqs. (3) to (5) of Liu et al., J. Mater. Inf. 2, 20
+(2022) belong. That paper was not at hand: what is computed is defined here, and is to be compared with the paper before
+results are called by its name.
 """
 
 from __future__ import annotations
@@ -24,20 +26,19 @@ from mgdask.errors import ParameterError
 Groups = Mapping[str, npt.NDArray[np.bool_]]
 
 
-def extreme_groups(
-    score: npt.ArrayLike, fraction: float = 0.1, ids: npt.ArrayLike | None = None
-) -> tuple[Mask, Mask]:
+def extreme_groups(score: npt.ArrayLike, fraction: float = 0.1, ids: npt.ArrayLike | None = None) -> tuple[Mask, Mask]:
     """Masks of the atoms with the lowest and with the highest scores.
 
         k = floor(fraction n),  n the atoms whose score is not NaN
 
-    Parameters: ``score`` (atom,), of any unit; ``fraction`` above 0, at most 1/2; ``ids`` (atom,) atom ids, whole numbers, all different, the row
-    numbers where None.
+    Parameters: ``score`` (atom,), of any unit; ``fraction`` above 0, at most 1/2; ``ids`` (atom,) atom ids, whole
+    numbers, all different, the row numbers where None.
 
-    Returns (low, high), masks (atom,) of k atoms each, without common atoms. Of atoms with equal scores those with the lower ids count as lower,
-    so the groups are the same whatever the order of the rows. Atoms with NaN are in neither. Valid for any score; where many are equal,
-    as with counts, the border of a group is set by ids and means nothing. Scores of different species are compared as they are: choose one species first
-    if their levels differ. ``ParameterError`` where k would be 0.
+    Returns (low, high), masks (atom,) of k atoms each, without common atoms. Of atoms with equal scores those with the
+    lower ids count as lower, so the groups are the same whatever the order of the rows. Atoms with NaN are in neither.
+    Valid for any score; where many are equal, as with counts, the border of a group is set by ids and means nothing.
+    Scores of different species are compared as they are: choose one species first if their levels differ.
+    ``ParameterError`` where k would be 0.
 
     >>> low, high = extreme_groups([0.3, 0.1, np.nan, 0.9, 0.5], 0.25)
     >>> np.flatnonzero(low).tolist(), np.flatnonzero(high).tolist()
@@ -54,7 +55,9 @@ def extreme_groups(
     there = np.flatnonzero(~np.isnan(s))
     k = math.floor(fraction * len(there) + 1e-9)
     if k == 0:
-        raise ParameterError(f"fraction={fraction} of {len(there)} atoms with a score is no atom; give a larger fraction")
+        raise ParameterError(
+            f"fraction={fraction} of {len(there)} atoms with a score is no atom; give a larger fraction"
+        )
     order = there[np.lexsort((number[there], s[there]))]
     low, high = np.zeros(len(s), dtype=bool), np.zeros(len(s), dtype=bool)
     low[order[:k]], high[order[len(order) - k :]] = True, True
@@ -133,14 +136,15 @@ def composition(numbers: npt.ArrayLike, groups: Groups, *, whole: npt.ArrayLike 
 
         f_g(X) = n_g(X) / n_g,   deviation = (f_g(X) - f(X)) / f(X),   f(X) = n(X) / n in the whole
 
-    Standard errors: of f_g binomial, sqrt(p (1 - p) / n_g) with p = (n_g(X) + 1/2) / (n_g + 1), so never 0; of the deviation first order in the
-    independent shares of the group and of the rest, as a group is part of the whole: (1 - w) / f^2 sqrt(f_r^2 var f_g + f_g^2 var f_r), with
-    w = n_g / n, f_r the share in the rest.
+    Standard errors: of f_g binomial, sqrt(p (1 - p) / n_g) with p = (n_g(X) + 1/2) / (n_g + 1), so never 0; of the
+    deviation first order in the independent shares of the group and of the rest, as a group is part of the whole: (1 -
+    w) / f^2 sqrt(f_r^2 var f_g + f_g^2 var f_r), with w = n_g / n, f_r the share in the rest.
 
     Parameters: ``numbers`` (atom,) atomic numbers; ``groups`` name to mask (atom,); ``whole`` mask (atom,).
 
-    Returns a Dataset (group, species): ``fraction``, ``fraction_error``, ``overall``, ``deviation``, ``deviation_error``, ``count`` (group,). All 1. Valid
-    for independent atoms. NaN for an empty group. ``ParameterError`` for masks that do not fit.
+    Returns a Dataset (group, species): ``fraction``, ``fraction_error``, ``overall``, ``deviation``,
+    ``deviation_error``, ``count`` (group,). All 1. Valid for independent atoms. NaN for an empty group.
+    ``ParameterError`` for masks that do not fit.
 
     Source: in place of Eqs. (3-4) of Liu et al., J. Mater. Inf. 2, 20 (2022); see the text of the module.
 
@@ -168,12 +172,14 @@ def polyhedra(
 
     with the errors of ``composition``.
 
-    Parameters: ``indices`` (atom, k) facets by number of edges, such as the columns n3 to n7 of ``VoronoiIndices``; a row with NaN is an open cell
-    and in no count; ``groups`` and ``whole`` as in ``composition``; ``top`` that many commonest polyhedra of the whole, None for all.
+    Parameters: ``indices`` (atom, k) facets by number of edges, such as the columns n3 to n7 of ``VoronoiIndices``; a
+    row with NaN is an open cell and in no count; ``groups`` and ``whole`` as in ``composition``; ``top`` that many
+    commonest polyhedra of the whole, None for all.
 
-    Returns a Dataset (group, polyhedron) as ``composition``'s, polyhedra as text such as "<0,0,12,0,0>", commonest first, of equally common ones the
-    smaller indices first; ``count`` (group,) the closed cells. Valid as ``composition``'s; shares of polyhedra seen a few times have errors that are
-    rough. ``ParameterError`` for arrays of other shapes, indices that are not whole numbers, no closed cell.
+    Returns a Dataset (group, polyhedron) as ``composition``'s, polyhedra as text such as "<0,0,12,0,0>", commonest
+    first, of equally common ones the smaller indices first; ``count`` (group,) the closed cells. Valid as
+    ``composition``'s; shares of polyhedra seen a few times have errors that are rough. ``ParameterError`` for arrays of
+    other shapes, indices that are not whole numbers, no closed cell.
 
     Source: in place of Eqs. (3-4) of Liu et al., J. Mater. Inf. 2, 20 (2022); see the text of the module.
 
@@ -213,15 +219,15 @@ def coordination_change(
 
         change = <CN>_g(X) - <CN>(X)
 
-    with means over the atoms of species X in the group and in the whole. Standard error, for independent atoms of the group (g) and the rest (r):
-    (1 - w) sqrt(s_g^2 / n_g + s_r^2 / n_r), w = n_g / n of that species.
+    with means over the atoms of species X in the group and in the whole. Standard error, for independent atoms of the
+    group (g) and the rest (r): (1 - w) sqrt(s_g^2 / n_g + s_r^2 / n_r), w = n_g / n of that species.
 
-    Parameters: ``coordination`` (atom,) neighbours of an atom, or those of one species, or any other value of an atom; NaN left out; ``numbers``
-    (atom,) atomic numbers; ``groups`` and ``whole`` as in ``composition``.
+    Parameters: ``coordination`` (atom,) neighbours of an atom, or those of one species, or any other value of an atom;
+    NaN left out; ``numbers`` (atom,) atomic numbers; ``groups`` and ``whole`` as in ``composition``.
 
-    Returns a Dataset (group, species), the last species being "all": ``mean``, ``overall`` (species,), ``change``, ``change_error``, ``count``.
-    "all" holds the group's different composition as well as the change within a species. NaN means for no atom, NaN errors for one. ``ParameterError``
-    for arrays that do not fit together.
+    Returns a Dataset (group, species), the last species being "all": ``mean``, ``overall`` (species,), ``change``,
+    ``change_error``, ``count``. "all" holds the group's different composition as well as the change within a species.
+    NaN means for no atom, NaN errors for one. ``ParameterError`` for arrays that do not fit together.
 
     Source: in place of Eq. (5) of Liu et al., J. Mater. Inf. 2, 20 (2022); see the text of the module.
 
@@ -273,14 +279,15 @@ def trend(score: npt.ArrayLike, value: npt.ArrayLike, bins: int = 10) -> xr.Data
 
         <v>_b = 1/n_b sum_(i in b) v_i,   error = s_b / sqrt(n_b)
 
-    Parameters: ``score`` (atom,), ``value`` (atom,), of any unit, atoms where either is NaN left out; ``bins`` at least 2. Atoms are sorted by score,
-    equal ones by their rows, and cut into parts whose sizes differ by one at most.
+    Parameters: ``score`` (atom,), ``value`` (atom,), of any unit, atoms where either is NaN left out; ``bins`` at least
+    2. Atoms are sorted by score, equal ones by their rows, and cut into parts whose sizes differ by one at most.
 
-    Returns a Dataset (bin,): ``score`` (mean), ``score_low``, ``score_high``, ``value`` (mean), ``value_error``, ``count``; attrs ``pearson`` and ``spearman``
-    of all atoms together. Valid where a bin has many atoms; errors are NaN for one. ``ParameterError`` for fewer atoms than bins.
+    Returns a Dataset (bin,): ``score`` (mean), ``score_low``, ``score_high``, ``value`` (mean), ``value_error``,
+    ``count``; attrs ``pearson`` and ``spearman`` of all atoms together. Valid where a bin has many atoms; errors are
+    NaN for one. ``ParameterError`` for fewer atoms than bins.
 
     >>> s = np.arange(100.0)
-    >>> trend(s, 0.5 + s / 100, bins=4).value.values.tolist()
+    >>> trend(s, 0.5 + s / 100, bins=4).value.values.round(6).tolist()
     [0.62, 0.87, 1.12, 1.37]
     """
     s = vector("score", score, finite=False)
@@ -311,14 +318,16 @@ def trend(score: npt.ArrayLike, value: npt.ArrayLike, bins: int = 10) -> xr.Data
 def signs(order: npt.ArrayLike, strong: float = 0.1, weak: float = 0.02) -> npt.NDArray[np.str_]:
     """Order parameters as signs: '++' above ``strong``, '+' above ``weak``, '0' up to it, '-' and '--' likewise below; '' for NaN.
 
-    Parameters: ``order`` of any shape; 0 <= ``weak`` < ``strong``, thresholds of mgdask's own choice. Returns text of the same shape.
-    ``ParameterError`` for thresholds in another order.
+    Parameters: ``order`` of any shape; 0 <= ``weak`` < ``strong``, thresholds of mgdask's own choice. Returns text of
+    the same shape. ``ParameterError`` for thresholds in another order.
 
     >>> signs([0.3, 0.05, -0.01, -0.03, -0.5]).tolist()
     ['++', '+', '0', '-', '--']
     """
     if not 0.0 <= weak < strong:
-        raise ParameterError(f"weak={weak} and strong={strong} must obey 0 <= weak < strong; 0.02 and 0.1 are the defaults")
+        raise ParameterError(
+            f"weak={weak} and strong={strong} must obey 0 <= weak < strong; 0.02 and 0.1 are the defaults"
+        )
     x = np.asarray(order, dtype=np.float64)
     steps = [np.isnan(x), x > strong, x > weak, x < -strong, x < -weak]
     return np.select(steps, ["", "++", "+", "--", "-"], default="0").astype(np.str_)
@@ -338,16 +347,18 @@ def cargill_spaepen(
 
         -alpha_A(B) = (Z_A(B) - f_B Z_A) / (f_B Z_A)
 
-    Z_A(B) is the mean number of B around the A of a group, whichever group the neighbours are in, Z_A their sum over B, f_B the fraction of B among all
-    atoms of the whole. Positive: these A prefer B. The error is first order: with r = Z_A(B) / Z_A, that of the mean of n_i(B) - r n_i over the A,
-    divided by f_B Z_A.
+    Z_A(B) is the mean number of B around the A of a group, whichever group the neighbours are in, Z_A their sum over B,
+    f_B the fraction of B among all atoms of the whole. Positive: these A prefer B. The error is first order: with r =
+    Z_A(B) / Z_A, that of the mean of n_i(B) - r n_i over the A, divided by f_B Z_A.
 
-    Parameters: ``counts`` (atom, species) neighbours by species, in the order of ``species`` (symbols); rows with NaN are left out of the means, not
-    of f_B; ``numbers`` (atom,) atomic numbers; ``groups``, ``whole`` as in ``composition``; ``strong``, ``weak`` thresholds as in ``signs``.
+    Parameters: ``counts`` (atom, species) neighbours by species, in the order of ``species`` (symbols); rows with NaN
+    are left out of the means, not of f_B; ``numbers`` (atom,) atomic numbers; ``groups``, ``whole`` as in
+    ``composition``; ``strong``, ``weak`` thresholds as in ``signs``.
 
-    Returns a Dataset (group, species, neighbor_species), with a first group "whole": ``order``, ``order_error``, ``sign``, ``count`` (group, species).
-    For one group with all atoms ``order`` is ``mgdask.cargill_spaepen``'s. Valid where a group has many atoms of the species; NaN without any.
-    ``ParameterError`` for counts of other shapes or a species that is missing.
+    Returns a Dataset (group, species, neighbor_species), with a first group "whole": ``order``, ``order_error``,
+    ``sign``, ``count`` (group, species). For one group with all atoms ``order`` is ``mgdask.cargill_spaepen``'s. Valid
+    where a group has many atoms of the species; NaN without any. ``ParameterError`` for counts of other shapes or a
+    species that is missing.
 
     Source: Cargill, Spaepen, J. Non-Cryst. Solids 43, 91 (1981).
 
@@ -433,18 +444,22 @@ def score_correlation(
 
         r = sum_i (s_i - <s>) (m_i - <m>) / sqrt(sum_i (s_i - <s>)^2 sum_i (m_i - <m>)^2)
 
-    over the atoms i, for Spearman with mid-ranks in place of s and m. The bootstrap draws as many atoms as there are, with replacement, the same draws
-    for every lag, with ranks taken anew in each; the interval holds the middle ``level`` of its results.
+    over the atoms i, for Spearman with mid-ranks in place of s and m. The bootstrap draws as many atoms as there are,
+    with replacement, the same draws for every lag, with ranks taken anew in each; the interval holds the middle
+    ``level`` of its results.
 
-    Parameters: ``score`` (atom,); ``motion`` (lag, atom) or (atom,), of any unit; NaN left out, lag by lag; ``seed`` of the draws; ``bootstrap`` their
-    number, at least 20; ``level`` of the interval; ``lags`` (lag,) in ps, from the coordinate ``lag`` of a DataArray where None.
+    Parameters: ``score`` (atom,); ``motion`` (lag, atom) or (atom,), of any unit; NaN left out, lag by lag; ``seed`` of
+    the draws; ``bootstrap`` their number, at least 20; ``level`` of the interval; ``lags`` (lag,) in ps, from the
+    coordinate ``lag`` of a DataArray where None.
 
-    Returns a Dataset (lag,): ``pearson``, ``pearson_low``, ``pearson_high``, ``spearman`` and so on, ``count``; NaN where fewer than 3 atoms are left or
-    either side does not vary. Valid for one species at a time, where motion does not mix species' levels, and as far as atoms are independent:
-    D^2_min of neighbours shares displacements, so intervals are too narrow. D^2_min has a heavy tail, which rules Pearson: look at Spearman, or give its
-    logarithm. ``ParameterError`` for arrays that do not fit together.
+    Returns a Dataset (lag,): ``pearson``, ``pearson_low``, ``pearson_high``, ``spearman`` and so on, ``count``; NaN
+    where fewer than 3 atoms are left or either side does not vary. Valid for one species at a time, where motion does
+    not mix species' levels, and as far as atoms are independent: D^2_min of neighbours shares displacements, so
+    intervals are too narrow. D^2_min has a heavy tail, which rules Pearson: look at Spearman, or give its logarithm.
+    ``ParameterError`` for arrays that do not fit together.
 
-    Source: Efron, Tibshirani, An Introduction to the Bootstrap (1993), ch. 13 (percentile interval); Falk, Langer, Phys. Rev. E 57, 7192 (1998) for D^2_min.
+    Source: Efron, Tibshirani, An Introduction to the Bootstrap (1993), ch. 13 (percentile interval); Falk, Langer,
+    Phys. Rev. E 57, 7192 (1998) for D^2_min.
 
     >>> s = np.arange(50.0)
     >>> found = score_correlation(s, np.stack([s, -(s**3)]), seed=0, bootstrap=50, lags=[1.0, 10.0])
@@ -460,7 +475,9 @@ def score_correlation(
     if m.ndim != 2 or m.shape[1] != len(s):
         raise ParameterError(f"motion has shape {m.shape}; it must be (lag, {len(s)}), one column for every score")
     if bootstrap < 20:
-        raise ParameterError(f"bootstrap={bootstrap} is too few for an interval; give at least 20, some hundreds are usual")
+        raise ParameterError(
+            f"bootstrap={bootstrap} is too few for an interval; give at least 20, some hundreds are usual"
+        )
     if not 0.0 < level < 1.0:
         raise ParameterError(f"level={level} must lie between 0 and 1; 0.95 is customary")
     lag = None if lags is None else vector("lags", np.atleast_1d(np.asarray(lags)), length=len(m))

@@ -1,6 +1,7 @@
 """Profiles of one configuration: density, composition and values of atoms in slabs along a cell vector, or on a grid; before and after.
 
-Bins are equal steps of the fraction along cell vectors, so slabs lie parallel to the cell's faces in any triclinic cell and all have one volume.
+Bins are equal steps of the fraction along cell vectors, so slabs lie parallel to the cell's faces in any triclinic cell
+and all have one volume.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def _fractions(
         raise ParameterError(f"pbc={pbc!r} must be three booleans, one a cell vector")
     frame = np.asarray(cell, dtype=np.float64)
     if frame.shape == (3, 3) and not frame.any(axis=1).all():
-        raise ParameterError("cell has a vector of zeros, along which there are no bins; give it the length to bin over")
+        raise ParameterError(
+            "cell has a vector of zeros, along which there are no bins; give it the length to bin over"
+        )
     full = box.complete_cell(frame, pbc)
     corner = np.zeros(3) if origin is None else vector("origin", origin, length=3)
     wrapped, _ = box.wrap(r, full, corner, pbc)
@@ -93,14 +96,14 @@ def _binned(
         v = vector(name, value, length=n_atoms, finite=False)[inside]
         good = np.isfinite(v)
         at, v = where[good], v[good]
-        n = np.bincount(at, minlength=total)
+        there = np.bincount(at, minlength=total)
         with np.errstate(divide="ignore", invalid="ignore"):
-            mean = np.bincount(at, weights=v, minlength=total) / n
+            mean = np.bincount(at, weights=v, minlength=total) / there
             square = np.bincount(at, weights=(v - mean[at]) ** 2, minlength=total)
-            error = np.where(n > 1, np.sqrt(square / (n - 1.0) / n), np.nan)
+            error = np.where(there > 1, np.sqrt(square / (there - 1.0) / there), np.nan)
         data[name] = (dims, mean.reshape(shape), {"long_name": f"mean of {name}"})
         data[f"{name}_error"] = (dims, error.reshape(shape), {"long_name": f"standard error of the mean of {name}"})
-        data[f"{name}_count"] = (dims, n.reshape(shape), {"units": "1", "long_name": f"atoms with a {name}"})
+        data[f"{name}_count"] = (dims, there.reshape(shape), {"units": "1", "long_name": f"atoms with a {name}"})
     heights = box.face_heights(cell)
     for dim, (axis, n_bins) in bins.items():
         middle = (np.arange(n_bins) + 0.5) / n_bins
@@ -130,19 +133,21 @@ def profile(
 ) -> xr.Dataset:
     """Number density, composition and means of values of the atoms in slabs along a cell vector.
 
-        slab of an atom: floor(bins s),  r = origin + s @ cell;   density = n / (V / bins)
-        mean = 1/n sum_i v_i,  error = s / sqrt(n);   composition c = n_X / n,  error = sqrt(p (1 - p) / n), p = (n_X + 1/2) / (n + 1)
+        slab of an atom: floor(bins s),  r = origin + s @ cell;   density = n / (V / bins) mean = 1/n sum_i v_i,  error
+        = s / sqrt(n);   composition c = n_X / n,  error = sqrt(p (1 - p) / n), p = (n_X + 1/2) / (n + 1)
 
-    Parameters: ``position`` (atom, 3) in Å; ``cell`` (3, 3), rows the vectors, in Å; ``origin`` (3,) in Å, 0 where None; ``axis`` "a", "b", "c" (or "x",
-    "y", "z", or 0, 1, 2) the cell vector; ``bins`` slabs; ``numbers`` (atom,) atomic numbers for the composition; ``values`` (atom,), or a mapping
-    from names to them, NaN left out; ``pbc`` whether the cell repeats: atoms outside along other vectors than ``axis`` still count.
+    Parameters: ``position`` (atom, 3) in Å; ``cell`` (3, 3), rows the vectors, in Å; ``origin`` (3,) in Å, 0 where
+    None; ``axis`` "a", "b", "c" (or "x", "y", "z", or 0, 1, 2) the cell vector; ``bins`` slabs; ``numbers`` (atom,)
+    atomic numbers for the composition; ``values`` (atom,), or a mapping from names to them, NaN left out; ``pbc``
+    whether the cell repeats: atoms outside along other vectors than ``axis`` still count.
 
-    Returns a Dataset (slab,): ``count``, ``density`` (Å^-3) with ``density_error`` sqrt(n) / volume; with numbers ``composition``, ``composition_error`` and
-    ``species_count`` (slab, species); with values ``value``, ``value_error``, ``value_count`` or their names so. Coordinates ``slab``, the fraction at
-    its middle, and ``slab_distance``, from the lower face along its normal in Å. attrs: ``outside``, atoms outside the cell along a free axis,
-    in no slab; ``bin_volume`` in Å^3. Slabs are parallel to the face of the two other vectors in triclinic cells too. Errors
-    are those of independent atoms; sqrt(n) is too large in a dense liquid, whose compressibility is small. NaN means in empty slabs. ``ParameterError``
-    for arrays that do not fit together.
+    Returns a Dataset (slab,): ``count``, ``density`` (Å^-3) with ``density_error`` sqrt(n) / volume; with numbers
+    ``composition``, ``composition_error`` and ``species_count`` (slab, species); with values ``value``,
+    ``value_error``, ``value_count`` or their names so. Coordinates ``slab``, the fraction at its middle, and
+    ``slab_distance``, from the lower face along its normal in Å. attrs: ``outside``, atoms outside the cell along a
+    free axis, in no slab; ``bin_volume`` in Å^3. Slabs are parallel to the face of the two other vectors in triclinic
+    cells too. Errors are those of independent atoms; sqrt(n) is too large in a dense liquid, whose compressibility is
+    small. NaN means in empty slabs. ``ParameterError`` for arrays that do not fit together.
 
     >>> r = np.array([[1.0, 1, 1], [1, 1, 2], [1, 1, 9]])
     >>> profile(r, np.eye(3) * 10, bins=2, values={"q": [1.0, 3.0, 5.0]}).q.values.tolist()
@@ -169,8 +174,9 @@ def grid_profile(
 ) -> xr.Dataset:
     """Number density, composition and means of values of the atoms on a grid of the cell.
 
-    Formulas, parameters and results are ``profile``'s, with dims ("a", "b", "c") in place of "slab", and ``bins`` three numbers, or one for all.
-    Every bin is a copy of the cell, made smaller. Valid as there; bins with few atoms have errors that are rough. ``ParameterError`` as there.
+    Formulas, parameters and results are ``profile``'s, with dims ("a", "b", "c") in place of "slab", and ``bins`` three
+    numbers, or one for all. Every bin is a copy of the cell, made smaller. Valid as there; bins with few atoms have
+    errors that are rough. ``ParameterError`` as there.
 
     >>> r = np.array([[1.0, 1, 1], [1, 1, 2], [1, 1, 9]])
     >>> grid_profile(r, np.eye(3) * 10, bins=(1, 1, 2))["count"].values.ravel().tolist()
@@ -180,7 +186,9 @@ def grid_profile(
     if len(each) != 3 or min(each) < 1:
         raise ParameterError(f"bins={bins!r} must be one whole number or three, each at least 1")
     fraction, full = _fractions(position, cell, origin, pbc)
-    return _binned(fraction, full, values, numbers, {d: (k, n) for k, (d, n) in enumerate(zip("abc", each, strict=True))})
+    return _binned(
+        fraction, full, values, numbers, {d: (k, n) for k, (d, n) in enumerate(zip("abc", each, strict=True))}
+    )
 
 
 def difference(before: xr.Dataset, after: xr.Dataset) -> xr.Dataset:
@@ -188,10 +196,11 @@ def difference(before: xr.Dataset, after: xr.Dataset) -> xr.Dataset:
 
         d = v_after - v_before,   error = sqrt(error_before^2 + error_after^2)
 
-    Parameters: ``before`` and ``after`` from ``profile`` or ``grid_profile`` with the same bins and species. Returns a Dataset with the same variables;
-    counts are differences too. Bins are the same fractions, not the same places, where the cell has changed; atoms may have moved between bins. The
-    error takes both as independent. It is too large where most atoms are the same in both: then average the difference of each atom
-    instead, ``profile(..., values=after - before)``. ``ParameterError`` where bins or variables differ.
+    Parameters: ``before`` and ``after`` from ``profile`` or ``grid_profile`` with the same bins and species. Returns a
+    Dataset with the same variables; counts are differences too. Bins are the same fractions, not the same places, where
+    the cell has changed; atoms may have moved between bins. The error takes both as independent. It is too large where
+    most atoms are the same in both: then average the difference of each atom instead, ``profile(..., values=after -
+    before)``. ``ParameterError`` where bins or variables differ.
 
     >>> r = np.array([[1.0, 1, 1], [1, 1, 2], [1, 1, 9]])
     >>> one, two = (profile(r, np.eye(3) * 10, bins=2, values=[1.0 * k, 3.0 * k, 5.0 * k]) for k in (1, 2))

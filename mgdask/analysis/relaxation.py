@@ -1,9 +1,10 @@
 """Relaxation: times from correlation functions, Kohlrausch and VFT fits, barriers, diffusion, the non-Gaussian parameter.
 
-Times in ps, temperatures in K, energies in eV, lengths in Å. Standard errors come from the covariance of a least-squares fit: weighted by the
-errors of the data where given, else scaled by the residuals. Both take the points as independent. Points of one correlation function at
-neighbouring lags come from the same trajectory and are not: their errors come out too small, and independent runs should be fitted one
-by one instead, the spread of their results being the error.
+Times in ps, temperatures in K, energies in eV, lengths in Å. Standard errors come from the covariance of a
+least-squares fit: weighted by the errors of the data where given, else scaled by the residuals. Both take the points as
+independent. Points of one correlation function at neighbouring lags come from the same trajectory and are not: their
+errors come out too small, and independent runs should be fitted one by one instead, the spread of their results being
+the error.
 """
 
 from __future__ import annotations
@@ -94,13 +95,14 @@ def relaxation_time(
 
     with (t_1, F_1) the last point before, and (t_2, F_2) the first point below ``level``.
 
-    Parameters: ``time`` (n,) in ps, increasing; None takes the coordinate ``time`` or ``lag`` of a DataArray with dim ``lag``. ``correlation``
-    (n,), NaN points left out; ``level`` above 0; ``error`` (n,) the standard errors of ``correlation``, propagated through the formula.
+    Parameters: ``time`` (n,) in ps, increasing; None takes the coordinate ``time`` or ``lag`` of a DataArray with dim
+    ``lag``. ``correlation`` (n,), NaN points left out; ``level`` above 0; ``error`` (n,) the standard errors of
+    ``correlation``, propagated through the formula.
 
-    Returns a ``RelaxationTime``: value and error in ps (error NaN without ``error``), ``bracket`` (t_1, t_2). It is NaN, with a reason, if the
-    correlation never falls below, or is below at the shortest lag above zero. Valid where lags are dense against lg t (some 5 a decade). A
-    noisy curve that hovers at the level gives the first of its crossings, which is biased low. ``ParameterError`` for arrays
-    that do not fit together.
+    Returns a ``RelaxationTime``: value and error in ps (error NaN without ``error``), ``bracket`` (t_1, t_2). It is
+    NaN, with a reason, if the correlation never falls below, or is below at the shortest lag above zero. Valid where
+    lags are dense against lg t (some 5 a decade). A noisy curve that hovers at the level gives the first of its
+    crossings, which is biased low. ``ParameterError`` for arrays that do not fit together.
 
     Source: the usual definition, e.g. Kob, Andersen, Phys. Rev. E 52, 4134 (1995).
 
@@ -168,12 +170,14 @@ def _stretched(t: Float, f: float, log_tau: float, beta: float) -> Float:
 def after_plateau(time: npt.ArrayLike, correlation: npt.ArrayLike) -> float:
     """Time in ps from which a correlation function leaves its plateau: where its slope against lg t is flattest before the final decay.
 
-    Slopes s(t) = -dF / d lg t are those of straight lines through the points within a quarter of a decade. From the time where F is 1/e of its
-    first value (or the end), the flattest slope is sought towards shorter times until the slope has risen to 1.5 times the flattest one
-    plus 2 % of F's range: that is the microscopic decay. Without a microscopic decay in the data it is the first lag.
+    Slopes s(t) = -dF / d lg t are those of straight lines through the points within a quarter of a decade. From the
+    time where F is 1/e of its first value (or the end), the flattest slope is sought towards shorter times until the
+    slope has risen to 1.5 times the flattest one plus 2 % of F's range: that is the microscopic decay. Without a
+    microscopic decay in the data it is the first lag.
 
-    Parameters: ``time`` (n,) in ps, increasing; ``correlation`` (n,). Returns a time of the data in ps. Not valid where plateau and final decay
-    are not separated (hot liquids): there is no such region then. ``ParameterError`` for arrays that do not fit together. A definition of mgdask's own.
+    Parameters: ``time`` (n,) in ps, increasing; ``correlation`` (n,). Returns a time of the data in ps. Not valid where
+    plateau and final decay are not separated (hot liquids): there is no such region then. ``ParameterError`` for arrays
+    that do not fit together. A definition of mgdask's own.
 
     >>> t = np.logspace(-2, 4, 121)
     >>> two_steps = 0.3 * np.exp(-((t / 0.1) ** 2)) + 0.7 * np.exp(-((t / 500.0) ** 0.7))
@@ -216,14 +220,15 @@ def fit_kohlrausch(
 
         F(t) = f exp(-(t / tau)^beta),   0 < beta <= 1.5,   <tau> = tau / beta Gamma(1 / beta)
 
-    Parameters: ``time`` (n,) in ps or None, and ``correlation`` (n,), as in ``relaxation_time``; ``from_time`` in ps, points before are left out
-    (None: from the plateau on, see ``after_plateau``; t = 0 is never used); ``error`` (n,) standard errors of ``correlation`` as weights.
+    Parameters: ``time`` (n,) in ps or None, and ``correlation`` (n,), as in ``relaxation_time``; ``from_time`` in ps,
+    points before are left out (None: from the plateau on, see ``after_plateau``; t = 0 is never used); ``error`` (n,)
+    standard errors of ``correlation`` as weights.
 
-    Returns a ``Kohlrausch`` with value and standard error of f, tau (ps), beta and <tau> (ps), and the window. tau is fitted as ln tau; errors
-    come from (J' W J)^-1, scaled by the residuals where no ``error`` is given, first order in <tau>. Valid for a decay that
-    is seen: where the data end above f / e, tau is extrapolated, and ``note`` says so; on the bound of beta the errors are NaN. Neighbouring
-    lags of one trajectory are correlated, which makes the errors too small. ``ParameterError`` for fewer than 4 points and
-    arrays that do not fit together.
+    Returns a ``Kohlrausch`` with value and standard error of f, tau (ps), beta and <tau> (ps), and the window. tau is
+    fitted as ln tau; errors come from (J' W J)^-1, scaled by the residuals where no ``error`` is given, first order in
+    <tau>. Valid for a decay that is seen: where the data end above f / e, tau is extrapolated, and ``note`` says so; on
+    the bound of beta the errors are NaN. Neighbouring lags of one trajectory are correlated, which makes the errors too
+    small. ``ParameterError`` for fewer than 4 points and arrays that do not fit together.
 
     Source: Kohlrausch, Ann. Phys. 167, 179 (1854); Williams, Watts, Trans. Faraday Soc. 66, 80 (1970).
 
@@ -366,20 +371,23 @@ def fit_vft(
 
     (with x = T_g / T: d/dx B / (T_g / x - T0) = B T_g x^-2 / (T_g / x - T0)^2, at x = 1.)
 
-    Parameters: ``temperature`` (n,) in K; ``tau`` (n,) in ps; ``at`` the relaxation time in ps that defines T_g: 10^4 ps is what a simulation
-    reaches, 10^14 ps (100 s) the laboratory's, far outside the data; ``error`` (n,) standard errors of tau in ps, as weights through
-    error / (tau ln 10); ``bootstrap`` the number of resamples with ``seed``.
+    Parameters: ``temperature`` (n,) in K; ``tau`` (n,) in ps; ``at`` the relaxation time in ps that defines T_g: 10^4
+    ps is what a simulation reaches, 10^14 ps (100 s) the laboratory's, far outside the data; ``error`` (n,) standard
+    errors of tau in ps, as weights through error / (tau ln 10); ``bootstrap`` the number of resamples with ``seed``.
 
-    Returns a ``VFT``. The covariance C of (A, B, T0) is (J' W J)^-1, scaled by the residuals where no ``error`` is given; the errors of T_g and m are
-    first order, sqrt(g' C g), with g the analytic gradient. The bootstrap draws new lg tau around the fitted curve, from the stated errors
-    where given, else from the residuals times sqrt(n / (n - 3)), fits each anew, and gives standard deviations and 95 % percentiles by the names
-    "A", "B", "T0", "T_g", "m": better where the fit is far from linear. Where the data bend no more than Arrhenius', T0 is set to 0 without an
-    error, those of the others hold it fixed, and ``note`` says so.
+    Returns a ``VFT``. The covariance C of (A, B, T0) is (J' W J)^-1, scaled by the residuals where no ``error`` is
+    given; the errors of T_g and m are first order, sqrt(g' C g), with g the analytic gradient. The bootstrap draws new
+    lg tau around the fitted curve, from the stated errors where given, else from the residuals times sqrt(n / (n - 3)),
+    fits each anew, and gives standard deviations and 95 % percentiles by the names "A", "B", "T0", "T_g", "m": better
+    where the fit is far from linear. Where the data bend no more than Arrhenius', T0 is set to 0 without an error,
+    those of the others hold it fixed, and ``note`` says so.
 
-    Valid for the equilibrium liquid. Points below the simulation's own glass transition, which age, must be left out. T_g outside the data is an
-    extrapolation (in ``note``). ``ParameterError`` for fewer than 4 points (3 with errors), tau that does not rise on cooling, no seed.
+    Valid for the equilibrium liquid. Points below the simulation's own glass transition, which age, must be left out.
+    T_g outside the data is an extrapolation (in ``note``). ``ParameterError`` for fewer than 4 points (3 with errors),
+    tau that does not rise on cooling, no seed.
 
-    Source: Vogel, Phys. Z. 22, 645 (1921); Fulcher (1925); Tammann, Hesse (1926); fragility: Böhmer et al., J. Chem. Phys. 99, 4201 (1993).
+    Source: Vogel, Phys. Z. 22, 645 (1921); Fulcher (1925); Tammann, Hesse (1926); fragility: Böhmer et al., J. Chem.
+    Phys. 99, 4201 (1993).
 
     >>> T = np.array([900.0, 950, 1000, 1100, 1200, 1400])
     >>> print(round(fit_vft(T, 10 ** (-2.0 + 1500.0 / (T - 600.0))).glass_temperature.value, 3))
@@ -464,13 +472,15 @@ def effective_barrier(
 
         E_eff = k_B d ln tau / d(1/T),   VFT: E_eff = k_B ln 10 B T^2 / (T - T0)^2,   k_B = 8.617333262e-5 eV/K
 
-    Parameters: ``temperature`` (n,) in K, all different, in any order; ``tau`` (n,) in ps; ``error`` (n,) standard errors of tau in ps; ``fit``
-    a ``VFT``, else one is fitted where there are points enough (4, or 3 with errors).
+    Parameters: ``temperature`` (n,) in K, all different, in any order; ``tau`` (n,) in ps; ``error`` (n,) standard
+    errors of tau in ps; ``fit`` a ``VFT``, else one is fitted where there are points enough (4, or 3 with errors).
 
-    Returns a Dataset in eV: ``local`` and ``local_error`` (interval,) between successive temperatures, at ``interval_temperature``
-    2 / (1/T_1 + 1/T_2), errors NaN without ``error``; ``vft`` and ``vft_error`` (temperature,), NaN without a fit. Local values of neighbouring
-    intervals share a point, so their errors are anticorrelated. Valid as a slope; as the height of a barrier only where it does not depend
-    on T (a constant entropy drops out of the slope, a changing one does not). ``ParameterError`` for fewer than 2 temperatures or two equal ones.
+    Returns a Dataset in eV: ``local`` and ``local_error`` (interval,) between successive temperatures, at
+    ``interval_temperature`` 2 / (1/T_1 + 1/T_2), errors NaN without ``error``; ``vft`` and ``vft_error``
+    (temperature,), NaN without a fit. Local values of neighbouring intervals share a point, so their errors are
+    anticorrelated. Valid as a slope; as the height of a barrier only where it does not depend on T (a constant entropy
+    drops out of the slope, a changing one does not). ``ParameterError`` for fewer than 2 temperatures or two equal
+    ones.
 
     Source: e.g. Debenedetti, Stillinger, Nature 410, 259 (2001).
 
@@ -534,15 +544,17 @@ def arithmetic_mean_barrier(barriers: npt.ArrayLike, weights: npt.ArrayLike | No
 
         <E> = sum_i w_i E_i / sum_i w_i,   error^2 = n / (n - 1) sum_i w_i^2 (E_i - <E>)^2 / (sum_i w_i)^2
 
-    which is s / sqrt(n) for equal weights. The standard deviation is sqrt(sum_i w_i (E_i - <E>)^2 / sum_i w_i n / (n - 1)), the effective count
-    (sum w)^2 / sum w^2.
+    which is s / sqrt(n) for equal weights. The standard deviation is sqrt(sum_i w_i (E_i - <E>)^2 / sum_i w_i n / (n -
+    1)), the effective count (sum w)^2 / sum w^2.
 
-    This stands where Eqs. 9-10 of the supporting information of the paper on ductility belong. They were not at hand: the formulas above are
-    the plain definition of a weighted mean, to be compared with the paper before results are called by its name.
+    This stands where Eqs. 9-10 of the supporting information of the paper on ductility belong. They were not at hand:
+    the formulas above are the plain definition of a weighted mean, to be compared with the paper before results are
+    called by its name.
 
-    Parameters: ``barriers`` (n,) in eV, NaN left out; ``weights`` (n,), not negative, any scale: how much a barrier counts, such as how many
-    atoms it stands for (not 1 / error^2). Returns a ``MeanBarrier`` in eV; the error is NaN for one barrier. Valid for independent barriers: those
-    found from one starting minimum, or of neighbouring atoms, are not. ``ParameterError`` for no barrier, or weights that are negative or all 0.
+    Parameters: ``barriers`` (n,) in eV, NaN left out; ``weights`` (n,), not negative, any scale: how much a barrier
+    counts, such as how many atoms it stands for (not 1 / error^2). Returns a ``MeanBarrier`` in eV; the error is NaN
+    for one barrier. Valid for independent barriers: those found from one starting minimum, or of neighbouring atoms,
+    are not. ``ParameterError`` for no barrier, or weights that are negative or all 0.
 
     Source of the error: Cochran, Sampling Techniques (1977), ch. 6.
 
@@ -572,10 +584,10 @@ def non_gaussian_parameter(second: npt.ArrayLike, fourth: npt.ArrayLike) -> npt.
 
         alpha_2 = 3 <r^4> / (5 <r^2>^2) - 1
 
-    Parameters: ``second`` <r^2> in Å^2 and ``fourth`` <r^4> in Å^4, of one shape or broadcasting, such as (lag,); DataArrays stay DataArrays.
-    Returns alpha_2: 0 for Gaussian displacements, NaN where <r^2> is 0 (lag 0). Valid in three dimensions, for averages over the same atoms
-    and starts; an average of alpha_2 over parts is another quantity. The estimate from N independent displacements is biased by order 1/N.
-    ``ParameterError`` for negative moments.
+    Parameters: ``second`` <r^2> in Å^2 and ``fourth`` <r^4> in Å^4, of one shape or broadcasting, such as (lag,);
+    DataArrays stay DataArrays. Returns alpha_2: 0 for Gaussian displacements, NaN where <r^2> is 0 (lag 0). Valid in
+    three dimensions, for averages over the same atoms and starts; an average of alpha_2 over parts is another quantity.
+    The estimate from N independent displacements is biased by order 1/N. ``ParameterError`` for negative moments.
 
     Source: Rahman, Phys. Rev. 136, A405 (1964).
 
@@ -641,14 +653,14 @@ def fit_diffusion(
 
     both by least squares over the window.
 
-    Parameters: ``time`` (n,) in ps or None for a DataArray with dim ``lag``; ``msd`` (n,) in Å^2, NaN left out; ``window`` (first, last) lag in ps, None
-    for all above zero; ``error`` (n,) standard errors of the MSD in Å^2 as weights; ``dimensions`` d, 1 to 3; ``tolerance`` by which the exponent
-    may differ from 1 (a choice of mgdask's own).
+    Parameters: ``time`` (n,) in ps or None for a DataArray with dim ``lag``; ``msd`` (n,) in Å^2, NaN left out;
+    ``window`` (first, last) lag in ps, None for all above zero; ``error`` (n,) standard errors of the MSD in Å^2 as
+    weights; ``dimensions`` d, 1 to 3; ``tolerance`` by which the exponent may differ from 1 (a choice of mgdask's own).
 
-    Returns a ``Diffusion``: D in Å^2/ps (``.si`` in m^2/s), offset in Å^2, exponent, and ``linear``, whether |exponent - 1| <= tolerance. Valid where
-    linear, with displacements that are true paths and the drift of the centre of mass taken out. Points of one trajectory are strongly
-    correlated, so the standard errors are too small: trust the spread over independent runs. ``ParameterError`` for fewer than 3 points in the
-    window (2 with errors).
+    Returns a ``Diffusion``: D in Å^2/ps (``.si`` in m^2/s), offset in Å^2, exponent, and ``linear``, whether |exponent
+    - 1| <= tolerance. Valid where linear, with displacements that are true paths and the drift of the centre of mass
+    taken out. Points of one trajectory are strongly correlated, so the standard errors are too small: trust the spread
+    over independent runs. ``ParameterError`` for fewer than 3 points in the window (2 with errors).
 
     Source: Einstein, Ann. Phys. 322, 549 (1905).
 
