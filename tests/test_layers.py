@@ -18,12 +18,13 @@ MAY_IMPORT = {
     "box": {"errors"},
     "kernels": {"box"},
     "features": {"kernels"} | VOCABULARY,
+    "analysis": VOCABULARY,
     "store": VOCABULARY,
     "readers": VOCABULARY,
     "tasks": {"features", "store", "readers"} | VOCABULARY,
     "cluster": VOCABULARY,
-    "explore": {"features", "store", "readers", "tasks", "cluster", ""} | VOCABULARY,
-    "cli": {"features", "store", "readers", "tasks", "cluster", "explore", ""} | VOCABULARY,
+    "explore": {"analysis", "features", "store", "readers", "tasks", "cluster", ""} | VOCABULARY,
+    "cli": {"analysis", "features", "store", "readers", "tasks", "cluster", "explore", ""} | VOCABULARY,
 }
 ONLY_IN = {
     "zarr": {"store"},
