@@ -111,3 +111,8 @@ def minimum_image(delta: Float, cell: Float, pbc: Periodic) -> Float:
     whole = np.floor(fractional(delta, cell) + 0.5)
     whole[..., ~np.asarray(pbc, dtype=bool)] = 0.0
     return delta - cartesian(whole, cell)
+
+
+def cell_changes(cell: Float) -> bool:
+    """Whether the cell is another one in some frame."""
+    return bool((np.abs(cell - cell[0]) > 1e-9 * np.abs(cell[0]).max()).any())

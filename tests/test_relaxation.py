@@ -195,7 +195,9 @@ def test_effective_barrier():
     expected = BOLTZMANN * math.log(10) * B * (T / (T - T0)) ** 2
     np.testing.assert_allclose(found.vft.values, expected, rtol=1e-4)
     middle = found.interval_temperature.values
-    np.testing.assert_allclose(found.local.values, BOLTZMANN * math.log(10) * B * (middle / (middle - T0)) ** 2, rtol=0.03)
+    np.testing.assert_allclose(
+        found.local.values, BOLTZMANN * math.log(10) * B * (middle / (middle - T0)) ** 2, rtol=0.03
+    )
     noisy = []
     for seed in range(300):
         tau = TAU * (1 + np.random.default_rng(seed).normal(0, 0.01, len(T)))
@@ -233,7 +235,9 @@ def test_mean_barrier():
 
 def test_non_gaussian_parameter():
     assert non_gaussian_parameter(1.0, 5 / 3) == pytest.approx(0)
-    assert non_gaussian_parameter(np.array([0.0, 2.0]), np.array([0.0, 4.0]))[1] == pytest.approx(-0.4)  # all of one length
+    assert non_gaussian_parameter(np.array([0.0, 2.0]), np.array([0.0, 4.0]))[1] == pytest.approx(
+        -0.4
+    )  # all of one length
     lag = xr.DataArray([1.0, 2.0], dims="lag")
     assert non_gaussian_parameter(lag, lag**2).dims == ("lag",)
     with pytest.raises(ParameterError, match="negative"):

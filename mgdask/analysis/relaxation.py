@@ -158,7 +158,8 @@ class Kohlrausch:
         return np.asarray(self.f.value * np.exp(-(ratio**self.beta.value)))
 
     def __str__(self) -> str:
-        text = f"f = {self.f}, tau = {self.tau}, beta = {self.beta}, mean = {self.mean}; {self.points} points from {self.window[0]:g} to {self.window[1]:g} ps"
+        window = f"{self.points} points from {self.window[0]:g} to {self.window[1]:g} ps"
+        text = f"f = {self.f}, tau = {self.tau}, beta = {self.beta}, mean = {self.mean}; {window}"
         return f"{text}; {self.note}" if self.note else text
 
 

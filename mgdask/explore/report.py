@@ -8,7 +8,7 @@ import xarray as xr
 from rich.table import Table
 
 from mgdask.elements import symbol
-from mgdask.tasks.run import render
+from mgdask.tasks.execute import render
 
 
 def _composition(numbers: np.ndarray) -> str:

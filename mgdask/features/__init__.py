@@ -11,6 +11,7 @@ from mgdask.features.bondorder import BondMoments, BondOrder
 from mgdask.features.chebyshev import SphericalChebyshev
 from mgdask.features.chemistry import Chemistry
 from mgdask.features.interstice import Interstice
+from mgdask.features.lag import LagDisplacement
 from mgdask.features.mediumrange import MediumRange
 from mgdask.features.nonaffine import NonAffine
 from mgdask.features.sets import SETS, amlearn_names, feature_set, mro_sets, sro_sets
@@ -20,7 +21,7 @@ from mgdask.features.voronoi import Coordination, FoldSymmetry, Motifs, Packing,
 
 _KINDS: tuple[type[Feature], ...] = (
     SOAP, Interstice, MediumRange, Coordination, VoronoiIndices, Motifs, Packing, FoldSymmetry, BondOrder, BondMoments, Chemistry,
-    SymmetryFunctions, SphericalChebyshev, NonAffine,
+    SymmetryFunctions, SphericalChebyshev, NonAffine, LagDisplacement,
 )  # fmt: skip
 FEATURES: dict[str, type[Feature]] = {kind.family: kind for kind in _KINDS}
 """Every feature class by the name of its family."""
@@ -49,7 +50,7 @@ def make_feature(name: str, options: Mapping[str, Any], species: Sequence[str] |
 
 
 __all__ = [
-    "FEATURES", "SETS", "SOAP", "BondMoments", "BondOrder", "Chemistry", "Coordination", "Feature", "FoldSymmetry", "Interstice",
+    "FEATURES", "SETS", "SOAP", "BondMoments", "BondOrder", "Chemistry", "Coordination", "Feature", "FoldSymmetry", "Interstice", "LagDisplacement",
     "MediumRange", "Motifs", "NonAffine", "Packing", "SphericalChebyshev", "SymmetryFunctions", "VoronoiIndices", "amlearn_names", "compute_features",
     "feature_set", "make_feature", "mro_sets", "parse_options", "sro_sets", "working_memory",
 ]  # fmt: skip

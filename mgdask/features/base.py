@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import typing
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -57,10 +58,39 @@ class FrameAxis:
 
     def later(self, frame: int, lag: float, tolerance: float = 0.01) -> int:
         """The frame of the same run nearest to ``lag`` ps after ``frame``, within a share of the lag; -1 where there is none."""
-        away = np.where(self.run == self.run[frame], np.abs(self.time - self.time[frame] - lag), np.inf)
-        away[np.isnan(away)] = np.inf
-        k = int(np.argmin(away))
-        return k if away[k] <= tolerance * lag + 1e-9 else -1
+        return int(self.laters(lag, tolerance)[frame])
+
+    def laters(self, lag: float, tolerance: float = 0.01) -> npt.NDArray[np.int64]:
+        """``later`` of every frame."""
+        found = np.full(len(self.run), -1)
+        for first, last in self.runs():
+            time = self.time[first:last]
+            wanted = time + lag
+            near = np.clip(np.searchsorted(time, wanted), 1, max(len(time) - 1, 1))
+            near = near - (np.abs(time[near - 1] - wanted) <= np.abs(time[np.minimum(near, len(time) - 1)] - wanted))
+            near = np.minimum(near, len(time) - 1)
+            # a pico-picosecond for the rounding of times
+            good = (np.abs(time[near] - wanted) <= tolerance * lag + 1e-9) & (
+                near > np.arange(len(time)) - (lag == 0.0)
+            )
+            found[first:last] = np.where(good, first + near, -1)
+        return found
+
+    def runs(self) -> list[tuple[int, int]]:
+        """First frame of each stretch of one run, and one past the last."""
+        breaks = np.flatnonzero(self.run[1:] != self.run[:-1]) + 1
+        edges = [0, *breaks.tolist(), len(self.run)]
+        return list(itertools.pairwise(edges))
+
+    def nearest_lag(self, lag: float, origins: npt.NDArray[np.int64]) -> float:
+        """The lag nearest to ``lag`` that one of the origins has; NaN where there is none."""
+        best = np.nan
+        for k in origins:
+            away = self.time[(self.run == self.run[k]) & (np.arange(len(self.run)) > k)] - self.time[k]
+            if len(away):
+                here = float(away[np.abs(away - lag).argmin()])
+                best = here if np.isnan(best) or abs(here - lag) < abs(best - lag) else best
+        return best
 
 
 @dataclass(frozen=True)

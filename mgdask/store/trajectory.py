@@ -101,3 +101,10 @@ def read_window(path: str | Path, frames: npt.NDArray[np.integer]) -> tuple[npt.
     return np.stack([np.asarray(position[int(k)]) for k in frames]), np.stack(
         [np.asarray(cell[int(k)]) for k in frames]
     )
+
+
+def read_images(path: str | Path, frames: npt.NDArray[np.integer]) -> npt.NDArray[Any]:
+    """Images (frame,atom,xyz) of some frames, in their order."""
+    image = open_group(path)["image"]
+    assert isinstance(image, zarr.Array)
+    return np.stack([np.asarray(image[int(k)]) for k in frames])

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from mgdask.features import Feature, compute_features
+from mgdask.features import Feature
+from mgdask.features.base import FrameAxis, Window, compute_window
+from mgdask.features.lag import PathFeature
 from mgdask.store import features as feature_store
 from mgdask.store.manifest import Manifest
-from mgdask.store.open import check_complete
+from mgdask.store.paths import path_source
 from mgdask.store.shards import open_group, write_shard
-from mgdask.store.trajectory import read_window
+from mgdask.store.trajectory import read_images, read_window
 
 if TYPE_CHECKING:
     from mgdask.tasks.plan import Plan
@@ -43,6 +46,24 @@ class Job:
     store: str
     out: str
     features: tuple[Feature, ...]
+    paths: str = ""
+
+
+def read_axis(group: Any) -> FrameAxis:
+    """Times and runs of the frames of a store."""
+    n_frames = int(group["step"].shape[0])
+    time = np.asarray(group["time"][...], dtype=np.float64) if "time" in group else np.full(n_frames, np.nan)
+    return FrameAxis(time, np.array([str(name) for name in group["run"][...]]))
+
+
+def frames_of(
+    features: Sequence[Feature], axis: FrameAxis, frames: Sequence[int] | npt.NDArray[np.integer]
+) -> npt.NDArray[np.int64]:
+    """All frames that the rows of some frames are made of, each once."""
+    return np.array(
+        sorted({k for frame in frames for feature in features for k in feature.frames_needed(axis, int(frame))}),
+        dtype=np.int64,
+    )
 
 
 def peak_memory() -> int:
@@ -66,7 +87,8 @@ def record(block: str, digest: str, wrote: Sequence[Mapping[str, Any]], began: f
 
 def create_output(plan: Plan) -> None:
     """Make the store of a plan, or find the one it began."""
-    _, content = check_complete(plan.store, kind="trajectory")
+    path_source(plan.store)
+    content = Manifest(plan.store).content()
     if content != plan.content:
         from mgdask.errors import StoreError
 
@@ -79,17 +101,54 @@ def _array(group: Any, name: str) -> Any:
     return group[name]
 
 
+def _compares(features: Sequence[Feature]) -> bool:
+    return any(type(feature).frames_needed is not Feature.frames_needed for feature in features)
+
+
+def _from_paths(
+    job: Job, features: Sequence[Feature], axis: FrameAxis, block: Block, centers: npt.NDArray[np.integer]
+) -> tuple[list[npt.NDArray[Any]], list[dict[str, int]]]:
+    """Rows of features made of paths: those of some atoms, from the frames that are needed."""
+    source, group = path_source(job.paths)
+    frames = frames_of(features, axis, block.frames)
+    first, last = int(centers.min()), int(centers.max()) + 1
+    path = source.read(frames, first, last)
+    if len(centers) < last - first:
+        path = np.ascontiguousarray(path[centers - first])
+    origins = np.asarray(block.frames, dtype=np.int64)
+    kelvin = (
+        np.asarray(_array(group, "temperature")[...], dtype=np.float64)[origins] if "temperature" in group else None
+    )
+    mass = np.asarray(_array(group, "mass")[...], dtype=np.float64)[centers]
+    found, marked = [], []
+    for feature in features:
+        assert isinstance(feature, PathFeature)
+        out = np.empty((len(origins), len(centers), feature.n_columns), dtype=feature.output_dtype)
+        moved = path - source.drift(frames)[None] if feature.needs_drift else path
+        marks = feature.describe_paths(moved, frames, axis, origins, mass, kelvin, out)
+        found.append(out)
+        marked.append({name: int(mark.sum()) for name, mark in marks.items()})
+    return found, marked
+
+
 def compute_block(job: Job, block: Block, digest: str) -> dict[str, Any]:
     """Task: compute one block and write it; returns less than a kilobyte."""
     began = time.perf_counter()
     source, target = open_group(job.store), open_group(job.out, mode="r+")
-    position, cell = read_window(job.store, np.asarray(block.frames))
-    numbers, pbc = np.asarray(_array(source, "species")[...]), np.asarray(_array(source, "pbc")[...])
     chosen = np.asarray(_array(target, "atom_id")[block.row : block.row + block.n_rows])
     centers = np.searchsorted(np.asarray(_array(source, "atom_id")[...]), chosen)
     # all at once, since they share neighbours and Voronoi cells
     features = [feature for feature in job.features if feature.per == block.per]
-    found, marked = compute_features(features, position, cell, numbers, centers, pbc)
+    axis = read_axis(source)
+    if features[0].reads == "paths":
+        found, marked = _from_paths(job, features, axis, block, centers)
+    else:
+        frames = frames_of(features, axis, block.frames)
+        position, cell = read_window(job.store, frames)
+        image = read_images(job.store, frames) if len(frames) > len(block.frames) or _compares(features) else None
+        pbc = tuple(bool(p) for p in np.asarray(_array(source, "pbc")[...]))
+        window = Window(frames, position, image, cell, np.asarray(_array(source, "species")[...]), pbc, axis)
+        found, marked = compute_window(features, window, block.frames, centers)
     start = (block.frame, block.row, 0) if block.per == "atom" else (block.frame, 0)
     wrote = []
     for k, feature in enumerate(features):

@@ -23,7 +23,7 @@ from mgdask.store.open import check_complete
 from mgdask.store.provenance import digest, versions
 from mgdask.store.shards import COMPRESSION, new_array, new_group, open_group, write_shard
 from mgdask.tasks.block import peak_memory, record
-from mgdask.tasks.run import execute, resolve_client
+from mgdask.tasks.execute import execute, resolve_client
 
 
 class _Appended(MgdaskError):

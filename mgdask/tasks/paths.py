@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mgdask.box import fractional
+from mgdask.box import cell_changes, fractional
 from mgdask.errors import ParameterError, StoreError
 from mgdask.store import paths as path_store
 from mgdask.store.manifest import Manifest
@@ -23,7 +23,7 @@ from mgdask.store.open import check_complete
 from mgdask.store.provenance import digest, versions
 from mgdask.store.shards import open_group, write_shard
 from mgdask.tasks.block import record
-from mgdask.tasks.run import execute, resolve_client
+from mgdask.tasks.execute import execute, resolve_client
 
 Float = npt.NDArray[np.float64]
 Scheme = Literal["images", "nearest", "toroidal"]
@@ -56,11 +56,6 @@ class PathReport:
             f"{self.out}: paths of {self.n_atoms} atoms over {self.n_frames} frames, scheme {self.scheme!r} ({self.why}); "
             f"largest step {self.largest_step:.3f} of the cell; {self.seconds:.1f} s"
         )
-
-
-def cell_changes(cell: Float) -> bool:
-    """Whether the cell is another one in some frame."""
-    return bool((np.abs(cell - cell[0]) > 1e-9 * np.abs(cell[0]).max()).any())
 
 
 def choose_scheme(scheme: str, cell: Float) -> tuple[str, str]:

@@ -18,16 +18,19 @@ from dask.utils import format_bytes, parse_bytes
 from rich.table import Table
 
 from mgdask import variables
+from mgdask.box import cell_changes
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError, PlanError
 from mgdask.features import Feature, working_memory
+from mgdask.features.base import FrameAxis
+from mgdask.features.lag import PathFeature
 from mgdask.store.features import Output
-from mgdask.store.layout import MAX_BLOCK, block_layout, ceil_div
+from mgdask.store.layout import MAX_BLOCK, block_layout, ceil_div, trajectory_layout
 from mgdask.store.manifest import Manifest
-from mgdask.store.open import check_complete
+from mgdask.store.paths import path_source
 from mgdask.store.provenance import digest, versions
 from mgdask.store.shards import COMPRESSION
-from mgdask.tasks.block import Block, Job
+from mgdask.tasks.block import Block, Job, frames_of, read_axis
 
 BASELINE = 420 * 2**20
 """Interpreter, libraries, compiled kernels of a worker: measured by ``tests/benchmarks/memory.py``."""
@@ -72,6 +75,9 @@ class Plan:
     frames: npt.NDArray[np.int64]
     centers: npt.NDArray[np.int64]
     coordinates: dict[str, tuple[str, npt.NDArray[Any]]] = field(repr=False)
+    axis: FrameAxis = field(default_factory=lambda: FrameAxis(np.empty(0), np.empty(0)), repr=False)
+    paths: str = ""
+    why_paths: str = ""
     limit: int = MAX_BLOCK
     memory: Memory = field(default_factory=lambda: Memory(0, 1, 0, 0, 0, 0))
     allowed: int = 0
@@ -133,7 +139,18 @@ class Plan:
 
     def job(self) -> Job:
         """What the tasks need besides their block."""
-        return Job(self.store, self.out, self.features)
+        return Job(self.store, self.out, self.features, self.paths or self.store)
+
+    @cached_property
+    def needed(self) -> int:
+        """Frames that a block reads, at most."""
+        found = 1
+        for per in {feature.per for feature in self.features}:
+            size = self._cut(per).frames
+            for first in range(0, len(self.frames), size):
+                some = self.frames[first : first + size]
+                found = max(found, len(frames_of(self.features, self.axis, some)))
+        return found
 
     def attrs(self) -> dict[str, Any]:
         """Provenance of the output: every parameter, versions, input; nothing that differs between two runs."""
@@ -171,7 +188,7 @@ class Plan:
         return sum(manifest.done(b.name, self.block_digest(b), records) for b in self.blocks)
 
     def __str__(self) -> str:
-        from mgdask.tasks.run import render
+        from mgdask.tasks.execute import render
 
         table = Table(show_header=False, box=None, pad_edge=False)
         for feature in self.features:
@@ -183,6 +200,8 @@ class Plan:
             "input",
             f"{self.store}: {len(self.frames)} frames, {len(self.centers)} of {self.n_atoms} atoms as centers",
         )
+        if self.paths:
+            table.add_row("paths", f"{self.paths}: a copy cut by atoms, made first, since {self.why_paths}")
         table.add_row(
             "output",
             f"{self.out}: {format_bytes(self.output_bytes)} before compression, at most {self.n_files} files",
@@ -230,6 +249,32 @@ def choose_centers(centers: Any, numbers: npt.NDArray[np.integer]) -> npt.NDArra
     return rows.astype(np.int64)
 
 
+def choose_rows(features: Sequence[Feature], axis: FrameAxis, frames: Any, n_frames: int) -> npt.NDArray[np.int64]:
+    """The frames that have rows: those asked for, or the origins of features made of paths."""
+    if features[0].reads == "frames":
+        return choose_frames(frames, n_frames)
+    if frames is not None:
+        raise ParameterError(
+            "frames= chooses frames of features made of whole frames; those made of paths have origins="
+        )
+    found = [feature.origin_frames(axis) for feature in features if isinstance(feature, PathFeature)]
+    if any(not np.array_equal(found[0], other) for other in found[1:]):
+        raise ParameterError("the features have different origins; make a plan for each")
+    return found[0]
+
+
+def _needs_copy(features: Sequence[Feature], kind: str, cell: npt.NDArray[np.float64], out: str) -> tuple[str, str]:
+    paths = [feature for feature in features if isinstance(feature, PathFeature)]
+    if not paths or kind == "paths":
+        return "", ""
+    why = ""
+    if cell_changes(cell):
+        why = "the cell changes, so that paths are made by the toroidal scheme"
+    elif any(feature.needs_drift for feature in paths):
+        why = "the motion of the centre of mass is to be removed"
+    return (f"{out}.paths.zarr", why) if why else ("", "")
+
+
 def choose_frames(frames: Any, n_frames: int) -> npt.NDArray[np.int64]:
     """Frames of the plan: all, a slice, or increasing indices."""
     if frames is None:
@@ -271,6 +316,10 @@ def check_features(features: Sequence[Feature] | Feature, numbers: npt.NDArray[n
         raise ParameterError(
             f"a feature is named {clash!r}, which is the name of something else in the output; give it another name"
         )
+    if len({feature.reads for feature in found}) > 1:
+        raise ParameterError(
+            "features made of whole frames and features made of paths need a plan each, since their rows differ"
+        )
     for feature in found:
         feature.check_species(np.unique(numbers))
     return found
@@ -298,10 +347,17 @@ def plan(
     if threads < 1:
         raise ParameterError(f"threads={threads} must be at least 1")
     allowed = memory_of(memory)
-    group, content = check_complete(store, kind="trajectory")
+    source, group = path_source(store)
+    content = str(Manifest(store).content())
     numbers = np.asarray(group["species"][...])
     chosen = check_features(features, numbers)
-    n_frames = int(group["position"].shape[0])
+    n_frames = source.n_frames
+    axis = read_axis(group)
+    rows = choose_rows(chosen, axis, frames, n_frames)
+    if source.kind == "paths" and chosen[0].reads == "frames":
+        raise ParameterError(
+            f"{store} holds paths; {chosen[0].name} is made of whole frames: plan it from the trajectory store"
+        )
     coordinates = {
         name: (dim, np.asarray(group[name][...]))
         for name, dim in (
@@ -313,8 +369,9 @@ def plan(
         )
         if name in group
     }
-    base = Plan(str(store), str(out), content, chosen, len(numbers), choose_frames(frames, n_frames),
-                choose_centers(centers, numbers), coordinates)  # fmt: skip
+    paths, why = _needs_copy(chosen, source.kind, np.asarray(group["cell"][...]), str(out))
+    base = Plan(str(store), str(out), content, chosen, len(numbers), rows, choose_centers(centers, numbers), coordinates, axis,
+                paths, why)  # fmt: skip
     # the largest blocks that fit; halved until they do, so that the cut does not depend on small changes of the memory
     limit = MAX_BLOCK
     while True:
@@ -323,6 +380,17 @@ def plan(
         if needed.total <= allowed:
             return _with(base, limit, allowed, needed)
         if limit <= 2**20:
+            if trial.features[0].reads == "paths" and not trial.paths and source.kind == "trajectory":
+                from dataclasses import replace
+
+                # the chunks of a trajectory are too wide to read few atoms over all frames; start again with a copy cut by atoms
+                base = replace(
+                    base,
+                    paths=f"{out}.paths.zarr",
+                    why_paths="all frames of the atoms of a chunk do not fit into memory",
+                )
+                limit = MAX_BLOCK
+                continue
             raise PlanError(_why_not(trial, needed, allowed))
         limit //= 2
 
@@ -339,7 +407,16 @@ def _memory(trial: Plan, threads: int) -> Memory:
         some = [f for f in trial.features if f.per == per]
         cut = trial._cut(per)
         rows = min(cut.rows, len(trial.centers)) if per == "atom" else len(trial.centers)
-        window = 2 * cut.frames * (24 * trial.n_atoms + 96) + 40 * trial.n_atoms
+        if some[0].reads == "paths":
+            wide = rows if trial.paths else max(rows, min(trial.n_atoms, trajectory_layout(trial.n_atoms).chunk_atoms))
+            window = (
+                trial.needed * rows * 48
+                + 100 * wide * max(trajectory_layout(trial.n_atoms).shard_frames, 1)
+                + 40 * trial.n_atoms
+            )
+        else:
+            read = trial.needed if any(type(f).frames_needed is not Feature.frames_needed for f in some) else cut.frames
+            window = 2 * read * (36 * trial.n_atoms + 96) + 40 * trial.n_atoms
         working = working_memory(some, trial.n_atoms, rows)
         out_rows = rows if per == "atom" else 1
         blocks = [cut.frames * out_rows * f.n_columns * f.output_dtype.itemsize for f in some]
