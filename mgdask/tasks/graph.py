@@ -9,11 +9,16 @@ import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from dask import delayed
 
+from mgdask.box import cell_changes, unwrap
 from mgdask.errors import ParameterError
 from mgdask.features import Feature
+from mgdask.features.base import FrameAxis, Window, compute_window
+from mgdask.features.lag import PathFeature
 from mgdask.store.layout import block_layout
-from mgdask.tasks.plan import check_features, choose_centers
+from mgdask.tasks.block import frames_of
+from mgdask.tasks.plan import check_features, choose_centers, choose_rows
 
 _NEEDED = ("position", "cell", "species")
 
@@ -50,20 +55,21 @@ def featurize(ds: xr.Dataset, features: Sequence[Feature] | Feature, *, centers:
     n_frames = ds.sizes["frame"]
     position = da.asarray(ds["position"].transpose("frame", "atom", "xyz").data)
     cell = da.asarray(ds["cell"].transpose("frame", "vector", "xyz").data)
+    axis = FrameAxis(
+        np.asarray(ds["time"].values, dtype=np.float64) if "time" in ds.variables else np.full(n_frames, np.nan),
+        np.array([str(name) for name in ds["run"].values])
+        if "run" in ds.variables
+        else np.zeros(n_frames, dtype=np.int64),
+    )
+    frames = choose_rows(chosen, axis, None, n_frames)
     found: dict[str, Any] = {}
     labels: dict[str, Any] = {}
     for feature in chosen:
-        item = feature.n_columns * feature.output_dtype.itemsize
         per_atom = feature.per == "atom"
-        cut = block_layout(n_frames, len(rows) if per_atom else 1, item)
-        r = position.rechunk({0: cut.frames, 1: -1, 2: -1})
-        box = cell.rechunk({0: cut.frames, 1: -1, 2: -1})
-        index = da.from_array(rows, chunks=min(cut.rows, len(rows)) if per_atom else len(rows))
-        values = da.blockwise(
-            _fill, "fak" if per_atom else "fk", r, "fnx", box, "fvy", index, "a", feature=feature, numbers=numbers, pbc=pbc,
-            new_axes={"k": feature.n_columns}, dtype=feature.output_dtype, concatenate=True,
-            meta=np.empty((0,) * (3 if per_atom else 2), dtype=feature.output_dtype), name=None, align_arrays=False,
-        )  # fmt: skip
+        if type(feature).frames_needed is Feature.frames_needed:
+            values = _by_frames(feature, position, cell, numbers, rows, pbc)
+        else:
+            values = _by_windows(feature, ds, position, cell, axis, frames, rows, pbc)
         dims = ("frame", "atom", feature.dim) if per_atom else ("frame", feature.dim)
         attrs = {
             "long_name": feature.long_name,
@@ -76,9 +82,86 @@ def featurize(ds: xr.Dataset, features: Sequence[Feature] | Feature, *, centers:
         labels |= {name: (feature.dim, column) for name, column in feature.coordinates().items()}
     for name in ("time", "step", "run"):
         if name in ds.variables:
-            labels[name] = ds[name].variable
+            labels[name] = ds[name].variable.isel(frame=frames)
     if any(feature.per == "atom" for feature in chosen):
         for name in ("atom_id", "species"):
             if name in ds.variables:
                 labels[name] = ds[name].variable.isel(atom=rows)
     return xr.Dataset(found, coords=labels, attrs={"citation": "; ".join(dict.fromkeys(f.citation for f in chosen))})
+
+
+def _by_frames(feature: Feature, position: Any, cell: Any, numbers: Any, rows: Any, pbc: Any) -> Any:
+    """Blocks of frames and atoms, each from its own frames."""
+    per_atom = feature.per == "atom"
+    cut = block_layout(
+        position.shape[0], len(rows) if per_atom else 1, feature.n_columns * feature.output_dtype.itemsize
+    )
+    r, box = (array.rechunk({0: cut.frames, 1: -1, 2: -1}) for array in (position, cell))
+    index = da.from_array(rows, chunks=min(cut.rows, len(rows)) if per_atom else len(rows))
+    return da.blockwise(
+        _fill, "fak" if per_atom else "fk", r, "fnx", box, "fvy", index, "a", feature=feature, numbers=numbers, pbc=pbc,
+        new_axes={"k": feature.n_columns}, dtype=feature.output_dtype, concatenate=True,
+        meta=np.empty((0,) * (3 if per_atom else 2), dtype=feature.output_dtype), name=None, align_arrays=False,
+    )  # fmt: skip
+
+
+def _by_windows(
+    feature: Feature, ds: xr.Dataset, position: Any, cell: Any, axis: FrameAxis, frames: Any, rows: Any, pbc: Any
+) -> Any:
+    """Blocks of rows that are made of several frames: each takes those that it needs out of the lazy arrays."""
+    if "image" not in ds.variables:
+        raise ParameterError(
+            f"{feature.name} follows atoms and needs their images; the Dataset has no image, as from mgdask.open_store"
+        )
+    if isinstance(feature, PathFeature) and (cell_changes(np.asarray(ds["cell"].values)) or feature.needs_drift):
+        raise ParameterError(
+            f"{feature.name}: the cell changes or drift is to be removed, which takes all frames in turn: use mgdask.plan and mgdask.run, "
+            "which make the paths first"
+        )
+    numbers, image = np.asarray(ds["species"].values), da.asarray(ds["image"].transpose("frame", "atom", "xyz").data)
+    mass = np.asarray(ds["mass"].values, dtype=np.float64) if "mass" in ds.variables else np.ones(len(numbers))
+    kelvin = np.asarray(ds["temperature"].values, dtype=np.float64) if "temperature" in ds.variables else None
+    cut = block_layout(len(frames), len(rows), feature.n_columns * feature.output_dtype.itemsize)
+    lines = []
+    for first in range(0, len(frames), cut.frames):
+        some = frames[first : first + cut.frames]
+        needed = frames_of((feature,), axis, some)
+        line = []
+        for row in range(0, len(rows), cut.rows):
+            here = rows[row : row + cut.rows]
+            of = here if feature.reads == "paths" else slice(None)
+            block = delayed(_window_block, pure=True)(
+                position[needed][:, of],
+                image[needed][:, of],
+                cell[needed],
+                feature,
+                needed,
+                axis,
+                some,
+                here,
+                numbers,
+                pbc,
+                mass,
+                kelvin,
+            )
+            shape = (len(some), len(here), feature.n_columns)
+            line.append(da.from_delayed(block, shape, dtype=feature.output_dtype))
+        lines.append(line)
+    return da.concatenate([da.concatenate(line, axis=1) for line in lines], axis=0)
+
+
+def _window_block(
+    position: Any, image: Any, cell: Any, feature: Feature, needed: Any, axis: FrameAxis, frames: Any, rows: Any, numbers: Any, pbc: Any,
+    mass: Any, kelvin: Any,
+) -> npt.NDArray[Any]:  # fmt: skip
+    if isinstance(feature, PathFeature):
+        path = np.ascontiguousarray(
+            np.stack([unwrap(r, n, c) for r, n, c in zip(position, image, cell, strict=True)], axis=1)
+        )
+        out = np.empty((len(frames), len(rows), feature.n_columns), dtype=feature.output_dtype)
+        feature.describe_paths(path, needed, axis, frames, mass[rows], None if kelvin is None else kelvin[frames], out)
+        return out
+    window = Window(
+        needed, np.asarray(position), np.asarray(image), np.asarray(cell), numbers, tuple(bool(p) for p in pbc), axis
+    )
+    return compute_window((feature,), window, list(frames), rows)[0][0]
