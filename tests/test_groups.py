@@ -158,7 +158,7 @@ def test_cargill_spaepen_of_the_whole_is_the_features(glass_store):
     import mgdask
 
     ds = mgdask.open_store(glass_store).isel(frame=[-1])
-    out = mgdask.featurize(ds, [mgdask.Chemistry(species=("Cu", "Zr"), neighbors="cutoff", cutoff=3.8)])
+    out = mgdask.featurize(ds, [mgdask.Chemistry(species=("Cu", "Zr"), neighbors=("cutoff",), cutoff=3.8)])
     labels = [str(v) for v in out.chemistry_feature.values if str(v).startswith("count_")]
     counts = out.chemistry.sel(chemistry_feature=labels).isel(frame=0).values
     z = out.species.values
@@ -198,7 +198,9 @@ def test_signs():
 def test_correlations_are_scipys_and_intervals_cover():
     rng = np.random.default_rng(1)
     s = rng.integers(0, 20, 300).astype(float)
-    m = xr.DataArray(np.stack([s + rng.normal(0, w, 300) for w in (5, 20)]), dims=("lag", "atom"), coords={"lag": [1.0, 9.0]})
+    m = xr.DataArray(
+        np.stack([s + rng.normal(0, w, 300) for w in (5, 20)]), dims=("lag", "atom"), coords={"lag": [1.0, 9.0]}
+    )
     m[1, 5] = np.nan
     found = score_correlation(s, m, seed=3, bootstrap=100)
     xr.testing.assert_identical(found, score_correlation(s, m.transpose("atom", "lag"), seed=3, bootstrap=100))
@@ -212,7 +214,9 @@ def test_correlations_are_scipys_and_intervals_cover():
     for seed in range(100):
         x, y = np.random.default_rng(seed).multivariate_normal([0, 0], [[1, 0.5], [0.5, 1]], 200).T
         one = score_correlation(x, y, seed=seed, bootstrap=150, level=0.9)
-        hits.append([one.pearson_low[0] <= 0.5 <= one.pearson_high[0], one.spearman_low[0] <= 0.4826 <= one.spearman_high[0]])
+        hits.append(
+            [one.pearson_low[0] <= 0.5 <= one.pearson_high[0], one.spearman_low[0] <= 0.4826 <= one.spearman_high[0]]
+        )
     assert (np.mean(hits, axis=0) > 0.8).all()
     assert (np.mean(hits, axis=0) < 0.98).all()
 
