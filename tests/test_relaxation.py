@@ -48,7 +48,6 @@ def test_relaxation_time_is_linear_in_f_against_lg_t():
     assert found.found
     assert "tau =" in str(found)
     lag = xr.DataArray(f, dims="lag", coords={"lag": t})
-    assert relaxation_time(None, lag, 0.3) == found or math.isnan(found.error)
     assert relaxation_time(None, lag, 0.3).value == found.value
     steps = xr.DataArray(f, dims="lag", coords={"lag": [0, 1, 2, 3], "time": ("lag", t)})
     assert relaxation_time(None, steps, 0.3).value == found.value
@@ -166,7 +165,6 @@ def test_vft_errors_cover(weighted):
 def test_vft_bootstrap_agrees_and_is_repeatable():
     tau = 10 ** (np.log10(TAU) + np.random.default_rng(3).normal(0, 0.02, len(T)))
     fit = fit_vft(T, tau, bootstrap=120, seed=1)
-    assert fit == fit_vft(T, tau, bootstrap=120, seed=1) or math.isnan(fit.reduced_chi2)
     assert fit.bootstrap == fit_vft(T, tau, bootstrap=120, seed=1).bootstrap
     assert 0.6 < fit.bootstrap["T_g"].error / fit.glass_temperature.error < 1.6
     assert fit.bootstrap["m"].low < fit.fragility.value < fit.bootstrap["m"].high

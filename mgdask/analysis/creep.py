@@ -246,6 +246,10 @@ def activation_volume(
     fit = line(s, np.log(y), sigma)
     slope = Estimate(float(fit.parameters[1]), float(fit.errors[1]), "1/GPa", fit.dof)
     return ActivationVolume(
-        slope.scaled(math.sqrt(3.0) * BOLTZMANN * temperature / GPA_A3, "Å^3"), slope,
-        Estimate(float(fit.parameters[0]), float(fit.errors[0]), "1", fit.dof), float(temperature), len(s), fit.reduced_chi2,
-    )  # fmt: skip
+        slope.scaled(math.sqrt(3.0) * BOLTZMANN * temperature / GPA_A3, "Å^3"),
+        slope,
+        Estimate(float(fit.parameters[0]), float(fit.errors[0]), "1", fit.dof),
+        float(temperature),
+        len(s),
+        fit.reduced_chi2,
+    )

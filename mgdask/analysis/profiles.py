@@ -1,4 +1,4 @@
-"""Profiles of one configuration: density, composition and values of atoms in slabs along a cell vector, or on a grid; before and after.
+"""Profiles of one configuration: density, composition and values of atoms in slabs or on a grid; before and after.
 
 Bins are equal steps of the fraction along cell vectors, so slabs lie parallel to the cell's faces in any triclinic cell
 and all have one volume.
@@ -210,7 +210,8 @@ def difference(before: xr.Dataset, after: xr.Dataset) -> xr.Dataset:
     if dict(before.sizes) != dict(after.sizes) or set(before.data_vars) != set(after.data_vars):
         raise ParameterError(
             f"the profiles differ: {dict(before.sizes)} with {sorted(map(str, before.data_vars))} before, "
-            f"{dict(after.sizes)} with {sorted(map(str, after.data_vars))} after; make both with the same bins and values"
+            f"{dict(after.sizes)} with {sorted(map(str, after.data_vars))} after; "
+            "make both with the same bins and values"
         )
     for name in before.dims:
         if not np.array_equal(before[name].values, after[name].values):
