@@ -1,4 +1,4 @@
-"""Relaxation: closed forms, recovered parameters, and whether the stated standard errors cover the truth as often as they should."""
+"""Relaxation: closed forms, recovered parameters, and whether stated errors cover the truth as often as they should."""
 
 from __future__ import annotations
 

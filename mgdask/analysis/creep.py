@@ -40,7 +40,8 @@ class SteadyState:
     def __str__(self) -> str:
         if self.reason:
             return f"no steady creep: {self.reason}"
-        text = f"rate = {self.rate} from {self.window[0]:g} to {self.window[1]:g} ps ({self.points} points), which drifts by {self.drift}"
+        text = f"rate = {self.rate} from {self.window[0]:g} to {self.window[1]:g} ps ({self.points} points)"
+        text += f", which drifts by {self.drift}"
         return f"{text}; {self.note}" if self.note else text
 
 
@@ -112,8 +113,8 @@ def steady_state(
     ):
         if not good:
             raise ParameterError(
-                f"{name}={value} is outside its range (significance above 0, tolerance from 0 to below 1, min_share above 0 "
-                "to 1, trim from 0 to below 0.4); leave it out for the default"
+                f"{name}={value} is outside its range (significance above 0, tolerance from 0 to below 1, "
+                "min_share above 0 to 1, trim from 0 to below 0.4); leave it out for the default"
             )
     if min_points < 6 or edges < 2:
         raise ParameterError(

@@ -552,7 +552,7 @@ def effective_barrier(
 
 @dataclass(frozen=True)
 class MeanBarrier:
-    """Mean of barriers, their standard deviation, how many there are, and how many of equal weight would do the same."""
+    """Mean of barriers, their standard deviation, how many there are, and how many of equal weight would do."""
 
     mean: Estimate
     deviation: float
