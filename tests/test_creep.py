@@ -124,5 +124,5 @@ def test_bad_input_in_words():
         steady_state(TIME, CLEAN, min_share=2.0)
     with pytest.raises(ParameterError, match="min_points"):
         steady_state(TIME, CLEAN, min_points=3)
-    with pytest.raises(ParameterError, match="trim=0.5"):
+    with pytest.raises(ParameterError, match=r"trim=0\.5"):
         steady_state(TIME, CLEAN, trim=0.5)

@@ -223,7 +223,7 @@ def activation_volume(
     rate. ``ParameterError`` for fewer than 3 different stresses (2 with errors), rates of 0 or below, and stresses
     above 100 GPa, which are MPa.
 
-    Source: Spaepen, Acta Metall. 25, 407 (1977); Wei, Cheng, Ma, Acta Mater. 52, 4177 (2004) for sqrt(3).
+    Source: Spaepen, Acta Metall. 25, 407 (1977); for sqrt(3) Wei, Cheng, Ramesh, Ma, Mater. Sci. Eng. A 381, 71 (2004).
 
     >>> s = np.array([0.5, 1.0, 1.5, 2.0])
     >>> slope = 100.0 * 6.241509e-3 / (3**0.5 * 8.617333262e-5 * 600.0)

@@ -58,7 +58,7 @@ class Estimate:
         power = 0 if -4 < power < 6 else power
         value, error = self.value / 10.0**power, self.error / 10.0**power
         end = f"e{power:+03d}" if power else ""
-        if not (math.isfinite(error) and error > 0):
+        if not (math.isfinite(error) and error > 1e-9 * abs(value)):
             text = "?" if not math.isfinite(error) else "0"
             return f"({value:.5g} ± {text}){end}{unit}" if end else f"{value:.5g} ± {text}{unit}"
         digits = min(max(0, 1 - math.floor(math.log10(error))), 12)

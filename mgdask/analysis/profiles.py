@@ -133,8 +133,9 @@ def profile(
 ) -> xr.Dataset:
     """Number density, composition and means of values of the atoms in slabs along a cell vector.
 
-        slab of an atom: floor(bins s),  r = origin + s @ cell;   density = n / (V / bins) mean = 1/n sum_i v_i,  error
-        = s / sqrt(n);   composition c = n_X / n,  error = sqrt(p (1 - p) / n), p = (n_X + 1/2) / (n + 1)
+        slab of an atom: floor(bins s),  r = origin + s @ cell;   density = n / (V / bins)
+        mean = 1/n sum_i v_i,  error = s / sqrt(n) with s their standard deviation
+        composition c = n_X / n,  error = sqrt(p (1 - p) / n),  p = (n_X + 1/2) / (n + 1)
 
     Parameters: ``position`` (atom, 3) in Å; ``cell`` (3, 3), rows the vectors, in Å; ``origin`` (3,) in Å, 0 where
     None; ``axis`` "a", "b", "c" (or "x", "y", "z", or 0, 1, 2) the cell vector; ``bins`` slabs; ``numbers`` (atom,)

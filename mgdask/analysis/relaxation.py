@@ -4,7 +4,7 @@ Times in ps, temperatures in K, energies in eV, lengths in Å. Standard errors c
 least-squares fit: weighted by the errors of the data where given, else scaled by the residuals. Both take the points as
 independent. Points of one correlation function at neighbouring lags come from the same trajectory and are not: their
 errors come out too small, and independent runs should be fitted one by one instead, the spread of their results being
-the error.
+the error. A ``reduced_chi2`` far above 1 says that the given errors are too small, or the law is not the data's.
 """
 
 from __future__ import annotations
@@ -530,7 +530,7 @@ def effective_barrier(
     if fit is None:
         if len(t) >= (4 if sigma is None else 3):
             fit = fit_vft(t, times, error=sigma)
-            note = fit.note
+            note = fit.note if math.isnan(fit.t0.error) else ""
         else:
             note = f"no VFT fit of {len(t)} temperatures"
     vft, vft_error = fit.barrier(t) if fit is not None else (np.full(len(t), np.nan), np.full(len(t), np.nan))
