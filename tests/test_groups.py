@@ -158,7 +158,7 @@ def test_cargill_spaepen_of_the_whole_is_the_features(glass_store):
     import mgdask
 
     ds = mgdask.open_store(glass_store).isel(frame=[-1])
-    out = mgdask.featurize(ds, [mgdask.Chemistry(species=("Cu", "Zr"), neighbors="cutoff", cutoff=3.8)])
+    out = mgdask.featurize(ds, [mgdask.Chemistry(species=("Cu", "Zr"), neighbors=("cutoff",), cutoff=3.8)])
     labels = [str(v) for v in out.chemistry_feature.values if str(v).startswith("count_")]
     counts = out.chemistry.sel(chemistry_feature=labels).isel(frame=0).values
     z = out.species.values

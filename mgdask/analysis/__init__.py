@@ -1,1 +1,1 @@
-"""What is read off finished numbers: relaxation, creep, groups of atoms, profiles. Pure functions, no files and no tasks."""
+"""What is read off finished numbers: relaxation, creep, groups, profiles. Pure functions, no files and no tasks."""

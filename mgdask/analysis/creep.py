@@ -20,6 +20,7 @@ class SteadyState:
     """Steady creep rate in 1/ps with the window in ps it was found in; NaN with a ``reason`` where there is none."""
 
     rate: Estimate
+    drift: Estimate
     offset: float
     window: tuple[float, float]
     points: int
@@ -40,6 +41,7 @@ class SteadyState:
         if self.reason:
             return f"no steady creep: {self.reason}"
         text = f"rate = {self.rate} from {self.window[0]:g} to {self.window[1]:g} ps ({self.points} points)"
+        text += f", which drifts by {self.drift}"
         return f"{text}; {self.note}" if self.note else text
 
 
@@ -65,42 +67,54 @@ def steady_state(
     min_share: float = 0.2,
     min_points: int = 20,
     edges: int = 100,
+    trim: float = 0.25,
 ) -> SteadyState:
     """Steady stage of a creep curve and its strain rate.
 
         strain = offset + rate t   in the longest window in which the rate is constant
 
-    The rule: windows start and end at ``edges`` points spread evenly over the data. A window will do if, fitted by
-    polynomials, both its quadratic and its cubic term are below ``significance`` standard errors (the cubic one because
-    an S-shaped curve, primary and tertiary creep together, has no quadratic term about its middle), or if both change
-    the rate by less than ``tolerance`` of itself. The longest such window wins, of equally long ones the latest. A rule
-    of mgdask's own.
+    The rule, mgdask's own: windows start and end at ``edges`` points spread evenly over the data. A window will do if,
+    fitted by polynomials, both its quadratic and its cubic term are below ``significance`` standard errors (the cubic
+    one because an S-shaped curve, primary and tertiary creep together, has no quadratic term about its middle), or if
+    both together change the rate by less than ``tolerance`` of itself. The longest such window wins, of equally long
+    ones the latest. From it, ``trim`` of its length is cut off at either end that is not an end of the data, where a
+    remnant of primary or tertiary creep hides in the noise; the line is fitted to what is left.
 
     Parameters: ``time`` (n,) in ps, increasing; ``strain`` (n,), NaN left out; ``min_share`` of the whole time that a
-    window must span at least; ``min_points`` in it.
+    window must span at least, ``min_points`` in it, both before the trim; ``trim`` from 0 to below 0.4.
 
-    Returns a ``SteadyState``: rate in 1/ps with the standard error of the line, which is raised by sqrt((1 + r) / (1 -
-    r)) where the residuals' autocorrelation r from point to point is above 2 / sqrt(n); window in ps. NaN with a reason
-    if no window will do. The error is that within the window: the choice of the window is not in it, and a remnant of
-    primary creep too weak to be seen in the noise is in the rate. Strains written often have correlated noise, for
-    which the rule is strict, so windows come out shorter; thin such data. ``ParameterError`` for arrays that do not fit
-    together, too few points or limits outside their range.
+    Returns a ``SteadyState``: ``rate`` in 1/ps with the standard error of the line, which is raised by sqrt((1 + r) /
+    (1 - r)) where the residuals' autocorrelation r from point to point is above 2 / sqrt(n); the ``window`` in ps that
+    was fitted; ``drift``, the change of the rate from its first to its last point, relative to the rate, with its
+    error. NaN with a reason if no window will do.
+
+    Valid where primary creep is over in a small part of the run. The standard error knows the noise only. With a strain
+    0.02 (1 - exp(-t / t_1)) + 2e-5 t, 1000 ps and noise of 1e-2 of the primary strain, it covers for t_1 = 30 ps (69 %
+    within one), but for t_1 = 100 ps the rate is 0.7 % or about one standard error too high, and Andrade's creep,
+    t^(1/3), which is never steady, passes for steady with a rate 20 % too high: read ``drift``, and compare runs of
+    other lengths. Strains written often have correlated noise, for which the rule is strict and windows come out
+    shorter; thin such data. ``ParameterError`` for arrays that do not fit together, too few points, limits outside
+    their range.
 
     >>> t = np.linspace(0, 1000, 401)
     >>> found = steady_state(t, 0.01 * (1 - np.exp(-t / 20)) + 2e-6 * t)
-    >>> print(f"{found.rate.value:.2e} from below {found.window[0] + 50:.0f} ps" if found.found else found)  # doctest: +ELLIPSIS
-    2.0...e-06 from below ... ps
+    >>> print(f"{found.rate.value:.1e} per ps, {found.window[0] > 100}")
+    2.0e-06 per ps, True
     """
     t, y = vector("time", time), vector("strain", strain, finite=False)
     if len(t) != len(y):
         raise ParameterError(f"strain has {len(y)} values where time has {len(t)}; give arrays of the same points")
     increasing("time", t)
-    for name, value, low, high in (
-        ("significance", significance, 0.0, math.inf), ("tolerance", tolerance, -1e-300, 1.0), ("min_share", min_share, 0.0, 1.0),
-    ):  # fmt: skip
-        if not low < value <= high:
+    for name, value, good in (
+        ("significance", significance, significance > 0.0),
+        ("tolerance", tolerance, 0.0 <= tolerance < 1.0),
+        ("min_share", min_share, 0.0 < min_share <= 1.0),
+        ("trim", trim, 0.0 <= trim < 0.4),
+    ):
+        if not good:
             raise ParameterError(
-                f"{name}={value} is outside its range, {max(low, 0.0):g} to {high:g}; leave it out for the default"
+                f"{name}={value} is outside its range (significance above 0, tolerance from 0 to below 1, "
+                "min_share above 0 to 1, trim from 0 to below 0.4); leave it out for the default"
             )
     if min_points < 6 or edges < 2:
         raise ParameterError(
@@ -122,12 +136,18 @@ def steady_state(
         if length[k] < min_share:
             break
         if j - i >= min_points and _constant(t[i:j], y[i:j], significance, tolerance):
-            return _steady(t[i:j], y[i:j])
+            cut = trim * (t[j - 1] - t[i])
+            low = t[i] + (cut if i > 0 else 0.0)
+            high = t[j - 1] - (cut if j < len(t) else 0.0)
+            inner = (t >= low) & (t <= high)
+            if inner.sum() < 4:
+                inner = (t >= t[i]) & (t <= t[j - 1])  # points so uneven that nothing would be left
+            return _steady(t[inner], y[inner])
     nan = math.nan
     reason = (
         f"the rate is constant in no window of {min_share:g} of the time; the run is too short, or min_share too large"
     )
-    return SteadyState(Estimate(nan, nan, "1/ps", 0.0), nan, (nan, nan), 0, nan, reason)
+    return SteadyState(Estimate(nan, nan, "1/ps", 0.0), Estimate(nan, nan, "1", 0.0), nan, (nan, nan), 0, nan, reason)
 
 
 def _steady(t: Float, y: Float) -> SteadyState:
@@ -139,8 +159,18 @@ def _steady(t: Float, y: Float) -> SteadyState:
     if r > 2.0 / math.sqrt(len(t)):
         error *= math.sqrt((1.0 + r) / (1.0 - r))
     rate = Estimate(float(fit.parameters[1]), error, "1/ps", fit.dof)
+    u = (2.0 * t - (t[-1] + t[0])) / (t[-1] - t[0])
+    basis = np.stack([np.ones_like(u), u, u**2], axis=1)
+    c, inverse = np.linalg.lstsq(basis, y, rcond=None)[0], np.linalg.inv(basis.T @ basis)
+    noise = (
+        math.sqrt(float(((y - basis @ c) ** 2).sum()) / (len(t) - 3) * float(inverse[2, 2]))
+        * error
+        / float(fit.errors[1] or 1)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drift = Estimate(float(4.0 * c[2] / c[1]), float(np.abs(4.0 * noise / c[1])), "1", fit.dof - 1)
     note = "" if abs(rate.value) > 2.0 * error else "the rate does not differ from zero by 2 standard errors"
-    return SteadyState(rate, float(fit.parameters[0]), (float(t[0]), float(t[-1])), len(t), r, "", note)
+    return SteadyState(rate, drift, float(fit.parameters[0]), (float(t[0]), float(t[-1])), len(t), r, "", note)
 
 
 @dataclass(frozen=True)
@@ -193,7 +223,7 @@ def activation_volume(
     rate. ``ParameterError`` for fewer than 3 different stresses (2 with errors), rates of 0 or below, and stresses
     above 100 GPa, which are MPa.
 
-    Source: Spaepen, Acta Metall. 25, 407 (1977); Wei, Cheng, Ma, Acta Mater. 52, 4177 (2004) for sqrt(3).
+    Source: Spaepen, Acta Metall. 25, 407 (1977); for sqrt(3) Wei, Cheng, Ramesh, Ma, Mater. Sci. Eng. A 381, 71 (2004).
 
     >>> s = np.array([0.5, 1.0, 1.5, 2.0])
     >>> slope = 100.0 * 6.241509e-3 / (3**0.5 * 8.617333262e-5 * 600.0)
@@ -217,6 +247,10 @@ def activation_volume(
     fit = line(s, np.log(y), sigma)
     slope = Estimate(float(fit.parameters[1]), float(fit.errors[1]), "1/GPa", fit.dof)
     return ActivationVolume(
-        slope.scaled(math.sqrt(3.0) * BOLTZMANN * temperature / GPA_A3, "Å^3"), slope,
-        Estimate(float(fit.parameters[0]), float(fit.errors[0]), "1", fit.dof), float(temperature), len(s), fit.reduced_chi2,
-    )  # fmt: skip
+        slope.scaled(math.sqrt(3.0) * BOLTZMANN * temperature / GPA_A3, "Å^3"),
+        slope,
+        Estimate(float(fit.parameters[0]), float(fit.errors[0]), "1", fit.dof),
+        float(temperature),
+        len(s),
+        fit.reduced_chi2,
+    )

@@ -24,7 +24,7 @@ BOLTZMANN = 8.617333262e-5
 
 @dataclass(frozen=True)
 class Estimate:
-    """``value`` with its standard ``error``, both in ``unit``; ``dof`` degrees of freedom behind the error (inf: errors were given).
+    """``value`` with its standard ``error``, both in ``unit``; ``dof`` degrees of freedom behind it (inf: given).
 
     >>> print(Estimate(1234.5678, 3.21, "K"))
     1234.6 ± 3.2 K
@@ -58,7 +58,7 @@ class Estimate:
         power = 0 if -4 < power < 6 else power
         value, error = self.value / 10.0**power, self.error / 10.0**power
         end = f"e{power:+03d}" if power else ""
-        if not (math.isfinite(error) and error > 0):
+        if not (math.isfinite(error) and error > 1e-9 * abs(value)):
             text = "?" if not math.isfinite(error) else "0"
             return f"({value:.5g} ± {text}){end}{unit}" if end else f"{value:.5g} ± {text}{unit}"
         digits = min(max(0, 1 - math.floor(math.log10(error))), 12)
@@ -67,14 +67,15 @@ class Estimate:
 
 
 def vector(name: str, values: npt.ArrayLike, *, length: int | None = None, finite: bool = True) -> Float:
-    """``values`` as float64 (n,), of ``length`` where given and without NaN unless allowed; ``ParameterError`` in words."""
+    """``values`` as float64 (n,), of ``length`` where given and without NaN unless allowed; else ``ParameterError``."""
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ParameterError(f"{name} must be numbers, one a point; {error}") from None
     if array.ndim != 1:
         raise ParameterError(
-            f"{name} has shape {array.shape}; it must be one-dimensional: choose one curve first, such as .sel(species='Cu')"
+            f"{name} has shape {array.shape}; it must be one-dimensional: "
+            "choose one curve first, such as .sel(species='Cu')"
         )
     if length is not None and len(array) != length:
         raise ParameterError(
@@ -83,7 +84,8 @@ def vector(name: str, values: npt.ArrayLike, *, length: int | None = None, finit
     bad = np.flatnonzero(~np.isfinite(array))
     if finite and len(bad):
         raise ParameterError(
-            f"{name}[{bad[0]}] is {array[bad[0]]} ({len(bad)} such values); all must be finite numbers: drop those points first"
+            f"{name}[{bad[0]}] is {array[bad[0]]} ({len(bad)} such values); "
+            "all must be finite numbers: drop those points first"
         )
     return array
 
@@ -104,7 +106,8 @@ def increasing(name: str, values: Float) -> Float:
     if len(bad):
         k = int(bad[0])
         raise ParameterError(
-            f"{name} must increase strictly; {name}[{k + 1}] = {values[k + 1]:g} follows {values[k]:g}: sort the points and drop repeats"
+            f"{name} must increase strictly; {name}[{k + 1}] = {values[k + 1]:g} follows {values[k]:g}: "
+            "sort the points and drop repeats"
         )
     return values
 
@@ -120,13 +123,14 @@ def enough(name: str, points: int, parameters: int, known: bool) -> None:
     if points < least:
         raise ParameterError(
             f"{name} has {points} points, {least} are needed for {parameters} parameters"
-            f"{'' if known else ' and their standard errors'}: give more points{'' if known else ', or the errors of these'}"
+            f"{'' if known else ' and their standard errors'}: give more points"
+            f"{'' if known else ', or the errors of these'}"
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """Parameters (p,) with covariance (p, p), degrees of freedom for the errors, and reduced chi squared (NaN without errors)."""
+    """Parameters (p,) with covariance (p, p), degrees of freedom, and reduced chi squared (NaN without errors)."""
 
     parameters: Float
     covariance: Float
@@ -149,14 +153,25 @@ def least_squares(
     lower: Sequence[float],
     upper: Sequence[float],
 ) -> Fitted:
-    """Bounded least squares of ``function(x, *parameters)``; covariance (J' W J)^-1, scaled by the residuals unless errors are given."""
+    """Bounded least squares; covariance (J' W J)^-1, scaled by the residuals unless errors are given."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", OptimizeWarning)
             parameters, covariance = curve_fit(
-                function, x, y, p0=np.asarray(start, dtype=np.float64), sigma=error, absolute_sigma=error is not None,
-                bounds=(list(lower), list(upper)), method="trf", x_scale="jac", ftol=1e-13, xtol=1e-13, gtol=1e-13, max_nfev=5000,
-            )  # fmt: skip
+                function,
+                x,
+                y,
+                p0=np.asarray(start, dtype=np.float64),
+                sigma=error,
+                absolute_sigma=error is not None,
+                bounds=(list(lower), list(upper)),
+                method="trf",
+                x_scale="jac",
+                ftol=1e-13,
+                xtol=1e-13,
+                gtol=1e-13,
+                max_nfev=5000,
+            )
     except (RuntimeError, OptimizeWarning, np.linalg.LinAlgError) as problem:
         raise ParameterError(
             f"the {what} does not determine its parameters from these {len(x)} points ({problem}): "
@@ -191,7 +206,7 @@ def line(x: Float, y: Float, error: Float | None) -> Fitted:
 
 
 def share_variance(successes: npt.ArrayLike, trials: npt.ArrayLike) -> Float:
-    """Variance of a share, p (1 - p) / n with p = (x + 1/2) / (n + 1), so that it is not zero where none or all were counted; NaN for n = 0."""
+    """Variance of a share, p (1 - p) / n with p = (x + 1/2) / (n + 1): never zero; NaN for n = 0."""
     x, n = np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64)
     p = (x + 0.5) / (n + 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Profiles of one configuration: density, composition and values of atoms in slabs along a cell vector, or on a grid; before and after.
+"""Profiles of one configuration: density, composition and values of atoms in slabs or on a grid; before and after.
 
 Bins are equal steps of the fraction along cell vectors, so slabs lie parallel to the cell's faces in any triclinic cell
 and all have one volume.
@@ -133,8 +133,9 @@ def profile(
 ) -> xr.Dataset:
     """Number density, composition and means of values of the atoms in slabs along a cell vector.
 
-        slab of an atom: floor(bins s),  r = origin + s @ cell;   density = n / (V / bins) mean = 1/n sum_i v_i,  error
-        = s / sqrt(n);   composition c = n_X / n,  error = sqrt(p (1 - p) / n), p = (n_X + 1/2) / (n + 1)
+        slab of an atom: floor(bins s),  r = origin + s @ cell;   density = n / (V / bins)
+        mean = 1/n sum_i v_i,  error = s / sqrt(n) with s their standard deviation
+        composition c = n_X / n,  error = sqrt(p (1 - p) / n),  p = (n_X + 1/2) / (n + 1)
 
     Parameters: ``position`` (atom, 3) in Å; ``cell`` (3, 3), rows the vectors, in Å; ``origin`` (3,) in Å, 0 where
     None; ``axis`` "a", "b", "c" (or "x", "y", "z", or 0, 1, 2) the cell vector; ``bins`` slabs; ``numbers`` (atom,)
@@ -210,7 +211,8 @@ def difference(before: xr.Dataset, after: xr.Dataset) -> xr.Dataset:
     if dict(before.sizes) != dict(after.sizes) or set(before.data_vars) != set(after.data_vars):
         raise ParameterError(
             f"the profiles differ: {dict(before.sizes)} with {sorted(map(str, before.data_vars))} before, "
-            f"{dict(after.sizes)} with {sorted(map(str, after.data_vars))} after; make both with the same bins and values"
+            f"{dict(after.sizes)} with {sorted(map(str, after.data_vars))} after; "
+            "make both with the same bins and values"
         )
     for name in before.dims:
         if not np.array_equal(before[name].values, after[name].values):

@@ -1,10 +1,10 @@
-"""Relaxation: times from correlation functions, Kohlrausch and VFT fits, barriers, diffusion, the non-Gaussian parameter.
+"""Relaxation: times of correlation functions, Kohlrausch and VFT fits, barriers, diffusion, non-Gaussian parameter.
 
 Times in ps, temperatures in K, energies in eV, lengths in Å. Standard errors come from the covariance of a
 least-squares fit: weighted by the errors of the data where given, else scaled by the residuals. Both take the points as
 independent. Points of one correlation function at neighbouring lags come from the same trajectory and are not: their
 errors come out too small, and independent runs should be fitted one by one instead, the spread of their results being
-the error.
+the error. A ``reduced_chi2`` far above 1 says that the given errors are too small, or the law is not the data's.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LN10 = math.log(10.0)
 
 @dataclass(frozen=True)
 class RelaxationTime:
-    """Time in ps at which a correlation falls below ``level``; NaN with a ``reason`` where it does not within the data."""
+    """Time in ps at which a correlation falls below ``level``; NaN with a ``reason`` where it does not."""
 
     value: float
     error: float
@@ -89,7 +89,7 @@ def relaxation_time(
     *,
     error: npt.ArrayLike | None = None,
 ) -> RelaxationTime:
-    """Time at which a correlation function, such as the self-intermediate scattering function F_s(q, t), first falls below a level.
+    """Time at which a correlation function, such as F_s(q, t) or an overlap, first falls below a level.
 
         lg tau = lg t_1 + (F_1 - level) / (F_1 - F_2) (lg t_2 - lg t_1)
 
@@ -141,7 +141,7 @@ def relaxation_time(
 
 @dataclass(frozen=True)
 class Kohlrausch:
-    """Fit f exp(-(t / tau)^beta) with the mean relaxation time tau / beta Gamma(1 / beta) and the region that was fitted."""
+    """Fit f exp(-(t / tau)^beta) with the mean relaxation time tau / beta Gamma(1 / beta) and its window."""
 
     f: Estimate
     tau: Estimate
@@ -158,8 +158,14 @@ class Kohlrausch:
         return np.asarray(self.f.value * np.exp(-(ratio**self.beta.value)))
 
     def __str__(self) -> str:
+<<<<<<< HEAD
         window = f"{self.points} points from {self.window[0]:g} to {self.window[1]:g} ps"
         text = f"f = {self.f}, tau = {self.tau}, beta = {self.beta}, mean = {self.mean}; {window}"
+=======
+        low, high = self.window
+        text = f"f = {self.f}, tau = {self.tau}, beta = {self.beta}, mean = {self.mean}"
+        text += f"; {self.points} points from {low:g} to {high:g} ps"
+>>>>>>> a60f5ee1a49fe5c6bf7deba38b9ce0d6961a215c
         return f"{text}; {self.note}" if self.note else text
 
 
@@ -169,7 +175,7 @@ def _stretched(t: Float, f: float, log_tau: float, beta: float) -> Float:
 
 
 def after_plateau(time: npt.ArrayLike, correlation: npt.ArrayLike) -> float:
-    """Time in ps from which a correlation function leaves its plateau: where its slope against lg t is flattest before the final decay.
+    """Time in ps from which a correlation leaves its plateau: where it is flattest against lg t before its final decay.
 
     Slopes s(t) = -dF / d lg t are those of straight lines through the points within a quarter of a decade. From the
     time where F is 1/e of its first value (or the end), the flattest slope is sought towards shorter times until the
@@ -256,8 +262,15 @@ def fit_kohlrausch(
     fallen = np.flatnonzero(y < height / math.e)
     guess = float(t[fallen[0]]) if len(fallen) else 3.0 * float(t[-1])
     fit = least_squares(
-        "Kohlrausch fit", _stretched, (height, math.log(guess), 0.7), t, y, sigma, (0.0, -np.inf, 1e-3), (np.inf, np.inf, 1.5)
-    )  # fmt: skip
+        "Kohlrausch fit",
+        _stretched,
+        (height, math.log(guess), 0.7),
+        t,
+        y,
+        sigma,
+        (0.0, -np.inf, 1e-3),
+        (np.inf, np.inf, 1.5),
+    )
     f, log_tau, beta = fit.parameters.tolist()
     errors, notes = fit.errors, []
     if y[-1] > f / math.e:
@@ -270,9 +283,15 @@ def fit_kohlrausch(
     spread = mean * math.sqrt(max(0.0, gradient @ fit.covariance @ gradient)) if np.isfinite(errors).all() else math.nan
     tau, dof = math.exp(log_tau), fit.dof
     return Kohlrausch(
-        Estimate(f, float(errors[0]), "1", dof), Estimate(tau, tau * float(errors[1]), "ps", dof), Estimate(beta, float(errors[2]), "1", dof),
-        Estimate(mean, spread, "ps", dof), (float(t[0]), float(t[-1])), len(t), fit.reduced_chi2, "; ".join(notes),
-    )  # fmt: skip
+        Estimate(f, float(errors[0]), "1", dof),
+        Estimate(tau, tau * float(errors[1]), "ps", dof),
+        Estimate(beta, float(errors[2]), "1", dof),
+        Estimate(mean, spread, "ps", dof),
+        (float(t[0]), float(t[-1])),
+        len(t),
+        fit.reduced_chi2,
+        "; ".join(notes),
+    )
 
 
 @dataclass(frozen=True)
@@ -315,7 +334,8 @@ class VFT:
         return energy, np.sqrt(np.maximum(0.0, by_b**2 * bb + 2.0 * by_b * by_t0 * bt + by_t0**2 * tt))
 
     def __str__(self) -> str:
-        text = f"A = {self.a}, B = {self.b}, T0 = {self.t0}, T_g = {self.glass_temperature} at {self.at:g} ps, m = {self.fragility}"
+        text = f"A = {self.a}, B = {self.b}, T0 = {self.t0}"
+        text += f", T_g = {self.glass_temperature} at {self.at:g} ps, m = {self.fragility}"
         return f"{text}; {self.note}" if self.note else text
 
 
@@ -405,7 +425,8 @@ def fit_vft(
     lg = np.log10(times)
     if line(1.0 / t, lg, sigma).parameters[1] <= 0:
         raise ParameterError(
-            "tau does not rise on cooling, so no VFT law describes it; check that temperature is in K and tau in its order"
+            "tau does not rise on cooling, so no VFT law describes it; "
+            "check that temperature is in K and tau in its order"
         )
     parameters, covariance, dof, chi2, held = _vft_fit(t, lg, sigma)
     a, b, t0 = parameters.tolist()
@@ -430,10 +451,17 @@ def fit_vft(
             notes.append(f"{failed} of {bootstrap} bootstrap fits failed and were left out")
     errors = np.sqrt(np.maximum(0.0, np.diagonal(covariance)))
     return VFT(
-        Estimate(a, float(errors[0]), "1", dof), Estimate(b, float(errors[1]), "K", dof),
-        Estimate(t0, math.nan if held else float(errors[2]), "K", dof), Estimate(tg, tg_error, "K", dof), Estimate(m, m_error, "1", dof), at,
-        tuple((float(r[0]), float(r[1]), float(r[2])) for r in covariance), chi2, spreads, "; ".join(notes),
-    )  # fmt: skip
+        Estimate(a, float(errors[0]), "1", dof),
+        Estimate(b, float(errors[1]), "K", dof),
+        Estimate(t0, math.nan if held else float(errors[2]), "K", dof),
+        Estimate(tg, tg_error, "K", dof),
+        Estimate(m, m_error, "1", dof),
+        at,
+        tuple((float(r[0]), float(r[1]), float(r[2])) for r in covariance),
+        chi2,
+        spreads,
+        "; ".join(notes),
+    )
 
 
 def _vft_bootstrap(
@@ -507,7 +535,7 @@ def effective_barrier(
     if fit is None:
         if len(t) >= (4 if sigma is None else 3):
             fit = fit_vft(t, times, error=sigma)
-            note = fit.note
+            note = fit.note if math.isnan(fit.t0.error) else ""
         else:
             note = f"no VFT fit of {len(t)} temperatures"
     vft, vft_error = fit.barrier(t) if fit is not None else (np.full(len(t), np.nan), np.full(len(t), np.nan))
@@ -524,12 +552,12 @@ def effective_barrier(
             "interval_temperature": ("interval", 2.0 / (1.0 / t[1:] + 1.0 / t[:-1]), {"units": "K"}),
         },
         attrs={"note": note} if note else {},
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
 class MeanBarrier:
-    """Arithmetic mean of barriers, their standard deviation, how many there are, and how many equal weights would do the same."""
+    """Mean of barriers, their standard deviation, how many there are, and how many of equal weight would do."""
 
     mean: Estimate
     deviation: float
@@ -611,7 +639,7 @@ def non_gaussian_parameter(second: npt.ArrayLike, fourth: npt.ArrayLike) -> npt.
 
 @dataclass(frozen=True)
 class Diffusion:
-    """Diffusion coefficient in Å^2/ps from MSD = offset + 2 d D t, and the exponent d lg MSD / d lg t in the window."""
+    """Diffusion coefficient in Å^2/ps from MSD = offset + 2 d D t, and the exponent d lg MSD / d lg t there."""
 
     coefficient: Estimate
     offset: Estimate
@@ -648,7 +676,7 @@ def fit_diffusion(
     dimensions: int = 3,
     tolerance: float = 0.05,
 ) -> Diffusion:
-    """Diffusion coefficient from the linear part of a mean-square displacement, with the exponent that shows whether it is linear.
+    """Diffusion coefficient from a mean-square displacement, with the exponent that shows whether it is linear.
 
         <r^2>(t) = offset + 2 d D t,   exponent = d lg <r^2> / d lg t
 
@@ -687,6 +715,11 @@ def fit_diffusion(
     exponent = float(slope.parameters[1])
     return Diffusion(
         Estimate(float(fit.parameters[1]), float(fit.errors[1]), "Å^2/ps", fit.dof).scaled(scale, "Å^2/ps"),
-        Estimate(float(fit.parameters[0]), float(fit.errors[0]), "Å^2", fit.dof), Estimate(exponent, float(slope.errors[1]), "1", slope.dof),
-        abs(exponent - 1.0) <= tolerance, dimensions, (float(t[0]), float(t[-1])), len(t), fit.reduced_chi2,
-    )  # fmt: skip
+        Estimate(float(fit.parameters[0]), float(fit.errors[0]), "Å^2", fit.dof),
+        Estimate(exponent, float(slope.errors[1]), "1", slope.dof),
+        abs(exponent - 1.0) <= tolerance,
+        dimensions,
+        (float(t[0]), float(t[-1])),
+        len(t),
+        fit.reduced_chi2,
+    )
