@@ -19,8 +19,10 @@ if TYPE_CHECKING:
         Coordination,
         FoldSymmetry,
         Interstice,
+        LagDisplacement,
         MediumRange,
         Motifs,
+        NonAffine,
         Packing,
         SphericalChebyshev,
         SymmetryFunctions,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from mgdask.store.open import open_store
     from mgdask.tasks.graph import featurize
     from mgdask.tasks.ingest import ingest
+    from mgdask.tasks.motion import mean_squared_displacement, overlap, self_scattering, van_hove
+    from mgdask.tasks.paths import unwrap
     from mgdask.tasks.plan import plan
     from mgdask.tasks.rdf import partial_rdf
     from mgdask.tasks.run import run
@@ -41,23 +45,29 @@ except PackageNotFoundError:  # a checkout that was not installed
     __version__ = "0+unknown"
 
 _FEATURES = (
-    "SOAP", "BondOrder", "Chemistry", "Coordination", "FoldSymmetry", "Interstice", "MediumRange", "Motifs", "Packing", "SphericalChebyshev",
-    "SymmetryFunctions", "VoronoiIndices", "feature_set",
+    "SOAP", "BondOrder", "Chemistry", "Coordination", "FoldSymmetry", "Interstice", "LagDisplacement", "MediumRange", "Motifs", "NonAffine",
+    "Packing", "SphericalChebyshev", "SymmetryFunctions", "VoronoiIndices", "feature_set",
 )  # fmt: skip
-_HOME = dict.fromkeys(_FEATURES, "mgdask.features") | {
-    "cargill_spaepen": "mgdask.features.pairs",
-    "featurize": "mgdask.tasks.graph",
-    "ingest": "mgdask.tasks.ingest",
-    "open_store": "mgdask.store.open",
-    "partial_rdf": "mgdask.tasks.rdf",
-    "plan": "mgdask.tasks.plan",
-    "run": "mgdask.tasks.run",
-}
+_MOTION = ("mean_squared_displacement", "overlap", "self_scattering", "van_hove")
+_HOME = (
+    dict.fromkeys(_FEATURES, "mgdask.features")
+    | dict.fromkeys(_MOTION, "mgdask.tasks.motion")
+    | {
+        "cargill_spaepen": "mgdask.features.pairs",
+        "featurize": "mgdask.tasks.graph",
+        "ingest": "mgdask.tasks.ingest",
+        "open_store": "mgdask.store.open",
+        "partial_rdf": "mgdask.tasks.rdf",
+        "plan": "mgdask.tasks.plan",
+        "run": "mgdask.tasks.run",
+        "unwrap": "mgdask.tasks.paths",
+    }
+)
 
 __all__ = [
-    "SOAP", "BondOrder", "Chemistry", "Coordination", "FoldSymmetry", "Interstice", "MediumRange", "Motifs", "Packing", "SphericalChebyshev",
-    "SymmetryFunctions", "VoronoiIndices", "__version__", "cargill_spaepen", "feature_set", "featurize", "ingest", "open_store",
-    "partial_rdf", "plan", "run",
+    "SOAP", "BondOrder", "Chemistry", "Coordination", "FoldSymmetry", "Interstice", "LagDisplacement", "MediumRange", "Motifs", "NonAffine",
+    "Packing", "SphericalChebyshev", "SymmetryFunctions", "VoronoiIndices", "__version__", "cargill_spaepen", "feature_set", "featurize",
+    "ingest", "mean_squared_displacement", "open_store", "overlap", "partial_rdf", "plan", "run", "self_scattering", "unwrap", "van_hove",
 ]  # fmt: skip
 
 

@@ -105,6 +105,14 @@ VARIABLES = _table(
         "Behler-Parrinello symmetry functions",
         "Behler, Parrinello, Phys. Rev. Lett. 98, 146401 (2007)",
     ),
+    Variable(
+        "path", ("atom", "frame", "xyz"), "f", "Å", "true positions, without periodic jumps; the scheme is in attrs"
+    ),
+    Variable("center_of_mass", ("frame", "xyz"), "f", "Å", "mass-weighted mean of the true positions of all atoms"),
+    _feature(
+        "nonaffine", "non-affine squared displacement and local strain", "Falk, Langer, Phys. Rev. E 57, 7192 (1998)"
+    ),
+    _feature("lag_displacement", "displacement over lag times", "Liu et al., J. Mater. Inf. 2, 20 (2022)"),
     _feature(
         "chebyshev",
         "power spectrum of the neighbour density in Chebyshev polynomials and spherical harmonics",

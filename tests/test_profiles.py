@@ -53,11 +53,7 @@ def test_errors_of_a_profile_cover():
     hits = []
     for seed in range(40):
         rng = np.random.default_rng(seed)
-<<<<<<< HEAD
-        _s, position = atoms(rng, 2000)
-=======
         _, position = atoms(rng, 2000)
->>>>>>> a60f5ee1a49fe5c6bf7deba38b9ce0d6961a215c
         found = profile(
             position, CELL, ORIGIN, numbers=rng.choice([29, 40], 2000, p=[0.3, 0.7]), values=rng.normal(2, 1, 2000)
         )

@@ -158,14 +158,9 @@ class Kohlrausch:
         return np.asarray(self.f.value * np.exp(-(ratio**self.beta.value)))
 
     def __str__(self) -> str:
-<<<<<<< HEAD
-        window = f"{self.points} points from {self.window[0]:g} to {self.window[1]:g} ps"
-        text = f"f = {self.f}, tau = {self.tau}, beta = {self.beta}, mean = {self.mean}; {window}"
-=======
         low, high = self.window
         text = f"f = {self.f}, tau = {self.tau}, beta = {self.beta}, mean = {self.mean}"
         text += f"; {self.points} points from {low:g} to {high:g} ps"
->>>>>>> a60f5ee1a49fe5c6bf7deba38b9ce0d6961a215c
         return f"{text}; {self.note}" if self.note else text
 
 

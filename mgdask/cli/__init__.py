@@ -1,4 +1,4 @@
-"""The command line: ``mgdask ingest | inspect | rdf | plan | featurize | demo``. Thin commands, no logic."""
+"""The command line: ``mgdask ingest | inspect | rdf | unwrap | plan | featurize | demo``. Thin commands, no logic."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ def cli(debug: bool) -> None:
     """Trajectories of metallic glasses in, labelled atomic features out, at any scale."""
 
 
-for command in (commands.ingest, commands.inspect, commands.rdf, commands.plan, commands.featurize, commands.demo):
+for command in (
+    commands.ingest,
+    commands.inspect,
+    commands.rdf,
+    commands.unwrap,
+    commands.plan,
+    commands.featurize,
+    commands.demo,
+):
     cli.add_command(command)
 
 

@@ -134,6 +134,20 @@ def rdf(
 
 
 @click.command()
+@click.argument("store")
+@click.option("--out", required=True, help="Store of paths to write.")
+@click.option("--scheme", default="auto", show_default=True, help="auto, images, nearest or toroidal.")
+@click.option(
+    "--allow-jumps", is_flag=True, help="Go on where an atom moves more than 0.45 of the cell between frames."
+)
+@_worker_options
+def unwrap(store: str, out: str, workers: int | None, threads: int, scheduler: str | None, **options: Any) -> None:
+    """True paths of all atoms, cut by atoms, for what follows atoms through time."""
+    with _workers(workers, threads, scheduler, None) as client:
+        click.echo(str(mgdask.unwrap(store, out, client=client, **options)))
+
+
+@click.command()
 @_feature_options
 @click.option("--threads", default=1, show_default=True, help="Threads of each worker.")
 def plan(**options: Any) -> None:

@@ -12,8 +12,8 @@ from mgdask.errors import StoreError
 from mgdask.store.manifest import Manifest
 from mgdask.store.shards import open_group
 
-KINDS = ("trajectory", "features")
-_AGAIN = {"trajectory": "mgdask ingest", "features": "mgdask featurize"}
+KINDS = ("trajectory", "features", "paths")
+_AGAIN = {"trajectory": "mgdask ingest", "features": "mgdask featurize", "paths": "mgdask unwrap"}
 
 
 def check_complete(path: str | Path, *, kind: str | None = None) -> tuple[zarr.Group, str]:
@@ -41,7 +41,7 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
     Parameters: ``path`` of the store; ``partial`` opens an unfinished store too (blocks that are missing read as NaN).
 
     Returns for a trajectory position(frame, atom, xyz) in Å, image, cell, origin, step, species, atom_id, ... and for features
-    <name>(frame, atom, <name>_feature) with labelled columns. dask chunks are the shards, so one task reads one file.
+    <name>(frame, atom, <name>_feature) with labelled columns; for paths path(atom, frame, xyz) in Å. dask chunks are the shards, so one task reads one file.
 
     Raises ``StoreError`` where there is no store, one of another kind, or one that is not finished.
 
