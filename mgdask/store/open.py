@@ -41,7 +41,8 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
     Parameters: ``path`` of the store; ``partial`` opens an unfinished store too (blocks that are missing read as NaN).
 
     Returns for a trajectory position(frame, atom, xyz) in Å, image, cell, origin, step, species, atom_id, ... and for features
-    <name>(frame, atom, <name>_feature) with labelled columns; for paths path(atom, frame, xyz) in Å. dask chunks are the shards, so one task reads one file.
+    <name>(frame, atom, <name>_feature) with labelled columns; for paths path(atom, frame, xyz) in Å. dask chunks are the shards, so
+    one task reads one file.
 
     Raises ``StoreError`` where there is no store, one of another kind, or one that is not finished.
 
