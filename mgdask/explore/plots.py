@@ -42,11 +42,21 @@ def principal_components(values: xr.DataArray, *, n_components: int = 2) -> xr.D
     return named
 
 
-def draw_slab(axes: Any, frame: xr.Dataset, values: xr.DataArray, *, slab: float = 5.0, cmap: str = "viridis") -> Any:
-    """Draw the atoms of a slab through the middle of a cell, seen along z, coloured by a value of each.
+def draw_slab(
+    axes: Any,
+    frame: xr.Dataset,
+    values: xr.DataArray,
+    *,
+    slab: float = 5.0,
+    along: str = "z",
+    cmap: str = "viridis",
+    size: float = 150.0,
+) -> Any:
+    """Draw the atoms of a slab through the middle of a cell, seen along one axis, coloured by a value of each.
 
     Parameters: ``axes`` of matplotlib; ``frame`` one frame of an opened trajectory store; ``values`` (atom,) with the coordinate atom_id, some or
-    all atoms (NaN stay white); ``slab`` thickness in Å. Colours span the 2nd to the 98th percentile. Returns what a colour bar needs.
+    all atoms (NaN stay white); ``slab`` thickness in Å; ``along`` "x", "y" or "z" the direction of view; ``size`` of the largest atoms in
+    points². Colours span the 2nd to the 98th percentile. Returns what a colour bar needs.
 
     >>> drawn = draw_slab(plt.gca(), ds.isel(frame=0), out.bond_order.isel(frame=0).sel(bond_order_feature="q6"))  # doctest: +SKIP
     >>> plt.colorbar(drawn, label="q6")                                                                      # doctest: +SKIP
@@ -57,19 +67,22 @@ def draw_slab(axes: Any, frame: xr.Dataset, values: xr.DataArray, *, slab: float
         )
     rows = np.searchsorted(frame["atom_id"].values, values["atom_id"].values)
     position, numbers = frame["position"].values[rows], frame["species"].values[rows]
-    depth = position[:, 2] - frame["origin"].values[2]
-    shown = np.abs(depth - 0.5 * frame["cell"].values[2, 2]) < 0.5 * slab
+    if along not in ("x", "y", "z"):
+        raise ParameterError(f"along={along!r} must be 'x', 'y' or 'z'")
+    axis = "xyz".index(along)
+    one, other = (k for k in range(3) if k != axis)
+    depth = position[:, axis] - frame["origin"].values[axis]
+    shown = np.abs(depth - 0.5 * frame["cell"].values[axis, axis]) < 0.5 * slab
     colour, kinds = np.asarray(values.values, dtype=np.float64), np.unique(numbers)
     limits = {"vmin": float(np.nanquantile(colour, 0.02)), "vmax": float(np.nanquantile(colour, 0.98))}
     drawn: Any = None
     for mark, z in zip(MARKERS, kinds, strict=False):
         pick = shown & (numbers == z)
-        size = 150.0 if z == kinds.max() else 75.0
         drawn = axes.scatter(
-            position[pick, 0], position[pick, 1], c=colour[pick], s=size, marker=mark, cmap=cmap, edgecolors="0.25", linewidths=0.4,
-            label=symbol(int(z)), plotnonfinite=True, **limits,
+            position[pick, one], position[pick, other], c=colour[pick], s=size if z == kinds.max() else 0.5 * size, marker=mark,
+            cmap=cmap, edgecolors="0.25", linewidths=0.4, label=symbol(int(z)), plotnonfinite=True, **limits,
         )  # fmt: skip
-    axes.set(xlabel="x (Å)", ylabel="y (Å)", aspect="equal")
+    axes.set(xlabel=f"{'xyz'[one]} (Å)", ylabel=f"{'xyz'[other]} (Å)", aspect="equal")
     axes.legend(loc="upper right", framealpha=0.9)
     return drawn
 
