@@ -9,17 +9,9 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from mgdask.analysis import groups
-from mgdask.analysis.groups import (
-    cargill_spaepen,
-    composition,
-    coordination_change,
-    extreme_groups,
-    polyhedra,
-    score_correlation,
-    signs,
-    trend,
-)
+from mgdask.analysis import order
+from mgdask.analysis.groups import composition, coordination_change, extreme_groups, polyhedra, trend
+from mgdask.analysis.order import cargill_spaepen, score_correlation, signs
 from mgdask.errors import ParameterError
 
 
@@ -225,7 +217,7 @@ def test_ranks_of_resamples_are_exact(rng):
     values = rng.integers(0, 10, 50).astype(float)
     picks = rng.integers(0, 50, 50)
     weight = np.bincount(picks, minlength=50)[None].astype(float)
-    np.testing.assert_array_equal(groups._weighted_ranks(weight, values)[0][picks], stats.rankdata(values[picks]))
+    np.testing.assert_array_equal(order._weighted_ranks(weight, values)[0][picks], stats.rankdata(values[picks]))
 
 
 def test_correlations_of_nothing():

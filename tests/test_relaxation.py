@@ -10,17 +10,10 @@ import pytest
 import xarray as xr
 
 from mgdask.analysis import estimate, relaxation
+from mgdask.analysis.barriers import arithmetic_mean_barrier, effective_barrier, fit_vft
+from mgdask.analysis.diffusion import fit_diffusion, non_gaussian_parameter
 from mgdask.analysis.estimate import BOLTZMANN, Estimate
-from mgdask.analysis.relaxation import (
-    after_plateau,
-    arithmetic_mean_barrier,
-    effective_barrier,
-    fit_diffusion,
-    fit_kohlrausch,
-    fit_vft,
-    non_gaussian_parameter,
-    relaxation_time,
-)
+from mgdask.analysis.relaxation import after_plateau, fit_kohlrausch, relaxation_time
 from mgdask.errors import ParameterError
 
 T = np.array([900.0, 930, 960, 1000, 1050, 1100, 1200, 1300, 1500])

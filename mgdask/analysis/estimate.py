@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 from scipy.optimize import OptimizeWarning, curve_fit
 from scipy.stats import t as student
 
@@ -211,3 +212,40 @@ def share_variance(successes: npt.ArrayLike, trials: npt.ArrayLike) -> Float:
     p = (x + 0.5) / (n + 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(n > 0, p * (1.0 - p) / n, np.nan), dtype=np.float64)
+
+
+def curve_of(
+    time: npt.ArrayLike | None, values: npt.ArrayLike, name: str, error: npt.ArrayLike | None
+) -> tuple[Float, Float, Float | None]:
+    """Time and values without the NaN points, times increasing and not negative."""
+    if time is None:
+        if not isinstance(values, xr.DataArray) or "lag" not in values.dims:
+            raise ParameterError(
+                f"time=None needs {name} as a DataArray with dim 'lag'; give the times of its points in ps"
+            )
+        if "time" in values.coords and values["time"].dims == ("lag",):
+            time = values["time"].values
+        elif "lag" in values.coords:
+            time = values["lag"].values
+        else:
+            raise ParameterError(f"{name} has dim 'lag' without a coordinate; give time, or .assign_coords(lag=...)")
+    y = vector(name, values, finite=False)
+    t = increasing("time", vector("time", time, length=len(y)))
+    sigma = None if error is None else vector("error", error, length=len(y), finite=False)
+    if len(t) and t[0] < 0:
+        raise ParameterError(f"time[0] is {t[0]:g} ps; lag times cannot be negative: give the distance in time")
+    keep = np.isfinite(y)
+    if sigma is not None:
+        sigma = errors_of("error", sigma[keep], int(keep.sum()))
+    return t[keep], y[keep], sigma
+
+
+def pearson(weight: Float, x: Float, y: Float) -> Float:
+    """Weighted Pearson correlations, one a row: weight (b, n), x and y (b or 1, n)."""
+    total = weight.sum(axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        dx = x - (weight * x).sum(axis=1, keepdims=True) / total
+        dy = y - (weight * y).sum(axis=1, keepdims=True) / total
+        up = (weight * dx * dy).sum(axis=1)
+        below = np.sqrt((weight * dx**2).sum(axis=1) * (weight * dy**2).sum(axis=1))
+        return np.asarray(np.where(below > 0, np.clip(up / below, -1.0, 1.0), np.nan), dtype=np.float64)

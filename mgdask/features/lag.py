@@ -14,8 +14,9 @@ from pydantic import Field
 
 from mgdask.elements import mass as standard_mass
 from mgdask.errors import ParameterError
-from mgdask.features.base import Feature, FrameAxis, validate_fields
+from mgdask.features.base import Feature, validate_fields
 from mgdask.features.surroundings import Neighborhood, Surroundings
+from mgdask.features.window import FrameAxis
 from mgdask.kernels.displacement import lag_rows
 
 Float = npt.NDArray[np.float64]

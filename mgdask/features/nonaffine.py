@@ -15,16 +15,9 @@ from pydantic import BeforeValidator, Field
 from mgdask.box import cartesian, complete_cell, fractional
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
-from mgdask.features.base import (
-    Feature,
-    FrameAxis,
-    Periodic,
-    Window,
-    check_configuration,
-    sort_species,
-    validate_fields,
-)
+from mgdask.features.base import Feature, Periodic, check_configuration, sort_species, validate_fields
 from mgdask.features.surroundings import Neighborhood, Surroundings, Within
+from mgdask.features.window import FrameAxis, Window
 from mgdask.kernels.nonaffine import nonaffine, within
 
 Float = npt.NDArray[np.float64]

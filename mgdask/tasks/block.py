@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mgdask.features import Feature
-from mgdask.features.base import FrameAxis, Window, compute_window
+from mgdask.features.base import compute_window
 from mgdask.features.lag import PathFeature
+from mgdask.features.window import FrameAxis, Window
 from mgdask.store import features as feature_store
 from mgdask.store.manifest import Manifest
 from mgdask.store.paths import path_source

@@ -14,11 +14,12 @@ from dask import delayed
 from mgdask.box import cell_changes, unwrap
 from mgdask.errors import ParameterError
 from mgdask.features import Feature
-from mgdask.features.base import FrameAxis, Window, compute_window
+from mgdask.features.base import compute_window
 from mgdask.features.lag import PathFeature
+from mgdask.features.window import FrameAxis, Window
 from mgdask.store.layout import block_layout
 from mgdask.tasks.block import frames_of
-from mgdask.tasks.plan import check_features, choose_centers, choose_rows
+from mgdask.tasks.choices import check_features, choose_centers, choose_rows
 
 _NEEDED = ("position", "cell", "species")
 

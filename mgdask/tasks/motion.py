@@ -13,10 +13,10 @@ import xarray as xr
 
 from mgdask.box import cell_changes
 from mgdask.errors import ParameterError, StoreError
-from mgdask.features.base import FrameAxis
 from mgdask.features.lag import check_times, lag_pairs
 from mgdask.features.motion import count_overlap, count_van_hove, sum_moments, sum_scattering
 from mgdask.features.pairs import species_of
+from mgdask.features.window import FrameAxis
 from mgdask.store.layout import ceil_div, trajectory_layout
 from mgdask.store.paths import GROUP, PathSource, path_source
 from mgdask.store.shards import open_group

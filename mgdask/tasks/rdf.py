@@ -14,8 +14,8 @@ from mgdask.errors import ParameterError
 from mgdask.features.pairs import count_pairs, radial_distribution, species_of
 from mgdask.store.open import check_complete
 from mgdask.store.trajectory import read_window
+from mgdask.tasks.choices import choose_frames
 from mgdask.tasks.execute import execute, resolve_client
-from mgdask.tasks.plan import choose_frames
 
 ATOMS_A_TASK = 200_000
 """Central atoms of one task, over all its frames."""

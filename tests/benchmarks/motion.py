@@ -23,9 +23,9 @@ import numpy as np
 from soap import last_frame
 
 import mgdask
-from mgdask.features.base import FrameAxis
 from mgdask.features.lag import lag_pairs
 from mgdask.features.motion import sum_moments
+from mgdask.features.window import FrameAxis
 
 
 def seconds(function):
