@@ -9,14 +9,15 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from mgdask.analysis import order
+from mgdask.analysis import groups, order
 from mgdask.analysis.groups import composition, coordination_change, extreme_groups, polyhedra, trend
 from mgdask.analysis.order import cargill_spaepen, score_correlation, signs
 from mgdask.errors import ParameterError
 
 
 def test_examples():
-    assert doctest.testmod(groups, extraglobs={"np": np}).failed == 0
+    for module in (groups, order):
+        assert doctest.testmod(module, extraglobs={"np": np}).failed == 0
 
 
 def test_extreme_groups_do_not_depend_on_the_order_of_rows(rng):
