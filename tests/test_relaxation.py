@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from mgdask.analysis import estimate, relaxation
+from mgdask.analysis import barriers, diffusion, estimate, relaxation
 from mgdask.analysis.barriers import arithmetic_mean_barrier, effective_barrier, fit_vft
 from mgdask.analysis.diffusion import fit_diffusion, non_gaussian_parameter
 from mgdask.analysis.estimate import BOLTZMANN, Estimate
@@ -27,7 +27,7 @@ def coverage(estimates, truth):
     return (off <= 1).mean(), (off <= 3).mean()
 
 
-@pytest.mark.parametrize("module", [estimate, relaxation])
+@pytest.mark.parametrize("module", [barriers, diffusion, estimate, relaxation])
 def test_examples(module):
     names = {"np": np, **vars(module)}
     assert doctest.testmod(module, extraglobs=names).failed == 0
