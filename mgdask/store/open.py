@@ -12,8 +12,8 @@ from mgdask.errors import StoreError
 from mgdask.store.manifest import Manifest
 from mgdask.store.shards import open_group
 
-KINDS = ("trajectory", "features")
-_AGAIN = {"trajectory": "mgdask ingest", "features": "mgdask featurize"}
+KINDS = ("trajectory", "features", "paths")
+_AGAIN = {"trajectory": "mgdask ingest", "features": "mgdask featurize", "paths": "mgdask.unwrap"}
 
 
 def check_complete(path: str | Path, *, kind: str | None = None) -> tuple[zarr.Group, str]:
@@ -29,7 +29,7 @@ def check_complete(path: str | Path, *, kind: str | None = None) -> tuple[zarr.G
     content = Manifest(path).content()
     if content is None:
         raise StoreError(
-            f"{path} is not finished: some blocks were never written. Run the same '{_AGAIN[found]}' command again; it does "
+            f"{path} is not finished: some blocks were never written. Run the same {_AGAIN[found]} again; it does "
             "only what is missing"
         )
     return group, content
