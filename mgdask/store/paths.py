@@ -36,7 +36,9 @@ def path_layout(n_frames: int, n_atoms: int) -> PathLayout:
     """Shards of 16 MiB and more, as wide in atoms as the chunks of the trajectory, so that making one reads nothing twice."""
     source = trajectory_layout(n_atoms)
     atoms = min(ceil_div(source.chunk_atoms, GROUP) * GROUP, ceil_div(n_atoms, GROUP) * GROUP)
-    every = ceil_div(n_frames, source.shard_frames) * source.shard_frames
+    # few frames are one shard, which is not filled up to the many that a shard of few atoms could hold
+    step = source.chunk_frames if n_frames < source.shard_frames else source.shard_frames
+    every = ceil_div(n_frames, step) * step
     frames = min(ceil_div(MIN_SHARD, 24 * atoms * source.shard_frames) * source.shard_frames, every)
     chunk_frames = next(k for k in range(min(frames, 1024), 0, -1) if frames % k == 0)
     chunk_atoms = next(k for k in range(max(1, min(GROUP, CHUNK // (24 * chunk_frames))), 0, -1) if GROUP % k == 0)
