@@ -97,11 +97,16 @@ def threads():
         yield client
 
 
+def cut_blocks(monkeypatch, size):
+    monkeypatch.setattr(plan_module, "MAX_BLOCK", size)
+    monkeypatch.setattr("mgdask.store.layout.MIN_SHARD", size)
+    monkeypatch.setattr("mgdask.store.layout.CHUNK", size // 2)
+
+
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Blocks of a few frames and some tens of atoms."""
-    monkeypatch.setattr(plan_module, "MAX_BLOCK", 2**10)
-    monkeypatch.setattr("mgdask.store.layout.MIN_SHARD", 2**10)
+    """Blocks of two frames of lags, or some tens of atoms of one frame of what has more columns."""
+    cut_blocks(monkeypatch, 2**12)
 
 
 def by_hand(feature, path, mass, drift=None):
@@ -149,8 +154,9 @@ def pairs_of(feature, case, centers=None, frames=range(N_FRAMES)):
 
 # -------------------------------------------------------------------------------------------------- lag displacements
 @pytest.mark.parametrize("way", ["processes", "threads"])
-def test_lags_from_the_trajectory(constant, tmp_path, small_blocks, request, way):
+def test_lags_from_the_trajectory(constant, tmp_path, monkeypatch, request, way):
     """A constant cell: no copy; several features with the same origins, over the border of two runs."""
+    cut_blocks(monkeypatch, 2**10 if way == "processes" else 2**12)
     features = [
         lag(), lag(scaling="logarithmic").named("lg"), lag(scaling="displacement", lags=(1.0,)).named("far"),
         lag(lags=(0.5, 4.0), temperature=300.0, scaling="logarithmic").named("warm"),
@@ -158,7 +164,8 @@ def test_lags_from_the_trajectory(constant, tmp_path, small_blocks, request, way
     plan = mgdask.plan(constant.store, features, out=tmp_path / "f.zarr")
     assert plan.paths == ""
     assert "paths" not in str(plan).split()
-    assert len({b.row for b in plan.blocks}) > 1
+    assert (len({b.row for b in plan.blocks}) > 1) == (way == "processes")
+    assert (len(plan.blocks[0].frames) > 1) == (way == "threads")
     assert len({b.frame for b in plan.blocks}) > 2
     report = mgdask.run(plan, request.getfixturevalue(way), progress=False)
     assert report.rows == N_FRAMES * N_ATOMS
@@ -228,8 +235,7 @@ def test_drift_of_a_constant_cell(constant, tmp_path, small_blocks, threads):
 @pytest.mark.parametrize("origins", ["first", 3, (0.0, 1.5)])
 @pytest.mark.parametrize("centers", [[3, 4, 17, 40, 59], "Zr", None])
 def test_some_centers_and_origins(constant, tmp_path, monkeypatch, threads, origins, centers):
-    monkeypatch.setattr(plan_module, "MAX_BLOCK", 2**8)
-    monkeypatch.setattr("mgdask.store.layout.MIN_SHARD", 2**8)
+    cut_blocks(monkeypatch, 2**10)
     feature = lag(origins=origins)
     plan = mgdask.plan(constant.store, feature, out=tmp_path / "f.zarr", centers=centers)
     frames = {"first": [0, 12], 3: [0, 3, 6, 9, 12, 15, 18], (0.0, 1.5): [0, 3, 12, 15]}[origins]

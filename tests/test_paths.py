@@ -183,9 +183,10 @@ def test_schemes_equal_their_naive_twins(tmp_path, make, small, rng, name, schem
 
 @pytest.mark.parametrize("name", CELLS)
 def test_in_a_constant_cell_all_are_the_truth(tmp_path, make, small, rng, name):
-    true = walk(rng, CELLS[name])
+    true = walk(rng, CELLS[name]) + rng.integers(-3, 4, (21, 3)) @ CELLS[name]
     position, image = wrapped(true, CELLS[name])
     assert np.abs(image).max() >= 3
+    assert np.abs(np.diff(image, axis=0)).max() == 1
     store = make_store(tmp_path / "t.zarr", position, image, CELLS[name])
     found = {scheme: make(store, scheme)[0] for scheme in SCHEMES}
     for scheme in ("images", "toroidal"):
@@ -195,12 +196,12 @@ def test_in_a_constant_cell_all_are_the_truth(tmp_path, make, small, rng, name):
 
 
 def test_edges_of_blocks_lose_nothing(tmp_path, make, monkeypatch, rng):
-    """Every length of block from one frame to all, and of the last one: MDSuite#91 lost 13 frames at an edge."""
+    """Blocks from one frame to all, and a last one of one frame: MDSuite#91 lost 13 frames at an edge."""
     true = walk(rng, CELLS["triclinic"], n_frames=7, n_atoms=5)
     position, image = wrapped(true, CELLS["triclinic"])
     run = ["a"] * 3 + ["b"] * 1 + ["c"] * 3
     store = make_store(tmp_path / "t.zarr", position, image, CELLS["triclinic"], run=run)
-    for frames in (1, 2, 3, 6, 7, 20):
+    for frames in (1, 3, 6, 20):
         cut = path_store.PathLayout(3, frames, 1, frames)
         monkeypatch.setattr(path_store, "path_layout", lambda f, n, cut=cut: cut)
         for scheme in ("toroidal", "nearest"):
@@ -449,7 +450,10 @@ def test_processes_and_threads_give_the_same_bytes(store, tmp_path, monkeypatch)
     monkeypatch.setattr(paths_module, "execute", _execute)
     for options in ({"n_workers": 2, "threads_per_worker": 1, "processes": True, "memory_limit": "4GiB"},
                     {"n_workers": 1, "threads_per_worker": 3, "processes": False, "memory_limit": 0}):  # fmt: skip
-        with LocalCluster(dashboard_address=None, **options) as cluster, Client(cluster) as client:
+        with (
+            LocalCluster(dashboard_address=None, **options) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
             for scheme in SCHEMES:
                 out = tmp_path / f"{scheme}-{options['n_workers']}.zarr"
                 unwrap(store, out, scheme=scheme, client=client, progress=False)
