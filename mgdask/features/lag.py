@@ -112,6 +112,8 @@ class LagDisplacement(PathFeature):
         times = self.times
         if not times or any(b <= a for a, b in itertools.pairwise(times)):
             raise ParameterError(f"LagDisplacement: lags={self.lags} must be increasing times in ps")
+        if self.origins == ():
+            raise ParameterError("LagDisplacement: origins=() must name a time in ps at least")
 
     @property
     def times(self) -> tuple[float, ...]:
@@ -219,6 +221,14 @@ class LagDisplacement(PathFeature):
                 "LagDisplacement: mass= (or numbers=) is needed for scaling='logarithmic' and for remove_drift"
             )
         m = np.ones(r.shape[1]) if mass is None else np.asarray(mass, dtype=np.float64)
+        if m.shape != r.shape[1:2] or not (m > 0).all():
+            raise ParameterError(f"mass must be (atom,), {r.shape[1]} positive numbers in u; got shape {m.shape}, {m}")
+        if temperature is not None:
+            given = np.asarray(temperature, dtype=np.float64)
+            if given.shape not in ((), t.shape) or not (given > 0).all():
+                raise ParameterError(
+                    f"temperature must be (frame,), {len(t)} positive numbers in K, or one; got shape {given.shape}, {given}"
+                )
         axis = FrameAxis(t, np.zeros(len(t), dtype=np.int64))
         origins = self.origin_frames(axis)
         if self.remove_drift:

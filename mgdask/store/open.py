@@ -29,7 +29,7 @@ def check_complete(path: str | Path, *, kind: str | None = None) -> tuple[zarr.G
     content = Manifest(path).content()
     if content is None:
         raise StoreError(
-            f"{path} is not finished: some blocks were never written. Run the same '{_AGAIN[found]}' command again; it does "
+            f"{path} is not finished: some blocks were never written. Run the same {_AGAIN[found]} again; it does "
             "only what is missing"
         )
     return group, content

@@ -36,7 +36,9 @@ def path_layout(n_frames: int, n_atoms: int) -> PathLayout:
     """Shards of 16 MiB and more, as wide in atoms as the chunks of the trajectory, so that making one reads nothing twice."""
     source = trajectory_layout(n_atoms)
     atoms = min(ceil_div(source.chunk_atoms, GROUP) * GROUP, ceil_div(n_atoms, GROUP) * GROUP)
-    every = ceil_div(n_frames, source.shard_frames) * source.shard_frames
+    # few frames are one shard, which is not filled up to the many that a shard of few atoms could hold
+    step = source.chunk_frames if n_frames < source.shard_frames else source.shard_frames
+    every = ceil_div(n_frames, step) * step
     frames = min(ceil_div(MIN_SHARD, 24 * atoms * source.shard_frames) * source.shard_frames, every)
     chunk_frames = next(k for k in range(min(frames, 1024), 0, -1) if frames % k == 0)
     chunk_atoms = next(k for k in range(max(1, min(GROUP, CHUNK // (24 * chunk_frames))), 0, -1) if GROUP % k == 0)
@@ -62,12 +64,31 @@ def create(
         shards=(cut.shard_atoms, cut.shard_frames, 3), attrs={"scheme": attrs["scheme"]},
     )  # fmt: skip
     new_array(group, "center_of_mass", ("frame", "xyz"), (n_frames, 3), "float64", chunks=(max(1, cut.shard_frames), 3))
-    new_array(group, SCRATCH, ("block", "atom", "xyz"), (n_blocks, n_atoms, 3), "float64", chunks=(1, n_atoms, 3))
+    make_scratch(group, n_blocks)
     group.attrs["mgdask_ready"] = True
 
 
 SCRATCH = "net_scratch"
 """Net displacement of every atom in every block of frames, until the blocks are joined."""
+CENTER_SCRATCH = "center_scratch"
+"""Centre of mass in every frame, counted from the block of frames that it is in, until the blocks are joined."""
+
+
+def make_scratch(group: zarr.Group, n_blocks: int) -> None:
+    """Arrays that a store of paths has only while it is made; those that are there stay."""
+    center = _array(group, "center_of_mass")
+    if SCRATCH not in group:
+        n_atoms = _array(group, "atom_id").shape[0]
+        new_array(group, SCRATCH, ("block", "atom", "xyz"), (n_blocks, n_atoms, 3), "float64", chunks=(1, n_atoms, 3))
+    if CENTER_SCRATCH not in group:
+        new_array(group, CENTER_SCRATCH, ("frame", "xyz"), center.shape, "float64", chunks=center.chunks)
+
+
+def drop_scratch(group: zarr.Group) -> None:
+    """Remove them."""
+    for name in (SCRATCH, CENTER_SCRATCH):
+        if name in group:
+            del group[name]
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,8 @@ def execute(
                     future = client.submit(_guarded, function, *arguments, pure=False, retries=retries)
                     flying[future] = name
                 try:
-                    done = wait(list(flying), timeout=2.0, return_when="FIRST_COMPLETED").done
+                    with client.as_current():  # it need not be the default one
+                        done = wait(list(flying), timeout=2.0, return_when="FIRST_COMPLETED").done
                 except TimeoutError:
                     done = set()
                 if threads:

@@ -107,8 +107,17 @@ def unwrap(
     _prepare(Path(out), store, identity, chosen, why, group, len(blocks))
     manifest = Manifest(out)
     with manifest.locked(), resolve_client(client) as workers:
-        if manifest.content() is None:
-            records = manifest.records()
+        records = manifest.records()
+        atoms = path_store.path_layout(n_frames, n_atoms).shard_atoms
+        left = [
+            (k, row)
+            for k in blocks
+            for row in range(0, n_atoms, atoms)
+            if not manifest.done(f"path-{k:08d}-{row:010d}", identity, records)
+        ]
+        if left or not manifest.done("mass-joined", identity, records):
+            manifest.reopen()
+            path_store.make_scratch(open_group(out, mode="r+"), len(blocks))
             todo = [k for k in blocks if not manifest.done(f"net-{k:08d}", identity, records)]
             if todo:
                 tasks = [(f"net {k}", (str(store), str(out), k, size, chosen, identity)) for k in todo]
@@ -122,19 +131,15 @@ def unwrap(
                     "often, or dump image flags (ix iy iz) or unwrapped coordinates (xu yu zu); allow_jumps=True (--allow-jumps) "
                     "takes the shorter way"
                 )
-            _join_mass(out, blocks, size, n_frames, chosen)
-            atoms = path_store.path_layout(n_frames, n_atoms).shard_atoms
-            records = manifest.records()
-            cells = [(k, row) for k in blocks for row in range(0, n_atoms, atoms)]
-            left = [(k, row) for k, row in cells if not manifest.done(f"path-{k:08d}-{row:010d}", identity, records)]
+            open_group(out, mode="r+").attrs.update({"largest_step": worst})
+            _join_mass(out, blocks, size, n_frames, chosen, identity)
             writes = [
                 (f"path {k} {row}", (str(store), str(out), k, size, row, min(row + atoms, n_atoms), chosen, identity))
                 for k, row in left
             ]
             execute(workers, _write, writes, what="paths, second pass", unit="blocks", progress=progress)
-            target = open_group(out, mode="r+")
-            target.attrs.update({"largest_step": worst})
-            del target[path_store.SCRATCH]
+        if manifest.content() is None:
+            path_store.drop_scratch(open_group(out, mode="r+"))
             manifest.finish(identity)
     worst = dict(open_group(out).attrs)["largest_step"]
     return PathReport(str(out), chosen, why, n_frames, n_atoms, float(worst["share"]), clock.perf_counter() - began)
@@ -167,7 +172,7 @@ class _Steps:
         self.group = open_group(store)
         self.low, self.high, self.first, self.last, self.scheme = low, high, first, last, scheme
         self.cell, self.run = np.asarray(self.group["cell"][...]), np.asarray(self.group["run"][...])
-        self.pbc = np.asarray(self.group["pbc"][...])
+        self.pbc, self.origin = np.asarray(self.group["pbc"][...]), np.asarray(self.group["origin"][...])
 
     def frames(self) -> Iterator[_Step]:
         """Every frame of the block; the one before it is looked at for where paths come from."""
@@ -186,7 +191,8 @@ class _Steps:
                 before = r, n
 
     def _gained(self, before: tuple[Float, Float], r: Float, n: Float, k: int) -> tuple[Float, Float]:
-        cell, share = self.cell[k], fractional(r, self.cell[k]) - fractional(before[0], self.cell[k - 1])
+        cell = self.cell[k]
+        share = fractional(r, cell, self.origin[k]) - fractional(before[0], self.cell[k - 1], self.origin[k - 1])
         crossed = np.where(self.pbc, -np.floor(share + 0.5), 0.0) if self.scheme == "nearest" else n - before[1]
         share = np.where(self.pbc, np.abs(share + crossed), 0.0)
         if self.scheme == "toroidal":
@@ -241,31 +247,33 @@ def _net(store: str, out: str, block: int, size: int, scheme: str, identity: str
         center[step.frame - low] = np.einsum("i,ij->j", weight, step.path(scheme, carried))
     wrote = [
         write_shard(target, path_store.SCRATCH, (block, 0, 0), carried[None]),
-        write_shard(target, "center_of_mass", (low, 0), center),
+        write_shard(target, path_store.CENTER_SCRATCH, (low, 0), center),
     ]
-    wrote = [dict(w, lasting=False) for w in wrote]
     extra = {"largest": largest, "until": until, "mean": np.einsum("i,ij->j", weight, carried).tolist()}
     Manifest(out).append({**record(f"net-{block:08d}", identity, wrote, began), **extra})
     return {"rows": high - low}
 
 
-def _join_mass(out: str | Path, blocks: range, size: int, n_frames: int, scheme: str) -> None:
-    """Centres of mass of all blocks: what the blocks before carried is added, up to where another run begins."""
+def _join_mass(out: str | Path, blocks: range, size: int, n_frames: int, scheme: str, identity: str) -> None:
+    """Centres of mass of all blocks: what the blocks before carried is added, up to where another run begins.
+
+    They come from a scratch array, so that this can be repeated.
+    """
+    began = clock.perf_counter()
     records = Manifest(out).records()
-    if "mass-joined" in records or scheme == "images":
-        return
     group = open_group(out, mode="r+")
     cell, carried = np.asarray(group["cell"][...]), np.zeros(3)
-    center: Any = group["center_of_mass"]
-    every = np.asarray(center[...])
+    scratch: Any = group[path_store.CENTER_SCRATCH]
+    every, wrote = np.asarray(scratch[...]), []
     for k in blocks:
         low, high = k * size, min((k + 1) * size, n_frames)
         told = records[f"net-{k:08d}"]
         until = int(told["until"])
-        every[low:until] += carried if scheme == "toroidal" else np.einsum("k,fkj->fj", carried, cell[low:until])
-        carried = np.array(told["mean"]) + (carried if until == high else 0.0)
-    Manifest(out).append({"block": "mass-joined", "digest": "", "files": {}, "checksum": {}})
-    center[...] = every
+        if scheme != "images":
+            every[low:until] += carried if scheme == "toroidal" else np.einsum("k,fkj->fj", carried, cell[low:until])
+            carried = np.array(told["mean"]) + (carried if until == high else 0.0)
+        wrote.append(write_shard(group, "center_of_mass", (low, 0), every[low:high]))
+    Manifest(out).append(record("mass-joined", identity, wrote, began))
 
 
 def _write(
