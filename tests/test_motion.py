@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import xarray as xr
 from distributed import Client, LocalCluster
 from scipy.integrate import quad
 from scipy.stats import chi2, maxwell
 
 import mgdask
-from mgdask.box import wrap
+from mgdask.analysis.relaxation import fit_diffusion
 from mgdask.elements import mass
-from mgdask.errors import MgdaskError, ParameterError, StoreError
-from mgdask.features import Chemistry
+from mgdask.errors import ParameterError
 from mgdask.store import layout
 from mgdask.store import paths as path_store
 from mgdask.store.shards import open_group
@@ -110,7 +108,7 @@ def diffusing(tmp_path_factory):
 def test_ballistic_atoms(tmp_path):
     rng = np.random.default_rng(0)
     kinds = types_of(900)
-    velocity = rng.normal(0, 1, (900, 3)) * np.where(kinds == 1, 3.0, 5.0)[:, None]
+    velocity = rng.normal(0, 1, (900, 3)) * np.where(kinds == 1, 2.0, 6.0)[:, None]
     start = rng.random((900, 1, 3)) * 20
     path = start + velocity[:, None] * DT * np.arange(12)[:, None]
     found = msd(paths_of(tmp_path, path, kinds))
@@ -126,7 +124,7 @@ def test_ballistic_atoms(tmp_path):
     assert (np.abs(found.non_gaussian.values) < 4 * error[:, None]).all()
     assert (np.abs(found.non_gaussian.values) > 1e-6).all()
     # two temperatures at once are not Gaussian
-    assert (found.non_gaussian_all > 0.1).all()
+    assert (found.non_gaussian_all > 0.15).all()
 
 
 def test_harmonic_atoms_stay(tmp_path):
@@ -180,7 +178,7 @@ def test_the_diffusion_coefficient_can_be_fitted(diffusing):
     store, d = diffusing
     found = msd(store)
     for k, name in enumerate(NAMES):
-        fit = mgdask.fit_diffusion(None, found.msd.sel(species=name))
+        fit = fit_diffusion(None, found.msd.sel(species=name))
         assert fit.linear
         # the longest lag, half the run, has 1.5 or so independent displacements an atom
         assert fit.coefficient.value == pytest.approx(d[k], rel=4 * np.sqrt(2 / (3 * found.atoms.values[k])))
@@ -229,7 +227,9 @@ def test_van_hove_of_walkers(diffusing):
 # ------------------------------------------------------------------------------------------------------------ naive twins
 N = 600
 """Atoms over the edges of two groups of 256."""
-FRAMES = {"even": range(0, 400, 10), "uneven": [640 * b + 10 * k for b in range(6) for k in (0, 1, 2, 4, 8, 16, 32)], "runs": range(0, 400, 10)}  # fmt: skip
+FRAMES = {
+    "even": range(0, 400, 10), "uneven": [640 * b + 10 * k for b in range(6) for k in (0, 1, 2, 4, 8, 16, 32)], "runs": range(0, 400, 10),
+}  # fmt: skip
 LAGS = {
     "even": (0.01, 0.02, 0.07, 0.2, 0.39),
     "uneven": (0.01, 0.02, 0.03, 0.16, 0.64, 1.28, 3.2),
@@ -403,3 +403,142 @@ def test_lags_and_origins_that_do_not_exist(twins, options, words):
 def test_other_refusals(twins, call, words):
     with pytest.raises(ParameterError, match=words):
         call(twins["even"][0])
+
+
+# ------------------------------------------------------------------------------------------- bits, blocks, and their edges
+def all_four(store, **options):
+    """Every variable of the four functions."""
+    common = {"lags": [0.01, 0.05, 0.2], "progress": False} | options
+    return [
+        mgdask.mean_squared_displacement(store, **common), mgdask.self_scattering(store, Q, **common),
+        mgdask.van_hove(store, r_max=1.0, bins=25, **common), mgdask.overlap(store, radius=0.5, **common),
+    ]  # fmt: skip
+
+
+def same_bits(ours, theirs):
+    return all(a.drop_attrs().identical(b.drop_attrs()) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_workers_and_blocks_do_not_change_a_bit(twins, client, processes, monkeypatch):
+    store = twins["even"][0]
+    paths = unwrapped(store)
+    plain = all_four(paths)
+    assert all(np.isfinite(v).all() for one in plain for v in one.values())
+    # sums that are not associative: the bits would differ if atoms were added in another order
+    assert all_four(paths, client=processes)[0].identical(plain[0])
+    assert same_bits(all_four(paths, client=processes), plain)
+    counted = []
+    execute = motion.execute
+    monkeypatch.setattr(motion, "execute", lambda *a, **k: counted.append(len(a[2])) or execute(*a, **k))
+    frame = 24 * 40 * 256
+    for block, tasks in ((10**9, 1), (2 * frame, 2), (2 * frame - 1, 3), (1, 3)):
+        monkeypatch.setattr(motion, "BLOCK", block)
+        assert same_bits(all_four(paths), plain)
+        assert counted == [tasks] * 4
+        counted.clear()
+    assert same_bits(all_four(paths, client=processes), plain)
+    counted.clear()
+    # from the trajectory: no fewer atoms at once than a chunk of it
+    assert same_bits(all_four(store), plain)
+    assert counted == [1] * 4
+    counted.clear()
+    monkeypatch.setattr(layout, "CHUNK", 24 * 8 * 256)
+    assert same_bits(all_four(store), plain)
+    assert same_bits(all_four(store, client=processes), plain)
+    assert counted == [3] * 8
+
+
+@pytest.fixture
+def short_shards(monkeypatch):
+    """Shards of 7 frames of N atoms."""
+    monkeypatch.setattr(layout, "MIN_SHARD", 24 * N * 7)
+    monkeypatch.setattr(path_store, "MIN_SHARD", 1)
+
+
+@pytest.mark.parametrize("scheme", ["images", "nearest", "toroidal"])
+@pytest.mark.parametrize("name", ["even", "runs"])
+def test_no_frame_is_lost_at_the_edge_of_a_block(twins, tmp_path, short_shards, scheme, name):
+    """MDSuite#91. The second run begins within a block, and neither run has a whole number of blocks."""
+    path = twins[name][1]
+    if name == "even":
+        store = store_of(tmp_path, path)
+    else:
+        files = [dump(tmp_path / f"{k}.dump", path[:, part], types_of(N), steps=10 * np.arange(40)[part])
+                 for k, part in (("first", slice(0, 25)), ("second", slice(25, None)))]  # fmt: skip
+        store = ingest(files, tmp_path, run_per_file=True)
+    out = unwrapped(store, scheme=scheme)
+    assert open_group(out)["path"].shards[1] == 7
+    found = mgdask.open_store(out).path.values
+    runs = [slice(0, 40)] if name == "even" else [slice(0, 25), slice(25, 40)]
+    for run in runs:
+        np.testing.assert_allclose(found[:, run] - found[:, run][:, :1], path[:, run] - path[:, run][:, :1], atol=1e-11)
+    longest = max(run.stop - run.start for run in runs)
+    moved = msd(out, lags=DT * np.arange(1, longest))
+    want, pairs = [], []
+    for k in range(1, longest):
+        d = np.concatenate([path[:, run][:, k:] - path[:, run][:, :-k] for run in runs], axis=1)
+        want.append((d**2).sum(axis=2).mean())
+        pairs.append(d.shape[1])
+    assert moved.pairs.values.tolist() == pairs
+    np.testing.assert_allclose(moved.msd_all, want, rtol=1e-10)
+    # the centre of mass is joined over the blocks as well
+    weight = mgdask.open_store(out).mass.values
+    center = np.einsum("i,ifx->fx", weight / weight.sum(), found)
+    np.testing.assert_allclose(mgdask.open_store(out).center_of_mass, center, atol=1e-9)
+
+
+def test_the_last_frame_does_not_stand_in_for_later_ones(tmp_path):
+    """Evenly spaced frames have F - k pairs, though a hundredth of a long lag is more than a frame."""
+    velocity = np.random.default_rng(5).normal(0, 1, (4, 1, 3))
+    store = store_of(tmp_path, velocity * DT * np.arange(601)[:, None])
+    found = msd(store, lags=[3.0, 5.0, 5.9])
+    assert found.pairs.values.tolist() == [301, 101, 11]
+    np.testing.assert_allclose(found.msd_all / found.lag**2, (velocity**2).sum() / 4, rtol=1e-9)
+
+
+# -------------------------------------------------------------------------------------------------------------- drift
+def test_a_moving_crystal(tmp_path):
+    corner = np.array(list(np.ndindex(6, 6, 6))) * 3.0 + 0.5
+    push = np.array([4.0, -7.0, 11.0])
+    path = corner[:, None] + push * DT * np.arange(30)[:, None]
+    store = paths_of(tmp_path, path, side=18.0)
+    going, resting = msd(store), msd(store, remove_drift=True)
+    np.testing.assert_allclose(going.msd, np.outer([1, 1], (push**2).sum() * going.lag.values**2), rtol=1e-10)
+    assert float(resting.msd.max()) < 1e-25
+    assert going.attrs["drift_removed"] == 0
+    assert resting.attrs["drift_removed"] == 1
+    lags = DT * np.array([1, 20])
+    common = {"lags": lags, "remove_drift": True, "progress": False}
+    np.testing.assert_allclose(mgdask.self_scattering(store, 3.0, **common).fs, 1.0, rtol=1e-12)
+    assert (mgdask.overlap(store, radius=0.1, **common).overlap == 1).all()
+    assert (mgdask.van_hove(store, r_max=0.1, bins=2, **common)["count"][..., 1] == 0).all()
+    assert (mgdask.overlap(store, radius=0.1, lags=lags, progress=False).overlap == 0).all()
+
+
+def test_drift_is_that_of_the_centre_of_mass(tmp_path):
+    """Heavy and light atoms go opposite ways: the plain mean of positions is another thing."""
+    kinds = types_of(300)
+    speed = np.where(kinds == 1, 6.0, -2.0)
+    path = walk(300, 1, 0.0, seed=6) + (speed[:, None] * DT * np.arange(20))[:, :, None] * np.array([1.0, 0, 0])
+    weight = np.where(kinds == 1, mass(41), mass(28))
+    center = (weight * speed).sum() / weight.sum()
+    assert abs(center - speed.mean()) > 0.5
+    found = msd(paths_of(tmp_path, path, kinds), remove_drift=True)
+    want = np.array([(-2.0 - center) ** 2, (6.0 - center) ** 2])
+    np.testing.assert_allclose(found.msd, np.outer(want, found.lag.values**2), rtol=1e-9)
+
+
+# ----------------------------------------------------------------------------------------------------------- precision
+@pytest.mark.parametrize("side", [10000.0, 20.0], ids=["in the box", "images"])
+def test_small_vibration_far_away(tmp_path, side):
+    """0.05 Å at 5000 Å: what single precision loses (it steps by 0.0005 Å there)."""
+    path = 5000.0 + np.random.default_rng(7).random((64, 1, 3)) + np.random.default_rng(8).normal(0, 0.05, (64, 50, 3))
+    store = store_of(tmp_path, path, side=side)
+    exact = path.astype(np.longdouble)
+    lags = np.array([1, 7, 30])
+    want = np.array([((exact[:, k:] - exact[:, :-k]) ** 2).sum(axis=2).mean() for k in lags], dtype=float)
+    for one in (store, unwrapped(store)):
+        np.testing.assert_allclose(msd(one, lags=DT * lags).msd_all, want, rtol=1e-9)
+    short = path.astype(np.float32)
+    crude = np.array([((short[:, k:] - short[:, :-k]) ** 2).sum(axis=2).mean() for k in lags])
+    assert np.abs(crude / want - 1).max() > 1e-7
