@@ -9,8 +9,8 @@ import pytest
 
 from mgdask.errors import ParameterError
 from mgdask.features import make_feature
-from mgdask.features.base import FrameAxis
 from mgdask.features.lag import LIU_2022, LagDisplacement, check_times, lag_pairs
+from mgdask.features.window import FrameAxis
 
 # Liu et al., J. Mater. Inf. 2, 20 (2022), Supplementary Table 1, as the issue lists them
 TABLE = """0.01 0.02 0.03 0.04 0.05 0.06 0.08 0.1 0.13 0.16 0.2 0.25 0.32 0.4 0.5 0.63 0.79 1 1.3 1.6 2 2.5 3.2 4 5 6.3 7.9 10 13 16 20 25 32 40
@@ -26,8 +26,11 @@ def axis_of(*times):
 
 
 def naive_later(axis, frame, lag, tolerance):
-    """The frame of the same run nearest to ``lag`` after ``frame``, the earlier of two that are as near."""
+    """The frame of the same run nearest to ``lag`` after ``frame``, the earlier of two that are as near; none beyond the end of the run."""
     best = -1
+    time = axis.time[axis.run == axis.run[frame]]
+    if axis.time[frame] + lag > time[-1] + 0.5 * (time[-1] - time[max(len(time) - 2, 0)]) + 1e-9:
+        return best
     for k in range(frame + 1, len(axis.run)):
         off = abs(axis.time[k] - (axis.time[frame] + lag))
         near = axis.run[k] == axis.run[frame] and off <= tolerance * lag + 1e-9

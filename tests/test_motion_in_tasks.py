@@ -12,9 +12,9 @@ from distributed import Client, LocalCluster
 import mgdask
 from mgdask.errors import ParameterError, PlanError, RunError
 from mgdask.features import Coordination
-from mgdask.features.base import FrameAxis
 from mgdask.features.lag import LagDisplacement
 from mgdask.features.nonaffine import NonAffine
+from mgdask.features.window import FrameAxis
 from mgdask.store import layout
 from mgdask.store import paths as path_store
 from mgdask.tasks import plan as plan_module

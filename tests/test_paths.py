@@ -507,7 +507,7 @@ def test_killed_anywhere_goes_on(store, tmp_path, monkeypatch, scheme, point):
             patch.setattr(paths_module, "Manifest", Ended)
         with pytest.raises(FloatingPointError, match="killed"):
             unwrap(store, out, scheme=scheme, client=NOBODY, progress=False)
-    with pytest.raises(StoreError, match=r"is not finished.*mgdask\.unwrap"):
+    with pytest.raises(StoreError, match=r"is not finished.*mgdask unwrap"):
         mgdask.open_store(out)
     done = len(Manifest(out).records())
     assert done > 0

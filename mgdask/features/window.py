@@ -41,6 +41,8 @@ class FrameAxis:
             good = (np.abs(time[near] - wanted) <= tolerance * lag + 1e-9) & (
                 near > np.arange(len(time)) - (lag == 0.0)
             )
+            # the last frame does not stand in for later ones that were never written
+            good &= wanted <= time[-1] + 0.5 * (time[-1] - time[max(len(time) - 2, 0)]) + 1e-9
             found[first:last] = np.where(good, first + near, -1)
         return found
 

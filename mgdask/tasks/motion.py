@@ -48,9 +48,14 @@ def choose_lags(axis: FrameAxis, lags: Sequence[float] | None, origins: Integer,
         raise ParameterError(f"lags={tuple(lags)} must be increasing times in ps above 0")
     for lag in found:
         if (axis.laters(lag, tolerance)[origins] < 0).all():
+            nearest = axis.nearest_lag(lag, origins)
             raise ParameterError(
-                f"lags: no frame is {lag:g} ps after any of the {len(origins)} origins; the nearest lag that exists is "
-                f"{axis.nearest_lag(lag, origins):g} ps"
+                f"lags: no frame is {lag:g} ps after any of the {len(origins)} origins; "
+                + (
+                    f"the nearest lag that exists is {nearest:g} ps"
+                    if np.isfinite(nearest)
+                    else "no run goes on after them"
+                )
             )
     return found
 
