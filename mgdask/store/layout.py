@@ -12,6 +12,8 @@ MIN_SHARD = 16 * 2**20
 MAX_BLOCK = 128 * 2**20
 CHUNK = 512 * 2**10
 FRAMES_IN_CHUNK = 8
+GROUP = 256
+"""Atoms that are summed together: sums over atoms are sums of the sums of such groups, however atoms are cut into tasks."""
 ROWS_IN_CHUNK = 4096
 """Rows in a chunk of an array that has one small row a frame (time, cell, ...)."""
 
@@ -41,6 +43,8 @@ def trajectory_layout(n_atoms: int) -> TrajectoryLayout:
     chunk_frames = min(shard_frames, FRAMES_IN_CHUNK)
     shard_frames = ceil_div(shard_frames, chunk_frames) * chunk_frames
     chunk_atoms = max(1, min(n_atoms, CHUNK // (24 * chunk_frames)))
+    if GROUP < chunk_atoms < n_atoms:  # whole groups, so that shards of paths begin where chunks do
+        chunk_atoms -= chunk_atoms % GROUP
     return TrajectoryLayout(shard_frames, chunk_frames, chunk_atoms)
 
 

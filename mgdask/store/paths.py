@@ -12,14 +12,11 @@ import numpy.typing as npt
 import zarr
 
 from mgdask.errors import StoreError
-from mgdask.store.layout import CHUNK, MIN_SHARD, ROWS_IN_CHUNK, ceil_div, trajectory_layout
+from mgdask.store.layout import CHUNK, GROUP, MIN_SHARD, ROWS_IN_CHUNK, ceil_div, trajectory_layout
 from mgdask.store.manifest import Manifest
 from mgdask.store.shards import new_array, new_group, open_group, put
 
 Float = npt.NDArray[np.float64]
-
-GROUP = 256
-"""Atoms that are summed together: sums over atoms are sums of the sums of such groups, however atoms are cut into tasks."""
 
 
 @dataclass(frozen=True)

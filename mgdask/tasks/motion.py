@@ -17,8 +17,8 @@ from mgdask.features.lag import check_times, lag_pairs
 from mgdask.features.motion import count_overlap, count_van_hove, sum_moments, sum_scattering
 from mgdask.features.pairs import species_of
 from mgdask.features.window import FrameAxis
-from mgdask.store.layout import ceil_div, trajectory_layout
-from mgdask.store.paths import GROUP, PathSource, path_source
+from mgdask.store.layout import GROUP, ceil_div, trajectory_layout
+from mgdask.store.paths import PathSource, path_source
 from mgdask.store.shards import open_group
 from mgdask.tasks.block import read_axis
 from mgdask.tasks.execute import execute, resolve_client
