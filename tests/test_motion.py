@@ -612,7 +612,7 @@ def test_a_trajectory_whose_cell_changes_needs_paths(tmp_path):
 
 def test_another_basis_of_the_same_lattice(tmp_path):
     """Images are guessed anew in each: a, b, c; and a, b + a, c - b."""
-    path = walk(300, 40, 0.4, seed=9, side=12.0)
+    path = walk(100, 40, 0.4, seed=9, side=12.0)
     square, skew = np.diag([12.0, 12.0, 12.0]), np.array([[12.0, 0, 0], [12.0, 12.0, 0], [0, -12.0, 12.0]])
     found = []
     for name, cell in (("square", square), ("skew", skew)):
@@ -718,7 +718,7 @@ def test_frames_without_times(tmp_path):
 
 def test_other_stores_are_refused(twins, tmp_path):
     store = twins["even"][0]
-    mgdask.run(mgdask.plan(store, Chemistry(species=("Ni", "Nb")), tmp_path / "f.zarr", frames=[0]), progress=False)
+    mgdask.run(mgdask.plan(store, Chemistry(species=("Ni", "Nb")), out=tmp_path / "f.zarr", frames=[0]), progress=False)
     with pytest.raises(StoreError, match="holds features; paths are in a trajectory store"):
         msd(tmp_path / "f.zarr")
     with pytest.raises(MgdaskError, match="nothing"):
