@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         VoronoiIndices,
         feature_set,
     )
-    from mgdask.features.pairs import cargill_spaepen
+    from mgdask.features.pairs import cargill_spaepen, pair_cutoffs
     from mgdask.store.open import open_store
     from mgdask.tasks.graph import featurize
     from mgdask.tasks.ingest import ingest
@@ -54,6 +54,7 @@ _HOME = (
     | dict.fromkeys(_MOTION, "mgdask.tasks.motion")
     | {
         "cargill_spaepen": "mgdask.features.pairs",
+        "pair_cutoffs": "mgdask.features.pairs",
         "featurize": "mgdask.tasks.graph",
         "ingest": "mgdask.tasks.ingest",
         "open_store": "mgdask.store.open",
@@ -67,7 +68,8 @@ _HOME = (
 __all__ = [
     "SOAP", "BondOrder", "Chemistry", "Coordination", "FoldSymmetry", "Interstice", "LagDisplacement", "MediumRange", "Motifs", "NonAffine",
     "Packing", "SphericalChebyshev", "SymmetryFunctions", "VoronoiIndices", "__version__", "cargill_spaepen", "feature_set", "featurize",
-    "ingest", "mean_squared_displacement", "open_store", "overlap", "partial_rdf", "plan", "run", "self_scattering", "unwrap", "van_hove",
+    "ingest", "mean_squared_displacement", "open_store", "overlap", "pair_cutoffs", "partial_rdf", "plan", "run",
+    "self_scattering", "unwrap", "van_hove",
 ]  # fmt: skip
 
 

@@ -321,3 +321,13 @@ def test_a_changing_box_has_its_mean_volume(tmp_path, rng):
     g = found["count"][0, 1].values / (2 * 20 * 20 * 2 / (7.0**3 + 9.0**3) * shell)
     np.testing.assert_allclose(found.g[0, 1].values, g, rtol=1e-12)
     assert int(found["count"].sum()) > 1000
+
+
+def test_minima_are_cutoffs_of_pairs(glass_store):
+    rdf = mgdask.partial_rdf(glass_store, frames=slice(0, 2), progress=False)
+    found = mgdask.pair_cutoffs(rdf)
+    assert list(found) == ["Cu-Cu", "Cu-Zr", "Zr-Zr"]
+    assert found["Cu-Zr"] == float(rdf.first_minimum.sel(species="Cu", neighbor_species="Zr"))
+    assert mgdask.NonAffine(cutoff=found).widest == max(found.values())
+    with pytest.raises(ParameterError, match=r"Cu-Cu, Cu-Zr, Zr-Zr has no first minimum up to 1\.0"):
+        mgdask.pair_cutoffs(mgdask.partial_rdf(glass_store, r_max=1.0, frames=slice(0, 1), progress=False))

@@ -260,7 +260,8 @@ def test_a_full_disk_ends_in_words_and_finished_blocks_stay(glass_store, tmp_pat
         done = plan.done
         assert 0 < done < len(plan.blocks)
         subprocess.run(["mount", "-o", "remount,size=400m", str(disk)], check=True)
-        assert mgdask.run(plan, progress=False).skipped == done
+        # a block that was in flight may have been finished since
+        assert done <= mgdask.run(plan, progress=False).skipped < len(plan.blocks)
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         with pytest.raises(StorageFullError, match="cannot be written"):
             mgdask.run(mgdask.plan(glass_store, soap, out=disk / "g.zarr"), progress=False)

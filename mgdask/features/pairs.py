@@ -75,6 +75,25 @@ def radial_distribution(
     )  # fmt: skip
 
 
+def pair_cutoffs(rdf: xr.Dataset) -> dict[str, float]:
+    """The first minima of ``partial_rdf`` as cut-offs in Å by pair of species, {"Cu-Zr": 3.7, ...}, as ``NonAffine`` takes them.
+
+    ``ParameterError`` where a pair has none, because it was never met.
+
+    >>> NonAffine(cutoff=pair_cutoffs(mgdask.partial_rdf("glass.zarr")))  # doctest: +SKIP
+    """
+    names = [str(name) for name in rdf["species"].values]
+    found = {
+        f"{a}-{b}": float(rdf["first_minimum"].sel(species=a, neighbor_species=b)) for k, a in enumerate(names) for b in names[k:]
+    }  # fmt: skip
+    lacking = [pair for pair, distance in found.items() if not np.isfinite(distance)]
+    if lacking:
+        raise ParameterError(
+            f"g(r) of {', '.join(lacking)} has no first minimum up to {float(rdf['r'].max()):.1f} Å; give its cut-off by hand"
+        )
+    return found
+
+
 def _within(per_atom: Float, edges: Float, distance: float) -> float:
     if not np.isfinite(distance):
         return float("nan")

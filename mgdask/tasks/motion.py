@@ -43,9 +43,9 @@ def choose_lags(axis: FrameAxis, lags: Sequence[float] | None, origins: Integer,
         away = away[: max(1, np.searchsorted(away, 0.5 * away[-1], side="right"))]
         wanted = np.geomspace(away[0], away[-1], 41)
         return tuple(float(t) for t in np.unique(away[np.abs(away[:, None] - wanted[None]).argmin(axis=0)]))
-    found = tuple(float(t) for t in lags)
+    found = tuple(float(t) for t in np.atleast_1d(np.asarray(lags, dtype=np.float64)))
     if not found or min(found) <= 0 or not np.isfinite(found).all() or (np.diff(found) <= 0).any():
-        raise ParameterError(f"lags={tuple(lags)} must be increasing times in ps above 0")
+        raise ParameterError(f"lags={found} must be increasing times in ps above 0")
     for lag in found:
         if (axis.laters(lag, tolerance)[origins] < 0).all():
             nearest = axis.nearest_lag(lag, origins)
@@ -66,7 +66,7 @@ def choose_origins(axis: FrameAxis, origins: Any) -> Integer:
         return np.arange(len(axis.run))
     if origins == "first":
         return np.array([first for first, _ in axis.runs()])
-    if isinstance(origins, int) and not isinstance(origins, bool) and origins > 0:
+    if isinstance(origins, int | np.integer) and not isinstance(origins, bool) and origins > 0:
         return np.concatenate([np.arange(first, last, origins) for first, last in axis.runs()])
     raise ParameterError(f"origins={origins!r} must be 'all', 'first' or every how many frames (an integer)")
 
