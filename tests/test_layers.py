@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "readers": VOCABULARY,
     "tasks": {"features", "store", "readers"} | VOCABULARY,
     "cluster": VOCABULARY,
+    "learn": {"store", "tasks"} | VOCABULARY,
     "studies": {"features", "store", "readers", "tasks", "analysis", "learn"} | VOCABULARY,
     "explore": {"analysis", "features", "store", "readers", "tasks", "cluster", ""} | VOCABULARY,
     "cli": {"analysis", "features", "store", "readers", "tasks", "cluster", "explore", ""} | VOCABULARY,
@@ -37,6 +38,7 @@ ONLY_IN = {
     "matplotlib": {"explore"},
     "pyarrow": {"readers"},
     "mpmath": {"kernels"},
+    "sklearn": {"learn"},
 }
 
 
