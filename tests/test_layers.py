@@ -23,13 +23,15 @@ MAY_IMPORT = {
     "readers": VOCABULARY,
     "tasks": {"features", "store", "readers"} | VOCABULARY,
     "cluster": VOCABULARY,
+    "learn": {"store", "tasks"} | VOCABULARY,
     "explore": {"analysis", "features", "store", "readers", "tasks", "cluster", ""} | VOCABULARY,
     "cli": {"analysis", "features", "store", "readers", "tasks", "cluster", "explore", ""} | VOCABULARY,
 }
 ONLY_IN = {
     "zarr": {"store"},
-    "dask": {"tasks"},
-    "distributed": {"tasks", "cluster"},
+    "dask": {"tasks", "learn"},
+    "distributed": {"tasks", "cluster", "learn"},
+    "lightgbm": {"learn"},
     "numba": {"kernels"},
     "llvmlite": {"kernels"},
     "click": {"cli"},
