@@ -30,8 +30,9 @@ MAY_IMPORT = {
 }
 ONLY_IN = {
     "zarr": {"store"},
-    "dask": {"tasks"},
-    "distributed": {"tasks", "cluster"},
+    "dask": {"tasks", "learn"},
+    "distributed": {"tasks", "cluster", "learn"},
+    "lightgbm": {"learn"},
     "numba": {"kernels"},
     "llvmlite": {"kernels"},
     "click": {"cli"},

@@ -1,1 +1,3 @@
-"""Learning from columns: splits by group, metrics with intervals, selection, explanation, model cards; general tools."""
+"""Learning from columns, on a cluster where they are many: training that survives lost workers, splits by group, metrics with intervals,
+selection, explanation, model cards; general tools.
+"""

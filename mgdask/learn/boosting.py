@@ -1,0 +1,319 @@
+"""``train``: gradient boosting in this process or on the workers of a cluster, from the same call."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mgdask import __version__
+from mgdask.errors import ParameterError, StoreError
+from mgdask.learn.model import Model, canonical, lightgbm
+from mgdask.learn.ranks import run_lengths
+from mgdask.learn.rounds import Decision, Job, State, bins, boost, dataset, reference, replace
+from mgdask.learn.rows import Rows
+from mgdask.learn.watch import Watch, printer
+
+Array = npt.NDArray[Any]
+METRICS = {"binary": "auc", "regression": "rmse", "lambdarank": "ndcg", "regression_l1": "l1", "huber": "huber",
+           "quantile": "quantile", "poisson": "poisson"}  # fmt: skip
+OWN = {"machines", "num_machines", "local_listen_port", "time_out", "tree_learner", "deterministic", "seed", "num_threads",
+       "objective", "num_iterations", "n_estimators", "early_stopping_round", "early_stopping_rounds", "use_quantized_grad",
+       "n_jobs", "random_state"}  # fmt: skip
+"""Parameters of LightGBM that ``train`` sets itself, or that fail on ranks."""
+
+
+def train(
+    x: Rows | Any, y: npt.ArrayLike | None = None, *, objective: str = "binary", params: Mapping[str, Any] | None = None,
+    rounds: int = 200, early_stopping: int = 0, valid: Rows | tuple[Any, Any] | None = None,
+    weights: npt.ArrayLike | None = None, group: npt.ArrayLike | None = None, columns: tuple[str, ...] | None = None,
+    seed: int = 0, client: Any = None, ranks: int | None = None, threads: int | None = None,
+    checkpoint: str | Path | None = None, checkpoint_every: int = 10, engine: str = "mgdask", small: int = 2**30,
+    sample: int = 200_000, stall: float = 300.0, retries: int = 5, progress: bool = True,
+) -> Model:  # fmt: skip
+    """Boosted trees on rows of feature stores, or on a matrix, that survive the loss of workers.
+
+    Parameters: ``x``, ``Rows`` or a matrix (n, p), with labels ``y`` (n,) (default: those of the rows), ``weights`` (n,) and
+    ``group`` (n,), the query of each row for ranking, equal values together; ``objective``, a key of ``METRICS``; ``params`` of
+    LightGBM but for those in ``OWN``; at most ``rounds``, fewer if the first metric on ``valid`` has not improved for
+    ``early_stopping`` rounds (one more round is trained, and dropped); ``columns``, names for a plain matrix; ``seed``.
+    With a ``client`` (``distributed.Client``) and more than ``small`` bytes of matrix, or with ``ranks`` given,
+    training is on that many workers with ``threads`` each; without, in this process; a line says which. ``checkpoint``, a
+    folder that all workers see: every ``checkpoint_every`` rounds the model is saved there, and the same call goes on
+    from it. Bins come from ``sample`` rows. Ranks that give no sign for ``stall`` seconds are killed, at most ``retries``
+    times. ``engine="lightgbm.dask"`` is the stock estimator, with none of this.
+
+    Returns a ``Model``. Raises ``ParameterError`` for input that cannot be learned from, ``StoreError`` for a checkpoint of
+    other work, ``RunError`` when the retries are used up, ``MissingDependencyError`` without lightgbm.
+
+    Validity: the same call gives the same bits in one process and on any number of ranks where sums of gradients are exact in
+    double precision, which holds for unweighted regression with labels on a grid (integers, multiples of 2^-k) in the first
+    rounds and nearly always after; binary and weighted models differ in the last bits of leaves, and so in ties.
+    bagging depends on the number of ranks. NaN is a value of its own in columns that have it in the sample, refused elsewhere.
+
+    >>> train(features, labels, objective="regression", rounds=50)                     # doctest: +SKIP
+    trained in this process: 8788 rows, 80 columns
+    """
+    lgb = lightgbm()
+    say = printer(progress)
+    if objective not in METRICS:
+        raise ParameterError(f"objective={objective!r}; allowed are {', '.join(METRICS)}")
+    if engine not in ("mgdask", "lightgbm.dask"):
+        raise ParameterError(f"engine={engine!r}; allowed are 'mgdask' and 'lightgbm.dask'")
+    for name, value, least in (("rounds", rounds, 1), ("early_stopping", early_stopping, 0), ("sample", sample, 100),
+                               ("checkpoint_every", checkpoint_every, 1), ("ranks", ranks or 1, 1)):  # fmt: skip
+        if value < least:
+            raise ParameterError(f"{name}={value}; at least {least} is needed")
+    given = dict(params or {})
+    if own := sorted(OWN & set(given)):
+        raise ParameterError(
+            f"params has {', '.join(own)}, which train sets itself; use its arguments (rounds, seed, threads, ...)"
+        )
+    if early_stopping and valid is None:
+        raise ParameterError("early_stopping needs valid=: rows of other runs than those trained on")
+    if ranks is not None and client is None:
+        raise ParameterError(f"ranks={ranks} needs client=, such as that of mgdask.cluster.local_client")
+    table = _Table(x, y, weights, group, columns, "x")
+    held = None if valid is None else valid if isinstance(valid, _Table) else _held(valid, table)
+    start = _check(table, objective)
+    if held is not None:
+        _check(held, objective, training=False)
+        if held.columns != table.columns:
+            raise ParameterError("valid has other columns than the training rows; give both the same features")
+    if engine == "lightgbm.dask":
+        from mgdask.learn.stock import stock
+
+        return stock(table.rows_only(), table, objective, given, rounds, seed, client, early_stopping)
+    full = {
+        "metric": METRICS[objective], "verbosity": -1, "force_col_wise": True, "min_data_in_bin": 3, **given, "objective": objective, "seed": seed,
+        "deterministic": True, "boost_from_average": start is None, "num_threads": threads or 0, "bin_construct_sample_cnt": sample,
+        "feature_pre_filter": False,  # it would drop columns for what the sample alone looks like
+    }  # fmt: skip
+    size = table.n * len(table.columns) * (4 if table.rows is None or table.rows.dtype == "float32" else 8)
+    spread = client is not None and (ranks is not None or size > small)
+    if spread and table.rows is None:
+        raise ParameterError("a matrix in memory is trained in this process; give Rows to train on ranks")
+    if spread and table.n < 20 * (ranks or len(client.nthreads())):
+        raise ParameterError(
+            f"{table.n} rows for {ranks or len(client.nthreads())} ranks; give at least 20 rows a rank, or fewer ranks"
+        )
+    with tempfile.TemporaryDirectory(prefix="mgdask-learn-") as scratch:
+        folder = Path(checkpoint if checkpoint is not None else scratch).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        digest = _digest(table, held, full, rounds, early_stopping, seed, sample)
+        state = State.load(folder, digest)
+        chosen = np.arange(table.n)
+        if table.n > sample:
+            chosen = np.sort(np.random.default_rng(seed).choice(table.n, sample, replace=False))
+        if not (folder / "bins.json").exists() or json.loads((folder / "bins.json").read_text())["digest"] != digest:
+            missing = _bins(table, chosen, full, folder, digest)
+        else:
+            missing = tuple(json.loads((folder / "bins.json").read_text())["missing"])
+        job = Job(full, rounds, early_stopping if held else 0, checkpoint_every, start or 0.0, table.columns, missing,
+                  table.rows.to_json() if table.rows else None, held.rows.to_json() if held and held.rows else None, digest,
+                  seed)  # fmt: skip
+        about = f"{table.n} rows, {len(table.columns)} columns"
+        used, recovered = 0, []
+        if state.iteration:
+            say(f"going on from round {state.iteration} in {folder}")
+        if state.finished:
+            say(f"trained before: {about}; the model is in {folder}")
+        elif spread:
+            _files(folder, table)
+            if held is not None and held.rows is None:
+                job = _valid_files(folder, held, job)
+            job.dump(folder / "job.json")
+            watch = Watch(client, folder, job, ranks, threads, stall, retries, say)
+            say(f"trained on {ranks or len(client.nthreads())} ranks: {about}")
+            state, used = watch.run()
+            recovered = watch.recovered
+        else:
+            say(f"trained in this process: {about}")
+            fresh = state.iteration == 0
+            data = dataset(job, table.matrix(), table.y, table.w, table.sizes, like=reference(job, folder), fresh=fresh)
+            check = None
+            if held is not None:
+                check = dataset(job, held.matrix(), held.y, held.w, held.sizes, like=data, fresh=fresh)
+            state = boost(
+                job, data, check, state, folder, decision=Decision(),
+                report=lambda done, name, value: say(f"round {done} of {rounds}: {name} {value:.6g}"),
+            )  # fmt: skip
+    best = min(state.best(), state.iteration) if job.patience else state.iteration
+    text = canonical(lgb.Booster(model_str=state.text).model_to_string(num_iteration=best))
+    card = {
+        "data": digest, "rows": table.n, "source": table.rows.to_json() if table.rows else "matrix in memory",
+        "params": given, "rounds": rounds, "early_stopping": early_stopping, "sample": len(chosen), "ranks": used,
+        "recovered": recovered, "versions": {"mgdask": __version__, "lightgbm": lgb.__version__, "numpy": np.__version__},
+    }  # fmt: skip
+    return Model(text, table.columns, objective, best, seed, dict(state.history), missing, card)
+
+
+class _Table:
+    """Labels, weights and groups of rows or of a matrix, checked for shape; the matrix itself only when asked for."""
+
+    def __init__(self, x: Any, y: Any, weights: Any, group: Any, columns: tuple[str, ...] | None, name: str) -> None:
+        self.rows = x if isinstance(x, Rows) else None
+        self.name = name
+        if self.rows is not None:
+            self.n, self.columns = self.rows.count(), self.rows.names()
+            y = self.rows.values("labels") if y is None else y
+            weights = self.rows.values("weights") if weights is None else weights
+            group = self.rows.values("group") if group is None else group
+            self.x = None
+        else:
+            self.x = np.asarray(x)
+            if self.x.ndim != 2 or self.x.dtype.kind not in "fiub":
+                raise ParameterError(
+                    f"{name} has shape {self.x.shape} of {self.x.dtype}; a matrix of numbers (n, p) is needed"
+                )
+            self.n = len(self.x)
+            found = getattr(x, "columns", None)
+            dims = getattr(x, "dims", None)
+            if columns is None and found is not None:
+                columns = tuple(str(c) for c in found)
+            elif columns is None and dims and dims[-1] in x.coords:
+                columns = tuple(str(c) for c in x.coords[dims[-1]].values)
+            self.columns = columns or tuple(f"column {k}" for k in range(self.x.shape[1]))
+            if len(self.columns) != self.x.shape[1]:
+                raise ParameterError(
+                    f"{len(self.columns)} names for {self.x.shape[1]} columns of {name}; give one each"
+                )
+        if y is None:
+            raise ParameterError(f"{name} has no labels; give y=, or labels= of the rows")
+        self.y = self._vector("labels", y, "float32")
+        self.w = None if weights is None else self._vector("weights", weights, "float32")
+        self.sizes = None if group is None else run_lengths(self._vector("group", group, "float64"))
+
+    def _vector(self, what: str, values: Any, dtype: str) -> Array:
+        found = np.asarray(values)
+        if found.shape != (self.n,):
+            raise ParameterError(
+                f"{what} of {self.name} have shape {found.shape}; one for each of {self.n} rows is needed"
+            )
+        if found.dtype.kind in "f" and (bad := np.flatnonzero(~np.isfinite(found))).size:
+            raise ParameterError(
+                f"{what} of {self.name}: row {bad[0]} is {found[bad[0]]} ({bad.size} such rows); leave those rows out (keep=)"
+            )
+        return np.ascontiguousarray(found, dtype=dtype)
+
+    def matrix(self) -> Array:
+        """All rows; read here, once."""
+        if self.rows is not None:
+            return self.rows.read(0, self.n)
+        assert self.x is not None
+        return self.x if self.x.dtype.kind == "f" else self.x.astype(np.float32)
+
+    def take(self, index: Array) -> Array:
+        """Some rows."""
+        if self.rows is not None:
+            return self.rows.take(index)
+        return self.matrix() if len(index) == self.n else self.matrix()[index]
+
+    def rows_only(self) -> Rows:
+        """The rows; ``ParameterError`` for a matrix."""
+        if self.rows is None:
+            raise ParameterError(
+                "engine='lightgbm.dask' needs Rows; a matrix in memory is trained with engine='mgdask'"
+            )
+        return self.rows
+
+
+def _held(valid: Any, table: _Table) -> _Table:
+    if isinstance(valid, Rows):
+        return _Table(valid, None, None, None, None, "valid")
+    if not isinstance(valid, tuple) or len(valid) not in (2, 3):
+        raise ParameterError("valid must be Rows, or (x, y), or (x, y, group)")
+    return _Table(valid[0], valid[1], None, valid[2] if len(valid) == 3 else None, table.columns, "valid")
+
+
+def _check(table: _Table, objective: str, training: bool = True) -> float | None:
+    """The score all rows begin with, None where LightGBM finds its own; ``ParameterError`` for labels that cannot be learned."""
+    y, w = table.y, table.w
+    if table.n < 20 and training:
+        raise ParameterError(f"{table.n} rows; at least 20 are needed")
+    if w is not None and (w < 0).any():
+        raise ParameterError(
+            f"weights of {table.name} are negative at row {np.flatnonzero(w < 0)[0]}; they must be 0 or more"
+        )
+    if objective == "lambdarank":
+        if table.sizes is None:
+            raise ParameterError("lambdarank needs group: the query of each row, equal values together")
+        return 0.0
+    if objective == "binary":
+        found = np.unique(y)
+        if not np.isin(found, [0, 1]).all():
+            raise ParameterError(f"labels of {table.name} are {found[:5]}; a classifier needs 0 and 1")
+        if len(found) == 1:
+            raise ParameterError(
+                f"labels of {table.name} are all {found[0]:g}: one class only; take rows in which both occur"
+            )
+    elif training and y.min() == y.max():
+        raise ParameterError(f"labels of {table.name} are all {y[0]:g}: there is nothing to learn")
+    if objective not in ("binary", "regression"):
+        return None
+    # an exactly rounded sum does not know in what order, or on how many ranks, the rows are
+    total = float(table.n) if w is None else math.fsum(w)
+    mean = math.fsum(y if w is None else w.astype(np.float64) * y) / total
+    return math.log(mean / (1.0 - mean)) if objective == "binary" else mean
+
+
+def _bins(table: _Table, chosen: Array, params: Mapping[str, Any], folder: Path, digest: str) -> tuple[str, ...]:
+    drawn = table.take(chosen)
+    nan = np.isnan(drawn).mean(axis=0)
+    if (nan == 1).any():
+        raise ParameterError(
+            f"column {table.columns[int(np.argmax(nan))]!r} is NaN in all rows; leave it out (columns=)"
+        )
+    with np.errstate(invalid="ignore"):
+        if np.isinf(drawn).any():
+            raise ParameterError(
+                f"column {table.columns[int(np.argmax(np.isinf(drawn).any(axis=0)))]!r} has infinite values"
+            )
+    bins(drawn, params, folder / "bins.bin")
+    missing = tuple(name for name, share in zip(table.columns, nan, strict=True) if share)
+    replace(folder / "bins.json", json.dumps({"digest": digest, "missing": missing}))
+    return missing
+
+
+def _digest(table: _Table, held: _Table | None, params: Mapping[str, Any], *rest: Any) -> str:
+    same = {name: value for name, value in params.items() if name != "num_threads"}
+    text = hashlib.sha256(json.dumps([same, rest], sort_keys=True, default=str).encode())
+    for one in (table, held):
+        if one is None:
+            continue
+        for values in (one.y, one.w, one.sizes):
+            text.update(b"-" if values is None else np.ascontiguousarray(values).tobytes())
+        text.update(one.rows.digest().encode() if one.rows else np.ascontiguousarray(one.x).data)
+    return text.hexdigest()
+
+
+def _files(folder: Path, table: _Table) -> None:
+    for name, values in (("labels", table.y), ("weights", table.w), ("sizes", table.sizes)):
+        with suppress(FileNotFoundError):
+            (folder / f"{name}.npy").unlink()
+        if values is not None:
+            try:
+                np.save(folder / f"{name}.npy", values)
+            except OSError as error:
+                raise StoreError(f"{folder} cannot be written ({error}); choose another checkpoint folder") from None
+
+
+def _valid_files(folder: Path, held: _Table, job: Job) -> Job:
+    from mgdask.learn.rows import Part
+
+    names = {}
+    for name, values in (("x", held.x), ("labels", held.y), ("group", held.sizes)):
+        if values is not None:
+            whole = np.repeat(np.arange(len(values)), values) if name == "group" else values
+            names[name] = str(folder / f"valid-{name}.npy")
+            np.save(names[name], whole)
+    rows = Rows((Part(names["x"]),), labels=names["labels"], group=names.get("group"))
+    return Job(**{**job.__dict__, "valid": rows.to_json()})
