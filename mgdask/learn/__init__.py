@@ -1,1 +1,1 @@
-"""Learning from columns: splits by group, metrics with intervals, selection, explanation, model cards; general tools."""
+"""Learning from columns, general tools: splits by group, metrics with intervals, selection, explanation, cards."""
