@@ -75,12 +75,10 @@ def test_derived_images_follow_the_path_over_blocks(tmp_path, walk, short_shards
 def test_blocks_do_not_change_a_byte(tmp_path, walk, short_shards, monkeypatch):
     name = dump(tmp_path / "a.dump", walk, range(11), images=True)
     mgdask.ingest(name, tmp_path / "a.zarr", species=SPECIES)
-    written = []
     whole = ingest_module.write_shard
 
     def dying(group, variable, start, data):
-        written.append(start)
-        if len(written) >= 5:
+        if start[0] >= 6:  # by its frames, not by a count: blocks are written by several threads at a time
             raise RuntimeError("killed")
         return whole(group, variable, start, data)
 

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "tasks": {"features", "store", "readers"} | VOCABULARY,
     "cluster": VOCABULARY,
     "learn": {"store", "tasks"} | VOCABULARY,
+    "studies": {"features", "store", "readers", "tasks", "analysis", "learn"} | VOCABULARY,
     "explore": {"analysis", "features", "store", "readers", "tasks", "cluster", ""} | VOCABULARY,
     "cli": {"analysis", "features", "store", "readers", "tasks", "cluster", "explore", ""} | VOCABULARY,
 }

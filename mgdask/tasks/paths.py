@@ -168,8 +168,10 @@ class _Steps:
     That is the path itself for "toroidal", the number of crossings for "nearest", and nothing for "images", whose images are stored.
     """
 
-    def __init__(self, store: str, low: int, high: int, first: int, last: int, scheme: str) -> None:
-        self.group = open_group(store)
+    def __init__(
+        self, store: str, low: int, high: int, first: int, last: int, scheme: str, *, measure: bool = False
+    ) -> None:
+        self.group, self.measure = open_group(store), measure or scheme == "nearest"
         self.low, self.high, self.first, self.last, self.scheme = low, high, first, last, scheme
         self.cell, self.run = np.asarray(self.group["cell"][...]), np.asarray(self.group["run"][...])
         self.pbc, self.origin = np.asarray(self.group["pbc"][...]), np.asarray(self.group["origin"][...])
@@ -190,11 +192,13 @@ class _Steps:
                     yield _Step(k, r, n, self.cell[k], gained, share)
                 before = r, n
 
-    def _gained(self, before: tuple[Float, Float], r: Float, n: Float, k: int) -> tuple[Float, Float]:
-        cell = self.cell[k]
-        share = fractional(r, cell, self.origin[k]) - fractional(before[0], self.cell[k - 1], self.origin[k - 1])
-        crossed = np.where(self.pbc, -np.floor(share + 0.5), 0.0) if self.scheme == "nearest" else n - before[1]
-        share = np.where(self.pbc, np.abs(share + crossed), 0.0)
+    def _gained(self, before: tuple[Float, Float], r: Float, n: Float, k: int) -> tuple[Float, Float | None]:
+        cell, crossed, share = self.cell[k], n - before[1], None
+        if self.measure:
+            share = fractional(r, cell, self.origin[k]) - fractional(before[0], self.cell[k - 1], self.origin[k - 1])
+            if self.scheme == "nearest":
+                crossed = np.where(self.pbc, -np.floor(share + 0.5), 0.0)
+            share = np.where(self.pbc, np.abs(share + crossed), 0.0)
         if self.scheme == "toroidal":
             return r - before[0] + np.einsum("ik,kj->ij", crossed, cell), share
         return crossed, share
@@ -235,7 +239,7 @@ def _net(store: str, out: str, block: int, size: int, scheme: str, identity: str
     weight = mass / mass.sum()
     carried, until, largest = np.zeros((n_atoms, 3)), high, {"share": 0.0, "frame": low, "atom": int(ids[0])}
     center = np.empty((high - low, 3))
-    for step in _Steps(store, low, high, 0, n_atoms, scheme).frames():
+    for step in _Steps(store, low, high, 0, n_atoms, scheme, measure=True).frames():
         if step.gained is None:
             carried, until = step.start(scheme), min(until, step.frame)
         else:

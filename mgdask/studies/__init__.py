@@ -1,0 +1,1 @@
+"""The published pipelines, each a short story made of calls to the rooms before."""
