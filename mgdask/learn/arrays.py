@@ -37,7 +37,7 @@ def vector(name: str, values: npt.ArrayLike, length: int | None = None) -> Float
     bad = np.flatnonzero(~np.isfinite(array))
     if len(bad):
         raise ParameterError(
-            f"{name}[{bad[0]}] is {array[bad[0]]} ({len(bad)} such rows); all must be finite: leave those rows out first"
+            f"{name}[{bad[0]}] is {array[bad[0]]} ({len(bad)} such rows); all must be finite: leave those out first"
         )
     return array
 

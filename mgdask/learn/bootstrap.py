@@ -1,4 +1,4 @@
-"""Intervals of metrics by resampling: whole groups, such as simulations, where rows of one group are not independent."""
+"""Intervals of metrics by resampling, of whole groups, such as simulations, where their rows are not independent."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def bootstrap(
     left out and counted in the note. Valid for a model that is given: what another training set would change is not in
     it. Percentile intervals are too narrow for few groups: at level 0.95 an AUC that differs between groups was covered
     by 0.81 of them for 5 groups, 0.87 for 10, 0.92 for 20 and 40. Of a million rows a repeat takes 7 to 60 ms by rows;
-    by groups all repeats together take under a second, but for "average_precision" and callables. ``ParameterError`` for
-    arrays that do not fit, one class, options out of range.
+    by groups all repeats together take under a second, but for "average_precision" and callables.
+    ``ParameterError`` for arrays that do not fit, one class, options out of range.
 
     Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), ch. 13; by cluster: Davison & Hinkley,
     Bootstrap Methods and their Application (1997), sec. 3.8.

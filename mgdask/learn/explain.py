@@ -134,8 +134,9 @@ def partial_dependence(
         PD(v) = 1/n sum_i f(x_i with columns set to v)
 
     Parameters: ``predict`` of (rows, columns) to (rows,); ``X`` (row, column); ``columns`` one place or two; ``grid``
-    the number of quantiles between the two ``ends``, equal ones merged, or a list of grids, one a column; ``samples``
-    rows drawn without replacement by ``seed``, all where None; ``names`` (column,); ``block_rows`` 64 MiB worth.
+    the number of quantiles between the two ``ends``, values that occur, equal ones merged, or a list of grids, one a
+    column; ``samples`` rows drawn without replacement by ``seed``, all where None; ``names`` (column,); ``block_rows``
+    64 MiB worth.
 
     Returns ``Dependence``. Costs a prediction of all rows for each point of the grid: with two columns give
     ``samples``. Valid where the columns are not correlated with others; else it asks the model about rows that do not
@@ -181,4 +182,6 @@ def _grids(
     if grid < 2 or not 0.0 <= ends[0] < ends[1] <= 1.0:
         raise ParameterError(f"grid={grid} must be at least 2, ends={ends} two rising shares from 0 to 1")
     share = np.linspace(*ends, int(grid))
-    return tuple(np.unique(np.quantile(vector(f"column {c} of X", x[:, c]), share)) for c in chosen)
+    values = (vector(f"column {c} of X", x[:, c]) for c in chosen)
+    # quantiles that occur: between two counts a model is not asked
+    return tuple(np.unique(np.quantile(v, share, method="inverted_cdf")) for v in values)

@@ -146,7 +146,7 @@ LOSSES = ("rmse",)
 
 
 def prepare(metric: str, y: npt.ArrayLike, score: npt.ArrayLike, threshold: float = 0.5) -> Prepared:
-    """Rows made ready for ``metric``: checked, sorted; ``ParameterError`` for an unknown name or arrays that do not fit."""
+    """Rows made ready for ``metric``: checked, sorted; ``ParameterError`` for an unknown name, other arrays."""
     if metric not in _PREPARE:
         raise ParameterError(f"metric={metric!r} is not known; choose one of {', '.join(METRICS)}, or give a callable")
     return _PREPARE[metric](y, vector("score", score), threshold)

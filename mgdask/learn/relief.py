@@ -56,8 +56,8 @@ def relieff(
                          + sum_i sum_(c != y_i) P(c) / (1 - P(y_i)) sum_(j in misses_c) diff / (m k)
         liu2022:   W_A = - sum_i sum_(j in hits) diff / (m k) + sum_i sum_(j in misses) diff / (m k)
 
-    over m sampled rows i; hits are the k nearest rows of the class of i, misses_c the k nearest of class c, misses the k
-    nearest of any other class, all by the Manhattan distance sum_A diff.
+    over m sampled rows i; hits are the k nearest rows of the class of i, misses_c the k nearest of class c, misses the
+    k nearest of any other class, all by the Manhattan distance sum_A diff.
 
     Parameters: ``X`` (row, column) numbers; ``y`` (row,) classes; ``neighbors`` k; ``samples`` m rows drawn without
     replacement, all where None; ``seed`` draws them; ``form`` "standard" or "liu2022"; ``names`` (column,) for
@@ -67,8 +67,9 @@ def relieff(
     are equal, as P(c) / (1 - P(y)) = 1. Valid for numbers, not for unordered categories; relevance is of each column
     beside its repeats, which all get the same weight. Classes count in proportion to their rows in the sample:
     undersample first where one is rare. Of rows at equal distance which are neighbours is left to the tree. Costs m
-    searches in trees that see nearly all rows beyond some ten columns: give ``samples``, and some 1e5 rows. Memory: two
-    copies of X as float64. ``ParameterError`` for NaN, one class, a class of fewer rows than k + 1.
+    searches in trees that see nearly all rows beyond some ten columns: with 80 columns, 1000 samples take about 1 s
+    among 2e4 rows and 18 s among 1e5. Memory: two copies of X as float64.
+    ``ParameterError`` for NaN, one class, a class of fewer rows than k + 1.
 
     Source: "standard": Kononenko, ECML 171 (1994); Robnik-Sikonja & Kononenko, Machine Learning 53, 23 (2003),
     Fig. 2. "liu2022": stands where Eq. (1) of Liu et al., J. Mater. Inf. 2, 20 (2022) belongs. That paper was not at

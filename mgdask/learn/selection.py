@@ -170,7 +170,8 @@ def recursive_elimination(
     Returns an ``Elimination``. Of equally important columns the later one goes first; a fold whose importances are all
     0 counts for none. Same bits for the same seed if ``fit`` has them. Costs folds times rounds trainings and holds one
     fold's rows and columns as a copy. Valid for ranking; the score of the selected columns is too good, as the held-out
-    rows chose them: report one from groups set aside. ``ParameterError`` for too few groups, importances that do not fit.
+    rows chose them: report one from groups set aside. ``ParameterError`` for too few groups, importances that do not
+    fit.
 
     Source: Guyon et al., Machine Learning 46, 389 (2002). scikit-learn's RFECV takes importances from the training rows
     and eliminates in each fold apart; here a round's importance is the mean over folds on held-out rows.

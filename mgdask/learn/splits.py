@@ -106,7 +106,7 @@ def _digest(kinds: tuple[Label, ...], which: Integer) -> str:
 def _made(
     kinds: tuple[Label, ...], which: Integer, testing: set[int], seed: int | None, how: str, digest: str
 ) -> Split:
-    count = np.bincount(which, minlength=len(kinds))
+    count = np.bincount(which)
     train = [i for i in range(len(kinds)) if i not in testing]
     test = sorted(testing)
     return Split(

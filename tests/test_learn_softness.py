@@ -1,0 +1,102 @@
+"""From two halves of a real deformed slab to scores of softness: what is promised whatever the data."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+import mgdask
+from mgdask.errors import ParameterError
+from mgdask.learn.model import Model
+from mgdask.studies.learn_softness import learn_softness
+from mgdask.studies.softness import prepare_glass
+from tests.test_softness import SLAB
+
+# few atoms, so small leaves
+SETTINGS = {"draws": 2, "rounds": 40, "repeats": 200, "params": {"min_data_in_leaf": 3}, "progress": False}
+
+
+def halves(folder):
+    """The slab cut at x = 26 Å into two stores."""
+    with gzip.open(SLAB, "rt") as stream:
+        lines = stream.read().splitlines()
+    n = int(lines[3])
+    frames = [lines[k : k + 9 + n] for k in range(0, len(lines), 9 + n)]
+    left = np.array([float(line.split()[2]) < 26.0 for line in frames[0][9:]])
+    stores = []
+    for name, mask in (("left", left), ("right", ~left)):
+        text = []
+        for frame in frames:
+            head = frame[:9]
+            head[3], head[4], head[5] = str(int(mask.sum())), "ITEM: BOX BOUNDS ff ff pp", "-60 120"
+            text += [*head, *(line for line, wanted in zip(frame[9:], mask, strict=True) if wanted)]
+        (folder / f"{name}.dump").write_text("\n".join(text) + "\n")
+        mgdask.ingest(str(folder / f"{name}.dump"), folder / f"{name}.zarr", species=("Cu", "Zr"), timestep=0.002)
+        stores.append(folder / f"{name}.zarr")
+    return stores
+
+
+@pytest.fixture(scope="module")
+def glasses(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("halves")
+    return [prepare_glass(store, folder / "out", margin=4.0, progress=False) for store in halves(folder)]
+
+
+@pytest.fixture(scope="module")
+def found(glasses):
+    return learn_softness(glasses[:1], glasses[1], **SETTINGS)
+
+
+def test_scores_of_the_glass_set_aside(glasses, found):
+    x, y, atoms = glasses[1].rows()
+    assert np.isfinite(found.qs[atoms]).all()
+    assert np.isnan(np.delete(found.qs, atoms)).all()
+    assert ((found.qs[atoms] >= 0) & (found.qs[atoms] <= 1)).all()
+    np.testing.assert_allclose(found.predict(x), found.qs[atoms], rtol=1e-12)
+    # the area by counting pairs
+    a, b = found.qs[atoms][y], found.qs[atoms][~y]
+    area = ((a[:, None] > b).sum() + 0.5 * (a[:, None] == b).sum()) / (len(a) * len(b))
+    auc = found.metrics["roc_auc"]
+    assert auc.value == pytest.approx(area)
+    assert auc.low < auc.value < auc.high
+    assert found.metrics["recall"].value == pytest.approx((a > 0.5).mean())
+    assert found.baselines["most_frequent"] == {"roc_auc": 0.5, "recall": 0.0}
+    assert found.baselines["minority"] == {"roc_auc": 0.5, "recall": 1.0}
+    assert found.train == ("left",)
+    assert "tested on right, 80 columns, 2 draws" in str(found)
+
+
+def test_same_seed_same_bits(glasses, found):
+    again = learn_softness(glasses[:1], glasses[1], **SETTINGS)
+    assert again.qs.tobytes() == found.qs.tobytes()
+    assert again.metrics == found.metrics
+    other = learn_softness(glasses[:1], glasses[1], **SETTINGS, seed=7)
+    assert other.qs.tobytes() != found.qs.tobytes()
+
+
+def test_what_is_written(found, tmp_path):
+    found.save(tmp_path / "softness")
+    summary = json.loads((tmp_path / "softness" / "summary.json").read_text())
+    assert summary["metrics"]["roc_auc"]["value"] == found.metrics["roc_auc"].value
+    assert summary["train"] == ["left"]
+    assert len(summary["columns"]) == 80
+    assert np.array_equal(np.load(tmp_path / "softness" / "qs.npy"), found.qs, equal_nan=True)
+    model = Model.load(tmp_path / "softness" / "model-1")
+    assert model.columns == found.columns
+    with pytest.raises(ParameterError, match="was trained on"):
+        model.predict(np.zeros((3, 2)))
+
+
+def test_bad_input_in_words(glasses, tmp_path):
+    with pytest.raises(ParameterError, match="right"):
+        learn_softness(glasses, glasses[1], progress=False)
+    with pytest.raises(ParameterError, match="at least one glass"):
+        learn_softness([], glasses[1], progress=False)
+    with pytest.raises(ParameterError, match="the trees have no split"):
+        learn_softness(glasses[:1], glasses[1], **{**SETTINGS, "params": {"min_data_in_leaf": 5000}})
+    short = prepare_glass(glasses[0].store, tmp_path, margin=4.0, features=[mgdask.Interstice()], progress=False)
+    with pytest.raises(ParameterError, match="have other columns"):
+        learn_softness([short], glasses[1], progress=False)
