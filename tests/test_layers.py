@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "learn": {"store", "tasks"} | VOCABULARY,
     "studies": {"features", "store", "readers", "tasks", "analysis", "learn"} | VOCABULARY,
     "explore": {"analysis", "features", "store", "readers", "tasks", "cluster", ""} | VOCABULARY,
-    "cli": {"analysis", "features", "store", "readers", "tasks", "cluster", "explore", ""} | VOCABULARY,
+    "cli": {"analysis", "studies", "features", "store", "readers", "tasks", "cluster", "explore", ""} | VOCABULARY,
 }
 ONLY_IN = {
     "zarr": {"store"},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from mgdask.studies.learn_softness import learn_softness
 from mgdask.studies.softness import prepare_glass
 from tests.test_softness import SLAB
 
+CLI = "from mgdask.cli import main\nif __name__ == '__main__': main()"
 # few atoms, so small leaves
 SETTINGS = {"draws": 2, "rounds": 40, "repeats": 200, "params": {"min_data_in_leaf": 3}, "progress": False}
 
@@ -100,3 +103,17 @@ def test_bad_input_in_words(glasses, tmp_path):
     short = prepare_glass(glasses[0].store, tmp_path, margin=4.0, features=[mgdask.Interstice()], progress=False)
     with pytest.raises(ParameterError, match="have other columns"):
         learn_softness([short], glasses[1], progress=False)
+
+
+def test_on_the_command_line(glasses, tmp_path):
+    left, right = (str(glass.store) for glass in glasses)
+    words = ["study", "softness", "--train", left, "--test", right, "--out", str(tmp_path / "out"), "--margin", "4", "--threshold", "2",
+             "--draws", "1", "--workers", "1"]  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", CLI, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "left: " in done.stdout
+    assert "tested on right, 80 columns, 1 draws" in done.stdout
+    assert (tmp_path / "out" / "softness" / "summary.txt").read_text().splitlines()[0] in done.stdout
+    same = subprocess.run([sys.executable, "-c", CLI, *words[:3], right, *words[4:]], capture_output=True, text=True)
+    assert same.returncode == 1
+    assert "right" in same.stderr

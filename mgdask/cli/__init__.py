@@ -1,4 +1,4 @@
-"""The command line: ``mgdask ingest | inspect | rdf | unwrap | plan | featurize | demo``. Thin commands, no logic."""
+"""The command line: ``mgdask ingest | inspect | rdf | unwrap | plan | featurize | study | demo``. Thin commands, no logic."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ for command in (
     commands.unwrap,
     commands.plan,
     commands.featurize,
+    commands.study,
     commands.demo,
 ):
     cli.add_command(command)
