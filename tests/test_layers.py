@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "cluster": VOCABULARY,
     "learn": {"store", "tasks"} | VOCABULARY,
     "studies": {"features", "store", "readers", "tasks", "analysis", "learn"} | VOCABULARY,
-    "explore": {"analysis", "features", "store", "readers", "tasks", "cluster", ""} | VOCABULARY,
+    "explore": {"analysis", "studies", "features", "store", "readers", "tasks", "cluster", ""} | VOCABULARY,
     "cli": {"analysis", "studies", "features", "store", "readers", "tasks", "cluster", "explore", ""} | VOCABULARY,
 }
 ONLY_IN = {

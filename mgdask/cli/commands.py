@@ -194,6 +194,7 @@ def study() -> None:
 def softness(train: tuple[str, ...], test: str, out: str, draws: int, seed: int, centers: str | None, workers: int | None, threads: int,
              scheduler: str | None, **options: Any) -> None:  # fmt: skip
     """Quench-in softness (Wang & Jain 2019): learn which atoms turn plastic, test it on a glass set aside."""
+    from mgdask.explore.softness import softness_report
     from mgdask.studies.learn_softness import learn_softness
     from mgdask.studies.softness import prepare_glass
 
@@ -205,7 +206,7 @@ def softness(train: tuple[str, ...], test: str, out: str, draws: int, seed: int,
     found = learn_softness(glasses[:-1], glasses[-1], draws=draws, seed=seed)
     found.save(Path(out) / "softness")
     click.echo(str(found))
-    click.echo(f"models, scores and summary in {Path(out) / 'softness'}")
+    click.echo(f"models, scores and summary beside {softness_report(found, glasses[-1], Path(out) / 'softness')}")
 
 
 @click.command()
