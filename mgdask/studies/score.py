@@ -143,9 +143,9 @@ def mass_radius(frame: xr.Dataset, chosen: npt.ArrayLike, *, r_max: float | None
     frame: one frame of an opened trajectory store (position, cell, species, pbc). chosen: (atom,) true or false, such as QS > 0.7.
     r_max: Å, default half the smallest height of the cell. bins: of equal width up to it.
 
-    Returns mass and g (r,), local slope (r,), and ``dimension``, the slope between 0.3 r_max and r_max, beyond the first shells, with its standard error from the
-    straight line (points of a cumulative sum are not independent, so it is too small). D is 3 for atoms spread evenly. ``ParameterError`` for
-    fewer than 2 chosen atoms. Source: Wang & Jain, Nat. Commun. 10, 5537 (2019).
+    Returns mass and g (r,), local slope (r,), and ``dimension``, the slope between 0.3 r_max and r_max, beyond the first shells, with its
+    standard error from the straight line (points of a cumulative sum are not independent, so it is too small). D is 3 for atoms spread
+    evenly. ``ParameterError`` for fewer than 2 chosen atoms. Source: Wang & Jain, Nat. Commun. 10, 5537 (2019).
     """
     from mgdask.box import complete_cell, face_heights, volume
 
