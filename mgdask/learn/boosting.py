@@ -54,10 +54,11 @@ def train(
     Returns a ``Model``. Raises ``ParameterError`` for input that cannot be learned from, ``StoreError`` for a checkpoint of
     other work, ``RunError`` when the retries are used up, ``MissingDependencyError`` without lightgbm.
 
-    Validity: the same call gives the same bits in one process and on any number of ranks where sums of gradients are exact in
-    double precision, which holds for unweighted regression with labels on a grid (integers, multiples of 2^-k) in the first
-    rounds and nearly always after; binary and weighted models differ in the last bits of leaves, and so in ties.
-    bagging depends on the number of ranks. NaN is a value of its own in columns that have it in the sample, refused elsewhere.
+    Validity: the same call gives the same bits in one process and on 1 to 4 ranks for unweighted regression where sums of
+    gradients in double precision are exact, as they nearly always are below 10^6 rows. Binary and weighted models differ: ranks
+    know the rows of a leaf from its sum of Hessians only, and min_data_in_leaf decides by that; scores then agree as those
+    of two equally good models do. Bagging depends on the number of ranks. NaN is a value of its own in columns that have it in
+    the sample of the bins, and refused elsewhere.
 
     >>> train(features, labels, objective="regression", rounds=50)                     # doctest: +SKIP
     trained in this process: 8788 rows, 80 columns

@@ -183,7 +183,8 @@ def boost(
             for _, name, value, higher, *_ in map(tuple, env.evaluation_result_list or []):
                 if not state.history:
                     state.higher = bool(higher)
-                state.history.setdefault(name, []).append(float(value))
+                # its last bits depend on how threads took turns; a tie must stay one from run to run
+                state.history.setdefault(name, []).append(float(f"{value:.12g}"))
             if _patience_over(state, job.patience, done):
                 decision.say(done + 1)
         last = last or decision.heard() == done

@@ -17,7 +17,7 @@ from mgdask.store.open import check_complete
 
 Index = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]
-SLAB = 32 * 2**20
+SLAB = 16 * 2**20
 """Bytes read from a store at a time: what a share costs above its own matrix."""
 
 
@@ -134,6 +134,7 @@ class Rows:
                         out[low + rows.start : low + rows.stop] = block
                     else:
                         out[low + rows.start : low + rows.stop, here] = block[:, wanted[here] - begin]
+                    del block  # or it would lie beside the next one
                     if tick is not None:
                         tick()
             first += count

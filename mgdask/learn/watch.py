@@ -76,10 +76,13 @@ class Watch:
         # sorted, so that ranks have the same order in every attempt and every run on the same workers
         until = time.monotonic() + self.stall
         while True:
-            found = sorted(set(self.client.nthreads()) - self._bad)
-            wanted = self.ranks or len(found)
-            if found and (len(found) >= wanted or time.monotonic() > until - self.stall + min(GRACE, self.stall)):
-                return found[:wanted]
+            threads = {a: n for a, n in self.client.nthreads().items() if a not in self._bad}
+            wanted = self.ranks or len(threads)
+            # one rank a worker first; more ranks than workers share the threads of a worker
+            slots = sorted((k, address) for address, n in threads.items() for k in range(n))
+            found = sorted(address for _, address in slots[:wanted])
+            if found and (len(found) == wanted or time.monotonic() > until - self.stall + min(GRACE, self.stall)):
+                return found
             if time.monotonic() > until:
                 raise RunError(
                     f"no worker has been there for {self.stall:.0f} s; start workers and make the same call again: it goes on "
@@ -100,7 +103,7 @@ class Watch:
         for k, address in enumerate(addresses):
             where = urlsplit(address).hostname or "127.0.0.1"
             future = self.client.submit(
-                host, str(self.folder), name, k, len(addresses), where, self.threads or threads.get(address, 1),
+                host, str(self.folder), name, k, len(addresses), where, self.threads or max(1, threads.get(address, 1) // addresses.count(address)),
                 workers=[address], allow_other_workers=False, pure=False, retries=0, key=f"mgdask-rank-{k}-{name}",
             )  # fmt: skip
             ranks.append(_Rank(address, future, now, now))
