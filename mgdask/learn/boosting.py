@@ -106,7 +106,7 @@ def train(
         raise ParameterError(
             f"{table.n} rows for {ranks or len(client.nthreads())} ranks; give at least 20 rows a rank, or fewer ranks"
         )
-    with tempfile.TemporaryDirectory(prefix="mgdask-learn-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="mgdask-learn-", ignore_cleanup_errors=True) as scratch:
         folder = Path(checkpoint if checkpoint is not None else scratch).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         digest = _digest(table, held, full, rounds, early_stopping, seed, sample)
