@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -56,12 +57,15 @@ def client():
         yield client
 
 
-def left_over():
+def left_over(folder=None):
+    """Ranks that live, of this very test: those in ``folder``, or started below this process."""
     found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        line = process.info["cmdline"] or []
-        if "mgdask.learn.ranks" in line and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append((process.pid, line))
+    everybody = psutil.Process().children(recursive=True) if folder is None else psutil.process_iter()
+    for process in everybody:
+        with contextlib.suppress(psutil.Error):
+            line = process.cmdline()
+            if "mgdask.learn.ranks" in line and (folder is None or str(folder) in line):
+                found.append(process.pid)
     return found
 
 
@@ -124,7 +128,7 @@ def rank_pid(folder, rank, round_):
 
 LONG = {
     "objective": "regression",
-    "rounds": 300,
+    "rounds": 200,
     "params": {"num_leaves": 63, "learning_rate": 0.02},
     "progress": False,
 }
@@ -151,7 +155,7 @@ def test_a_lost_rank_costs_the_rounds_since_the_checkpoint(data, client, tmp_pat
     word = "killed by signal 9" if how == signal.SIGKILL else "gives no sign for 3 s"
     assert word in model.card["recovered"][0] or "failed" in model.card["recovered"][0]
     assert model.text == undisturbed
-    assert not left_over()
+    assert not left_over(tmp_path)
     assert not psutil.pid_exists(hit[0])
 
 
@@ -175,7 +179,7 @@ def test_a_lost_worker_is_replaced(data, tmp_path, undisturbed, how, monkeypatch
         )  # the rank of a stopped worker goes on
         if how == signal.SIGSTOP and psutil.pid_exists(pids[max(pids)]):
             os.kill(pids[max(pids)], signal.SIGCONT)
-    assert not left_over()
+    assert not left_over(tmp_path)
 
 
 SCRIPT = """
@@ -200,7 +204,7 @@ def test_a_killed_client_leaves_nothing_and_the_next_one_goes_on(data, client, t
     process.wait()
     state = json.loads((folder / "checkpoint.json").read_text())
     model = train(data[3], client=client, ranks=2, checkpoint=folder, **{**LONG, "progress": True})
-    assert 0 < state["iteration"] < 300
+    assert 0 < state["iteration"] < 200
     assert "going on from round" in capsys.readouterr().err
     assert model.text == undisturbed
     again = train(data[3], client=client, ranks=2, checkpoint=folder, **LONG)
@@ -208,10 +212,21 @@ def test_a_killed_client_leaves_nothing_and_the_next_one_goes_on(data, client, t
     with pytest.raises(StoreError, match="checkpoint of other work"):
         train(data[3], checkpoint=folder, **{**LONG, "rounds": 10})
     for _ in range(100):
-        if not left_over():
+        if not left_over(folder):
             break
         time.sleep(0.2)
-    assert not left_over()
+    assert not left_over(folder)
+
+
+def test_two_clients_do_not_share_a_folder(data, client, tmp_path):
+    thread = threading.Thread(
+        target=train, args=(data[3],), kwargs={**LONG, "client": client, "ranks": 1, "checkpoint": tmp_path}
+    )
+    thread.start()
+    rank_pid(tmp_path, 0, 5)
+    with pytest.raises(StoreError, match="trained in by another client"):
+        train(data[3], client=client, ranks=1, checkpoint=tmp_path, **LONG)
+    thread.join()
 
 
 def test_retries_end(data, client, tmp_path, monkeypatch):
@@ -221,8 +236,9 @@ def test_retries_end(data, client, tmp_path, monkeypatch):
 
     def strike():
         while not stop.is_set():
-            for pid, _ in left_over():
-                os.kill(pid, signal.SIGKILL)
+            for pid in left_over(tmp_path):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             time.sleep(0.1)
 
     thread = threading.Thread(target=strike)

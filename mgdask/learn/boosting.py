@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,9 +16,9 @@ import numpy.typing as npt
 from mgdask import __version__
 from mgdask.errors import ParameterError, StoreError
 from mgdask.learn.model import Model, canonical, lightgbm
-from mgdask.learn.ranks import run_lengths
 from mgdask.learn.rounds import Decision, Job, State, bins, boost, dataset, reference, replace
-from mgdask.learn.rows import Rows
+from mgdask.learn.rows import Part, Rows
+from mgdask.learn.tables import Table, check_labels
 from mgdask.learn.watch import Watch, printer
 
 Array = npt.NDArray[Any]
@@ -82,11 +81,11 @@ def train(
         raise ParameterError("early_stopping needs valid=: rows of other runs than those trained on")
     if ranks is not None and client is None:
         raise ParameterError(f"ranks={ranks} needs client=, such as that of mgdask.cluster.local_client")
-    table = _Table(x, y, weights, group, columns, "x")
-    held = None if valid is None else valid if isinstance(valid, _Table) else _held(valid, table)
-    start = _check(table, objective)
+    table = Table(x, y, weights, group, columns, "x")
+    held = None if valid is None else valid if isinstance(valid, Table) else _held(valid, table)
+    start = check_labels(table, objective)
     if held is not None:
-        _check(held, objective, training=False)
+        check_labels(held, objective, training=False)
         if held.columns != table.columns:
             raise ParameterError("valid has other columns than the training rows; give both the same features")
     if engine == "lightgbm.dask":
@@ -94,19 +93,20 @@ def train(
 
         return stock(table.rows_only(), table, objective, given, rounds, seed, client, early_stopping)
     full = {
-        "metric": METRICS[objective], "verbosity": -1, "force_col_wise": True, "min_data_in_bin": 3, **given, "objective": objective, "seed": seed,
-        "deterministic": True, "boost_from_average": start is None, "num_threads": threads or 0, "bin_construct_sample_cnt": sample,
+        "metric": METRICS[objective], "verbosity": -1, "force_col_wise": True, "min_data_in_bin": 3, **given,
+        "objective": objective, "seed": seed, "deterministic": True, "boost_from_average": start is None,
+        "num_threads": threads or 0, "bin_construct_sample_cnt": sample,
         "feature_pre_filter": False,  # it would drop columns for what the sample alone looks like
     }  # fmt: skip
     size = table.n * len(table.columns) * (4 if table.rows is None or table.rows.dtype == "float32" else 8)
-    spread = client is not None and (ranks is not None or size > small)
+    spread = client is not None and (ranks is not None or (size > small and table.rows is not None))
     if spread and table.rows is None:
         raise ParameterError("a matrix in memory is trained in this process; give Rows to train on ranks")
     if spread and table.n < 20 * (ranks or len(client.nthreads())):
         raise ParameterError(
             f"{table.n} rows for {ranks or len(client.nthreads())} ranks; give at least 20 rows a rank, or fewer ranks"
         )
-    with tempfile.TemporaryDirectory(prefix="mgdask-learn-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="mgdask-learn-", ignore_cleanup_errors=True) as scratch:
         folder = Path(checkpoint if checkpoint is not None else scratch).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         digest = _digest(table, held, full, rounds, early_stopping, seed, sample)
@@ -157,116 +157,15 @@ def train(
     return Model(text, table.columns, objective, best, seed, dict(state.history), missing, card)
 
 
-class _Table:
-    """Labels, weights and groups of rows or of a matrix, checked for shape; the matrix itself only when asked for."""
-
-    def __init__(self, x: Any, y: Any, weights: Any, group: Any, columns: tuple[str, ...] | None, name: str) -> None:
-        self.rows = x if isinstance(x, Rows) else None
-        self.name = name
-        if self.rows is not None:
-            self.n, self.columns = self.rows.count(), self.rows.names()
-            y = self.rows.values("labels") if y is None else y
-            weights = self.rows.values("weights") if weights is None else weights
-            group = self.rows.values("group") if group is None else group
-            self.x = None
-        else:
-            self.x = np.asarray(x)
-            if self.x.ndim != 2 or self.x.dtype.kind not in "fiub":
-                raise ParameterError(
-                    f"{name} has shape {self.x.shape} of {self.x.dtype}; a matrix of numbers (n, p) is needed"
-                )
-            self.n = len(self.x)
-            found = getattr(x, "columns", None)
-            dims = getattr(x, "dims", None)
-            if columns is None and found is not None:
-                columns = tuple(str(c) for c in found)
-            elif columns is None and dims and dims[-1] in x.coords:
-                columns = tuple(str(c) for c in x.coords[dims[-1]].values)
-            self.columns = columns or tuple(f"column {k}" for k in range(self.x.shape[1]))
-            if len(self.columns) != self.x.shape[1]:
-                raise ParameterError(
-                    f"{len(self.columns)} names for {self.x.shape[1]} columns of {name}; give one each"
-                )
-        if y is None:
-            raise ParameterError(f"{name} has no labels; give y=, or labels= of the rows")
-        self.y = self._vector("labels", y, "float32")
-        self.w = None if weights is None else self._vector("weights", weights, "float32")
-        self.sizes = None if group is None else run_lengths(self._vector("group", group, "float64"))
-
-    def _vector(self, what: str, values: Any, dtype: str) -> Array:
-        found = np.asarray(values)
-        if found.shape != (self.n,):
-            raise ParameterError(
-                f"{what} of {self.name} have shape {found.shape}; one for each of {self.n} rows is needed"
-            )
-        if found.dtype.kind in "f" and (bad := np.flatnonzero(~np.isfinite(found))).size:
-            raise ParameterError(
-                f"{what} of {self.name}: row {bad[0]} is {found[bad[0]]} ({bad.size} such rows); leave those rows out (keep=)"
-            )
-        return np.ascontiguousarray(found, dtype=dtype)
-
-    def matrix(self) -> Array:
-        """All rows; read here, once."""
-        if self.rows is not None:
-            return self.rows.read(0, self.n)
-        assert self.x is not None
-        return self.x if self.x.dtype.kind == "f" else self.x.astype(np.float32)
-
-    def take(self, index: Array) -> Array:
-        """Some rows."""
-        if self.rows is not None:
-            return self.rows.take(index)
-        return self.matrix() if len(index) == self.n else self.matrix()[index]
-
-    def rows_only(self) -> Rows:
-        """The rows; ``ParameterError`` for a matrix."""
-        if self.rows is None:
-            raise ParameterError(
-                "engine='lightgbm.dask' needs Rows; a matrix in memory is trained with engine='mgdask'"
-            )
-        return self.rows
-
-
-def _held(valid: Any, table: _Table) -> _Table:
+def _held(valid: Any, table: Table) -> Table:
     if isinstance(valid, Rows):
-        return _Table(valid, None, None, None, None, "valid")
+        return Table(valid, None, None, None, None, "valid")
     if not isinstance(valid, tuple) or len(valid) not in (2, 3):
         raise ParameterError("valid must be Rows, or (x, y), or (x, y, group)")
-    return _Table(valid[0], valid[1], None, valid[2] if len(valid) == 3 else None, table.columns, "valid")
+    return Table(valid[0], valid[1], None, valid[2] if len(valid) == 3 else None, table.columns, "valid")
 
 
-def _check(table: _Table, objective: str, training: bool = True) -> float | None:
-    """The score all rows begin with, None where LightGBM finds its own; ``ParameterError`` for labels that cannot be learned."""
-    y, w = table.y, table.w
-    if table.n < 20 and training:
-        raise ParameterError(f"{table.n} rows; at least 20 are needed")
-    if w is not None and (w < 0).any():
-        raise ParameterError(
-            f"weights of {table.name} are negative at row {np.flatnonzero(w < 0)[0]}; they must be 0 or more"
-        )
-    if objective == "lambdarank":
-        if table.sizes is None:
-            raise ParameterError("lambdarank needs group: the query of each row, equal values together")
-        return 0.0
-    if objective == "binary":
-        found = np.unique(y)
-        if not np.isin(found, [0, 1]).all():
-            raise ParameterError(f"labels of {table.name} are {found[:5]}; a classifier needs 0 and 1")
-        if len(found) == 1:
-            raise ParameterError(
-                f"labels of {table.name} are all {found[0]:g}: one class only; take rows in which both occur"
-            )
-    elif training and y.min() == y.max():
-        raise ParameterError(f"labels of {table.name} are all {y[0]:g}: there is nothing to learn")
-    if objective not in ("binary", "regression"):
-        return None
-    # an exactly rounded sum does not know in what order, or on how many ranks, the rows are
-    total = float(table.n) if w is None else math.fsum(w)
-    mean = math.fsum(y if w is None else w.astype(np.float64) * y) / total
-    return math.log(mean / (1.0 - mean)) if objective == "binary" else mean
-
-
-def _bins(table: _Table, chosen: Array, params: Mapping[str, Any], folder: Path, digest: str) -> tuple[str, ...]:
+def _bins(table: Table, chosen: Array, params: Mapping[str, Any], folder: Path, digest: str) -> tuple[str, ...]:
     drawn = table.take(chosen)
     nan = np.isnan(drawn).mean(axis=0)
     if (nan == 1).any():
@@ -284,7 +183,7 @@ def _bins(table: _Table, chosen: Array, params: Mapping[str, Any], folder: Path,
     return missing
 
 
-def _digest(table: _Table, held: _Table | None, params: Mapping[str, Any], *rest: Any) -> str:
+def _digest(table: Table, held: Table | None, params: Mapping[str, Any], *rest: Any) -> str:
     same = {name: value for name, value in params.items() if name != "num_threads"}
     text = hashlib.sha256(json.dumps([same, rest], sort_keys=True, default=str).encode())
     for one in (table, held):
@@ -296,7 +195,7 @@ def _digest(table: _Table, held: _Table | None, params: Mapping[str, Any], *rest
     return text.hexdigest()
 
 
-def _files(folder: Path, table: _Table) -> None:
+def _files(folder: Path, table: Table) -> None:
     for name, values in (("labels", table.y), ("weights", table.w), ("sizes", table.sizes)):
         with suppress(FileNotFoundError):
             (folder / f"{name}.npy").unlink()
@@ -307,9 +206,7 @@ def _files(folder: Path, table: _Table) -> None:
                 raise StoreError(f"{folder} cannot be written ({error}); choose another checkpoint folder") from None
 
 
-def _valid_files(folder: Path, held: _Table, job: Job) -> Job:
-    from mgdask.learn.rows import Part
-
+def _valid_files(folder: Path, held: Table, job: Job) -> Job:
     names = {}
     for name, values in (("x", held.x), ("labels", held.y), ("group", held.sizes)):
         if values is not None:

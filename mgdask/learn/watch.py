@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 import uuid
@@ -13,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mgdask import errors
-from mgdask.errors import MgdaskError, RunError
+from mgdask.errors import MgdaskError, RunError, StoreError
 from mgdask.learn.ranks import BEAT, host, read_small, write_in_place
 from mgdask.learn.rounds import Job, State
 
@@ -54,14 +55,18 @@ class Watch:
     recovered: list[str] = field(default_factory=list)
     _bad: set[str] = field(default_factory=set)
     _beat: int = 0
+    _changed: int = 0
 
     def run(self) -> tuple[State, int]:
         """The finished state, and the ranks of the last attempt."""
+        self._alone()
         while True:
             addresses = self._workers()
             trouble = self._attempt(addresses)
             state = State.load(self.folder, self.job.digest)
             if not trouble and state.finished:
+                for left in self.folder.glob("attempt-*"):
+                    shutil.rmtree(left, ignore_errors=True)
                 return state, len(addresses)
             trouble = trouble or "the ranks ended before the last round"
             self.recovered.append(trouble)
@@ -71,6 +76,17 @@ class Watch:
                     f"trouble: {trouble}. The checkpoint stays in {self.folder}: the same call goes on from there"
                 )
             self.say(f"{trouble}; all ranks ended, going on from round {state.iteration}")
+
+    def _alone(self) -> None:
+        # a client that was killed left its word behind, one that lives goes on counting
+        path = self.folder / "control.json"
+        before = read_small(path)
+        if before.get("attempt"):
+            time.sleep(8 * BEAT)
+            if read_small(path) != before:
+                raise StoreError(
+                    f"{self.folder} is being trained in by another client; wait for it, or take another folder"
+                )
 
     def _workers(self) -> list[str]:
         # sorted, so that ranks have the same order in every attempt and every run on the same workers
@@ -152,6 +168,11 @@ class Watch:
             raise kind(about["text"])
 
     def _show(self, shown: int) -> int:
+        path = self.folder / "checkpoint.json"
+        changed = path.stat().st_mtime_ns if path.exists() else 0
+        if changed == self._changed:  # it grows with the model: read it only when it is new
+            return shown
+        self._changed = changed
         state = State.load(self.folder, self.job.digest)
         if state.iteration != shown and state.history:
             metric = next(iter(state.history))
