@@ -88,6 +88,7 @@ def test_one_process_is_lightgbm_itself(data, capsys):
     assert np.abs(model.predict(x) - want.predict_proba(x)[:, 1]).max() < 1e-12
 
 
+@pytest.mark.training
 def test_regression_has_the_same_bits_on_any_number_of_ranks(data, client, capsys):
     x, y, _, rows, _, (xv, yv, _) = data
     options = {"objective": "regression", "rounds": 200, "early_stopping": 5, "valid": (xv, yv), "progress": False}
@@ -104,6 +105,7 @@ def test_regression_has_the_same_bits_on_any_number_of_ranks(data, client, capsy
     assert not left_over()
 
 
+@pytest.mark.training
 def test_classes_agree_within_the_bootstrap_interval(data, client):
     _, _, _, _, rows, (xv, _, cv) = data
     one = train(rows, rounds=40, progress=False)
@@ -140,6 +142,7 @@ def undisturbed(data):
 
 
 @pytest.mark.parametrize(("rank", "how"), [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)])
+@pytest.mark.training
 def test_a_lost_rank_costs_the_rounds_since_the_checkpoint(data, client, tmp_path, undisturbed, rank, how):
     hit = []
 
@@ -160,6 +163,7 @@ def test_a_lost_rank_costs_the_rounds_since_the_checkpoint(data, client, tmp_pat
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.training
 def test_a_lost_worker_is_replaced(data, tmp_path, undisturbed, how, monkeypatch):
     monkeypatch.setattr("mgdask.learn.watch.GRACE", 2.0)
     with local_client(2) as own:
@@ -193,6 +197,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.training
 def test_a_killed_client_leaves_nothing_and_the_next_one_goes_on(data, client, tmp_path, undisturbed, capsys):
     script, folder = tmp_path / "script.py", tmp_path / "work"
     script.write_text(SCRIPT)
@@ -218,6 +223,7 @@ def test_a_killed_client_leaves_nothing_and_the_next_one_goes_on(data, client, t
     assert not left_over(folder)
 
 
+@pytest.mark.training
 def test_two_clients_do_not_share_a_folder(data, client, tmp_path):
     thread = threading.Thread(
         target=train, args=(data[3],), kwargs={**LONG, "client": client, "ranks": 1, "checkpoint": tmp_path}
@@ -229,6 +235,7 @@ def test_two_clients_do_not_share_a_folder(data, client, tmp_path):
     thread.join()
 
 
+@pytest.mark.training
 def test_retries_end(data, client, tmp_path, monkeypatch):
     monkeypatch.setattr("mgdask.learn.watch.GRACE", 2.0)
     bad = Rows(data[3].parts, labels=data[3].labels)
@@ -355,6 +362,7 @@ def test_ranking_needs_its_queries(data):
         train(x, relevance, objective="lambdarank")
 
 
+@pytest.mark.training
 def test_bad_input_is_refused_in_words(data, client, tmp_path):
     x, y, classes, rows, *_ = data
     hole, gone, few = y.copy(), x.copy(), Rows((Part(rows.parts[0].path, atoms=(0, 30)),))
