@@ -91,7 +91,7 @@ def test_one_process_is_lightgbm_itself(data, capsys):
 def test_regression_has_the_same_bits_on_any_number_of_ranks(data, client, capsys):
     x, y, _, rows, _, (xv, yv, _) = data
     options = {"objective": "regression", "rounds": 200, "early_stopping": 5, "valid": (xv, yv), "progress": False}
-    options["params"] = {"learning_rate": 0.3}
+    options |= {"params": {"learning_rate": 0.3}, "threads": 1}
     one = train(x, y, **options)
     assert 5 < one.best_iteration < 195
     assert len(one.history["rmse"]) == one.best_iteration + 6
@@ -126,12 +126,8 @@ def rank_pid(folder, rank, round_):
     raise AssertionError("the rank never trained")
 
 
-LONG = {
-    "objective": "regression",
-    "rounds": 200,
-    "params": {"num_leaves": 63, "learning_rate": 0.02},
-    "progress": False,
-}
+LONG = {"objective": "regression", "rounds": 200, "progress": False, "threads": 1}
+LONG["params"] = {"num_leaves": 63, "learning_rate": 0.02}
 
 
 @pytest.fixture(scope="module")
