@@ -106,12 +106,12 @@ def test_regression_has_the_same_bits_on_any_number_of_ranks(data, client, capsy
 
 def test_classes_agree_within_the_bootstrap_interval(data, client):
     _, _, _, _, rows, (xv, _, cv) = data
-    one = train(rows, rounds=40, progress=False)
-    two = train(rows, rounds=40, client=client, ranks=2, progress=False)
+    one = train(rows, rounds=15, progress=False)
+    two = train(rows, rounds=15, client=client, ranks=2, threads=1, progress=False)
     (low, high), score = auc_interval(cv, one.predict(xv))
     assert score > 0.7
     assert low < auc_interval(cv, two.predict(xv))[1] < high
-    stock = train(rows, rounds=40, client=client, engine="lightgbm.dask", progress=False)
+    stock = train(rows, rounds=15, client=client, engine="lightgbm.dask", progress=False)
     assert low < auc_interval(cv, stock.predict(xv))[1] < high
 
 
