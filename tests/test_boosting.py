@@ -92,7 +92,7 @@ def test_one_process_is_lightgbm_itself(data, capsys):
 def test_regression_has_the_same_bits_on_any_number_of_ranks(data, client, capsys):
     x, y, _, rows, _, (xv, yv, _) = data
     options = {"objective": "regression", "rounds": 200, "early_stopping": 5, "valid": (xv, yv), "progress": False}
-    options["params"] = {"learning_rate": 0.3}
+    options |= {"params": {"learning_rate": 0.3}, "threads": 1}
     one = train(x, y, **options)
     assert 5 < one.best_iteration < 195
     assert len(one.history["rmse"]) == one.best_iteration + 6
@@ -108,12 +108,12 @@ def test_regression_has_the_same_bits_on_any_number_of_ranks(data, client, capsy
 @pytest.mark.training
 def test_classes_agree_within_the_bootstrap_interval(data, client):
     _, _, _, _, rows, (xv, _, cv) = data
-    one = train(rows, rounds=40, progress=False)
-    two = train(rows, rounds=40, client=client, ranks=2, progress=False)
+    one = train(rows, rounds=15, progress=False)
+    two = train(rows, rounds=15, client=client, ranks=2, threads=1, progress=False)
     (low, high), score = auc_interval(cv, one.predict(xv))
     assert score > 0.7
     assert low < auc_interval(cv, two.predict(xv))[1] < high
-    stock = train(rows, rounds=40, client=client, engine="lightgbm.dask", progress=False)
+    stock = train(rows, rounds=15, client=client, engine="lightgbm.dask", progress=False)
     assert low < auc_interval(cv, stock.predict(xv))[1] < high
 
 
@@ -128,12 +128,8 @@ def rank_pid(folder, rank, round_):
     raise AssertionError("the rank never trained")
 
 
-LONG = {
-    "objective": "regression",
-    "rounds": 200,
-    "params": {"num_leaves": 63, "learning_rate": 0.02},
-    "progress": False,
-}
+LONG = {"objective": "regression", "rounds": 200, "progress": False, "threads": 1}
+LONG["params"] = {"num_leaves": 63, "learning_rate": 0.02}
 
 
 @pytest.fixture(scope="module")

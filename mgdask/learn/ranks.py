@@ -50,7 +50,7 @@ def host(folder: str, attempt: str, rank: int, ranks: int, address: str, threads
         return {"rc": 1, "tail": f"{base} is not there: the checkpoint folder must be on a file system all workers see"}
     if (base / f"rank-{rank}.json").exists():  # dask gave this task out again after a loss; the client starts anew
         return {"rc": 1, "tail": "started twice"}
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(name for name in sys.path if name)}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(name for name in sys.path if name), "OMP_WAIT_POLICY": "PASSIVE"}
     command = [
         sys.executable,
         "-m",
@@ -71,7 +71,8 @@ def host(folder: str, attempt: str, rank: int, ranks: int, address: str, threads
                     code = child.wait(BEAT)
                     break
                 except subprocess.TimeoutExpired:
-                    if read_small(Path(folder) / "control.json").get("attempt") != attempt:
+                    control = read_small(Path(folder) / "control.json")
+                    if control and control.get("attempt") != attempt:  # empty: it was being written just now
                         child.kill()  # SIGKILL also ends a process that was stopped
         finally:
             child.kill()
