@@ -142,11 +142,11 @@ class LagDisplacement(PathFeature):
         elif isinstance(self.origins, int):
             found = np.arange(0, len(axis.run), self.origins)
         else:
-            starts = np.array([axis.first_of_run(k) for k in range(len(axis.run))])
+            starts = np.sort(np.unique(axis.run, return_index=True)[1])
             if self.origins == "first":
-                found = np.unique(starts)
+                found = starts
             else:
-                asked = [axis.later(int(k), t, self.tolerance) for k in np.unique(starts) for t in self.origins]
+                asked = [axis.later(int(k), t, self.tolerance) for k in starts for t in self.origins]
                 if min(asked) < 0:
                     raise ParameterError(
                         f"LagDisplacement: origins={self.origins}: not every run has a frame at each of these times"

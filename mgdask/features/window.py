@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -29,7 +30,18 @@ class FrameAxis:
         return int(self.laters(lag, tolerance)[frame])
 
     def laters(self, lag: float, tolerance: float = 0.01) -> npt.NDArray[np.int64]:
-        """``later`` of every frame."""
+        """``later`` of every frame; worked out once, since every frame of a long trajectory asks for all lags."""
+        if (lag, tolerance) not in self._known:
+            found = self._find_laters(lag, tolerance)
+            found.flags.writeable = False  # shared by all who ask
+            self._known[lag, tolerance] = found
+        return self._known[lag, tolerance]
+
+    @cached_property
+    def _known(self) -> dict[tuple[float, float], npt.NDArray[np.int64]]:
+        return {}
+
+    def _find_laters(self, lag: float, tolerance: float) -> npt.NDArray[np.int64]:
         found = np.full(len(self.run), -1)
         for first, last in self.runs():
             time = self.time[first:last]
