@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from mgdask.box import unwrap
 from mgdask.errors import StoreError
 from mgdask.store.layout import CHUNK, GROUP, MIN_SHARD, ROWS_IN_CHUNK, ceil_div, trajectory_layout
 from mgdask.store.manifest import Manifest
+from mgdask.store.open import check_complete
 from mgdask.store.shards import new_array, new_group, open_group, put
 
 Float = npt.NDArray[np.float64]
@@ -120,7 +122,7 @@ class PathSource:
             r, n = np.asarray(position[a:b, first:last]), np.asarray(image[a:b, first:last])
             for k in here:
                 t = int(frames[k]) - a
-                out[:, k] = r[t] + np.einsum("ik,kj->ij", n[t].astype(np.float64), cells[int(frames[k])])
+                out[:, k] = unwrap(r[t], n[t], cells[int(frames[k])])
         return out
 
     def drift(self, frames: npt.NDArray[np.integer]) -> Float:
@@ -138,15 +140,11 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
 
 def path_source(store: str | Path) -> tuple[PathSource, zarr.Group]:
     """The source of paths that a finished store is; ``StoreError`` where it is none."""
-    group = open_group(store)
-    kind = str(group.attrs.get("mgdask_kind", ""))
+    kind = str(open_group(store).attrs.get("mgdask_kind", ""))
     if kind not in ("paths", "trajectory"):
         raise StoreError(
             f"{store} holds {kind or 'nothing that mgdask wrote'}; paths are in a trajectory store, or in one made by mgdask.unwrap"
         )
-    if Manifest(store).content() is None:
-        raise StoreError(
-            f"{store} is not finished: run the same call that makes it again; it does only what is missing"
-        )
+    group, _ = check_complete(store)
     n_frames = int(_array(group, "step").shape[0])
     return PathSource(str(store), kind, n_frames, int(_array(group, "atom_id").shape[0])), group

@@ -91,20 +91,18 @@ def grow(group: zarr.Group, n_frames: int) -> None:
 
 def read_window(path: str | Path, frames: npt.NDArray[np.integer]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Positions (frame,atom,xyz) and cells (frame,3,3) of some frames, in their order."""
-    group = open_group(path)
-    position, cell = group["position"], group["cell"]
-    assert isinstance(position, zarr.Array)
-    assert isinstance(cell, zarr.Array)
-    first, last = int(frames.min()), int(frames.max())
-    if last - first + 1 == len(frames) and (np.diff(frames) == 1).all():
-        return np.asarray(position[first : last + 1]), np.asarray(cell[first : last + 1])
-    return np.stack([np.asarray(position[int(k)]) for k in frames]), np.stack(
-        [np.asarray(cell[int(k)]) for k in frames]
-    )
+    return _read_frames(path, "position", frames), _read_frames(path, "cell", frames)
 
 
 def read_images(path: str | Path, frames: npt.NDArray[np.integer]) -> npt.NDArray[Any]:
     """Images (frame,atom,xyz) of some frames, in their order."""
-    image = open_group(path)["image"]
-    assert isinstance(image, zarr.Array)
-    return np.stack([np.asarray(image[int(k)]) for k in frames])
+    return _read_frames(path, "image", frames)
+
+
+def _read_frames(path: str | Path, name: str, frames: npt.NDArray[np.integer]) -> npt.NDArray[Any]:
+    # frames that follow each other are read at once, since a chunk holds several and is unpacked as a whole
+    array = open_group(path)[name]
+    assert isinstance(array, zarr.Array)
+    stretches = np.split(frames, np.flatnonzero(np.diff(frames) != 1) + 1)
+    parts = [np.asarray(array[int(some[0]) : int(some[-1]) + 1]) for some in stretches]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mgdask.box import cell_changes, fractional
+from mgdask.box import cartesian, cell_changes, fractional
 from mgdask.errors import ParameterError, StoreError
 from mgdask.store import paths as path_store
 from mgdask.store.manifest import Manifest
@@ -200,7 +200,7 @@ class _Steps:
                 crossed = np.where(self.pbc, -np.floor(share + 0.5), 0.0)
             share = np.where(self.pbc, np.abs(share + crossed), 0.0)
         if self.scheme == "toroidal":
-            return r - before[0] + np.einsum("ik,kj->ij", crossed, cell), share
+            return r - before[0] + cartesian(crossed, cell), share
         return crossed, share
 
 
@@ -218,15 +218,13 @@ class _Step:
         """What is carried from the first frame of a run."""
         if scheme != "toroidal":
             return np.zeros_like(self.position)
-        found: Float = self.position + np.einsum("ik,kj->ij", self.image, self.cell)
-        return found
+        return self.position + cartesian(self.image, self.cell)
 
     def path(self, scheme: str, carried: Float) -> Float:
         """True positions in this frame."""
         if scheme == "toroidal":
             return carried
-        found: Float = self.position + np.einsum("ik,kj->ij", self.image if scheme == "images" else carried, self.cell)
-        return found
+        return self.position + cartesian(self.image if scheme == "images" else carried, self.cell)
 
 
 def _net(store: str, out: str, block: int, size: int, scheme: str, identity: str) -> dict[str, Any]:
