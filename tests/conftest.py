@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from distributed import Client, LocalCluster
 
 import mgdask
 
@@ -51,3 +52,15 @@ def small_soap():
 @pytest.fixture
 def rng():
     return np.random.default_rng(20261121)
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Two worker processes, and the default client of the module."""
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit="4GiB"
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client

@@ -68,17 +68,6 @@ def every_family():
 
 
 @pytest.fixture(scope="module")
-def client():
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit="4GiB"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
-
-
-@pytest.fixture(scope="module")
 def expected(glass_store):
     """Values and marks frame by frame, every feature alone."""
     ds = mgdask.open_store(glass_store).isel(frame=FRAMES)

@@ -30,17 +30,6 @@ def store_of(folder, frames, kinds, box, species, flags="pp pp pp"):
 
 
 @pytest.fixture(scope="module")
-def client():
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit="4GiB"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
-
-
-@pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """Random atoms of three elements in a box smaller than the distances asked for."""
     rng = np.random.default_rng(5)

@@ -80,17 +80,6 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(plan_module, "MAX_BLOCK", 2**19)
 
 
-@pytest.fixture(scope="module")
-def client():
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit="4GiB"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
-
-
 def test_plan_is_arithmetic(glass_store, tmp_path):
     soap = mgdask.SOAP(species=("Cu", "Zr"), r_cut=5.0, n_max=11, l_max=12, sigma=0.5)
     plan = mgdask.plan(glass_store, [soap], out=tmp_path / "f.zarr")
