@@ -7,7 +7,7 @@ import sys
 import click
 
 import mgdask
-from mgdask.cli import commands
+from mgdask.cli import commands, study
 from mgdask.errors import MgdaskError
 
 
@@ -25,7 +25,7 @@ for command in (
     commands.unwrap,
     commands.plan,
     commands.featurize,
-    commands.study,
+    study.study,
     commands.demo,
 ):
     cli.add_command(command)
