@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mgdask.cli.options import open_workers, worker_options
+from mgdask.cli.options import open_workers, store_species, worker_options
+from mgdask.cli.recipe import gather_features
 from mgdask.features import SETS
 
 
@@ -18,35 +20,61 @@ def study() -> None:
 
 @study.command()
 @click.option(
-    "--train",
-    multiple=True,
-    required=True,
-    help="Trajectory store of a deformed glass to learn from; several times for several.",
+    "--train", multiple=True, required=True, help="Store of a deformed glass to learn from; several times for several."
 )
 @click.option("--test", required=True, help="Trajectory store of the glass that is set aside.")
 @click.option("--out", required=True, help="Folder for labels, features, models and results.")
-@click.option("--features", default="interstice", show_default=True, help=f"A ready-made list: {', '.join(SETS)}.")
+@click.option(
+    "--set", "sets", multiple=True, help=f"A ready-made list of features [default: interstice]: {', '.join(SETS)}."
+)
+@click.option("--feature", "features", multiple=True, help="A family and its options, as for featurize.")
+@click.option("--recipe", help="YAML file that lists features and parameters.")
 @click.option("--strain", default=0.04, show_default=True, help="Strain at which atoms are labelled.")
 @click.option("--threshold", default=5.0, show_default=True, help="Plastic above this D2min (sum over neighbours), Å².")
 @click.option("--cutoff", default=4.5, show_default=True, help="Of the neighbours of D2min, Å.")
 @click.option("--margin", default=15.0, show_default=True, help="Å that atoms which count are away from free surfaces.")
+@click.option("--ends", is_flag=True, help="As far from the ends across the direction of deformation, too.")
 @click.option("--centers", help="Only these elements count: Cu or Cu,Zr.")
-@click.option("--draws", default=5, show_default=True, help="Draws of the undersampling, a model each.")
+@click.option("--draws", default=20, show_default=True, help="Draws of the undersampling, a model each.")
+@click.option("--rounds", default=150, show_default=True, help="Trees of each model.")
+@click.option("--wanted", default=15, show_default=True, help="Leading columns to find; 0 for no search.")
+@click.option("--folds", default=5, show_default=True, help="Of the cross-validation.")
 @click.option("--seed", default=0, show_default=True)
 @worker_options
-def softness(train: tuple[str, ...], test: str, out: str, draws: int, seed: int, centers: str | None, workers: int | None, threads: int,
-             scheduler: str | None, **options: Any) -> None:  # fmt: skip
+def softness(
+    train: tuple[str, ...], test: str, out: str, sets: tuple[str, ...], features: tuple[str, ...], recipe: str | None, draws: int, rounds: int,
+    wanted: int, folds: int, seed: int, centers: str | None, workers: int | None, threads: int, scheduler: str | None, **options: Any,
+) -> None:  # fmt: skip
     """Quench-in softness (Wang & Jain 2019): learn which atoms turn plastic, test it on a glass set aside."""
     from mgdask.explore.softness import softness_report
     from mgdask.studies.learn_softness import learn_softness
     from mgdask.studies.softness import prepare_glass
+    from mgdask.studies.stages import Stages
 
     species = None if centers is None else [name.strip() for name in centers.split(",")]
+    chosen = sets or (() if features or recipe else ("interstice",))
+    wanted_features = gather_features(features, chosen, recipe, store_species(test))
+    stages, target = Stages(), Path(out) / "softness"
     with open_workers(workers, threads, scheduler, None) as client:
-        glasses = [prepare_glass(store, out, species=species, client=client, **options) for store in (*train, test)]
-    for glass in glasses:
-        click.echo(str(glass))
-    found = learn_softness(glasses[:-1], glasses[-1], draws=draws, seed=seed)
-    found.save(Path(out) / "softness")
-    click.echo(str(found))
-    click.echo(f"models, scores and summary beside {softness_report(found, glasses[-1], Path(out) / 'softness')}")
+        with stages("labels, features"):
+            glasses = [
+                prepare_glass(store, out, features=wanted_features, species=species, client=client, **options)
+                for store in (*train, test)
+            ]
+        for glass in glasses:
+            click.echo(str(glass))
+        found = learn_softness(
+            glasses[:-1],
+            glasses[-1],
+            draws=draws,
+            rounds=rounds,
+            wanted=wanted or None,
+            folds=folds,
+            seed=seed,
+            stages=stages,
+        )
+    with stages("report"):
+        found.save(target)
+        page = softness_report(found, glasses[-1], target)
+    (target / "stages.json").write_text(json.dumps(stages.seconds, indent=1), encoding="utf-8")
+    click.echo(f"{found}\n{stages}\nmodels, scores and summary beside {page}")

@@ -21,7 +21,7 @@ from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
 from mgdask.features import Feature, NonAffine, feature_set
 from mgdask.features.window import FrameAxis
-from mgdask.store.open import open_store
+from mgdask.store.open import check_complete, open_store
 from mgdask.studies.score import frame_of_strain
 from mgdask.tasks.plan import plan
 from mgdask.tasks.run import run
@@ -96,8 +96,32 @@ class Glass:
         ds = open_store(self.features).isel(frame=0)
         values = np.concatenate([np.asarray(ds[name].values, dtype=np.float64) for name in ds.data_vars], axis=1)
         d2min = self.d2min()[self.frame]
-        good = self.keep & np.isfinite(values).all(axis=1) & np.isfinite(d2min)
+        there = np.isfinite(values)
+        if (never := ~there[self.keep].any(axis=0)).any():
+            raise ParameterError(
+                f"{self.features}: column {self.columns()[int(np.argmax(never))]!r} is NaN for every atom that counts; leave it out, or mend its "
+                "parameters (a cut-off too short, a species that is not there)"
+            )
+        good = self.keep & there.all(axis=1) & np.isfinite(d2min)
         return values[good], d2min[good] > self.threshold, np.flatnonzero(good)
+
+    def regions(self, length: float = 15.0) -> npt.NDArray[np.int64]:
+        """Region (atom,) of the undeformed glass: pieces of about ``length`` Å, as neighbouring atoms are alike and must stay together.
+
+        Splits and bootstraps go by them where there are too few glasses to go by glass.
+        """
+        first = open_store(self.store).isel(frame=0)
+        cell, origin = np.asarray(first["cell"].values), np.asarray(first["origin"].values)
+        inverse = np.linalg.inv(cell)
+        number = np.maximum(1, np.rint(1.0 / np.linalg.norm(inverse, axis=0) / length)).astype(np.int64)
+        place = (np.asarray(first["position"].values) - origin) @ inverse
+        piece = np.clip(np.floor(place * number).astype(np.int64), 0, number - 1)
+        return np.asarray(np.ravel_multi_index(tuple(piece.T), tuple(number)), dtype=np.int64)
+
+    def digests(self) -> dict[str, str]:
+        """Content of the trajectory, the labels and the features, for a model card."""
+        stores = {"trajectory": self.store, "d2min": self.labels, "features": self.features}
+        return {f"{self.name} {what}": check_complete(path)[1] for what, path in stores.items()}
 
     def __str__(self) -> str:
         label, at = self.plastic()[self.keep], self.strain[self.frame]
