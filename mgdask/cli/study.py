@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -47,34 +46,19 @@ def softness(
 ) -> None:  # fmt: skip
     """Quench-in softness (Wang & Jain 2019): learn which atoms turn plastic, test it on a glass set aside."""
     from mgdask.explore.softness import softness_report
-    from mgdask.studies.learn_softness import learn_softness
-    from mgdask.studies.softness import prepare_glass
+    from mgdask.studies.softness_study import study_softness
     from mgdask.studies.stages import Stages
 
-    species = None if centers is None else [name.strip() for name in centers.split(",")]
     chosen = sets or (() if features or recipe else ("interstice",))
     wanted_features = gather_features(features, chosen, recipe, store_species(test))
-    stages, target = Stages(), Path(out) / "softness"
+    species = None if centers is None else [name.strip() for name in centers.split(",")]
+    learning = {"draws": draws, "rounds": rounds, "wanted": wanted or None, "folds": folds, "seed": seed}
+    stages = Stages()
     with open_workers(workers, threads, scheduler, None) as client:
-        with stages("labels, features"):
-            glasses = [
-                prepare_glass(store, out, features=wanted_features, species=species, client=client, **options)
-                for store in (*train, test)
-            ]
-        for glass in glasses:
-            click.echo(str(glass))
-        found = learn_softness(
-            glasses[:-1],
-            glasses[-1],
-            draws=draws,
-            rounds=rounds,
-            wanted=wanted or None,
-            folds=folds,
-            seed=seed,
-            stages=stages,
-        )
+        found, glass = study_softness(
+            train, test, out, features=wanted_features, glass={**options, "species": species}, learning=learning, client=client, stages=stages
+        )  # fmt: skip
     with stages("report"):
-        found.save(target)
-        page = softness_report(found, glasses[-1], target)
-    (target / "stages.json").write_text(json.dumps(stages.seconds, indent=1), encoding="utf-8")
-    click.echo(f"{found}\n{stages}\nmodels, scores and summary beside {page}")
+        page = softness_report(found, glass, Path(out) / "softness")
+    stages.save(Path(out) / "softness" / "stages.json")
+    click.echo(f"{glass}\n{found}\n{stages}\nmodels, scores and summary beside {page}")

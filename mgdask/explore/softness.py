@@ -117,7 +117,7 @@ def _mass(axes: Any, qs: Any, glass: Glass) -> str:
 def _importance(axes: Any, found: Softness, n: int = 12) -> str:
     gain = np.mean([model.booster.feature_importance("gain") for model in found.models], axis=0)
     order = np.argsort(-gain, kind="stable")[:n]
-    names = [found.columns[k].split(": ", 1)[-1] for k in order]
+    names = [found.columns[k].split("/", 1)[-1] for k in order]
     axes.barh(range(len(order)), gain[order][::-1] / gain.sum(), tick_label=names[::-1])
     axes.tick_params(axis="y", labelsize=7)
     axes.set(xlabel="share of the gain", title="leading columns")

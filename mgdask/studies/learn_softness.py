@@ -252,7 +252,11 @@ def _models(
 
 
 def _mean_score(models: Sequence[Model], values: Float, columns: Sequence[str]) -> Float:
-    found: Float = np.mean([model.predict(values, names=columns, threads=1) for model in models], axis=0)
+    # one by one, as ``predict`` adds them in its tasks: the same bits
+    total = models[0].predict(values, names=columns, threads=1)
+    for model in models[1:]:
+        total += model.predict(values, names=columns, threads=1)
+    found: Float = total / len(models)
     return found
 
 

@@ -21,6 +21,7 @@ from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
 from mgdask.features import Feature, NonAffine, feature_set
 from mgdask.features.window import FrameAxis
+from mgdask.learn.rows import Part, Rows
 from mgdask.store.open import check_complete, open_store
 from mgdask.studies.score import frame_of_strain
 from mgdask.tasks.plan import plan
@@ -87,9 +88,8 @@ class Glass:
         return label
 
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns: variable and label."""
-        ds = open_store(self.features)
-        return tuple(f"{name}: {label}" for name in ds.data_vars for label in ds[f"{name}_feature"].values)
+        """Names of the columns as ``Rows`` has them: label, or variable/label where there are several variables."""
+        return Rows((Part(str(self.features)),), tuple(map(str, open_store(self.features).data_vars))).names()
 
     def rows(self) -> tuple[Float, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
         """Features (row,column), label (row,) and row of the atom (row,) of the atoms that count and have all features and a label."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass
@@ -29,6 +31,10 @@ class Stages:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+    def save(self, path: str | Path) -> None:
+        """Write the seconds as JSON."""
+        Path(path).write_text(json.dumps(self.seconds, indent=1), encoding="utf-8")
 
     def __str__(self) -> str:
         rows = [*self.seconds.items(), ("in all", sum(self.seconds.values()))]

@@ -66,11 +66,13 @@ class Outcome:
 def execute(
     client: Any, function: Callable[..., dict[str, Any]], tasks: Sequence[tuple[str, tuple[Any, ...]]], *, what: str,
     unit: str = "blocks", retries: int = 2, progress: bool = True, strict: bool = True,
+    keep: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None,
 ) -> Outcome:  # fmt: skip
     """Run ``function(*arguments)`` for every (name, arguments), keeping a few tasks a thread in flight.
 
     Errors of the user's making (``MgdaskError``) are not tried again. A full or read-only target ends the run at once; other failures leave
-    the rest running. With ``strict`` the first failure is raised at the end.
+    the rest running. With ``strict`` the first failure is raised at the end. ``keep(name, result)`` is called for each result as it comes, in no
+    order; what it returns is held in its place.
     """
     from distributed import wait
 
@@ -108,7 +110,7 @@ def execute(
                         if "error" in result:
                             outcome.failures[name] = result["error"]
                         else:
-                            outcome.results[name] = result
+                            outcome.results[name] = result if keep is None else keep(name, result)
                     future.release()
                     error_now = outcome.failures.get(name)
                     if isinstance(error_now, StorageFullError):
