@@ -26,10 +26,11 @@ def study_softness(
 
     Parameters
     ----------
-    train, test: trajectory stores of deformed glasses, each beginning with its undeformed frame. out: a folder that all workers see: labels
-        and features of every glass, and in ``softness`` the models, their card, scores and a summary, which the next call replaces. features: a name of ``feature_set``, or a list.
-        glass: further arguments of ``prepare_glass`` (strain, threshold, cutoff, species, margin, ends, memory). learning: further arguments
-        of ``learn_softness`` (draws, rounds, params, wanted, folds, seed). stages: told how long each part takes.
+    train, test: trajectory stores of deformed glasses, each beginning with its undeformed frame. out: a folder that all workers see: labels and
+        features of every glass, and in ``softness`` the models, their card, scores and a summary, which the next call replaces.
+    features: a name of ``feature_set``, or a list. glass: further arguments of ``prepare_glass`` (strain, threshold, cutoff, species, margin, ends,
+        memory). learning: further arguments of ``learn_softness`` (draws, rounds, params, wanted, folds, seed). stages: told how long each part
+        takes.
 
     Returns the ``Softness`` and the test ``Glass``. QS of every atom that has all features, counted or not, lies in
     ``softness/<name>-qs.zarr``. Errors are those of the two functions; what was finished stays, and the same call goes on from it.
