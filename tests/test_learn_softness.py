@@ -16,6 +16,7 @@ import mgdask
 from mgdask.errors import ParameterError
 from mgdask.learn.card import read_card
 from mgdask.learn.model import Model
+from mgdask.learn.predict import predict
 from mgdask.studies.learn_softness import learn_softness
 from mgdask.studies.softness import prepare_glass
 from tests.test_softness import SLAB
@@ -82,6 +83,16 @@ def test_scores_of_the_glass_set_aside(glasses, found):
         assert {name: one.value for name, one in found.baselines[kind].items()} == {"roc_auc": 0.5, "recall": recall}
     assert found.train == ("left",)
     assert "tested on right, 80 columns, 2 draws" in str(found)
+
+
+def test_models_find_their_columns_in_the_store(glasses, found, tmp_path):
+    predict(found.models, glasses[1].features, tmp_path / "qs.zarr", progress=False)
+    qs = mgdask.open_store(tmp_path / "qs.zarr").prediction.values[0, :, 0]
+    there = np.isfinite(found.qs)
+    assert np.array_equal(qs[there], found.qs[there])
+    assert found.models[0].missing == ()
+    x = np.concatenate([v.values[0] for v in mgdask.open_store(glasses[1].features).data_vars.values()], axis=1)
+    assert np.array_equal(np.isnan(qs), np.isnan(x).any(axis=1))
 
 
 def test_same_seed_same_bits(glasses, found):

@@ -14,10 +14,11 @@ from distributed import Client, LocalCluster
 
 import mgdask
 from mgdask.errors import ParameterError, RunError, StoreError
-from mgdask.learn import Part, Rows, train
+from mgdask.learn import Part, Rows, shapley, train
 from mgdask.learn import predict as module
+from mgdask.learn.choose import rows_of_store
 from mgdask.learn.contributions import shap_of_block
-from mgdask.learn.predict import predict, rows_of_store
+from mgdask.learn.predict import predict
 from mgdask.learn.shapley import shap
 from mgdask.store import features
 from mgdask.store.layout import BlockLayout
@@ -311,26 +312,20 @@ def test_which_arrays_the_columns_are_of(tmp_path):
     assert rows_of_store(write_store(tmp_path / "two.zarr", alone), ["c2", "c0"]).variables == ("b",)
 
 
-def test_features_of_a_real_glass(glass_store, tmp_path):
+def test_features_of_a_real_glass(glass_store, here, tmp_path):
     """Features by ``run`` of some frames and centers, and the scores beside them."""
+    soap = mgdask.SOAP(species=("Cu", "Zr"), r_cut=3.0, n_max=2, l_max=1, sigma=0.5, rbf="polynomial")
     mgdask.run(
-        mgdask.plan(glass_store, mgdask.Interstice(), out=tmp_path / "f.zarr", centers="Zr", frames=[0, 2]),
-        progress=False,
+        mgdask.plan(glass_store, soap, out=tmp_path / "f.zarr", centers="Zr", frames=[0, 2]), here, progress=False
     )
     ds = mgdask.open_store(tmp_path / "f.zarr")
-    x = ds.interstice.values.reshape(-1, ds.sizes["interstice_feature"])
-    model = train(
-        x,
-        x[:, 0],
-        objective="regression",
-        columns=tuple(map(str, ds.interstice_feature.values)),
-        rounds=5,
-        progress=False,
-    )
-    predict(model, tmp_path / "f.zarr", tmp_path / "s.zarr", **QUIET)
+    x = ds.soap.values.reshape(-1, ds.sizes["soap_feature"])
+    model = train(x, x[:, 0], objective="regression", columns=soap.labels, rounds=5, threads=1, progress=False)
+    predict(model, tmp_path / "f.zarr", tmp_path / "s.zarr", client=here, **QUIET)
     got = mgdask.open_store(tmp_path / "s.zarr")
     assert np.array_equal(got.prediction.values.ravel(), model.predict(x))
     assert (got.step.values == ds.step.values).all()
+    assert (got.atom_id.values == ds.atom_id.values).all()
     assert set(got.species.values) == {40}
 
 
@@ -409,3 +404,19 @@ def test_rows_read_only_what_is_asked_for(store, monkeypatch):
     got = rows.read(103, 108)
     assert np.array_equal(got[:, 0], x[103:108, 2], equal_nan=True)
     assert read == [("/two", (1, 5, 2))]
+
+
+def test_the_client_holds_sums_and_one_sample(store, models, here, monkeypatch):
+    held, sound = [], shapley.execute
+
+    def watched(*arguments, **options):
+        outcome = sound(*arguments, **options)
+        held.extend(result["part"] for result in outcome.results.values())
+        return outcome
+
+    monkeypatch.setattr(shapley, "execute", watched)
+    got = shap(models[0], store[0], size=25, block_rows=50, client=here, progress=False)
+    assert len(held) == 7
+    assert sum(part.rows for part in held) == got.rows
+    assert sum(part.sample_x.size + part.sample_shap.size for part in held) == 0
+    assert got.sample_x.shape == (25, 4)

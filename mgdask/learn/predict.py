@@ -19,6 +19,7 @@ from dask.utils import format_bytes
 from rich.table import Table
 
 from mgdask.errors import ParameterError, RunError, StoreError
+from mgdask.learn.choose import rows_of_store, usable
 from mgdask.learn.model import Model
 from mgdask.learn.rows import SLAB, Part, Rows
 from mgdask.store import features
@@ -31,7 +32,6 @@ from mgdask.tasks.block import peak_memory, record
 from mgdask.tasks.execute import describe, execute, render, resolve_client
 
 Float = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 Range = tuple[int, int]
 MEANINGS = {"mean": "prediction, mean over models: {}", "std": "standard deviation of predictions over models: {}"}
 
@@ -76,50 +76,6 @@ class _Block:
     name: str
     frames: Range
     atoms: Range
-
-
-def rows_of_store(store: str | Path, columns: Sequence[str], variables: Sequence[str] | None = None) -> Rows:
-    """The ``columns`` of a finished feature store as ``Rows``, chosen by name among those that it has.
-
-    Parameters: ``variables``, arrays (frame, atom, column) to choose from, named as ``Rows`` does: label, or variable/label where there are
-    several. By default those of all arrays, or of the one array that has every column. The matrix has the store's own precision.
-
-    Raises ``ParameterError`` that names the first column the store does not have, or the arrays if several have them all.
-
-    >>> rows_of_store("features.zarr", model.columns).count()  # doctest: +SKIP
-    """
-    group, _ = check_complete(store, kind="features")
-    arrays: dict[str, Any] = {str(name): array for name, array in sorted(group.arrays()) if array.ndim == 3}
-    if not arrays:
-        raise ParameterError(f"{store} has no array (frame, atom, column); compute features of atoms first")
-    part, every = (Part(str(store)),), tuple(arrays)
-    choices = [tuple(variables)] if variables else [every, *((name,) for name in every if len(every) > 1)]
-    named = {choice: Rows(part, choice).names() for choice in choices}
-    fitting = [choice for choice, names in named.items() if set(columns) <= set(names)]
-    if len(fitting) > 1:
-        raise ParameterError(
-            f"{store}: {' and '.join(', '.join(choice) for choice in fitting)} each have all columns of the model; say which "
-            f"with variables=, such as variables=[{fitting[0][0]!r}]"
-        )
-    if not fitting:
-        near = max(choices, key=lambda choice: len(set(columns) & set(named[choice])))
-        k = next(k for k, name in enumerate(columns) if name not in set(named[near]))
-        raise ParameterError(
-            f"column {k} of the model, {columns[k]!r}, is not in {store}, whose {len(named[near])} columns of {', '.join(near)} begin with "
-            f"{', '.join(map(repr, named[near][:3]))}; compute the features that the model was trained with"
-        )
-    wide = any(arrays[name].dtype != np.float32 for name in fitting[0])
-    return Rows(part, fitting[0], tuple(columns), dtype="float64" if wide else "float32")
-
-
-def usable(values: npt.NDArray[Any], columns: Sequence[str], missing: Sequence[str]) -> Mask:
-    """Rows (n,) of a matrix (n, p) without NaN, but for the columns ``missing``, where NaN is a value of its own."""
-    known = set(missing)
-    needed = [k for k, name in enumerate(columns) if name not in known]
-    good = np.ones(len(values), dtype=bool)
-    for k in needed:  # by column: no second matrix
-        good &= ~np.isnan(values[:, k])
-    return good
 
 
 def predict(

@@ -12,9 +12,9 @@ import numpy as np
 
 from mgdask.errors import ParameterError
 from mgdask.learn.arrays import generator
+from mgdask.learn.choose import rows_of_store, select, usable
 from mgdask.learn.contributions import Shap, shap_of_block
 from mgdask.learn.model import Model, lightgbm
-from mgdask.learn.predict import rows_of_store, usable
 from mgdask.learn.rows import Rows
 from mgdask.tasks.execute import execute, resolve_client
 
@@ -46,13 +46,13 @@ def shap(
     generator(seed)
     if size < 0 or (block_rows is not None and block_rows < 1):
         raise ParameterError(f"size={size} must be 0 or above, block_rows={block_rows} at least 1")
-    rows = source if isinstance(source, Rows) else rows_of_store(source, model.columns, variables)
-    rows = _select(rows, model)
+    columns = model.columns
+    rows = select(source, columns) if isinstance(source, Rows) else rows_of_store(source, columns, variables)
     n = rows.count()
-    step = block_rows or max(1, min(32768, max(1024, n // 64), BLOCK // (8 * len(model.columns))))
+    step = block_rows or max(1, min(32768, max(1024, n // 64), BLOCK // (8 * len(columns))))
     packed = zlib.compress(model.text.encode())
     tasks = [
-        (f"shap-{low:012d}", (packed, model.columns, model.missing, rows, low, min(low + step, n), size, seed))
+        (f"shap-{low:012d}", (packed, columns, model.missing, rows, low, min(low + step, n), size, seed))
         for low in range(0, n, step)
     ]
     drawn: Shap | None = None
@@ -67,9 +67,7 @@ def shap(
         return {"part": _without_sample(part)}
 
     with resolve_client(client) as workers:
-        outcome = execute(
-            workers, _shap_block, tasks, what="explain", retries=retries, progress=progress, keep=keep
-        )  # fmt: skip
+        outcome = execute(workers, _shap_block, tasks, what="explain", retries=retries, progress=progress, keep=keep)
     whole: Shap | None = None
     for name, _ in tasks:
         part: Shap | None = outcome.results[name]["part"]
@@ -80,17 +78,6 @@ def shap(
             f"every one of {n} rows has NaN in a column that had none in training; take other rows, or train with a larger sample"
         )
     return replace(whole, sample_rows=drawn.sample_rows, sample_x=drawn.sample_x, sample_shap=drawn.sample_shap)
-
-
-def _select(rows: Rows, model: Model) -> Rows:
-    there = rows.names()
-    for k, name in enumerate(model.columns):
-        if name not in there:
-            raise ParameterError(
-                f"column {k} of the model, {name!r}, is not among the {len(there)} columns of the rows, which begin with "
-                f"{', '.join(map(repr, there[:3]))}; take the features that the model was trained with"
-            )
-    return replace(rows, columns=model.columns)
 
 
 def _without_sample(part: Shap) -> Shap:
