@@ -23,8 +23,8 @@ from mgdask.errors import MissingDependencyError, RunError
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY = 10.0
-"""Seconds between two looks at the queue."""
+LOOK_EVERY = 20.0
+"""Seconds between two looks at the jobs; the queueing system is asked only while one of them has no worker."""
 LOST_AFTER = 30.0
 """Seconds after which a job is given up whose workers have all gone while it is still in the queue."""
 SLOWEST = 600.0
@@ -203,6 +203,11 @@ def _kept(base: Any) -> Any:
                 if len(self.workers) <= before:
                     raise RuntimeError(_words(error)) from None
 
+        def _connected(self, name: str) -> bool:
+            suffixes = self.worker_spec.get(name, {}).get("group", [""])
+            names = {str(worker.name) for worker in self.scheduler.workers.values()}
+            return any(f"{name}{suffix}" in names for suffix in suffixes)
+
         async def _listed(self, command: tuple[str, ...]) -> list[str] | None:
             try:
                 text = await asyncio.wait_for(self.job_cls._call(list(command)), 120)
@@ -218,15 +223,14 @@ def _kept(base: Any) -> Any:
             next_try = 0.0
             while self.status == Status.running:
                 await asyncio.sleep(LOOK_EVERY)
-                listed = await self._listed(command)
                 if self.status != Status.running or self.scheduler.status != Status.running:
                     return
+                missing = [name for name in self.workers if not self._connected(name)]
+                listed = await self._listed(command) if missing else None
                 now = time.monotonic()
-                names = {str(worker.name) for worker in self.scheduler.workers.values()}
                 for name, job in list(self.workers.items()):
                     born.setdefault(name, now)
-                    suffixes = self.worker_spec[name].get("group", [""]) if name in self.worker_spec else [""]
-                    if any(f"{name}{suffix}" in names for suffix in suffixes):
+                    if self._connected(name):
                         seen[name] = now
                         self.fruitless = 0
                         continue
