@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -204,7 +205,7 @@ def test_jobs_whose_lifetime_ends_are_replaced_unless_fixed(slurm, monkeypatch):
     short = {**SITE, "jobs": 1, "cores": 2, "memory": "2GiB", "walltime": "00:00:12"}
     with cluster.open_cluster(short) as client:
         before = set(client.nthreads())
-        (slurm / "silent").touch()  # a queueing system that does not say which jobs there are loses none
+        (slurm / "silent").touch()  # squeue fails: nothing is known, so nothing is replaced yet
         wait_until(lambda: not client.nthreads(), "workers outlived their walltime")
         assert len(jobs_of(slurm)) == 1
         (slurm / "silent").unlink()
@@ -331,12 +332,41 @@ def test_a_started_scheduler_outlives_its_clients_until_it_is_stopped(slurm, tls
     assert not file.exists()
 
 
-def test_sigterm_ends_all_jobs_of_a_started_scheduler(slurm, tmp_path):
+@pytest.mark.parametrize("values", [{**SITE, "jobs": 1}, {"kind": "local", "workers": 1}], ids=["slurm", "local"])
+def test_sigterm_ends_all_workers_of_a_started_scheduler(slurm, tmp_path, values):
     site, file = tmp_path / "site.yaml", tmp_path / "sched.json"
-    site.write_text(json.dumps({**SITE, "jobs": 1}))
+    site.write_text(json.dumps(values))
     process = begin(site, file, tmp_path)
-    wait_until(lambda: alive(jobs_of(slurm)[0]), "no job")
+    with cluster.connect(str(file)) as client:
+        client.wait_for_workers(1, timeout=SOON)
+        pids = list(client.run(os.getpid).values())
     process.terminate()
     assert process.wait(SOON) == 0
     assert not file.exists()
+    wait_until(lambda: not any(map(alive, jobs_of(slurm))), "SIGTERM left a job")
+    wait_until(lambda: not any(map(psutil.pid_exists, pids)), "SIGTERM left a worker")
+
+
+def test_sigterm_ends_the_jobs_of_a_run(slurm, glass_store, tmp_path):
+    site, out = tmp_path / "site.yaml", tmp_path / "f.zarr"
+    site.write_text(json.dumps(SITE))
+    code = "from mgdask.cli import main; main()"
+    words = [
+        "featurize",
+        glass_store,
+        "--soap",
+        "r_cut=6,n_max=9,l_max=9,sigma=0.5",
+        "--out",
+        str(out),
+        "--cluster",
+        str(site),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    wait_until(lambda: len(jobs_of(slurm)) == 2 or process.poll() is not None, "no job")
+    process.terminate()
+    _, text = process.communicate(timeout=SOON)
+    assert process.returncode == 130, text
+    assert "the same command goes on from there" in text
     wait_until(lambda: not any(map(alive, jobs_of(slurm))), "SIGTERM left a job")

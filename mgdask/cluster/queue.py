@@ -180,6 +180,12 @@ def _kept(base: Any) -> Any:
         job_cls = KeptJob
         fruitless = 0
         """Jobs that ended, one after the other, before any worker of theirs came."""
+        next_try = 0.0
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            self.born: dict[str, float] = {}
+            self.seen: dict[str, float] = {}
+            super().__init__(*arguments, **options)
 
         def _update_worker_status(self, op: str, msg: Any) -> None:
             super(SpecCluster, self)._update_worker_status(op, msg)  # jobs are given up by keep() alone
@@ -218,39 +224,44 @@ def _kept(base: Any) -> Any:
 
         async def keep(self, jobs: int, command: tuple[str, ...]) -> None:
             """Replace jobs that ended, until the cluster closes."""
-            seen: dict[str, float] = {}
-            born: dict[str, float] = {}
-            next_try = 0.0
             while self.status == Status.running:
                 await asyncio.sleep(LOOK_EVERY)
                 if self.status != Status.running or self.scheduler.status != Status.running:
                     return
-                missing = [name for name in self.workers if not self._connected(name)]
-                listed = await self._listed(command) if missing else None
-                now = time.monotonic()
-                for name, job in list(self.workers.items()):
-                    born.setdefault(name, now)
-                    if self._connected(name):
-                        seen[name] = now
-                        self.fruitless = 0
-                        continue
-                    there = listed is None or any(re.match(rf"{re.escape(job.job_id)}(?!\d)", word) for word in listed)
-                    gone = not there and now - born[name] >= LOOK_EVERY
-                    lost = name in seen and now - seen[name] > LOST_AFTER
-                    if gone or lost:
-                        log.info("job %s (%s) has ended", job.job_id, name)
-                        if name not in seen:
-                            self.fruitless += 1
-                            next_try = now + min(SLOWEST, LOOK_EVERY * 2.0**self.fruitless)
-                            log.error("job %s ended before a worker came from it; its output says why", job.job_id)
-                        self._forget(name)
-                        await job.close()
-                if len(self.workers) < jobs and now >= next_try:
-                    try:
-                        await self.fill(jobs)
-                    except RuntimeError:
-                        self.fruitless += 1
-                        next_try = now + min(SLOWEST, LOOK_EVERY * 2.0**self.fruitless)
+                try:
+                    await self._look(jobs, command)
+                except Exception:  # a look that failed must not be the last one
+                    log.exception("the jobs could not be looked at")
+
+        async def _look(self, jobs: int, command: tuple[str, ...]) -> None:
+            missing = [name for name in self.workers if not self._connected(name)]
+            listed = await self._listed(command) if missing else None
+            now = time.monotonic()
+            for name, job in list(self.workers.items()):
+                born = self.born.setdefault(name, now)
+                if self._connected(name):
+                    self.seen[name] = now
+                    self.fruitless = 0
+                    continue
+                there = listed is None or any(re.match(rf"{re.escape(job.job_id)}(?!\d)", word) for word in listed)
+                gone = not there and now - born >= LOOK_EVERY
+                lost = name in self.seen and now - self.seen[name] > LOST_AFTER
+                if gone or lost:
+                    log.info("job %s (%s) has ended", job.job_id, name)
+                    if name not in self.seen:
+                        self._wait_longer(now)
+                        log.error("job %s ended before a worker came from it; its output says why", job.job_id)
+                    self._forget(name)
+                    await job.close()
+            if len(self.workers) < jobs and now >= self.next_try:
+                try:
+                    await self.fill(jobs)
+                except RuntimeError:
+                    self._wait_longer(now)
+
+        def _wait_longer(self, now: float) -> None:
+            self.fruitless += 1
+            self.next_try = now + min(SLOWEST, LOOK_EVERY * 2.0 ** min(self.fruitless, 20))
 
     KeptCluster.__name__ = base.__name__
     return KeptCluster
