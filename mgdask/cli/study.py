@@ -42,7 +42,7 @@ def study() -> None:
 @worker_options
 def softness(
     train: tuple[str, ...], test: str, out: str, sets: tuple[str, ...], features: tuple[str, ...], recipe: str | None, draws: int, rounds: int,
-    wanted: int, folds: int, seed: int, centers: str | None, workers: int | None, threads: int, scheduler: str | None, **options: Any,
+    wanted: int, folds: int, seed: int, centers: str | None, workers: int | None, threads: int, scheduler: str | None, site: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Quench-in softness (Wang & Jain 2019): learn which atoms turn plastic, test it on a glass set aside."""
     from mgdask.explore.softness import softness_report
@@ -54,7 +54,7 @@ def softness(
     species = None if centers is None else [name.strip() for name in centers.split(",")]
     learning = {"draws": draws, "rounds": rounds, "wanted": wanted or None, "folds": folds, "seed": seed}
     stages = Stages()
-    with open_workers(workers, threads, scheduler, None) as client:
+    with open_workers(workers, threads, scheduler, None, site) as client:
         found, glass = study_softness(
             train, test, out, features=wanted_features, glass={**options, "species": species}, learning=learning, client=client, stages=stages
         )  # fmt: skip
