@@ -69,18 +69,24 @@ def test_values_are_those_of_lightgbm_and_scikit_learn(undisturbed):
 
 
 def test_pruning_is_its_definition(undisturbed):
-    """A trial goes on unless its best mean so far is under the median of the complete trials of earlier batches."""
-    seen = {trial["state"] for trial in undisturbed.trials}
-    assert seen == {"complete", "pruned"}
-    for trial in undisturbed.trials:
-        earlier = [t["scores"] for t in undisturbed.trials[: trial["number"] // 4 * 4] if t["state"] == "complete"]
-        scores, stop = trial["scores"], 3
-        if len(earlier) >= 5:
-            median = np.median([np.mean(one[:2]) for one in earlier])
-            stop = 2 if max(scores[0], np.mean(scores[:2])) < median else 3
-        assert len(scores) == stop
-        assert trial["state"] == ("complete" if stop == 3 else "pruned")
-        assert abs(trial["value"] - np.mean(scores)) < 1e-15
+    """A trial goes on unless its mean so far is under the median of the complete trials of earlier batches."""
+    x, y, groups, _ = table()
+    stops = set()
+    for found in (undisturbed, search(x, y, groups, **{**OPTIONS, "folds": 5, "batch": 3, "trials": 20})):
+        for trial in found.trials:
+            start = trial["number"] // found.batch * found.batch
+            earlier = [t["scores"] for t in found.trials[:start] if t["state"] == "complete"]
+            stop = found.folds
+            if len(earlier) >= 5:
+                for k in range(2, found.folds):
+                    if np.mean(trial["scores"][:k]) < np.median([np.mean(one[:k]) for one in earlier]):
+                        stop = k
+                        break
+            assert len(trial["scores"]) == stop
+            assert trial["state"] == ("complete" if stop == found.folds else "pruned")
+            assert abs(trial["value"] - np.mean(trial["scores"])) < 1e-15
+            stops.add((found.folds, stop))
+    assert {(3, 2), (3, 3), (5, 2), (5, 5)} <= stops
 
 
 def test_a_planted_optimum_is_found():
@@ -141,6 +147,27 @@ def test_lost_workers_and_their_data_change_nothing(undisturbed, client, monkeyp
     assert max(calls) <= 2
 
 
+def test_all_workers_work(client, monkeypatch):
+    """Copies of the work stay where they are, though Dask's memory manager looks for them every two seconds."""
+    x, y, groups, _ = table()
+
+    def slow(work, params, fold):
+        import time
+
+        from distributed import get_worker
+
+        time.sleep(0.4)
+        return len(work.y) + int(get_worker().address.rsplit(":")[-1]) / 1e5
+
+    monkeypatch.setattr(running, "score_fold", slow)
+    client.wait_for_workers(2, timeout=120)
+    found = search(x, y, groups, client=client, **{**OPTIONS, "trials": 8})
+    used = {score for trial in found.trials for score in trial["scores"]}
+    assert used == {900 + int(address.rsplit(":")[-1]) / 1e5 for address in client.nthreads()}
+    for trial in found.trials:
+        assert trial["state"] in ("complete", "pruned")
+
+
 def test_a_trial_that_kills_its_worker_fails_and_the_others_go_on(client, monkeypatch):
     x, y, groups, _ = table()
 
@@ -149,7 +176,6 @@ def test_a_trial_that_kills_its_worker_fails_and_the_others_go_on(client, monkey
             os.kill(os.getpid(), signal.SIGKILL)
         return params["num_leaves"] / 128
 
-    monkeypatch.setattr(client.cluster.scheduler, "allowed_failures", 0)
     monkeypatch.setattr(running, "score_fold", deadly)
     client.wait_for_workers(2, timeout=120)
     found = search(x, y, groups, client=client, **{**OPTIONS, "trials": 5, "batch": 5})
@@ -157,7 +183,7 @@ def test_a_trial_that_kills_its_worker_fails_and_the_others_go_on(client, monkey
     assert 0 < sum(inside) < 5
     for trial, bad in zip(found.trials, inside, strict=True):
         assert trial["state"] == ("failed" if bad else "complete")
-        assert ("its worker died" in trial["error"]) == bad
+        assert ("its worker was lost 3 times" in trial["error"]) == bad
         assert trial["value"] == (None if bad else trial["params"]["num_leaves"] / 128)
     assert f"{sum(inside)} failed" in str(found)
 

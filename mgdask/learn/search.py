@@ -25,25 +25,12 @@ from mgdask.learn.boosting import METRICS, OWN
 from mgdask.learn.journal import Journal, opened, optuna
 from mgdask.learn.parameters import main_names
 from mgdask.learn.rows import Rows
+from mgdask.learn.space import SPACE, Range, distributions, ranges_of
 from mgdask.learn.splits import group_folds, undersample
 from mgdask.learn.tables import Table, check_labels
 from mgdask.learn.trials import Here, Spread, Trial, Work
 from mgdask.learn.watch import printer
 
-Range = tuple[float, float, str]
-SPACE: Mapping[str, Range] = {
-    "learning_rate": (0.01, 0.3, "log"),
-    "num_leaves": (7, 127, "int"),
-    "min_data_in_leaf": (5, 200, "int"),
-    "feature_fraction": (0.3, 1.0, "linear"),
-    "bagging_fraction": (0.4, 1.0, "linear"),
-    "lambda_l2": (1e-3, 100.0, "log"),
-}
-"""What is searched where nothing is said: name: (low, high, how values are drawn), both ends included.
-
-"linear": evenly; "log": evenly in the logarithm; "int": whole numbers, evenly. Learning rate, leaves a tree, rows a leaf,
-the share of columns and of rows that a tree sees, and the L2 penalty on values of leaves.
-"""
 SMALL = 2**30
 """Bytes of matrix up to which ``Rows`` are read once and sent to the workers; above, every fold reads its own."""
 _ENDS = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
@@ -83,7 +70,9 @@ class Search:
         """Trials as rows: number, state, value, a column for each parameter searched and each fold, error."""
         rows = []
         for trial in self.trials:
-            row = {name: trial[name] for name in ("number", "state", "value")} | {n: trial["params"][n] for n in self.space}
+            row = {name: trial[name] for name in ("number", "state", "value")} | {
+                n: trial["params"][n] for n in self.space
+            }
             folds = trial["scores"] + [math.nan] * (self.folds - len(trial["scores"]))
             rows.append(row | {f"fold {k + 1}": value for k, value in enumerate(folds)} | {"error": trial["error"]})
         return pd.DataFrame(rows)
@@ -153,7 +142,7 @@ def search(
     if objective != "binary" and chosen not in ("rmse", "r2"):
         raise ParameterError(f"metric={chosen!r} is for classes; objective={objective!r} goes with rmse or r2")
     generator(seed)
-    ranges, fixed = _ranges(space), main_names(params or {})
+    ranges, fixed = ranges_of(space), main_names(params or {})
     if both := sorted(set(ranges) & set(fixed)):
         raise ParameterError(f"{', '.join(both)} stand in space and in params; leave them out of one")
     if own := sorted(OWN & {*ranges, *fixed}):
@@ -163,7 +152,7 @@ def search(
     table = Table(x, y, None, None, columns, "x")
     check_labels(table, objective)
     parts = _parts(table, groups, folds, seed, objective == "binary", balance)
-    about = {
+    about: dict[str, Any] = {
         "objective": objective, "metric": chosen, "rounds": rounds, "folds": folds, "seed": int(seed), "batch": batch,
         "space": ranges, "fixed": fixed, "balance": balance,
     }  # fmt: skip
@@ -185,7 +174,9 @@ def search(
                     done += past
                     say(f"{timeout:g} s are over after {len(done)} of {trials} trials")
                     break
-                past = _batch(package, journal, runner, done, past, ranges, fixed, folds, (batch, trials), (seed, direction))
+                past = _batch(
+                    package, journal, runner, done, past, ranges, fixed, folds, (batch, trials), (seed, direction)
+                )
             done += past
             values = [trial.value for trial in done if trial.state.name == "COMPLETE"]
             say(f"{len(done)} of {trials} trials" + (f", best {chosen} {better(values):.6g}" if values else ""))
@@ -210,18 +201,29 @@ def _batch(
     state = int(np.random.SeedSequence([int(seed), start // batch]).generate_state(1)[0])
     # a study of earlier batches only: what is told within a batch must not steer it, in whatever order it comes
     view = package.create_study(
-        direction=direction,
-        sampler=package.samplers.TPESampler(seed=state, multivariate=True, constant_liar=True),
-        pruner=package.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
+        direction=direction, sampler=package.samplers.TPESampler(seed=state, multivariate=True, constant_liar=True)
     )
     view.add_trials(done)
-    space = {name: _distribution(package, *about) for name, about in ranges.items()}
+    pruner = package.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
+
+    def behind(step: int, mean: float) -> bool:
+        # given all steps it would take the best of them, and an easy first fold would save every trial
+        now = package.trial.create_trial(state=package.trial.TrialState.RUNNING, intermediate_values={step: mean})
+        return bool(pruner.prune(view, now))
+
     kept = journal.kept()
     asked: list[Trial] = []
     for number in range(start, min(start + batch, trials)):
-        one = view.ask(space)
+        one = view.ask(distributions(package, ranges))
         asked.append(
-            Trial(number, {**fixed, **one.params}, folds, one, lambda t: journal.keep(t.number, t.params, t.scores))
+            Trial(
+                number,
+                {**fixed, **one.params},
+                folds,
+                one,
+                behind,
+                lambda t: journal.keep(t.number, t.params, t.scores),
+            )
         )
     for trial in asked[len(past) :]:
         before = kept.get(f"trial {trial.number}", {})
@@ -249,34 +251,6 @@ def _row(number: int, trial: Any) -> dict[str, Any]:
         "number": number, "state": _ENDS[trial.state.name], "value": trial.value, "scores": trial.user_attrs["scores"],
         "params": dict(trial.params), "error": trial.user_attrs["error"],
     }  # fmt: skip
-
-
-def _ranges(space: Mapping[str, Range]) -> dict[str, Range]:
-    if not space:
-        raise ParameterError("space is empty; give name: (low, high, 'log' | 'linear' | 'int'), such as SPACE")
-    main_names({name: repr(about) for name, about in space.items()})
-    found: dict[str, Range] = {}
-    for name, about in space.items():
-        try:
-            low, high, how = about
-            fits = how in ("log", "linear", "int") and math.isfinite(low) and math.isfinite(high) and low < high
-            fits = fits and (how != "log" or low > 0) and (how != "int" or (low == int(low) and high == int(high)))
-        except (TypeError, ValueError):
-            fits = False
-        if not fits:
-            raise ParameterError(
-                f"space[{name!r}]={about!r}; (low, high, how) with low < high is needed, how one of 'log' (low above 0), "
-                "'linear', 'int' (whole numbers)"
-            )
-        (main,) = main_names({name: 0})
-        found[main] = (int(low), int(high), how) if how == "int" else (float(low), float(high), how)
-    return found
-
-
-def _distribution(package: Any, low: float, high: float, how: str) -> Any:
-    if how == "int":
-        return package.distributions.IntDistribution(int(low), int(high))
-    return package.distributions.FloatDistribution(low, high, log=how == "log")
 
 
 def _parts(

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from mgdask.learn.rows import Rows
 from mgdask.tasks.execute import NO_WORKERS, describe
 
 ATTEMPTS = 3
-"""Times a fold is sent out, each time its worker or its data was lost."""
+"""Losses of its worker after which a trial has failed."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,15 @@ def score_fold(work: Work, params: Mapping[str, Any], fold: int) -> float | str:
 class Trial:
     """A trial under way: ``scores`` of its first folds, and its ``state`` once it is over: complete, pruned or failed.
 
-    ``asked`` is Optuna's trial. It is told the mean of the scores so far after each fold, and decides on pruning.
-    ``changed`` is called after each fold.
+    ``asked`` is Optuna's trial, which is told the mean of the scores so far after each fold; ``behind`` says of a fold and
+    that mean whether to prune; ``changed`` is called after each fold.
     """
 
     number: int
     params: Mapping[str, Any]
     folds: int
     asked: Any
+    behind: Callable[[int, float], bool]
     changed: Callable[[Trial], None] | None = None
     scores: list[float] = field(default_factory=list)
     state: str = ""
@@ -83,10 +85,11 @@ class Trial:
             self.state, self.error = "failed", outcome
         else:
             self.scores.append(outcome)
-            self.asked.report(float(np.mean(self.scores)), len(self.scores) - 1)
+            step, mean = len(self.scores) - 1, float(np.mean(self.scores))
+            self.asked.report(mean, step)
             if len(self.scores) == self.folds:
                 self.state = "complete"
-            elif self.asked.should_prune():
+            elif self.behind(step, mean):
                 self.state = "pruned"
         if self.changed is not None:
             self.changed(self)
@@ -106,24 +109,36 @@ class Here:
 
 
 class Spread:
-    """Folds as tasks of a cluster, one a thread in flight; the next fold of a trial follows the one before."""
+    """Folds as tasks of a cluster, one a thread; the next fold of a trial follows the one before.
+
+    Every worker that is used gets a copy of its own under its own key: of the copies of one key Dask's memory manager would
+    drop all but one, and then send all tasks to the worker that is left.
+    """
 
     def __init__(self, work: Work, client: Any) -> None:
         self.work, self.client = work, client
-        self.data: Any = None
+        self.copies: dict[str, Any] = {}
 
     def run(self, trials: Sequence[Trial]) -> None:
         """All folds of all trials that are not over; a fold whose worker is lost is sent again, then its trial fails."""
         waiting = [trial for trial in trials if not trial.state]
-        flying: dict[Any, Trial] = {}
+        flying: dict[Any, tuple[Trial, str]] = {}
+        seen = time.monotonic()
         try:
             while waiting or flying:
-                while waiting and len(flying) < max(1, sum(self.client.nthreads().values())):
-                    trial = waiting.pop(0)
-                    fold = len(trial.scores)
-                    flying[self.client.submit(score_fold, self._given(), dict(trial.params), fold, pure=False)] = trial
+                threads = self.client.nthreads()
+                if threads:
+                    seen = time.monotonic()
+                elif time.monotonic() - seen > NO_WORKERS:
+                    raise RunError(
+                        f"no worker has been there for {NO_WORKERS:.0f} s; start workers and make the same call again: "
+                        "with storage= it goes on from the folds that are done"
+                    )
+                for address in self._free(threads, [address for _, address in flying.values()]):
+                    if waiting and (future := self._send(address, waiting[0])) is not None:
+                        flying[future] = waiting.pop(0), address
                 for future in self._done(list(flying)):
-                    trial = flying.pop(future)
+                    trial, _ = flying.pop(future)
                     self._take(trial, future)
                     future.release()
                     if not trial.state:
@@ -133,50 +148,43 @@ class Spread:
             for future in flying:
                 future.cancel()
 
-    def _given(self) -> Any:
-        """The work on the workers, sent once, and again when all workers that held it are gone."""
-        if self.data is None or self.data.status != "finished":
-            self._some_worker()
-            self.data = self.client.scatter(self.work, broadcast=True, hash=False)
-        return self.data
+    def _free(self, threads: Mapping[str, int], busy: list[str]) -> list[str]:
+        """Addresses of idle threads: idle workers first, of these the ones that have the work."""
+        slots = [(k, address not in self.copies, address) for address, n in threads.items()
+                 for k in range(busy.count(address), n)]  # fmt: skip
+        return [address for *_, address in sorted(slots)]
 
-    def _some_worker(self) -> None:
+    def _send(self, address: str, trial: Trial) -> Any:
+        copy = self.copies.get(address)
         try:
-            self.client.wait_for_workers(1, timeout=NO_WORKERS)
-        except TimeoutError:
-            raise RunError(
-                f"no worker has been there for {NO_WORKERS:.0f} s; start workers and make the same call again: with "
-                "storage= it goes on from the folds that are done"
-            ) from None
+            if copy is None or copy.status != "finished":
+                copy = self.copies[address] = self.client.scatter(self.work, workers=[address], hash=False)
+        except (TimeoutError, OSError):  # it went away just now
+            return None
+        return self.client.submit(
+            score_fold, copy, dict(trial.params), len(trial.scores), workers=[address], pure=False
+        )  # fmt: skip
 
     def _done(self, futures: list[Any]) -> list[Any]:
         from distributed import wait
 
-        began = time.monotonic()
-        while True:
-            try:
-                with self.client.as_current():  # it need not be the default one
-                    wait(futures, timeout=2.0, return_when="FIRST_COMPLETED")
-            except (TimeoutError, CancelledError):
-                pass  # cancelled: the data they wait for are lost
-            found = [future for future in futures if future.done()]
-            if found:
-                return found
-            if self.client.nthreads():
-                began = time.monotonic()
-            elif time.monotonic() - began > NO_WORKERS:
-                self._some_worker()
+        if not futures:
+            time.sleep(0.2)
+            return []
+        # those of a lost worker end as cancelled
+        with self.client.as_current(), suppress(TimeoutError, CancelledError):  # it need not be the default client
+            wait(futures, timeout=2.0, return_when="FIRST_COMPLETED")
+        return [future for future in futures if future.done()]
 
     def _take(self, trial: Trial, future: Any) -> None:
-        from distributed import KilledWorker
-
         try:
             outcome = future.result()
-        except KilledWorker as error:  # the scheduler itself tried several workers
-            outcome = f"fold {len(trial.scores) + 1}: {describe(error)}"
-        except Exception as error:
+        except (Exception, CancelledError) as error:
             trial.lost += 1
             if trial.lost < ATTEMPTS:
                 return
-            outcome = f"fold {len(trial.scores) + 1}: lost {trial.lost} times, at last by {describe(error)}"
+            outcome = (
+                f"fold {len(trial.scores) + 1}: its worker was lost {trial.lost} times, most likely for lack of memory: "
+                f"give workers more ({describe(error).splitlines()[0]})"
+            )
         trial.told(outcome)
