@@ -16,6 +16,7 @@ import numpy.typing as npt
 from mgdask import __version__
 from mgdask.errors import ParameterError, StoreError
 from mgdask.learn.model import Model, canonical, lightgbm
+from mgdask.learn.parameters import main_names
 from mgdask.learn.rounds import Decision, Job, State, bins, boost, dataset, reference, replace
 from mgdask.learn.rows import Part, Rows
 from mgdask.learn.tables import Table, check_labels
@@ -72,7 +73,7 @@ def train(
                                ("checkpoint_every", checkpoint_every, 1), ("ranks", ranks or 1, 1)):  # fmt: skip
         if value < least:
             raise ParameterError(f"{name}={value}; at least {least} is needed")
-    given = dict(params or {})
+    given = main_names(params or {})
     if own := sorted(OWN & set(given)):
         raise ParameterError(
             f"params has {', '.join(own)}, which train sets itself; use its arguments (rounds, seed, threads, ...)"
