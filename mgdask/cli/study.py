@@ -42,7 +42,8 @@ def study() -> None:
 @worker_options
 def softness(
     train: tuple[str, ...], test: str, out: str, sets: tuple[str, ...], features: tuple[str, ...], recipe: str | None, draws: int, rounds: int,
-    wanted: int, folds: int, seed: int, centers: str | None, workers: int | None, threads: int, scheduler: str | None, site: str | None, **options: Any,
+    wanted: int, folds: int, seed: int, centers: str | None, workers: int | None, threads: int, scheduler: str | None, site: str | None,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Quench-in softness (Wang & Jain 2019): learn which atoms turn plastic, test it on a glass set aside."""
     from mgdask.explore.softness import softness_report
