@@ -1,4 +1,4 @@
-"""The command line: ``mgdask ingest | inspect | rdf | unwrap | plan | featurize | study | demo``. Thin commands, no logic."""
+"""The command line: ``mgdask ingest | inspect | rdf | unwrap | plan | featurize | verify | study | demo``. Thin commands, no logic."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import click
 
 import mgdask
-from mgdask.cli import commands, study
+from mgdask.cli import commands, study, verify
 from mgdask.errors import MgdaskError
 
 
@@ -25,6 +25,7 @@ for command in (
     commands.unwrap,
     commands.plan,
     commands.featurize,
+    verify.verify,
     study.study,
     commands.demo,
 ):

@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from mgdask.errors import MgdaskError, RunError
-from mgdask.store.failures import StorageFullError
+from mgdask.store.failures import HOPELESS
 
 REPORT_EVERY = 60.0
 """Seconds between the lines of a batch log."""
@@ -69,8 +69,8 @@ def execute(
 ) -> Outcome:  # fmt: skip
     """Run ``function(*arguments)`` for every (name, arguments), keeping a few tasks a thread in flight.
 
-    Errors of the user's making (``MgdaskError``) are not tried again. A full or read-only target ends the run at once; other failures leave
-    the rest running. With ``strict`` the first failure is raised at the end.
+    Errors of the user's making (``MgdaskError``) are not tried again. A full or read-only target, or a changed input, ends the run at once;
+    other failures leave the rest running. With ``strict`` the first failure is raised at the end.
     """
     from distributed import wait
 
@@ -111,7 +111,7 @@ def execute(
                             outcome.results[name] = result
                     future.release()
                     error_now = outcome.failures.get(name)
-                    if isinstance(error_now, StorageFullError):
+                    if isinstance(error_now, HOPELESS):
                         raise error_now
                 report.tick(len(outcome.results), len(outcome.failures), threads)
         finally:
@@ -143,6 +143,8 @@ def describe(error: BaseException) -> str:
     """An error of a task in words."""
     if type(error).__name__ == "KilledWorker":
         return "its worker died several times while doing it, most likely for lack of memory: give workers more, or plan with less (memory=)"
+    if isinstance(error, MemoryError):
+        return f"no memory was left for it ({error or 'MemoryError'}): give workers more, or plan with less (memory=)"
     return f"{type(error).__name__}: {error}"
 
 
