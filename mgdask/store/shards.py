@@ -5,6 +5,7 @@ Two tasks that write parts of one shard lose data without an error, so ``write_s
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import warnings
@@ -47,9 +48,9 @@ def new_group(path: str | Path, attrs: Mapping[str, Any], *, overwrite: bool) ->
             (path / FOLDER / "complete.json").unlink(missing_ok=True)
             shutil.rmtree(path)
     with explained(path):
-        path.parent.mkdir(
-            parents=True, exist_ok=True
-        )  # where it is no folder, Zarr would say so without a word of what to do
+        above = next(parent for parent in path.absolute().parents if parent.exists())
+        if not above.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{above} is a file")
         return zarr.create_group(path, zarr_format=3, attributes=dict(attrs))
 
 

@@ -30,6 +30,10 @@ NO_WORKERS = 600.0
 """Seconds without any worker after which a run ends instead of waiting for ever."""
 
 
+GUILTY = 3
+"""Tasks that kill their workers alone, after which others are not tried alone any more."""
+
+
 @contextmanager
 def resolve_client(client: Any = None, threads: int | None = None) -> Iterator[Any]:
     """The client given, or the current one, or ``threads`` of this process (default one a core) for as long as it takes."""
@@ -70,20 +74,26 @@ def execute(
     """Run ``function(*arguments)`` for every (name, arguments), keeping a few tasks a thread in flight.
 
     Errors of the user's making (``MgdaskError``) are not tried again. A full or read-only target, or a changed input, ends the run at once;
-    other failures leave the rest running. With ``strict`` the first failure is raised at the end.
+    other failures leave the rest running. A task whose worker died is tried once more at the end, alone: it may only have waited behind the
+    one that took the memory. With ``strict`` the first failure is raised at the end.
     """
     from distributed import wait
 
     started = time.monotonic()
     outcome = Outcome({}, {}, 0.0)
     waiting = list(reversed(tasks))
+    killed: list[tuple[str, tuple[Any, ...]]] = []
+    alone = 0
+    known = dict(tasks)
     flying: dict[Any, str] = {}
     last_worker = time.monotonic()
     with _Reporter(what, len(tasks), unit, progress) as report:
         try:
-            while waiting or flying:
+            while waiting or flying or killed:
+                if not waiting and not flying:
+                    waiting, killed, alone = killed[::-1], [], 1
                 threads = sum(client.nthreads().values())
-                while waiting and len(flying) < max(2, 2 * threads):
+                while waiting and len(flying) < (1 if alone else max(2, 2 * threads)):
                     name, arguments = waiting.pop()
                     future = client.submit(_guarded, function, *arguments, pure=False, retries=retries)
                     flying[future] = name
@@ -103,7 +113,15 @@ def execute(
                     try:
                         result = future.result()
                     except Exception as error:
+                        if _was_killed(error) and not alone:
+                            killed.append((name, known[name]))
+                            future.release()
+                            continue
                         outcome.failures[name] = error
+                        alone = alone + 1 if _was_killed(error) else alone
+                        if alone > GUILTY:  # not one heavy block: workers are too small for any
+                            outcome.failures |= dict.fromkeys((left for left, _ in waiting), error)
+                            waiting.clear()
                     else:
                         if "error" in result:
                             outcome.failures[name] = result["error"]
@@ -141,11 +159,15 @@ def _guarded(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[s
 
 def describe(error: BaseException) -> str:
     """An error of a task in words."""
-    if type(error).__name__ == "KilledWorker":
+    if _was_killed(error):
         return "its worker died several times while doing it, most likely for lack of memory: give workers more, or plan with less (memory=)"
     if isinstance(error, MemoryError):
         return f"no memory was left for it ({error or 'MemoryError'}): give workers more, or plan with less (memory=)"
     return f"{type(error).__name__}: {error}"
+
+
+def _was_killed(error: BaseException) -> bool:
+    return type(error).__name__ == "KilledWorker"
 
 
 class _Reporter:
