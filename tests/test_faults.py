@@ -30,6 +30,7 @@ from mgdask.store import lock, shards
 from mgdask.store.failures import SourceChangedError, StorageFullError
 from mgdask.store.manifest import Manifest
 from mgdask.tasks import execute
+from mgdask.tasks import paths as path_tasks
 from mgdask.tasks import plan as plan_module
 from tests.conftest import GLASS, SPECIES
 from tests.test_tasks import files
@@ -285,6 +286,24 @@ def test_a_source_that_changes_in_mid_run_is_noticed(own_store, tmp_path, monkey
         assert mgdask.run(plan, own, progress=False).skipped == 2
     arrays = {name for name in quiet if "/c/" in name}
     assert {name: files(out)[name] for name in arrays} == {name: quiet[name] for name in arrays}
+
+
+def test_a_source_that_changes_while_paths_are_made_is_noticed(own_store, tmp_path, monkeypatch):
+    mgdask.unwrap(own_store, tmp_path / "quiet.zarr", progress=False)
+    mark, away, join = own_store / "manifest" / "complete.json", tmp_path / "complete.json", path_tasks._join_mass
+
+    def change(*words):
+        join(*words)
+        mark.rename(away)
+
+    monkeypatch.setattr(path_tasks, "_join_mass", change)
+    with pytest.raises(SourceChangedError, match=r"own\.zarr has changed"):
+        mgdask.unwrap(own_store, tmp_path / "p.zarr", progress=False)
+    assert not [block for block in Manifest(tmp_path / "p.zarr").records() if block.startswith("path-")]
+    monkeypatch.undo()
+    away.rename(mark)
+    mgdask.unwrap(own_store, tmp_path / "p.zarr", progress=False)
+    assert files(tmp_path / "p.zarr") == files(tmp_path / "quiet.zarr")
 
 
 def test_an_ingest_that_overwrites_says_so_before_it_removes_anything(own_store, monkeypatch):

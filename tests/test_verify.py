@@ -16,12 +16,12 @@ import zarr
 import mgdask
 from mgdask.errors import StoreError
 from mgdask.store import features as feature_store
-from mgdask.store import shards
+from mgdask.store import layout, shards
 from mgdask.store.layout import BlockLayout
 from mgdask.store.manifest import Manifest
 from mgdask.store.provenance import digest
 from mgdask.tasks import plan as plan_module
-from tests.conftest import GLASS, SPECIES
+from tests.conftest import write_dump
 from tests.test_tasks import files
 
 SOAP = "r_cut=4,n_max=3,l_max=2,sigma=0.5,rbf=polynomial"
@@ -207,13 +207,8 @@ def test_fill_is_not_missing(tmp_path, client):
     assert set(find(mgdask.verify(out, client=client, progress=False))) == {"stub/c/1/0/0"}
 
 
-def test_a_trajectory_and_its_paths(tmp_path, client):
-    store, paths = tmp_path / "g.zarr", tmp_path / "p.zarr"
-
-    def ingest():
-        return mgdask.ingest(str(GLASS), store, species=SPECIES, timestep=0.002, client=client)
-
-    ingest()
+def test_a_trajectory_and_its_paths(glass_store, tmp_path, client):
+    store, paths = shutil.copytree(glass_store, tmp_path / "g.zarr"), tmp_path / "p.zarr"
     mgdask.unwrap(store, paths, client=client, progress=False)
     assert mgdask.verify(paths, client=client, progress=False).ok
     before, content = files(paths), Manifest(paths).content()
@@ -225,19 +220,39 @@ def test_a_trajectory_and_its_paths(tmp_path, client):
     assert files(paths) == before
     assert Manifest(paths).content() == content
 
-    before, content = files(store), Manifest(store).content()
     flip(shard_files(store, "position")[0], at=50)
-    derived = mgdask.open_store(store).attrs["image_scheme"].startswith("derived")
-    report = mgdask.verify(store, client=client, progress=False)
-    assert list(find(report)) == ["position/c/0/0/0"]
-    if derived:
-        with pytest.raises(StoreError, match="mgdask ingest --overwrite"):
-            mgdask.verify(store, repair=True, client=client, progress=False)
-    else:
-        assert mgdask.verify(store, repair=True, client=client, progress=False).dropped == ("frames-00000000",)
-        assert ingest().n_written == 1
-        assert files(store) == before
-        assert Manifest(store).content() == content
+    assert list(find(mgdask.verify(store, client=client, progress=False))) == ["position/c/0/0/0"]
+    # the dump has no images: those of a block follow from all before
+    with pytest.raises(StoreError, match="mgdask ingest --overwrite"):
+        mgdask.verify(store, repair=True, client=client, progress=False)
+    assert Manifest(store).content() is not None
+
+
+def test_blocks_of_a_trajectory_with_images_are_read_again(tmp_path, rng, monkeypatch):
+    monkeypatch.setattr(layout, "MIN_SHARD", 1)  # a shard a frame
+    rows = [[k + 1, 1, *rng.uniform(0, 10, 3).round(4), *rng.integers(-2, 3, 3)] for k in range(40)]
+    dump = write_dump(tmp_path / "d.lammpstrj", [(100 * k, rows) for k in range(6)], columns="id type x y z ix iy iz")
+    store = tmp_path / "g.zarr"
+
+    def ingest():
+        return mgdask.ingest(dump, store, species=["Cu"])
+
+    assert ingest().n_written == 6
+    before, content = files(store), Manifest(store).content()
+    flip(store / "position" / "c" / "2" / "0" / "0", at=50)
+    (store / "image" / "c" / "4" / "0" / "0").unlink()
+    report = mgdask.verify(store, repair=True, progress=False)
+    assert {damage.where for damage in report.damages} == {
+        "frames 2 to 2, atoms (rows) 0 to 39",
+        "frames 4 to 4, atoms (rows) 0 to 39",
+    }
+    assert report.dropped == ("frames-00000002", "frames-00000004")
+    assert ingest().n_written == 2
+    assert files(store) == before
+    assert Manifest(store).content() == content
+    flip(store / "cell" / "c" / "0" / "0" / "0", at=5)
+    with pytest.raises(StoreError, match=r"no block makes cell/c/0/0/0 again.*make it anew with mgdask ingest"):
+        mgdask.verify(store, repair=True, progress=False)
 
 
 def test_what_is_no_store(tmp_path):

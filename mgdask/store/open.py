@@ -40,11 +40,16 @@ def check_complete(path: str | Path, *, kind: str | None = None) -> tuple[zarr.G
 def check_unchanged(path: str | Path, content: str) -> None:
     """``SourceChangedError`` unless a store is finished and its content the one that is expected."""
     if Manifest(path).content() != content:
-        raise SourceChangedError(
-            f"{path} has changed since the plan was made, or is being written now; what was made of it so far is not mixed with anything. Put "
-            "the store back as it was and run the same command again, which keeps the finished blocks, or choose another "
-            "target for the new input"
-        )
+        raise changed(path)
+
+
+def changed(path: str | Path) -> SourceChangedError:
+    """The error for an input that is no longer what it was."""
+    return SourceChangedError(
+        f"{path} has changed since the plan was made, or is being written now; what was made of it so far is not mixed with anything. Put "
+        "the store back as it was and run the same command again, which keeps the finished blocks, or choose another "
+        "target for the new input"
+    )
 
 
 def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
