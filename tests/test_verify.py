@@ -28,12 +28,12 @@ SOAP = "r_cut=4,n_max=3,l_max=2,sigma=0.5,rbf=polynomial"
 
 
 @pytest.fixture(scope="module")
-def made(glass_store, tmp_path_factory):
+def made(glass_store, tmp_path_factory, client):
     """Features of the glass in many blocks, and the files of the store."""
     out = tmp_path_factory.mktemp("made") / "f.zarr"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan_module, "MAX_BLOCK", 2**19)
-        mgdask.run(small_plan(glass_store, out), progress=False)
+        mgdask.run(small_plan(glass_store, out), client, progress=False)
     return out
 
 
