@@ -1,4 +1,4 @@
-"""The command line: ``mgdask ingest | inspect | rdf | unwrap | plan | featurize | status | cluster | study | demo``. Thin commands, no logic."""
+"""The command line: ``mgdask ingest | inspect | rdf | unwrap | plan | featurize | status | verify | cluster | study | demo``. No logic."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import click
 
 import mgdask
-from mgdask.cli import cluster, commands, study
+from mgdask.cli import cluster, commands, study, verify
 from mgdask.errors import MgdaskError
 
 
@@ -28,6 +28,7 @@ for command in (
     commands.featurize,
     commands.status,
     cluster.cluster,
+    verify.verify,
     study.study,
     commands.demo,
 ):
