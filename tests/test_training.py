@@ -32,7 +32,7 @@ pytest.importorskip("lightgbm")
 PATIENT = 240.0
 """Seconds to wait for what takes one on a quiet machine."""
 QUICK = {"objective": "regression", "rounds": 300, "progress": False, "threads": 1}
-QUICK["params"] = {"num_leaves": 31, "learning_rate": 0.02}
+QUICK["params"] = {"num_leaves": 15, "learning_rate": 0.02}
 
 
 def table(n, seed=0, p=8):
@@ -135,11 +135,11 @@ def undisturbed(files):
 def test_regression_and_its_early_stopping_have_the_same_bits_on_any_number_of_ranks(files, client, tmp_path):
     x, y, _ = table(12_000)
     xv, yv, _ = table(4000, seed=1)
-    options = {"objective": "regression", "rounds": 200, "early_stopping": 5, "valid": (xv, yv), "progress": False}
-    options |= {"params": {"learning_rate": 0.3}, "threads": 1}
+    options = {"objective": "regression", "rounds": 200, "early_stopping": 3, "valid": (xv, yv), "progress": False}
+    options |= {"params": {"learning_rate": 0.5, "num_leaves": 15}, "threads": 1}
     one = train(x, y, **options)
-    assert 5 < one.best_iteration < 195
-    assert len(one.history["rmse"]) == one.best_iteration + 6
+    assert 3 < one.best_iteration < 195
+    assert len(one.history["rmse"]) == one.best_iteration + 4
     for ranks in (1, 2, 3, 4):
         folder = tmp_path / str(ranks)
         model = train(rows_of(files, "y"), client=client, ranks=ranks, checkpoint=folder, **options)
@@ -157,8 +157,8 @@ def test_regression_and_its_early_stopping_have_the_same_bits_on_any_number_of_r
 )  # fmt: skip
 def test_hessians_in_place_of_counts_make_ranks_equal_to_one_process(files, client, objective, labels, more):
     rows, (xv, _, _) = rows_of(files, labels, **more), table(4000, seed=1)
-    one = train(rows, objective=objective, rounds=40, threads=1, progress=False)
-    three = train(rows, objective=objective, rounds=40, client=client, ranks=3, threads=1, progress=False)
+    one = train(rows, objective=objective, rounds=20, threads=1, progress=False)
+    three = train(rows, objective=objective, rounds=20, client=client, ranks=3, threads=1, progress=False)
     assert np.abs(one.predict(xv) - three.predict(xv)).max() < 1e-9
     assert np.corrcoef(one.predict(xv), table(4000, seed=1)[1])[0, 1] > 0.6
 
@@ -188,13 +188,13 @@ def test_scores_of_a_classifier_agree_within_the_bootstrap_interval(store, clien
     held = Rows((Part(store, frames=(45, 60)),), ("sro",), labels="plastic")
     x, y = held.read(0, held.count()), held.values("labels")
     # counts and Hessians together: the choice of parameters with which single predictions do differ
-    for params, apart in (({}, 1e-9), ({"min_data_in_leaf": 20}, 0.5)):
-        one = train(learn, rounds=25, params=params, threads=1, progress=False).predict(x)
+    for params, apart, numbers in (({}, 1e-9, (1, 2, 3, 4)), ({"min_data_in_leaf": 20}, 0.5, (3,))):
+        one = train(learn, rounds=15, params=params, threads=1, progress=False).predict(x)
         interval = bootstrap("roc_auc", y, one, np.repeat(np.arange(15), 200), repeats=300)
         assert interval.low > 0.6
-        for ranks in (1, 2, 3, 4):
+        for ranks in numbers:
             model = train(
-                learn, rounds=25, params=params, client=client, ranks=ranks, threads=1, valid=held, progress=False
+                learn, rounds=15, params=params, client=client, ranks=ranks, threads=1, valid=held, progress=False
             )
             found = model.predict(x)
             value = bootstrap("roc_auc", y, found, repeats=20).value
@@ -364,7 +364,7 @@ def test_retries_end(files, client, tmp_path):
 
 
 def test_a_failure_that_comes_again_is_not_tried_for_ever(files, client, tmp_path):
-    broken = {**QUICK, "params": {"objective_seed": 1, "metric": "rmse", "interaction_constraints": "[[99]]"}}
+    broken = {**QUICK, "params": {"monotone_constraints": [1, 1]}}
     with pytest.raises(RunError, match=r"failed twice alike: rank \d on tcp.* failed: "):
         train(rows_of(files, "y"), client=client, ranks=2, checkpoint=tmp_path, **broken)
     nothing_left(tmp_path)

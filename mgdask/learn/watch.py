@@ -82,9 +82,11 @@ class Watch:
             trouble = trouble or "the ranks ended before the last round"
             self.recovered.append(trouble)
             again, last = last == (trouble, state.iteration), (trouble, state.iteration)
-            if again and " failed: " in trouble and not re.search("ocket|onnect|inding", trouble):
+            own = re.search(r" failed: |signal (4|6|8|11)$", trouble)  # not the word of one that lost another
+            if again and own and not re.search("ocket|onnect|inding", trouble):
                 raise RunError(
-                    f"training stopped at round {state.iteration} of {self.job.rounds}, where it failed twice alike: {trouble}"
+                    f"training stopped at round {state.iteration} of {self.job.rounds}, where it failed twice alike: {trouble}. Most "
+                    "often a parameter in params is the cause; change it, with another checkpoint folder"
                 )
             if len(self.recovered) > self.retries:
                 raise RunError(
