@@ -220,7 +220,9 @@ def _with_start(text: str, start: float) -> str:
     booster = lightgbm().Booster(model_str=text)
     found = re.search(r"^Tree=0\nnum_leaves=(\d+)$", text, flags=re.MULTILINE)
     if found is None:
-        raise ParameterError("no tree could be grown; give more rows, or a smaller min_data_in_leaf")
+        raise ParameterError(
+            "no tree could be grown; give more rows, or a smaller min_data_in_leaf or min_sum_hessian_in_leaf"
+        )
     for leaf in range(int(found[1])):
         booster.set_leaf_output(0, leaf, booster.get_leaf_output(0, leaf) + start)
     changed: str = booster.model_to_string(num_iteration=-1)
