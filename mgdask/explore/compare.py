@@ -122,7 +122,14 @@ def growth_figure(found: xr.Dataset, path: str | Path) -> Path:
         )
     ends = [np.abs(found[f"mean_{end}"].values - mean) for end in ("low", "high")]
     axes.errorbar(
-        n, mean, ends, fmt="s-", ms=5, capsize=3, color="tab:blue", label="mean of the parts, 95 % over the test atoms"
+        n,
+        mean,
+        ends,
+        fmt="s-",
+        ms=5,
+        capsize=3,
+        color="tab:blue",
+        label="mean of the parts, 95 % over regions of the test glass",
     )
     axes.set(xscale="log", xlabel="training atoms (of which plastic)", ylabel=f"AUC-ROC on {found.attrs['test']}")
     axes.set_xticks(

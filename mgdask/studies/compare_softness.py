@@ -168,10 +168,10 @@ def compare(
         (draws, rounds, params, ...). repeats: of the bootstrap, over regions of 15 Å of the test glass. options: of ``prepare_glass`` (strain,
         threshold, margin, ...).
 
-    Returns by set: roc_auc and recall with _low and _high (95 %), difference (of the AUC) with its ends, columns, feature_seconds (of one core, when
-    they were computed, reading and writing included) and learn_seconds (by the clock of this call: not the same at the next). Only atoms that have
-    every feature of every set count. Errors as of ``prepare_glass`` and ``learn_softness``. Intervals are those of one test glass and given models:
-    they hold neither the spread between glasses nor that between draws of training atoms.
+    Returns by set: roc_auc and recall with _low and _high (95 %), difference (of the AUC) with its ends, columns, feature_seconds (by the clock,
+    summed over blocks when they were computed, first loading of kernels included) and learn_seconds (by the clock of this call: other at the next).
+    Only atoms that have every feature of every set count. Errors as of ``prepare_glass`` and ``learn_softness``. Intervals are those of one test
+    glass and given models: they hold neither the spread between glasses nor that between draws of training atoms.
 
     Source: Wang, Jain, Nat. Commun. 10, 5537 (2019), Fig. 5a.
 
