@@ -131,7 +131,7 @@ class Glass:
 def prepare_glass(
     store: str | Path, out: str | Path, *, strain: float = 0.04, threshold: float = 5.0, cutoff: Any = 4.5,
     features: str | Sequence[Feature] = "interstice", species: Sequence[str] | None = None, margin: float = 15.0, ends: bool = False,
-    memory: str = "2GiB", client: Any = None, progress: bool = True,
+    name: str = "features", memory: str = "2GiB", client: Any = None, progress: bool = True,
 ) -> Glass:  # fmt: skip
     """Labels and features of one glass, computed into ``out`` where they are not there already.
 
@@ -141,7 +141,8 @@ def prepare_glass(
     strain: at which atoms are labelled; the nearest frame within 0.002. threshold: plastic above this D2min, the sum over neighbours in Å².
     cutoff: of the neighbours of D2min, Å, or by pair of species. features: a name of ``feature_set``, or a list of features.
     species: only these count (the host atoms, in some glasses). margin: Å that atoms which count are away from free surfaces, and with ``ends`` from
-        the faces across the direction of deformation.
+        the faces across the direction of deformation. name: the store of features is <out>/<store>-<name>.zarr, so that several lists can stand in
+        one folder beside the same labels.
 
     Returns a ``Glass``. ``ParameterError`` where no frame has the strain, or no atom, or only one class is left.
 
@@ -166,7 +167,7 @@ def prepare_glass(
     names = tuple(symbol(int(z)) for z in np.unique(numbers))
     wanted = feature_set(features, names) if isinstance(features, str) else list(features)
     folder.mkdir(parents=True, exist_ok=True)
-    labels, rows = folder / f"{store.stem}-d2min.zarr", folder / f"{store.stem}-features.zarr"
+    labels, rows = folder / f"{store.stem}-d2min.zarr", folder / f"{store.stem}-{name}.zarr"
     # the same call again finds them finished, and other parameters are refused by the stores themselves
     run(plan(store, NonAffine(cutoff=cutoff), out=labels, memory=memory), client, progress=progress)
     run(plan(store, wanted, out=rows, memory=memory, frames=[0]), client, progress=progress)
