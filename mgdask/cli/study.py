@@ -96,7 +96,7 @@ def _glass_options(command: Any) -> Any:
 @_glass_options
 @worker_options
 def compare(train: tuple[str, ...], test: str, out: str, sets: tuple[str, ...], growth: str | None, draws: int, rounds: int, seed: int,
-            centers: str | None, workers: int | None, threads: int, scheduler: str | None, **options: Any) -> None:  # fmt: skip
+            centers: str | None, workers: int | None, threads: int, scheduler: str | None, site: str | None, **options: Any) -> None:  # fmt: skip
     """Feature sets against each other on the same atoms, splits and draws (Wang & Jain 2019, Fig. 5a)."""
     from mgdask.explore.compare import compare_figure, growth_figure
     from mgdask.studies.compare_softness import compare, prepare_sets, write_table
@@ -105,7 +105,7 @@ def compare(train: tuple[str, ...], test: str, out: str, sets: tuple[str, ...], 
     options["species"] = None if centers is None else [name.strip() for name in centers.split(",")]
     learning, chosen = {"draws": draws, "rounds": rounds}, sets or None
     target, name = Path(out) / "compare", Path(test).stem  # the other way round goes to the same folder
-    with open_workers(workers, threads, scheduler, None) as client:
+    with open_workers(workers, threads, scheduler, None, site) as client:
         found = compare(train, test, out, sets=chosen, learning=learning, seed=seed, client=client, **options)
         prepared = prepare_sets((*train, test), out, chosen, client=client, **options) if growth else {}
     table = write_table(found, target / name)
@@ -140,7 +140,7 @@ def compare(train: tuple[str, ...], test: str, out: str, sets: tuple[str, ...], 
 @_glass_options
 @worker_options
 def transfer(stores: tuple[str, ...], out: str, labels: str | None, by: Any, features: str, columns: Any, draws: int, rounds: int, seed: int,
-             centers: str | None, workers: int | None, threads: int, scheduler: str | None, **options: Any) -> None:  # fmt: skip
+             centers: str | None, workers: int | None, threads: int, scheduler: str | None, site: str | None, **options: Any) -> None:  # fmt: skip
     """Models of each glass tested on every other (Wang & Jain 2019, Fig. 4)."""
     from mgdask.explore.compare import transfer_figure
     from mgdask.studies.compare_softness import write_table
@@ -149,7 +149,7 @@ def transfer(stores: tuple[str, ...], out: str, labels: str | None, by: Any, fea
     options["species"] = None if centers is None else [name.strip() for name in centers.split(",")]
     told = None if labels is None else read_labels(labels)
     target = Path(out) / "transfer"
-    with open_workers(workers, threads, scheduler, None) as client:
+    with open_workers(workers, threads, scheduler, None, site) as client:
         found = transfer(
             stores, out, labels=told, by=by, features=features, columns=columns, learning={"draws": draws, "rounds": rounds}, seed=seed,
             client=client, **options,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,6 +28,8 @@ from mgdask.learn.watch import Watch, printer
 Array = npt.NDArray[Any]
 METRICS = {"binary": "auc", "regression": "rmse", "lambdarank": "ndcg", "regression_l1": "l1", "huber": "huber",
            "quantile": "quantile", "poisson": "poisson"}  # fmt: skip
+SMALL_TABLE = 10**6
+"""Numbers up to which a table is trained by one thread, where ``threads`` is not given."""
 OWN = {"machines", "num_machines", "local_listen_port", "time_out", "tree_learner", "deterministic", "seed", "num_threads",
        "objective", "num_iterations", "n_estimators", "early_stopping_round", "early_stopping_rounds", "use_quantized_grad",
        "n_jobs", "random_state"}  # fmt: skip
@@ -103,15 +106,15 @@ def train(
         from mgdask.learn.stock import stock
 
         return stock(table.rows_only(), table, objective, given, rounds, seed, client, early_stopping)
+    size = table.n * len(table.columns) * (4 if table.rows is None or table.rows.dtype == "float32" else 8)
+    spread = client is not None and (ranks is not None or (size > small and table.rows is not None))
     full = {
         "metric": METRICS[objective], "verbosity": -1, "force_col_wise": True, "min_data_in_bin": 3,
         **_leaves(table, objective, given), **given,
         "objective": objective, "seed": seed, "deterministic": True, "boost_from_average": start is None,
-        "num_threads": threads or 0, "bin_construct_sample_cnt": sample,
+        "num_threads": threads or (0 if spread else _threads(table)), "bin_construct_sample_cnt": sample,
         "feature_pre_filter": False,  # it would drop columns for what the sample alone looks like
     }  # fmt: skip
-    size = table.n * len(table.columns) * (4 if table.rows is None or table.rows.dtype == "float32" else 8)
-    spread = client is not None and (ranks is not None or (size > small and table.rows is not None))
     if spread and table.rows is None:
         raise ParameterError("a matrix in memory is trained in this process; give Rows to train on ranks")
     if spread and table.n < 20 * (ranks or len(client.nthreads())):
@@ -160,7 +163,7 @@ def train(
             if held is not None:
                 check = dataset(job, held.matrix(), held.y, held.w, held.sizes, like=data, fresh=fresh)
             state = boost(
-                job, data, check, state, folder, decision=Decision(),
+                job, data, check, state, None if checkpoint is None else folder, decision=Decision(),
                 report=lambda done, name, value: say(f"round {done} of {rounds}: {name} {value:.6g}"),
             )  # fmt: skip
     best = min(state.best(), state.iteration) if job.patience else state.iteration
@@ -180,6 +183,12 @@ def _held(valid: Any, table: Table) -> Table:
     if not isinstance(valid, tuple) or len(valid) not in (2, 3):
         raise ParameterError("valid must be Rows, or (x, y), or (x, y, group)")
     return Table(valid[0], valid[1], None, valid[2] if len(valid) == 3 else None, table.columns, "valid")
+
+
+def _threads(table: Table) -> int:
+    # the cores this process may use, not those of the machine; threads of a small table wait for each other longer than they work
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return cores if table.n * len(table.columns) > SMALL_TABLE else 1
 
 
 def _leaves(table: Table, objective: str, given: Mapping[str, Any]) -> dict[str, float]:

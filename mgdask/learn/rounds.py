@@ -189,7 +189,8 @@ def boost(
                 decision.say(done + 1)
         last = last or decision.heard() == done
         if leader and (last or done % job.every == 0):
-            keep(env.model, grown, last)
+            if last or folder is not None:  # writing a model as text takes as long as some rounds
+                keep(env.model, grown, last)
             if report is not None and state.history:
                 name = next(iter(state.history))
                 report(grown, name, state.history[name][-1])
