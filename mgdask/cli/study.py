@@ -35,14 +35,14 @@ def study() -> None:
 @click.option("--seed", default=0, show_default=True)
 @worker_options
 def softness(train: tuple[str, ...], test: str, out: str, draws: int, seed: int, centers: str | None, workers: int | None, threads: int,
-             scheduler: str | None, **options: Any) -> None:  # fmt: skip
+             scheduler: str | None, site: str | None, **options: Any) -> None:  # fmt: skip
     """Quench-in softness (Wang & Jain 2019): learn which atoms turn plastic, test it on a glass set aside."""
     from mgdask.explore.softness import softness_report
     from mgdask.studies.learn_softness import learn_softness
     from mgdask.studies.softness import prepare_glass
 
     species = None if centers is None else [name.strip() for name in centers.split(",")]
-    with open_workers(workers, threads, scheduler, None) as client:
+    with open_workers(workers, threads, scheduler, None, site) as client:
         glasses = [prepare_glass(store, out, species=species, client=client, **options) for store in (*train, test)]
     for glass in glasses:
         click.echo(str(glass))

@@ -27,7 +27,9 @@ from mgdask.store.failures import StorageFullError
 REPORT_EVERY = 60.0
 """Seconds between the lines of a batch log."""
 NO_WORKERS = 600.0
-"""Seconds without any worker after which a run ends instead of waiting for ever."""
+"""Seconds without any worker after which a run ends instead of waiting for ever; a client of a queue says its own (``no_workers_timeout``)."""
+LOOPBACK = "127.0.0.1:0"
+"""Where Dask's HTTP servers listen, which it starts even without a dashboard, and on all addresses if not told."""
 
 
 @contextmanager
@@ -47,8 +49,8 @@ def resolve_client(client: Any = None, threads: int | None = None) -> Iterator[A
         return
     # processes would need an `if __name__ == "__main__"` in the user's script; the kernels release the GIL
     with (
-        LocalCluster(processes=False, n_workers=1, threads_per_worker=threads, dashboard_address=None, memory_limit=0,
-                     silence_logs=logging.ERROR) as cluster,
+        LocalCluster(processes=False, n_workers=1, threads_per_worker=threads, memory_limit=0, silence_logs=logging.ERROR,
+                     dashboard_address=LOOPBACK, worker_dashboard_address=LOOPBACK, scheduler_kwargs={"dashboard": False}) as cluster,
         Client(cluster) as own,
     ):  # fmt: skip
         yield own
@@ -79,6 +81,7 @@ def execute(
     waiting = list(reversed(tasks))
     flying: dict[Any, str] = {}
     last_worker = time.monotonic()
+    patience = getattr(client, "no_workers_timeout", NO_WORKERS)
     with _Reporter(what, len(tasks), unit, progress) as report:
         try:
             while waiting or flying:
@@ -94,9 +97,9 @@ def execute(
                     done = set()
                 if threads:
                     last_worker = time.monotonic()
-                elif time.monotonic() - last_worker > NO_WORKERS:
+                elif time.monotonic() - last_worker > patience:
                     raise RunError(
-                        f"no worker has been there for {NO_WORKERS:.0f} s; start workers and run the same command again"
+                        f"no worker has been there for {patience:.0f} s; start workers and run the same command again"
                     )
                 for future in done:
                     name = flying.pop(future)
