@@ -113,6 +113,7 @@ class Slurm:
                 self.stop()
 
     def _start(self) -> None:
+        (self.folder / "jobs.txt").unlink(missing_ok=True)  # numbers begin at 1 again
         host, user = socket.gethostname().split(".")[0], pwd.getpwuid(os.getuid()).pw_name
         port, *ports = _free_ports(self.nodes + 1)
         lines = "\n".join(
@@ -167,6 +168,11 @@ class Slurm:
                 with suppress(psutil.Error):
                     one.kill()
             psutil.wait_procs(left, timeout=5)
+
+    def cut_power(self) -> None:
+        """Everything ends at once, clients too, and without a word."""
+        signal_all(self.processes())
+        self.stop()
 
     def processes(self) -> list[psutil.Process]:
         """All processes of the site and of its jobs, but not this one and those it was started from."""
