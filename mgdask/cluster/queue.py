@@ -23,8 +23,8 @@ from mgdask.errors import MissingDependencyError, RunError
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY = 10.0
-"""Seconds between two looks at the queue."""
+LOOK_EVERY = 20.0
+"""Seconds between two looks at the jobs; the queueing system is asked only while one of them has no worker."""
 LOST_AFTER = 30.0
 """Seconds after which a job is given up whose workers have all gone while it is still in the queue."""
 SLOWEST = 600.0
@@ -180,6 +180,12 @@ def _kept(base: Any) -> Any:
         job_cls = KeptJob
         fruitless = 0
         """Jobs that ended, one after the other, before any worker of theirs came."""
+        next_try = 0.0
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            self.born: dict[str, float] = {}
+            self.seen: dict[str, float] = {}
+            super().__init__(*arguments, **options)
 
         def _update_worker_status(self, op: str, msg: Any) -> None:
             super(SpecCluster, self)._update_worker_status(op, msg)  # jobs are given up by keep() alone
@@ -203,6 +209,11 @@ def _kept(base: Any) -> Any:
                 if len(self.workers) <= before:
                     raise RuntimeError(_words(error)) from None
 
+        def _connected(self, name: str) -> bool:
+            suffixes = self.worker_spec.get(name, {}).get("group", [""])
+            names = {str(worker.name) for worker in self.scheduler.workers.values()}
+            return any(f"{name}{suffix}" in names for suffix in suffixes)
+
         async def _listed(self, command: tuple[str, ...]) -> list[str] | None:
             try:
                 text = await asyncio.wait_for(self.job_cls._call(list(command)), 120)
@@ -213,40 +224,44 @@ def _kept(base: Any) -> Any:
 
         async def keep(self, jobs: int, command: tuple[str, ...]) -> None:
             """Replace jobs that ended, until the cluster closes."""
-            seen: dict[str, float] = {}
-            born: dict[str, float] = {}
-            next_try = 0.0
             while self.status == Status.running:
                 await asyncio.sleep(LOOK_EVERY)
-                listed = await self._listed(command)
                 if self.status != Status.running or self.scheduler.status != Status.running:
                     return
-                now = time.monotonic()
-                names = {str(worker.name) for worker in self.scheduler.workers.values()}
-                for name, job in list(self.workers.items()):
-                    born.setdefault(name, now)
-                    suffixes = self.worker_spec[name].get("group", [""]) if name in self.worker_spec else [""]
-                    if any(f"{name}{suffix}" in names for suffix in suffixes):
-                        seen[name] = now
-                        self.fruitless = 0
-                        continue
-                    there = listed is None or any(re.match(rf"{re.escape(job.job_id)}(?!\d)", word) for word in listed)
-                    gone = not there and now - born[name] >= LOOK_EVERY
-                    lost = name in seen and now - seen[name] > LOST_AFTER
-                    if gone or lost:
-                        log.info("job %s (%s) has ended", job.job_id, name)
-                        if name not in seen:
-                            self.fruitless += 1
-                            next_try = now + min(SLOWEST, LOOK_EVERY * 2.0**self.fruitless)
-                            log.error("job %s ended before a worker came from it; its output says why", job.job_id)
-                        self._forget(name)
-                        await job.close()
-                if len(self.workers) < jobs and now >= next_try:
-                    try:
-                        await self.fill(jobs)
-                    except RuntimeError:
-                        self.fruitless += 1
-                        next_try = now + min(SLOWEST, LOOK_EVERY * 2.0**self.fruitless)
+                try:
+                    await self._look(jobs, command)
+                except Exception:  # a look that failed must not be the last one
+                    log.exception("the jobs could not be looked at")
+
+        async def _look(self, jobs: int, command: tuple[str, ...]) -> None:
+            missing = [name for name in self.workers if not self._connected(name)]
+            listed = await self._listed(command) if missing else None
+            now = time.monotonic()
+            for name, job in list(self.workers.items()):
+                born = self.born.setdefault(name, now)
+                if self._connected(name):
+                    self.seen[name] = now
+                    self.fruitless = 0
+                    continue
+                there = listed is None or any(re.match(rf"{re.escape(job.job_id)}(?!\d)", word) for word in listed)
+                gone = not there and now - born >= LOOK_EVERY
+                lost = name in self.seen and now - self.seen[name] > LOST_AFTER
+                if gone or lost:
+                    log.info("job %s (%s) has ended", job.job_id, name)
+                    if name not in self.seen:
+                        self._wait_longer(now)
+                        log.error("job %s ended before a worker came from it; its output says why", job.job_id)
+                    self._forget(name)
+                    await job.close()
+            if len(self.workers) < jobs and now >= self.next_try:
+                try:
+                    await self.fill(jobs)
+                except RuntimeError:
+                    self._wait_longer(now)
+
+        def _wait_longer(self, now: float) -> None:
+            self.fruitless += 1
+            self.next_try = now + min(SLOWEST, LOOK_EVERY * 2.0 ** min(self.fruitless, 20))
 
     KeptCluster.__name__ = base.__name__
     return KeptCluster

@@ -18,6 +18,8 @@ from mgdask.cluster.queue import queue_cluster
 from mgdask.cluster.site import Site, is_scheduler_file
 from mgdask.errors import ParameterError, RunError
 
+_STOP = "mgdask-stop"
+
 
 def start(site: Site, scheduler_file: str | Path, *, fixed: bool = False, say: Callable[[str], Any] = print) -> None:
     """Run a scheduler and its workers until it is stopped, and write a scheduler file for clients, as ``mgdask cluster start`` does.
@@ -47,7 +49,8 @@ def start(site: Site, scheduler_file: str | Path, *, fixed: bool = False, say: C
                     f"scheduler at {cluster.scheduler.address}, scheduler file {path}; stop it with: mgdask cluster stop {path}"
                 )
                 while not stopped.wait(0.5):
-                    if cluster.scheduler.status.name != "running":
+                    asked = cluster.scheduler.task_metadata.get(_STOP, False)
+                    if asked or cluster.scheduler.status.name != "running":
                         break
         finally:
             path.unlink(missing_ok=True)
@@ -68,7 +71,10 @@ def stop(scheduler_file: str | Path, *, timeout: float = 120.0) -> None:
         path.unlink(missing_ok=True)
         raise RunError(f"the scheduler of {path} (process {about['pid']}) is dead; the file was removed")
     with connect(str(path)) as client:
-        client.shutdown()
+        if about:
+            client.set_metadata(_STOP, True)  # start() then ends its jobs while the scheduler still answers
+        else:
+            client.shutdown()
     ends = time.monotonic() + timeout
     while about and path.exists():
         if time.monotonic() > ends:
