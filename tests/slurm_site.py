@@ -76,10 +76,10 @@ def wait_until(true: Callable[[], object], what: str, seconds: float = 180.0, ev
 
 
 class Slurm:
-    """``with Slurm(nodes=4) as slurm``: nodes of one core each; ``environment`` is what its commands need."""
+    """``with Slurm() as slurm``: nodes of ``cores`` and ``memory`` MB, had or not; ``environment`` is what its commands need."""
 
-    def __init__(self, nodes: int = 4, memory: int = 3000) -> None:
-        self.nodes, self.memory = nodes, memory
+    def __init__(self, nodes: int = 3, cores: int = 2, memory: int = 9000) -> None:
+        self.nodes, self.cores, self.memory = nodes, cores, memory
         self.folder = Path(tempfile.mkdtemp(prefix="sl-", dir="/tmp"))
         self.environment = {**os.environ, "PATH": SEARCH, "SLURM_CONF": str(self.folder / "slurm.conf")}
         self._daemons: list[subprocess.Popen[bytes]] = []
@@ -117,7 +117,7 @@ class Slurm:
         host, user = socket.gethostname().split(".")[0], pwd.getpwuid(os.getuid()).pw_name
         port, *ports = _free_ports(self.nodes + 1)
         lines = "\n".join(
-            f"NodeName=node{k} NodeHostname={host} NodeAddr=127.0.0.1 Port={own} CPUs=1 RealMemory={self.memory} State=UNKNOWN"
+            f"NodeName=node{k} NodeHostname={host} NodeAddr=127.0.0.1 Port={own} CPUs={self.cores} RealMemory={self.memory}"
             for k, own in enumerate(ports)
         )
         conf = CONF.format(host=host, user=user, port=port, folder=self.folder, nodes=lines)

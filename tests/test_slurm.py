@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,21 +19,21 @@ import pytest
 
 import mgdask
 from mgdask.cluster import open_cluster
-from mgdask.errors import RunError
 from mgdask.features import make_feature, parse_options
 from mgdask.store.manifest import Manifest
 from mgdask.tasks import plan as plan_module
-from tests.slurm_site import Slurm, signal_all, wait_until, why_absent
+from tests.slurm_site import Slurm, wait_until, why_absent
 
 pytestmark = [pytest.mark.slurm, pytest.mark.skipif(bool(why_absent()), reason=why_absent())]
 
+CAMPAIGN = Path(__file__).parents[1] / "deploy" / "slurm_campaign.sh"
 WORKERS = 2
 IN_FLIGHT = 2 * WORKERS
 """Blocks that a run has handed out and not yet heard of, at most."""
 SMALL = 2**18
 """Bytes of a block: a small glass has as many as a large one."""
 SOAP = "r_cut=16,n_max=3,l_max=16,sigma=0.5,rbf=polynomial,dtype=float32"
-SLOW = SOAP.replace("16,", "24,", 1)
+SLOW = SOAP.replace("16,", "22,", 1)
 # the command line, with small blocks and an eye on the queue every second
 CLIENT = f"""
 from mgdask.cluster import queue
@@ -47,7 +46,7 @@ main()
 
 @pytest.fixture(scope="module")
 def slurm():
-    with Slurm(nodes=4) as slurm:
+    with Slurm() as slurm:
         yield slurm
     assert not slurm.processes()
 
@@ -119,10 +118,10 @@ class Run:
             found[name] = [(frame, row, one.st_ino, one.st_mtime_ns) for one in stats]
         return found
 
-    def finish(self):
+    def finish(self, seconds=300):
         """The last table of the command: blocks computed now and blocks done before."""
         try:
-            assert self.process.wait(300) == 0, self.text()
+            assert self.process.wait(seconds) == 0, self.text()
         finally:
             self.kill()
         found = re.search(r"(\d+) computed now, (\d+) were done before", self.text())
@@ -172,13 +171,11 @@ def newest_worker(out):
     return max(pid for pid in pids if psutil.pid_exists(pid))
 
 
-def test_daemons_and_jobs_listen_on_loopback_only(slurm, featurize, site):
-    run = featurize(site())
-    run.wait_for(2)
+def listening(slurm, run):
+    """Addresses that the processes of a run and of Slurm listen on, and how many of them do."""
     pids = {process.pid for process in slurm.processes()} | {run.process.pid}
-    listening = [one for one in psutil.net_connections("inet") if one.status == psutil.CONN_LISTEN and one.pid in pids]
-    assert len({one.pid for one in listening}) >= 5 + 2 * WORKERS  # slurmctld, slurmd, nannies, workers at the least
-    assert {one.laddr.ip for one in listening} <= {"127.0.0.1", "::1"}
+    found = [one for one in psutil.net_connections("inet") if one.status == psutil.CONN_LISTEN and one.pid in pids]
+    return {one.laddr.ip for one in found}, len({one.pid for one in found})
 
 
 def test_a_glass_through_slurm_jobs(slurm, featurize, site, quiet):
@@ -187,6 +184,9 @@ def test_a_glass_through_slurm_jobs(slurm, featurize, site, quiet):
     run.wait_for(3)
     assert len(slurm.jobs()) == WORKERS
     assert job_of(newest_worker(run.out)) in slurm.jobs("RUNNING")
+    addresses, processes = listening(slurm, run)
+    assert addresses <= {"127.0.0.1", "::1"}
+    assert processes >= 1 + slurm.nodes + 1 + WORKERS  # slurmctld, slurmd, the client with its scheduler, workers
     assert run.finish() == (quiet[1], 0)
     assert files(run.out) == quiet[0]
     wait_until(lambda: not slurm.jobs(), "the jobs end with the client")
@@ -247,8 +247,80 @@ def test_jobs_whose_lifetime_ends_are_replaced_until_the_plan_is_done(slurm, fea
     want, blocks = undisturbed(glass_store, tmp_path / "quiet.zarr", SLOW)
     before = set(slurm.ended())
     run = featurize(site(jobs=1, walltime="00:00:20"), SLOW)
-    assert run.finish() == (blocks, 0)
+    assert run.finish(500) == (blocks, 0)
     assert files(run.out) == want
     wait_until(lambda: not slurm.jobs(), "the jobs end with the client")
     assert len(set(slurm.ended()) - before) > 1
     assert len({record["pid"] for record in Manifest(run.out).records().values()}) > 1
+
+
+def test_training_survives_the_loss_of_a_rank_s_job(slurm, site, tmp_path, monkeypatch, rng):
+    learn = pytest.importorskip("mgdask.learn")
+    pytest.importorskip("lightgbm")
+    for name in ("SLURM_CONF", "PATH"):
+        monkeypatch.setenv(name, slurm.environment[name])
+    x = rng.normal(size=(20_000, 12)).astype(np.float32)
+    y = (x[:, 0] + np.sin(2 * x[:, 1]) + 0.5 * x[:, 2] ** 2 + rng.normal(size=len(x))).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", y)
+    rows = learn.Rows((learn.Part(str(tmp_path / "x.npy")),), labels=str(tmp_path / "y.npy"))
+    options = {"objective": "regression", "rounds": 150, "threads": 1, "progress": False}
+    options["params"] = {"num_leaves": 63, "learning_rate": 0.02}
+    want = learn.train(rows, **options).text
+    lost = []
+
+    def cancel_a_rank(folder):
+        # the rank that does not write the checkpoint, once there is one
+        wait_until((folder / "checkpoint.json").exists, "a checkpoint", 240, every=0.02)
+        (seen,) = folder.glob("attempt-*/rank-1.json")
+        lost.append(job_of(json.loads(seen.read_text())["pid"]))
+        slurm.call("scancel", lost[0])
+
+    folder = tmp_path / "checkpoint"
+    with open_cluster(site(), fixed=True) as client:
+        client.wait_for_workers(WORKERS, timeout=240)
+        killer = threading.Thread(target=cancel_a_rank, args=(folder,))
+        killer.start()
+        model = learn.train(
+            rows, client=client, ranks=WORKERS, checkpoint=folder, checkpoint_every=5, stall=60.0, **options
+        )
+        killer.join()
+    assert model.text == want
+    assert len(model.card["recovered"]) >= 1
+    wait_until(lambda: slurm.ended().get(lost[0]) == "CANCELLED", "Slurm says so")
+    wait_until(lambda: not slurm.jobs(), "the pool ends with the client")
+
+
+def test_a_campaign_submits_itself_until_the_plan_is_done(slurm, featurize, site, glass_store, quiet, tmp_path):
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "mgdask"
+    command.write_text(f"#!{sys.executable}\n{CLIENT}")
+    command.chmod(0o755)
+    out = tmp_path / "f.zarr"
+    environment = {
+        **slurm.environment, "PYTHONPATH": str(Path(mgdask.__file__).parents[1]),
+        "PATH": f"{command.parent}{os.pathsep}{slurm.environment['PATH']}",
+        "SBATCH_OUTPUT": str(tmp_path / "campaign-%j.log"),
+    }  # fmt: skip
+    submit = ["sbatch", "--parsable", str(CAMPAIGN), str(out), "mgdask", "featurize", glass_store, "--soap", SOAP]
+    submit += ["--out", str(out), "--cluster", str(site())]
+    first = subprocess.run(
+        submit, env=environment, capture_output=True, text=True, check=True, cwd=tmp_path
+    ).stdout.strip()
+
+    def text():
+        return "\n".join(
+            path.read_text() for path in [tmp_path / "campaign.log", *tmp_path.glob("logs/*")] if path.exists()
+        )
+
+    wait_until(lambda: len(Manifest(out).records()) >= 8 or first not in slurm.jobs(), "some blocks", 240)
+    assert first in slurm.jobs(), text()
+    slurm.call("scancel", "--batch", "--signal=USR1", first)  # what Slurm sends before the time is up
+    wait_until(lambda: Manifest(out).content() is not None or not slurm.jobs(), "the end", 400)
+    wait_until(lambda: not slurm.jobs(), "the last job ends", 240)
+    log = text()
+    assert re.findall(r"round (\d) of at most", log) == ["1", "2"], log
+    kept = int(re.findall(r"(\d+) were done before", log)[-1])
+    assert 8 <= kept < quiet[1]
+    assert files(out) == quiet[0]
+    assert slurm.ended()[first] == "COMPLETED"
