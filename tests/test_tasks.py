@@ -338,3 +338,22 @@ def test_a_store_that_changed_after_planning_is_noticed(tmp_path, small_soap):
     mgdask.ingest(str(GLASS), store, species={1: "Cu", 2: "Zr"}, overwrite=True)
     with pytest.raises(StoreError, match="has changed since the plan was made"):
         mgdask.run(plan)
+
+
+def test_the_last_task_lifts_the_limit_of_library_threads():
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    from mgdask.tasks.execute import _one_library_thread
+
+    def threads():
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = threads()
+        first, second = _one_library_thread(), _one_library_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert threads() == {1}  # the second is still at work
+        second.__exit__(None, None, None)
+        assert threads() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -153,13 +154,33 @@ def execute(
 
 def _guarded(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     # our own refusals come back as a result, because dask would try them again
-    from threadpoolctl import threadpool_limits
-
     try:
-        with threadpool_limits(limits=1):
+        with _one_library_thread():
             return function(*arguments)
     except MgdaskError as error:
         return {"error": error}
+
+
+_LIMITED = threading.Lock()
+_INSIDE: dict[str, Any] = {"tasks": 0, "limit": None}
+
+
+@contextmanager
+def _one_library_thread() -> Iterator[None]:
+    # the limit belongs to the process: the first task sets it and the last one lifts it, else a task that ends would lift it for the others
+    from threadpoolctl import threadpool_limits
+
+    with _LIMITED:
+        if _INSIDE["tasks"] == 0:
+            _INSIDE["limit"] = threadpool_limits(limits=1)
+        _INSIDE["tasks"] += 1
+    try:
+        yield
+    finally:
+        with _LIMITED:
+            _INSIDE["tasks"] -= 1
+            if _INSIDE["tasks"] == 0:
+                _INSIDE["limit"].restore_original_limits()
 
 
 def describe(error: BaseException) -> str:
