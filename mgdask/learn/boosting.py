@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,7 +16,7 @@ import numpy.typing as npt
 
 from mgdask import __version__
 from mgdask.errors import ParameterError, StoreError
-from mgdask.learn.model import Model, canonical, lightgbm
+from mgdask.learn.model import Model, canonical, lightgbm, threads_for
 from mgdask.learn.parameters import main_names
 from mgdask.learn.rounds import Decision, Job, State, boost, dataset, reference
 from mgdask.learn.rows import Part, Rows
@@ -28,8 +27,6 @@ from mgdask.learn.watch import Watch, printer
 Array = npt.NDArray[Any]
 METRICS = {"binary": "auc", "regression": "rmse", "lambdarank": "ndcg", "regression_l1": "l1", "huber": "huber",
            "quantile": "quantile", "poisson": "poisson"}  # fmt: skip
-SMALL_TABLE = 10**6
-"""Numbers up to which a table is trained by one thread, where ``threads`` is not given."""
 OWN = {"machines", "num_machines", "local_listen_port", "time_out", "tree_learner", "deterministic", "seed", "num_threads",
        "objective", "num_iterations", "n_estimators", "early_stopping_round", "early_stopping_rounds", "use_quantized_grad",
        "n_jobs", "random_state"}  # fmt: skip
@@ -112,7 +109,7 @@ def train(
         "metric": METRICS[objective], "verbosity": -1, "force_col_wise": True, "min_data_in_bin": 3,
         **_leaves(table, objective, given), **given,
         "objective": objective, "seed": seed, "deterministic": True, "boost_from_average": start is None,
-        "num_threads": threads or (0 if spread else _threads(table)), "bin_construct_sample_cnt": sample,
+        "num_threads": threads or (0 if spread else threads_for(table.n * len(table.columns))), "bin_construct_sample_cnt": sample,
         "feature_pre_filter": False,  # it would drop columns for what the sample alone looks like
     }  # fmt: skip
     if spread and table.rows is None:
@@ -183,12 +180,6 @@ def _held(valid: Any, table: Table) -> Table:
     if not isinstance(valid, tuple) or len(valid) not in (2, 3):
         raise ParameterError("valid must be Rows, or (x, y), or (x, y, group)")
     return Table(valid[0], valid[1], None, valid[2] if len(valid) == 3 else None, table.columns, "valid")
-
-
-def _threads(table: Table) -> int:
-    # the cores this process may use, not those of the machine; threads of a small table wait for each other longer than they work
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    return cores if table.n * len(table.columns) > SMALL_TABLE else 1
 
 
 def _leaves(table: Table, objective: str, given: Mapping[str, Any]) -> dict[str, float]:

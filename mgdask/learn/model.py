@@ -19,6 +19,8 @@ import numpy.typing as npt
 from mgdask.errors import MissingDependencyError, ParameterError, StoreError
 from mgdask.store.provenance import digest
 
+SMALL_TABLE = 10**6
+"""Numbers up to which a table is worked on by one thread, where nothing else is asked for."""
 MACHINE = {"num_machines": "1", "machines": "", "local_listen_port": "12400", "time_out": "120", "num_threads": "0",
            "tree_learner": "serial", "pre_partition": "0", "num_iterations": "100"}  # fmt: skip
 """Parameters that say where, and in how many pieces, a model was trained, at LightGBM's defaults: the same model has
@@ -32,6 +34,12 @@ def lightgbm() -> Any:
     except ImportError:
         raise MissingDependencyError("lightgbm", "learn", "training of boosted trees") from None
     return found
+
+
+def threads_for(numbers: int) -> int:
+    """Threads for a table of so many numbers: those of a small one would wait for each other longer than they work."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return cores if numbers > SMALL_TABLE else 1
 
 
 def canonical(text: str) -> str:
@@ -81,8 +89,9 @@ class Model:
         """Predictions (n,) for a matrix (n, columns): probability of 1 (binary), value, or score (raw, ranking).
 
         Parameters: ``x``, an array, or an ``xarray.DataArray`` or table whose last dimension names its columns; ``names`` of the
-        columns of a plain array; ``threads`` of LightGBM (0: all). Raises ``ParameterError`` for a matrix with
-        other columns, and for NaN in a column that had none in training.
+        columns of a plain array; ``threads`` of LightGBM (0: one for a small matrix, else the cores this process may use; the
+        result is the same). Raises ``ParameterError`` for a matrix with other columns, and for NaN in a column that had none in
+        training.
         """
         given = names if names is not None else _names(x)
         values = np.asarray(x)
@@ -98,7 +107,9 @@ class Model:
                 f"column {k} of x is {was!r}, the model was trained with {want!r} there; select model.columns in their order"
             )
         self.check_missing(values)
-        found: npt.NDArray[np.float64] = self.booster.predict(values, raw_score=raw, num_threads=threads)
+        found: npt.NDArray[np.float64] = self.booster.predict(
+            values, raw_score=raw, num_threads=threads or threads_for(values.size)
+        )
         return found
 
     def check_missing(self, values: npt.NDArray[Any]) -> None:

@@ -20,7 +20,7 @@ from mgdask.learn.splits import Split, group_folds, undersample
 
 Float = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-EXPLAINED = 1000
+EXPLAINED = 400
 """Held-out rows a fold that the importance is taken from: SHAP values of more change it little."""
 
 
