@@ -200,11 +200,11 @@ def _of_features(told: Numbers) -> list[str]:
 
 def _leading(told: Numbers) -> str:
     rows = [
-        (f"{k}. {row['column']}", f"{100 * row['importance']:.1f} %", f"{row['median_plastic']:.4g}", f"{row['median_other']:.4g}",
+        (f"{k}. {row['column']}", row["units"], f"{100 * row['importance']:.1f} %", f"{row['median_plastic']:.4g}", f"{row['median_other']:.4g}",
          _number(row["roc_auc_alone"]))
         for k, row in enumerate(told["leading"], 1)
     ]  # fmt: skip
-    heads = ("column", "share of the gain", "median, plastic", "median, other", "AUC of the column alone")
+    heads = ("column", "unit", "share of the gain", "median, plastic", "median, other", "AUC of the column alone")
     return _table("Leading columns, most important first", heads, rows)
 
 

@@ -32,6 +32,11 @@ def short(column: str) -> str:
     return column.split(": ", 1)[-1].replace("_", " ")
 
 
+def _label(column: str, told: Numbers) -> str:
+    units = {row["column"]: row["units"] for row in told["leading"]}
+    return short(column) if units[column] == "1" else f"{short(column)} ({units[column]})"
+
+
 def _figure(width: float, height: float) -> Any:
     import matplotlib
 
@@ -170,7 +175,7 @@ def draw_dependence(told: Numbers, path: Path) -> None:
         room = 0.05 * (high - low) + 1e-6
         upper.set(ylabel="mean QS", title="partial dependence", ylim=(low - room, high + room))
         lower.stairs(one["count"], one["edges"], fill=True, color="0.6")
-        lower.set(xlabel=short(one["column"]), ylabel="atoms")
+        lower.set(xlabel=_label(one["column"], told), ylabel="atoms")
         lower.sharex(upper)
         upper.tick_params(labelbottom=False)
         named.append(upper)
@@ -179,7 +184,7 @@ def draw_dependence(told: Numbers, path: Path) -> None:
         drawn = axes.contourf(together["x"], together["y"], together["qs"].T, 12, cmap="cividis")
         figure.colorbar(drawn, ax=axes, label="mean QS")
         _atoms(axes, told["motifs"])
-        axes.set(xlabel=short(together["columns"][0]), ylabel=short(together["columns"][1]), title="both, and where atoms are",
+        axes.set(xlabel=_label(together["columns"][0], told), ylabel=_label(together["columns"][1], told), title="both, and where atoms are",
                  xlim=together["x"][[0, -1]], ylim=together["y"][[0, -1]])  # fmt: skip
         named.append(axes)
     _name(named)

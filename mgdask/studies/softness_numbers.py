@@ -64,7 +64,7 @@ def softness_numbers(
     every, plastic, atoms = every[there], plastic[there], atoms[there]
     place = {name: k for k, name in enumerate(glass.columns())}
     x, qs, d2min = every[:, [place[name] for name in found.columns]], found.qs[atoms], glass.d2min()
-    order, rng = _leading(found, x, plastic), np.random.default_rng(seed)
+    order, rng = _leading(found, glass, x, plastic), np.random.default_rng(seed)
     first = [found.columns.index(row["column"]) for row in order[:2]]
     with threadpool_limits(
         1, user_api="openmp"
@@ -166,15 +166,17 @@ def importance(found: Softness) -> dict[str, float]:
     return {name: value for name, value in total.items() if value > 0.0}
 
 
-def _leading(found: Softness, x: Float, plastic: Mask) -> list[dict[str, Any]]:
+def _leading(found: Softness, glass: Glass, x: Float, plastic: Mask) -> list[dict[str, Any]]:
     share = importance(found)
     names = tuple(getattr(found, "leading", ())) or sorted(share, key=lambda name: -share[name])
+    unit = {str(name): str(value.attrs.get("units", "1")) for name, value in open_store(glass.features).items()}
     rows = []
     for name in names:
         values = x[:, found.columns.index(name)]
         rows.append({
-            "column": name, "importance": share.get(name, 0.0), "median_plastic": float(np.median(values[plastic])),
-            "median_other": float(np.median(values[~plastic])), "roc_auc_alone": float(roc_auc(plastic, values)),
+            "column": name, "units": unit[name.split(": ", 1)[0]], "importance": share.get(name, 0.0),
+            "median_plastic": float(np.median(values[plastic])), "median_other": float(np.median(values[~plastic])),
+            "roc_auc_alone": float(roc_auc(plastic, values)),
         })  # fmt: skip
     return rows
 
