@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mgdask.tasks.plan import plan
     from mgdask.tasks.rdf import partial_rdf
     from mgdask.tasks.run import run
+    from mgdask.tasks.verify import verify
 
 try:
     __version__ = version("mgdask")
@@ -62,6 +63,7 @@ _HOME = (
         "plan": "mgdask.tasks.plan",
         "run": "mgdask.tasks.run",
         "unwrap": "mgdask.tasks.paths",
+        "verify": "mgdask.tasks.verify",
     }
 )
 
@@ -69,7 +71,7 @@ __all__ = [
     "SOAP", "BondOrder", "Chemistry", "Coordination", "FoldSymmetry", "Interstice", "LagDisplacement", "MediumRange", "Motifs", "NonAffine",
     "Packing", "SphericalChebyshev", "SymmetryFunctions", "VoronoiIndices", "__version__", "cargill_spaepen", "feature_set", "featurize",
     "ingest", "mean_squared_displacement", "open_store", "overlap", "pair_cutoffs", "partial_rdf", "plan", "run",
-    "self_scattering", "unwrap", "van_hove",
+    "self_scattering", "unwrap", "van_hove", "verify",
 ]  # fmt: skip
 
 

@@ -40,6 +40,7 @@ ONLY_IN = {
     "pyarrow": {"readers"},
     "mpmath": {"kernels"},
     "sklearn": {"learn"},
+    "dask_jobqueue": {"cluster"},
 }
 
 

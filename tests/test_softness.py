@@ -60,7 +60,7 @@ def test_rows_of_the_real_slab(slab, tmp_path):
     x, y, atoms = glass.rows()
     assert x.shape == (len(atoms), 80) == (int(glass.keep.sum()), len(glass.columns()))
     assert np.isfinite(x).all()
-    assert glass.columns()[0] == "interstice: distance_voronoi_mean"
+    assert glass.columns()[0] == "interstice/distance_voronoi_mean"
     # what the labels are, by hand
     ds = mgdask.open_store(slab)
     path = ds.position.values + np.einsum("fai,fij->faj", ds.image.values, ds.cell.values)

@@ -1,13 +1,14 @@
-"""The command line: ``mgdask ingest | inspect | rdf | unwrap | plan | featurize | study | demo``. Thin commands, no logic."""
+"""The command line: ``mgdask ingest | inspect | rdf | unwrap | plan | featurize | status | verify | cluster | study | demo``. No logic."""
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import click
 
 import mgdask
-from mgdask.cli import commands, study
+from mgdask.cli import cluster, commands, study, verify
 from mgdask.errors import MgdaskError
 
 
@@ -25,10 +26,17 @@ for command in (
     commands.unwrap,
     commands.plan,
     commands.featurize,
+    commands.status,
+    cluster.cluster,
+    verify.verify,
     study.study,
     commands.demo,
 ):
     cli.add_command(command)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def main() -> None:
@@ -36,6 +44,8 @@ def main() -> None:
     # --debug is accepted anywhere on the line, since it is typed after something went wrong.
     words = [word for word in sys.argv[1:] if word != "--debug"]
     debug = len(words) < len(sys.argv) - 1
+    # what a queueing system and ``timeout`` send: the workers' jobs are cancelled and nothing is left running
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         status = cli.main(args=words, prog_name="mgdask", standalone_mode=False)
     except click.ClickException as error:

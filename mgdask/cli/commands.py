@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import mgdask
-from mgdask.cli.options import feature_options, make_plan, open_workers, parse_species, worker_options
+from mgdask.cli.options import feature_options, fit_to_site, make_plan, open_workers, parse_species, worker_options
 
 
 @click.command()
@@ -27,9 +27,9 @@ from mgdask.cli.options import feature_options, make_plan, open_workers, parse_s
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 @worker_options
 def ingest(paths: tuple[str, ...], out: str, species: str | None, workers: int | None, threads: int,
-           scheduler: str | None, **options: Any) -> None:  # fmt: skip
+           scheduler: str | None, site: str | None, **options: Any) -> None:  # fmt: skip
     """Read dumps (text, gz, zst, extxyz, data, ...) into one Zarr store, with an audit."""
-    with open_workers(workers, threads, scheduler, None) as client:
+    with open_workers(workers, threads, scheduler, None, site) as client:
         report = mgdask.ingest(list(paths), out, species=parse_species(species), client=client, **options)
     click.echo(str(report))
 
@@ -49,11 +49,10 @@ def inspect(store: str) -> None:
 @click.option("--bins", default=500, show_default=True, help="Number of bins.")
 @click.option("--out", help="CSV file for the curves.")
 @worker_options
-def rdf(
-    store: str, r_max: float, bins: int, out: str | None, workers: int | None, threads: int, scheduler: str | None
-) -> None:
+def rdf(store: str, r_max: float, bins: int, out: str | None, workers: int | None, threads: int, scheduler: str | None,
+        site: str | None) -> None:  # fmt: skip
     """Radial distribution functions of every pair of species: first peaks and minima, for use as cut-offs."""
-    with open_workers(workers, threads, scheduler, None) as client:
+    with open_workers(workers, threads, scheduler, None, site) as client:
         found = mgdask.partial_rdf(store, r_max=r_max, bins=bins, client=client)
     from mgdask.explore.report import describe_rdf
 
@@ -73,9 +72,10 @@ def rdf(
     "--allow-jumps", is_flag=True, help="Go on where an atom moves more than 0.45 of the cell between frames."
 )
 @worker_options
-def unwrap(store: str, out: str, workers: int | None, threads: int, scheduler: str | None, **options: Any) -> None:
+def unwrap(store: str, out: str, workers: int | None, threads: int, scheduler: str | None, site: str | None,
+           **options: Any) -> None:  # fmt: skip
     """True paths of all atoms, cut by atoms, for what follows atoms through time."""
-    with open_workers(workers, threads, scheduler, None) as client:
+    with open_workers(workers, threads, scheduler, None, site) as client:
         click.echo(str(mgdask.unwrap(store, out, client=client, **options)))
 
 
@@ -91,13 +91,25 @@ def plan(**options: Any) -> None:
 @feature_options
 @worker_options
 @click.option("--retries", default=2, show_default=True, help="Times a failed block is tried again.")
-def featurize(workers: int | None, scheduler: str | None, retries: int, **options: Any) -> None:
+def featurize(workers: int | None, scheduler: str | None, site: str | None, retries: int, **options: Any) -> None:
     """Compute features into a Zarr store; run it again after any interruption and only the rest is done."""
+    options = fit_to_site(site, options)
     work = make_plan(**options)
     click.echo(str(work))
-    with open_workers(workers, options["threads"], scheduler, options["memory"]) as client:
+    with open_workers(workers, options["threads"], scheduler, options["memory"], site) as client:
         report = mgdask.run(work, client, retries=retries)
     click.echo(str(report))
+
+
+@click.command()
+@click.argument("store")
+def status(store: str) -> int:
+    """Say how many blocks of a store are done; the exit status is 0 when it is finished and 3 while it is not."""
+    from mgdask.store.progress import read_progress
+
+    found = read_progress(store)
+    click.echo(str(found))
+    return 0 if found.finished else 3
 
 
 @click.command()

@@ -25,10 +25,17 @@ def store_species(store: str) -> list[str]:
 
 
 @contextmanager
-def open_workers(workers: int | None, threads: int, scheduler: str | None, memory: str | None) -> Iterator[Any]:
-    if scheduler is not None and workers is not None:
-        raise ParameterError("--workers and --scheduler exclude each other: a scheduler brings its own workers")
-    if scheduler is not None:
+def open_workers(
+    workers: int | None, threads: int, scheduler: str | None, memory: str | None, site: str | None = None
+) -> Iterator[Any]:
+    if sum(given is not None for given in (workers, scheduler, site)) > 1:
+        raise ParameterError(
+            "--workers, --scheduler and --cluster exclude each other: each says where workers come from"
+        )
+    if site is not None:
+        with cluster.open_cluster(site, memory=memory, threads=threads if _typed("threads") else None) as client:
+            yield client
+    elif scheduler is not None:
         with cluster.connect(scheduler) as client:
             yield client
     else:
@@ -38,12 +45,31 @@ def open_workers(workers: int | None, threads: int, scheduler: str | None, memor
 
 def worker_options(command: Any) -> Any:
     for option in (
+        click.option("--cluster", "site", help="Site file (YAML) that says where workers come from: see deploy/."),
         click.option("--scheduler", help="Address or scheduler file of a running Dask scheduler."),
         click.option("--threads", default=1, show_default=True, help="Threads of each local worker."),
         click.option("--workers", type=int, help="Local worker processes [default: the cores this process may use]."),
     ):
         command = option(command)
     return command
+
+
+def _typed(name: str) -> bool:
+    """Whether the user gave an option, rather than its default."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is not None and source is not click.core.ParameterSource.DEFAULT
+
+
+def fit_to_site(site: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a plan with the memory and threads that the workers of a site have, where the user gave none."""
+    if site is None:
+        return options
+    where = cluster.read_site(site)
+    if where.worker_memory is not None and not _typed("memory"):
+        options["memory"] = f"{where.worker_memory}B"
+    if where.worker_threads is not None and not _typed("threads"):
+        options["threads"] = where.worker_threads
+    return options
 
 
 def feature_options(command: Any) -> Any:

@@ -106,20 +106,27 @@ def _summary(told: Numbers) -> str:
 
 
 def _scores(told: Numbers) -> list[str]:
-    metrics = told["metrics"]
-    resampled = sorted({one["resampled"] for one in metrics.values()})
-    notes = sorted({one["note"] for one in metrics.values() if one["note"]})
+    rows = {
+        **told["metrics"],
+        **{f"{name}, leading columns only": one for name, one in told["leading_metrics"].items()},
+    }
+    resampled = sorted({one["resampled"] if one["groups"] is None else f"{one['groups']} {one['resampled']}" for one in rows.values()})  # fmt: skip
+    notes = sorted({one["note"] for one in rows.values() if one["note"]})
     caption = f"Scores on the glass set aside; intervals by resampling {' and '.join(resampled)}{''.join(f'; {note}' for note in notes)}"
     table = _table(
         caption, ("score", "value", "low", "high", "level"),
-        ((name, _number(one["value"]), _number(one["low"]), _number(one["high"]), f"{100 * one['level']:g} %") for name, one in metrics.items()),
+        ((name, _number(one["value"]), _number(one["low"]), _number(one["high"]), f"{100 * one['level']:g} %") for name, one in rows.items()),
     )  # fmt: skip
-    names = list(dict.fromkeys(name for scores in told["baselines"].values() for name in scores))
+    names = list(next(iter(told["baselines"].values()), {}))
     guesses = _table(
         "Guesses that have not seen the structure", ("guess", *names),
-        ((kind.replace("_", " "), *(_number(scores.get(name, np.nan)) for name in names)) for kind, scores in told["baselines"].items()),
+        ((kind.replace("_", " "), *(_number(scores[name]["value"]) for name in names)) for kind, scores in told["baselines"].items()),
     )  # fmt: skip
-    return [table, guesses]
+    if not told["folds"]:
+        return [table, guesses]
+    folds = (f"fold {k}" for k in range(1, len(told["folds"]) + 1))
+    inner = _table("Cross-validation on the training glasses", ("fold", "roc_auc"), zip(folds, map(_number, told["folds"]), strict=True))  # fmt: skip
+    return [table, guesses, inner]
 
 
 def _of_scores(told: Numbers) -> list[str]:
@@ -184,8 +191,9 @@ def _classes(told: Numbers) -> str:
 def _of_features(told: Numbers) -> list[str]:
     first = told["leading"][:1]
     text = [
-        f"(a) Leading columns by gain: {', '.join(short(row['column']) for row in told['leading'][:5])}.",
-        "(b) Densities of plastic and other atoms, in standard deviations from the mean, from the 1st to the 99th percentile of all atoms. "
+        f"(a) Leading columns by {told['importance']}: {', '.join(short(row['column']) for row in told['leading'][:5])}.",
+        "(b) Densities of plastic and other atoms from the 1st to the 99th percentile of all, in deviations from the mean of all, clipped there; "
+        "seen up to 3. "
         "Lines across are medians, lines along span the quartiles.",
     ]  # fmt: skip
     if not first:
@@ -204,8 +212,10 @@ def _leading(told: Numbers) -> str:
          _number(row["roc_auc_alone"]))
         for k, row in enumerate(told["leading"], 1)
     ]  # fmt: skip
-    heads = ("column", "unit", "share of the gain", "median, plastic", "median, other", "AUC of the column alone")
-    return _table("Leading columns, most important first", heads, rows)
+    heads = ("column", "unit", "importance", "median, plastic", "median, other", "AUC of the column alone")
+    return _table(
+        f"Leading columns, most important first; importance is the share of the {told['importance']}", heads, rows
+    )
 
 
 def _of_dependence(told: Numbers) -> list[str]:

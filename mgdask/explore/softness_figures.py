@@ -24,12 +24,12 @@ MOTIF = {"<0,0,12,0,0>": ("o", "#F0E442"), "<0,0,12,4,0>": ("s", "#56B4E9"), "ot
 
 
 def short(column: str) -> str:
-    """A column without its variable's name: "interstice: area_mean" is "area mean".
+    """A column without its variable's name: "interstice/area_mean" is "area mean".
 
-    >>> short("interstice: area_mean")
+    >>> short("interstice/area_mean")
     'area mean'
     """
-    return column.split(": ", 1)[-1].replace("_", " ")
+    return column.split("/", 1)[-1].replace("_", " ")
 
 
 def _label(column: str, told: Numbers) -> str:
@@ -139,7 +139,7 @@ def draw_features(told: Numbers, path: Path) -> None:
     bars, halves = figure.subplots(1, 2, width_ratios=(1.0, 1.9))
     rows = told["leading"][::-1]
     bars.barh([short(row["column"]) for row in rows], [100 * row["importance"] for row in rows], color="0.6")
-    bars.set(xlabel="share of the gain (%)", title="importance")
+    bars.set(xlabel=fill(f"share of the {told['importance']} (%)", 32), title="importance")
     for k, one in enumerate(told["violins"]):
         top = np.nanmax([one["plastic"], one["other"]]) / 0.44
         for name, colour, side in (("plastic", PLASTIC, 1.0), ("other", OTHER, -1.0)):
@@ -154,6 +154,7 @@ def draw_features(told: Numbers, path: Path) -> None:
         ylabel="deviations from the mean of all atoms",
         title="plastic against other atoms",
         xlim=(-0.6, len(names) - 0.4),
+        ylim=(-3.0, 3.0),
     )
     halves.legend(frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     _name((bars, halves))

@@ -17,6 +17,8 @@ BLAS, so a table is the same whatever the number of threads. Exponents and overl
 from __future__ import annotations
 
 from functools import lru_cache
+from threading import Lock
+from typing import Any
 
 import mpmath
 import numpy as np
@@ -37,41 +39,66 @@ def padded_cutoff(r_cut: float, sigma: float) -> float:
     return r_cut + sigma * float(np.sqrt(-2.0 * np.log(THRESHOLD)))
 
 
-def _inverse_root(matrix: mpmath.matrix) -> mpmath.matrix:
-    values, vectors = mpmath.eigsy(matrix)
+ONE_AT_A_TIME = Lock()
+"""Of the exact arithmetic: the working precision of mpmath, and constants that it keeps, belong to all threads of a process, and a thread that is
+done would take the digits from one that is not. So a context of its own for each call, and one call at a time."""
+
+
+def _context(n_max: int) -> Any:
+    context = mpmath.MPContext()
+    context.dps = 30 + 6 * n_max
+    return context
+
+
+def _inverse_root(context: Any, matrix: Any) -> Any:
+    values, vectors = context.eigsy(matrix)
     if min(values) <= 0:
         raise ArithmeticError("the radial overlap matrix is singular; lower n_max")
     n = len(values)
-    scaled = mpmath.matrix(n, n)
+    scaled = context.matrix(n, n)
     for i in range(n):
         for k in range(n):
-            scaled[i, k] = vectors[i, k] / mpmath.sqrt(values[k])
+            scaled[i, k] = vectors[i, k] / context.sqrt(values[k])
     return scaled * vectors.T
 
 
-def _digits(n_max: int) -> int:
-    return 30 + 6 * n_max
+def gauss_legendre(n: int) -> tuple[Float, Float]:
+    """Nodes (n,) on [-1, 1], increasing, and weights (n,) of Gauss-Legendre quadrature.
+
+        w_i = 2 / ((1 - x_i^2) P_n'(x_i)^2),   P_n(x_i) = 0 by Newton's method in long double
+
+    NumPy's ``leggauss`` takes eigenvalues by LAPACK, whose last bits may depend on the number of threads.
+    """
+    x = np.cos(np.pi * (np.arange(n, 0, -1) - 0.25) / (n + 0.5)).astype(np.longdouble)
+    for _ in range(12):  # four are enough to a thousand nodes
+        before, now = np.ones_like(x), x.copy()
+        for k in range(2, n + 1):
+            before, now = now, ((2 * k - 1) * x * now - (k - 1) * before) / k
+        slope = n * (before - x * now) / (1 - x * x)
+        x -= now / slope
+    return x.astype(np.float64), np.asarray(2 / ((1 - x * x) * slope * slope), dtype=np.float64)
 
 
 @lru_cache(maxsize=64)
 def polynomial_basis(r_cut: float, n_max: int, n_nodes: int) -> tuple[Float, Float, Float]:
     """Gauss-Legendre nodes x and weights on [0, r_cut], and the exact orthonormal g_n(x): (q,), (q,), (q,n)."""
-    nodes, weights = np.polynomial.legendre.leggauss(n_nodes)
+    nodes, weights = gauss_legendre(n_nodes)
     x, w = 0.5 * r_cut * (nodes + 1.0), 0.5 * r_cut * weights
-    with mpmath.workdps(_digits(n_max)):
-        cut = mpmath.mpf(r_cut)
-        overlap = mpmath.matrix(n_max, n_max)
+    with ONE_AT_A_TIME:
+        exact = _context(n_max)
+        cut = exact.mpf(r_cut)
+        overlap = exact.matrix(n_max, n_max)
         for i in range(1, n_max + 1):
             for j in range(1, n_max + 1):
                 s = i + j
                 overlap[i - 1, j - 1] = 2 * cut ** (7 + s) / ((5 + s) * (6 + s) * (7 + s))
-        beta = _inverse_root(overlap)
+        beta = _inverse_root(exact, overlap)
         values = np.empty((n_nodes, n_max))
         for q in range(n_nodes):
-            rest = cut - mpmath.mpf(float(x[q]))
+            rest = cut - exact.mpf(float(x[q]))
             powers = [rest ** (k + 3) for k in range(n_max)]
             for n in range(n_max):
-                values[q, n] = float(mpmath.fdot([beta[n, k] for k in range(n_max)], powers))
+                values[q, n] = float(exact.fdot([beta[n, k] for k in range(n_max)], powers))
     return x, w, values
 
 
@@ -82,20 +109,21 @@ def gto_basis(r_cut: float, n_max: int, l_max: int) -> tuple[Float, npt.NDArray[
     degrees = np.arange(l_max + 1)[:, None]
     alpha = -np.log(THRESHOLD / decay**degrees) / decay**2
     beta = np.empty((l_max + 1, n_max, n_max), dtype=np.longdouble)
-    with mpmath.workdps(_digits(n_max)):
+    with ONE_AT_A_TIME:
+        exact = _context(n_max)
         for degree in range(l_max + 1):
-            exponents = [mpmath.mpf(float(a)) for a in alpha[degree]]
-            power = mpmath.mpf(degree) + mpmath.mpf(3) / 2
-            front = mpmath.gamma(power) / 2
-            overlap = mpmath.matrix(n_max, n_max)
+            exponents = [exact.mpf(float(a)) for a in alpha[degree]]
+            power = exact.mpf(degree) + exact.mpf(3) / 2
+            front = exact.gamma(power) / 2
+            overlap = exact.matrix(n_max, n_max)
             for i in range(n_max):
                 for j in range(n_max):
                     overlap[i, j] = front * (exponents[i] + exponents[j]) ** -power
-            root = _inverse_root(overlap)
+            root = _inverse_root(exact, overlap)
             for i in range(n_max):
                 for j in range(n_max):  # two doubles hold what a long double can
                     high = float(root[i, j])
-                    beta[degree, i, j] = np.longdouble(high) + np.longdouble(float(root[i, j] - mpmath.mpf(high)))
+                    beta[degree, i, j] = np.longdouble(high) + np.longdouble(float(root[i, j] - exact.mpf(high)))
     return alpha, beta
 
 

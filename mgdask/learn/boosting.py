@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,18 +18,27 @@ import numpy.typing as npt
 from mgdask import __version__
 from mgdask.errors import ParameterError, StoreError
 from mgdask.learn.model import Model, canonical, lightgbm
-from mgdask.learn.rounds import Decision, Job, State, bins, boost, dataset, reference, replace
+from mgdask.learn.parameters import main_names
+from mgdask.learn.rounds import Decision, Job, State, boost, dataset, reference
 from mgdask.learn.rows import Part, Rows
+from mgdask.learn.sample import bins_on_a_worker, drawn, kept_bins, write_bins
 from mgdask.learn.tables import Table, check_labels
 from mgdask.learn.watch import Watch, printer
 
 Array = npt.NDArray[Any]
 METRICS = {"binary": "auc", "regression": "rmse", "lambdarank": "ndcg", "regression_l1": "l1", "huber": "huber",
            "quantile": "quantile", "poisson": "poisson"}  # fmt: skip
+SMALL_TABLE = 10**6
+"""Numbers up to which a table is trained by one thread, where ``threads`` is not given."""
 OWN = {"machines", "num_machines", "local_listen_port", "time_out", "tree_learner", "deterministic", "seed", "num_threads",
        "objective", "num_iterations", "n_estimators", "early_stopping_round", "early_stopping_rounds", "use_quantized_grad",
        "n_jobs", "random_state"}  # fmt: skip
 """Parameters of LightGBM that ``train`` sets itself, or that fail on ranks."""
+LEAST_HESSIAN = {"binary": 4.0, "regression": 20.0, "lambdarank": 1.0}
+"""Least sum of Hessians in a leaf, per mean weight, where they differ from row to row and ``params`` says nothing of leaves."""
+LEAVES = {"min_data_in_leaf", "min_data_per_leaf", "min_data", "min_child_samples", "min_samples_leaf",
+          "min_sum_hessian_in_leaf", "min_sum_hessian_per_leaf", "min_sum_hessian", "min_hessian", "min_child_weight"}  # fmt: skip
+"""LightGBM's names for what a leaf needs at least."""
 
 
 def train(
@@ -47,17 +58,20 @@ def train(
     With a ``client`` (``distributed.Client``) and more than ``small`` bytes of matrix, or with ``ranks`` given,
     training is on that many workers with ``threads`` each; without, in this process; a line says which. ``checkpoint``, a
     folder that all workers see: every ``checkpoint_every`` rounds the model is saved there, and the same call goes on
-    from it. Bins come from ``sample`` rows. Ranks that give no sign for ``stall`` seconds are killed, at most ``retries``
-    times. ``engine="lightgbm.dask"`` is the stock estimator, with none of this.
+    from it. Bins come from ``sample`` rows, which a worker reads for ranks. Ranks that give no sign of life for ``stall``
+    seconds are killed, at most ``retries`` times; so long a missing worker is waited for. ``engine="lightgbm.dask"`` is the
+    stock estimator, with none of this.
 
     Returns a ``Model``. Raises ``ParameterError`` for input that cannot be learned from, ``StoreError`` for a checkpoint of
     other work, ``RunError`` when the retries are used up, ``MissingDependencyError`` without lightgbm.
 
     Validity: the same call gives the same bits in one process and on 1 to 4 ranks for unweighted regression where sums of
-    gradients in double precision are exact, as they nearly always are below 10^6 rows. Binary and weighted models differ: ranks
-    know the rows of a leaf from its sum of Hessians only, and min_data_in_leaf decides by that; scores then agree as those
-    of two equally good models do. Bagging depends on the number of ranks. NaN is a value of its own in columns that have it in
-    the sample of the bins, and refused elsewhere.
+    gradients in double precision are exact, as they nearly always are below 10^6 rows. Elsewhere ranks know the rows of
+    a leaf from its sum of Hessians only, so "binary", "lambdarank" and weighted regression bound that sum
+    (``LEAST_HESSIAN``) instead of the rows, unless ``params`` names either: predictions are then equal to rounding. With
+    min_data_in_leaf given, single probabilities differed by up to 0.3 between one process and ranks; scores then agree as those
+    of two equally good models do, as for the other objectives. Bagging depends on the number of ranks. NaN is a value of
+    its own in columns that have it in the sample of the bins, and refused elsewhere.
 
     >>> train(features, labels, objective="regression", rounds=50)                     # doctest: +SKIP
     trained in this process: 8788 rows, 80 columns
@@ -72,7 +86,7 @@ def train(
                                ("checkpoint_every", checkpoint_every, 1), ("ranks", ranks or 1, 1)):  # fmt: skip
         if value < least:
             raise ParameterError(f"{name}={value}; at least {least} is needed")
-    given = dict(params or {})
+    given = main_names(params or {})
     if own := sorted(OWN & set(given)):
         raise ParameterError(
             f"params has {', '.join(own)}, which train sets itself; use its arguments (rounds, seed, threads, ...)"
@@ -92,14 +106,15 @@ def train(
         from mgdask.learn.stock import stock
 
         return stock(table.rows_only(), table, objective, given, rounds, seed, client, early_stopping)
-    full = {
-        "metric": METRICS[objective], "verbosity": -1, "force_col_wise": True, "min_data_in_bin": 3, **given,
-        "objective": objective, "seed": seed, "deterministic": True, "boost_from_average": start is None,
-        "num_threads": threads or 0, "bin_construct_sample_cnt": sample,
-        "feature_pre_filter": False,  # it would drop columns for what the sample alone looks like
-    }  # fmt: skip
     size = table.n * len(table.columns) * (4 if table.rows is None or table.rows.dtype == "float32" else 8)
     spread = client is not None and (ranks is not None or (size > small and table.rows is not None))
+    full = {
+        "metric": METRICS[objective], "verbosity": -1, "force_col_wise": True, "min_data_in_bin": 3,
+        **_leaves(table, objective, given), **given,
+        "objective": objective, "seed": seed, "deterministic": True, "boost_from_average": start is None,
+        "num_threads": threads or (0 if spread else _threads(table)), "bin_construct_sample_cnt": sample,
+        "feature_pre_filter": False,  # it would drop columns for what the sample alone looks like
+    }  # fmt: skip
     if spread and table.rows is None:
         raise ParameterError("a matrix in memory is trained in this process; give Rows to train on ranks")
     if spread and table.n < 20 * (ranks or len(client.nthreads())):
@@ -111,13 +126,17 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
         digest = _digest(table, held, full, rounds, early_stopping, seed, sample)
         state = State.load(folder, digest)
-        chosen = np.arange(table.n)
-        if table.n > sample:
-            chosen = np.sort(np.random.default_rng(seed).choice(table.n, sample, replace=False))
-        if not (folder / "bins.json").exists() or json.loads((folder / "bins.json").read_text())["digest"] != digest:
-            missing = _bins(table, chosen, full, folder, digest)
-        else:
-            missing = tuple(json.loads((folder / "bins.json").read_text())["missing"])
+        missing = kept_bins(folder, digest)
+        if missing is None:
+            if spread and table.rows is not None:
+                bins_on_a_worker(client, stall, table.rows, folder, full, digest, sample, seed)
+            else:
+                write_bins(table.take(drawn(table.n, sample, seed)), table.columns, full, folder, digest)
+            missing = kept_bins(folder, digest)
+        if missing is None:
+            raise StoreError(
+                f"{folder} is not the same folder for this process and the workers; choose one that all see"
+            )
         job = Job(full, rounds, early_stopping if held else 0, checkpoint_every, start or 0.0, table.columns, missing,
                   table.rows.to_json() if table.rows else None, held.rows.to_json() if held and held.rows else None, digest,
                   seed)  # fmt: skip
@@ -144,14 +163,15 @@ def train(
             if held is not None:
                 check = dataset(job, held.matrix(), held.y, held.w, held.sizes, like=data, fresh=fresh)
             state = boost(
-                job, data, check, state, folder, decision=Decision(),
+                job, data, check, state, None if checkpoint is None else folder, decision=Decision(),
                 report=lambda done, name, value: say(f"round {done} of {rounds}: {name} {value:.6g}"),
             )  # fmt: skip
     best = min(state.best(), state.iteration) if job.patience else state.iteration
     text = canonical(lgb.Booster(model_str=state.text).model_to_string(num_iteration=best))
     card = {
         "data": digest, "rows": table.n, "source": table.rows.to_json() if table.rows else "matrix in memory",
-        "params": given, "rounds": rounds, "early_stopping": early_stopping, "sample": len(chosen), "ranks": used,
+        "params": {**_leaves(table, objective, given), **given},
+        "rounds": rounds, "early_stopping": early_stopping, "sample": min(sample, table.n), "ranks": used,
         "recovered": recovered, "versions": {"mgdask": __version__, "lightgbm": lgb.__version__, "numpy": np.__version__},
     }  # fmt: skip
     return Model(text, table.columns, objective, best, seed, dict(state.history), missing, card)
@@ -165,22 +185,19 @@ def _held(valid: Any, table: Table) -> Table:
     return Table(valid[0], valid[1], None, valid[2] if len(valid) == 3 else None, table.columns, "valid")
 
 
-def _bins(table: Table, chosen: Array, params: Mapping[str, Any], folder: Path, digest: str) -> tuple[str, ...]:
-    drawn = table.take(chosen)
-    nan = np.isnan(drawn).mean(axis=0)
-    if (nan == 1).any():
-        raise ParameterError(
-            f"column {table.columns[int(np.argmax(nan))]!r} is NaN in all rows; leave it out (columns=)"
-        )
-    with np.errstate(invalid="ignore"):
-        if np.isinf(drawn).any():
-            raise ParameterError(
-                f"column {table.columns[int(np.argmax(np.isinf(drawn).any(axis=0)))]!r} has infinite values"
-            )
-    bins(drawn, params, folder / "bins.bin")
-    missing = tuple(name for name, share in zip(table.columns, nan, strict=True) if share)
-    replace(folder / "bins.json", json.dumps({"digest": digest, "missing": missing}))
-    return missing
+def _threads(table: Table) -> int:
+    # the cores this process may use, not those of the machine; threads of a small table wait for each other longer than they work
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return cores if table.n * len(table.columns) > SMALL_TABLE else 1
+
+
+def _leaves(table: Table, objective: str, given: Mapping[str, Any]) -> dict[str, float]:
+    # Ranks know how many rows a leaf has only from its sum of Hessians, where these differ from row to row; a least sum means
+    # the same in one process, so it takes the place of the least count. About 16 rows or more, 20 of mean weight.
+    if LEAVES & set(given) or (objective == "regression" and table.w is None) or objective not in LEAST_HESSIAN:
+        return {}
+    weight = 1.0 if table.w is None else math.fsum(table.w) / table.n
+    return {"min_data_in_leaf": 1, "min_sum_hessian_in_leaf": LEAST_HESSIAN[objective] * weight}
 
 
 def _digest(table: Table, held: Table | None, params: Mapping[str, Any], *rest: Any) -> str:

@@ -85,7 +85,7 @@ def _drawn(rows: Integer, size: int, seed: int) -> Integer:
 def shap_of_block(
     contributions: Callable[[Matrix], npt.ArrayLike],
     X: npt.ArrayLike,
-    start: int,
+    start: int | Integer,
     names: Sequence[str] | None = None,
     size: int = 2000,
     seed: int = 0,
@@ -94,7 +94,7 @@ def shap_of_block(
 
     Parameters: ``contributions`` of (rows, columns) to (rows, columns + 1), the last being the constant, as LightGBM's
     ``predict(X, pred_contrib=True)`` for one output; ``X`` (row, column); ``start`` the number of its first row among
-    all rows; ``names`` (column,); ``size`` rows of the sample; ``seed`` draws it.
+    all rows, or the numbers of its rows (row,) where some were left out; ``names`` (column,); ``size`` rows of the sample; ``seed`` draws it.
 
     Returns ``Shap``. ``ParameterError`` for contributions of another shape.
 
@@ -104,8 +104,11 @@ def shap_of_block(
     x = matrix("X", X)
     label = column_names(names, x.shape[1])
     generator(seed)
-    if start < 0 or size < 0:
-        raise ParameterError(f"start={start} and size={size} must be 0 or above")
+    rows = start + np.arange(len(x)) if np.ndim(start) == 0 else np.asarray(start, dtype=np.int64)
+    if rows.min() < 0 or size < 0:
+        raise ParameterError(f"start={rows.min()} and size={size} must be 0 or above")
+    if rows.shape != (len(x),):
+        raise ParameterError(f"start has shape {rows.shape} for X of {x.shape}; give one number, or one a row")
     found = np.asarray(contributions(x), dtype=np.float64)
     if found.shape != (len(x), x.shape[1] + 1):
         raise ParameterError(
@@ -113,7 +116,6 @@ def shap_of_block(
             "the constant: of a model with several classes give the part of one class"
         )
     phi, expected = found[:, :-1], float(found[0, -1])
-    rows = np.arange(start, start + len(x))
     keep = _drawn(rows, size, seed)
     sums = phi.sum(axis=0), np.abs(phi).sum(axis=0), (phi**2).sum(axis=0)
     return Shap(

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mgdask.errors import MissingDependencyError, ParameterError, StoreError
+from mgdask.store.provenance import digest
 
 MACHINE = {"num_machines": "1", "machines": "", "local_listen_port": "12400", "time_out": "120", "num_threads": "0",
            "tree_learner": "serial", "pre_partition": "0", "num_iterations": "100"}  # fmt: skip
@@ -65,6 +66,11 @@ class Model:
     def booster(self) -> Any:
         """The ``lightgbm.Booster`` itself; its columns are called Column_0, Column_1, ..."""
         return lightgbm().Booster(model_str=self.text)
+
+    @property
+    def digest(self) -> str:
+        """Identity of what the model predicts: its trees, its columns in order, and which of them may be missing."""
+        return digest([self.text, self.columns, self.objective, sorted(self.missing)])
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "booster"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
 import signal
@@ -16,10 +17,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from mgdask.errors import MgdaskError
 
 BEAT = 0.25
 """Seconds between two looks at the control file, and between two heartbeats."""
+PORTS = range(18_000, 32_000)
+"""Where ranks listen: below the ports that systems give to outgoing connections, which would take one away."""
 
 
 def write_in_place(path: Path, about: dict[str, Any]) -> None:
@@ -62,15 +67,19 @@ def host(folder: str, attempt: str, rank: int, ranks: int, address: str, threads
         address,
         str(threads),
     ]
-    log = base / f"rank-{rank}.log"
+    log, looks = base / f"rank-{rank}.log", 0
     with open(log, "wb") as stream:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=env)
         try:
+            process = psutil.Process(child.pid)
             while True:
                 try:
                     code = child.wait(BEAT)
                     break
                 except subprocess.TimeoutExpired:
+                    looks += _alive(process)
+                    with suppress(OSError):
+                        write_in_place(base / f"host-{rank}.json", {"pid": child.pid, "alive": looks})
                     control = read_small(Path(folder) / "control.json")
                     if control and control.get("attempt") != attempt:  # empty: it was being written just now
                         child.kill()  # SIGKILL also ends a process that was stopped
@@ -78,6 +87,13 @@ def host(folder: str, attempt: str, rank: int, ranks: int, address: str, threads
             child.kill()
             child.wait()
     return {"rc": code, "tail": log.read_text(encoding="utf-8", errors="replace")[-2000:]}
+
+
+def _alive(process: psutil.Process) -> bool:
+    # a rank that waits for a core or a disk cannot beat, and is not dead; one that was stopped is
+    with suppress(psutil.Error):
+        return process.status() in (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
+    return False
 
 
 class Beat:
@@ -182,9 +198,7 @@ def meet(base: Path, rank: int, ranks: int, address: str, beat: Beat) -> dict[st
     """Network parameters of LightGBM: every rank says where it listens, and waits for the others' words."""
     if ranks == 1:
         return {}
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port = probe.getsockname()[1]
+    port = _free_port(f"{base.name} {rank}")
     write_in_place(base / f"port-{rank}", {"at": f"{address}:{port}"})
     beat.step("meets")
     while not all(found := [read_small(base / f"port-{k}").get("at") for k in range(ranks)]):
@@ -193,6 +207,17 @@ def meet(base: Path, rank: int, ranks: int, address: str, beat: Beat) -> dict[st
         "machines": ",".join(str(at) for at in found), "num_machines": ranks, "local_listen_port": port,
         "time_out": 60, "tree_learner": "data", "pre_partition": True,
     }  # fmt: skip
+
+
+def _free_port(word: str) -> int:
+    # drawn from the name of the attempt and the rank: ranks of one machine do not find the same one free
+    first = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big")
+    for step in range(100):
+        port = PORTS[(first + 137 * step) % len(PORTS)]
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", port))
+            return port
+    raise OSError(f"no free port among a hundred from {PORTS[0]} to {PORTS[-1]}")
 
 
 def run_lengths(group: Any) -> Any:

@@ -189,7 +189,8 @@ def boost(
                 decision.say(done + 1)
         last = last or decision.heard() == done
         if leader and (last or done % job.every == 0):
-            keep(env.model, grown, last)
+            if last or folder is not None:  # writing a model as text takes as long as some rounds
+                keep(env.model, grown, last)
             if report is not None and state.history:
                 name = next(iter(state.history))
                 report(grown, name, state.history[name][-1])
@@ -220,7 +221,9 @@ def _with_start(text: str, start: float) -> str:
     booster = lightgbm().Booster(model_str=text)
     found = re.search(r"^Tree=0\nnum_leaves=(\d+)$", text, flags=re.MULTILINE)
     if found is None:
-        raise ParameterError("no tree could be grown; give more rows, or a smaller min_data_in_leaf")
+        raise ParameterError(
+            "no tree could be grown; give more rows, or a smaller min_data_in_leaf or min_sum_hessian_in_leaf"
+        )
     for leaf in range(int(found[1])):
         booster.set_leaf_output(0, leaf, booster.get_leaf_output(0, leaf) + start)
     changed: str = booster.model_to_string(num_iteration=-1)

@@ -127,7 +127,7 @@ class Rows:
             low, high = (int(k) for k in np.searchsorted(index, [first, first + count]))
             if high > low:
                 pick = self._kept(part, index[low:high] - first)
-                for rows, columns, block in self._slabs(part, pick):
+                for rows, columns, block in self._slabs(part, pick, wanted):
                     begin, end = columns
                     here = np.flatnonzero((wanted >= begin) & (wanted < end))
                     if len(here) == out.shape[1] == block.shape[1] and (np.diff(wanted) == 1).all():
@@ -225,8 +225,8 @@ class Rows:
         mask = self._mask(part)
         return index if mask is None else np.flatnonzero(mask)[index]
 
-    def _slabs(self, part: Part, pick: Index) -> Iterator[tuple[slice, tuple[int, int], Array]]:
-        """(rows of the answer, first and last column among all, values) of every slab."""
+    def _slabs(self, part: Part, pick: Index, wanted: Index) -> Iterator[tuple[slice, tuple[int, int], Array]]:
+        """(rows of the answer, first and last column among all, values) of every slab that has a ``wanted`` column."""
         (f0, f1), (a0, a1) = self._window(part)
         if not self.variables:
             matrix = _npy(part.path, "the matrix")
@@ -241,6 +241,9 @@ class Rows:
             array: Any = group[name]
             grid = array.shards or array.chunks
             width = array.shape[2]
+            if not ((wanted >= begin) & (wanted < begin + width)).any():
+                begin += width
+                continue
             for low in range(a0 // grid[1] * grid[1], a1, grid[1]):
                 b0, b1 = max(low, a0), min(low + grid[1], a1)
                 step = min(grid[0], max(1, SLAB // ((b1 - b0) * width * array.dtype.itemsize)))
@@ -248,12 +251,16 @@ class Rows:
                     last = min(frame + step, f1)
                     edges = (np.arange(frame, last) - f0) * atoms
                     lows, highs = np.searchsorted(pick, edges + b0 - a0), np.searchsorted(pick, edges + b1 - a0)
-                    if not (highs > lows).any():
+                    some = np.flatnonzero(highs > lows)
+                    if not len(some):
                         continue
-                    block = array[frame:last, b0:b1]
-                    for k in np.flatnonzero(highs > lows):
+                    # only what lies between the first and the last row asked for
+                    left = min(int(pick[lows[k]] - edges[k]) for k in some)
+                    right = max(int(pick[highs[k] - 1] - edges[k]) for k in some) + 1
+                    block = array[frame + some[0] : frame + some[-1] + 1, a0 + left : a0 + right]
+                    for k in some:
                         rows = slice(int(lows[k]), int(highs[k]))
-                        yield rows, (begin, begin + width), block[k][pick[rows] - edges[k] - (b0 - a0)]
+                        yield rows, (begin, begin + width), block[k - some[0]][pick[rows] - edges[k] - left]
             begin += width
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,8 @@ def create(
     """An empty feature store; ``axes`` are the coordinates of frames and atoms by name: (dim, values)."""
     group = new_group(path, {**attrs, "mgdask_kind": "features", "mgdask_ready": False}, overwrite=False)
     Manifest(path).create()
-    for name, (dim, values) in axes.items():
-        chunks = (ROWS_IN_CHUNK,) if dim == "frame" else None
-        put(group, name, (dim,), values, chunks=chunks)
+    for name, dim, values, cut_at in _coordinates(axes, outputs):
+        put(group, name, (dim,), values, chunks=cut_at)
     for output in outputs:
         cut = output.cut
         columns = output.shape[-1]
@@ -67,9 +67,6 @@ def create(
             shards=shards,
             attrs=output.attrs,
         )
-        put(group, output.dim, (output.dim,), np.asarray(output.labels, dtype=object))
-        for name, values in output.coordinates.items():
-            put(group, name, (output.dim,), values)
     group.attrs["mgdask_ready"] = True
 
 
@@ -90,11 +87,42 @@ def existing(path: str | Path, digest: str) -> bool:
             "Choose another name, or remove it first"
         )
     if not group.attrs.get("mgdask_ready", False):  # killed while its arrays were made: nothing is lost
-        import shutil
-
         shutil.rmtree(target)
         return False
     return True
+
+
+def restore(path: str | Path, axes: Mapping[str, tuple[str, npt.NDArray[Any]]], outputs: Sequence[Output]) -> None:
+    """Write coordinates and labels again that are damaged on disk; those that are whole are not touched."""
+    group = open_group(path, mode="r+")
+    for name, dim, values, chunks in _coordinates(axes, outputs):
+        try:
+            found = np.asarray(group[name][...])
+            whole = (
+                [*map(str, found)] == [*map(str, values)] if values.dtype.kind in "UO" else _same_bytes(found, values)
+            )
+        except Exception:  # whatever a damaged file makes of itself
+            whole = False
+        if not whole:
+            with explained(path):
+                shutil.rmtree(Path(path) / name, ignore_errors=True)
+            put(group, name, (dim,), values, chunks=chunks)
+
+
+def _same_bytes(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def _coordinates(
+    axes: Mapping[str, tuple[str, npt.NDArray[Any]]], outputs: Sequence[Output]
+) -> Iterator[tuple[str, str, npt.NDArray[Any], tuple[int, ...] | None]]:
+    """Everything small that a feature store has: name, dim, values, chunks."""
+    for name, (dim, values) in axes.items():
+        yield name, dim, values, (ROWS_IN_CHUNK,) if dim == "frame" else None
+    for output in outputs:
+        yield output.dim, output.dim, np.asarray(output.labels, dtype=object), None
+        for name, values in output.coordinates.items():
+            yield name, output.dim, values, None
 
 
 def set_attrs(path: str | Path, name: str, attrs: Mapping[str, Any]) -> None:

@@ -12,13 +12,13 @@ import json
 import os
 import socket
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mgdask.errors import StoreError
 from mgdask.store.failures import explained
+from mgdask.store.lock import held
 
 FOLDER = "manifest"
 _TOKEN: dict[int, str] = {}
@@ -51,8 +51,15 @@ class Manifest:
         with explained(self.store):
             handle = os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
-                os.write(handle, line)
-                os.fsync(handle)
+                whole = os.fstat(handle).st_size
+                try:
+                    left = memoryview(line)
+                    while left:  # a disk that gets full takes a part without an error
+                        left = left[os.write(handle, left) :]
+                    os.fsync(handle)
+                except OSError:
+                    os.ftruncate(handle, whole)  # or the next record would go on in the middle of this line
+                    raise
             finally:
                 os.close(handle)
 
@@ -73,7 +80,10 @@ class Manifest:
         record = records.get(block)
         if record is None or record.get("digest") != digest:
             return False
-        for name, size in record["files"].items():
+        files = record.get("files")
+        if not isinstance(files, dict) or "checksum" not in record:
+            return False
+        for name, size in files.items():
             try:
                 if (self.store / name).stat().st_size != size:
                     return False
@@ -94,16 +104,33 @@ class Manifest:
             content.update(f"{block} {json.dumps(records[block]['checksum'], sort_keys=True)}\n".encode())
         text = "".join(json.dumps(records[block], sort_keys=True) + "\n" for block in sorted(records))
         with explained(self.store):
+            small = self._tidy({file for record in records.values() for file in record["checksum"]})
             _replace(self.folder / "blocks.jsonl", text)
             for name in parts:
                 name.unlink()
             _replace(
                 self.folder / "complete.json",
-                json.dumps({"blocks": len(records), "content": content.hexdigest()}),
+                json.dumps({"blocks": len(records), "content": content.hexdigest(), "small": small}),
             )
-            for left in self.store.rglob("*.partial"):  # of writers that were killed
-                left.unlink()
         return content.hexdigest()
+
+    def _tidy(self, known: Collection[str]) -> dict[str, str]:
+        """Remove what killed writers left; digests of the files that no record covers: coordinates, cells, labels."""
+        found = {}
+        for name in sorted(path for path in self.store.rglob("*") if path.is_file()):
+            file = name.relative_to(self.store)
+            if name.suffix == ".partial":
+                name.unlink(missing_ok=True)
+            elif len(file.parts) > 1 and file.parts[1] == "c" and file.as_posix() not in known:
+                found[file.as_posix()] = hashlib.sha256(name.read_bytes()).hexdigest()
+        return found
+
+    def small_files(self) -> dict[str, str]:
+        """sha256 of the files that no record covers, taken when the store was finished; empty where it is not."""
+        try:
+            return dict(json.loads((self.folder / "complete.json").read_text(encoding="utf-8")).get("small", {}))
+        except (OSError, ValueError, AttributeError):
+            return {}
 
     def reopen(self) -> None:
         """The store is no longer complete: blocks will be written."""
@@ -123,24 +150,27 @@ class Manifest:
         except (OSError, ValueError, KeyError):
             return None
 
+    def drop(self, blocks: Collection[str]) -> None:
+        """Forget the records of some blocks, which are done again by the next run; the store is no longer complete."""
+        self.reopen()
+        records = self.records()
+        parts = [name for name in self.folder.glob("*.jsonl") if name.name != "blocks.jsonl"]
+        kept = [json.dumps(records[block], sort_keys=True) + "\n" for block in sorted(records) if block not in blocks]
+        with explained(self.store):
+            _replace(self.folder / "blocks.jsonl", "".join(kept))
+            for name in parts:
+                name.unlink()
+
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the right to write; a second run on the same store is refused while the first one lives."""
-        name = self.folder / "lock"
-        me = {"host": socket.gethostname(), "pid": os.getpid()}
-        with explained(self.store):
-            while True:
-                try:
-                    handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-                    break
-                except FileExistsError:
-                    _clear_stale(name, me["host"], self.store)
-            os.write(handle, json.dumps(me).encode())
-            os.close(handle)
-        try:
+        """Hold the right to write; a second run on the same store is refused while the first one lives.
+
+        On one machine the kernel is asked whether the first one lives. Between machines (NFS, Lustre) the age of the lock file tells, which
+        its owner touches: one that was killed is taken for dead after ``lock.LEASE`` seconds. ``lock.held`` says what holds where,
+        and what does not.
+        """
+        with held(self.folder / "lock", self.store):
             yield
-        finally:
-            name.unlink(missing_ok=True)
 
 
 def _replace(path: Path, text: str) -> None:
@@ -150,24 +180,3 @@ def _replace(path: Path, text: str) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(fresh, path)
-
-
-def _clear_stale(name: Path, host: Any, store: Path) -> None:
-    try:
-        owner = json.loads(name.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        owner = {"host": host, "pid": -1}
-    alive = True
-    if owner.get("host") == host:
-        try:
-            os.kill(int(owner["pid"]), 0) if int(owner["pid"]) > 0 else os.kill(2**22 + 1, 0)
-        except (ProcessLookupError, OverflowError):
-            alive = False
-        except PermissionError:
-            alive = True
-    if alive:
-        raise StoreError(
-            f"{store} is being written by process {owner.get('pid')} on {owner.get('host')}; wait for it, or, if that one is "
-            f"dead, remove {name} and start again"
-        )
-    name.unlink(missing_ok=True)

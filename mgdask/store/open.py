@@ -9,11 +9,13 @@ import xarray as xr
 import zarr
 
 from mgdask.errors import StoreError
+from mgdask.store.failures import SourceChangedError
 from mgdask.store.manifest import Manifest
 from mgdask.store.shards import open_group
 
 KINDS = ("trajectory", "features", "paths")
-_AGAIN = {"trajectory": "mgdask ingest", "features": "mgdask featurize", "paths": "mgdask unwrap"}
+MADE_BY = {"trajectory": "mgdask ingest", "features": "mgdask featurize", "paths": "mgdask unwrap"}
+"""The command that makes a store of each kind."""
 
 
 def check_complete(path: str | Path, *, kind: str | None = None) -> tuple[zarr.Group, str]:
@@ -29,10 +31,25 @@ def check_complete(path: str | Path, *, kind: str | None = None) -> tuple[zarr.G
     content = Manifest(path).content()
     if content is None:
         raise StoreError(
-            f"{path} is not finished: some blocks were never written. Run the same {_AGAIN[found]} again; it does "
+            f"{path} is not finished: some blocks were never written. Run the same {MADE_BY[found]} again; it does "
             "only what is missing"
         )
     return group, content
+
+
+def check_unchanged(path: str | Path, content: str) -> None:
+    """``SourceChangedError`` unless a store is finished and its content the one that is expected."""
+    if Manifest(path).content() != content:
+        raise changed(path)
+
+
+def changed(path: str | Path) -> SourceChangedError:
+    """The error for an input that is no longer what it was."""
+    return SourceChangedError(
+        f"{path} has changed since the plan was made, or is being written now; what was made of it so far is not mixed with anything. Put "
+        "the store back as it was and run the same command again, which keeps the finished blocks, or choose another "
+        "target for the new input"
+    )
 
 
 def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:

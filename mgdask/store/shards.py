@@ -5,10 +5,11 @@ Two tasks that write parts of one shard lose data without an error, so ``write_s
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from mgdask import variables
 from mgdask.errors import StoreError
 from mgdask.store.failures import explained
+from mgdask.store.manifest import FOLDER
 
 COMPRESSION = "blosc(zstd, level 1, shuffle), crc32c"
 """Chosen by ``tests/benchmarks/compression.py``: smallest files at a speed above that of the tasks."""
@@ -42,8 +44,13 @@ def new_group(path: str | Path, attrs: Mapping[str, Any], *, overwrite: bool) ->
             )
             raise StoreError(f"{path} exists already; {hint}")
         with explained(path):
+            # first of all, so that whoever reads it now can see that it is no longer the same
+            (path / FOLDER / "complete.json").unlink(missing_ok=True)
             shutil.rmtree(path)
     with explained(path):
+        above = next(parent for parent in path.absolute().parents if parent.exists())
+        if not above.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{above} is a file")
         return zarr.create_group(path, zarr_format=3, attributes=dict(attrs))
 
 
@@ -110,5 +117,16 @@ def write_shard(group: zarr.Group, name: str, start: Sequence[int], data: npt.ND
             (root / file).unlink()
             array[region] = data
     size = (root / file).stat().st_size if (root / file).exists() else 0  # a shard of nothing but fill has no file
-    digest = hashlib.sha256(np.ascontiguousarray(data).data).hexdigest()
-    return {"file": file, "size": size, "sha256": digest}
+    return {"file": file, "size": size, "sha256": content_digest([data])}
+
+
+def content_digest(parts: Iterable[npt.NDArray[Any]]) -> str:
+    """sha256 of the values of an array that is given part by part along its first axis; all NaN count as one, as they do for Zarr."""
+    found = hashlib.sha256()
+    for part in parts:
+        for row in part:
+            values = np.ascontiguousarray(row)
+            if values.dtype.kind == "f" and (empty := np.isnan(values)).any():
+                values = np.where(empty, np.array(np.nan, dtype=values.dtype), values)
+            found.update(values.data)
+    return found.hexdigest()

@@ -21,7 +21,8 @@ from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
 from mgdask.features import Feature, NonAffine, feature_set
 from mgdask.features.window import FrameAxis
-from mgdask.store.open import open_store
+from mgdask.learn.rows import Part, Rows
+from mgdask.store.open import check_complete, open_store
 from mgdask.studies.score import frame_of_strain
 from mgdask.tasks.plan import plan
 from mgdask.tasks.run import run
@@ -87,17 +88,40 @@ class Glass:
         return label
 
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns: variable and label."""
-        ds = open_store(self.features)
-        return tuple(f"{name}: {label}" for name in ds.data_vars for label in ds[f"{name}_feature"].values)
+        """Names of the columns as ``Rows`` has them: label, or variable/label where there are several variables."""
+        return Rows((Part(str(self.features)),), tuple(map(str, open_store(self.features).data_vars))).names()
 
     def rows(self) -> tuple[Float, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
         """Features (row,column), label (row,) and row of the atom (row,) of the atoms that count and have all features and a label."""
         ds = open_store(self.features).isel(frame=0)
         values = np.concatenate([np.asarray(ds[name].values, dtype=np.float64) for name in ds.data_vars], axis=1)
         d2min = self.d2min()[self.frame]
-        good = self.keep & np.isfinite(values).all(axis=1) & np.isfinite(d2min)
+        there = np.isfinite(values)
+        if (never := ~there[self.keep].any(axis=0)).any():
+            raise ParameterError(
+                f"{self.features}: column {self.columns()[int(np.argmax(never))]!r} is NaN for every atom that counts; leave it out, or mend its "
+                "parameters (a cut-off too short, a species that is not there)"
+            )
+        good = self.keep & there.all(axis=1) & np.isfinite(d2min)
         return values[good], d2min[good] > self.threshold, np.flatnonzero(good)
+
+    def regions(self, length: float = 15.0) -> npt.NDArray[np.int64]:
+        """Region (atom,) of the undeformed glass: pieces of about ``length`` Å, as neighbouring atoms are alike and must stay together.
+
+        Splits and bootstraps go by them where there are too few glasses to go by glass.
+        """
+        first = open_store(self.store).isel(frame=0)
+        cell, origin = np.asarray(first["cell"].values), np.asarray(first["origin"].values)
+        inverse = np.linalg.inv(cell)
+        number = np.maximum(1, np.rint(1.0 / np.linalg.norm(inverse, axis=0) / length)).astype(np.int64)
+        place = (np.asarray(first["position"].values) - origin) @ inverse
+        piece = np.clip(np.floor(place * number).astype(np.int64), 0, number - 1)
+        return np.asarray(np.ravel_multi_index(tuple(piece.T), tuple(number)), dtype=np.int64)
+
+    def digests(self) -> dict[str, str]:
+        """Content of the trajectory, the labels and the features, for a model card."""
+        stores = {"trajectory": self.store, "d2min": self.labels, "features": self.features}
+        return {f"{self.name} {what}": check_complete(path)[1] for what, path in stores.items()}
 
     def __str__(self) -> str:
         label, at = self.plastic()[self.keep], self.strain[self.frame]
@@ -107,7 +131,7 @@ class Glass:
 def prepare_glass(
     store: str | Path, out: str | Path, *, strain: float = 0.04, threshold: float = 5.0, cutoff: Any = 4.5,
     features: str | Sequence[Feature] = "interstice", species: Sequence[str] | None = None, margin: float = 15.0, ends: bool = False,
-    memory: str = "2GiB", client: Any = None, progress: bool = True,
+    name: str = "features", memory: str = "2GiB", client: Any = None, progress: bool = True,
 ) -> Glass:  # fmt: skip
     """Labels and features of one glass, computed into ``out`` where they are not there already.
 
@@ -117,7 +141,8 @@ def prepare_glass(
     strain: at which atoms are labelled; the nearest frame within 0.002. threshold: plastic above this D2min, the sum over neighbours in Å².
     cutoff: of the neighbours of D2min, Å, or by pair of species. features: a name of ``feature_set``, or a list of features.
     species: only these count (the host atoms, in some glasses). margin: Å that atoms which count are away from free surfaces, and with ``ends`` from
-        the faces across the direction of deformation.
+        the faces across the direction of deformation. name: the store of features is <out>/<store>-<name>.zarr, so that several lists can stand in
+        one folder beside the same labels.
 
     Returns a ``Glass``. ``ParameterError`` where no frame has the strain, or no atom, or only one class is left.
 
@@ -142,7 +167,7 @@ def prepare_glass(
     names = tuple(symbol(int(z)) for z in np.unique(numbers))
     wanted = feature_set(features, names) if isinstance(features, str) else list(features)
     folder.mkdir(parents=True, exist_ok=True)
-    labels, rows = folder / f"{store.stem}-d2min.zarr", folder / f"{store.stem}-features.zarr"
+    labels, rows = folder / f"{store.stem}-d2min.zarr", folder / f"{store.stem}-{name}.zarr"
     # the same call again finds them finished, and other parameters are refused by the stores themselves
     run(plan(store, NonAffine(cutoff=cutoff), out=labels, memory=memory), client, progress=progress)
     run(plan(store, wanted, out=rows, memory=memory, frames=[0]), client, progress=progress)

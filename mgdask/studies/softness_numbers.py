@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from scipy.stats import gaussian_kde
-from threadpoolctl import threadpool_limits
 
 from mgdask.errors import ParameterError
 from mgdask.features import Motifs
@@ -30,12 +29,14 @@ SHELLS = 12.0
 """Å up to which g(r) is told; half of it is what counts as near."""
 ENDS = (0.02, 0.98)
 """Shares of the atoms between which partial dependence is told: outside, a model has seen too few."""
+GAIN, SHAP = "gain", "mean absolute SHAP value on held-out atoms"
+"""What the importance of a column is a share of: the first where the study was not asked for leading columns."""
 FEWEST = {"conditional": 20, "at_yield": 5}
 """Atoms that a bin, or a frame, needs to be shown."""
 
 
 def softness_numbers(
-    found: Softness, glass: Glass, *, leading: int = 12, violins: int = 6, samples: int = 300, grid: int = 10, drawn: int = 120, seed: int = 0
+    found: Softness, glass: Glass, *, leading: int = 15, violins: int = 6, samples: int = 200, grid: int = 10, drawn: int = 120, seed: int = 0
 ) -> dict[str, Any]:  # fmt: skip
     """What a trained score of softness says about the glass that was set aside, as nested names, numbers and arrays.
 
@@ -46,10 +47,11 @@ def softness_numbers(
         many. drawn: atoms of each motif whose place among the two columns is given, drawn by ``seed``.
 
     Returns glass, train, strain, threshold, atoms, plastic (their number), base (their share), columns and draws (numbers), metrics,
-    baselines, spectrum, conditional, predicted, at_yield, extremes (mass-radius relation and g(r) of softest, hardest and as many random
-    atoms), rdf (g(r) of all), leading, violins, dependence (alone and together) and motifs. Only atoms that count are in it. NaN where there
-    is no number; a class of fewer than 2 atoms is left out of ``extremes``. ``ParameterError`` for numbers below 1 and a grid below 2.
-    Valid as far as the columns are not correlated: see ``partial_dependence``; ``together`` gives the correlation.
+    baselines, folds (AUC of each), leading_metrics, importance (what it is a share of), spectrum, conditional, predicted, at_yield, extremes
+    (mass-radius relation and g(r) of softest, hardest and as many random atoms), rdf (g(r) of all), leading, violins, dependence (alone and
+    together) and motifs. Only atoms that count are in it. NaN where there is no number; a class of fewer than 2 atoms is left out of
+    ``extremes``. ``ParameterError`` for numbers below 1 and a grid below 2. Valid as far as the columns are not correlated: see
+    ``partial_dependence``; ``together`` gives the correlation.
 
     Source: the figures of Wang, Jain, Nat. Commun. 10, 5537 (2019).
 
@@ -66,22 +68,20 @@ def softness_numbers(
     x, qs, d2min = every[:, [place[name] for name in found.columns]], found.qs[atoms], glass.d2min()
     order, rng = _leading(found, glass, x, plastic), np.random.default_rng(seed)
     first = [found.columns.index(row["column"]) for row in order[:2]]
-    with threadpool_limits(
-        1, user_api="openmp"
-    ):  # some hundred atoms at a time: threads wait longer for each other than they work
-        dependence = _dependence(found, x, first, min(samples, len(x)), grid, seed)
     return {
         "glass": glass.name, "train": list(found.train), "strain": float(glass.strain[glass.frame]), "threshold": float(glass.threshold),
         "atoms": len(atoms), "plastic": int(plastic.sum()), "base": float(plastic.mean()), "columns": len(found.columns),
         "draws": len(found.models), "seed": seed,
         "metrics": {name: interval.as_dict() for name, interval in found.metrics.items()},
-        "baselines": {name: dict(scores) for name, scores in found.baselines.items()},
+        "baselines": {kind: {name: one.as_dict() for name, one in scores.items()} for kind, scores in found.baselines.items()},
+        "folds": list(found.folds), "leading_metrics": {name: one.as_dict() for name, one in found.leading_metrics.items()},
+        "importance": GAIN if found.choice is None else SHAP,
         "spectrum": _plain(spectrum(qs)), "conditional": _conditional(qs, plastic), "predicted": _predicted(qs, d2min[glass.frame][atoms]),
         "at_yield": {"strain": glass.strain, "fewest": FEWEST["at_yield"], **_plain(score_at_yield(found.qs, d2min, glass.threshold))},
         **_in_space(glass, found.qs, atoms, rng),
         "leading": order[:leading],
         "violins": [_violin(row["column"], x[:, found.columns.index(row["column"])], plastic) for row in order[:violins]],
-        "dependence": dependence,
+        "dependence": _dependence(found, x, first, min(samples, len(x)), grid, seed),
         "motifs": _motifs(glass, x[:, first], qs, plastic, atoms, drawn, rng),
     }  # fmt: skip
 
@@ -157,7 +157,7 @@ def _in_space(glass: Glass, qs: Float, atoms: npt.NDArray[np.int64], rng: np.ran
 
 
 def importance(found: Softness) -> dict[str, float]:
-    """Share of the gain of all splits by column, the mean over the models; columns that no tree uses are left out."""
+    """Share of the gain of all splits by column (name), the mean over the models; columns that no tree uses are left out."""
     total: dict[str, float] = {}
     for model in found.models:
         gain = np.asarray(model.booster.feature_importance("gain"), dtype=np.float64)
@@ -167,14 +167,20 @@ def importance(found: Softness) -> dict[str, float]:
 
 
 def _leading(found: Softness, glass: Glass, x: Float, plastic: Mask) -> list[dict[str, Any]]:
-    share = importance(found)
-    names = tuple(getattr(found, "leading", ())) or sorted(share, key=lambda name: -share[name])
-    unit = {str(name): str(value.attrs.get("units", "1")) for name, value in open_store(glass.features).items()}
+    if found.choice is None:
+        gain = importance(found)
+        share = {name: gain[name] for name in sorted(gain, key=lambda name: -gain[name])}
+    else:
+        share = dict(zip(found.choice.columns, found.choice.importance, strict=True))
+    each = [
+        str(one.attrs.get("units", "1")) for one in open_store(glass.features).values() for _ in range(one.shape[-1])
+    ]
+    unit = dict(zip(glass.columns(), each, strict=True))
     rows = []
-    for name in names:
+    for name, value in share.items():
         values = x[:, found.columns.index(name)]
         rows.append({
-            "column": name, "units": unit[name.split(": ", 1)[0]], "importance": share.get(name, 0.0),
+            "column": name, "units": unit[name], "importance": value,
             "median_plastic": float(np.median(values[plastic])), "median_other": float(np.median(values[~plastic])),
             "roc_auc_alone": float(roc_auc(plastic, values)),
         })  # fmt: skip
@@ -182,15 +188,21 @@ def _leading(found: Softness, glass: Glass, x: Float, plastic: Mask) -> list[dic
 
 
 def _violin(column: str, values: Float, plastic: Mask) -> dict[str, Any]:
-    """Densities of both classes in deviations from the mean of all, of all their atoms, told from the 1st to the 99th percentile of all."""
-    mean, deviation = float(values.mean()), float(values.std())
-    z = (values - mean) / deviation if deviation > 0 else np.zeros(len(values))
-    low, high = np.quantile(z, [0.01, 0.99])
-    grid = np.linspace(low, high, 120)
+    """Densities of the atoms of both classes from the 1st to the 99th percentile of all, a class with its tails has area 1.
+
+    Deviations are from the mean of all values, clipped there: a few atoms far out, as interstices have, would crush all others.
+    """
+    low, high = np.quantile(values, [0.01, 0.99])
+    clipped = np.clip(values, low, high)
+    mean, deviation = float(clipped.mean()), float(clipped.std())
+    scale = deviation if deviation > 0 else 1.0
+    z, inside = (values - mean) / scale, clipped == values
+    grid = (np.linspace(low, high, 120) - mean) / scale
     found: dict[str, Any] = {"column": column, "mean": mean, "std": deviation, "value": grid}
     for name, mask in (("plastic", plastic), ("other", ~plastic)):
-        spread = mask.sum() > 1 and np.ptp(z[mask]) > 0
-        found[name] = gaussian_kde(z[mask])(grid) if spread else np.full(len(grid), np.nan)
+        some = z[mask & inside]
+        spread = len(some) > 1 and np.ptp(some) > 0
+        found[name] = gaussian_kde(some)(grid) * (len(some) / mask.sum()) if spread else np.full(len(grid), np.nan)
         found[f"{name}_quartiles"] = np.quantile(z[mask], [0.25, 0.5, 0.75])
     return found
 

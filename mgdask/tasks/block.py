@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mgdask.errors import RunError
 from mgdask.features import Feature
 from mgdask.features.base import compute_window
 from mgdask.features.lag import PathFeature
 from mgdask.features.window import FrameAxis, Window
 from mgdask.store import features as feature_store
 from mgdask.store.manifest import Manifest
+from mgdask.store.open import check_unchanged
 from mgdask.store.paths import path_source
 from mgdask.store.shards import open_group, write_shard
 from mgdask.store.trajectory import read_images, read_window
@@ -48,6 +50,16 @@ class Job:
     out: str
     features: tuple[Feature, ...]
     paths: str = ""
+    content: str = ""
+    """Digest of the content of ``store``."""
+    paths_content: str = ""
+    """Digest of the content of ``paths``."""
+
+    def check_inputs(self) -> None:
+        """``SourceChangedError`` unless the inputs are those of the plan."""
+        check_unchanged(self.store, self.content)
+        if self.paths != self.store:
+            check_unchanged(self.paths, self.paths_content)
 
 
 def read_axis(group: Any) -> FrameAxis:
@@ -89,13 +101,11 @@ def record(block: str, digest: str, wrote: Sequence[Mapping[str, Any]], began: f
 def create_output(plan: Plan) -> None:
     """Make the store of a plan, or find the one it began."""
     path_source(plan.store)
-    content = Manifest(plan.store).content()
-    if content != plan.content:
-        from mgdask.errors import StoreError
-
-        raise StoreError(f"{plan.store} has changed since the plan was made; make the plan again")
+    check_unchanged(plan.store, plan.content)
     if not feature_store.existing(plan.out, plan.digest):
         feature_store.create(plan.out, plan.attrs(), plan.axes(), plan.outputs())
+    elif Manifest(plan.out).content() is None:
+        feature_store.restore(plan.out, plan.axes(), plan.outputs())
 
 
 def _array(group: Any, name: str) -> Any:
@@ -106,6 +116,18 @@ def _compares(features: Sequence[Feature]) -> bool:
     return any(type(feature).frames_needed is not Feature.frames_needed for feature in features)
 
 
+def _check_finite(position: npt.NDArray[Any], frames: npt.NDArray[np.integer], group: Any, first: int = 0) -> None:
+    """Refuse positions (frame, atom, xyz) that are not numbers: a kernel would leave such an atom out without a word."""
+    for k, frame in enumerate(frames):
+        bad = np.flatnonzero(~np.isfinite(position[k]).all(axis=1))
+        if len(bad):
+            names = np.asarray(_array(group, "atom_id")[...])[first + bad[:5]].tolist()
+            raise RunError(
+                f"frame {frame} (step {int(_array(group, 'step')[int(frame)])}): {len(bad)} atoms have positions that are not finite, first "
+                f"those of id {', '.join(map(str, names))}; look for the fault with mgdask verify, mend the input, or leave the frame out"
+            )
+
+
 def _from_paths(
     job: Job, features: Sequence[Feature], axis: FrameAxis, block: Block, centers: npt.NDArray[np.integer]
 ) -> tuple[list[npt.NDArray[Any]], list[dict[str, int]]]:
@@ -114,6 +136,7 @@ def _from_paths(
     frames = frames_of(features, axis, block.frames)
     first, last = int(centers.min()), int(centers.max()) + 1
     path = source.read(frames, first, last)
+    _check_finite(np.moveaxis(path, 1, 0), frames, group, first)
     if len(centers) < last - first:
         path = np.ascontiguousarray(path[centers - first])
     origins = np.asarray(block.frames, dtype=np.int64)
@@ -135,6 +158,7 @@ def _from_paths(
 def compute_block(job: Job, block: Block, digest: str) -> dict[str, Any]:
     """Task: compute one block and write it; returns less than a kilobyte."""
     began = time.perf_counter()
+    job.check_inputs()
     source, target = open_group(job.store), open_group(job.out, mode="r+")
     chosen = np.asarray(_array(target, "atom_id")[block.row : block.row + block.n_rows])
     centers = np.searchsorted(np.asarray(_array(source, "atom_id")[...]), chosen)
@@ -146,10 +170,12 @@ def compute_block(job: Job, block: Block, digest: str) -> dict[str, Any]:
     else:
         frames = frames_of(features, axis, block.frames)
         position, cell = read_window(job.store, frames)
+        _check_finite(position, frames, source)
         image = read_images(job.store, frames) if len(frames) > len(block.frames) or _compares(features) else None
         pbc = tuple(bool(p) for p in np.asarray(_array(source, "pbc")[...]))
         window = Window(frames, position, image, cell, np.asarray(_array(source, "species")[...]), pbc, axis)
         found, marked = compute_window(features, window, block.frames, centers)
+    job.check_inputs()  # it may have been replaced while it was read
     start = (block.frame, block.row, 0) if block.per == "atom" else (block.frame, 0)
     wrote = []
     for k, feature in enumerate(features):

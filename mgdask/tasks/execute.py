@@ -22,12 +22,18 @@ from rich.progress import (
 from rich.table import Table
 
 from mgdask.errors import MgdaskError, RunError
-from mgdask.store.failures import StorageFullError
+from mgdask.store.failures import HOPELESS
 
 REPORT_EVERY = 60.0
 """Seconds between the lines of a batch log."""
 NO_WORKERS = 600.0
-"""Seconds without any worker after which a run ends instead of waiting for ever."""
+"""Seconds without any worker after which a run ends instead of waiting for ever; a client of a queue says its own (``no_workers_timeout``)."""
+LOOPBACK = "127.0.0.1:0"
+"""Where Dask's HTTP servers listen, which it starts even without a dashboard, and on all addresses if not told."""
+
+
+GUILTY = 3
+"""Tasks that kill their workers alone, after which others are not tried alone any more."""
 
 
 @contextmanager
@@ -47,8 +53,8 @@ def resolve_client(client: Any = None, threads: int | None = None) -> Iterator[A
         return
     # processes would need an `if __name__ == "__main__"` in the user's script; the kernels release the GIL
     with (
-        LocalCluster(processes=False, n_workers=1, threads_per_worker=threads, dashboard_address=None, memory_limit=0,
-                     silence_logs=logging.ERROR) as cluster,
+        LocalCluster(processes=False, n_workers=1, threads_per_worker=threads, memory_limit=0, silence_logs=logging.ERROR,
+                     dashboard_address=LOOPBACK, worker_dashboard_address=LOOPBACK, scheduler_kwargs={"dashboard": False}) as cluster,
         Client(cluster) as own,
     ):  # fmt: skip
         yield own
@@ -66,24 +72,33 @@ class Outcome:
 def execute(
     client: Any, function: Callable[..., dict[str, Any]], tasks: Sequence[tuple[str, tuple[Any, ...]]], *, what: str,
     unit: str = "blocks", retries: int = 2, progress: bool = True, strict: bool = True,
+    keep: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None,
 ) -> Outcome:  # fmt: skip
     """Run ``function(*arguments)`` for every (name, arguments), keeping a few tasks a thread in flight.
 
-    Errors of the user's making (``MgdaskError``) are not tried again. A full or read-only target ends the run at once; other failures leave
-    the rest running. With ``strict`` the first failure is raised at the end.
+    Errors of the user's making (``MgdaskError``) are not tried again. A full or read-only target, or a changed input, ends the run at once;
+    other failures leave the rest running. A task whose worker died is tried once more at the end, alone: it may only have waited behind the
+    one that took the memory. With ``strict`` the first failure is raised at the end. ``keep(name, result)`` is called for each
+    result as it comes, in no order; what it returns is held in its place.
     """
     from distributed import wait
 
     started = time.monotonic()
     outcome = Outcome({}, {}, 0.0)
     waiting = list(reversed(tasks))
+    killed: list[tuple[str, tuple[Any, ...]]] = []
+    alone = 0
+    known = dict(tasks)
     flying: dict[Any, str] = {}
     last_worker = time.monotonic()
+    patience = getattr(client, "no_workers_timeout", NO_WORKERS)
     with _Reporter(what, len(tasks), unit, progress) as report:
         try:
-            while waiting or flying:
+            while waiting or flying or killed:
+                if not waiting and not flying:
+                    waiting, killed, alone = killed[::-1], [], 1
                 threads = sum(client.nthreads().values())
-                while waiting and len(flying) < max(2, 2 * threads):
+                while waiting and len(flying) < (1 if alone else max(2, 2 * threads)):
                     name, arguments = waiting.pop()
                     future = client.submit(_guarded, function, *arguments, pure=False, retries=retries)
                     flying[future] = name
@@ -94,24 +109,32 @@ def execute(
                     done = set()
                 if threads:
                     last_worker = time.monotonic()
-                elif time.monotonic() - last_worker > NO_WORKERS:
+                elif time.monotonic() - last_worker > patience:
                     raise RunError(
-                        f"no worker has been there for {NO_WORKERS:.0f} s; start workers and run the same command again"
+                        f"no worker has been there for {patience:.0f} s; start workers and run the same command again"
                     )
                 for future in done:
                     name = flying.pop(future)
                     try:
                         result = future.result()
                     except Exception as error:
+                        if _was_killed(error) and not alone:
+                            killed.append((name, known[name]))
+                            future.release()
+                            continue
                         outcome.failures[name] = error
+                        alone = alone + 1 if _was_killed(error) else alone
+                        if alone > GUILTY:  # not one heavy block: workers are too small for any
+                            outcome.failures |= dict.fromkeys((left for left, _ in waiting), error)
+                            waiting.clear()
                     else:
                         if "error" in result:
                             outcome.failures[name] = result["error"]
                         else:
-                            outcome.results[name] = result
+                            outcome.results[name] = result if keep is None else keep(name, result)
                     future.release()
                     error_now = outcome.failures.get(name)
-                    if isinstance(error_now, StorageFullError):
+                    if isinstance(error_now, HOPELESS):
                         raise error_now
                 report.tick(len(outcome.results), len(outcome.failures), threads)
         finally:
@@ -141,9 +164,15 @@ def _guarded(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[s
 
 def describe(error: BaseException) -> str:
     """An error of a task in words."""
-    if type(error).__name__ == "KilledWorker":
+    if _was_killed(error):
         return "its worker died several times while doing it, most likely for lack of memory: give workers more, or plan with less (memory=)"
+    if isinstance(error, MemoryError):
+        return f"no memory was left for it ({error or 'MemoryError'}): give workers more, or plan with less (memory=)"
     return f"{type(error).__name__}: {error}"
+
+
+def _was_killed(error: BaseException) -> bool:
+    return type(error).__name__ == "KilledWorker"
 
 
 class _Reporter:

@@ -19,7 +19,7 @@ from mgdask.box import cartesian, cell_changes, fractional
 from mgdask.errors import ParameterError, StoreError
 from mgdask.store import paths as path_store
 from mgdask.store.manifest import Manifest
-from mgdask.store.open import check_complete
+from mgdask.store.open import changed, check_complete
 from mgdask.store.provenance import digest, versions
 from mgdask.store.shards import open_group, write_shard
 from mgdask.tasks.block import record
@@ -103,7 +103,7 @@ def unwrap(
     guessed = chosen == "nearest" or str(group["image"].attrs.get("scheme", "")).startswith("derived")
     size = path_store.path_layout(n_frames, n_atoms).shard_frames
     blocks = range(-(-n_frames // size))
-    identity = digest({"input": content, "scheme": chosen, "format": 1})
+    identity = _identity(content, chosen)
     _prepare(Path(out), store, identity, chosen, why, group, len(blocks))
     manifest = Manifest(out)
     with manifest.locked(), resolve_client(client) as workers:
@@ -143,6 +143,15 @@ def unwrap(
             manifest.finish(identity)
     worst = dict(open_group(out).attrs)["largest_step"]
     return PathReport(str(out), chosen, why, n_frames, n_atoms, float(worst["share"]), clock.perf_counter() - began)
+
+
+def _identity(content: str | None, scheme: str) -> str:
+    return digest({"input": content, "scheme": scheme, "format": 1})
+
+
+def _check_input(store: str, scheme: str, identity: str) -> None:
+    if _identity(Manifest(store).content(), scheme) != identity:
+        raise changed(store)
 
 
 def _prepare(out: Path, store: str | Path, identity: str, scheme: str, why: str, group: Any, n_blocks: int) -> None:
@@ -247,6 +256,7 @@ def _net(store: str, out: str, block: int, size: int, scheme: str, identity: str
             if step.share[worst].max() > largest["share"]:
                 largest = {"share": float(step.share[worst].max()), "frame": step.frame, "atom": int(ids[worst])}
         center[step.frame - low] = np.einsum("i,ij->j", weight, step.path(scheme, carried))
+    _check_input(store, scheme, identity)  # a change after this block was read is the next one's affair
     wrote = [
         write_shard(target, path_store.SCRATCH, (block, 0, 0), carried[None]),
         write_shard(target, path_store.CENTER_SCRATCH, (low, 0), center),
@@ -291,6 +301,7 @@ def _write(
     for step in _Steps(store, low, high, first, last, scheme).frames():
         carried = step.start(scheme) if step.gained is None else carried + step.gained
         values[:, step.frame - low] = step.path(scheme, carried)
+    _check_input(store, scheme, identity)
     wrote = [write_shard(target, "path", (first, low, 0), values)]
     Manifest(out).append(record(f"path-{block:08d}-{first:010d}", identity, wrote, began))
     return {"rows": (high - low) * (last - first)}

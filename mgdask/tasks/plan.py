@@ -134,7 +134,8 @@ class Plan:
 
     def job(self) -> Job:
         """What the tasks need besides their block."""
-        return Job(self.store, self.out, self.features, self.paths or self.store)
+        copied = Manifest(self.paths).content() if self.paths else None
+        return Job(self.store, self.out, self.features, self.paths or self.store, self.content, copied or self.content)
 
     @cached_property
     def needed(self) -> int:
