@@ -204,7 +204,7 @@ def test_on_the_command_line(glasses, tmp_path):
     assert (tmp_path / "out" / "softness" / "summary.txt").read_text().splitlines()[0] in done.stdout
     page = (tmp_path / "out" / "softness" / "report.html").read_text()
     assert "Quench-in softness of right" in page
-    assert "Leading columns by gain" in page
+    assert "Leading columns by mean absolute SHAP value" in page
     for name in ("softness.png", "slice.png"):
         assert (tmp_path / "out" / "softness" / name).stat().st_size > 10_000
     same = subprocess.run([sys.executable, "-c", CLI, *words[:3], right, *words[4:]], capture_output=True, text=True)
