@@ -27,7 +27,7 @@ from mgdask.store.layout import BlockLayout, block_layout
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.provenance import digest, versions
-from mgdask.store.shards import COMPRESSION, open_group, write_shard
+from mgdask.store.shards import FEATURE_COMPRESSION, open_group, write_shard
 from mgdask.tasks.block import peak_memory, record
 from mgdask.tasks.execute import describe, execute, render, resolve_client
 
@@ -122,12 +122,12 @@ def predict(
         "model": [model.digest for model in chosen], "source": content, "columns": list(rows.columns or ()),
         "variables": list(rows.variables), "what": what, "name": name, "label": label,
     }  # fmt: skip
-    whole = digest([identity, output.cut.frames, output.cut.rows, COMPRESSION])
+    whole = digest([identity, output.cut.frames, output.cut.rows, FEATURE_COMPRESSION])
     _refuse_other(target, identity)
     if not features.existing(target, whole):
         attrs = {
             "features": [{name: {"what": what, "models": identity["model"]}}], "input": str(store), "input_content": content,
-            "plan_digest": whole, "prediction": identity, "objective": chosen[0].objective, "compression": COMPRESSION,
+            "plan_digest": whole, "prediction": identity, "objective": chosen[0].objective, "compression": FEATURE_COMPRESSION,
             "versions": versions(("mgdask", "numpy", "lightgbm", "zarr")),
         }  # fmt: skip
         features.create(target, attrs, axes, [output])

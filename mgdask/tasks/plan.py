@@ -26,7 +26,7 @@ from mgdask.store.layout import MAX_BLOCK, block_layout, ceil_div, trajectory_la
 from mgdask.store.manifest import Manifest
 from mgdask.store.paths import path_source
 from mgdask.store.provenance import digest, versions
-from mgdask.store.shards import COMPRESSION
+from mgdask.store.shards import FEATURE_COMPRESSION
 from mgdask.tasks.block import Block, Job, frames_of, read_axis
 from mgdask.tasks.choices import check_features, choose_centers, choose_rows, memory_of, needs_copy
 
@@ -122,7 +122,7 @@ class Plan:
         """Identity of the output: parameters, input, frames, centres and blocks."""
         return digest({
             "features": [[f.name, f.parameters()] for f in self.features], "input": self.content, "blocks": self._shape(),
-            "frames": self.frames.tolist(), "centers": digest(self.centers.tolist()), "compression": COMPRESSION,
+            "frames": self.frames.tolist(), "centers": digest(self.centers.tolist()), "compression": FEATURE_COMPRESSION,
         })  # fmt: skip
 
     def _shape(self) -> dict[str, list[int]]:
@@ -152,7 +152,7 @@ class Plan:
         """Provenance of the output: every parameter, versions, input; nothing that differs between two runs."""
         return {
             "features": [{f.name: f.parameters()} for f in self.features], "input": self.store, "input_content": self.content,
-            "plan_digest": self.digest, "compression": COMPRESSION, "versions": versions(),
+            "plan_digest": self.digest, "compression": FEATURE_COMPRESSION, "versions": versions(),
             "citation": "; ".join(dict.fromkeys(f.citation for f in self.features)),
         }  # fmt: skip
 
