@@ -8,6 +8,7 @@ from pathlib import Path
 # several tests run side by side: threads of OpenMP, which LightGBM starts on every core, would wait for each other spinning
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import dask
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
@@ -51,6 +52,15 @@ def glass(glass_store):
 def small_soap():
     """A SOAP that is quick."""
     return mgdask.SOAP(species=("Cu", "Zr"), r_cut=4.0, n_max=4, l_max=3, sigma=0.5, rbf="polynomial")
+
+
+@pytest.fixture(autouse=True)
+def dask_without_a_client():
+    """A client that could not connect ends late, and then leaves its setting behind: without a client, Dask works in threads."""
+    from distributed.client import _get_global_client
+
+    if _get_global_client() is None and dask.config.get("scheduler", None) == "dask.distributed":
+        dask.config.config.pop("scheduler")
 
 
 @pytest.fixture
