@@ -20,6 +20,28 @@ GLASS = Path(mgdask.__file__).parent / "explore" / "data" / "zrcu.lammpstrj.gz"
 SPECIES = {1: "Zr", 2: "Cu"}
 
 
+LONG = (
+    "slurm",
+    "notebooks",
+    "deploy",
+    "training",
+    "transfer",
+    "compare",
+    "cluster",
+    "faults",
+    "predict",
+    "search",
+    "learn_softness",
+)
+"""Files of tests that take longest: they begin first, so that none is left running alone at the end."""
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first, the others in their order."""
+    place = {f"test_{name}": k for k, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 def write_dump(path, frames, columns="id type x y z", box=((0, 10), (0, 10), (0, 10)), flags="pp pp pp", tilt=None):
     """A dump of frames: (step, rows) with rows as lists of words."""
     with open(path, "w") as out:

@@ -146,6 +146,16 @@ def test_folds_keep_regions_whole(glasses, found):
     assert (extent < 22.5).all()
 
 
+def test_parameters_from_a_search(glasses):
+    found = learn_softness(glasses[:1], glasses[1], **{**PLAIN, "folds": 3}, trials=3)
+    used = found.card["parameters"]
+    assert 1e-3 < used["learning_rate"] != 0.03
+    assert found.models[0].card["params"]["num_leaves"] == used["num_leaves"]
+    again = learn_softness(glasses[:1], glasses[1], **{**PLAIN, "folds": 3}, trials=3)
+    assert again.card == found.card
+    assert again.qs.tobytes() == found.qs.tobytes()
+
+
 def test_what_is_written(found, tmp_path):
     found.save(tmp_path / "softness")
     summary = json.loads((tmp_path / "softness" / "summary.json").read_text())

@@ -38,12 +38,13 @@ def study() -> None:
 @click.option("--rounds", default=150, show_default=True, help="Trees of each model.")
 @click.option("--wanted", default=15, show_default=True, help="Leading columns to find; 0 for no search.")
 @click.option("--folds", default=5, show_default=True, help="Of the cross-validation.")
+@click.option("--trials", default=0, show_default=True, help="Of a search for the parameters of the trees; 0 for none.")
 @click.option("--seed", default=0, show_default=True)
 @worker_options
 def softness(
     train: tuple[str, ...], test: str, out: str, sets: tuple[str, ...], features: tuple[str, ...], recipe: str | None, draws: int, rounds: int,
-    wanted: int, folds: int, seed: int, centers: str | None, workers: int | None, threads: int, scheduler: str | None, site: str | None,
-    **options: Any,
+    wanted: int, folds: int, trials: int, seed: int, centers: str | None, workers: int | None, threads: int, scheduler: str | None,
+    site: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Quench-in softness (Wang & Jain 2019): learn which atoms turn plastic, test it on a glass set aside."""
     from mgdask.explore.softness import softness_report
@@ -53,7 +54,14 @@ def softness(
     chosen = sets or (() if features or recipe else ("interstice",))
     wanted_features = gather_features(features, chosen, recipe, store_species(test))
     species = None if centers is None else [name.strip() for name in centers.split(",")]
-    learning = {"draws": draws, "rounds": rounds, "wanted": wanted or None, "folds": folds, "seed": seed}
+    learning = {
+        "draws": draws,
+        "rounds": rounds,
+        "wanted": wanted or None,
+        "folds": folds,
+        "trials": trials,
+        "seed": seed,
+    }
     stages = Stages()
     with open_workers(workers, threads, scheduler, None, site) as client:
         found, glass = study_softness(

@@ -23,6 +23,9 @@ from mgdask.learn.bootstrap import Interval, bootstrap
 from mgdask.learn.card import model_card, write_card
 from mgdask.learn.metrics import baseline_scores
 from mgdask.learn.model import Model
+from mgdask.learn.parameters import main_names
+from mgdask.learn.search import search
+from mgdask.learn.space import SPACE
 from mgdask.learn.splits import Split, group_split, undersample
 from mgdask.studies.leading import Leading, cross_validate, leading_columns
 from mgdask.studies.softness import Glass
@@ -111,8 +114,8 @@ class Softness:
 
 def learn_softness(
     train_on: Sequence[Glass], test_on: Glass, *, draws: int = 20, rounds: int = 150, params: Mapping[str, Any] | None = None,
-    wanted: int | None = 15, correlated: float = 0.95, folds: int = 5, seed: int = 0, repeats: int = 1000, stages: Stages | None = None,
-    progress: bool = True,
+    wanted: int | None = 15, correlated: float = 0.95, folds: int = 5, trials: int = 0, seed: int = 0, repeats: int = 1000,
+    stages: Stages | None = None, client: Any = None, progress: bool = True,
 ) -> Softness:  # fmt: skip
     """Learn which atoms turn plastic, on some glasses, and test it on another that was set aside.
 
@@ -121,8 +124,9 @@ def learn_softness(
     train_on, test_on: glasses from ``prepare_glass``, made with the same features. draws: of the undersampling, each of which gets a model
         with a seed of its own. rounds: trees of each. params: of LightGBM, over ``PARAMETERS``. wanted: leading columns to be found, None for no
         search; of columns with a correlation above ``correlated`` one is kept. folds: of the cross-validation on the training glasses, 0 for none;
-        whole glasses where there are as many, else whole regions of 15 Å. repeats: of the bootstrap over regions of the test glass. stages: told how
-        long each part takes.
+        whole glasses where there are as many, else whole regions of 15 Å. trials: of a search for parameters that ``params`` does not name, over
+        the same folds, on the workers of ``client``; 0 for none. repeats: of the bootstrap over regions of the test glass. stages: told how long each
+        part takes.
 
     Returns a ``Softness`` whose score takes all columns; the leading ones are scored beside it. ``ParameterError`` where the test glass is among the
     training glasses, under another name too, or has other columns. Regions next to each other share atoms at their border, so cross-validation within
@@ -134,8 +138,10 @@ def learn_softness(
         raise ParameterError(f"train_on needs at least one glass and draws={draws} at least 1")
     if wanted is not None and wanted < 1:
         raise ParameterError(f"wanted={wanted} must be at least 1 column, or None for no search")
-    if wanted is not None and folds < 2:
-        raise ParameterError(f"folds={folds}: leading columns need at least 2 folds; give wanted=None for no search")
+    if (wanted is not None or trials) and folds < 2:
+        raise ParameterError(
+            f"folds={folds}: leading columns and a search need at least 2 folds; give wanted=None and trials=0 for none"
+        )
     columns = _check(train_on, test_on)
     stages = stages or Stages()
     settings = {**PARAMETERS, **dict(params or {})}
@@ -143,6 +149,16 @@ def learn_softness(
         x, y, glass, region = _training_rows(train_on, folds)
         xt, yt, atoms = test_on.rows()
         where = test_on.regions()[atoms]
+    judged = _drawn(len(y), seed)
+    if trials:
+        with stages("parameters"):
+            tried = search(
+                x[judged], y[judged].astype(np.float64), region[judged], trials=trials, params=dict(params or {}),
+                space={name: ends for name, ends in SPACE.items() if name not in main_names(params or {})},
+                folds=folds, rounds=rounds, columns=columns,
+                seed=seed, client=client, progress=progress,
+            )  # fmt: skip
+        settings = {**settings, **tried.params}
     with stages("models"):
         balanced = [undersample(y, seed + draw, strata=glass) for draw in range(draws)]
         models = _models(x, y, balanced, columns, settings, rounds, seed, progress)
@@ -152,7 +168,6 @@ def learn_softness(
             f"the trees have no split: {int(y.sum())} plastic atoms are too few for these parameters; take more glasses, a lower threshold, or a "
             "smaller min_data_in_leaf in params"
         )
-    judged = _drawn(len(y), seed)
     auc_of_folds: tuple[float, ...] = ()
     splits: list[Split] = []
     choice, leading = None, {}

@@ -29,8 +29,8 @@ def study_softness(
     train, test: trajectory stores of deformed glasses, each beginning with its undeformed frame. out: a folder that all workers see: labels and
         features of every glass, and in ``softness`` the models, their card, scores and a summary, which the next call replaces.
     features: a name of ``feature_set``, or a list. glass: further arguments of ``prepare_glass`` (strain, threshold, cutoff, species, margin, ends,
-        memory). learning: further arguments of ``learn_softness`` (draws, rounds, params, wanted, folds, seed). stages: told how long each part
-        takes.
+        memory). learning: further arguments of ``learn_softness`` (draws, rounds, params, wanted, folds, trials, seed). stages: told how
+        long each part takes.
 
     Returns the ``Softness`` and the test ``Glass``. QS of every atom that has all features, counted or not, lies in
     ``softness/<name>-qs.zarr``. Errors are those of the two functions; what was finished stays, and the same call goes on from it.
@@ -43,7 +43,9 @@ def study_softness(
         glasses = [
             prepare_glass(store, out, features=features, client=client, progress=progress, **dict(glass or {})) for store in (*train, test)
         ]  # fmt: skip
-    found = learn_softness(glasses[:-1], glasses[-1], stages=stages, progress=progress, **dict(learning or {}))
+    found = learn_softness(
+        glasses[:-1], glasses[-1], stages=stages, client=client, progress=progress, **dict(learning or {})
+    )
     with stages("scores"):
         found.save(target)
         scores = target / f"{glasses[-1].name}-qs.zarr"
