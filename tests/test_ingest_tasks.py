@@ -139,3 +139,20 @@ def test_a_bad_frame_in_a_task_is_refused_with_its_place(tmp_path, walk, short_s
     (tmp_path / "a.dump").write_text("\n".join(text) + "\n")
     with pytest.raises(AuditError, match=r"a.dump, frame 7 \(timestep 700\).*the position of id 3"):
         mgdask.ingest(name, tmp_path / "a.zarr", species=SPECIES)
+
+
+def test_no_array_travels_with_a_task(tmp_path, walk, short_shards, monkeypatch):
+    """What was gained before a block is one vector an atom: with a million atoms it must not go through the scheduler."""
+    asked = []
+
+    def watched(client, function, tasks, **options):
+        asked.extend((function.__name__, value) for _, arguments in tasks for value in arguments)
+        return execute(client, function, tasks, **options)
+
+    execute = ingest_module.execute
+    monkeypatch.setattr(ingest_module, "execute", watched)
+    mgdask.ingest(dump(tmp_path / "a.dump", walk, range(11)), tmp_path / "a.zarr", species=SPECIES, timestep=0.001)
+    second = [value for name, value in asked if name == "write_images"]
+    assert any(str(value).endswith(".npy") for value in second)  # atoms do cross the cell here
+    assert not any(isinstance(value, np.ndarray) for _, value in asked)
+    assert not list((tmp_path / "a.zarr").rglob("*.npy"))

@@ -17,6 +17,7 @@ from mgdask.box import fractional
 from mgdask.errors import MgdaskError, StoreError
 from mgdask.readers.job import Inventory, image_increments, read_window, take_inventory
 from mgdask.store import trajectory
+from mgdask.store.failures import explained
 from mgdask.store.layout import trajectory_layout
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
@@ -319,27 +320,29 @@ def _join_images(
         ]
         until = breaks[0] if breaks else high  # frames from there on are of another run, which begins at zero
         if not manifest.done(f"images-{block:08d}", name, records):
-            # an array of one vector an atom; zero, and sent as nothing, for most blocks of a glass
-            tasks.append(
-                (
-                    f"images {low}-{high - 1}",
-                    (str(out), block, low, high, until, offset.copy() if offset.any() else None, name),
-                )
-            )
+            # one vector an atom: through a file, since those of all blocks would fill the client and the scheduler; zero for most blocks of a glass
+            gained = ""
+            if offset.any():
+                gained = str(manifest.folder / f"gained-{block:08d}.npy")
+                with explained(out):
+                    np.save(gained, offset)
+            tasks.append((f"images {low}-{high - 1}", (str(out), block, low, high, until, gained, name)))
         if k + 1 < len(blocks):
             last = np.asarray(group[trajectory.SCRATCH][high - 1])
             offset = offset + last if until == high else last
     execute(client, write_images, tasks, what="images", unit="blocks")
+    for left in manifest.folder.glob("gained-*.npy"):
+        left.unlink()
     del group[trajectory.SCRATCH]
 
 
-def write_images(out: str, block: int, low: int, high: int, until: int, offset: Any, name: str) -> dict[str, Any]:
-    """Task: images of a block from its scratch images and what was gained before it, up to where another run begins."""
+def write_images(out: str, block: int, low: int, high: int, until: int, gained: str, name: str) -> dict[str, Any]:
+    """Task: images of a block from its scratch images and what was gained before it (a file), up to where another run begins."""
     began = clock.perf_counter()
     group = open_group(out, mode="r+")
     image = np.asarray(group[trajectory.SCRATCH][low:high])
-    if offset is not None:
-        image[: until - low] += offset
+    if gained:
+        image[: until - low] += np.load(gained)
     wrote = [write_shard(group, "image", (low, 0, 0), image)]
     Manifest(out).append(record(f"images-{block:08d}", name, wrote, began))
     return {"rows": high - low, "peak_memory": peak_memory()}

@@ -76,7 +76,8 @@ def write_dump(path, frames, cells, seed=0):
 
 def make_store(folder, name, frames, cells, client):
     dump = folder / f"{name}.dump"
-    write_dump(dump, frames, cells)
+    with ProcessPoolExecutor(1) as pool:  # not in this process, whose memory is looked at
+        pool.submit(write_dump, dump, frames, cells).result()
     began = time.perf_counter()
     mgdask.ingest(str(dump), folder / f"{name}.zarr", species=SPECIES, timestep=0.002, client=client)
     size = dump.stat().st_size
@@ -188,7 +189,8 @@ def main():
                 for case, shape in shapes.items()
                 if chosen.only in (None, case)
             ]
-            for family, features in families().items():
+        for family, features in families().items():
+            with local_client(chosen.workers, memory="2GiB") as client:  # the peak of a worker is that of this family
                 measure(small, family, features, None, client, chosen.workers)  # kernels are loaded here
                 for store in stores:
                     # the small case in the same minute, since the machine is shared
