@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,9 +47,17 @@ main()
 
 @pytest.fixture(scope="module")
 def slurm():
-    with Slurm() as slurm:
-        yield slurm
-    assert not slurm.processes()
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(Slurm())
+        except (AssertionError, OSError) as error:  # a machine that Slurm does not like says nothing about mgdask
+            if os.environ.get("MGDASK_SLURM") == "required":
+                raise
+            pytest.skip(
+                f"Slurm is installed and does not start here (MGDASK_SLURM=required makes this an error): {error}"
+            )
+        yield running
+    assert not running.processes()
 
 
 @pytest.fixture
