@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import re
 import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import zarr
 
 import mgdask
 from mgdask.errors import ParameterError
@@ -193,6 +195,22 @@ def test_bad_input_in_words(glasses, tmp_path):
     short = prepare_glass(glasses[0].store, tmp_path, margin=4.0, features=[mgdask.Interstice()], progress=False)
     with pytest.raises(ParameterError, match="have other columns"):
         learn_softness([short], glasses[1], progress=False)
+
+
+def test_a_column_that_nobody_has_is_named(glasses, tmp_path):
+    copy = shutil.copytree(glasses[0].features, tmp_path / "features.zarr")
+    array = zarr.open_group(copy, mode="r+")["interstice"]
+    values = array[...]
+    values[..., 2] = np.nan
+    array[...] = values
+    broken = dataclasses.replace(glasses[0], features=copy)
+    with pytest.raises(
+        ParameterError, match=f"{re.escape(glasses[0].columns()[2])}' is NaN for every atom that counts"
+    ):
+        learn_softness([broken], glasses[1], **PLAIN)
+    values[:, :100, 2] = 1.0  # the atoms that have it are learned from
+    array[...] = values
+    assert broken.rows()[2].tolist() == [atom for atom in glasses[0].rows()[2] if atom < 100]
 
 
 def test_on_the_command_line(glasses, tmp_path):
