@@ -79,8 +79,8 @@ class Glass:
 
     def d2min(self) -> Float:
         """D2min against the undeformed frame (frame,atom) in Å², the sum over neighbours."""
-        found = open_store(self.labels)["nonaffine"].sel(nonaffine_feature="d2min_sum")
-        return np.asarray(found.transpose("frame", "atom").values)
+        group: Any = check_complete(self.labels, kind="features")[0]
+        return np.asarray(group["nonaffine"][:, :, group["nonaffine_feature"][...].tolist().index("d2min_sum")])
 
     def plastic(self) -> npt.NDArray[np.bool_]:
         """Which atoms are plastic at the strain (atom,)."""
@@ -89,12 +89,16 @@ class Glass:
 
     def columns(self) -> tuple[str, ...]:
         """Names of the columns as ``Rows`` has them: label, or variable/label where there are several variables."""
-        return Rows((Part(str(self.features)),), tuple(map(str, open_store(self.features).data_vars))).names()
+        return self.table().names()
+
+    def table(self) -> Rows:
+        """All atoms of the undeformed frame as ``Rows``, which are read file by file here, not through a cluster."""
+        names = tuple(map(str, open_store(self.features).data_vars))
+        return Rows((Part(str(self.features), frames=(0, 1)),), names, dtype="float64")
 
     def rows(self) -> tuple[Float, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
         """Features (row,column), label (row,) and row of the atom (row,) of the atoms that count and have all features and a label."""
-        ds = open_store(self.features).isel(frame=0)
-        values = np.concatenate([np.asarray(ds[name].values, dtype=np.float64) for name in ds.data_vars], axis=1)
+        values = self.table().read(0, len(self.keep))
         d2min = self.d2min()[self.frame]
         there = np.isfinite(values)
         if (never := ~there[self.keep].any(axis=0)).any():
