@@ -351,11 +351,12 @@ def spans(first: Integer, last: Integer) -> Integer:
 
 def bytes_of(kind: Neighborhood, n_atoms: int, n_centers: int) -> int:
     """Bytes of a list of neighbours of some centres, at densities of metals: 20 facets a cell, 0.09 atoms in a cubic Å; twice, while it
-    grows; and of the atoms sorted.
+    grows; and of the atoms sorted, once for all kinds of Voronoi neighbours, which are taken from the same cells.
     """
     each = 20.0 if isinstance(kind, Voronoi) else 0.09 * 4.19 * kind.cutoff**3
     entry = 64 if isinstance(kind, Voronoi) else 40
-    return int(2 * each * entry * n_centers) + 150 * n_atoms
+    sorted_atoms = 0 if isinstance(kind, Voronoi) and kind != Voronoi("none") else 150 * n_atoms
+    return int(2 * each * entry * n_centers) + sorted_atoms
 
 
 def _kept(position: Float, cell: Float, pbc: tuple[bool, ...], numbers: Integer) -> dict[Any, Any]:
