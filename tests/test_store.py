@@ -162,3 +162,12 @@ def test_existing_targets_are_not_overwritten(tmp_path, glass_store):
         mgdask.ingest(str(GLASS), glass_store, species={1: "Cu", 2: "Zr"}, timestep=0.002)
     report = mgdask.ingest(str(GLASS), glass_store, species=SPECIES, timestep=0.002)
     assert report.n_written == 0
+
+
+def test_parts_of_a_large_frame_are_not_small():
+    """Atoms around a block are worked on too, so a block of few atoms costs much; a small frame is cut for more workers."""
+    large, small = block_layout(1, 1_024_000, 512), block_layout(8, 2000, 26312)
+    assert large.frames == 1
+    assert 40 * 2**20 <= large.rows * 512 <= 48 * 2**20 + large.chunk_rows * 512
+    assert -(-2000 // small.rows) * 8 == 32
+    assert block_layout(1, 1_024_000, 512, limit=2**20).rows * 512 <= 2**20 + large.chunk_rows * 512  # memory comes first

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 MIN_SHARD = 16 * 2**20
 MIN_CUT = 48 * 2**20
-"""Least bytes of a block that is a part of a frame: atoms around it are worked on too, half as many as its own where it is smaller."""
+"""Least bytes of a block that is a part of a large frame: atoms around it are worked on too, half as many as its own where it is smaller."""
+LARGE_FRAME = 2**16
+"""Rows of such a frame; of smaller ones more blocks are better."""
 MAX_BLOCK = 128 * 2**20
 CHUNK = 512 * 2**10
 FRAMES_IN_CHUNK = 8
@@ -63,14 +65,14 @@ def block_layout(n_frames: int, n_rows: int, row_bytes: int, *, limit: int = MAX
     """Cut of a feature (frame, row, column) whose rows take ``row_bytes``.
 
     Blocks have a 64th of the output, but at least 16 MiB and at most ``limit`` bytes. A frame above that is cut into blocks of rows of at least
-    48 MiB, several frames below it share one.
+    48 MiB if it is large, several frames below it share one.
     """
     total = n_frames * n_rows * row_bytes
     target = max(min(max(total // 64, MIN_SHARD), limit), row_bytes)
     chunk_rows = max(1, min(n_rows, CHUNK // row_bytes))
     frame = n_rows * row_bytes
     if frame > target:
-        parts = ceil_div(frame, max(target, min(MIN_CUT, limit)))
+        parts = ceil_div(frame, max(target, min(MIN_CUT, limit)) if n_rows > LARGE_FRAME else target)
         rows = ceil_div(ceil_div(n_rows, parts), chunk_rows) * chunk_rows
         return BlockLayout(1, rows, chunk_rows)
     rows = ceil_div(n_rows, chunk_rows) * chunk_rows
