@@ -170,4 +170,6 @@ def test_parts_of_a_large_frame_are_not_small():
     assert large.frames == 1
     assert 40 * 2**20 <= large.rows * 512 <= 48 * 2**20 + large.chunk_rows * 512
     assert -(-2000 // small.rows) * 8 == 32
-    assert block_layout(1, 1_024_000, 512, limit=2**20).rows * 512 <= 2**20 + large.chunk_rows * 512  # memory comes first
+    assert (
+        block_layout(1, 1_024_000, 512, limit=2**20).rows * 512 <= 2**20 + large.chunk_rows * 512
+    )  # memory comes first

@@ -45,7 +45,7 @@ def families():
     }  # fmt: skip
 
 
-def write_dump(path, frames, cells, seed=0):
+def write_dump(path, frames, cells, _workers, seed=0):
     """The last frame of the shipped glass, ``cells`` times along each axis, with noise of 0.02 Å that differs from frame to frame, 1 ps apart."""
     import gzip
 
@@ -74,19 +74,24 @@ def write_dump(path, frames, cells, seed=0):
             )
 
 
-def make_store(folder, name, frames, cells, client):
-    dump = folder / f"{name}.dump"
-    with ProcessPoolExecutor(1) as pool:  # not in this process, whose memory is looked at
-        pool.submit(write_dump, dump, frames, cells).result()
-    began = time.perf_counter()
-    mgdask.ingest(str(dump), folder / f"{name}.zarr", species=SPECIES, timestep=0.002, client=client)
-    size = dump.stat().st_size
+def make_store(folder, name, frames, cells, workers):
+    """A store, made in other processes: the peak memory of this one and of its workers is that of the features."""
+    for step in (write_dump, ingest):
+        with ProcessPoolExecutor(1) as pool:
+            pool.submit(step, folder / f"{name}.dump", frames, cells, workers).result()
+    return folder / f"{name}.zarr"
+
+
+def ingest(dump, frames, cells, workers):
+    with local_client(workers, memory="2GiB") as client:
+        began = time.perf_counter()
+        mgdask.ingest(str(dump), dump.with_suffix(".zarr"), species=SPECIES, timestep=0.002, client=client)
+        spent, size = time.perf_counter() - began, dump.stat().st_size
     print(
-        f"{name}: {size / 1e6:.0f} MB of text read in {time.perf_counter() - began:.1f} s, client {peak_memory() / 2**20:.0f} MiB",
+        f"{dump.stem}: {size / 1e6:.0f} MB of text read in {spent:.1f} s, client {peak_memory() / 2**20:.0f} MiB",
         flush=True,
     )
     dump.unlink()
-    return folder / f"{name}.zarr"
 
 
 class Watch:
@@ -144,8 +149,8 @@ def weak(folder):
         with ProcessPoolExecutor(workers) as pool:
             list(pool.map(product, [0.2] * workers))
             peer = sum(pool.map(product, [4.0] * workers))
+        store = make_store(folder, f"weak{workers}", 400 * workers, 1, workers)
         with local_client(workers, memory="2GiB") as client:
-            store = make_store(folder, f"weak{workers}", 400 * workers, 1, client)
             line = []
             for name in ("soap", "interstice"):
                 plan = mgdask.plan(
@@ -181,14 +186,13 @@ def main():
             weak(folder)
         if chosen.only == "weak":
             return
-        with local_client(chosen.workers, memory="2GiB") as client:
-            small = make_store(folder, "small", 200, 1, client)
-            shapes = {"large": (4, chosen.cells), "long": (chosen.frames, 1)}
-            stores = [
-                make_store(folder, case, *shape, client)
-                for case, shape in shapes.items()
-                if chosen.only in (None, case)
-            ]
+        small = make_store(folder, "small", 200, 1, chosen.workers)
+        shapes = {"large": (4, chosen.cells), "long": (chosen.frames, 1)}
+        stores = [
+            make_store(folder, case, *shape, chosen.workers)
+            for case, shape in shapes.items()
+            if chosen.only in (None, case)
+        ]
         for family, features in families().items():
             with local_client(chosen.workers, memory="2GiB") as client:  # the peak of a worker is that of this family
                 measure(small, family, features, None, client, chosen.workers)  # kernels are loaded here
