@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -25,6 +24,7 @@ from mgdask.features import make_feature, parse_options
 from mgdask.store.manifest import Manifest
 from mgdask.tasks import plan as plan_module
 from tests.slurm_site import Slurm, wait_until, why_absent
+from tests.test_tasks import files
 
 pytestmark = [pytest.mark.slurm, pytest.mark.skipif(bool(why_absent()), reason=why_absent())]
 
@@ -73,15 +73,6 @@ def site(tmp_path):
         return path
 
     return write
-
-
-def files(path):
-    """Every file of a store but the manifest, by digest."""
-    root = Path(path)
-    return {
-        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in sorted(root.rglob("*")) if p.is_file() and p.relative_to(root).parts[0] != "manifest"
-    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")

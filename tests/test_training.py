@@ -26,6 +26,7 @@ from mgdask.store import features
 from mgdask.store.layout import BlockLayout
 from mgdask.store.manifest import Manifest
 from mgdask.store.shards import open_group, write_shard
+from tests.test_boosting import table
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin for each other stand still on a busy machine
 pytest.importorskip("lightgbm")
@@ -33,14 +34,6 @@ PATIENT = 240.0
 """Seconds to wait for what takes one on a quiet machine."""
 QUICK = {"objective": "regression", "rounds": 300, "progress": False, "threads": 1}
 QUICK["params"] = {"num_leaves": 15, "learning_rate": 0.02}
-
-
-def table(n, seed=0, p=8):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(n, p)).astype(np.float32)
-    clean = x[:, 0] + np.sin(2 * x[:, 1]) + 0.5 * x[:, 2] ** 2
-    y = (clean + rng.normal(size=n)).astype(np.float32)
-    return x, y, (y > 1).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
