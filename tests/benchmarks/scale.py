@@ -23,6 +23,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from mgdask.cluster import local_client
 from mgdask.tasks.block import peak_memory
 
 SPECIES = {1: "Zr", 2: "Cu"}
+FRESH = get_context("spawn")  # a fork of a process with threads of Dask may wait for ever
 LAGS = tuple(float(k) for k in range(1, 42))
 
 
@@ -77,7 +79,7 @@ def write_dump(path, frames, cells, _workers, seed=0):
 def make_store(folder, name, frames, cells, workers):
     """A store, made in other processes: the peak memory of this one and of its workers is that of the features."""
     for step in (write_dump, ingest):
-        with ProcessPoolExecutor(1) as pool:
+        with ProcessPoolExecutor(1, mp_context=FRESH) as pool:
             pool.submit(step, folder / f"{name}.dump", frames, cells, workers).result()
     return folder / f"{name}.zarr"
 
@@ -146,7 +148,7 @@ def weak(folder):
     """As many frames a worker on more workers, beside matrix products in as many processes."""
     base = {}
     for workers in (1, 2, 4):
-        with ProcessPoolExecutor(workers) as pool:
+        with ProcessPoolExecutor(workers, mp_context=FRESH) as pool:
             list(pool.map(product, [0.2] * workers))
             peer = sum(pool.map(product, [4.0] * workers))
         store = make_store(folder, f"weak{workers}", 400 * workers, 1, workers)
