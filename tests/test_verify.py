@@ -286,4 +286,4 @@ def test_the_command(copy):
     assert bad.returncode == 1
     assert "BAD soap/c/" in bad.stdout
     assert "1 blocks were given back" in bad.stdout
-    assert "Traceback" not in bad.stderr
+    assert "Traceback" not in bad.stderr or "during heartbeat" in bad.stderr  # which Dask may log as it ends

@@ -114,8 +114,11 @@ def connect(scheduler: str, *, timeout: float = 30.0, tls: Tls | None = None) ->
         where = {"address": about["address"]}
         named = about.get("mgdask", {}).get("tls")
         tls = Tls(**named) if tls is None and named else tls
+    where |= {"timeout": timeout, "security": make_security(tls)}
     try:
-        client = Client(**where, timeout=timeout, security=make_security(tls))
+        # a client that cannot connect would stay the default one of this process, and all later work would go to it
+        Client(**where, set_as_default=False).close()
+        client = Client(**where)
     except (OSError, TimeoutError) as error:
         raise RunError(
             f"no scheduler answers at {scheduler} within {timeout:g} s ({error}). Is it running, and reachable from "
