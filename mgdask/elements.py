@@ -56,7 +56,9 @@ def radius(name: str, table: str = "miracle") -> float:
     if table == "covalent":
         return float(covalent_radii[number])
     if table != "miracle":
-        raise ParameterError(f"there is no table of radii {table!r}; there are 'miracle' and 'covalent'")
+        raise ParameterError(
+            f"there is no table of radii {table!r}; there are 'miracle' and 'covalent'"
+        )
     if name not in MIRACLE_RADII:
         raise ParameterError(
             f"Miracle's table has no radius of {name}; give radii={{{name!r}: ...}} in Å, or radii='covalent'"

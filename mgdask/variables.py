@@ -48,13 +48,27 @@ VARIABLES = _table(
         "1",
         "box images: position + image @ cell is the true path; the scheme is named in attrs",
     ),
-    Variable("cell", ("frame", "vector", "xyz"), "f", "Å", "cell vectors, one a row; triclinic allowed"),
+    Variable(
+        "cell", ("frame", "vector", "xyz"), "f", "Å", "cell vectors, one a row; triclinic allowed"
+    ),
     Variable("origin", ("frame", "xyz"), "f", "Å", "lower corner of the cell"),
     Variable("pbc", ("vector",), "b", "1", "whether the cell repeats along a vector"),
     Variable("time", ("frame",), "f", "ps", "physical time; uneven spacing is normal"),
     Variable("step", ("frame",), "i", "1", "time step of the simulation as written in the file"),
-    Variable("run", ("frame",), "U", "1", "which simulation a frame belongs to; data are split by it, never by row"),
-    Variable("atom_id", ("atom",), "i", "1", "identity of an atom in the simulation; rows are sorted by it"),
+    Variable(
+        "run",
+        ("frame",),
+        "U",
+        "1",
+        "which simulation a frame belongs to; data are split by it, never by row",
+    ),
+    Variable(
+        "atom_id",
+        ("atom",),
+        "i",
+        "1",
+        "identity of an atom in the simulation; rows are sorted by it",
+    ),
     Variable("species", ("atom",), "i", "Z", "atomic number"),
     Variable("mass", ("atom",), "f", "u", "atomic mass"),
     _feature(
@@ -78,7 +92,11 @@ VARIABLES = _table(
         "facets of the Voronoi cell by their number of edges",
         "Finney, Proc. R. Soc. A 319, 479 (1970)",
     ),
-    _feature("motifs", "whether the Voronoi cell is a characteristic one", "Wang, Jain, Nat. Commun. 10, 5537 (2019)"),
+    _feature(
+        "motifs",
+        "whether the Voronoi cell is a characteristic one",
+        "Wang, Jain, Nat. Commun. 10, 5537 (2019)",
+    ),
     _feature(
         "packing",
         "how densely an atom and its neighbours are packed",
@@ -106,13 +124,27 @@ VARIABLES = _table(
         "Behler, Parrinello, Phys. Rev. Lett. 98, 146401 (2007)",
     ),
     Variable(
-        "path", ("atom", "frame", "xyz"), "f", "Å", "true positions, without periodic jumps; the scheme is in attrs"
+        "path",
+        ("atom", "frame", "xyz"),
+        "f",
+        "Å",
+        "true positions, without periodic jumps; the scheme is in attrs",
     ),
-    Variable("center_of_mass", ("frame", "xyz"), "f", "Å", "mass-weighted mean of the true positions of all atoms"),
+    Variable(
+        "center_of_mass",
+        ("frame", "xyz"),
+        "f",
+        "Å",
+        "mass-weighted mean of the true positions of all atoms",
+    ),
     _feature(
-        "nonaffine", "non-affine squared displacement and local strain", "Falk, Langer, Phys. Rev. E 57, 7192 (1998)"
+        "nonaffine",
+        "non-affine squared displacement and local strain",
+        "Falk, Langer, Phys. Rev. E 57, 7192 (1998)",
     ),
-    _feature("lag_displacement", "displacement over lag times", "Liu et al., J. Mater. Inf. 2, 20 (2022)"),
+    _feature(
+        "lag_displacement", "displacement over lag times", "Liu et al., J. Mater. Inf. 2, 20 (2022)"
+    ),
     _feature(
         "chebyshev",
         "power spectrum of the neighbour density in Chebyshev polynomials and spherical harmonics",

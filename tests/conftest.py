@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster
 import mgdask
 
 DATA = Path(__file__).parent / "data"
-GLASS = Path(mgdask.__file__).parent / "explore" / "data" / "zrcu.lammpstrj.gz"
+GLASS = Path(mgdask.__file__).parent / "datasets" / "data" / "zrcu.lammpstrj.gz"
 SPECIES = {1: "Zr", 2: "Cu"}
 
 
@@ -25,13 +25,13 @@ LONG = (
     "notebooks",
     "deploy",
     "training",
-    "transfer",
-    "compare",
+    "softness_transfer",
+    "softness_comparison",
     "cluster",
     "faults",
     "predict",
     "search",
-    "learn_softness",
+    "softness_training",
 )
 """Files of tests that take longest: they begin first, so that none is left running alone at the end."""
 
@@ -42,12 +42,21 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
-def write_dump(path, frames, columns="id type x y z", box=((0, 10), (0, 10), (0, 10)), flags="pp pp pp", tilt=None):
+def write_dump(
+    path,
+    frames,
+    columns="id type x y z",
+    box=((0, 10), (0, 10), (0, 10)),
+    flags="pp pp pp",
+    tilt=None,
+):
     """A dump of frames: (step, rows) with rows as lists of words."""
     with open(path, "w") as out:
         for step, rows in frames:
             head = "xy xz yz " if tilt else ""
-            out.write(f"ITEM: TIMESTEP\n{step}\nITEM: NUMBER OF ATOMS\n{len(rows)}\nITEM: BOX BOUNDS {head}{flags}\n")
+            out.write(
+                f"ITEM: TIMESTEP\n{step}\nITEM: NUMBER OF ATOMS\n{len(rows)}\nITEM: BOX BOUNDS {head}{flags}\n"
+            )
             for k, (lo, hi) in enumerate(box):
                 out.write(f"{lo} {hi}" + (f" {tilt[k]}" if tilt else "") + "\n")
             out.write(f"ITEM: ATOMS {columns}\n")
@@ -73,7 +82,9 @@ def glass(glass_store):
 @pytest.fixture
 def small_soap():
     """A SOAP that is quick."""
-    return mgdask.SOAP(species=("Cu", "Zr"), r_cut=4.0, n_max=4, l_max=3, sigma=0.5, rbf="polynomial")
+    return mgdask.SOAP(
+        species=("Cu", "Zr"), r_cut=4.0, n_max=4, l_max=3, sigma=0.5, rbf="polynomial"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +106,11 @@ def client():
     """Two worker processes, and the default client of the module."""
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit="4GiB"
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            memory_limit="4GiB",
         ) as cluster,
         Client(cluster) as client,
     ):

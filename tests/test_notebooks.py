@@ -19,11 +19,18 @@ def test_notebook_runs(path, monkeypatch):
         "PYTHONPATH", str(Path(mgdask.__file__).parents[1])
     )  # the package under test, wherever the kernel starts
     notebook = nbformat.read(path, as_version=4)
-    assert all(cell.get("outputs") for cell in notebook.cells[1:2]), f"{path.name} is stored without its outputs"
+    assert all(cell.get("outputs") for cell in notebook.cells[1:2]), (
+        f"{path.name} is stored without its outputs"
+    )
     nbclient.NotebookClient(
-        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
+        notebook,
+        timeout=240,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
     ).execute()
     pictures = sum(
-        "image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])
+        "image/png" in output.get("data", {})
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
     )
     assert pictures >= 3

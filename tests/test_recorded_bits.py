@@ -50,7 +50,12 @@ FEATURES = {
     "packing": Packing(),
     "fold_symmetry": FoldSymmetry(weights="area"),
     "bond_order": BondOrder(),
-    "chemistry": Chemistry(species=SPECIES, quantities=("element", "count", "deviation"), neighbors=("voronoi", "cutoff"), cutoff=4.0),
+    "chemistry": Chemistry(
+        species=SPECIES,
+        quantities=("element", "count", "deviation"),
+        neighbors=("voronoi", "cutoff"),
+        cutoff=4.0,
+    ),
     "symmetry_functions": SymmetryFunctions(species=SPECIES),
     "chebyshev": SphericalChebyshev(species=SPECIES),
 }
@@ -83,7 +88,10 @@ def measure_features(store) -> dict:
     group = mgdask.open_store(store)
     position, cell = group.position[5].values, group.cell[5].values
     numbers = group.species.values
-    found = {name: entry(f.compute(position, cell, numbers, centers=np.arange(0, 2000, 5))) for name, f in FEATURES.items()}
+    found = {
+        name: entry(f.compute(position, cell, numbers, centers=np.arange(0, 2000, 5)))
+        for name, f in FEATURES.items()
+    }
     for name in ("position", "image", "cell", "time", "step"):
         found[f"store {name}"] = entry(group[name].values)
     return found
@@ -92,36 +100,68 @@ def measure_features(store) -> dict:
 def measure_motion(folder: Path) -> dict:
     store, unwrapped = folder / "hemg.zarr", folder / "hemg_unwrapped.zarr"
     mgdask.ingest(
-        str(NOTEBOOK_DATA / "hemg_1000.lammpstrj.gz"), store, timestep=0.002,
+        str(NOTEBOOK_DATA / "hemg_1000.lammpstrj.gz"),
+        store,
+        timestep=0.002,
         species=dict(enumerate(("Cu", "Zr", "Ni", "Ti", "Pd"), start=1)),
     )
     mgdask.unwrap(store, unwrapped, progress=False)
     paths = mgdask.open_store(unwrapped)
     found = {f"unwrapped {name}": entry(paths[name].values) for name in sorted(paths.data_vars)}
-    lags = mgdask.plan(unwrapped, LagDisplacement(scaling="logarithmic", temperature=1000.0), out=folder / "lags.zarr")
+    lags = mgdask.plan(
+        unwrapped,
+        LagDisplacement(scaling="logarithmic", temperature=1000.0),
+        out=folder / "lags.zarr",
+    )
     mgdask.run(lags, progress=False)
-    found["lag_displacement"] = entry(mgdask.open_store(folder / "lags.zarr")["lag_displacement"].values)
+    found["lag_displacement"] = entry(
+        mgdask.open_store(folder / "lags.zarr")["lag_displacement"].values
+    )
     found["msd"] = entry(mgdask.mean_squared_displacement(unwrapped, progress=False)["msd"].values)
     slab = folder / "slab.zarr"
-    mgdask.ingest(str(NOTEBOOK_DATA / "deformed_slab.lammpstrj.gz"), slab, timestep=0.002, species={1: "Cu", 2: "Zr"})
-    work = mgdask.plan(slab, NonAffine(cutoff=4.5, quantities=("d2min", "d2min_sum", "shear", "volumetric", "F")), out=folder / "d2.zarr")
+    mgdask.ingest(
+        str(NOTEBOOK_DATA / "deformed_slab.lammpstrj.gz"),
+        slab,
+        timestep=0.002,
+        species={1: "Cu", 2: "Zr"},
+    )
+    work = mgdask.plan(
+        slab,
+        NonAffine(cutoff=4.5, quantities=("d2min", "d2min_sum", "shear", "volumetric", "F")),
+        out=folder / "d2.zarr",
+    )
     mgdask.run(work, progress=False)
     found["nonaffine"] = entry(mgdask.open_store(folder / "d2.zarr")["nonaffine"].values)
     return found
 
 
 def measure_softness(folder: Path) -> dict:
-    from mgdask.studies.softness import study_softness
+    from mgdask.studies.softness.workflow import study_softness
 
     stores = []
     for k in (1, 2):
         store = folder / f"glass_{k}.zarr"
-        mgdask.ingest([str(NOTEBOOK_DATA / f"cu65zr35_{k}.lammpstrj.zst")], store, species=SPECIES, timestep=0.002)
+        mgdask.ingest(
+            [str(NOTEBOOK_DATA / f"cu65zr35_{k}.lammpstrj.zst")],
+            store,
+            species=SPECIES,
+            timestep=0.002,
+        )
         stores.append(store)
     learning = {"draws": 3, "rounds": 40, "wanted": None, "folds": 3, "seed": 0}
-    found, _ = study_softness([stores[0]], stores[1], folder / "out", learning=learning, progress=False)
-    numbers = [value for name in sorted(found.metrics) for value in (found.metrics[name].value, found.metrics[name].low, found.metrics[name].high)]
-    return {"qs": entry(found.qs), "metrics": entry(np.array(numbers)), "folds": entry(np.array(found.folds))}
+    found, _ = study_softness(
+        [stores[0]], stores[1], folder / "out", learning=learning, progress=False
+    )
+    numbers = [
+        value
+        for name in sorted(found.metrics)
+        for value in (found.metrics[name].value, found.metrics[name].low, found.metrics[name].high)
+    ]
+    return {
+        "qs": entry(found.qs),
+        "metrics": entry(np.array(numbers)),
+        "folds": entry(np.array(found.folds)),
+    }
 
 
 MEASURES = {"motion": measure_motion, "softness": measure_softness}
@@ -131,10 +171,12 @@ def compare(found: dict, recorded: dict, same_processor: bool) -> None:
     assert set(found) == set(recorded)
     for name, one in found.items():
         other = recorded[name]
-        assert one["shape"] == other["shape"] and one["dtype"] == other["dtype"], name
+        assert (one["shape"], one["dtype"]) == (other["shape"], other["dtype"]), name
         if same_processor:
             assert one["sha256"] == other["sha256"], f"{name}: other bytes than recorded"
-        a, b = (np.array([np.nan if x is None else x for x in item["sample"]]) for item in (one, other))
+        a, b = (
+            np.array([np.nan if x is None else x for x in item["sample"]]) for item in (one, other)
+        )
         np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9, err_msg=name)
 
 
@@ -144,7 +186,9 @@ def recorded():
 
 
 def test_features_are_those_recorded(recorded, glass_store):
-    compare(measure_features(glass_store), recorded["features"], recorded["processor"] == processor())
+    compare(
+        measure_features(glass_store), recorded["features"], recorded["processor"] == processor()
+    )
 
 
 @pytest.mark.parametrize("name", sorted(MEASURES))
@@ -159,7 +203,9 @@ if __name__ == "__main__":
         folder = Path(scratch)
         from mgdask.datasets import path
 
-        mgdask.ingest(str(path("zrcu")), folder / "glass.zarr", species={1: "Zr", 2: "Cu"}, timestep=0.002)
+        mgdask.ingest(
+            str(path("zrcu")), folder / "glass.zarr", species={1: "Zr", 2: "Cu"}, timestep=0.002
+        )
         found = {"processor": processor(), "features": measure_features(folder / "glass.zarr")}
         for name, measure in MEASURES.items():
             (folder / name).mkdir()

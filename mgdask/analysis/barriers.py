@@ -55,7 +55,9 @@ class VFT:
         """The fitted relaxation time in ps at ``temperature`` in K; NaN at T0 and below."""
         above = np.asarray(temperature, dtype=np.float64) - self.t0.value
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            return np.asarray(np.where(above > 0, 10.0 ** (self.a.value + self.b.value / above), np.nan))
+            return np.asarray(
+                np.where(above > 0, 10.0 ** (self.a.value + self.b.value / above), np.nan)
+            )
 
     def barrier(self, temperature: npt.ArrayLike) -> tuple[Float, Float]:
         """Effective barrier k_B ln 10 B T^2 / (T - T0)^2 in eV at ``temperature`` in K, with its standard error."""
@@ -64,7 +66,9 @@ class VFT:
         energy = BOLTZMANN * LN10 * self.b.value * (t / above) ** 2
         by_b, by_t0 = energy / self.b.value, 2.0 * energy / above
         (_, _, _), (_, bb, bt), (_, _, tt) = self.covariance
-        return energy, np.sqrt(np.maximum(0.0, by_b**2 * bb + 2.0 * by_b * by_t0 * bt + by_t0**2 * tt))
+        return energy, np.sqrt(
+            np.maximum(0.0, by_b**2 * bb + 2.0 * by_b * by_t0 * bt + by_t0**2 * tt)
+        )
 
     def __str__(self) -> str:
         text = f"A = {self.a}, B = {self.b}, T0 = {self.t0}"
@@ -150,7 +154,9 @@ def fit_vft(
     t = positive("temperature", vector("temperature", temperature))
     times = positive("tau", vector("tau", tau, length=len(t)))
     if not (math.isfinite(at) and at > 0):
-        raise ParameterError(f"at={at} must be a relaxation time in ps above 0; 1e4 is customary in simulations")
+        raise ParameterError(
+            f"at={at} must be a relaxation time in ps above 0; 1e4 is customary in simulations"
+        )
     given = errors_of("error", error, len(t))
     sigma = None if given is None else given / (times * LN10)
     distinct = len(np.unique(t))
@@ -198,12 +204,22 @@ def fit_vft(
 
 
 def _vft_bootstrap(
-    t: Float, lg: Float, sigma: Float | None, parameters: Float, at: float, repeats: int, seed: int | None
+    t: Float,
+    lg: Float,
+    sigma: Float | None,
+    parameters: Float,
+    at: float,
+    repeats: int,
+    seed: int | None,
 ) -> tuple[dict[str, Spread], int]:
     if repeats < 10:
-        raise ParameterError(f"bootstrap={repeats} is too few for an error; give some hundreds, or 0 for none")
+        raise ParameterError(
+            f"bootstrap={repeats} is too few for an error; give some hundreds, or 0 for none"
+        )
     if seed is None:
-        raise ParameterError("bootstrap needs a seed; give seed=0 or another whole number, so that it can be repeated")
+        raise ParameterError(
+            "bootstrap needs a seed; give seed=0 or another whole number, so that it can be repeated"
+        )
     rng = np.random.default_rng(seed)
     fitted = _vft(t, *parameters)
     residual = (lg - fitted) * math.sqrt(len(t) / max(1, len(t) - 3))
@@ -223,12 +239,19 @@ def _vft_bootstrap(
         )
     low, high = np.percentile(table, [2.5, 97.5], axis=0)
     names = ("A", "B", "T0", "T_g", "m")
-    found = {n: Spread(float(table[:, k].std(ddof=1)), float(low[k]), float(high[k])) for k, n in enumerate(names)}
+    found = {
+        n: Spread(float(table[:, k].std(ddof=1)), float(low[k]), float(high[k]))
+        for k, n in enumerate(names)
+    }
     return found, repeats - len(table)
 
 
 def effective_barrier(
-    temperature: npt.ArrayLike, tau: npt.ArrayLike, *, error: npt.ArrayLike | None = None, fit: VFT | None = None
+    temperature: npt.ArrayLike,
+    tau: npt.ArrayLike,
+    *,
+    error: npt.ArrayLike | None = None,
+    fit: VFT | None = None,
 ) -> xr.Dataset:
     """Effective activation energy of relaxation against temperature, from successive temperatures and from a VFT fit.
 
@@ -271,18 +294,28 @@ def effective_barrier(
             note = fit.note if math.isnan(fit.t0.error) else ""
         else:
             note = f"no VFT fit of {len(t)} temperatures"
-    vft, vft_error = fit.barrier(t) if fit is not None else (np.full(len(t), np.nan), np.full(len(t), np.nan))
+    vft, vft_error = (
+        fit.barrier(t) if fit is not None else (np.full(len(t), np.nan), np.full(len(t), np.nan))
+    )
     unit = {"units": "eV"}
     return xr.Dataset(
         {
-            "local": ("interval", local, {**unit, "long_name": "effective barrier between successive temperatures"}),
+            "local": (
+                "interval",
+                local,
+                {**unit, "long_name": "effective barrier between successive temperatures"},
+            ),
             "local_error": ("interval", spread, unit),
             "vft": ("temperature", vft, {**unit, "long_name": "effective barrier of the VFT fit"}),
             "vft_error": ("temperature", vft_error, unit),
         },
         coords={
             "temperature": ("temperature", t, {"units": "K"}),
-            "interval_temperature": ("interval", 2.0 / (1.0 / t[1:] + 1.0 / t[:-1]), {"units": "K"}),
+            "interval_temperature": (
+                "interval",
+                2.0 / (1.0 / t[1:] + 1.0 / t[:-1]),
+                {"units": "K"},
+            ),
         },
         attrs={"note": note} if note else {},
     )
@@ -298,10 +331,14 @@ class MeanBarrier:
     effective_count: float
 
     def __str__(self) -> str:
-        return f"mean barrier {self.mean}, standard deviation {self.deviation:.4g} eV, of {self.count}"
+        return (
+            f"mean barrier {self.mean}, standard deviation {self.deviation:.4g} eV, of {self.count}"
+        )
 
 
-def arithmetic_mean_barrier(barriers: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> MeanBarrier:
+def arithmetic_mean_barrier(
+    barriers: npt.ArrayLike, weights: npt.ArrayLike | None = None
+) -> MeanBarrier:
     """Arithmetic mean of barriers, weighted on request, with its standard error.
 
         <E> = sum_i w_i E_i / sum_i w_i,   error^2 = n / (n - 1) sum_i w_i^2 (E_i - <E>)^2 / (sum_i w_i)^2
@@ -326,7 +363,9 @@ def arithmetic_mean_barrier(barriers: npt.ArrayLike, weights: npt.ArrayLike | No
     e = vector("barriers", barriers, finite=False)
     w = np.ones(len(e)) if weights is None else vector("weights", weights, length=len(e))
     if (w < 0).any():
-        raise ParameterError(f"weights[{int(np.argmin(w))}] is {w.min():g}; weights must not be negative")
+        raise ParameterError(
+            f"weights[{int(np.argmin(w))}] is {w.min():g}; weights must not be negative"
+        )
     keep = np.isfinite(e) & (w > 0)
     e, w = e[keep], w[keep]
     n = len(e)
@@ -338,4 +377,9 @@ def arithmetic_mean_barrier(barriers: npt.ArrayLike, weights: npt.ArrayLike | No
     correction = n / (n - 1) if n > 1 else math.nan
     error = math.sqrt(correction * float((w**2 * away).sum())) / total if n > 1 else math.nan
     deviation = math.sqrt(correction * float((w * away).sum() / total)) if n > 1 else math.nan
-    return MeanBarrier(Estimate(mean, float(error), "eV", float(n - 1)), deviation, n, float(total**2 / (w**2).sum()))
+    return MeanBarrier(
+        Estimate(mean, float(error), "eV", float(n - 1)),
+        deviation,
+        n,
+        float(total**2 / (w**2).sum()),
+    )

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mgdask.analysis.estimate import BOLTZMANN, Estimate, Float, enough, errors_of, increasing, line, positive, vector
+from mgdask.analysis.estimate import (
+    BOLTZMANN,
+    Estimate,
+    Float,
+    enough,
+    errors_of,
+    increasing,
+    line,
+    positive,
+    vector,
+)
 from mgdask.errors import ParameterError
 
 GPA_A3 = 6.241509e-3
@@ -103,7 +113,9 @@ def steady_state(
     """
     t, y = vector("time", time), vector("strain", strain, finite=False)
     if len(t) != len(y):
-        raise ParameterError(f"strain has {len(y)} values where time has {len(t)}; give arrays of the same points")
+        raise ParameterError(
+            f"strain has {len(y)} values where time has {len(t)}; give arrays of the same points"
+        )
     increasing("time", t)
     for name, value, good in (
         ("significance", significance, significance > 0.0),
@@ -144,10 +156,16 @@ def steady_state(
                 inner = (t >= t[i]) & (t <= t[j - 1])  # points so uneven that nothing would be left
             return _steady(t[inner], y[inner])
     nan = math.nan
-    reason = (
-        f"the rate is constant in no window of {min_share:g} of the time; the run is too short, or min_share too large"
+    reason = f"the rate is constant in no window of {min_share:g} of the time; the run is too short, or min_share too large"
+    return SteadyState(
+        Estimate(nan, nan, "1/ps", 0.0),
+        Estimate(nan, nan, "1", 0.0),
+        nan,
+        (nan, nan),
+        0,
+        nan,
+        reason,
     )
-    return SteadyState(Estimate(nan, nan, "1/ps", 0.0), Estimate(nan, nan, "1", 0.0), nan, (nan, nan), 0, nan, reason)
 
 
 def _steady(t: Float, y: Float) -> SteadyState:
@@ -168,9 +186,17 @@ def _steady(t: Float, y: Float) -> SteadyState:
         / float(fit.errors[1] or 1)
     )
     with np.errstate(divide="ignore", invalid="ignore"):
-        drift = Estimate(float(4.0 * c[2] / c[1]), float(np.abs(4.0 * noise / c[1])), "1", fit.dof - 1)
-    note = "" if abs(rate.value) > 2.0 * error else "the rate does not differ from zero by 2 standard errors"
-    return SteadyState(rate, drift, float(fit.parameters[0]), (float(t[0]), float(t[-1])), len(t), r, "", note)
+        drift = Estimate(
+            float(4.0 * c[2] / c[1]), float(np.abs(4.0 * noise / c[1])), "1", fit.dof - 1
+        )
+    note = (
+        ""
+        if abs(rate.value) > 2.0 * error
+        else "the rate does not differ from zero by 2 standard errors"
+    )
+    return SteadyState(
+        rate, drift, float(fit.parameters[0]), (float(t[0]), float(t[-1])), len(t), r, "", note
+    )
 
 
 @dataclass(frozen=True)

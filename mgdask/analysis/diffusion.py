@@ -75,10 +75,12 @@ class Diffusion:
         return np.asarray(self.offset.value + 2 * self.dimensions * self.coefficient.value * t)
 
     def __str__(self) -> str:
-        judged = "" if self.linear else "; the MSD is NOT linear here, so this is no diffusion coefficient"
-        return (
-            f"D = {self.coefficient}, exponent {self.exponent} from {self.window[0]:g} to {self.window[1]:g} ps{judged}"
+        judged = (
+            ""
+            if self.linear
+            else "; the MSD is NOT linear here, so this is no diffusion coefficient"
         )
+        return f"D = {self.coefficient}, exponent {self.exponent} from {self.window[0]:g} to {self.window[1]:g} ps{judged}"
 
 
 def fit_diffusion(
@@ -112,13 +114,17 @@ def fit_diffusion(
     0.05
     """
     if dimensions not in (1, 2, 3):
-        raise ParameterError(f"dimensions={dimensions} must be 1, 2 or 3; displacements in space have 3")
+        raise ParameterError(
+            f"dimensions={dimensions} must be 1, 2 or 3; displacements in space have 3"
+        )
     if not tolerance > 0:
         raise ParameterError(f"tolerance={tolerance} must be above 0; 0.05 is the default")
     t, y, sigma = curve_of(time, msd, "msd", error)
     low, high = window if window is not None else (0.0, math.inf)
     if not low < high:
-        raise ParameterError(f"window={window} must be (first, last) lag in ps, the first below the last")
+        raise ParameterError(
+            f"window={window} must be (first, last) lag in ps, the first below the last"
+        )
     keep = (t > 0) & (t >= low) & (t <= high)
     t, y = t[keep], positive("msd (in the window)", y[keep])
     sigma = None if sigma is None else sigma[keep]
@@ -128,7 +134,9 @@ def fit_diffusion(
     scale = 1.0 / (2 * dimensions)
     exponent = float(slope.parameters[1])
     return Diffusion(
-        Estimate(float(fit.parameters[1]), float(fit.errors[1]), "Å^2/ps", fit.dof).scaled(scale, "Å^2/ps"),
+        Estimate(float(fit.parameters[1]), float(fit.errors[1]), "Å^2/ps", fit.dof).scaled(
+            scale, "Å^2/ps"
+        ),
         Estimate(float(fit.parameters[0]), float(fit.errors[0]), "Å^2", fit.dof),
         Estimate(exponent, float(slope.errors[1]), "1", slope.dof),
         abs(exponent - 1.0) <= tolerance,

@@ -43,7 +43,11 @@ class Estimate:
         """Two-sided confidence interval from Student's t with ``dof`` degrees of freedom (normal where infinite)."""
         if not 0.0 < level < 1.0:
             raise ParameterError(f"level={level} must lie between 0 and 1; 0.95 is customary")
-        reach = float(student.ppf(0.5 + 0.5 * level, min(self.dof, 1e9))) * self.error if self.dof > 0 else math.nan
+        reach = (
+            float(student.ppf(0.5 + 0.5 * level, min(self.dof, 1e9))) * self.error
+            if self.dof > 0
+            else math.nan
+        )
         return self.value - reach, self.value + reach
 
     def scaled(self, factor: float, unit: str) -> Estimate:
@@ -67,7 +71,9 @@ class Estimate:
         return f"({body}){end}{unit}" if end else f"{body}{unit}"
 
 
-def vector(name: str, values: npt.ArrayLike, *, length: int | None = None, finite: bool = True) -> Float:
+def vector(
+    name: str, values: npt.ArrayLike, *, length: int | None = None, finite: bool = True
+) -> Float:
     """``values`` as float64 (n,), of ``length`` where given and without NaN unless allowed; else ``ParameterError``."""
     try:
         array = np.asarray(values, dtype=np.float64)
@@ -178,7 +184,9 @@ def least_squares(
             f"the {what} does not determine its parameters from these {len(x)} points ({problem}): "
             "look at the data, give more points or another window"
         ) from None
-    return _judged(np.asarray(parameters), np.asarray(covariance), y - function(x, *parameters), error)
+    return _judged(
+        np.asarray(parameters), np.asarray(covariance), y - function(x, *parameters), error
+    )
 
 
 def _judged(parameters: Float, covariance: Float, residual: Float, error: Float | None) -> Fitted:
@@ -198,7 +206,9 @@ def line(x: Float, y: Float, error: Float | None) -> Fitted:
     mean = (weight * y).sum() / total
     slope = (weight * (x - center) * (y - mean)).sum() / spread
     parameters = np.array([mean - slope * center, slope])
-    covariance = np.array([[1.0 / total + center**2 / spread, -center / spread], [-center / spread, 1.0 / spread]])
+    covariance = np.array(
+        [[1.0 / total + center**2 / spread, -center / spread], [-center / spread, 1.0 / spread]]
+    )
     residual = y - parameters[0] - slope * x
     if error is None:
         free = len(x) - 2
@@ -228,12 +238,16 @@ def curve_of(
         elif "lag" in values.coords:
             time = values["lag"].values
         else:
-            raise ParameterError(f"{name} has dim 'lag' without a coordinate; give time, or .assign_coords(lag=...)")
+            raise ParameterError(
+                f"{name} has dim 'lag' without a coordinate; give time, or .assign_coords(lag=...)"
+            )
     y = vector(name, values, finite=False)
     t = increasing("time", vector("time", time, length=len(y)))
     sigma = None if error is None else vector("error", error, length=len(y), finite=False)
     if len(t) and t[0] < 0:
-        raise ParameterError(f"time[0] is {t[0]:g} ps; lag times cannot be negative: give the distance in time")
+        raise ParameterError(
+            f"time[0] is {t[0]:g} ps; lag times cannot be negative: give the distance in time"
+        )
     keep = np.isfinite(y)
     if sigma is not None:
         sigma = errors_of("error", sigma[keep], int(keep.sum()))
@@ -248,4 +262,6 @@ def pearson(weight: Float, x: Float, y: Float) -> Float:
         dy = y - (weight * y).sum(axis=1, keepdims=True) / total
         up = (weight * dx * dy).sum(axis=1)
         below = np.sqrt((weight * dx**2).sum(axis=1) * (weight * dy**2).sum(axis=1))
-        return np.asarray(np.where(below > 0, np.clip(up / below, -1.0, 1.0), np.nan), dtype=np.float64)
+        return np.asarray(
+            np.where(below > 0, np.clip(up / below, -1.0, 1.0), np.nan), dtype=np.float64
+        )

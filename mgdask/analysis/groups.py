@@ -26,7 +26,9 @@ from mgdask.errors import ParameterError
 Groups = Mapping[str, npt.NDArray[np.bool_]]
 
 
-def extreme_groups(score: npt.ArrayLike, fraction: float = 0.1, ids: npt.ArrayLike | None = None) -> tuple[Mask, Mask]:
+def extreme_groups(
+    score: npt.ArrayLike, fraction: float = 0.1, ids: npt.ArrayLike | None = None
+) -> tuple[Mask, Mask]:
     """Masks of the atoms with the lowest and with the highest scores.
 
         k = floor(fraction n),  n the atoms whose score is not NaN
@@ -46,12 +48,18 @@ def extreme_groups(score: npt.ArrayLike, fraction: float = 0.1, ids: npt.ArrayLi
     """
     s = vector("score", score, finite=False)
     if not 0.0 < fraction <= 0.5:
-        raise ParameterError(f"fraction={fraction} must be above 0 and at most 0.5; 0.1 takes a tenth at either end")
+        raise ParameterError(
+            f"fraction={fraction} must be above 0 and at most 0.5; 0.1 takes a tenth at either end"
+        )
     number = np.arange(len(s)) if ids is None else np.asarray(ids)
     if number.shape != s.shape or number.dtype.kind not in "iu":
-        raise ParameterError(f"ids must be {len(s)} whole numbers, one an atom; got {number.dtype} {number.shape}")
+        raise ParameterError(
+            f"ids must be {len(s)} whole numbers, one an atom; got {number.dtype} {number.shape}"
+        )
     if len(np.unique(number)) != len(number):
-        raise ParameterError("ids has repeated values; give each atom its own, or one frame at a time")
+        raise ParameterError(
+            "ids has repeated values; give each atom its own, or one frame at a time"
+        )
     there = np.flatnonzero(~np.isnan(s))
     k = math.floor(fraction * len(there) + 1e-9)
     if k == 0:
@@ -64,7 +72,9 @@ def extreme_groups(score: npt.ArrayLike, fraction: float = 0.1, ids: npt.ArrayLi
     return low, high
 
 
-def masks_of(groups: Groups, whole: npt.ArrayLike | None, length: int) -> tuple[list[str], list[Mask], Mask]:
+def masks_of(
+    groups: Groups, whole: npt.ArrayLike | None, length: int
+) -> tuple[list[str], list[Mask], Mask]:
     def mask(name: str, values: npt.ArrayLike) -> Mask:
         array = np.asarray(values)
         if array.dtype != np.bool_ or array.shape != (length,):
@@ -90,7 +100,9 @@ def atomic_numbers(numbers: npt.ArrayLike, length: int | None = None) -> Integer
     z = np.asarray(numbers)
     if z.ndim != 1 or z.dtype.kind not in "iu" or (length is not None and len(z) != length):
         needed = "" if length is None else f"{length} "
-        raise ParameterError(f"numbers must be {needed}atomic numbers (atom,); got {z.dtype} {z.shape}")
+        raise ParameterError(
+            f"numbers must be {needed}atomic numbers (atom,); got {z.dtype} {z.shape}"
+        )
     return z.astype(np.int64)
 
 
@@ -115,7 +127,9 @@ def _shares(inside: Integer, size: Integer, total: Integer, everyone: int) -> di
     }
 
 
-def _share_dataset(parts: dict[str, Float], names: list[str], labels: list[str], dim: str, what: str) -> xr.Dataset:
+def _share_dataset(
+    parts: dict[str, Float], names: list[str], labels: list[str], dim: str, what: str
+) -> xr.Dataset:
     text = {
         "fraction": f"share of a {what} in the group",
         "fraction_error": "standard error of fraction",
@@ -125,12 +139,17 @@ def _share_dataset(parts: dict[str, Float], names: list[str], labels: list[str],
     }
     dims = {"overall": (dim,)}
     return xr.Dataset(
-        {k: (dims.get(k, ("group", dim)), v, {"units": "1", "long_name": text[k]}) for k, v in parts.items()},
+        {
+            k: (dims.get(k, ("group", dim)), v, {"units": "1", "long_name": text[k]})
+            for k, v in parts.items()
+        },
         coords={"group": names, dim: labels},
     )
 
 
-def composition(numbers: npt.ArrayLike, groups: Groups, *, whole: npt.ArrayLike | None = None) -> xr.Dataset:
+def composition(
+    numbers: npt.ArrayLike, groups: Groups, *, whole: npt.ArrayLike | None = None
+) -> xr.Dataset:
     """Composition of groups against that of the whole.
 
         f_g(X) = n_g(X) / n_g,   deviation = (f_g(X) - f(X)) / f(X),   f(X) = n(X) / n in the whole
@@ -164,7 +183,11 @@ def composition(numbers: npt.ArrayLike, groups: Groups, *, whole: npt.ArrayLike 
 
 
 def polyhedra(
-    indices: npt.ArrayLike, groups: Groups, *, whole: npt.ArrayLike | None = None, top: int | None = 20
+    indices: npt.ArrayLike,
+    groups: Groups,
+    *,
+    whole: npt.ArrayLike | None = None,
+    top: int | None = 20,
 ) -> xr.Dataset:
     """Shares of Voronoi polyhedra in groups against the whole.
 
@@ -190,30 +213,44 @@ def polyhedra(
     """
     n = np.asarray(indices, dtype=np.float64)
     if n.ndim != 2 or not n.size:
-        raise ParameterError(f"indices has shape {n.shape}; it must be (atom, facets with 3, 4, ... edges)")
+        raise ParameterError(
+            f"indices has shape {n.shape}; it must be (atom, facets with 3, 4, ... edges)"
+        )
     names, masks, everyone = masks_of(groups, whole, len(n))
     if top is not None and top < 1:
         raise ParameterError(f"top={top} must be at least 1, or None for all polyhedra")
     closed = np.isfinite(n).all(axis=1)
     use = closed & everyone
     if not use.any():
-        raise ParameterError("indices has no closed cell in whole: every row has NaN; choose atoms away from surfaces")
+        raise ParameterError(
+            "indices has no closed cell in whole: every row has NaN; choose atoms away from surfaces"
+        )
     if (n[use] != np.round(n[use])).any() or (n[use] < 0).any():
-        raise ParameterError("indices must be whole numbers of facets, 0 or above; give counts, not shares")
+        raise ParameterError(
+            "indices must be whole numbers of facets, 0 or above; give counts, not shares"
+        )
     kinds, which = np.unique(n[use].astype(np.int64), axis=0, return_inverse=True)
     label = np.full(len(n), -1)
     label[use] = which.reshape(-1)
     total = np.bincount(label[use], minlength=len(kinds)).astype(np.int64)
     order = np.argsort(-total, kind="stable")[:top]
-    inside = np.array([np.bincount(label[m & use], minlength=len(kinds)) for m in masks], dtype=np.int64)
+    inside = np.array(
+        [np.bincount(label[m & use], minlength=len(kinds)) for m in masks], dtype=np.int64
+    )
     size = np.array([(m & use).sum() for m in masks], dtype=np.int64)
     parts = _shares(inside[:, order], size, total[order], int(use.sum()))
     labels = [f"<{','.join(map(str, row))}>" for row in kinds[order].tolist()]
-    return _share_dataset(parts, names, labels, "polyhedron", "polyhedron").assign(count=("group", size))
+    return _share_dataset(parts, names, labels, "polyhedron", "polyhedron").assign(
+        count=("group", size)
+    )
 
 
 def coordination_change(
-    coordination: npt.ArrayLike, numbers: npt.ArrayLike, groups: Groups, *, whole: npt.ArrayLike | None = None
+    coordination: npt.ArrayLike,
+    numbers: npt.ArrayLike,
+    groups: Groups,
+    *,
+    whole: npt.ArrayLike | None = None,
 ) -> xr.Dataset:
     """Mean coordination number of groups minus that of the whole, for each species and all together.
 
@@ -259,13 +296,19 @@ def coordination_change(
                 error[a, b] = 0.0
             elif len(group) > 1 and len(rest) > 1:
                 share = len(rest) / (len(group) + len(rest))
-                error[a, b] = share * math.sqrt(group.var(ddof=1) / len(group) + rest.var(ddof=1) / len(rest))
+                error[a, b] = share * math.sqrt(
+                    group.var(ddof=1) / len(group) + rest.var(ddof=1) / len(rest)
+                )
     both = ("group", "species")
     one = {"units": "1"}
     return xr.Dataset(
         {
             "mean": (both, mean, {**one, "long_name": "mean coordination number in the group"}),
-            "overall": ("species", overall, {**one, "long_name": "mean coordination number in the whole"}),
+            "overall": (
+                "species",
+                overall,
+                {**one, "long_name": "mean coordination number in the whole"},
+            ),
             "change": (both, change, {**one, "long_name": "mean - overall"}),
             "change_error": (both, error, {**one, "long_name": "standard error of change"}),
             "count": (both, count, {**one, "long_name": "atoms of the species in the group"}),
@@ -295,7 +338,9 @@ def trend(score: npt.ArrayLike, value: npt.ArrayLike, bins: int = 10) -> xr.Data
     keep = np.isfinite(s) & np.isfinite(v)
     s, v = s[keep], v[keep]
     if bins < 2 or len(s) < bins:
-        raise ParameterError(f"bins={bins} must be at least 2 and at most the {len(s)} atoms that have score and value")
+        raise ParameterError(
+            f"bins={bins} must be at least 2 and at most the {len(s)} atoms that have score and value"
+        )
     order = np.argsort(s, kind="stable")
     parts = np.array_split(order, bins)
     error = [float(v[p].std(ddof=1)) / math.sqrt(len(p)) if len(p) > 1 else math.nan for p in parts]
@@ -310,6 +355,8 @@ def trend(score: npt.ArrayLike, value: npt.ArrayLike, bins: int = 10) -> xr.Data
         },
         attrs={
             "pearson": float(pearson(np.ones((1, len(s))), s[None], v[None])[0]),
-            "spearman": float(pearson(np.ones((1, len(s))), rankdata(s)[None], rankdata(v)[None])[0]),
+            "spearman": float(
+                pearson(np.ones((1, len(s))), rankdata(s)[None], rankdata(v)[None])[0]
+            ),
         },
     )

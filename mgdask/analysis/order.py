@@ -69,16 +69,22 @@ def cargill_spaepen(
     """
     n = np.asarray(counts, dtype=np.float64)
     if n.ndim != 2 or n.shape[1] != len(species):
-        raise ParameterError(f"counts has shape {n.shape}; it must be (atom, {len(species)}), one column a species")
+        raise ParameterError(
+            f"counts has shape {n.shape}; it must be (atom, {len(species)}), one column a species"
+        )
     z = atomic_numbers(numbers, len(n))
     names, masks, everyone = masks_of(groups, whole, len(n))
     if "whole" in names:
-        raise ParameterError("a group cannot be called 'whole', which stands for all atoms; give it another name")
+        raise ParameterError(
+            "a group cannot be called 'whole', which stands for all atoms; give it another name"
+        )
     kinds = [atomic_number(s) for s in species]
     fraction = np.array([(z[everyone] == k).mean() if everyone.any() else 0.0 for k in kinds])
     if (fraction == 0).any():
         missing = [s for s, f in zip(species, fraction, strict=True) if f == 0]
-        raise ParameterError(f"species {', '.join(missing)} has no atom in whole; leave it out of species and counts")
+        raise ParameterError(
+            f"species {', '.join(missing)} has no atom in whole; leave it out of species and counts"
+        )
     names, masks = ["whole", *names], [everyone, *masks]
     there = np.isfinite(n).all(axis=1)
     k = len(species)
@@ -162,7 +168,9 @@ def score_correlation(
         motion = motion.transpose("lag", ...)
     m = np.atleast_2d(np.asarray(motion, dtype=np.float64))
     if m.ndim != 2 or m.shape[1] != len(s):
-        raise ParameterError(f"motion has shape {m.shape}; it must be (lag, {len(s)}), one column for every score")
+        raise ParameterError(
+            f"motion has shape {m.shape}; it must be (lag, {len(s)}), one column for every score"
+        )
     if bootstrap < 20:
         raise ParameterError(
             f"bootstrap={bootstrap} is too few for an interval; give at least 20, some hundreds are usual"
@@ -177,13 +185,17 @@ def score_correlation(
     batch = max(1, 2_000_000 // max(1, len(s)))
     for first in range(0, bootstrap, batch):
         b = min(batch, bootstrap - first)
-        weight = np.stack([np.bincount(rng.integers(0, len(s), len(s)), minlength=len(s)) for _ in range(b)])
+        weight = np.stack(
+            [np.bincount(rng.integers(0, len(s), len(s)), minlength=len(s)) for _ in range(b)]
+        )
         for k, keep in enumerate(keeps):
             if keep.sum() < 3:
                 continue
             w, x, y = weight[:, keep].astype(np.float64), s[keep], m[k, keep]
             draws[0, k, first : first + b] = pearson(w, x[None], y[None])
-            draws[1, k, first : first + b] = pearson(w, _weighted_ranks(w, x), _weighted_ranks(w, y))
+            draws[1, k, first : first + b] = pearson(
+                w, _weighted_ranks(w, x), _weighted_ranks(w, y)
+            )
     for k, keep in enumerate(keeps):
         if keep.sum() < 3:
             continue

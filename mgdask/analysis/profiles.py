@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from mgdask import box
+from mgdask import geometry as box
 from mgdask.analysis.estimate import Float, Integer, share_variance, vector
 from mgdask.elements import symbol
 from mgdask.errors import ParameterError
@@ -27,7 +27,9 @@ def _fractions(
     """Fractions (atom, 3), within [0, 1) along periodic vectors, and the cell."""
     r = np.asarray(position, dtype=np.float64)
     if r.ndim != 2 or r.shape[1] != 3 or not np.isfinite(r).all():
-        raise ParameterError(f"position has shape {r.shape}; it must be finite numbers (atom, 3) in Å, of one frame")
+        raise ParameterError(
+            f"position has shape {r.shape}; it must be finite numbers (atom, 3) in Å, of one frame"
+        )
     if len(pbc) != 3:
         raise ParameterError(f"pbc={pbc!r} must be three booleans, one a cell vector")
     frame = np.asarray(cell, dtype=np.float64)
@@ -67,7 +69,11 @@ def _binned(
     density = {"units": "Å^-3"}
     data: dict[str, tuple[tuple[str, ...], npt.NDArray[np.generic], dict[str, str]]] = {
         "count": (dims, count.reshape(shape), {"units": "1", "long_name": "atoms"}),
-        "density": (dims, (count / size).reshape(shape), {**density, "long_name": "number density"}),
+        "density": (
+            dims,
+            (count / size).reshape(shape),
+            {**density, "long_name": "number density"},
+        ),
         "density_error": (
             dims,
             (np.sqrt(count) / size).reshape(shape),
@@ -78,21 +84,39 @@ def _binned(
     if numbers is not None:
         z = np.asarray(numbers)
         if z.shape != (n_atoms,) or z.dtype.kind not in "iu":
-            raise ParameterError(f"numbers must be {n_atoms} atomic numbers, one an atom; got {z.dtype} {z.shape}")
+            raise ParameterError(
+                f"numbers must be {n_atoms} atomic numbers, one an atom; got {z.dtype} {z.shape}"
+            )
         kinds = np.unique(z)
-        each = np.stack([np.bincount(where[z[inside] == k], minlength=total) for k in kinds], axis=1)
+        each = np.stack(
+            [np.bincount(where[z[inside] == k], minlength=total) for k in kinds], axis=1
+        )
         with np.errstate(divide="ignore", invalid="ignore"):
             share = each / count[:, None]
         error = np.sqrt(share_variance(each, count[:, None] * np.ones(len(kinds))))
         both = (*dims, "species")
         wide = (*shape, len(kinds))
-        data["species_count"] = (both, each.reshape(wide), {"units": "1", "long_name": "atoms of a species"})
-        data["composition"] = (both, share.reshape(wide), {"units": "1", "long_name": "share of a species"})
-        data["composition_error"] = (both, error.reshape(wide), {"units": "1", "long_name": "its standard error"})
+        data["species_count"] = (
+            both,
+            each.reshape(wide),
+            {"units": "1", "long_name": "atoms of a species"},
+        )
+        data["composition"] = (
+            both,
+            share.reshape(wide),
+            {"units": "1", "long_name": "share of a species"},
+        )
+        data["composition_error"] = (
+            both,
+            error.reshape(wide),
+            {"units": "1", "long_name": "its standard error"},
+        )
         coords["species"] = [symbol(int(k)) for k in kinds]
     for name, value in _named(values).items():
         if name in data:
-            raise ParameterError(f"a value cannot be called {name!r}, which the profile has already; give another name")
+            raise ParameterError(
+                f"a value cannot be called {name!r}, which the profile has already; give another name"
+            )
         v = vector(name, value, length=n_atoms, finite=False)[inside]
         good = np.isfinite(v)
         at, v = where[good], v[good]
@@ -102,14 +126,32 @@ def _binned(
             square = np.bincount(at, weights=(v - mean[at]) ** 2, minlength=total)
             error = np.where(there > 1, np.sqrt(square / (there - 1.0) / there), np.nan)
         data[name] = (dims, mean.reshape(shape), {"long_name": f"mean of {name}"})
-        data[f"{name}_error"] = (dims, error.reshape(shape), {"long_name": f"standard error of the mean of {name}"})
-        data[f"{name}_count"] = (dims, there.reshape(shape), {"units": "1", "long_name": f"atoms with a {name}"})
+        data[f"{name}_error"] = (
+            dims,
+            error.reshape(shape),
+            {"long_name": f"standard error of the mean of {name}"},
+        )
+        data[f"{name}_count"] = (
+            dims,
+            there.reshape(shape),
+            {"units": "1", "long_name": f"atoms with a {name}"},
+        )
     heights = box.face_heights(cell)
     for dim, (axis, n_bins) in bins.items():
         middle = (np.arange(n_bins) + 0.5) / n_bins
-        coords[dim] = (dim, middle, {"units": "1", "long_name": "fraction along the cell vector, middle of the bin"})
-        coords[f"{dim}_distance"] = (dim, middle * heights[axis], {"units": "Å", "long_name": "from the lower face"})
-    return xr.Dataset(data, coords=coords, attrs={"outside": int((~inside).sum()), "bin_volume": size})
+        coords[dim] = (
+            dim,
+            middle,
+            {"units": "1", "long_name": "fraction along the cell vector, middle of the bin"},
+        )
+        coords[f"{dim}_distance"] = (
+            dim,
+            middle * heights[axis],
+            {"units": "Å", "long_name": "from the lower face"},
+        )
+    return xr.Dataset(
+        data, coords=coords, attrs={"outside": int((~inside).sum()), "bin_volume": size}
+    )
 
 
 def _named(values: Values) -> dict[str, npt.ArrayLike]:
@@ -156,7 +198,9 @@ def profile(
     """
     which = AXES.get(axis) if isinstance(axis, str) else axis
     if which not in (0, 1, 2):
-        raise ParameterError(f"axis={axis!r} must be 'a', 'b' or 'c' (or 0, 1, 2), the cell vector to go along")
+        raise ParameterError(
+            f"axis={axis!r} must be 'a', 'b' or 'c' (or 0, 1, 2), the cell vector to go along"
+        )
     if bins < 1:
         raise ParameterError(f"bins={bins} must be at least 1")
     fraction, full = _fractions(position, cell, origin, pbc)
@@ -188,7 +232,11 @@ def grid_profile(
         raise ParameterError(f"bins={bins!r} must be one whole number or three, each at least 1")
     fraction, full = _fractions(position, cell, origin, pbc)
     return _binned(
-        fraction, full, values, numbers, {d: (k, n) for k, (d, n) in enumerate(zip("abc", each, strict=True))}
+        fraction,
+        full,
+        values,
+        numbers,
+        {d: (k, n) for k, (d, n) in enumerate(zip("abc", each, strict=True))},
     )
 
 
@@ -216,11 +264,17 @@ def difference(before: xr.Dataset, after: xr.Dataset) -> xr.Dataset:
         )
     for name in before.dims:
         if not np.array_equal(before[name].values, after[name].values):
-            raise ParameterError(f"the profiles differ in {name!r}; make both with the same bins and species")
+            raise ParameterError(
+                f"the profiles differ in {name!r}; make both with the same bins and species"
+            )
     data = {}
     for name in before.data_vars:
         old, new = before[name].values, after[name].values
         error = str(name).endswith("_error")
-        data[name] = (before[name].dims, np.hypot(old, new) if error else new - old, before[name].attrs)
+        data[name] = (
+            before[name].dims,
+            np.hypot(old, new) if error else new - old,
+            before[name].attrs,
+        )
     keep = {str(d): before[d] for d in before.dims}
     return xr.Dataset(data, coords=keep, attrs={"long_name": "after - before"})

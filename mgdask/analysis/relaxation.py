@@ -92,7 +92,9 @@ def relaxation_time(
         return missing("there is no point at a lag above zero")
     below = np.flatnonzero(f < level)
     if not len(below):
-        return missing(f"it never falls below; the smallest value is {f.min():.4g}, the longest lag {t[-1]:g} ps")
+        return missing(
+            f"it never falls below; the smallest value is {f.min():.4g}, the longest lag {t[-1]:g} ps"
+        )
     k = int(below[0])
     if k == 0:
         return missing(
@@ -102,7 +104,10 @@ def relaxation_time(
     tau = float(t[k - 1] * math.exp((f[k - 1] - level) / drop * width))
     spread = math.nan
     if sigma is not None:
-        before, after = (level - f[k]) / drop**2 * sigma[k - 1], (f[k - 1] - level) / drop**2 * sigma[k]
+        before, after = (
+            (level - f[k]) / drop**2 * sigma[k - 1],
+            (f[k - 1] - level) / drop**2 * sigma[k],
+        )
         spread = tau * width * math.hypot(before, after)
     return RelaxationTime(tau, spread, level, (float(t[k - 1]), float(t[k])))
 
@@ -211,7 +216,9 @@ def fit_kohlrausch(
     if not (t > 0).any():
         raise ParameterError("correlation has no finite value at a lag above zero; give some")
     if from_time is not None and not math.isfinite(from_time):
-        raise ParameterError(f"from_time={from_time} must be a time in ps, or None for the end of the plateau")
+        raise ParameterError(
+            f"from_time={from_time} must be a time in ps, or None for the end of the plateau"
+        )
     first = after_plateau(t, y) if from_time is None else from_time
     keep = (t > 0) & (t >= first)
     t, y = t[keep], y[keep]
@@ -242,8 +249,14 @@ def fit_kohlrausch(
         notes.append(f"beta is on its bound {beta:.3g}: no errors can be given")
         errors = np.full(3, np.nan)
     mean = math.exp(log_tau) / beta * float(gamma(1.0 / beta))
-    gradient = np.array([0.0, 1.0, -(1.0 + float(digamma(1.0 / beta)) / beta) / beta])  # of ln <tau>
-    spread = mean * math.sqrt(max(0.0, gradient @ fit.covariance @ gradient)) if np.isfinite(errors).all() else math.nan
+    gradient = np.array(
+        [0.0, 1.0, -(1.0 + float(digamma(1.0 / beta)) / beta) / beta]
+    )  # of ln <tau>
+    spread = (
+        mean * math.sqrt(max(0.0, gradient @ fit.covariance @ gradient))
+        if np.isfinite(errors).all()
+        else math.nan
+    )
     tau, dof = math.exp(log_tau), fit.dof
     return Kohlrausch(
         Estimate(f, float(errors[0]), "1", dof),

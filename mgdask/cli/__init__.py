@@ -54,13 +54,17 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         if debug:
             raise
-        click.echo("stopped; finished blocks stay, and the same command goes on from there", err=True)
+        click.echo(
+            "stopped; finished blocks stay, and the same command goes on from there", err=True
+        )
         sys.exit(130)
     except Exception as error:
         if debug:
             raise
         text = (
-            str(error) if isinstance(error, MgdaskError) else f"{type(error).__name__}: {error} (--debug shows where)"
+            str(error)
+            if isinstance(error, MgdaskError)
+            else f"{type(error).__name__}: {error} (--debug shows where)"
         )
         click.echo(f"mgdask: {text}", err=True)
         sys.exit(1)

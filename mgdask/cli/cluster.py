@@ -22,8 +22,14 @@ def show(site: str, fixed: bool) -> None:
 
 @cluster.command("start")
 @click.argument("site")
-@click.option("--scheduler-file", required=True, help="File to write for clients: --scheduler FILE.")
-@click.option("--fixed", is_flag=True, help="One pool of workers, no lifetime and no replacement: for training.")
+@click.option(
+    "--scheduler-file", required=True, help="File to write for clients: --scheduler FILE."
+)
+@click.option(
+    "--fixed",
+    is_flag=True,
+    help="One pool of workers, no lifetime and no replacement: for training.",
+)
 def begin(site: str, scheduler_file: str, fixed: bool) -> None:
     """Run a scheduler and its workers until they are stopped; clients come and go."""
     start(read_site(site), scheduler_file, fixed=fixed, say=click.echo)

@@ -17,7 +17,11 @@ from mgdask.features import SETS
 
 
 def parse_species(text: str | None) -> dict[int, str] | None:
-    return None if text is None else {kind: name.strip() for kind, name in enumerate(text.split(","), start=1)}
+    return (
+        None
+        if text is None
+        else {kind: name.strip() for kind, name in enumerate(text.split(","), start=1)}
+    )
 
 
 def store_species(store: str) -> list[str]:
@@ -26,14 +30,20 @@ def store_species(store: str) -> list[str]:
 
 @contextmanager
 def open_workers(
-    workers: int | None, threads: int, scheduler: str | None, memory: str | None, site: str | None = None
+    workers: int | None,
+    threads: int,
+    scheduler: str | None,
+    memory: str | None,
+    site: str | None = None,
 ) -> Iterator[Any]:
     if sum(given is not None for given in (workers, scheduler, site)) > 1:
         raise ParameterError(
             "--workers, --scheduler and --cluster exclude each other: each says where workers come from"
         )
     if site is not None:
-        with cluster.open_cluster(site, memory=memory, threads=threads if _typed("threads") else None) as client:
+        with cluster.open_cluster(
+            site, memory=memory, threads=threads if _typed("threads") else None
+        ) as client:
             yield client
     elif scheduler is not None:
         with cluster.connect(scheduler) as client:
@@ -45,10 +55,20 @@ def open_workers(
 
 def worker_options(command: Any) -> Any:
     for option in (
-        click.option("--cluster", "site", help="Site file (YAML) that says where workers come from: see deploy/."),
+        click.option(
+            "--cluster",
+            "site",
+            help="Site file (YAML) that says where workers come from: see deploy/.",
+        ),
         click.option("--scheduler", help="Address or scheduler file of a running Dask scheduler."),
-        click.option("--threads", default=1, show_default=True, help="Threads of each local worker."),
-        click.option("--workers", type=int, help="Local worker processes [default: the cores this process may use]."),
+        click.option(
+            "--threads", default=1, show_default=True, help="Threads of each local worker."
+        ),
+        click.option(
+            "--workers",
+            type=int,
+            help="Local worker processes [default: the cores this process may use].",
+        ),
     ):
         command = option(command)
     return command
@@ -74,7 +94,9 @@ def fit_to_site(site: str | None, options: dict[str, Any]) -> dict[str, Any]:
 
 def feature_options(command: Any) -> Any:
     for option in (
-        click.option("--centers", help="Only these central atoms: species symbols such as Cu or Cu,Zr."),
+        click.option(
+            "--centers", help="Only these central atoms: species symbols such as Cu or Cu,Zr."
+        ),
         click.option("--memory", default="2GiB", show_default=True, help="Memory of one worker."),
         click.option("--out", required=True, help="Feature store to write."),
         click.option("--recipe", help="YAML file that lists features and parameters."),
@@ -97,8 +119,19 @@ def feature_options(command: Any) -> Any:
     return command
 
 
-def make_plan(store: str, soaps: tuple[str, ...], features: tuple[str, ...], sets: tuple[str, ...], recipe: str | None, out: str,
-          memory: str, threads: int, centers: str | None) -> Any:  # fmt: skip
-    wanted = gather_features([*features, *(f"soap:{text}" for text in soaps)], sets, recipe, store_species(store))
+def make_plan(
+    store: str,
+    soaps: tuple[str, ...],
+    features: tuple[str, ...],
+    sets: tuple[str, ...],
+    recipe: str | None,
+    out: str,
+    memory: str,
+    threads: int,
+    centers: str | None,
+) -> Any:
+    wanted = gather_features(
+        [*features, *(f"soap:{text}" for text in soaps)], sets, recipe, store_species(store)
+    )
     chosen = None if centers is None else [name.strip() for name in centers.split(",")]
     return mgdask.plan(store, wanted, out=out, memory=memory, threads=threads, centers=chosen)

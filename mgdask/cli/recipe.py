@@ -56,13 +56,18 @@ def gather_features(
     ``texts`` are family:option=value,option=value, of which the options may be missing.
     """
     entries = [
-        (family.strip(), dict(parse_options(options))) for family, _, options in (text.partition(":") for text in texts)
+        (family.strip(), dict(parse_options(options)))
+        for family, _, options in (text.partition(":") for text in texts)
     ]
     names = list(sets)
     if recipe is not None:
         found = read_recipe(recipe)
         names += found.sets
-        entries += [(family, dict(options or {})) for entry in found.features for family, options in entry.items()]
+        entries += [
+            (family, dict(options or {}))
+            for entry in found.features
+            for family, options in entry.items()
+        ]
     if not entries and not names:
         raise ParameterError(
             "no feature asked for: give --feature soap:r_cut=5,n_max=11,l_max=12,sigma=0.5, or --set interstice, or --recipe FILE"

@@ -16,7 +16,9 @@ from typing import Any
 from mgdask.cluster.site import Site, Tls, is_scheduler_file
 from mgdask.errors import ParameterError, RunError
 
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
 """Environment of a worker: its threads are dask's, never those of a library underneath."""
 LOOPBACK = "127.0.0.1:0"
 """Where Dask's HTTP servers listen, which it starts even without a dashboard, and on all addresses if not told."""
@@ -24,7 +26,9 @@ LOOPBACK = "127.0.0.1:0"
 
 def available_cores() -> int:
     """Cores this process may use: what the queueing system or ``taskset`` left it, not what the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    )
 
 
 def make_security(tls: Tls | None) -> Any:
@@ -35,9 +39,14 @@ def make_security(tls: Tls | None) -> Any:
         return None
     for name, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
         if not Path(path).is_file():
-            raise ParameterError(f"tls.{name}: {path} does not exist; deploy/README.md says how to make one")
-    roles = {f"tls_{role}_{part}": path for role in ("client", "scheduler", "worker")
-             for part, path in (("cert", tls.cert), ("key", tls.key))}  # fmt: skip
+            raise ParameterError(
+                f"tls.{name}: {path} does not exist; deploy/README.md says how to make one"
+            )
+    roles = {
+        f"tls_{role}_{part}": path
+        for role in ("client", "scheduler", "worker")
+        for part, path in (("cert", tls.cert), ("key", tls.key))
+    }
     return Security(tls_ca_file=tls.ca, require_encryption=True, **roles)
 
 
@@ -48,7 +57,11 @@ def dashboard_options(dashboard: str) -> dict[str, Any]:
 
 
 def local_cluster(
-    workers: int | None = None, *, threads: int = 1, memory: str | int | None = None, site: Site | None = None
+    workers: int | None = None,
+    *,
+    threads: int = 1,
+    memory: str | int | None = None,
+    site: Site | None = None,
 ) -> Any:
     """A ``distributed.LocalCluster`` of worker processes where scheduler, nannies and workers listen on the loopback address only."""
     from distributed import LocalCluster
@@ -75,7 +88,11 @@ def local_cluster(
 
 @contextmanager
 def local_client(
-    workers: int | None = None, *, threads: int = 1, memory: str | int | None = None, site: Site | None = None
+    workers: int | None = None,
+    *,
+    threads: int = 1,
+    memory: str | int | None = None,
+    site: Site | None = None,
 ) -> Iterator[Any]:
     """A ``distributed.Client`` on worker processes of this machine, closed at the end.
 
@@ -109,7 +126,9 @@ def connect(scheduler: str, *, timeout: float = 30.0, tls: Tls | None = None) ->
     where: dict[str, Any] = {"address": scheduler}
     if path.is_file():
         if not is_scheduler_file(path):
-            raise ParameterError(f"scheduler={scheduler!r} is no scheduler file: it has no address in JSON")
+            raise ParameterError(
+                f"scheduler={scheduler!r} is no scheduler file: it has no address in JSON"
+            )
         about = json.loads(path.read_text(encoding="utf-8"))
         where = {"address": about["address"]}
         named = about.get("mgdask", {}).get("tls")

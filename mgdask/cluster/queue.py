@@ -43,23 +43,36 @@ class _System:
 
 
 _SYSTEMS = {
-    "slurm": _System("SLURMCluster", "sbatch", ("sinfo", "--noheader"), ("squeue", "--me", "--noheader", "--format=%A"), "account"),
+    "slurm": _System(
+        "SLURMCluster",
+        "sbatch",
+        ("sinfo", "--noheader"),
+        ("squeue", "--me", "--noheader", "--format=%A"),
+        "account",
+    ),
     "pbs": _System("PBSCluster", "qsub", ("qstat",), ("qstat",), "account"),
-    "lsf": _System("LSFCluster", "bsub", ("bqueues",), ("bjobs", "-noheader", "-o", "jobid"), "project"),
+    "lsf": _System(
+        "LSFCluster", "bsub", ("bqueues",), ("bjobs", "-noheader", "-o", "jobid"), "project"
+    ),
     "sge": _System("SGECluster", "qsub", ("qstat",), ("qstat",), "project"),
     "htcondor": _System(
-        "HTCondorCluster", "condor_submit", ("condor_q", "-totals"),
-        ("condor_q", "-format", "%d.", "ClusterId", "-format", "%d\\n", "ProcId"), "",
+        "HTCondorCluster",
+        "condor_submit",
+        ("condor_q", "-totals"),
+        ("condor_q", "-format", "%d.", "ClusterId", "-format", "%d\\n", "ProcId"),
+        "",
     ),
     "oar": _System("OARCluster", "oarsub", ("oarstat",), ("oarstat",), "project"),
-}  # fmt: skip
+}
 
 
 def _class(kind: str) -> Any:
     try:
         import dask_jobqueue
     except ImportError:
-        raise MissingDependencyError("dask-jobqueue", "jobqueue", f"a site of kind {kind}") from None
+        raise MissingDependencyError(
+            "dask-jobqueue", "jobqueue", f"a site of kind {kind}"
+        ) from None
     return getattr(dask_jobqueue, _SYSTEMS[kind].cluster)
 
 
@@ -79,12 +92,23 @@ def job_options(site: Site, *, fixed: bool = False) -> dict[str, Any]:
     if not fixed:
         extra += ["--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{stagger}s"]
     options: dict[str, Any] = {
-        "cores": site.cores, "processes": site.workers_per_job, "memory": f"{int(site.memory or 0)}B", "nanny": True,
-        "interface": site.interface, "python": site.python, "job_name": "mgdask", "worker_extra_args": extra,
-        "job_script_prologue": [*site.prologue, *(f"export {name}={value}" for name, value in ONE_THREAD.items())],
-        "job_extra_directives": list(site.directives), "job_directives_skip": list(site.skip_directives),
-        "local_directory": site.local_directory, "log_directory": site.log_directory,
-    }  # fmt: skip
+        "cores": site.cores,
+        "processes": site.workers_per_job,
+        "memory": f"{int(site.memory or 0)}B",
+        "nanny": True,
+        "interface": site.interface,
+        "python": site.python,
+        "job_name": "mgdask",
+        "worker_extra_args": extra,
+        "job_script_prologue": [
+            *site.prologue,
+            *(f"export {name}={value}" for name, value in ONE_THREAD.items()),
+        ],
+        "job_extra_directives": list(site.directives),
+        "job_directives_skip": list(site.skip_directives),
+        "local_directory": site.local_directory,
+        "log_directory": site.log_directory,
+    }
     system = _SYSTEMS[site.kind]
     if site.kind == "htcondor":
         pairs = (line.partition("=") for line in site.directives)
@@ -113,12 +137,16 @@ def job_script(site: Site, *, fixed: bool = False) -> str:
     protocol = "tcp" if security is None else "tls"
     if security is not None:
         options |= {"security": security, "protocol": "tls://"}
-    with tempfile.TemporaryDirectory(prefix="mgdask-log-") as stand_in:  # a Job makes its log folder
+    with tempfile.TemporaryDirectory(
+        prefix="mgdask-log-"
+    ) as stand_in:  # a Job makes its log folder
         if site.log_directory is not None:
             options["log_directory"] = stand_in
         job = _class(site.kind).job_cls(f"{protocol}://SCHEDULER:PORT", name="mgdask-0", **options)
         text = str(job.job_script())
-        return text.replace(stand_in, site.log_directory) if site.log_directory is not None else text
+        return (
+            text.replace(stand_in, site.log_directory) if site.log_directory is not None else text
+        )
 
 
 def check_answers(site: Site) -> None:
@@ -130,9 +158,13 @@ def check_answers(site: Site) -> None:
                 f"kind {site.kind}: there is no {command} on PATH of this machine. Submit from a login node where it is, or use kind: local"
             )
     try:
-        done = subprocess.run(system.answers, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            system.answers, capture_output=True, text=True, timeout=120, check=False
+        )
     except subprocess.TimeoutExpired:
-        raise RunError(f"kind {site.kind}: {' '.join(system.answers)} does not answer within 120 s") from None
+        raise RunError(
+            f"kind {site.kind}: {' '.join(system.answers)} does not answer within 120 s"
+        ) from None
     if done.returncode:
         raise RunError(
             f"kind {site.kind}: {' '.join(system.answers)} ends with status {done.returncode}: {(done.stderr or done.stdout).strip()}"
@@ -148,7 +180,12 @@ def queue_cluster(site: Site, *, fixed: bool = False) -> Any:
     kind = _kept(base)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Port .* is already in use")
-        cluster = kind(scheduler_options=options, security=security, name="mgdask", **job_options(site, fixed=fixed))
+        cluster = kind(
+            scheduler_options=options,
+            security=security,
+            name="mgdask",
+            **job_options(site, fixed=fixed),
+        )
     try:
         cluster.sync(cluster.fill, site.jobs)
     except RuntimeError as error:
@@ -174,7 +211,9 @@ def _kept(base: Any) -> Any:
     class KeptJob(base.job_cls):  # type: ignore[misc]
         async def close(self) -> None:
             await super().close()
-            self.status = Status.closed  # dask-jobqueue forgets it, and the cluster's end then fails
+            self.status = (
+                Status.closed
+            )  # dask-jobqueue forgets it, and the cluster's end then fails
 
     class KeptCluster(base):  # type: ignore[misc]
         job_cls = KeptJob
@@ -188,7 +227,9 @@ def _kept(base: Any) -> Any:
             super().__init__(*arguments, **options)
 
         def _update_worker_status(self, op: str, msg: Any) -> None:
-            super(SpecCluster, self)._update_worker_status(op, msg)  # jobs are given up by keep() alone
+            super(SpecCluster, self)._update_worker_status(
+                op, msg
+            )  # jobs are given up by keep() alone
 
         def _forget(self, name: str) -> Any:
             self.worker_spec.pop(name, None)
@@ -197,7 +238,9 @@ def _kept(base: Any) -> Any:
         async def fill(self, jobs: int) -> None:
             """Submit until there are ``jobs``; raises what the last failure said if not one could be submitted."""
             before = len(self.workers)
-            while len(self.worker_spec) < jobs:  # a new name each: the scheduler refuses one that it still knows
+            while (
+                len(self.worker_spec) < jobs
+            ):  # a new name each: the scheduler refuses one that it still knows
                 self.worker_spec[self._new_worker_name(self._i)] = self.new_spec
                 self._i += 1
             try:
@@ -205,7 +248,9 @@ def _kept(base: Any) -> Any:
             except Exception as error:
                 for name in [name for name, job in self.workers.items() if job.job_id is None]:
                     self._forget(name).status = Status.closed
-                log.error("%s jobs wanted, %s submitted: %s", jobs, len(self.workers), _words(error))
+                log.error(
+                    "%s jobs wanted, %s submitted: %s", jobs, len(self.workers), _words(error)
+                )
                 if len(self.workers) <= before:
                     raise RuntimeError(_words(error)) from None
 
@@ -217,7 +262,9 @@ def _kept(base: Any) -> Any:
         async def _listed(self, command: tuple[str, ...]) -> list[str] | None:
             try:
                 text = await asyncio.wait_for(self.job_cls._call(list(command)), 120)
-            except Exception as error:  # a queueing system under load: nothing is known, so nothing is done
+            except (
+                Exception
+            ) as error:  # a queueing system under load: nothing is known, so nothing is done
                 log.warning("%s: %s", command[0], _words(error))
                 return None
             return [line.split()[0] for line in text.splitlines() if line.strip()]
@@ -243,14 +290,19 @@ def _kept(base: Any) -> Any:
                     self.seen[name] = now
                     self.fruitless = 0
                     continue
-                there = listed is None or any(re.match(rf"{re.escape(job.job_id)}(?!\d)", word) for word in listed)
+                there = listed is None or any(
+                    re.match(rf"{re.escape(job.job_id)}(?!\d)", word) for word in listed
+                )
                 gone = not there and now - born >= LOOK_EVERY
                 lost = name in self.seen and now - self.seen[name] > LOST_AFTER
                 if gone or lost:
                     log.info("job %s (%s) has ended", job.job_id, name)
                     if name not in self.seen:
                         self._wait_longer(now)
-                        log.error("job %s ended before a worker came from it; its output says why", job.job_id)
+                        log.error(
+                            "job %s ended before a worker came from it; its output says why",
+                            job.job_id,
+                        )
                     self._forget(name)
                     await job.close()
             if len(self.workers) < jobs and now >= self.next_try:

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ByteSize, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from mgdask.errors import ParameterError
 
@@ -18,9 +25,22 @@ QUEUES = ("slurm", "pbs", "lsf", "sge", "htcondor", "oar")
 
 _ANY = {"kind", "dashboard", "tls"}
 _QUEUE = _ANY | {
-    "jobs", "cores", "memory", "processes", "walltime", "project", "queue", "interface", "directives", "skip_directives", "prologue",
-    "python", "local_directory", "log_directory", "patience",
-}  # fmt: skip
+    "jobs",
+    "cores",
+    "memory",
+    "processes",
+    "walltime",
+    "project",
+    "queue",
+    "interface",
+    "directives",
+    "skip_directives",
+    "prologue",
+    "python",
+    "local_directory",
+    "log_directory",
+    "patience",
+}
 _ALLOWED: dict[str, set[str]] = {
     "local": _ANY | {"workers", "threads", "memory"},
     "scheduler": {"kind", "tls", "address", "file"},
@@ -44,8 +64,12 @@ class Tls(BaseModel):
     @field_validator("ca", "cert", "key")
     @classmethod
     def _is_a_path(cls, value: str) -> str:
-        if "\n" in value or "-----BEGIN" in value:  # the value stays out of the message: it is a secret
-            raise ValueError("is the content of a key or certificate; give the path of the file that holds it")
+        if (
+            "\n" in value or "-----BEGIN" in value
+        ):  # the value stays out of the message: it is a secret
+            raise ValueError(
+                "is the content of a key or certificate; give the path of the file that holds it"
+            )
         return str(Path(value).expanduser().absolute())
 
 
@@ -95,7 +119,9 @@ class Site(BaseModel):
     @classmethod
     def _where(cls, value: str) -> str:
         if value not in ("off", "loopback") and not re.fullmatch(r"[\w.:\[\]-]*:\d+", value):
-            raise ValueError("must be off, loopback, or an address with a port such as 10.0.0.5:8787")
+            raise ValueError(
+                "must be off, loopback, or an address with a port such as 10.0.0.5:8787"
+            )
         return value
 
     @field_validator("walltime", "patience")
@@ -121,7 +147,9 @@ class Site(BaseModel):
                 f"{wrong[0]}: not for kind {self.kind}, which takes {', '.join(sorted(_ALLOWED[self.kind]))}"
             )
         if self.kind == "scheduler" and (self.address is None) == (self.file is None):
-            raise ValueError("kind scheduler needs either address, such as tcp://10.0.0.1:8786, or file")
+            raise ValueError(
+                "kind scheduler needs either address, such as tcp://10.0.0.1:8786, or file"
+            )
         if self.kind in QUEUES:
             missing = [name for name in _NEEDED if name not in given] + (
                 ["disk"] if self.kind == "htcondor" and self.disk is None else []

@@ -11,8 +11,16 @@ import numpy.typing as npt
 from pydantic import Field
 
 from mgdask.errors import ParameterError
-from mgdask.features.base import Feature, validate_fields
-from mgdask.features.surroundings import CLOSED, GUESTS, Neighborhood, SmallFacets, Surroundings, Voronoi, Within
+from mgdask.features.environments import (
+    CLOSED,
+    HALO_BATCH,
+    CutoffNeighbors,
+    LocalEnvironments,
+    Neighborhood,
+    SmallFacets,
+    VoronoiNeighbors,
+)
+from mgdask.features.feature import Feature, validate_fields
 from mgdask.kernels.bondorder import coarse, invariants, moments, triples
 
 Integer = npt.NDArray[np.int64]
@@ -41,7 +49,9 @@ class BondMoments(Feature):
     def __post_init__(self) -> None:
         validate_fields(self)
         if not self.degrees or len(set(self.degrees)) < len(self.degrees):
-            raise ParameterError(f"{type(self).__name__}: degrees={self.degrees} must name at least one, each once")
+            raise ParameterError(
+                f"{type(self).__name__}: degrees={self.degrees} must name at least one, each once"
+            )
         if self.weights == "area" and self.neighbors != "voronoi":
             raise ParameterError(
                 f"{type(self).__name__}: weights='area' needs neighbors='voronoi', since only Voronoi neighbours have a facet"
@@ -50,12 +60,18 @@ class BondMoments(Feature):
     @property
     def labels(self) -> tuple[str, ...]:
         """q4,-4 and so on."""
-        return tuple(f"q{degree},{m}" for degree in self.degrees for m in range(-degree, degree + 1))
+        return tuple(
+            f"q{degree},{m}" for degree in self.degrees for m in range(-degree, degree + 1)
+        )
 
     @property
     def kind(self) -> Neighborhood:
         """The neighbours."""
-        return Voronoi(self.small_facets) if self.neighbors == "voronoi" else Within(self.cutoff)
+        return (
+            VoronoiNeighbors(self.small_facets)
+            if self.neighbors == "voronoi"
+            else CutoffNeighbors(self.cutoff)
+        )
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
@@ -70,12 +86,14 @@ class BondMoments(Feature):
         """Most of it for the neighbours."""
         return 6e-6 * n_centers
 
-    def describe(self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]) -> Marks:
+    def describe(
+        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
+    ) -> Marks:
         """Fill ``out`` (center,lm)."""
-        bonds = around.bonds(self.kind, centers)
+        bonds = environments.bonds(self.kind, centers)
         weight = bonds.area if self.weights == "area" else np.ones(len(bonds.row))
         moments(bonds.first, bonds.last, bonds.vector, weight, np.array(self.degrees), out)
-        return {**around.marks(bonds), "no_neighbor": bonds.first == bonds.last}
+        return {**environments.flags(bonds), "no_neighbor": bonds.first == bonds.last}
 
 
 @dataclass(frozen=True)
@@ -119,13 +137,17 @@ class BondOrder(Feature):
     def __post_init__(self) -> None:
         validate_fields(self)
         if not self.quantities or len(set(self.quantities)) < len(self.quantities):
-            raise ParameterError(f"BondOrder: quantities={self.quantities} must name at least one, each once")
+            raise ParameterError(
+                f"BondOrder: quantities={self.quantities} must name at least one, each once"
+            )
         _ = self.moments  # checks the rest
 
     @cached_property
     def moments(self) -> BondMoments:
         """The moments that they are made of."""
-        return BondMoments(self.degrees, self.neighbors, self.weights, self.cutoff, self.small_facets)
+        return BondMoments(
+            self.degrees, self.neighbors, self.weights, self.cutoff, self.small_facets
+        )
 
     @property
     def default_name(self) -> str:
@@ -135,7 +157,9 @@ class BondOrder(Feature):
     @property
     def labels(self) -> tuple[str, ...]:
         """q4, q6, ..., w4, ..., coarse_q4, ..."""
-        return tuple(f"{quantity}{degree}" for quantity in self.quantities for degree in self.degrees)
+        return tuple(
+            f"{quantity}{degree}" for quantity in self.quantities for degree in self.degrees
+        )
 
     @property
     def amlearn_labels(self) -> tuple[str, ...]:
@@ -143,8 +167,17 @@ class BondOrder(Feature):
         if self.weights != "none":
             return ()
         after = "voro" if self.neighbors == "voronoi" else "dist"
-        before = {"q": "q_", "w": "w_", "coarse_q": "Coarse_grained_q_", "coarse_w": "Coarse_grained_w_"}
-        return tuple(f"{before[quantity]}{degree}_{after}" for quantity in self.quantities for degree in self.degrees)
+        before = {
+            "q": "q_",
+            "w": "w_",
+            "coarse_q": "Coarse_grained_q_",
+            "coarse_w": "Coarse_grained_w_",
+        }
+        return tuple(
+            f"{before[quantity]}{degree}_{after}"
+            for quantity in self.quantities
+            for degree in self.degrees
+        )
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
@@ -156,13 +189,13 @@ class BondOrder(Feature):
         return any(quantity.startswith("coarse") for quantity in self.quantities)
 
     @property
-    def parts(self) -> tuple[Feature, ...]:
+    def dependencies(self) -> tuple[Feature, ...]:
         """The moments, where neighbours' are needed."""
         return (self.moments,) if self._averages else ()
 
-    def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
+    def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
         """Its own neighbours, and those of a batch of atoms around for averages."""
-        return {self.moments.kind: n_centers + GUESTS if self._averages else n_centers}
+        return {self.moments.kind: n_centers + HALO_BATCH if self._averages else n_centers}
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """Moments of the centres, and of all atoms for averages."""
@@ -177,20 +210,30 @@ class BondOrder(Feature):
         """Most of it for the neighbours."""
         return 7e-6 * n_centers
 
-    def describe(self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]) -> Marks:
+    def describe(
+        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
+    ) -> Marks:
         """Fill ``out`` (center,column)."""
         kind, degrees = self.moments.kind, np.array(self.degrees)
         table, n = triples(self.degrees), len(self.degrees)
-        bonds = around.bonds(kind, centers)
+        bonds = environments.bonds(kind, centers)
         found: dict[str, npt.NDArray[np.float64]] = {}
         if self._averages:
-            every = around.values(self.moments, around.with_neighbors(kind, centers))
+            every = environments.values(self.moments, environments.with_neighbors(kind, centers))
             plain, mean = every[centers], np.empty((len(centers), every.shape[1]))
-            coarse(bonds.first, bonds.last, bonds.row, np.arange(len(around)), centers, every, mean)
+            coarse(
+                bonds.first,
+                bonds.last,
+                bonds.row,
+                np.arange(len(environments)),
+                centers,
+                every,
+                mean,
+            )
             found["coarse"] = mean
         else:
             plain = np.empty((len(centers), self.moments.n_columns))
-            self.moments.describe(around, centers, plain)
+            self.moments.describe(environments, centers, plain)
         found[""] = plain
         result = {}
         for name, values in found.items():
@@ -201,4 +244,4 @@ class BondOrder(Feature):
         closed = bonds.state == CLOSED if len(bonds.state) else np.ones(len(centers), dtype=bool)
         for k, quantity in enumerate(self.quantities):
             out[:, k * n : (k + 1) * n] = np.where(closed[:, None], result[quantity], np.nan)
-        return {**around.marks(bonds), "no_neighbor": bonds.first == bonds.last}
+        return {**environments.flags(bonds), "no_neighbor": bonds.first == bonds.last}

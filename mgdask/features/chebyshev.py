@@ -12,8 +12,8 @@ from pydantic import Field
 
 from mgdask.elements import atomic_number
 from mgdask.errors import ParameterError
-from mgdask.features.base import OfSpecies, check_configuration, validate_fields
-from mgdask.features.surroundings import Neighborhood, Surroundings, Within, spans
+from mgdask.features.environments import CutoffNeighbors, LocalEnvironments, Neighborhood, spans
+from mgdask.features.feature import OfSpecies, check_configuration, validate_fields
 from mgdask.kernels.chebyshev import chebyshev, chebyshev_gradient
 
 Float = npt.NDArray[np.float64]
@@ -66,12 +66,17 @@ class SphericalChebyshev(OfSpecies):
 
     def __post_init__(self) -> None:
         validate_fields(self)
-        if len({atomic_number(name) for name in self.species}) < len(self.species) or not self.species:
+        if (
+            len({atomic_number(name) for name in self.species}) < len(self.species)
+            or not self.species
+        ):
             raise ParameterError(
                 f"SphericalChebyshev: species={self.species} must name at least one element, each once"
             )
         if not self.channels or len(set(self.channels)) < len(self.channels):
-            raise ParameterError(f"SphericalChebyshev: channels={self.channels} must name at least one, each once")
+            raise ParameterError(
+                f"SphericalChebyshev: channels={self.channels} must name at least one, each once"
+            )
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -86,7 +91,7 @@ class SphericalChebyshev(OfSpecies):
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
         """Neighbours up to the cut-off."""
-        return (Within(self.r_cut),) * self.n_columns
+        return (CutoffNeighbors(self.r_cut),) * self.n_columns
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """Weights of the atoms, and one centre at a time."""
@@ -105,20 +110,32 @@ class SphericalChebyshev(OfSpecies):
         return np.stack([weight[kind] for kind in self.channels])
 
     def describe(
-        self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]
+        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
     ) -> dict[str, npt.NDArray[np.bool_]]:
         """Fill ``out`` (center,column)."""
-        bonds = around.neighbors(self.r_cut, centers)
+        bonds = environments.neighbors(self.r_cut, centers)
         chebyshev(
-            bonds.first, bonds.last, bonds.row, bonds.vector, bonds.distance, self._weights(around.numbers), self.n_max, self.l_max,
-            self.r_cut, out,
-        )  # fmt: skip
+            bonds.first,
+            bonds.last,
+            bonds.row,
+            bonds.vector,
+            bonds.distance,
+            self._weights(environments.numbers),
+            self.n_max,
+            self.l_max,
+            self.r_cut,
+            out,
+        )
         return {"coincident_atom": np.isnan(out[:, 0])}
 
     def gradient(
-        self, position: npt.ArrayLike, cell: npt.ArrayLike, numbers: npt.ArrayLike, centers: npt.ArrayLike | None = None,
+        self,
+        position: npt.ArrayLike,
+        cell: npt.ArrayLike,
+        numbers: npt.ArrayLike,
+        centers: npt.ArrayLike | None = None,
         pbc: Sequence[bool] = (True, True, True),
-    ) -> Gradient:  # fmt: skip
+    ) -> Gradient:
         """Derivatives of the columns with respect to the neighbours' positions, for one configuration; arguments as of ``compute``.
 
         An atom that is a neighbour by several images has several pairs; its derivative is their sum. Takes 170 kB a centre at 80 neighbours and
@@ -126,7 +143,7 @@ class SphericalChebyshev(OfSpecies):
         """
         r, box, z, chosen = check_configuration(position, cell, numbers, centers, pbc)
         self.check_species(z)
-        bonds = Surroundings(r, box, z, pbc).neighbors(self.r_cut, chosen)
+        bonds = LocalEnvironments(r, box, z, pbc).neighbors(self.r_cut, chosen)
         offset = np.zeros(len(chosen) + 1, dtype=np.int64)
         np.cumsum(bonds.last - bonds.first, out=offset[1:])
         value = np.empty((int(offset[-1]), self.n_columns, 3))

@@ -10,16 +10,16 @@ import numpy.typing as npt
 from pydantic import Field
 
 from mgdask.errors import ParameterError
-from mgdask.features.base import OfSpecies, sort_species, validate_fields
-from mgdask.features.surroundings import (
+from mgdask.features.environments import (
     CLOSED,
+    CutoffNeighbors,
+    LocalEnvironments,
     Neighborhood,
     SmallFacets,
-    Surroundings,
-    Voronoi,
-    Within,
+    VoronoiNeighbors,
     spans,
 )
+from mgdask.features.feature import OfSpecies, sort_species, validate_fields
 
 Integer = npt.NDArray[np.int64]
 Quantity = Literal["element", "count", "fraction", "deviation"]
@@ -50,7 +50,9 @@ class Chemistry(OfSpecies):
     neighbors: tuple[Literal["voronoi", "cutoff"], ...] = ("voronoi",)
     cutoff: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
     small_facets: SmallFacets = "static"
-    composition: tuple[tuple[str, Annotated[float, Field(gt=0, le=1)]], ...] | dict[str, float] | None = None
+    composition: (
+        tuple[tuple[str, Annotated[float, Field(gt=0, le=1)]], ...] | dict[str, float] | None
+    ) = None
 
     family: ClassVar[str] = "chemistry"
     long_name: ClassVar[str] = "chemical short-range order"
@@ -63,14 +65,20 @@ class Chemistry(OfSpecies):
             object.__setattr__(self, "composition", tuple(sorted(self.composition.items())))
         if self.composition is not None:
             given = dict(self.composition)
-            if set(given) != set(self.species) or abs(sum(given.values()) - 1.0) > 1e-6 or min(given.values()) <= 0.0:
+            if (
+                set(given) != set(self.species)
+                or abs(sum(given.values()) - 1.0) > 1e-6
+                or min(given.values()) <= 0.0
+            ):
                 raise ParameterError(
                     f"Chemistry: composition={given} must give every one of {self.species} a fraction > 0 that sum to 1"
                 )
         for name in ("quantities", "neighbors"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
-                raise ParameterError(f"Chemistry: {name}={values} must name at least one, each once")
+                raise ParameterError(
+                    f"Chemistry: {name}={values} must name at least one, each once"
+                )
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -78,7 +86,9 @@ class Chemistry(OfSpecies):
         found = ["element"] if "element" in self.quantities else []
         for kind in self.neighbors:
             end = f"_{kind}" if len(self.neighbors) > 1 else ""
-            found += [f"{quantity}_{name}{end}" for quantity in self._per_species for name in self.species]
+            found += [
+                f"{quantity}_{name}{end}" for quantity in self._per_species for name in self.species
+            ]
         return tuple(found)
 
     @property
@@ -90,10 +100,16 @@ class Chemistry(OfSpecies):
         """Each column over the neighbours that it counts; the element over those of the first list."""
         kinds = [self._kind(kind) for kind in self.neighbors]
         each = len(self._per_species) * len(self.species)
-        return (kinds[0],) * ("element" in self.quantities) + tuple(kind for kind in kinds for _ in range(each))
+        return (kinds[0],) * ("element" in self.quantities) + tuple(
+            kind for kind in kinds for _ in range(each)
+        )
 
     def _kind(self, name: str) -> Neighborhood:
-        return Voronoi(self.small_facets) if name == "voronoi" else Within(self.cutoff)
+        return (
+            VoronoiNeighbors(self.small_facets)
+            if name == "voronoi"
+            else CutoffNeighbors(self.cutoff)
+        )
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """A few numbers a neighbour."""
@@ -104,31 +120,40 @@ class Chemistry(OfSpecies):
         return 6e-6 * n_centers
 
     def describe(
-        self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]
+        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
     ) -> dict[str, npt.NDArray[np.bool_]]:
         """Fill ``out`` (center,column)."""
-        slot, k = around.slots(self.species), len(self.species)
+        slot, k = environments.slots(self.species), len(self.species)
         if self.composition is None:
             nominal = np.bincount(slot, minlength=k) / max(len(slot), 1)
         else:
             nominal = np.array([dict(self.composition)[name] for name in self.species])
-        column, marks = 0, {}
+        column, flags = 0, {}
         if "element" in self.quantities:
-            out[:, 0] = around.numbers[centers]
+            out[:, 0] = environments.numbers[centers]
             column = 1
         for kind in self.neighbors:
-            bonds = around.bonds(self._kind(kind), centers)
+            bonds = environments.bonds(self._kind(kind), centers)
             count = bonds.last - bonds.first
-            place = np.repeat(np.arange(len(centers)), count) * k + slot[bonds.row[spans(bonds.first, bonds.last)]]
+            place = (
+                np.repeat(np.arange(len(centers)), count) * k
+                + slot[bonds.row[spans(bonds.first, bonds.last)]]
+            )
             n = np.bincount(place, minlength=k * len(centers)).reshape(-1, k).astype(np.float64)
             if kind == "voronoi":
                 n[bonds.state != CLOSED] = np.nan
-                marks = around.marks(bonds)
+                flags = environments.flags(bonds)
             with np.errstate(invalid="ignore", divide="ignore"):
                 fraction = n / count[:, None]
-                values = {"count": n, "fraction": fraction, "deviation": (fraction - nominal) / nominal}
+                values = {
+                    "count": n,
+                    "fraction": fraction,
+                    "deviation": (fraction - nominal) / nominal,
+                }
             for quantity in self._per_species:
                 out[:, column : column + k] = values[quantity]
                 column += k
-            marks["no_neighbor"] = marks.get("no_neighbor", np.zeros(len(centers), dtype=bool)) | (count == 0)
-        return marks
+            flags["no_neighbor"] = flags.get("no_neighbor", np.zeros(len(centers), dtype=bool)) | (
+                count == 0
+            )
+        return flags

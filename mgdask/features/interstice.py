@@ -14,16 +14,16 @@ from pydantic import BeforeValidator, Field
 
 from mgdask.elements import atomic_number
 from mgdask.errors import ParameterError
-from mgdask.features.base import Feature, validate_fields
-from mgdask.features.surroundings import (
+from mgdask.features.environments import (
     CLOSED,
-    Bonds,
+    CutoffNeighbors,
+    LocalEnvironments,
     Neighborhood,
+    NeighborList,
     SmallFacets,
-    Surroundings,
-    Voronoi,
-    Within,
+    VoronoiNeighbors,
 )
+from mgdask.features.feature import Feature, validate_fields
 from mgdask.kernels.interstice import FLAT_TETRAHEDRON, NO_HULL, OUTSIDE, gaps
 from mgdask.kernels.statistics import histogram, statistics
 
@@ -36,7 +36,8 @@ def _as_pairs(value: Any) -> Any:
 
 
 Radii = Annotated[
-    Literal["miracle", "covalent", "rdf"] | tuple[tuple[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]], ...],
+    Literal["miracle", "covalent", "rdf"]
+    | tuple[tuple[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]], ...],
     BeforeValidator(_as_pairs),
 ]
 """A table of radii, or (symbol, radius in Å) pairs; a mapping is taken too."""
@@ -101,7 +102,9 @@ class Interstice(Feature):
     def __post_init__(self) -> None:
         validate_fields(self)
         if not self.span[0] < self.span[1]:
-            raise ParameterError(f"Interstice: span={self.span} must be (low, high) with low < high")
+            raise ParameterError(
+                f"Interstice: span={self.span} must be (low, high) with low < high"
+            )
         if isinstance(self.radii, tuple):
             for name, _ in self.radii:
                 atomic_number(name)
@@ -129,7 +132,12 @@ class Interstice(Feature):
     def neighborhood(self) -> tuple[Neighborhood, ...]:
         """Voronoi neighbours but for the columns of neighbours by distance."""
         each = self.bins or len(STATISTICS)
-        kinds = [Within(self.cutoff) if part == "distance_cutoff" else Voronoi(self.small_facets) for part in PARTS]
+        kinds = [
+            CutoffNeighbors(self.cutoff)
+            if part == "distance_cutoff"
+            else VoronoiNeighbors(self.small_facets)
+            for part in PARTS
+        ]
         return tuple(kind for kind in kinds for _ in range(each))
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
@@ -143,19 +151,27 @@ class Interstice(Feature):
     @property
     def example_number(self) -> int:
         """An element that the radii know."""
-        return atomic_number(self.radii[0][0]) if self.radii and isinstance(self.radii, tuple) else 29
+        return (
+            atomic_number(self.radii[0][0]) if self.radii and isinstance(self.radii, tuple) else 29
+        )
 
     def describe(
-        self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]
+        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
     ) -> dict[str, npt.NDArray[np.bool_]]:
         """Fill ``out`` (center,column)."""
-        radius = around.radii(self.radii)
+        radius = environments.radii(self.radii)
         own = radius[centers]
-        cells, near = around.voronoi(centers, self.small_facets), around.neighbors(self.cutoff, centers)
-        found = around.interstices(self.radii, self.small_facets, centers)
+        cells, near = (
+            environments.voronoi(centers, self.small_facets),
+            environments.neighbors(self.cutoff, centers),
+        )
+        found = environments.interstices(self.radii, self.small_facets, centers)
         area, volume = found.area, found.volume
         if self.convention == "amlearn":
-            area, volume = np.maximum(area, 0.0), np.where(np.isnan(volume), 0.0, np.maximum(volume, 0.0))
+            area, volume = (
+                np.maximum(area, 0.0),
+                np.where(np.isnan(volume), 0.0, np.maximum(volume, 0.0)),
+            )
         triangles = found.first, found.last
         distances = [self._distances(bonds, own, radius) for bonds in (cells, near)]
         lists = [*(d[:3] for d in distances), (*triangles, volume), (*triangles, area)]
@@ -166,22 +182,38 @@ class Interstice(Feature):
             if self.bins:
                 histogram(first, last, values, *self.span, self.bins, self.smearing, room)
             else:
-                statistics(first, last, values, 0.0 if self.convention == "amlearn" else np.nan, room)
+                statistics(
+                    first, last, values, 0.0 if self.convention == "amlearn" else np.nan, room
+                )
             out[:, k * each : (k + 1) * each] = room[:, :each]
             if part != "distance_cutoff":
                 out[~closed, k * each : (k + 1) * each] = np.nan
-        marks = {"coincident_atom": np.zeros(len(centers), dtype=bool), **around.marks(cells)}
-        marks["coincident_atom"] |= distances[1][3]
+        flags = {"coincident_atom": np.zeros(len(centers), dtype=bool), **environments.flags(cells)}
+        flags["coincident_atom"] |= distances[1][3]
         return {
-            **marks, "no_hull": closed & (found.mark & NO_HULL > 0), "center_outside_hull": found.mark & OUTSIDE > 0,
-            "flat_tetrahedron": found.mark & FLAT_TETRAHEDRON > 0, "no_neighbor_within_cutoff": near.first == near.last,
-        }  # fmt: skip
+            **flags,
+            "no_hull": closed & (found.flag & NO_HULL > 0),
+            "center_outside_hull": found.flag & OUTSIDE > 0,
+            "flat_tetrahedron": found.flag & FLAT_TETRAHEDRON > 0,
+            "no_neighbor_within_cutoff": near.first == near.last,
+        }
 
     def _distances(
-        self, bonds: Bonds, own: Float, radius: Float
+        self, bonds: NeighborList, own: Float, radius: Float
     ) -> tuple[Integer, Integer, Float, npt.NDArray[np.bool_]]:
         offset, touching = np.zeros(len(own) + 1, dtype=np.int64), np.empty(len(own), dtype=bool)
         values = np.empty(int((bonds.last - bonds.first).sum()))
         to_radii = self.convention == "amlearn"
-        gaps(bonds.first, bonds.last, bonds.row, bonds.distance, own, radius, to_radii, offset, values, touching)
+        gaps(
+            bonds.first,
+            bonds.last,
+            bonds.row,
+            bonds.distance,
+            own,
+            radius,
+            to_radii,
+            offset,
+            values,
+            touching,
+        )
         return offset[:-1], offset[1:], values, touching

@@ -14,8 +14,8 @@ from pydantic import Field
 
 from mgdask.elements import mass as standard_mass
 from mgdask.errors import ParameterError
-from mgdask.features.base import Feature, validate_fields
-from mgdask.features.surroundings import Neighborhood, Surroundings
+from mgdask.features.environments import LocalEnvironments, Neighborhood
+from mgdask.features.feature import Feature, validate_fields
 from mgdask.features.window import FrameAxis
 from mgdask.kernels.displacement import lag_rows
 
@@ -49,13 +49,19 @@ class PathFeature(Feature):
 
     @abstractmethod
     def describe_paths(
-        self, path: Float, frames: Integer, axis: FrameAxis, origins: Integer, mass: Float, temperature: Float | None,
+        self,
+        path: Float,
+        frames: Integer,
+        axis: FrameAxis,
+        origins: Integer,
+        mass: Float,
+        temperature: Float | None,
         out: npt.NDArray[Any],
-    ) -> dict[str, npt.NDArray[np.bool_]]:  # fmt: skip
+    ) -> dict[str, npt.NDArray[np.bool_]]:
         """Fill ``out`` (origin,atom,column) from paths (atom,k,3) in ``frames`` (k,); returns marks (origin,atom)."""
 
     def describe(
-        self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]
+        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
     ) -> dict[str, npt.NDArray[np.bool_]]:
         """One frame is not enough: ``ParameterError``."""
         raise ParameterError(
@@ -96,7 +102,11 @@ class LagDisplacement(PathFeature):
     """
 
     lags: Literal["liu2022"] | tuple[Positive, ...] = "liu2022"
-    origins: Literal["first", "all"] | Annotated[int, Field(ge=1)] | tuple[Annotated[float, Field(ge=0)], ...] = "first"
+    origins: (
+        Literal["first", "all"]
+        | Annotated[int, Field(ge=1)]
+        | tuple[Annotated[float, Field(ge=0)], ...]
+    ) = "first"
     scaling: Literal["displacement", "squared", "logarithmic"] = "squared"
     temperature: Positive | None = None
     missing: Literal["refuse", "nan"] = "refuse"
@@ -111,7 +121,9 @@ class LagDisplacement(PathFeature):
         validate_fields(self)
         times = self.times
         if not times or any(b <= a for a, b in itertools.pairwise(times)):
-            raise ParameterError(f"LagDisplacement: lags={self.lags} must be increasing times in ps")
+            raise ParameterError(
+                f"LagDisplacement: lags={self.lags} must be increasing times in ps"
+            )
         if self.origins == ():
             raise ParameterError("LagDisplacement: origins=() must name a time in ps at least")
 
@@ -146,7 +158,9 @@ class LagDisplacement(PathFeature):
             if self.origins == "first":
                 found = starts
             else:
-                asked = [axis.later(int(k), t, self.tolerance) for k in starts for t in self.origins]
+                asked = [
+                    axis.later(int(k), t, self.tolerance) for k in starts for t in self.origins
+                ]
                 if min(asked) < 0:
                     raise ParameterError(
                         f"LagDisplacement: origins={self.origins}: not every run has a frame at each of these times"
@@ -179,9 +193,15 @@ class LagDisplacement(PathFeature):
         lag_rows.compile()
 
     def describe_paths(
-        self, path: Float, frames: Integer, axis: FrameAxis, origins: Integer, mass: Float, temperature: Float | None,
+        self,
+        path: Float,
+        frames: Integer,
+        axis: FrameAxis,
+        origins: Integer,
+        mass: Float,
+        temperature: Float | None,
         out: npt.NDArray[Any],
-    ) -> dict[str, npt.NDArray[np.bool_]]:  # fmt: skip
+    ) -> dict[str, npt.NDArray[np.bool_]]:
         """Fill ``out`` (origin,atom,lag)."""
         later = np.stack([axis.laters(lag, self.tolerance)[origins] for lag in self.times], axis=1)
         there = np.where(later < 0, -1, np.searchsorted(frames, later))
@@ -189,7 +209,11 @@ class LagDisplacement(PathFeature):
         if self.scaling == "displacement":
             np.sqrt(out, out=out)
         elif self.scaling == "logarithmic":
-            kelvin = np.full(len(origins), self.temperature) if self.temperature is not None else temperature
+            kelvin = (
+                np.full(len(origins), self.temperature)
+                if self.temperature is not None
+                else temperature
+            )
             if kelvin is None:
                 raise ParameterError(
                     "LagDisplacement: scaling='logarithmic' needs temperature=, since the trajectory has no variable 'temperature'"
@@ -200,9 +224,13 @@ class LagDisplacement(PathFeature):
         return {"no_later_frame": np.broadcast_to(lacking[:, None], (len(origins), path.shape[0]))}
 
     def compute(  # type: ignore[override]  # paths, where the others take a configuration
-        self, path: npt.ArrayLike, time: npt.ArrayLike, mass: npt.ArrayLike | None = None, temperature: npt.ArrayLike | None = None,
+        self,
+        path: npt.ArrayLike,
+        time: npt.ArrayLike,
+        mass: npt.ArrayLike | None = None,
+        temperature: npt.ArrayLike | None = None,
         numbers: npt.ArrayLike | None = None,
-    ) -> npt.NDArray[Any]:  # fmt: skip
+    ) -> npt.NDArray[Any]:
         """Paths of one run, NumPy in and out.
 
         ``path`` (frame,atom,3) true positions in Å, ``time`` (frame,) ps increasing, ``mass`` (atom,) in u (or ``numbers``, for standard
@@ -222,7 +250,9 @@ class LagDisplacement(PathFeature):
             )
         m = np.ones(r.shape[1]) if mass is None else np.asarray(mass, dtype=np.float64)
         if m.shape != r.shape[1:2] or not (m > 0).all():
-            raise ParameterError(f"mass must be (atom,), {r.shape[1]} positive numbers in u; got shape {m.shape}, {m}")
+            raise ParameterError(
+                f"mass must be (atom,), {r.shape[1]} positive numbers in u; got shape {m.shape}, {m}"
+            )
         if temperature is not None:
             given = np.asarray(temperature, dtype=np.float64)
             if given.shape not in ((), t.shape) or not (given > 0).all():
@@ -240,7 +270,13 @@ class LagDisplacement(PathFeature):
         )
         out = np.empty((len(origins), r.shape[1], self.n_columns))
         self.describe_paths(
-            np.ascontiguousarray(r.transpose(1, 0, 2)), np.arange(len(t)), axis, origins, m, kelvin, out
+            np.ascontiguousarray(r.transpose(1, 0, 2)),
+            np.arange(len(t)),
+            axis,
+            origins,
+            m,
+            kelvin,
+            out,
         )
         return out
 

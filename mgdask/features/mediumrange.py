@@ -12,17 +12,17 @@ import numpy.typing as npt
 from pydantic import Field
 
 from mgdask.errors import ParameterError
-from mgdask.features.base import Feature, validate_fields
-from mgdask.features.surroundings import (
+from mgdask.features.environments import (
     CLOSED,
-    GUESTS,
+    HALO_BATCH,
     KEPT_VALUES,
+    CutoffNeighbors,
+    LocalEnvironments,
     Neighborhood,
     SmallFacets,
-    Surroundings,
-    Voronoi,
-    Within,
+    VoronoiNeighbors,
 )
+from mgdask.features.feature import Feature, validate_fields
 from mgdask.kernels.statistics import KINDS, statistics_of_rows
 
 Integer = npt.NDArray[np.int64]
@@ -69,8 +69,10 @@ class MediumRange(Feature):
 
     def __post_init__(self) -> None:
         validate_fields(self)
-        if self.feature.per != "atom":
-            raise ParameterError("MediumRange: feature has one row for a whole frame; it must have one for every atom")
+        if self.feature.level != "atom":
+            raise ParameterError(
+                "MediumRange: feature has one row for a whole frame; it must have one for every atom"
+            )
         if not self.statistics or len(set(self.statistics)) < len(self.statistics):
             raise ParameterError(
                 f"MediumRange: statistics={self.statistics} must name each of some of {', '.join(KINDS)} once"
@@ -94,7 +96,11 @@ class MediumRange(Feature):
 
     @cached_property
     def _labels(self) -> tuple[str, ...]:
-        return tuple(f"{statistic} of {label}" for label in self.feature.labels for statistic in self.statistics)
+        return tuple(
+            f"{statistic} of {label}"
+            for label in self.feature.labels
+            for statistic in self.statistics
+        )
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -111,7 +117,7 @@ class MediumRange(Feature):
         )
 
     @property
-    def parts(self) -> tuple[Feature, ...]:
+    def dependencies(self) -> tuple[Feature, ...]:
         """The feature that is averaged."""
         return (self.feature,)
 
@@ -129,7 +135,11 @@ class MediumRange(Feature):
     def _kinds(self) -> tuple[Neighborhood, ...]:
         if self.neighbors == "own":
             return self.feature.neighborhood
-        kind = Within(self.cutoff) if self.neighbors == "cutoff" else Voronoi(self.small_facets)
+        kind = (
+            CutoffNeighbors(self.cutoff)
+            if self.neighbors == "cutoff"
+            else VoronoiNeighbors(self.small_facets)
+        )
         return (kind,) * self.feature.n_columns
 
     def _groups(self) -> Iterator[tuple[Neighborhood, Integer]]:
@@ -140,10 +150,10 @@ class MediumRange(Feature):
         """As the feature does."""
         self.feature.check_species(numbers)
 
-    def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
+    def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
         """Its own neighbours, and those of the feature, of the centres and of a batch of atoms around them."""
         found = dict.fromkeys(self._kinds, n_centers)
-        for kind, n in self.feature.lists(n_atoms, n_centers + GUESTS).items():
+        for kind, n in self.feature.neighbor_lists(n_atoms, n_centers + HALO_BATCH).items():
             found[kind] = max(found.get(kind, 0), n)
         return found
 
@@ -151,23 +161,29 @@ class MediumRange(Feature):
         """The feature's for the centres and a batch of atoms around them, its values for all of these, and their statistics."""
         row = self.feature.n_columns * self.feature.output_dtype.itemsize
         table = (
-            n_atoms * (row + 8) if n_atoms * row <= KEPT_VALUES else 8 * n_atoms + min(n_atoms, 15 * n_centers) * row
+            n_atoms * (row + 8)
+            if n_atoms * row <= KEPT_VALUES
+            else 8 * n_atoms + min(n_atoms, 15 * n_centers) * row
         )
-        return self.feature.footprint(n_atoms, n_centers + GUESTS) + table + row * (n_centers + GUESTS)
+        return (
+            self.feature.footprint(n_atoms, n_centers + HALO_BATCH)
+            + table
+            + row * (n_centers + HALO_BATCH)
+        )
 
     def cost(self, n_centers: int) -> float:
         """That of the feature, and 10 nanoseconds for every column of every neighbour."""
         return self.feature.cost(n_centers) + 10e-9 * 15 * self.feature.n_columns * n_centers
 
     def describe(
-        self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]
+        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
     ) -> dict[str, npt.NDArray[np.bool_]]:
         """Fill ``out`` (center,column)."""
         wanted = np.array([KINDS.index(statistic) for statistic in self.statistics])
         for kind, columns in self._groups():
-            atoms = around.with_neighbors(kind, centers)
-            rows = around.values(self.feature, atoms)
-            bonds = around.bonds(kind, centers)
+            atoms = environments.with_neighbors(kind, centers)
+            rows = environments.values(self.feature, atoms)
+            bonds = environments.bonds(kind, centers)
             for first in range(0, len(columns), COLUMNS):
                 some = columns[first : first + COLUMNS]
                 if rows.dtype == np.float64:
@@ -177,7 +193,16 @@ class MediumRange(Feature):
                     values, of = rows[np.ix_(atoms, some)].astype(np.float64), np.arange(len(some))
                 places = some * len(wanted)
                 statistics_of_rows(
-                    own, bonds.first, bonds.last, row, values, of, wanted, places, self.include_self, out
+                    own,
+                    bonds.first,
+                    bonds.last,
+                    row,
+                    values,
+                    of,
+                    wanted,
+                    places,
+                    self.include_self,
+                    out,
                 )
             if len(bonds.state) and (bonds.state != CLOSED).any():
                 places = (columns[:, None] * len(wanted) + np.arange(len(wanted))).ravel()

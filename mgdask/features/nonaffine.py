@@ -12,12 +12,18 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BeforeValidator, Field
 
-from mgdask.box import cartesian, complete_cell, fractional
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
-from mgdask.features.base import Feature, Periodic, check_configuration, sort_species, validate_fields
-from mgdask.features.surroundings import Neighborhood, Surroundings, Within
+from mgdask.features.environments import CutoffNeighbors, LocalEnvironments, Neighborhood
+from mgdask.features.feature import (
+    Feature,
+    Periodic,
+    check_configuration,
+    sort_species,
+    validate_fields,
+)
 from mgdask.features.window import FrameAxis, Window
+from mgdask.geometry import cartesian, complete_cell, fractional
 from mgdask.kernels.nonaffine import nonaffine, within
 
 Float = npt.NDArray[np.float64]
@@ -38,7 +44,9 @@ Cutoff = Annotated[_Distance | tuple[tuple[str, _Distance], ...], BeforeValidato
 """One distance in Å, or ("Cu-Zr", distance) for every pair of species; a mapping is taken too."""
 
 
-def nearest_path(reference: Float, current: Float, reference_cell: Float, current_cell: Float, pbc: Periodic) -> Float:
+def nearest_path(
+    reference: Float, current: Float, reference_cell: Float, current_cell: Float, pbc: Periodic
+) -> Float:
     """Images of the atoms of ``current`` (atom,3) whose fractions differ least from those in ``reference``.
 
         current - round(s' - s) @ current_cell,   s and s' the fractions in each frame's own cell
@@ -107,13 +115,19 @@ class NonAffine(Feature):
         if isinstance(self.cutoff, tuple):
             pairs = [(_pair(name), distance) for name, distance in self.cutoff]
             if not pairs or len({pair for pair, _ in pairs}) < len(pairs):
-                raise ParameterError(f"NonAffine: cutoff={dict(self.cutoff)} must name each pair of species once")
+                raise ParameterError(
+                    f"NonAffine: cutoff={dict(self.cutoff)} must name each pair of species once"
+                )
             ordered = sorted(pairs, key=lambda item: [atomic_number(name) for name in item[0]])
-            object.__setattr__(self, "cutoff", tuple(("-".join(pair), distance) for pair, distance in ordered))
+            object.__setattr__(
+                self, "cutoff", tuple(("-".join(pair), distance) for pair, distance in ordered)
+            )
 
     @cached_property
     def _labels(self) -> tuple[str, ...]:
-        return tuple(label for name in self.quantities for label in (GRADIENT if name == "F" else (name,)))
+        return tuple(
+            label for name in self.quantities for label in (GRADIENT if name == "F" else (name,))
+        )
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -123,28 +137,36 @@ class NonAffine(Feature):
     @property
     def widest(self) -> float:
         """The cut-off, or the largest of all pairs, in Å."""
-        return max(distance for _, distance in self.cutoff) if isinstance(self.cutoff, tuple) else self.cutoff
+        return (
+            max(distance for _, distance in self.cutoff)
+            if isinstance(self.cutoff, tuple)
+            else self.cutoff
+        )
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
         """Neighbours in the reference, by distance."""
-        return (Within(self.widest),) * self.n_columns
+        return (CutoffNeighbors(self.widest),) * self.n_columns
 
     def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
         """``ParameterError`` where a pair of the elements present has no cut-off."""
         if isinstance(self.cutoff, tuple):
             given = dict(self.cutoff)
             present = [symbol(int(z)) for z in np.unique(numbers)]
-            lacking = [f"{a}-{b}" for a, b in combinations_with_replacement(present, 2) if f"{a}-{b}" not in given]
+            lacking = [
+                f"{a}-{b}"
+                for a, b in combinations_with_replacement(present, 2)
+                if f"{a}-{b}" not in given
+            ]
             if lacking:
                 raise ParameterError(
                     f"NonAffine: cutoff={given} lacks {', '.join(lacking)}, which the atoms contain; "
                     "add its distance in Å"
                 )
 
-    def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
+    def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
         """Neighbours in the reference."""
-        return {Within(self.widest): n_centers}
+        return {CutoffNeighbors(self.widest): n_centers}
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """Thirteen numbers a centre; with cut-offs of pairs also the species of the atoms, and a copy of the list."""
@@ -170,7 +192,7 @@ class NonAffine(Feature):
         return atomic_number(next(alike, "Cu"))
 
     def describe(
-        self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]
+        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
     ) -> dict[str, npt.NDArray[np.bool_]]:
         """One frame is not enough: ``ParameterError``."""
         raise ParameterError(
@@ -185,55 +207,92 @@ class NonAffine(Feature):
             return (frame,) if later < 0 else (frame, later)
         other = axis.first_of_run(frame) if self.reference == "first" else int(self.reference)
         if other >= len(axis.run):
-            raise ParameterError(f"NonAffine: reference={other} is beyond the last frame, {len(axis.run) - 1}")
+            raise ParameterError(
+                f"NonAffine: reference={other} is beyond the last frame, {len(axis.run) - 1}"
+            )
         return tuple(sorted({other, frame}))
 
     def describe_frame(
-        self, window: Window, frame: int, around: Surroundings, centers: Integer, out: npt.NDArray[Any]
+        self,
+        window: Window,
+        frame: int,
+        environments: LocalEnvironments,
+        centers: Integer,
+        out: npt.NDArray[Any],
     ) -> dict[str, npt.NDArray[np.bool_]]:
         """Fill ``out`` for a frame of a trajectory."""
-        marks = {"no_later_frame": np.zeros(len(centers), dtype=bool)} if self.lag is not None else {}
+        flags = (
+            {"no_later_frame": np.zeros(len(centers), dtype=bool)} if self.lag is not None else {}
+        )
         reference, current = frame, frame
         if self.lag is not None:
             current = window.axis.later(frame, self.lag)
             if current < 0:
                 out[...] = np.nan
                 none = np.zeros(len(centers), dtype=bool)
-                return {"no_later_frame": ~none, "too_few_neighbors": none, "flat_neighborhood": none}
+                return {
+                    "no_later_frame": ~none,
+                    "too_few_neighbors": none,
+                    "flat_neighborhood": none,
+                }
         else:
-            reference = window.axis.first_of_run(frame) if self.reference == "first" else int(self.reference)
-        before = Surroundings(
-            window.path(reference), window.cell[window.place(reference)], window.numbers, window.pbc, centers
+            reference = (
+                window.axis.first_of_run(frame)
+                if self.reference == "first"
+                else int(self.reference)
+            )
+        before = LocalEnvironments(
+            window.path(reference),
+            window.cell[window.place(reference)],
+            window.numbers,
+            window.pbc,
+            centers,
         )
-        found = self.describe_pair(before, window.path(current), window.cell[window.place(current)], centers, out)
-        return {**marks, **found}
+        found = self.describe_pair(
+            before, window.path(current), window.cell[window.place(current)], centers, out
+        )
+        return {**flags, **found}
 
     def describe_pair(
-        self, around: Surroundings, current: Float, current_cell: Float, centers: Integer, out: npt.NDArray[Any]
+        self,
+        environments: LocalEnvironments,
+        current: Float,
+        current_cell: Float,
+        centers: Integer,
+        out: npt.NDArray[Any],
     ) -> dict[str, npt.NDArray[np.bool_]]:
         """Fill ``out`` (center,column) from the reference and the current frame.
 
-        ``around`` is the reference, with the true paths (unwrapped) as its positions; ``current`` (atom,3) Å the same
+        ``environments`` is the reference, with the true paths (unwrapped) as its positions; ``current`` (atom,3) Å the same
         atoms' true paths, ``current_cell`` (3,3) Å. Returns marks (center,) of the atoms that have NaN, by the reason.
         """
-        bonds = around.neighbors(self.widest, centers)
+        bonds = environments.neighbors(self.widest, centers)
         first, last, row, vector = bonds.first, bonds.last, bonds.row, bonds.vector
         if isinstance(self.cutoff, tuple):
             names, table = self._table
-            first, last, pick = within(centers, first, last, row, bonds.distance, around.slots(names), table)
+            first, last, pick = within(
+                centers, first, last, row, bonds.distance, environments.slots(names), table
+            )
             row, vector = row.take(pick), vector.take(pick, axis=0)
-        fixed = ~np.array(around.pbc)
-        cell = complete_cell(current_cell, around.pbc)
-        cell[fixed] = around.cell[fixed]  # nothing moves with a vector along which nothing repeats
+        fixed = ~np.array(environments.pbc)
+        cell = complete_cell(current_cell, environments.pbc)
+        cell[fixed] = environments.cell[
+            fixed
+        ]  # nothing moves with a vector along which nothing repeats
         path = np.ascontiguousarray(current, dtype=np.float64)
-        found = nonaffine(centers, first, last, row, vector, around.position, path, around.cell, cell)
+        found = nonaffine(
+            centers, first, last, row, vector, environments.position, path, environments.cell, cell
+        )
         at = 0
         with np.errstate(invalid="ignore"):
             mean = found.d2 / found.neighbors
         values = {
-            "d2min": mean[:, None], "d2min_sum": found.d2[:, None], "shear": found.shear[:, None],
-            "volumetric": found.volumetric[:, None], "F": found.gradient,
-        }  # fmt: skip
+            "d2min": mean[:, None],
+            "d2min_sum": found.d2[:, None],
+            "shear": found.shear[:, None],
+            "volumetric": found.volumetric[:, None],
+            "F": found.gradient,
+        }
         for name in self.quantities:
             part = values[name]
             out[:, at : at + part.shape[1]] = part
@@ -253,10 +312,16 @@ class NonAffine(Feature):
         return names, table
 
     def compute(  # type: ignore[override]  # two configurations, where the others take one
-        self, reference: npt.ArrayLike, current: npt.ArrayLike, reference_cell: npt.ArrayLike,
-        current_cell: npt.ArrayLike, numbers: npt.ArrayLike, centers: npt.ArrayLike | None = None,
-        pbc: Sequence[bool] = (True, True, True), unwrapped: bool = True,
-    ) -> npt.NDArray[Any]:  # fmt: skip
+        self,
+        reference: npt.ArrayLike,
+        current: npt.ArrayLike,
+        reference_cell: npt.ArrayLike,
+        current_cell: npt.ArrayLike,
+        numbers: npt.ArrayLike,
+        centers: npt.ArrayLike | None = None,
+        pbc: Sequence[bool] = (True, True, True),
+        unwrapped: bool = True,
+    ) -> npt.NDArray[Any]:
         """Two configurations of the same atoms in the same order, NumPy in and out.
 
         ``reference`` and ``current`` (atom,3) in Å, ``reference_cell`` and ``current_cell`` (3,3) with the vectors as
@@ -271,14 +336,18 @@ class NonAffine(Feature):
         if not unwrapped:
             path = nearest_path(r, path, box, new_box, pbc)
         out = np.empty((len(chosen), self.n_columns))
-        self.describe_pair(Surroundings(r, box, z, pbc, chosen), path, new_box, chosen, out)
+        self.describe_pair(LocalEnvironments(r, box, z, pbc, chosen), path, new_box, chosen, out)
         return out
 
 
 def _check(
-    which: str, position: npt.ArrayLike, cell: npt.ArrayLike, numbers: npt.ArrayLike, centers: npt.ArrayLike | None,
+    which: str,
+    position: npt.ArrayLike,
+    cell: npt.ArrayLike,
+    numbers: npt.ArrayLike,
+    centers: npt.ArrayLike | None,
     pbc: Periodic,
-) -> tuple[Float, Float, Integer, Integer]:  # fmt: skip
+) -> tuple[Float, Float, Integer, Integer]:
     try:
         return check_configuration(position, cell, numbers, centers, pbc)
     except ParameterError as error:
@@ -288,6 +357,8 @@ def _check(
 def _pair(name: str) -> tuple[str, str]:
     parts = name.split("-")
     if len(parts) != 2:
-        raise ParameterError(f"NonAffine: cutoff: {name!r} is not a pair of species such as 'Cu-Zr'")
+        raise ParameterError(
+            f"NonAffine: cutoff: {name!r} is not a pair of species such as 'Cu-Zr'"
+        )
     a, b = sorted(parts, key=atomic_number)
     return a, b

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mgdask.errors import ParameterError
-from mgdask.features.base import Feature
 from mgdask.features.bondorder import BondOrder
 from mgdask.features.chebyshev import SphericalChebyshev
 from mgdask.features.chemistry import Chemistry
+from mgdask.features.feature import Feature
 from mgdask.features.interstice import Interstice
 from mgdask.features.mediumrange import MediumRange
 from mgdask.features.symmetry import SymmetryFunctions
@@ -23,7 +23,11 @@ from mgdask.features.voronoi import Coordination, FoldSymmetry, Motifs, Packing,
 
 
 def sro_sets(
-    species: Sequence[str], *, cutoff: float = 4.0, radii: Any = "miracle", small_facets: Any = "static"
+    species: Sequence[str],
+    *,
+    cutoff: float = 4.0,
+    radii: Any = "miracle",
+    small_facets: Any = "static",
 ) -> dict[str, Feature]:
     """The eight short-range sets of Wang & Jain (2019) by name, 49 columns for two species.
 
@@ -39,15 +43,22 @@ def sro_sets(
         FoldSymmetry(weights="area", small_facets=small_facets),
         BondOrder(small_facets=small_facets),
         Chemistry(
-            species=tuple(species), quantities=("element", "count", "deviation"), neighbors=("voronoi", "cutoff"), cutoff=cutoff,
+            species=tuple(species),
+            quantities=("element", "count", "deviation"),
+            neighbors=("voronoi", "cutoff"),
+            cutoff=cutoff,
             small_facets=small_facets,
         ),
-    )  # fmt: skip
+    )
     return {feature.name: feature for feature in found}
 
 
 def mro_sets(
-    species: Sequence[str], *, cutoff: float = 4.0, radii: Any = "miracle", small_facets: Any = "static"
+    species: Sequence[str],
+    *,
+    cutoff: float = 4.0,
+    radii: Any = "miracle",
+    small_facets: Any = "static",
 ) -> dict[str, Feature]:
     """The ten medium-range sets of Wang & Jain (2019) by name, 169 columns for two species: see the head of this file.
 
@@ -58,7 +69,9 @@ def mro_sets(
     for name, feature in short.items():
         if name == "bond_order":
             for kind in ("q", "w"):
-                part = BondOrder(quantities=(kind,), small_facets=small_facets).named(f"bond_order_{kind}")
+                part = BondOrder(quantities=(kind,), small_facets=small_facets).named(
+                    f"bond_order_{kind}"
+                )
                 found.append(MediumRange(part))
         else:
             found.append(MediumRange(feature))
@@ -78,7 +91,9 @@ SETS: dict[str, Callable[..., dict[str, Feature]]] = {
     "symmetry_functions": lambda species, **options: {
         "symmetry_functions": SymmetryFunctions(species=tuple(species), **options)
     },
-    "chebyshev": lambda species, **options: {"chebyshev": SphericalChebyshev(species=tuple(species), **options)},
+    "chebyshev": lambda species, **options: {
+        "chebyshev": SphericalChebyshev(species=tuple(species), **options)
+    },
 }
 """Lists of features by name: interstice (16 + 64 columns), sro (49), mro (169), symmetry_functions (166), chebyshev (90)."""
 

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from mgdask.elements import atomic_number
 from mgdask.errors import MissingDependencyError, ParameterError
-from mgdask.features.base import OfSpecies, sort_species, validate_fields
-from mgdask.features.surroundings import Neighborhood, Surroundings
+from mgdask.features.environments import LocalEnvironments, Neighborhood
+from mgdask.features.feature import OfSpecies, sort_species, validate_fields
 from mgdask.kernels import radial
 from mgdask.kernels import soap as kernel
 from mgdask.kernels.harmonics import coefficients
@@ -87,10 +87,12 @@ class SOAP(OfSpecies):
                 f"SOAP: r_cut={self.r_cut} must exceed 1 Å for rbf='gto', whose narrowest function decays there"
             )
         if self.sigma > 4 * self.r_cut:
-            raise ParameterError(f"SOAP: sigma={self.sigma} is wider than the basis; it must be at most 4 r_cut")
+            raise ParameterError(
+                f"SOAP: sigma={self.sigma} is wider than the basis; it must be at most 4 r_cut"
+            )
 
     @property
-    def per(self) -> Literal["atom", "frame"]:
+    def level(self) -> Literal["atom", "frame"]:
         """A row for every atom, or one for the frame where ``average`` is on."""
         return "atom" if self.average == "off" else "frame"
 
@@ -120,18 +122,23 @@ class SOAP(OfSpecies):
     def labels(self) -> tuple[str, ...]:
         """Such as ``"Cu-Zr l=3 n=1,4"``: species, degree and the two radial functions, counted from 1."""
         names = self.species
-        return tuple(f"{names[s]}-{names[t]} l={degree} n={n},{m}" for s, t, degree, n, m in self._columns)
+        return tuple(
+            f"{names[s]}-{names[t]} l={degree} n={n},{m}" for s, t, degree, n, m in self._columns
+        )
 
     def coordinates(self) -> dict[str, npt.NDArray[Any]]:
         """soap_species_1, soap_species_2 (Z), soap_l, soap_n_1, soap_n_2 of every column."""
         z = np.array([atomic_number(name) for name in self.species])
         s, t, degree, n, m = self._columns.T
         return {
-            f"{self.name}_species_1": z[s], f"{self.name}_species_2": z[t], f"{self.name}_l": degree, f"{self.name}_n_1": n,
+            f"{self.name}_species_1": z[s],
+            f"{self.name}_species_2": z[t],
+            f"{self.name}_l": degree,
+            f"{self.name}_n_1": n,
             f"{self.name}_n_2": m,
-        }  # fmt: skip
+        }
 
-    def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
+    def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
         """None: its kernel finds neighbours by itself."""
         return {}
 
@@ -144,7 +151,11 @@ class SOAP(OfSpecies):
 
     def cost(self, n_centers: int) -> float:
         """30 microseconds a centre at 3289 columns; as 2 ms through DScribe."""
-        return n_centers * (30e-6 if self.engine == "mgdask" else 2e-3) * max(0.1, self.n_columns / 3289)
+        return (
+            n_centers
+            * (30e-6 if self.engine == "mgdask" else 2e-3)
+            * max(0.1, self.n_columns / 3289)
+        )
 
     @property
     def _reach(self) -> float:
@@ -157,20 +168,24 @@ class SOAP(OfSpecies):
             kernel.soap.compile()
 
     def describe(
-        self, around: Surroundings, centers: npt.NDArray[np.int64], out: npt.NDArray[Any]
+        self, environments: LocalEnvironments, centers: npt.NDArray[np.int64], out: npt.NDArray[Any]
     ) -> dict[str, npt.NDArray[np.bool_]]:
         """Fill ``out`` (center,column), or (column,) where averaged."""
         if self.engine == "dscribe":
-            self._one_dscribe(around, centers, out)
+            self._one_dscribe(environments, centers, out)
         else:
-            self._one(around, centers, out)
+            self._one(environments, centers, out)
         return {}
 
-    def _one(self, around: Surroundings, centers: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
-        table, step, degrees, keep = _tables(self.r_cut, self.n_max, self.l_max, self.sigma, self.rbf, self.basis)
-        grid = around.grid(self._reach)
+    def _one(
+        self, environments: LocalEnvironments, centers: npt.NDArray[np.int64], out: npt.NDArray[Any]
+    ) -> None:
+        table, step, degrees, keep = _tables(
+            self.r_cut, self.n_max, self.l_max, self.sigma, self.rbf, self.basis
+        )
+        grid = environments.cell_list(self._reach)
         z = np.array([atomic_number(name) for name in self.species])
-        slot = around.slots(self.species)
+        slot = environments.slots(self.species)
         mode = {"off": 0, "outer": 1, "inner": 2}[self.average]
         width, n_degrees = kernel.padded(self.n_max), self.l_max + 1
         rows = len(self.species) * n_degrees**2 * width if mode == 2 else self.n_columns
@@ -187,7 +202,9 @@ class SOAP(OfSpecies):
                 target = np.zeros((1, rows))
             elif scratch is not None:
                 target = scratch[: len(some)]
-            kernel.soap(grid, some, slot, len(z), self.n_max, table, step, degrees, keep, mode, target)
+            kernel.soap(
+                grid, some, slot, len(z), self.n_max, table, step, degrees, keep, mode, target
+            )
             if mode:
                 total += target[0]
             elif scratch is not None:
@@ -205,25 +222,58 @@ class SOAP(OfSpecies):
             kernel.spectrum(mean, self.n_max, n_degrees, total)
         out[...] = total
 
-    def _one_dscribe(self, around: Surroundings, centers: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+    def _one_dscribe(
+        self, environments: LocalEnvironments, centers: npt.NDArray[np.int64], out: npt.NDArray[Any]
+    ) -> None:
         from ase import Atoms
 
-        atoms = Atoms(numbers=around.numbers, positions=around.position, cell=around.cell, pbc=around.pbc)
+        atoms = Atoms(
+            numbers=environments.numbers,
+            positions=environments.position,
+            cell=environments.cell,
+            pbc=environments.pbc,
+        )
         atoms.wrap()
         if len(centers):
-            out[...] = _dscribe(self.species, self.r_cut, self.n_max, self.l_max, self.sigma, self.rbf, self.average,
-                                any(around.pbc)).create(atoms, centers=centers.tolist())  # fmt: skip
+            out[...] = _dscribe(
+                self.species,
+                self.r_cut,
+                self.n_max,
+                self.l_max,
+                self.sigma,
+                self.rbf,
+                self.average,
+                any(environments.pbc),
+            ).create(atoms, centers=centers.tolist())
 
 
-def _dscribe(species: tuple[str, ...], r_cut: float, n_max: int, l_max: int, sigma: float, rbf: str,
-             average: str = "off", periodic: bool = True) -> Any:  # fmt: skip
+def _dscribe(
+    species: tuple[str, ...],
+    r_cut: float,
+    n_max: int,
+    l_max: int,
+    sigma: float,
+    rbf: str,
+    average: str = "off",
+    periodic: bool = True,
+) -> Any:
     try:
         from dscribe.descriptors import SOAP as Peer
     except ImportError as error:
-        raise MissingDependencyError("dscribe", "dscribe", "basis='dscribe' or engine='dscribe'") from error
+        raise MissingDependencyError(
+            "dscribe", "dscribe", "basis='dscribe' or engine='dscribe'"
+        ) from error
     try:
-        return Peer(species=list(species), r_cut=r_cut, n_max=n_max, l_max=l_max, sigma=sigma, rbf=rbf,
-                    average=average, periodic=periodic)  # fmt: skip
+        return Peer(
+            species=list(species),
+            r_cut=r_cut,
+            n_max=n_max,
+            l_max=l_max,
+            sigma=sigma,
+            rbf=rbf,
+            average=average,
+            periodic=periodic,
+        )
     except ValueError as error:
         raise ParameterError(f"DScribe refuses these parameters: {error}") from error
 
@@ -240,7 +290,9 @@ def _tables(
         if basis == "exact":
             alpha, beta = radial.gto_basis(r_cut, n_max, l_max)
         else:
-            alpha, beta = _dscribe(("H",), r_cut, n_max, l_max, sigma, rbf).get_basis_gto(r_cut, n_max, l_max)
+            alpha, beta = _dscribe(("H",), r_cut, n_max, l_max, sigma, rbf).get_basis_gto(
+                r_cut, n_max, l_max
+            )
         values = radial.gto_functions(r, sigma, alpha, beta)
     else:
         if basis == "exact":

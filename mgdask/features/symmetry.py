@@ -12,8 +12,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from mgdask.errors import ParameterError
-from mgdask.features.base import OfSpecies, sort_species, validate_fields
-from mgdask.features.surroundings import Neighborhood, Surroundings, Within
+from mgdask.features.environments import CutoffNeighbors, LocalEnvironments, Neighborhood
+from mgdask.features.feature import OfSpecies, sort_species, validate_fields
 from mgdask.kernels.symmetry import symmetry
 
 Integer = npt.NDArray[np.int64]
@@ -53,7 +53,9 @@ class SymmetryFunctions(OfSpecies):
 
     species: tuple[str, ...]
     sigma: Positive = 2.52
-    radii: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = tuple(round(0.1 * n, 1) for n in range(50))
+    radii: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = tuple(
+        round(0.1 * n, 1) for n in range(50)
+    )
     width: Positive = 0.1
     angular: tuple[tuple[Positive, float, float], ...] = ANGULAR
     cutoff: Positive = 2.5
@@ -68,14 +70,18 @@ class SymmetryFunctions(OfSpecies):
         validate_fields(self)
         object.__setattr__(self, "species", sort_species(self.species))
         if not self.radii and not self.angular:
-            raise ParameterError("SymmetryFunctions: radii and angular are both empty; give one of them")
+            raise ParameterError(
+                "SymmetryFunctions: radii and angular are both empty; give one of them"
+            )
 
     @cached_property
     def _labels(self) -> tuple[str, ...]:
         radial = [f"G_{name} r={r:g}" for name in self.species for r in self.radii]
         pairs = combinations_with_replacement(self.species, 2)
         angular = [
-            f"Psi_{a}-{b} xi={xi:g} lambda={lam:g} zeta={zeta:g}" for a, b in pairs for xi, lam, zeta in self.angular
+            f"Psi_{a}-{b} xi={xi:g} lambda={lam:g} zeta={zeta:g}"
+            for a, b in pairs
+            for xi, lam, zeta in self.angular
         ]
         return (*radial, *angular)
 
@@ -92,7 +98,7 @@ class SymmetryFunctions(OfSpecies):
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
         """Neighbours up to the cut-off."""
-        return (Within(self.reach),) * self.n_columns
+        return (CutoffNeighbors(self.reach),) * self.n_columns
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """A species index an atom, and blocks of pairs."""
@@ -103,13 +109,23 @@ class SymmetryFunctions(OfSpecies):
         return 20e-6 * n_centers * self.n_columns / 166
 
     def describe(
-        self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]
+        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
     ) -> dict[str, npt.NDArray[np.bool_]]:
         """Fill ``out`` (center,column)."""
-        bonds = around.neighbors(self.reach, centers)
+        bonds = environments.neighbors(self.reach, centers)
         sets = np.array(self.angular, dtype=np.float64).reshape(-1, 3) * [self.sigma, 1.0, 1.0]
         symmetry(
-            bonds.first, bonds.last, bonds.row, bonds.vector, bonds.distance, around.slots(self.species), len(self.species), self.reach,
-            np.array(self.radii, dtype=np.float64) * self.sigma, self.width * self.sigma, sets, out,
-        )  # fmt: skip
+            bonds.first,
+            bonds.last,
+            bonds.row,
+            bonds.vector,
+            bonds.distance,
+            environments.slots(self.species),
+            len(self.species),
+            self.reach,
+            np.array(self.radii, dtype=np.float64) * self.sigma,
+            self.width * self.sigma,
+            sets,
+            out,
+        )
         return {"coincident_atom": np.isnan(out).any(axis=1)}

@@ -10,19 +10,19 @@ import numpy.typing as npt
 from pydantic import Field
 
 from mgdask.elements import atomic_number
-from mgdask.features.base import Feature, validate_fields
-from mgdask.features.interstice import Radii
-from mgdask.features.surroundings import (
+from mgdask.features.environments import (
     CLOSED,
-    GUESTS,
-    Bonds,
+    HALO_BATCH,
+    CutoffNeighbors,
+    LocalEnvironments,
     Neighborhood,
+    NeighborList,
     SmallFacets,
-    Surroundings,
-    Voronoi,
-    Within,
+    VoronoiNeighbors,
     spans,
 )
+from mgdask.features.feature import Feature, validate_fields
+from mgdask.features.interstice import Radii
 from mgdask.kernels.interstice import NO_HULL, OUTSIDE
 
 Float = npt.NDArray[np.float64]
@@ -53,7 +53,7 @@ class _OfCells(Feature):
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
         """Voronoi neighbours."""
-        return (Voronoi(self.small_facets),) * self.n_columns
+        return (VoronoiNeighbors(self.small_facets),) * self.n_columns
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """A few numbers a facet."""
@@ -64,7 +64,7 @@ class _OfCells(Feature):
         return 6e-6 * n_centers
 
 
-def edge_sums(bonds: Bonds, weight: Float | None, beyond: bool) -> Float:
+def edge_sums(bonds: NeighborList, weight: Float | None, beyond: bool) -> Float:
     """sum of weights (default 1) of the facets with 3, 4, 5, 6, 7 edges of each cell: (cell,5); ``beyond`` counts more than 7 as 7."""
     pick = spans(bonds.first, bonds.last)
     cell = np.repeat(np.arange(len(bonds.first)), bonds.last - bonds.first)
@@ -102,14 +102,19 @@ class Coordination(_OfCells):
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
         """Each over the neighbours that it counts."""
-        return Voronoi(self.small_facets), Within(self.cutoff)
+        return VoronoiNeighbors(self.small_facets), CutoffNeighbors(self.cutoff)
 
-    def describe(self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]) -> Marks:
+    def describe(
+        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
+    ) -> Marks:
         """Fill ``out`` (center,column)."""
-        cells, near = around.voronoi(centers, self.small_facets), around.neighbors(self.cutoff, centers)
+        cells, near = (
+            environments.voronoi(centers, self.small_facets),
+            environments.neighbors(self.cutoff, centers),
+        )
         out[:, 0] = np.where(cells.state == CLOSED, cells.last - cells.first, np.nan)
         out[:, 1] = near.last - near.first
-        return around.marks(cells)
+        return environments.flags(cells)
 
 
 @dataclass(frozen=True)
@@ -125,12 +130,14 @@ class EdgeSums(_OfCells):
     citation: ClassVar[str] = "Peng, Li, Wang, Phys. Rev. Lett. 106, 135503 (2011)"
     labels = tuple(f"edges{k}" for k in FOLDS)
 
-    def describe(self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]) -> Marks:
+    def describe(
+        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
+    ) -> Marks:
         """Fill ``out`` (center,column)."""
-        cells = around.voronoi(centers, self.small_facets)
+        cells = environments.voronoi(centers, self.small_facets)
         weight = {"none": None, "area": cells.area, "volume": cells.pyramid}[self.weights]
         out[...] = edge_sums(cells, weight, self.beyond)
-        return around.marks(cells)
+        return environments.flags(cells)
 
 
 @dataclass(frozen=True)
@@ -155,11 +162,13 @@ class VoronoiIndices(_OfCells):
     labels = tuple(f"n{k}" for k in FOLDS)
     amlearn_labels = tuple(f"Voronoi_idx_{k}_voro" for k in FOLDS)
 
-    def describe(self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]) -> Marks:
+    def describe(
+        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
+    ) -> Marks:
         """Fill ``out`` (center,column)."""
-        cells = around.voronoi(centers, self.small_facets)
+        cells = environments.voronoi(centers, self.small_facets)
         out[...] = edge_sums(cells, None, self.beyond)
-        return around.marks(cells)
+        return environments.flags(cells)
 
 
 @dataclass(frozen=True)
@@ -180,19 +189,24 @@ class Motifs(_OfCells):
     citation: ClassVar[str] = "Wang, Jain, Nat. Commun. 10, 5537 (2019)"
     labels = ("0_0_12_0_0", "0_0_12_4_0", "kasper", "0_0_12_0or4_0")
     amlearn_labels = (
-        "is_<0,0,12,0,0>_voro", "is_<0,0,12,4,0>_voro", "is_polytetrahedral_voro", "is_<0,0,12,0/4,0>_voro",
-    )  # fmt: skip
+        "is_<0,0,12,0,0>_voro",
+        "is_<0,0,12,4,0>_voro",
+        "is_polytetrahedral_voro",
+        "is_<0,0,12,0/4,0>_voro",
+    )
 
-    def describe(self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]) -> Marks:
+    def describe(
+        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
+    ) -> Marks:
         """Fill ``out`` (center,column)."""
-        cells = around.voronoi(centers, self.small_facets)
+        cells = environments.voronoi(centers, self.small_facets)
         n = edge_sums(cells, None, self.beyond)
         out[:, 0] = (n == [0, 0, 12, 0, 0]).all(axis=1)
         out[:, 1] = (n == [0, 0, 12, 4, 0]).all(axis=1)
         out[:, 2] = 2 * n[:, 1] + n[:, 2] == 12
         out[:, 3] = out[:, 0] + out[:, 1]
         out[np.isnan(n[:, 0])] = np.nan
-        return around.marks(cells)
+        return environments.flags(cells)
 
 
 @dataclass(frozen=True)
@@ -229,7 +243,11 @@ class Packing(_OfCells):
     def amlearn_labels(self) -> tuple[str, ...]:
         """What amlearn calls the columns; it lacks the last one."""
         table = self.radii if isinstance(self.radii, str) else "given"
-        return f"Cluster_packing_efficiency_{table}_voro", f"Atomic_packing_efficiency_{table}_voro", ""
+        return (
+            f"Cluster_packing_efficiency_{table}_voro",
+            f"Atomic_packing_efficiency_{table}_voro",
+            "",
+        )
 
     def __post_init__(self) -> None:
         validate_fields(self)
@@ -240,19 +258,25 @@ class Packing(_OfCells):
     @property
     def example_number(self) -> int:
         """An element that the radii know."""
-        return atomic_number(self.radii[0][0]) if self.radii and isinstance(self.radii, tuple) else 29
+        return (
+            atomic_number(self.radii[0][0]) if self.radii and isinstance(self.radii, tuple) else 29
+        )
 
-    def describe(self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]) -> Marks:
+    def describe(
+        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
+    ) -> Marks:
         """Fill ``out`` (center,column)."""
-        cells = around.voronoi(centers, self.small_facets)
-        radius = around.radii(self.radii)
+        cells = environments.voronoi(centers, self.small_facets)
+        radius = environments.radii(self.radii)
         own, closed = radius[centers], cells.state == CLOSED
-        found = around.interstices(self.radii, self.small_facets, centers)
+        found = environments.interstices(self.radii, self.small_facets, centers)
         sphere = 4.0 / 3.0 * np.pi * own**3
         out[:, 0] = (sphere + found.cones / 3.0) / found.hull
         count = cells.last - cells.first
         center = np.repeat(np.arange(len(centers)), count)
-        total = np.bincount(center, radius[cells.row[spans(cells.first, cells.last)]], minlength=len(centers))
+        total = np.bincount(
+            center, radius[cells.row[spans(cells.first, cells.last)]], minlength=len(centers)
+        )
         ideal = np.full(max(int(count.max(initial=0)), max(IDEAL_RATIO)) + 1, np.nan)
         ideal[list(IDEAL_RATIO)] = list(IDEAL_RATIO.values())
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -260,9 +284,11 @@ class Packing(_OfCells):
         out[:, 2] = sphere / cells.volume
         out[~closed] = np.nan
         return {
-            **around.marks(cells), "no_hull": closed & (found.mark & NO_HULL > 0),
-            "center_outside_hull": found.mark & OUTSIDE > 0, "no_ideal_ratio": closed & np.isnan(ideal[count]),
-        }  # fmt: skip
+            **environments.flags(cells),
+            "no_hull": closed & (found.flag & NO_HULL > 0),
+            "center_outside_hull": found.flag & OUTSIDE > 0,
+            "no_ideal_ratio": closed & np.isnan(ideal[count]),
+        }
 
 
 @dataclass(frozen=True)
@@ -310,20 +336,26 @@ class FoldSymmetry(_OfCells):
         before = {"none": "", "area": "Area_wt_", "volume": "Vol_wt_"}[self.weights]
         return tuple(f"{before}{k}_fold_symm_idx_voro" for k in FOLDS)
 
-    def describe(self, around: Surroundings, centers: Integer, out: npt.NDArray[Any]) -> Marks:
+    def describe(
+        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
+    ) -> Marks:
         """Fill ``out`` (center,column)."""
-        cells = around.voronoi(centers, self.small_facets)
+        cells = environments.voronoi(centers, self.small_facets)
         sums = np.empty((len(centers), len(FOLDS)))
         if self.average:
-            every = around.values(self.sums, around.with_neighbors(Voronoi(self.small_facets), centers))
+            every = environments.values(
+                self.sums, environments.with_neighbors(VoronoiNeighbors(self.small_facets), centers)
+            )
             sums[...] = every[centers]
             neighbors = cells.row[spans(cells.first, cells.last)]
-            np.add.at(sums, np.repeat(np.arange(len(centers)), cells.last - cells.first), every[neighbors])
+            np.add.at(
+                sums, np.repeat(np.arange(len(centers)), cells.last - cells.first), every[neighbors]
+            )
         else:
-            self.sums.describe(around, centers, sums)
+            self.sums.describe(environments, centers, sums)
         with np.errstate(invalid="ignore", divide="ignore"):
             out[...] = sums / sums.sum(axis=1, keepdims=True)
-        return around.marks(cells)
+        return environments.flags(cells)
 
     @property
     def sums(self) -> EdgeSums:
@@ -331,13 +363,17 @@ class FoldSymmetry(_OfCells):
         return EdgeSums(self.weights, self.small_facets, self.beyond)
 
     @property
-    def parts(self) -> tuple[Feature, ...]:
+    def dependencies(self) -> tuple[Feature, ...]:
         """The sums, where neighbours' are needed."""
         return (self.sums,) if self.average else ()
 
-    def lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
+    def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
         """The cells, of a batch of atoms around too where it averages."""
-        return {Voronoi(self.small_facets): n_centers + GUESTS if self.average else n_centers}
+        return {
+            VoronoiNeighbors(self.small_facets): n_centers + HALO_BATCH
+            if self.average
+            else n_centers
+        }
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """A few numbers a facet, and the sums of all atoms where it averages."""

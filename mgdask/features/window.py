@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mgdask.box import unwrap
 from mgdask.errors import ParameterError
+from mgdask.geometry import unwrap
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,10 @@ class FrameAxis:
             time = self.time[first:last]
             wanted = time + lag
             near = np.clip(np.searchsorted(time, wanted), 1, max(len(time) - 1, 1))
-            near = near - (np.abs(time[near - 1] - wanted) <= np.abs(time[np.minimum(near, len(time) - 1)] - wanted))
+            near = near - (
+                np.abs(time[near - 1] - wanted)
+                <= np.abs(time[np.minimum(near, len(time) - 1)] - wanted)
+            )
             near = np.minimum(near, len(time) - 1)
             # a pico-picosecond for the rounding of times
             good = (np.abs(time[near] - wanted) <= tolerance * lag + 1e-9) & (
@@ -68,7 +71,9 @@ class FrameAxis:
         """The lag nearest to ``lag`` that one of the origins has; NaN where there is none."""
         best = np.nan
         for k in origins:
-            away = self.time[(self.run == self.run[k]) & (np.arange(len(self.run)) > k)] - self.time[k]
+            away = (
+                self.time[(self.run == self.run[k]) & (np.arange(len(self.run)) > k)] - self.time[k]
+            )
             if len(away):
                 here = float(away[np.abs(away - lag).argmin()])
                 best = here if np.isnan(best) or abs(here - lag) < abs(best - lag) else best
@@ -95,5 +100,7 @@ class Window:
         """True positions (atom,3) in a frame: position + image @ cell."""
         k = self.place(frame)
         if self.image is None:
-            raise ParameterError("this needs the images of the atoms, which a window of bare positions does not have")
+            raise ParameterError(
+                "this needs the images of the atoms, which a window of bare positions does not have"
+            )
         return unwrap(self.position[k], self.image[k], self.cell[k])

@@ -78,7 +78,9 @@ class Kernel(Generic[P, R]):
                 # numba reads the folder when a function is decorated; others' functions keep theirs
                 numba.config.CACHE_DIR = cache_directory()
                 try:
-                    dispatcher = numba.njit(nogil=True, cache=True, error_model="numpy")(self.__wrapped__)
+                    dispatcher = numba.njit(nogil=True, cache=True, error_model="numpy")(
+                        self.__wrapped__
+                    )
                 finally:
                     numba.config.CACHE_DIR = before
                 dispatcher.compile(self._signature)

@@ -44,7 +44,12 @@ def wigner_3j(degree: int, m1: int, m2: int, m3: int) -> float:
         return 0.0
     total = Fraction(0)
     for k in range(max(0, -m1, m2), degree + min(0, -m1, m2) + 1):
-        bottom = factorial(k) * factorial(degree - k) * factorial(degree - m1 - k) * factorial(degree + m2 - k)
+        bottom = (
+            factorial(k)
+            * factorial(degree - k)
+            * factorial(degree - m1 - k)
+            * factorial(degree + m2 - k)
+        )
         total += Fraction((-1) ** k, bottom * factorial(m1 + k) * factorial(k - m2))
     square = Fraction(factorial(degree) ** 3, factorial(3 * degree + 1)) * total**2
     for m in (m1, m2, m3):
@@ -126,8 +131,14 @@ def _by_count(first: Integer, last: Integer) -> Integer:
 
 @inner
 def _add(
-    l_max: int, at: Integer, recurrence: Float, unit: Float, power: Float, legendre: Float, total: Float
-) -> None:  # fmt: skip
+    l_max: int,
+    at: Integer,
+    recurrence: Float,
+    unit: Float,
+    power: Float,
+    legendre: Float,
+    total: Float,
+) -> None:
     # total[lm] += w Y_lm / N_lm of one direction in each lane. Monic Legendre functions, m by m, the weight in the first of each:
     # P_mm = w, P_lm = z P_l-1,m - g_lm P_l-2,m
     for i in range(BLOCK):
@@ -139,7 +150,10 @@ def _add(
                 power[0, i] = re * unit[0, i] - im * unit[1, i]
                 power[1, i] = re * unit[1, i] + im * unit[0, i]
         for degree in range(m, l_max + 1):
-            now, before = degree & 1, (degree + 1) & 1  # the one before the last is where the new one comes
+            now, before = (
+                degree & 1,
+                (degree + 1) & 1,
+            )  # the one before the last is where the new one comes
             if degree == m:
                 for i in range(BLOCK):
                     legendre[now, i] = unit[3, i]
@@ -160,9 +174,16 @@ def _add(
 
 
 @kernel(
-    array(int64, 1), array(int64, 1), array(float64, 2), array(float64, 1), array(int64, 1), array(float64, 2, out=True)
-)  # fmt: skip
-def moments(first: Integer, last: Integer, vector: Float, weight: Float, degrees: Integer, out: Float) -> None:
+    array(int64, 1),
+    array(int64, 1),
+    array(float64, 2),
+    array(float64, 1),
+    array(int64, 1),
+    array(float64, 2, out=True),
+)
+def moments(
+    first: Integer, last: Integer, vector: Float, weight: Float, degrees: Integer, out: Float
+) -> None:
     """Moments q_lm = sum_j w_j Y_lm(r_j) / sum_j w_j of every centre; (center,),(center,),(pair,3),(pair,) -> (center,lm).
 
     Neighbours of centre k are entries ``first[k]:last[k]``; ``weight`` is 1 for the plain moments; ``degrees`` (degree,) distinct;
@@ -175,7 +196,11 @@ def moments(first: Integer, last: Integer, vector: Float, weight: Float, degrees
     l_max = degrees.max()
     width = out.shape[1]
     table = _coefficients(l_max)
-    at, recurrence, scale = np.full(l_max + 1, -1), np.zeros((l_max + 1, l_max + 1)), np.empty(width)
+    at, recurrence, scale = (
+        np.full(l_max + 1, -1),
+        np.zeros((l_max + 1, l_max + 1)),
+        np.empty(width),
+    )
     column = 0
     for degree in degrees:
         at[degree] = column + degree
@@ -208,7 +233,12 @@ def moments(first: Integer, last: Integer, vector: Float, weight: Float, degrees
                     r = np.sqrt(x * x + y * y + z * z)
                     weights[i] += w if r > 0.0 else np.nan
                     inverse = 1.0 / r
-                    unit[0, i], unit[1, i], unit[2, i], unit[3, i] = x * inverse, y * inverse, z * inverse, w
+                    unit[0, i], unit[1, i], unit[2, i], unit[3, i] = (
+                        x * inverse,
+                        y * inverse,
+                        z * inverse,
+                        w,
+                    )
                 else:
                     unit[3, i] = 0.0
             _add(l_max, at, recurrence, unit, power, legendre, total)
@@ -220,11 +250,22 @@ def moments(first: Integer, last: Integer, vector: Float, weight: Float, degrees
 
 
 @kernel(
-    array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), array(float64, 2),
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(float64, 2),
     array(float64, 2, out=True),
-)  # fmt: skip
+)
 def coarse(
-    first: Integer, last: Integer, row: Integer, slot: Integer, own: Integer, moments_in: Float, out: Float
+    first: Integer,
+    last: Integer,
+    row: Integer,
+    slot: Integer,
+    own: Integer,
+    moments_in: Float,
+    out: Float,
 ) -> None:
     """Moments averaged over a centre and its neighbours, (q_lm(i) + sum_j q_lm(j)) / (n + 1); (pair,),(place,lm) -> (center,lm).
 
@@ -254,9 +295,16 @@ def coarse(
 
 
 @kernel(
-    array(float64, 2), array(int64, 1), array(int64, 2), array(float64, 1), array(int64, 1), array(float64, 2, out=True)
-)  # fmt: skip
-def invariants(moments: Float, degrees: Integer, m: Integer, factor: Float, start: Integer, out: Float) -> None:
+    array(float64, 2),
+    array(int64, 1),
+    array(int64, 2),
+    array(float64, 1),
+    array(int64, 1),
+    array(float64, 2, out=True),
+)
+def invariants(
+    moments: Float, degrees: Integer, m: Integer, factor: Float, start: Integer, out: Float
+) -> None:
     """q_l of all degrees, then w_l of all degrees; (center,lm) -> (center,2 degree).
 
     ``m``, ``factor``, ``start`` from ``triples(degrees)``. NaN moments give NaN; where sum_m |q_lm|^2 < 1e-30, w_l is NaN; of odd l it is 0,
@@ -305,7 +353,9 @@ def invariants(moments: Float, degrees: Integer, m: Integer, factor: Float, star
                 k = block + i
                 out[k, d] = np.sqrt(scale * square[i])
                 out[k, len(degrees) + d] = (
-                    triple[i] / (square[i] * np.sqrt(square[i])) if square[i] >= VANISHING else np.nan
+                    triple[i] / (square[i] * np.sqrt(square[i]))
+                    if square[i] >= VANISHING
+                    else np.nan
                 )
 
 

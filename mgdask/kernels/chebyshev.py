@@ -35,7 +35,14 @@ def _whole(n: int) -> int:
 
 @inner
 def _near(
-    first: int, last: int, vector: Float, distance: Float, cutoff: float, unit: Float, r: Float, pair: Integer
+    first: int,
+    last: int,
+    vector: Float,
+    distance: Float,
+    cutoff: float,
+    unit: Float,
+    r: Float,
+    pair: Integer,
 ) -> int:
     # directions, distances and pairs of the neighbours within the cut-off; returns how many, -1 if one has no direction
     n = 0
@@ -43,7 +50,11 @@ def _near(
     for p in range(first, last):  # written always, counted only if inside: no branch to mispredict
         d = distance[p]
         inverse = 1.0 / d
-        unit[0, n], unit[1, n], unit[2, n] = vector[p, 0] * inverse, vector[p, 1] * inverse, vector[p, 2] * inverse
+        unit[0, n], unit[1, n], unit[2, n] = (
+            vector[p, 0] * inverse,
+            vector[p, 1] * inverse,
+            vector[p, 2] * inverse,
+        )
         r[n], pair[n] = d, p
         coincident |= d == 0.0
         n += d < cutoff
@@ -73,8 +84,18 @@ def _radial(r: Float, n: int, n_max: int, cutoff: float, value: Float, slope: Fl
 
 
 @inner
-def _coefficients(n: int, row: Integer, pair: Integer, weight: Float, value: Float, harmonic: Float, stride: int, n_lm: int,
-                  weighted: Float, c: Float) -> None:  # fmt: skip
+def _coefficients(
+    n: int,
+    row: Integer,
+    pair: Integer,
+    weight: Float,
+    value: Float,
+    harmonic: Float,
+    stride: int,
+    n_lm: int,
+    weighted: Float,
+    c: Float,
+) -> None:
     # c[lm, channel * (n_max+1) + n]; the spare columns of `weighted` stay zero
     n_channels, n_radial, width = len(weight), len(value), weighted.shape[1]
     for i in range(n):
@@ -87,8 +108,18 @@ def _coefficients(n: int, row: Integer, pair: Integer, weight: Float, value: Flo
 
 
 @inner
-def _gradients(x: Float, y: Float, z: Float, n: int, l_max: int, table: Float, power: Float, legendre: Float, slope: Float,
-               field: Float) -> None:  # fmt: skip
+def _gradients(
+    x: Float,
+    y: Float,
+    z: Float,
+    n: int,
+    l_max: int,
+    table: Float,
+    power: Float,
+    legendre: Float,
+    slope: Float,
+    field: Float,
+) -> None:
     # Y_lm and its derivatives along x, y and z, where Y_lm is the polynomial Q_lm(z) Re or Im (x + iy)^m of
     # harmonics.py, into field (4, l^2 + l + m, n). Polynomials have no poles; off the sphere they are not Y_lm, but
     # along it their slopes are its. slope (3, l_max+1, n) keeps dQ/dz as legendre keeps Q, by the derivative of the
@@ -96,7 +127,15 @@ def _gradients(x: Float, y: Float, z: Float, n: int, l_max: int, table: Float, p
     start_powers(x, y, n, l_max, power)
     for degree in range(l_max + 1):
         middle = degree * degree + degree
-        next_degree(degree, z, n, table, power, legendre, field[0, degree * degree : (degree + 1) * (degree + 1)])
+        next_degree(
+            degree,
+            z,
+            n,
+            table,
+            power,
+            legendre,
+            field[0, degree * degree : (degree + 1) * (degree + 1)],
+        )
         now, before, earlier = degree % 3, (degree + 2) % 3, (degree + 1) % 3
         for m in range(degree + 1):
             if m == degree:
@@ -110,14 +149,18 @@ def _gradients(x: Float, y: Float, z: Float, n: int, l_max: int, table: Float, p
                 a, b = table[0, degree, m], table[1, degree, m]
                 for i in range(n):
                     slope[now, m, i] = a * (
-                        legendre[before, m, i] + z[i] * slope[before, m, i] - b * slope[earlier, m, i]
+                        legendre[before, m, i]
+                        + z[i] * slope[before, m, i]
+                        - b * slope[earlier, m, i]
                     )
             if m == 0:
                 for i in range(n):
                     field[1, middle, i], field[2, middle, i] = 0.0, 0.0
                     field[3, middle, i] = slope[now, 0, i]
                 continue
-            factor = float(m) if m > 1 else np.sqrt(2.0)  # power[0] is the only one without the sqrt(2)
+            factor = (
+                float(m) if m > 1 else np.sqrt(2.0)
+            )  # power[0] is the only one without the sqrt(2)
             for i in range(n):
                 q = factor * legendre[now, m, i]
                 re, im = q * power[m - 1, 0, i], q * power[m - 1, 1, i]
@@ -139,14 +182,31 @@ def _most(first: Integer, last: Integer) -> int:
 _table = inner(coefficients)
 
 _ARGUMENTS = (
-    array(int64, 1), array(int64, 1), array(int64, 1), array(float64, 2), array(float64, 1), array(float64, 2), int64, int64,
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(float64, 2),
+    array(float64, 1),
+    array(float64, 2),
+    int64,
+    int64,
     float64,
-)  # fmt: skip
+)
 
 
 @kernel(*_ARGUMENTS, array(float64, 2, out=True))
-def chebyshev(first: Integer, last: Integer, row: Integer, vector: Float, distance: Float, weight: Float, n_max: int, l_max: int,
-              cutoff: float, out: Float) -> None:  # fmt: skip
+def chebyshev(
+    first: Integer,
+    last: Integer,
+    row: Integer,
+    vector: Float,
+    distance: Float,
+    weight: Float,
+    n_max: int,
+    l_max: int,
+    cutoff: float,
+    out: Float,
+) -> None:
     """P_nl of centres; layout (center,),(center,),(pair,),(pair,3),(pair,),(channel,atom),_,_,_ -> (center,feature).
 
     Columns: channel outer, then n = 0..n_max, then l = 0..l_max: C (n_max+1) (l_max+1) in all. ``vector``, ``distance``
@@ -169,7 +229,9 @@ def chebyshev(first: Integer, last: Integer, row: Integer, vector: Float, distan
         if n < 0:
             out[i, :] = np.nan
             continue
-        whole = _whole(n)  # no remainders in the loops over neighbours; what is beyond n is not added up
+        whole = _whole(
+            n
+        )  # no remainders in the loops over neighbours; what is beyond n is not added up
         _radial(r, whole, n_max, cutoff, value, slope)
         start_powers(unit[0], unit[1], whole, l_max, power)
         for degree in range(l_max + 1):
@@ -187,8 +249,18 @@ def chebyshev(first: Integer, last: Integer, row: Integer, vector: Float, distan
 
 
 @kernel(*_ARGUMENTS, array(float64, 3, out=True))
-def chebyshev_gradient(first: Integer, last: Integer, row: Integer, vector: Float, distance: Float, weight: Float, n_max: int,
-                       l_max: int, cutoff: float, out: Float) -> None:  # fmt: skip
+def chebyshev_gradient(
+    first: Integer,
+    last: Integer,
+    row: Integer,
+    vector: Float,
+    distance: Float,
+    weight: Float,
+    n_max: int,
+    l_max: int,
+    cutoff: float,
+    out: Float,
+) -> None:
     """dP_nl/dr_j for the neighbour of each pair, in 1/Å; arguments as for ``chebyshev`` -> (pair,feature,3).
 
     dP_nl/dr_j = 8 pi w_j / (2l+1) sum_m c_nlm (R_n' Y_lm u + R_n / r (grad Y_lm - u (u . grad Y_lm))), u = r_j / r:
@@ -219,14 +291,27 @@ def chebyshev_gradient(first: Integer, last: Integer, row: Integer, vector: Floa
         if n > 0:
             whole = _whole(n)
             _radial(r, whole, n_max, cutoff, value, slope)
-            _gradients(unit[0], unit[1], unit[2], whole, l_max, table, power, legendre, steep, field)
+            _gradients(
+                unit[0], unit[1], unit[2], whole, l_max, table, power, legendre, steep, field
+            )
             _coefficients(n, row, pair, weight, value, field, stride, n_lm, weighted, c)
             for degree in range(n_degrees):
                 low = degree * degree
                 for q in range(4):
                     # sum over m of c_nlm with Y_lm and its three slopes: (neighbour, channel n)
-                    contract(field, (q * (n_lm + ROWS) + low) * stride, stride, 1, n, c, low * width, product,
-                             q * stride * width, width, 2 * degree + 1)  # fmt: skip
+                    contract(
+                        field,
+                        (q * (n_lm + ROWS) + low) * stride,
+                        stride,
+                        1,
+                        n,
+                        c,
+                        low * width,
+                        product,
+                        q * stride * width,
+                        width,
+                        2 * degree + 1,
+                    )
                 scale = 8.0 * np.pi / (2.0 * degree + 1.0)
                 for j in range(n):
                     x, y, z = unit[0, j], unit[1, j], unit[2, j]
@@ -237,7 +322,9 @@ def chebyshev_gradient(first: Integer, last: Integer, row: Integer, vector: Floa
                             col = channel * n_radial + k
                             a, b, d = product[1, j, col], product[2, j, col], product[3, j, col]
                             along = w * value[k, j] / r[j]
-                            radial = w * slope[k, j] * product[0, j, col] - along * (x * a + y * b + z * d)
+                            radial = w * slope[k, j] * product[0, j, col] - along * (
+                                x * a + y * b + z * d
+                            )
                             feature = col * n_degrees + degree
                             out[to, feature, 0] = radial * x + along * a
                             out[to, feature, 1] = radial * y + along * b

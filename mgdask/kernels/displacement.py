@@ -33,8 +33,8 @@ import numpy.typing as npt
 from numba import carray, float64, int64
 
 from mgdask.kernels._jit import array, inner, kernel
-from mgdask.kernels.elementary import sine_ratio
 from mgdask.kernels.simd import BESIDE, address, bit_count, path_moments, path_squares, path_within
+from mgdask.kernels.vector_math import sine_ratio
 
 Float = npt.NDArray[np.float64]
 Integer = npt.NDArray[np.int64]
@@ -76,16 +76,31 @@ def _gather(path: Float, atom: int, beside: Float) -> int:
 
 
 @inner
-def _moments(beside: Float, start: Integer, origin: Integer, later: Integer, length: Integer, longest: int,
-             total: Float) -> None:  # fmt: skip
+def _moments(
+    beside: Float,
+    start: Integer,
+    origin: Integer,
+    later: Integer,
+    length: Integer,
+    longest: int,
+    total: Float,
+) -> None:
     # sums of |dr|^2 and |dr|^4 of every lag, (lag, 2, BESIDE): the first 64 pairs of all runs, then the next 64, so
     # that these frames stay in the first cache from lag to lag
     total[:] = 0.0
     for t in range(0, longest, _STRETCH):
         for k in range(len(start) - 1):
             r = start[k]
-            path_moments(address(beside, 0), address(origin, r), address(later, r), address(length, r),
-                         start[k + 1] - r, t, _STRETCH, address(total, k * 2 * BESIDE))  # fmt: skip
+            path_moments(
+                address(beside, 0),
+                address(origin, r),
+                address(later, r),
+                address(length, r),
+                start[k + 1] - r,
+                t,
+                _STRETCH,
+                address(total, k * 2 * BESIDE),
+            )
 
 
 @inner
@@ -103,11 +118,25 @@ def _fold(values: Float, half: int) -> None:
 
 
 @kernel(
-    array(float64, 3), array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), int64,
+    array(float64, 3),
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    int64,
     array(float64, 4, out=True),
-)  # fmt: skip
-def moments(path: Float, start: Integer, origin: Integer, later: Integer, length: Integer, slot: Integer,
-            n_species: int, out: Float) -> None:  # fmt: skip
+)
+def moments(
+    path: Float,
+    start: Integer,
+    origin: Integer,
+    later: Integer,
+    length: Integer,
+    slot: Integer,
+    n_species: int,
+    out: Float,
+) -> None:
     """Sums over atoms and pairs of frames of |dr|^2 and |dr|^4, in Å^2 and Å^4 -> (group,species,lag,2).
 
     Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_. Atoms with a ``slot`` outside 0 .. n_species - 1
@@ -131,9 +160,16 @@ def moments(path: Float, start: Integer, origin: Integer, later: Integer, length
 
 
 @kernel(
-    array(float64, 3), array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), array(float64, 2, out=True)
+    array(float64, 3),
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(float64, 2, out=True),
 )
-def per_atom(path: Float, start: Integer, origin: Integer, later: Integer, length: Integer, out: Float) -> None:
+def per_atom(
+    path: Float, start: Integer, origin: Integer, later: Integer, length: Integer, out: Float
+) -> None:
     """Mean of |dr|^2 over the pairs of a lag, in Å^2; NaN where there is none -> (atom,lag).
 
     Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,). An atom's numbers do not depend on the other atoms.
@@ -187,11 +223,27 @@ def _bin(n: int, square: Float, width: float, bins: Small, found: Integer, n_bin
 
 
 @kernel(
-    array(float64, 3), array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), int64,
-    float64, array(int64, 3, out=True),
-)  # fmt: skip
-def van_hove(path: Float, start: Integer, origin: Integer, later: Integer, length: Integer, slot: Integer,
-             n_species: int, width: float, counts: Integer) -> None:  # fmt: skip
+    array(float64, 3),
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    int64,
+    float64,
+    array(int64, 3, out=True),
+)
+def van_hove(
+    path: Float,
+    start: Integer,
+    origin: Integer,
+    later: Integer,
+    length: Integer,
+    slot: Integer,
+    n_species: int,
+    width: float,
+    counts: Integer,
+) -> None:
     """Atoms and pairs of frames with width b <= |dr| < width (b + 1): self van Hove function -> (species,lag,bin).
 
     Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_,_. The last bin takes all that is farther, and NaN.
@@ -209,8 +261,11 @@ def van_hove(path: Float, start: Integer, origin: Integer, later: Integer, lengt
             filled = 0
             for r in range(start[k], start[k + 1]):
                 for t in range(length[r]):
-                    path_squares(address(beside, (origin[r] + t) * _FRAME), address(beside, (later[r] + t) * _FRAME),
-                                 address(square, filled))  # fmt: skip
+                    path_squares(
+                        address(beside, (origin[r] + t) * _FRAME),
+                        address(beside, (later[r] + t) * _FRAME),
+                        address(square, filled),
+                    )
                     filled += BESIDE
                     if filled == _PLACES:
                         _bin(filled, square, width, bins, found, n_bins)
@@ -239,15 +294,37 @@ def _waves(n: int, square: Float, inverse: Float, q: Float, total: Float) -> Non
         square[i] = d
         inverse[i] = 1.0 / d  # infinite for 0, and not read
     for w in range(len(q)):
-        _wave(_part(square, 0, n), _part(inverse, 0, n), q[w], 1.0 / q[w], _part(total, w * _PLACES, n))
+        _wave(
+            _part(square, 0, n),
+            _part(inverse, 0, n),
+            q[w],
+            1.0 / q[w],
+            _part(total, w * _PLACES, n),
+        )
 
 
 @kernel(
-    array(float64, 3), array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), int64,
-    array(float64, 1), array(float64, 4, out=True),
-)  # fmt: skip
-def scattering(path: Float, start: Integer, origin: Integer, later: Integer, length: Integer, slot: Integer,
-               n_species: int, q: Float, out: Float) -> None:  # fmt: skip
+    array(float64, 3),
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    int64,
+    array(float64, 1),
+    array(float64, 4, out=True),
+)
+def scattering(
+    path: Float,
+    start: Integer,
+    origin: Integer,
+    later: Integer,
+    length: Integer,
+    slot: Integer,
+    n_species: int,
+    q: Float,
+    out: Float,
+) -> None:
     """Sums over atoms and pairs of frames of sin(q |dr|) / (q |dr|), 1 where that is 0 / 0 -> (group,species,lag,wave).
 
     Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_,(wave,). It is exp(i q.dr) averaged over all
@@ -266,8 +343,11 @@ def scattering(path: Float, start: Integer, origin: Integer, later: Integer, len
             filled = 0
             for r in range(start[k], start[k + 1]):
                 for t in range(length[r]):
-                    path_squares(address(beside, (origin[r] + t) * _FRAME), address(beside, (later[r] + t) * _FRAME),
-                                 address(square, filled))  # fmt: skip
+                    path_squares(
+                        address(beside, (origin[r] + t) * _FRAME),
+                        address(beside, (later[r] + t) * _FRAME),
+                        address(square, filled),
+                    )
                     filled += BESIDE
                     if filled == _PLACES:
                         _waves(filled, square, inverse, q, total)
@@ -285,9 +365,24 @@ def scattering(path: Float, start: Integer, origin: Integer, later: Integer, len
                         out[first // GROUP, s, k, w] += total[w, lane]
 
 
-@kernel(array(float64, 3), array(int64, 1), array(int64, 2), array(int64, 1), int64, float64, array(int64, 3, out=True))
-def overlap(path: Float, origin: Integer, later: Integer, slot: Integer, n_species: int, radius: float,
-            counts: Integer) -> None:  # fmt: skip
+@kernel(
+    array(float64, 3),
+    array(int64, 1),
+    array(int64, 2),
+    array(int64, 1),
+    int64,
+    float64,
+    array(int64, 3, out=True),
+)
+def overlap(
+    path: Float,
+    origin: Integer,
+    later: Integer,
+    slot: Integer,
+    n_species: int,
+    radius: float,
+    counts: Integer,
+) -> None:
     """Number of atoms with |dr|^2 < radius^2 from frame ``origin[o]`` to frame ``later[o, k]`` -> (species,origin,lag).
 
     Layout (atom,frame,3),(origin,),(origin,lag),(atom,),_,_. 0 where ``later`` is -1. With Q = counts / atoms the
@@ -308,7 +403,9 @@ def overlap(path: Float, origin: Integer, later: Integer, slot: Integer, n_speci
             for k in range(n_lags):
                 if later[o, k] >= 0:
                     inside = path_within(
-                        address(beside, origin[o] * _FRAME), address(beside, later[o, k] * _FRAME), limit
+                        address(beside, origin[o] * _FRAME),
+                        address(beside, later[o, k] * _FRAME),
+                        limit,
                     )
                     for s in range(n_species):
                         counts[s, o, k] += bit_count(inside & member[s])

@@ -53,7 +53,9 @@ def start_powers(x: Float, y: Float, n: int, l_max: int, power: Float) -> None:
 
 
 @inner
-def next_degree(degree: int, z: Float, n: int, table: Float, power: Float, legendre: Float, out: Float) -> None:
+def next_degree(
+    degree: int, z: Float, n: int, table: Float, power: Float, legendre: Float, out: Float
+) -> None:
     """All Y_lm of ``degree`` l into out[m + l, :n], m = -l..l; to be called for l = 0, 1, 2, ... in turn.
 
     ``legendre`` (3, l_max+1, n) keeps Q of this degree and the two before it, in turn.
@@ -72,7 +74,9 @@ def next_degree(degree: int, z: Float, n: int, table: Float, power: Float, legen
             a = table[0, degree, m]
             b = table[1, degree, m]
             for i in range(n):
-                legendre[now, m, i] = a * (z[i] * legendre[before, m, i] - b * legendre[earlier, m, i])
+                legendre[now, m, i] = a * (
+                    z[i] * legendre[before, m, i] - b * legendre[earlier, m, i]
+                )
         for i in range(n):
             out[degree + m, i] = legendre[now, m, i] * power[m, 0, i]
         if m > 0:

@@ -20,7 +20,9 @@ FLAT = 1e8
 
 
 @inner
-def hull(body: Polytope, x: Float, y: Float, z: Float, n: int, owner: Integer, triangle: Integer) -> int:
+def hull(
+    body: Polytope, x: Float, y: Float, z: Float, n: int, owner: Integer, triangle: Integer
+) -> int:
     """Triangles (triangle,3) of the hull of points 0 to n - 1, counter-clockwise seen from outside; returns their number.
 
     0 where there are fewer than 4 points, or all lie in a plane, or two in one place; -1 where the work space is too small. Points that lie in one
@@ -61,7 +63,15 @@ def hull(body: Polytope, x: Float, y: Float, z: Float, n: int, owner: Integer, t
 
 @inner
 def solid_angle(
-    px: float, py: float, pz: float, qx: float, qy: float, qz: float, rx: float, ry: float, rz: float
+    px: float,
+    py: float,
+    pz: float,
+    qx: float,
+    qy: float,
+    qz: float,
+    rx: float,
+    ry: float,
+    rz: float,
 ) -> float:
     """Solid angle under which a triangle is seen along p, q, r: 2 atan2(|p.(q x r)|, pqr + (p.q) r + (q.r) p + (r.p) q), 0 to 2 pi.
 
@@ -71,5 +81,9 @@ def solid_angle(
     q = np.sqrt(qx * qx + qy * qy + qz * qz)
     r = np.sqrt(rx * rx + ry * ry + rz * rz)
     triple = px * (qy * rz - qz * ry) + py * (qz * rx - qx * rz) + pz * (qx * ry - qy * rx)
-    pq, qr, rp = px * qx + py * qy + pz * qz, qx * rx + qy * ry + qz * rz, rx * px + ry * py + rz * pz
+    pq, qr, rp = (
+        px * qx + py * qy + pz * qz,
+        qx * rx + qy * ry + qz * rz,
+        rx * px + ry * py + rz * pz,
+    )
     return float(2.0 * np.arctan2(abs(triple), p * q * r + pq * r + qr * p + rp * q))

@@ -20,9 +20,9 @@ import numpy.typing as npt
 from numba import boolean, float64, int64
 
 from mgdask.kernels._jit import array, inner, kernel
-from mgdask.kernels.elementary import arctan2_upper
 from mgdask.kernels.hull import hull
 from mgdask.kernels.polytope import FIRST_PLANE, new_polytope
+from mgdask.kernels.vector_math import arctan2_upper
 
 Float = npt.NDArray[np.float64]
 Integer = npt.NDArray[np.int64]
@@ -35,13 +35,29 @@ NO_HULL, OUTSIDE, FLAT_TETRAHEDRON = 1, 2, 4
 
 
 @kernel(
-    array(int64, 1), array(int64, 1), array(int64, 1), array(float64, 1), array(float64, 1), array(float64, 1), boolean,
-    array(int64, 1, out=True), array(float64, 1, out=True), array(boolean, 1, out=True),
-)  # fmt: skip
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(float64, 1),
+    array(float64, 1),
+    array(float64, 1),
+    boolean,
+    array(int64, 1, out=True),
+    array(float64, 1, out=True),
+    array(boolean, 1, out=True),
+)
 def gaps(
-    first: Integer, last: Integer, row: Integer, distance: Float, own: Float, radius: Float, to_radii: bool, offset: Integer, out: Float,
+    first: Integer,
+    last: Integer,
+    row: Integer,
+    distance: Float,
+    own: Float,
+    radius: Float,
+    to_radii: bool,
+    offset: Integer,
+    out: Float,
     touching: npt.NDArray[np.bool_],
-) -> None:  # fmt: skip
+) -> None:
     """Distance interstices (d - R_i - R_j) / d of each neighbour.
 
     (center,),(center,),(pair,),(pair,),(center,),(atom,) -> (center+1,),(entry,),(center,): those of centre k are entries
@@ -69,7 +85,7 @@ class Interstices(NamedTuple):
     volume: Float
     hull: Float
     cones: Float
-    mark: Integer
+    flag: Integer
 
 
 @inner
@@ -78,16 +94,40 @@ def _edge(x: Float, y: Float, z: Float, i: int, j: int) -> float:
 
 
 @kernel(
-    array(int64, 1), array(int64, 1), array(int64, 1), array(float64, 2), array(float64, 1), array(float64, 1), int64,
-    array(int64, 1, out=True), array(float64, 1, out=True), array(float64, 1, out=True), array(float64, 1, out=True),
-    array(float64, 1, out=True), array(int64, 1, out=True),
-)  # fmt: skip
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(float64, 2),
+    array(float64, 1),
+    array(float64, 1),
+    int64,
+    array(int64, 1, out=True),
+    array(float64, 1, out=True),
+    array(float64, 1, out=True),
+    array(float64, 1, out=True),
+    array(float64, 1, out=True),
+    array(int64, 1, out=True),
+)
 def _interstices(
-    first: Integer, last: Integer, row: Integer, vector: Float, own: Float, radius: Float, most: int, offset: Integer,
-    area: Float, volume: Float, size: Float, cones: Float, mark: Integer,
-) -> None:  # fmt: skip
+    first: Integer,
+    last: Integer,
+    row: Integer,
+    vector: Float,
+    own: Float,
+    radius: Float,
+    most: int,
+    offset: Integer,
+    area: Float,
+    volume: Float,
+    size: Float,
+    cones: Float,
+    flag: Integer,
+) -> None:
     body = new_polytope(most + FIRST_PLANE + 1)
-    owner, triangle = np.empty(most + FIRST_PLANE + 1, dtype=np.int64), np.empty((2 * most + 16, 3), dtype=np.int64)
+    owner, triangle = (
+        np.empty(most + FIRST_PLANE + 1, dtype=np.int64),
+        np.empty((2 * most + 16, 3), dtype=np.int64),
+    )
     x, y, z, far, r = np.empty(most), np.empty(most), np.empty(most), np.empty(most), np.empty(most)
     over, under, angle = np.empty((7, 2 * most)), np.empty((7, 2 * most)), np.empty((7, 2 * most))
     sixfold, facing = np.empty(2 * most), np.empty(most, dtype=np.int64)
@@ -102,11 +142,15 @@ def _interstices(
         offset[k + 1] = base + m
         whole, filled = 0.0, 0.0
         facing[:n] = 0
-        mark[k] = 0 if m else NO_HULL
+        flag[k] = 0 if m else NO_HULL
         for t in range(m):
             a, b, c = triangle[t, 0], triangle[t, 1], triangle[t, 2]
             # 6 V > 0 where the triangle turns its back to the atom, as it should
-            cx, cy, cz = y[b] * z[c] - z[b] * y[c], z[b] * x[c] - x[b] * z[c], x[b] * y[c] - y[b] * x[c]
+            cx, cy, cz = (
+                y[b] * z[c] - z[b] * y[c],
+                z[b] * x[c] - x[b] * z[c],
+                x[b] * y[c] - y[b] * x[c],
+            )
             six_v = x[a] * cx + y[a] * cy + z[a] * cz
             ab, bc, ca = _edge(x, y, z, a, b), _edge(x, y, z, b, c), _edge(x, y, z, c, a)
             ux, uy, uz = x[b] - x[a], y[b] - y[a], z[b] - z[a]
@@ -115,7 +159,10 @@ def _interstices(
             two_s = np.sqrt(nx * nx + ny * ny + nz * nz)
             # tangents: of the angles 2 S / AB.AC, ...; of half the solid angles 6 V / (AB AC AO + AB.AC AO + ...), with AC.AO = OA^2 - OA.OC
             oa, ob, oc = far[a], far[b], far[c]
-            dot_ab, dot_bc = x[a] * x[b] + y[a] * y[b] + z[a] * z[b], x[b] * x[c] + y[b] * y[c] + z[b] * z[c]
+            dot_ab, dot_bc = (
+                x[a] * x[b] + y[a] * y[b] + z[a] * z[b],
+                x[b] * x[c] + y[b] * y[c] + z[b] * z[c],
+            )
             dot_ca = x[c] * x[a] + y[c] * y[a] + z[c] * z[a]
             at_a, at_b, at_c = (
                 0.5 * (ab * ab + ca * ca - bc * bc),
@@ -126,9 +173,15 @@ def _interstices(
                 over[corner, t], over[3 + corner, t] = two_s, abs(six_v)
             over[6, t] = abs(six_v)
             under[0, t], under[1, t], under[2, t] = at_a, at_b, at_c
-            under[3, t] = ab * ca * oa + at_a * oa + (oa * oa - dot_ca) * ab + (oa * oa - dot_ab) * ca
-            under[4, t] = ab * bc * ob + at_b * ob + (ob * ob - dot_bc) * ab + (ob * ob - dot_ab) * bc
-            under[5, t] = bc * ca * oc + at_c * oc + (oc * oc - dot_bc) * ca + (oc * oc - dot_ca) * bc
+            under[3, t] = (
+                ab * ca * oa + at_a * oa + (oa * oa - dot_ca) * ab + (oa * oa - dot_ab) * ca
+            )
+            under[4, t] = (
+                ab * bc * ob + at_b * ob + (ob * ob - dot_bc) * ab + (ob * ob - dot_ab) * bc
+            )
+            under[5, t] = (
+                bc * ca * oc + at_c * oc + (oc * oc - dot_bc) * ca + (oc * oc - dot_ca) * bc
+            )
             under[6, t] = oa * ob * oc + dot_ab * oc + dot_bc * oa + dot_ca * ob
             sixfold[t] = six_v
         for corner in range(7):
@@ -136,31 +189,41 @@ def _interstices(
         for t in range(m):
             a, b, c = triangle[t, 0], triangle[t, 1], triangle[t, 2]
             two_s, six_v = over[0, t], sixfold[t]
-            area[base + t] = 1.0 - (r[a] ** 2 * angle[0, t] + r[b] ** 2 * angle[1, t] + r[c] ** 2 * angle[2, t]) / two_s
-            cone = 2.0 * (r[a] ** 3 * angle[3, t] + r[b] ** 3 * angle[4, t] + r[c] ** 3 * angle[5, t])
+            area[base + t] = (
+                1.0
+                - (r[a] ** 2 * angle[0, t] + r[b] ** 2 * angle[1, t] + r[c] ** 2 * angle[2, t])
+                / two_s
+            )
+            cone = 2.0 * (
+                r[a] ** 3 * angle[3, t] + r[b] ** 3 * angle[4, t] + r[c] ** 3 * angle[5, t]
+            )
             whole += six_v / 6.0
             flat = abs(six_v) < 6.0 * THIN * two_s * np.sqrt(two_s)
             for corner in range(3):
                 v = triangle[t, corner]
                 facing[v] = max(facing[v], 1 if six_v < 0.0 and not flat else 2)
             if flat:
-                mark[k] |= FLAT_TETRAHEDRON
+                flag[k] |= FLAT_TETRAHEDRON
                 volume[base + t] = np.nan
                 filled += cone  # 0, or half a sphere where the neighbour lies between the atom and the facet's far edge
                 continue
             volume[base + t] = 1.0 - 2.0 * (2.0 * own[k] ** 3 * angle[6, t] + cone) / abs(six_v)
             if six_v < 0.0:
-                mark[k] |= OUTSIDE
+                flag[k] |= OUTSIDE
                 filled -= cone
             else:
                 filled += cone
         for i in range(n):
-            if facing[i] == 1:  # all its facets are seen from outside: it lies inside a tetrahedron of the far side
+            if (
+                facing[i] == 1
+            ):  # all its facets are seen from outside: it lies inside a tetrahedron of the far side
                 filled += 4.0 * np.pi * r[i] ** 3
         size[k], cones[k] = (whole, filled) if m else (np.nan, np.nan)
 
 
-def interstices(first: Integer, last: Integer, row: Integer, vector: Float, own: Float, radius: Float) -> Interstices:
+def interstices(
+    first: Integer, last: Integer, row: Integer, vector: Float, own: Float, radius: Float
+) -> Interstices:
     """Triangles of the hull of each centre's neighbours; (center,),(center,),(pair,),(pair,3),(center,),(atom,) -> ``Interstices``.
 
     ``own`` (center,) and ``radius`` (atom,) are radii in Å. A facet of more than three neighbours, as in perfect crystals, is cut into triangles
@@ -169,7 +232,26 @@ def interstices(first: Integer, last: Integer, row: Integer, vector: Float, own:
     """
     n = last - first
     room = int(np.maximum(2 * n - 4, 0).sum()) + 1
-    offset, mark = np.zeros(len(first) + 1, dtype=np.int64), np.empty(len(first), dtype=np.int64)
-    area, volume, size, cones = np.empty(room), np.empty(room), np.empty(len(first)), np.empty(len(first))
-    _interstices(first, last, row, vector, own, radius, int(n.max(initial=0)), offset, area, volume, size, cones, mark)
-    return Interstices(offset, area[: offset[-1]], volume[: offset[-1]], size, cones, mark)
+    offset, flag = np.zeros(len(first) + 1, dtype=np.int64), np.empty(len(first), dtype=np.int64)
+    area, volume, size, cones = (
+        np.empty(room),
+        np.empty(room),
+        np.empty(len(first)),
+        np.empty(len(first)),
+    )
+    _interstices(
+        first,
+        last,
+        row,
+        vector,
+        own,
+        radius,
+        int(n.max(initial=0)),
+        offset,
+        area,
+        volume,
+        size,
+        cones,
+        flag,
+    )
+    return Interstices(offset, area[: offset[-1]], volume[: offset[-1]], size, cones, flag)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import boolean, float64, int64, types
 
-from mgdask.box import complete_cell, face_heights, fractional, wrap
+from mgdask.geometry import complete_cell, face_heights, fractional, wrap
 from mgdask.kernels._jit import array, inner, kernel
 from mgdask.kernels.simd import LANES, address, displacements
 
@@ -26,7 +26,7 @@ BIN = np.array([1.0, 1.0, 0.25])
 """Least height of a bin along each cell vector, in cut-offs: few long lines of bins, since each line has its price."""
 
 
-class Grid(NamedTuple):
+class CellList(NamedTuple):
     """A configuration sorted into bins.
 
     point (3,atom+spare) Å, wrapped, in the order of the bins; row (atom,) the caller's row of each; rank (atom,) the reverse; start
@@ -50,11 +50,13 @@ class Grid(NamedTuple):
 
 
 _i1, _i2, _f2 = array(int64, 1, out=True), array(int64, 2, out=True), array(float64, 2, out=True)
-GRID = types.NamedTuple((_f2, _i1, _i1, _i1, _i2, _i1, _i1, _i2, _i2, int64, _f2, float64), Grid)
-"""Numba's type of a ``Grid``."""
+GRID = types.NamedTuple(
+    (_f2, _i1, _i1, _i1, _i2, _i1, _i1, _i2, _i2, int64, _f2, float64), CellList
+)
+"""Numba's type of a ``CellList``."""
 
 
-def make_grid(position: Float, cell: Float, pbc: Any, cutoff: float) -> Grid:
+def make_cell_list(position: Float, cell: Float, pbc: Any, cutoff: float) -> CellList:
     """Sort (atom,3) positions into bins for a ``cutoff`` in Å; O(atoms)."""
     pbc = np.array(pbc, dtype=bool)
     cell = complete_cell(cell, pbc)
@@ -66,29 +68,87 @@ def make_grid(position: Float, cell: Float, pbc: Any, cutoff: float) -> Grid:
         low[axis] = fraction[:, axis].min()
         span[axis] = (fraction[:, axis].max() - low[axis]) or 1.0
     height = face_heights(cell) * span
-    most = max(1, int(np.ceil((4 * n + 8) ** (1 / 3))) * 4)  # thin or sparse boxes need no more bins than atoms
+    most = max(
+        1, int(np.ceil((4 * n + 8) ** (1 / 3))) * 4
+    )  # thin or sparse boxes need no more bins than atoms
     shape = np.clip(np.floor(height / (BIN * cutoff)), 1, most).astype(np.int64)
     while shape.prod() > 8 * n + 64:
         shape[shape.argmax()] = max(1, shape.max() // 2)
     reach = np.ceil(cutoff / (height / shape) * (1.0 + 1e-12)).astype(np.int64)
     bin_of = np.empty((n, 3), dtype=np.int64)
-    point, order, rank = np.zeros((3, n + LANES)), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    point, order, rank = (
+        np.zeros((3, n + LANES)),
+        np.empty(n, dtype=np.int64),
+        np.empty(n, dtype=np.int64),
+    )
     start = np.zeros(shape.prod() + 2, dtype=np.int64)
     places = np.full((3, (shape + 2 * reach).max()), -1, dtype=np.int64)
     images = np.zeros_like(places)
-    room = _sort(np.ascontiguousarray(wrapped), np.ascontiguousarray(fraction), low, span, pbc, shape, reach, bin_of, point,
-                 order, rank, start, places, images)  # fmt: skip
-    return Grid(point, order, rank, start[:-1], bin_of, shape, reach, places, images, room, cell, float(cutoff))
+    room = _sort(
+        np.ascontiguousarray(wrapped),
+        np.ascontiguousarray(fraction),
+        low,
+        span,
+        pbc,
+        shape,
+        reach,
+        bin_of,
+        point,
+        order,
+        rank,
+        start,
+        places,
+        images,
+    )
+    return CellList(
+        point,
+        order,
+        rank,
+        start[:-1],
+        bin_of,
+        shape,
+        reach,
+        places,
+        images,
+        room,
+        cell,
+        float(cutoff),
+    )
 
 
 @kernel(
-    array(float64, 2), array(float64, 2), array(float64, 1), array(float64, 1), array(boolean, 1), array(int64, 1),
-    array(int64, 1), _i2, _f2, _i1, _i1, _i1, _i2, _i2, returns=int64,
-)  # fmt: skip
+    array(float64, 2),
+    array(float64, 2),
+    array(float64, 1),
+    array(float64, 1),
+    array(boolean, 1),
+    array(int64, 1),
+    array(int64, 1),
+    _i2,
+    _f2,
+    _i1,
+    _i1,
+    _i1,
+    _i2,
+    _i2,
+    returns=int64,
+)
 def _sort(
-    wrapped: Float, fraction: Float, low: Float, span: Float, pbc: Any, shape: Integer, reach: Integer, bin_of: Integer,
-    point: Float, order: Integer, rank: Integer, start: Integer, places: Integer, images: Integer,
-) -> int:  # fmt: skip
+    wrapped: Float,
+    fraction: Float,
+    low: Float,
+    span: Float,
+    pbc: Any,
+    shape: Integer,
+    reach: Integer,
+    bin_of: Integer,
+    point: Float,
+    order: Integer,
+    rank: Integer,
+    start: Integer,
+    places: Integer,
+    images: Integer,
+) -> int:
     # counting sort into bins, rows in their order inside a bin; returns the room that any atom's candidates need
     n = len(wrapped)
     flat = np.empty(n, dtype=np.int64)
@@ -143,7 +203,7 @@ def _sort(
 
 
 @inner
-def scan(grid: Grid, row: int, raw: Float, index: Integer, found: Integer) -> int:
+def scan(grid: CellList, row: int, raw: Float, index: Integer, found: Integer) -> int:
     """Neighbours of atom ``row``; returns their number n.
 
     The i-th of them, in bin order, is candidate k = ``found[i]``: ``raw[:, k]`` = dx, dy, dz, d^2, and its row is
@@ -174,7 +234,9 @@ def scan(grid: Grid, row: int, raw: Float, index: Integer, found: Integer) -> in
                 if pc < 0:
                     c += 1
                     continue
-                length = min(grid.shape[2] - pc, last - c + 1)  # bins of one image lie one after the other
+                length = min(
+                    grid.shape[2] - pc, last - c + 1
+                )  # bins of one image lie one after the other
                 c += length
                 lo, hi = start[line + pc], start[line + pc + length]
                 if ia == 0 and ib == 0 and ic == 0 and lo <= me < hi:
@@ -188,11 +250,18 @@ def scan(grid: Grid, row: int, raw: Float, index: Integer, found: Integer) -> in
                     # whole registers; what they write too far is overwritten by the next line, or not looked at
                     k = m + j - lo
                     displacements(
-                        address(grid.point, j), address(grid.point, grid.point.shape[1] + j),
-                        address(grid.point, 2 * grid.point.shape[1] + j), origin, shift, j, address(raw, k),
-                        address(raw, raw.shape[1] + k), address(raw, 2 * raw.shape[1] + k),
-                        address(raw, 3 * raw.shape[1] + k), address(index, k),
-                    )  # fmt: skip
+                        address(grid.point, j),
+                        address(grid.point, grid.point.shape[1] + j),
+                        address(grid.point, 2 * grid.point.shape[1] + j),
+                        origin,
+                        shift,
+                        j,
+                        address(raw, k),
+                        address(raw, raw.shape[1] + k),
+                        address(raw, 2 * raw.shape[1] + k),
+                        address(raw, 3 * raw.shape[1] + k),
+                        address(index, k),
+                    )
                 m += hi - lo
     if own >= 0:
         raw[3, own] = np.inf
@@ -205,7 +274,9 @@ def scan(grid: Grid, row: int, raw: Float, index: Integer, found: Integer) -> in
 
 
 @inner
-def gather(grid: Grid, row: int, raw: Float, index: Integer, found: Integer, near: Float) -> int:
+def gather(
+    grid: CellList, row: int, raw: Float, index: Integer, found: Integer, near: Float
+) -> int:
     """Neighbours of atom ``row`` one after the other: rows, and ``near`` (4,room) = dx, dy, dz, d^2; returns their number.
 
     ``raw`` and ``index`` are scratch, as for ``scan``. There is room for one entry more than the neighbours.
@@ -219,15 +290,31 @@ def gather(grid: Grid, row: int, raw: Float, index: Integer, found: Integer, nea
 
 
 @kernel(
-    GRID, array(int64, 1), int64, array(int64, 1, out=True), array(int64, 1, out=True), array(float64, 2, out=True),
-    array(float64, 1, out=True), returns=int64,
-)  # fmt: skip
+    GRID,
+    array(int64, 1),
+    int64,
+    array(int64, 1, out=True),
+    array(int64, 1, out=True),
+    array(float64, 2, out=True),
+    array(float64, 1, out=True),
+    returns=int64,
+)
 def _list(
-    grid: Grid, centers: Integer, first: int, offset: Integer, row: Integer, vector: Float, distance: Float
+    grid: CellList,
+    centers: Integer,
+    first: int,
+    offset: Integer,
+    row: Integer,
+    vector: Float,
+    distance: Float,
 ) -> int:
     # fills from centre `first` on until the arrays are full; returns the first centre that did not fit
     room = grid.room
-    raw, index, found = np.empty((4, room)), np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
+    raw, index, found = (
+        np.empty((4, room)),
+        np.empty(room, dtype=np.int64),
+        np.empty(room, dtype=np.int64),
+    )
     total = offset[first]
     for k in range(first, len(centers)):
         n = scan(grid, centers[k], raw, index, found)
@@ -236,14 +323,18 @@ def _list(
         for i in range(n):
             j = found[i]
             row[total + i] = grid.row[index[j]]
-            vector[total + i, 0], vector[total + i, 1], vector[total + i, 2] = raw[0, j], raw[1, j], raw[2, j]
+            vector[total + i, 0], vector[total + i, 1], vector[total + i, 2] = (
+                raw[0, j],
+                raw[1, j],
+                raw[2, j],
+            )
             distance[total + i] = np.sqrt(raw[3, j])
         total += n
         offset[k + 1] = total
     return len(centers)
 
 
-def list_neighbors(grid: Grid, centers: Integer) -> tuple[Integer, Integer, Float, Float]:
+def list_neighbors(grid: CellList, centers: Integer) -> tuple[Integer, Integer, Float, Float]:
     """``neighbor_list`` for atoms that are sorted already."""
     chosen = np.ascontiguousarray(centers, dtype=np.int64)
     offset = np.zeros(len(chosen) + 1, dtype=np.int64)
@@ -256,7 +347,10 @@ def list_neighbors(grid: Grid, centers: Integer) -> tuple[Integer, Integer, Floa
     while (done := _list(grid, chosen, done, offset, row, vector, distance)) < len(chosen):
         more = int(len(row) * max(0.5, 1.2 * (len(chosen) - done) / max(done, 1))) + grid.room
         row = np.concatenate([row, np.empty(more, dtype=np.int64)])
-        vector, distance = np.concatenate([vector, np.empty((more, 3))]), np.concatenate([distance, np.empty(more)])
+        vector, distance = (
+            np.concatenate([vector, np.empty((more, 3))]),
+            np.concatenate([distance, np.empty(more)]),
+        )
     total = int(offset[-1])
     return offset, row[:total], vector[:total], distance[:total]
 
@@ -275,5 +369,7 @@ def neighbor_list(
     Exact for every cell; an atom's own images count where they are near enough. Cost O(pairs). Twin:
     ``tests/reference.py::neighbors``.
     """
-    grid = make_grid(position, cell, pbc, cutoff)
-    return list_neighbors(grid, np.arange(len(position)) if centers is None else np.asarray(centers))
+    grid = make_cell_list(position, cell, pbc, cutoff)
+    return list_neighbors(
+        grid, np.arange(len(position)) if centers is None else np.asarray(centers)
+    )

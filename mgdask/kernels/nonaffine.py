@@ -67,15 +67,39 @@ def _reciprocal(cell: Float) -> Float:
 
 
 @kernel(
-    array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), array(float64, 2), array(float64, 2),
-    array(float64, 2), array(float64, 2), array(float64, 2), int64, array(float64, 1, out=True),
-    array(int64, 1, out=True), array(float64, 2, out=True), array(float64, 1, out=True), array(float64, 1, out=True),
-)  # fmt: skip
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(float64, 2),
+    array(float64, 2),
+    array(float64, 2),
+    array(float64, 2),
+    array(float64, 2),
+    int64,
+    array(float64, 1, out=True),
+    array(int64, 1, out=True),
+    array(float64, 2, out=True),
+    array(float64, 1, out=True),
+    array(float64, 1, out=True),
+)
 def _nonaffine(
-    centers: Integer, first: Integer, last: Integer, row: Integer, vector: Float, reference: Float, current: Float,
-    cell: Float, current_cell: Float, most: int, d2: Float, count: Integer, gradient: Float, shear: Float,
+    centers: Integer,
+    first: Integer,
+    last: Integer,
+    row: Integer,
+    vector: Float,
+    reference: Float,
+    current: Float,
+    cell: Float,
+    current_cell: Float,
+    most: int,
+    d2: Float,
+    count: Integer,
+    gradient: Float,
+    shear: Float,
     volumetric: Float,
-) -> None:  # fmt: skip
+) -> None:
     inverse = _reciprocal(cell)
     change = current_cell - cell
     moved = np.empty((most, 3))
@@ -89,7 +113,11 @@ def _nonaffine(
             j = row[begin + p]
             x, y, z = vector[begin + p, 0], vector[begin + p, 1], vector[begin + p, 2]
             qx, qy, qz = reference[j, 0], reference[j, 1], reference[j, 2]
-            wx, wy, wz = (current[j, 0] - qx) - ux, (current[j, 1] - qy) - uy, (current[j, 2] - qz) - uz
+            wx, wy, wz = (
+                (current[j, 0] - qx) - ux,
+                (current[j, 1] - qy) - uy,
+                (current[j, 2] - qz) - uz,
+            )
             sx, sy, sz = x - (qx - ox), y - (qy - oy), z - (qz - oz)
             na = np.rint(sx * inverse[0, 0] + sy * inverse[1, 0] + sz * inverse[2, 0])
             nb = np.rint(sx * inverse[0, 1] + sy * inverse[1, 1] + sz * inverse[2, 1])
@@ -165,9 +193,16 @@ def _nonaffine(
 
 
 def nonaffine(
-    centers: Integer, first: Integer, last: Integer, row: Integer, vector: Float, reference: Float, current: Float,
-    reference_cell: Float, current_cell: Float,
-) -> Deformation:  # fmt: skip
+    centers: Integer,
+    first: Integer,
+    last: Integer,
+    row: Integer,
+    vector: Float,
+    reference: Float,
+    current: Float,
+    reference_cell: Float,
+    current_cell: Float,
+) -> Deformation:
     """Deformation around each centre between two configurations; see the formulas above.
 
     (center,) rows of the centres; (center,),(center,) their entries ``first[k]:last[k]`` of row (pair,) and vector
@@ -177,20 +212,48 @@ def nonaffine(
     microseconds for 20 neighbours. Twin: ``tests/test_nonaffine.py::twin``.
     """
     m = len(centers)
-    out = Deformation(np.empty(m), np.empty(m, dtype=np.int64), np.empty((m, 9)), np.empty(m), np.empty(m))
+    out = Deformation(
+        np.empty(m), np.empty(m, dtype=np.int64), np.empty((m, 9)), np.empty(m), np.empty(m)
+    )
     most = int((last - first).max(initial=0))
-    _nonaffine(centers, first, last, row, vector, reference, current, reference_cell, current_cell, most, *out)
+    _nonaffine(
+        centers,
+        first,
+        last,
+        row,
+        vector,
+        reference,
+        current,
+        reference_cell,
+        current_cell,
+        most,
+        *out,
+    )
     return out
 
 
 @kernel(
-    array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), array(float64, 1), array(int64, 1),
-    array(float64, 2), array(int64, 1, out=True), array(int64, 1, out=True),
-)  # fmt: skip
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(float64, 1),
+    array(int64, 1),
+    array(float64, 2),
+    array(int64, 1, out=True),
+    array(int64, 1, out=True),
+)
 def _within(
-    centers: Integer, first: Integer, last: Integer, row: Integer, distance: Float, slot: Integer, cutoff: Float,
-    offset: Integer, pick: Integer,
-) -> None:  # fmt: skip
+    centers: Integer,
+    first: Integer,
+    last: Integer,
+    row: Integer,
+    distance: Float,
+    slot: Integer,
+    cutoff: Float,
+    offset: Integer,
+    pick: Integer,
+) -> None:
     at = 0
     for k in range(len(centers)):
         own = slot[centers[k]]
@@ -201,7 +264,13 @@ def _within(
 
 
 def within(
-    centers: Integer, first: Integer, last: Integer, row: Integer, distance: Float, slot: Integer, cutoff: Float
+    centers: Integer,
+    first: Integer,
+    last: Integer,
+    row: Integer,
+    distance: Float,
+    slot: Integer,
+    cutoff: Float,
 ) -> tuple[Integer, Integer, Integer]:
     """Neighbours within the cut-off of their pair of species, in their order.
 
@@ -210,6 +279,9 @@ def within(
     of centre k are entries ``pick[first[k]:last[k]]`` of ``row`` and ``distance``. Cost 2 nanoseconds a pair. Twin:
     ``tests/test_nonaffine.py::test_cutoffs_of_pairs``.
     """
-    offset, pick = np.zeros(len(centers) + 1, dtype=np.int64), np.empty(int((last - first).sum()) + 1, dtype=np.int64)
+    offset, pick = (
+        np.zeros(len(centers) + 1, dtype=np.int64),
+        np.empty(int((last - first).sum()) + 1, dtype=np.int64),
+    )
     _within(centers, first, last, row, distance, slot, cutoff, offset, pick)
     return offset[:-1], offset[1:], pick[: offset[-1]]

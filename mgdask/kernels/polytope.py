@@ -50,12 +50,18 @@ class Polytope(NamedTuple):
 
 POLYTOPE = types.NamedTuple(
     (
-        array(float64, 2, out=True), array(int16, 2, out=True), array(float64, 1, out=True), array(int16, 2, out=True),
-        array(int16, 1, out=True), array(int64, 1, out=True), array(float64, 2, out=True), array(int16, 2, out=True),
+        array(float64, 2, out=True),
+        array(int16, 2, out=True),
+        array(float64, 1, out=True),
+        array(int16, 2, out=True),
+        array(int16, 1, out=True),
+        array(int64, 1, out=True),
+        array(float64, 2, out=True),
+        array(int16, 2, out=True),
         array(int64, 1, out=True),
     ),
     Polytope,
-)  # fmt: skip
+)
 
 
 @inner
@@ -63,10 +69,16 @@ def new_polytope(planes: int) -> Polytope:
     """Room for ``planes`` planes and the vertices they can make."""
     room = -(-2 * planes // LANES) * LANES + LANES
     return Polytope(
-        np.zeros((3, room)), np.zeros((room, 3), dtype=np.int16), np.zeros(room), np.zeros((planes, planes), dtype=np.int16),
-        np.zeros(planes, dtype=np.int16), np.zeros(room, dtype=np.int64), np.zeros((3, room)),
-        np.zeros((room, 2), dtype=np.int16), np.zeros(2, dtype=np.int64),
-    )  # fmt: skip
+        np.zeros((3, room)),
+        np.zeros((room, 3), dtype=np.int16),
+        np.zeros(room),
+        np.zeros((planes, planes), dtype=np.int16),
+        np.zeros(planes, dtype=np.int16),
+        np.zeros(room, dtype=np.int64),
+        np.zeros((3, room)),
+        np.zeros((room, 2), dtype=np.int16),
+        np.zeros(2, dtype=np.int64),
+    )
 
 
 @inner
@@ -97,9 +109,13 @@ def cut(body: Polytope, normal: Any, offset: float) -> int:
     n_gone = 0
     for first in range(0, n_vertices, LANES):
         bits = beyond(
-            address(body.point, first), address(body.point, room + first), address(body.point, 2 * room + first), normal,
-            limit, address(body.side, first),
-        )  # fmt: skip
+            address(body.point, first),
+            address(body.point, room + first),
+            address(body.point, 2 * room + first),
+            normal,
+            limit,
+            address(body.side, first),
+        )
         if bits != 0:
             for v in range(LANES):
                 if (bits >> v) & 1:
@@ -120,7 +136,9 @@ def cut(body: Polytope, normal: Any, offset: float) -> int:
             inside = offset - body.side[u]
             t = max(inside / (inside + body.side[v] - offset), 0.0)
             for axis in range(3):
-                body.fresh[axis, n_fresh] = body.point[axis, u] + (body.point[axis, v] - body.point[axis, u]) * t
+                body.fresh[axis, n_fresh] = (
+                    body.point[axis, u] + (body.point[axis, v] - body.point[axis, u]) * t
+                )
             body.border[n_fresh, 0], body.border[n_fresh, 1] = a, b
             body.link[a] = b
             n_fresh += 1
@@ -155,7 +173,9 @@ def cut(body: Polytope, normal: Any, offset: float) -> int:
             body.plane[hole, 0], body.plane[hole, 1], body.plane[hole, 2] = a, b, c
             body.edge[a, b], body.edge[b, c], body.edge[c, a] = hole, hole, hole
         for axis in range(3):
-            body.point[axis, last] = 0.0  # the last register of a cut looks at empty places too: they are never beyond
+            body.point[axis, last] = (
+                0.0  # the last register of a cut looks at empty places too: they are never beyond
+            )
         last -= 1
     return CUT
 

@@ -123,7 +123,9 @@ def gto_basis(r_cut: float, n_max: int, l_max: int) -> tuple[Float, npt.NDArray[
             for i in range(n_max):
                 for j in range(n_max):  # two doubles hold what a long double can
                     high = float(root[i, j])
-                    beta[degree, i, j] = np.longdouble(high) + np.longdouble(float(root[i, j] - exact.mpf(high)))
+                    beta[degree, i, j] = np.longdouble(high) + np.longdouble(
+                        float(root[i, j] - exact.mpf(high))
+                    )
     return alpha, beta
 
 
@@ -136,12 +138,19 @@ def gto_functions(r: Float, sigma: float, alpha: Float, beta: npt.NDArray[np.lon
     for degree in range(n_degrees):
         for k in range(n_max):
             wide = 1 + alpha[degree, k].astype(np.longdouble) / eta
-            one = eta**-1.5 * wide ** -(degree + 1.5) * np.exp(-alpha[degree, k] / wide * x * x) * x**degree
+            one = (
+                eta**-1.5
+                * wide ** -(degree + 1.5)
+                * np.exp(-alpha[degree, k] / wide * x * x)
+                * x**degree
+            )
             values[degree] += one[:, None] * beta[degree, :, k]
     return np.asarray(np.pi**1.5 * values, dtype=np.float64)
 
 
-def polynomial_functions(r: Float, sigma: float, l_max: int, x: Float, weight: Float, basis: Float) -> Float:
+def polynomial_functions(
+    r: Float, sigma: float, l_max: int, x: Float, weight: Float, basis: Float
+) -> Float:
     """h_nl at the distances r (Å, may be negative) by quadrature over nodes x: (l,knot,n)."""
     eta = 0.5 / sigma**2
     distance = np.abs(r)

@@ -7,16 +7,20 @@ import numpy.typing as npt
 from numba import float64, int64
 
 from mgdask.kernels._jit import array, kernel
-from mgdask.kernels.neighbors import GRID, Grid, scan
+from mgdask.kernels.neighbors import GRID, CellList, scan
 
 Float = npt.NDArray[np.float64]
 Integer = npt.NDArray[np.int64]
 
 
 @kernel(GRID, array(int64, 1), array(int64, 1), float64, array(int64, 3, out=True))
-def _count(grid: Grid, centers: Integer, slot: Integer, width: float, counts: Integer) -> None:
+def _count(grid: CellList, centers: Integer, slot: Integer, width: float, counts: Integer) -> None:
     room = grid.room
-    raw, index, found = np.empty((4, room)), np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
+    raw, index, found = (
+        np.empty((4, room)),
+        np.empty(room, dtype=np.int64),
+        np.empty(room, dtype=np.int64),
+    )
     n_bins = counts.shape[2]
     for k in range(len(centers)):
         own = slot[centers[k]]
@@ -28,14 +32,22 @@ def _count(grid: Grid, centers: Integer, slot: Integer, width: float, counts: In
                 counts[own, slot[grid.row[index[j]]], at] += 1
 
 
-def pair_counts(grid: Grid, centers: Integer, slot: Integer, n_species: int, edges: Float) -> Integer:
+def pair_counts(
+    grid: CellList, centers: Integer, slot: Integer, n_species: int, edges: Float
+) -> Integer:
     """Neighbours of each species by distance, grid,(center,),(atom,) -> (species of the centre, species of the neighbour, bin).
 
     ``slot`` (atom,) is the species index of each atom; ``edges`` are equally spaced from 0 to at most the grid's cut-off. Whole numbers, so
     that sums over blocks and frames do not depend on their order. Twin: ``tests/reference_structure.py::rdf_counts``.
     """
     counts = np.zeros((n_species, n_species, len(edges) - 1), dtype=np.int64)
-    _count(grid, np.ascontiguousarray(centers, dtype=np.int64), slot, float(edges[1] - edges[0]), counts)
+    _count(
+        grid,
+        np.ascontiguousarray(centers, dtype=np.int64),
+        slot,
+        float(edges[1] - edges[0]),
+        counts,
+    )
     return counts
 
 
@@ -43,7 +55,9 @@ def smooth(values: Float, width: int = 2) -> Float:
     """Gaussian mean over neighbouring bins, ``width`` bins wide."""
     reach = np.arange(-3 * width, 3 * width + 1)
     weight = np.exp(-0.5 * (reach / width) ** 2)
-    found: Float = np.convolve(np.pad(values, 3 * width, mode="edge"), weight / weight.sum(), mode="valid")
+    found: Float = np.convolve(
+        np.pad(values, 3 * width, mode="edge"), weight / weight.sum(), mode="valid"
+    )
     return found
 
 

@@ -76,7 +76,10 @@ def tile(
             return builder.bitcast(where, vector.as_pointer())
 
         entry = builder.block
-        loop, done = builder.append_basic_block("tile.loop"), builder.append_basic_block("tile.done")
+        loop, done = (
+            builder.append_basic_block("tile.loop"),
+            builder.append_basic_block("tile.done"),
+        )
         builder.cbranch(builder.icmp_signed(">", nk, ir.Constant(index, 0)), loop, done)
 
         builder.position_at_end(loop)
@@ -145,8 +148,20 @@ def scaled_copy(typingctx: Any, source: Any, target: Any, scale: Any, vectors: A
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def displacements(typingctx: Any, x: Any, y: Any, z: Any, origin: Any, shift: Any, first: Any, dx: Any, dy: Any, dz: Any,
-                  d2: Any, index: Any) -> Any:  # fmt: skip
+def displacements(
+    typingctx: Any,
+    x: Any,
+    y: Any,
+    z: Any,
+    origin: Any,
+    shift: Any,
+    first: Any,
+    dx: Any,
+    dy: Any,
+    dz: Any,
+    d2: Any,
+    index: Any,
+) -> Any:
     """LANES points at once: d = (point - origin) + shift, its square, and ``first``, ``first + 1``, ... as their index.
 
     ``x`` ... ``index`` are pointers from ``address``; ``origin`` and ``shift`` are tuples of three float64. The subtraction of the
@@ -235,15 +250,26 @@ def _square(builder: Any, origin: Any, later: Any) -> Any:
     # |later - origin|^2 of one frame: x of all paths, then y, then z; no fused steps, as NumPy has it
     total = None
     for axis in range(3):
-        d = builder.fsub(_load(builder, later, axis * BESIDE), _load(builder, origin, axis * BESIDE))
+        d = builder.fsub(
+            _load(builder, later, axis * BESIDE), _load(builder, origin, axis * BESIDE)
+        )
         square = builder.fmul(d, d)
         total = square if total is None else builder.fadd(total, square)
     return total
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def path_moments(typingctx: Any, beside: Any, origin: Any, later: Any, length: Any, runs: Any, first: Any, most: Any,
-                 total: Any) -> Any:  # fmt: skip
+def path_moments(
+    typingctx: Any,
+    beside: Any,
+    origin: Any,
+    later: Any,
+    length: Any,
+    runs: Any,
+    first: Any,
+    most: Any,
+    total: Any,
+) -> Any:
     """total[m, :BESIDE] += sum |p[later[r] + t] - p[origin[r] + t]|^(2 m + 2), m = 0 and 1, over r < ``runs``, then t.
 
     ``beside`` points at paths p laid out (frame, 3, BESIDE), ``origin``, ``later``, ``length`` at runs of frames,
@@ -255,7 +281,9 @@ def path_moments(typingctx: Any, beside: Any, origin: Any, later: Any, length: A
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         paths, starts, ends, lengths, n_runs, skipped, limit, sums = args
         frame = ir.Constant(n_runs.type, 3 * BESIDE)
-        kept = [cgutils.alloca_once_value(builder, _load(builder, sums, m * BESIDE)) for m in range(2)]
+        kept = [
+            cgutils.alloca_once_value(builder, _load(builder, sums, m * BESIDE)) for m in range(2)
+        ]
         with cgutils.for_range(builder, n_runs) as run:
             left = builder.sub(builder.load(builder.gep(lengths, [run.index])), skipped)
             left = builder.select(builder.icmp_signed("<", left, limit), left, limit)
@@ -265,7 +293,9 @@ def path_moments(typingctx: Any, beside: Any, origin: Any, later: Any, length: A
                 where.append(builder.gep(paths, [builder.mul(at, frame)]))
             with cgutils.for_range(builder, left) as step:  # none if negative
                 offset = [builder.mul(step.index, frame)]
-                square = _square(builder, builder.gep(where[0], offset), builder.gep(where[1], offset))
+                square = _square(
+                    builder, builder.gep(where[0], offset), builder.gep(where[1], offset)
+                )
                 for power, place in zip((square, builder.fmul(square, square)), kept, strict=True):
                     builder.store(builder.fadd(builder.load(place), power), place)
         for m in range(2):
@@ -314,19 +344,46 @@ def bit_count(typingctx: Any, bits: Any) -> Any:
 
 
 @inner
-def contract(a: Any, a_at: int, a_k: int, a_m: int, rows: int, b: Any, b_at: int, c: Any, c_at: int, width: int,
-            n_k: int) -> None:  # fmt: skip
+def contract(
+    a: Any,
+    a_at: int,
+    a_k: int,
+    a_m: int,
+    rows: int,
+    b: Any,
+    b_at: int,
+    c: Any,
+    c_at: int,
+    width: int,
+    n_k: int,
+) -> None:
     """c[m, :width] = sum_k a[k, m] b[k, :width]; rows of b and c are ``width`` long, whole registers; c has room for whole tiles of rows."""
     for m in range(0, rows, ROWS):
         column = 0
         while column + 2 * LANES <= width:
             tile(
-                address(a, a_at + m * a_m), a_k, a_m, address(b, b_at + column), width,
-                address(c, c_at + m * width + column), width, n_k, ROWS, 2,
-            )  # fmt: skip
+                address(a, a_at + m * a_m),
+                a_k,
+                a_m,
+                address(b, b_at + column),
+                width,
+                address(c, c_at + m * width + column),
+                width,
+                n_k,
+                ROWS,
+                2,
+            )
             column += 2 * LANES
         if column < width:
             tile(
-                address(a, a_at + m * a_m), a_k, a_m, address(b, b_at + column), width,
-                address(c, c_at + m * width + column), width, n_k, ROWS, 1,
-            )  # fmt: skip
+                address(a, a_at + m * a_m),
+                a_k,
+                a_m,
+                address(b, b_at + column),
+                width,
+                address(c, c_at + m * width + column),
+                width,
+                n_k,
+                ROWS,
+                1,
+            )

@@ -18,11 +18,23 @@ visits facets by the rows of their neighbours and raises the threshold with each
 
 
 @kernel(
-    array(int64, 1), array(int64, 1), array(float64, 1), int64, float64, array(int64, 1, out=True), array(int64, 1, out=True),
+    array(int64, 1),
+    array(int64, 1),
+    array(float64, 1),
+    int64,
+    float64,
+    array(int64, 1, out=True),
+    array(int64, 1, out=True),
     returns=int64,
-)  # fmt: skip
+)
 def _choose(
-    offset: Integer, row: Integer, area: Float, rule: int, fraction: float, fresh: Integer, kept: Integer
+    offset: Integer,
+    row: Integer,
+    area: Float,
+    rule: int,
+    fraction: float,
+    fresh: Integer,
+    kept: Integer,
 ) -> int:
     n = 0
     order = np.empty(len(row), dtype=np.int64)
@@ -63,6 +75,12 @@ def select(cells: Cells, rule: int, fraction: float = 0.05) -> Cells:
         return cells
     offset, kept = np.zeros_like(cells.offset), np.empty(len(cells.row) + 1, dtype=np.int64)
     n = _choose(
-        cells.offset, np.ascontiguousarray(cells.row), np.ascontiguousarray(cells.area), rule, fraction, offset, kept
+        cells.offset,
+        np.ascontiguousarray(cells.row),
+        np.ascontiguousarray(cells.area),
+        rule,
+        fraction,
+        offset,
+        kept,
     )
     return make_cells(offset, [item[kept[:n]] for item in cells[1:7]], cells.volume, cells.state)

@@ -15,7 +15,7 @@ from numba import float64, int64
 
 from mgdask.kernels._jit import array, inner, kernel
 from mgdask.kernels.harmonics import next_degree, start_powers
-from mgdask.kernels.neighbors import GRID, Grid, gather
+from mgdask.kernels.neighbors import GRID, CellList, gather
 from mgdask.kernels.simd import LANES, ROWS, address, contract, scaled_copy, tile
 
 Float = npt.NDArray[np.float64]
@@ -43,9 +43,28 @@ def _weights(t: float, w: Float, i: int) -> None:
 
 
 @inner
-def _expand(grid: Grid, row: int, slot: Integer, n_species: int, table: Float, step: float, degrees: Float, keep: Float,
-            raw_row: Integer, raw: Float, scratch: Float, index: Integer, unit: Float, w: Float, knot: Integer, power: Float, legendre: Float,
-            harmonic: Float, radial: Float, c: Float) -> None:  # fmt: skip
+def _expand(
+    grid: CellList,
+    row: int,
+    slot: Integer,
+    n_species: int,
+    table: Float,
+    step: float,
+    degrees: Float,
+    keep: Float,
+    raw_row: Integer,
+    raw: Float,
+    scratch: Float,
+    index: Integer,
+    unit: Float,
+    w: Float,
+    knot: Integer,
+    power: Float,
+    legendre: Float,
+    harmonic: Float,
+    radial: Float,
+    c: Float,
+) -> None:
     n_degrees, n_knots, width = table.shape
     n = gather(grid, row, scratch, index, raw_row, raw)
     # the atom itself, where its species counts: r = 0
@@ -70,7 +89,9 @@ def _expand(grid: Grid, row: int, slot: Integer, n_species: int, table: Float, s
                 filled += 1
         knot[room + s] = first
     knot[room + n_species] = filled
-    whole = -(-filled // LANES) * LANES  # no remainders in the loops over neighbours; rows have room for it
+    whole = (
+        -(-filled // LANES) * LANES
+    )  # no remainders in the loops over neighbours; rows have room for it
     start_powers(unit[0], unit[1], whole, n_degrees - 1, power)
     per_species = c.shape[1] * width
     for degree in range(n_degrees):
@@ -83,20 +104,53 @@ def _expand(grid: Grid, row: int, slot: Integer, n_species: int, table: Float, s
             at = (degree * n_knots + knot[i]) * width
             column = 0
             while column + _TWO <= width:
-                tile(address(w, i * STENCIL), 1, 0, address(table, at + column), width,
-                     address(radial, i * width + column), width, STENCIL, 1, 2)  # fmt: skip
+                tile(
+                    address(w, i * STENCIL),
+                    1,
+                    0,
+                    address(table, at + column),
+                    width,
+                    address(radial, i * width + column),
+                    width,
+                    STENCIL,
+                    1,
+                    2,
+                )
                 column += _TWO
             if column < width:
-                tile(address(w, i * STENCIL), 1, 0, address(table, at + column), width,
-                     address(radial, i * width + column), width, STENCIL, 1, 1)  # fmt: skip
+                tile(
+                    address(w, i * STENCIL),
+                    1,
+                    0,
+                    address(table, at + column),
+                    width,
+                    address(radial, i * width + column),
+                    width,
+                    STENCIL,
+                    1,
+                    1,
+                )
         for s in range(n_species):
             first, last = knot[room + s], knot[room + s + 1]
-            contract(harmonic, first, 1, room, 2 * degree + 1, radial, first * width, c,
-                     s * per_species + degree * degree * width, width, last - first)  # fmt: skip
+            contract(
+                harmonic,
+                first,
+                1,
+                room,
+                2 * degree + 1,
+                radial,
+                first * width,
+                c,
+                s * per_species + degree * degree * width,
+                width,
+                last - first,
+            )
 
 
 @inner
-def _spectrum(c: Float, n_species: int, n_max: int, n_degrees: int, square: Float, out: Float) -> None:
+def _spectrum(
+    c: Float, n_species: int, n_max: int, n_degrees: int, square: Float, out: Float
+) -> None:
     width = c.shape[2]
     per_species = c.shape[1] * width
     column = 0
@@ -123,7 +177,12 @@ def _spectrum(c: Float, n_species: int, n_max: int, n_degrees: int, square: Floa
                     j = first
                     # whole registers; what they write too far is the place of the next row, which comes after
                     while j < n_max and column + j - first + LANES <= len(out):
-                        scaled_copy(address(square, i * width + j), address(out, column + j - first), scale, 1)
+                        scaled_copy(
+                            address(square, i * width + j),
+                            address(out, column + j - first),
+                            scale,
+                            1,
+                        )
                         j += LANES
                     while j < n_max:
                         out[column + j - first] = scale * square[i, j]
@@ -132,11 +191,31 @@ def _spectrum(c: Float, n_species: int, n_max: int, n_degrees: int, square: Floa
 
 
 @kernel(
-    GRID, array(int64, 1), array(int64, 1), int64, int64, array(float64, 3), float64, array(float64, 3),
-    array(float64, 1), int64, array(float64, 2, out=True),
-)  # fmt: skip
-def soap(grid: Grid, centers: Integer, slot: Integer, n_species: int, n_max: int, table: Float, step: float,
-         degrees: Float, keep: Float, average: int, out: Float) -> None:  # fmt: skip
+    GRID,
+    array(int64, 1),
+    array(int64, 1),
+    int64,
+    int64,
+    array(float64, 3),
+    float64,
+    array(float64, 3),
+    array(float64, 1),
+    int64,
+    array(float64, 2, out=True),
+)
+def soap(
+    grid: CellList,
+    centers: Integer,
+    slot: Integer,
+    n_species: int,
+    n_max: int,
+    table: Float,
+    step: float,
+    degrees: Float,
+    keep: Float,
+    average: int,
+    out: Float,
+) -> None:
     """Power spectra of ``centers``; layout grid,(center,),(atom,) -> (center,feature) or, averaged, (1,feature).
 
     ``slot`` is the species index of every atom, ``table`` (l,knot,padded n) with its ``step`` in Å, ``degrees`` from
@@ -158,8 +237,28 @@ def soap(grid: Grid, centers: Integer, slot: Integer, n_species: int, n_max: int
     c = np.zeros((n_species, n_lm + ROWS, width))
     line = np.empty(out.shape[1])
     for k in range(len(centers)):
-        _expand(grid, centers[k], slot, n_species, table, step, degrees, keep, raw_row, raw, scratch, index, unit, w, knot, power,
-                legendre, harmonic, radial, c)  # fmt: skip
+        _expand(
+            grid,
+            centers[k],
+            slot,
+            n_species,
+            table,
+            step,
+            degrees,
+            keep,
+            raw_row,
+            raw,
+            scratch,
+            index,
+            unit,
+            w,
+            knot,
+            power,
+            legendre,
+            harmonic,
+            radial,
+            c,
+        )
         if average == 0:
             _spectrum(c, n_species, n_max, n_degrees, square, out[k])
         elif average == 1:

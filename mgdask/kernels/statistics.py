@@ -40,17 +40,39 @@ def statistics(first: Integer, last: Integer, value: Float, empty: float, out: F
             x = value[i]
             if x == x:
                 square += (x - mean) ** 2
-        out[k, 0], out[k, 1], out[k, 2], out[k, 3], out[k, 4] = mean, np.sqrt(square / n), low, high, total
+        out[k, 0], out[k, 1], out[k, 2], out[k, 3], out[k, 4] = (
+            mean,
+            np.sqrt(square / n),
+            low,
+            high,
+            total,
+        )
 
 
 @kernel(
-    array(int64, 1), array(int64, 1), array(int64, 1), array(int64, 1), array(float64, 2), array(int64, 1), array(int64, 1),
-    array(int64, 1), boolean, array(float64, 2, out=True),
-)  # fmt: skip
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(float64, 2),
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    boolean,
+    array(float64, 2, out=True),
+)
 def statistics_of_rows(
-    centers: Integer, first: Integer, last: Integer, row: Integer, value: Float, columns: Integer, kinds: Integer, places: Integer,
-    include_self: bool, out: Float,
-) -> None:  # fmt: skip
+    centers: Integer,
+    first: Integer,
+    last: Integer,
+    row: Integer,
+    value: Float,
+    columns: Integer,
+    kinds: Integer,
+    places: Integer,
+    include_self: bool,
+    out: Float,
+) -> None:
     """The same of some columns of the neighbours' values; (center,),(center,),(center,),(pair,),(atom,column) -> (center,feature).
 
     Statistic ``kinds[s]``, an index of ``KINDS``, of column ``columns[c]`` goes to ``out[:, places[c] + s]``. ``centers`` are rows of
@@ -91,10 +113,24 @@ def statistics_of_rows(
 
 
 @kernel(
-    array(int64, 1), array(int64, 1), array(float64, 1), float64, float64, int64, float64, array(float64, 2, out=True)
-)  # fmt: skip
+    array(int64, 1),
+    array(int64, 1),
+    array(float64, 1),
+    float64,
+    float64,
+    int64,
+    float64,
+    array(float64, 2, out=True),
+)
 def histogram(
-    first: Integer, last: Integer, value: Float, low: float, high: float, bins: int, smearing: float, out: Float
+    first: Integer,
+    last: Integer,
+    value: Float,
+    low: float,
+    high: float,
+    bins: int,
+    smearing: float,
+    out: Float,
 ) -> None:
     """Share of each list in equal bins from ``low`` to ``high``; (center,),(center,),(entry,) -> (center,bin).
 
@@ -115,7 +151,11 @@ def histogram(
             if smearing > 0.0:
                 below = 0.0
                 for b in range(bins):
-                    upto = 1.0 if b == bins - 1 else 0.5 * (1.0 + math.erf((low + (b + 1) * width - x) * scale))
+                    upto = (
+                        1.0
+                        if b == bins - 1
+                        else 0.5 * (1.0 + math.erf((low + (b + 1) * width - x) * scale))
+                    )
                     out[k, b] += upto - below
                     below = upto
             else:

@@ -22,8 +22,8 @@ import numpy.typing as npt
 from numba import carray, float64, int64
 
 from mgdask.kernels._jit import array, inner, kernel
-from mgdask.kernels.elementary import exponential
 from mgdask.kernels.simd import address
+from mgdask.kernels.vector_math import exponential
 
 Float = npt.NDArray[np.float64]
 Integer = npt.NDArray[np.int64]
@@ -41,14 +41,30 @@ def _run(values: Float, at: int, n: int) -> Float:
 
 
 @inner
-def _gather(first: int, last: int, row: Integer, vector: Float, distance: Float, slot: Integer, n_species: int, cutoff: float,
-            near: Float, start: Integer) -> None:  # fmt: skip
+def _gather(
+    first: int,
+    last: int,
+    row: Integer,
+    vector: Float,
+    distance: Float,
+    slot: Integer,
+    n_species: int,
+    cutoff: float,
+    near: Float,
+    start: Integer,
+) -> None:
     # neighbours within the cut-off, sorted by species, else in their order: near = x, y, z, d, d^2, 1/d
     filled = 0
     for s in range(n_species):
         start[s] = filled
-        for p in range(first, last):  # written always, counted only if wanted: no branch to mispredict
-            near[0, filled], near[1, filled], near[2, filled] = vector[p, 0], vector[p, 1], vector[p, 2]
+        for p in range(
+            first, last
+        ):  # written always, counted only if wanted: no branch to mispredict
+            near[0, filled], near[1, filled], near[2, filled] = (
+                vector[p, 0],
+                vector[p, 1],
+                vector[p, 2],
+            )
             near[3, filled] = distance[p]
             filled += (slot[row[p]] == s) & (distance[p] <= cutoff)
     start[n_species] = filled
@@ -68,8 +84,20 @@ def _gaussians(distance: Float, factor: float, centre: Float, total: Float) -> N
 
 
 @inner
-def _pairs(x: float, y: float, z: float, square: float, inverse: float, xs: Float, ys: Float, zs: Float, squares: Float,
-           inverses: Float, extent: Float, cosine: Float) -> None:  # fmt: skip
+def _pairs(
+    x: float,
+    y: float,
+    z: float,
+    square: float,
+    inverse: float,
+    xs: Float,
+    ys: Float,
+    zs: Float,
+    squares: Float,
+    inverses: Float,
+    extent: Float,
+    cosine: Float,
+) -> None:
     # d_ij^2 + d_ik^2 + d_jk^2 and cos theta_jik of one j with a run of k; a coincident j or k has no direction: NaN
     for k in range(len(extent)):
         dot = x * xs[k] + y * ys[k] + z * zs[k]
@@ -122,15 +150,31 @@ def _add(a: Float, b: Float, total: Float) -> None:
 
 
 @inner
-def _flush(n: int, extent: Float, cosine: Float, factor: Float, bending: Float, which: Integer, square: Float, decay: Float,
-           power: Float, total: Float) -> None:  # fmt: skip
+def _flush(
+    n: int,
+    extent: Float,
+    cosine: Float,
+    factor: Float,
+    bending: Float,
+    which: Integer,
+    square: Float,
+    decay: Float,
+    power: Float,
+    total: Float,
+) -> None:
     # a block of n pairs into the sums of every parameter set
     whole = -(-n // _WHOLE) * _WHOLE  # no remainders in the loops: pairs infinitely far apart add 0
     for i in range(n, whole):
         extent[i], cosine[i] = np.inf, 0.0
     angle, part = _run(cosine, 0, whole), _run(decay, 0, whole)
     for q in range(len(bending)):
-        _power(bending[q, 0], bending[q, 1], angle, _run(square, 0, whole), _run(power, q * BLOCK, whole))
+        _power(
+            bending[q, 0],
+            bending[q, 1],
+            angle,
+            _run(square, 0, whole),
+            _run(power, q * BLOCK, whole),
+        )
     for x in range(len(factor)):
         _decay(factor[x], extent, part)
         for k in range(len(which)):
@@ -158,7 +202,9 @@ def _distinct(angular: Float, factor: Float, bending: Float, which: Integer) -> 
             n_factors += 1
         which[k, 0] = at
         at = 0
-        while at < n_bendings and (bending[at, 0] != angular[k, 1] or bending[at, 1] != angular[k, 2]):
+        while at < n_bendings and (
+            bending[at, 0] != angular[k, 1] or bending[at, 1] != angular[k, 2]
+        ):
             at += 1
         if at == n_bendings:
             bending[at, 0], bending[at, 1] = angular[k, 1], angular[k, 2]
@@ -168,11 +214,33 @@ def _distinct(angular: Float, factor: Float, bending: Float, which: Integer) -> 
 
 
 @kernel(
-    array(int64, 1), array(int64, 1), array(int64, 1), array(float64, 2), array(float64, 1), array(int64, 1), int64, float64,
-    array(float64, 1), float64, array(float64, 2), array(float64, 2, out=True),
-)  # fmt: skip
-def symmetry(first: Integer, last: Integer, row: Integer, vector: Float, distance: Float, slot: Integer, n_species: int,
-             cutoff: float, centres: Float, width: float, angular: Float, out: Float) -> None:  # fmt: skip
+    array(int64, 1),
+    array(int64, 1),
+    array(int64, 1),
+    array(float64, 2),
+    array(float64, 1),
+    array(int64, 1),
+    int64,
+    float64,
+    array(float64, 1),
+    float64,
+    array(float64, 2),
+    array(float64, 2, out=True),
+)
+def symmetry(
+    first: Integer,
+    last: Integer,
+    row: Integer,
+    vector: Float,
+    distance: Float,
+    slot: Integer,
+    n_species: int,
+    cutoff: float,
+    centres: Float,
+    width: float,
+    angular: Float,
+    out: Float,
+) -> None:
     """Symmetry functions of centres -> (center,feature).
 
     Layout (center,),(center,),(pair,),(pair,3),(pair,),(atom,),_,_,(radial,),_,(set,3).
@@ -197,12 +265,19 @@ def symmetry(first: Integer, last: Integer, row: Integer, vector: Float, distanc
     which = np.empty((n_sets, 2), dtype=np.int64)
     n_factors, n_bendings = _distinct(angular, all_factors, all_bendings, which)
     factor, bending = all_factors[:n_factors], all_bendings[:n_bendings]
-    extent, cosine, square, decay = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    extent, cosine, square, decay = (
+        np.empty(BLOCK),
+        np.empty(BLOCK),
+        np.empty(BLOCK),
+        np.empty(BLOCK),
+    )
     power, total = np.empty((n_bendings, BLOCK)), np.empty((n_sets, BLOCK))
     for i in range(len(first)):
         _gather(first[i], last[i], row, vector, distance, slot, n_species, cutoff, near, start)
         for s in range(n_species):
-            _gaussians(_run(near, 3 * room + start[s], start[s + 1] - start[s]), gauss, centre, radial)
+            _gaussians(
+                _run(near, 3 * room + start[s], start[s + 1] - start[s]), gauss, centre, radial
+            )
             for n in range(n_radial):
                 out[i, s * n_radial + n] = radial[n]
         column = n_species * n_radial
@@ -215,17 +290,40 @@ def symmetry(first: Integer, last: Integer, row: Integer, vector: Float, distanc
                     k = j + 1 if s == s2 else start[s2]
                     while k < last_k:
                         more = min(last_k - k, BLOCK - filled)
-                        _pairs(near[0, j], near[1, j], near[2, j], near[4, j], near[5, j], _run(near, k, more),
-                               _run(near, room + k, more), _run(near, 2 * room + k, more),
-                               _run(near, 4 * room + k, more), _run(near, 5 * room + k, more),
-                               _run(extent, filled, more), _run(cosine, filled, more))  # fmt: skip
+                        _pairs(
+                            near[0, j],
+                            near[1, j],
+                            near[2, j],
+                            near[4, j],
+                            near[5, j],
+                            _run(near, k, more),
+                            _run(near, room + k, more),
+                            _run(near, 2 * room + k, more),
+                            _run(near, 4 * room + k, more),
+                            _run(near, 5 * room + k, more),
+                            _run(extent, filled, more),
+                            _run(cosine, filled, more),
+                        )
                         filled += more
                         k += more
                         if filled == BLOCK:
-                            _flush(filled, extent, cosine, factor, bending, which, square, decay, power, total)
+                            _flush(
+                                filled,
+                                extent,
+                                cosine,
+                                factor,
+                                bending,
+                                which,
+                                square,
+                                decay,
+                                power,
+                                total,
+                            )
                             filled = 0
                 if filled > 0:
-                    _flush(filled, extent, cosine, factor, bending, which, square, decay, power, total)
+                    _flush(
+                        filled, extent, cosine, factor, bending, which, square, decay, power, total
+                    )
                 for q in range(n_sets):
                     half = BLOCK // 2
                     while half > 0:

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import float64, int64
 
-from mgdask.box import complete_cell, fractional
+from mgdask.geometry import complete_cell, fractional
 from mgdask.kernels._jit import array, inner, kernel
-from mgdask.kernels.neighbors import GRID, Grid, make_grid, scan
+from mgdask.kernels.neighbors import GRID, CellList, make_cell_list, scan
 from mgdask.kernels.polytope import (
     BROKEN,
     FIRST_PLANE,
@@ -63,8 +63,13 @@ class Cells(NamedTuple):
 
 
 PER_FACET: tuple[tuple[tuple[int, ...], type[Any]], ...] = (
-    ((), np.int64), ((3,), np.float64), ((), np.float64), ((), np.int64), ((), np.float64), ((), np.float64),
-)  # fmt: skip
+    ((), np.int64),
+    ((3,), np.float64),
+    ((), np.float64),
+    ((), np.int64),
+    ((), np.float64),
+    ((), np.float64),
+)
 """Widths and dtypes of the arrays that have an entry a facet, in the order of ``Cells``."""
 
 
@@ -92,7 +97,9 @@ def _sort(n: int, key: Float, found: Integer) -> None:
 
 
 @inner
-def _cell(body: Polytope, n: int, raw: Float, found: Integer, key: Float, cutoff: float, owner: Integer) -> int:
+def _cell(
+    body: Polytope, n: int, raw: Float, found: Integer, key: Float, cutoff: float, owner: Integer
+) -> int:
     start_cube(body, cutoff)
     most = np.inf
     for i in range(n):
@@ -191,20 +198,52 @@ def _close_sliver(body: Polytope, p: int, threshold: float, count: Integer) -> N
 
 
 @kernel(
-    GRID, array(int64, 1), int64, int64, float64, array(int64, 1, out=True), array(int64, 1, out=True),
-    array(float64, 2, out=True), array(float64, 1, out=True), array(int64, 1, out=True), array(float64, 1, out=True),
-    array(float64, 1, out=True), array(float64, 1, out=True), array(int64, 1, out=True), returns=int64,
-)  # fmt: skip
+    GRID,
+    array(int64, 1),
+    int64,
+    int64,
+    float64,
+    array(int64, 1, out=True),
+    array(int64, 1, out=True),
+    array(float64, 2, out=True),
+    array(float64, 1, out=True),
+    array(int64, 1, out=True),
+    array(float64, 1, out=True),
+    array(float64, 1, out=True),
+    array(float64, 1, out=True),
+    array(int64, 1, out=True),
+    returns=int64,
+)
 def _cells(
-    grid: Grid, centers: Integer, first: int, planes: int, threshold: float, offset: Integer, row: Integer, vector: Float,
-    area: Float, edges: Integer, pyramid: Float, distance: Float, volume: Float, state: Integer,
-) -> int:  # fmt: skip
+    grid: CellList,
+    centers: Integer,
+    first: int,
+    planes: int,
+    threshold: float,
+    offset: Integer,
+    row: Integer,
+    vector: Float,
+    area: Float,
+    edges: Integer,
+    pyramid: Float,
+    distance: Float,
+    volume: Float,
+    state: Integer,
+) -> int:
     # fills from centre `first` on until the arrays are full; returns the first centre that did not fit
     room = grid.room
-    raw, index, found = np.empty((4, room)), np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
+    raw, index, found = (
+        np.empty((4, room)),
+        np.empty(room, dtype=np.int64),
+        np.empty(room, dtype=np.int64),
+    )
     key = np.empty(room)
     body = new_polytope(planes)
-    owner, count, surface = np.empty(planes, dtype=np.int64), np.empty(planes, dtype=np.int64), np.empty((3, planes))
+    owner, count, surface = (
+        np.empty(planes, dtype=np.int64),
+        np.empty(planes, dtype=np.int64),
+        np.empty((3, planes)),
+    )
     for k in range(first, len(centers)):
         total = offset[k]
         if total + planes > len(row):
@@ -236,9 +275,13 @@ def _cells(
     return len(centers)
 
 
-def _run(grid: Grid, centers: Integer, threshold: float, planes: int) -> Cells:
+def _run(grid: CellList, centers: Integer, threshold: float, planes: int) -> Cells:
     n = len(centers)
-    offset, volume, state = np.zeros(n + 1, dtype=np.int64), np.empty(n), np.empty(n, dtype=np.int64)
+    offset, volume, state = (
+        np.zeros(n + 1, dtype=np.int64),
+        np.empty(n),
+        np.empty(n, dtype=np.int64),
+    )
 
     def arrays(size: int) -> list[Any]:
         return [np.empty((size, *width), dtype) for width, dtype in PER_FACET]
@@ -248,11 +291,27 @@ def _run(grid: Grid, centers: Integer, threshold: float, planes: int) -> Cells:
     while True:
         row, vector, area, edges, pyramid, distance = found
         done = _cells(
-            grid, centers, done, planes, threshold, offset, row, vector, area, edges, pyramid, distance, volume, state
+            grid,
+            centers,
+            done,
+            planes,
+            threshold,
+            offset,
+            row,
+            vector,
+            area,
+            edges,
+            pyramid,
+            distance,
+            volume,
+            state,
         )
         if done == n:
             break
-        found = [np.concatenate(pair) for pair in zip(found, arrays(4 * (n - done) + 16 * planes), strict=True)]
+        found = [
+            np.concatenate(pair)
+            for pair in zip(found, arrays(4 * (n - done) + 16 * planes), strict=True)
+        ]
     total = int(offset[-1])
     return make_cells(offset, [item[:total] for item in found], volume, state)
 
@@ -270,7 +329,12 @@ def _join(parts: list[Cells], place: list[Integer]) -> Cells:
     offset = np.zeros(n + 1, dtype=np.int64)
     np.cumsum(count, out=offset[1:])
     pick = np.repeat(start - offset[:-1], count) + np.arange(offset[-1])
-    return make_cells(offset, [np.concatenate([part[k] for part in parts])[pick] for k in range(1, 7)], volume, state)
+    return make_cells(
+        offset,
+        [np.concatenate([part[k] for part in parts])[pick] for k in range(1, 7)],
+        volume,
+        state,
+    )
 
 
 def mean_spacing(position: Float, cell: Float, pbc: Any) -> float:
@@ -292,7 +356,11 @@ with free axes that is still not certain is called open: it has a corner further
 
 
 def cells_by_radius(
-    grid_of: Any, spacing: float, periodic: bool, centers: Integer, threshold: float = EDGE_THRESHOLD
+    grid_of: Any,
+    spacing: float,
+    periodic: bool,
+    centers: Integer,
+    threshold: float = EDGE_THRESHOLD,
 ) -> Cells:
     """``voronoi_cells`` with cell lists from ``grid_of(cutoff)``, for callers that keep them."""
     chosen = np.ascontiguousarray(centers, dtype=np.int64)
@@ -323,9 +391,13 @@ def cells_by_radius(
 
 
 def voronoi_cells(
-    position: Float, cell: Float, *, centers: Integer | None = None, pbc: Any = (True, True, True),
+    position: Float,
+    cell: Float,
+    *,
+    centers: Integer | None = None,
+    pbc: Any = (True, True, True),
     threshold: float = EDGE_THRESHOLD,
-) -> Cells:  # fmt: skip
+) -> Cells:
     """Voronoi cells of atoms: (atom,3),(3,3) -> ``Cells``.
 
     Exact for every cell and periodicity; the volumes of a periodic configuration sum to that of the box. Along axes that do not repeat, a cell
@@ -339,11 +411,24 @@ def voronoi_cells(
     chosen = np.arange(len(position)) if centers is None else np.asarray(centers)
     if len(chosen) == 0:
         nothing = np.empty(0)
-        return Cells(np.zeros(1, dtype=np.int64), nothing.astype(np.int64), np.empty((0, 3)), nothing,
-                     nothing.astype(np.int64), nothing, nothing, nothing, nothing.astype(np.int64))  # fmt: skip
+        return Cells(
+            np.zeros(1, dtype=np.int64),
+            nothing.astype(np.int64),
+            np.empty((0, 3)),
+            nothing,
+            nothing.astype(np.int64),
+            nothing,
+            nothing,
+            nothing,
+            nothing.astype(np.int64),
+        )
     return cells_by_radius(
-        lambda radius: make_grid(position, full, pbc, radius), mean_spacing(position, full, pbc), bool(np.all(pbc)), chosen, threshold,
-    )  # fmt: skip
+        lambda radius: make_cell_list(position, full, pbc, radius),
+        mean_spacing(position, full, pbc),
+        bool(np.all(pbc)),
+        chosen,
+        threshold,
+    )
 
 
 def images(cells: Cells, position: Float, cell: Float, centers: Integer) -> Integer:

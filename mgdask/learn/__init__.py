@@ -1,9 +1,5 @@
-"""Learning from columns: training that survives lost workers, splits by group, metrics with intervals, selection, explanation, cards."""
+"""Learn from columns: training that survives lost workers, splits by group, metrics with intervals, explanation."""
 
-from __future__ import annotations
+import lazy_loader
 
-from mgdask.learn.boosting import train
-from mgdask.learn.model import Model
-from mgdask.learn.rows import Part, Rows
-
-__all__ = ["Model", "Part", "Rows", "train"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

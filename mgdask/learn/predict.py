@@ -19,21 +19,24 @@ from dask.utils import format_bytes
 from rich.table import Table
 
 from mgdask.errors import ParameterError, RunError, StoreError
-from mgdask.learn.choose import rows_of_store, usable
-from mgdask.learn.model import Model
-from mgdask.learn.rows import SLAB, Part, Rows
+from mgdask.execution.executor import describe, execute, render, resolve_client
+from mgdask.learn.data.columns import rows_of_store, usable
+from mgdask.learn.data.rows import SLAB, Part, Rows
+from mgdask.learn.training.model import Model
+from mgdask.pipelines.featurize.block import peak_memory, record
 from mgdask.store import features
 from mgdask.store.layout import BlockLayout, block_layout
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.provenance import digest, versions
 from mgdask.store.shards import FEATURE_COMPRESSION, open_group, write_shard
-from mgdask.tasks.block import peak_memory, record
-from mgdask.tasks.execute import describe, execute, render, resolve_client
 
 Float = npt.NDArray[np.float64]
 Range = tuple[int, int]
-MEANINGS = {"mean": "prediction, mean over models: {}", "std": "standard deviation of predictions over models: {}"}
+MEANINGS = {
+    "mean": "prediction, mean over models: {}",
+    "std": "standard deviation of predictions over models: {}",
+}
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,15 @@ class Predicted:
     def __str__(self) -> str:
         table = Table(show_header=False, box=None, pad_edge=False)
         table.add_row("scores", self.out)
-        table.add_row("blocks", f"{self.blocks}: {self.blocks - self.skipped} done now, {self.skipped} before")
+        table.add_row(
+            "blocks", f"{self.blocks}: {self.blocks - self.skipped} done now, {self.skipped} before"
+        )
         if self.rows:
             table.add_row("rows", f"{self.rows}, of which {self.nan} lack a column and stay NaN")
-            table.add_row("speed", f"{self.rows / max(self.seconds, 1e-9):,.0f} rows a second ({self.seconds:.1f} s)")
+            table.add_row(
+                "speed",
+                f"{self.rows / max(self.seconds, 1e-9):,.0f} rows a second ({self.seconds:.1f} s)",
+            )
             table.add_row("peak memory", f"{format_bytes(self.peak_memory)} in a worker")
         return render(table)
 
@@ -79,10 +87,18 @@ class _Block:
 
 
 def predict(
-    models: Model | Sequence[Model], store: str | Path, out: str | Path, *, variables: Sequence[str] | None = None,
-    what: str = "mean", name: str = "prediction", label: str = "score", client: Any = None, retries: int = 2,
+    models: Model | Sequence[Model],
+    store: str | Path,
+    out: str | Path,
+    *,
+    variables: Sequence[str] | None = None,
+    what: str = "mean",
+    name: str = "prediction",
+    label: str = "score",
+    client: Any = None,
+    retries: int = 2,
     progress: bool = True,
-) -> Predicted:  # fmt: skip
+) -> Predicted:
     """Write the predictions of one model, or the mean of several, for every frame and atom of a feature store.
 
         mean = 1/m sum_k f_k(x),   std^2 = 1/(m - 1) sum_k (f_k(x) - mean)^2
@@ -109,27 +125,41 @@ def predict(
     group, content = check_complete(store, kind="features")
     target = str(out)
     if Path(target).resolve() == Path(store).resolve():
-        raise ParameterError(f"out={target} is the store that is read; give the scores a store of their own")
+        raise ParameterError(
+            f"out={target} is the store that is read; give the scores a store of their own"
+        )
     axes = {
         str(key): (str(array.metadata.dimension_names[0]), np.asarray(array[...]))
         for key, array in sorted(group.arrays())
         if array.ndim == 1 and array.metadata.dimension_names[0] in ("frame", "atom")
     }
     if not name.isidentifier() or name in {*axes, "manifest"}:
-        raise ParameterError(f"name={name!r}; a plain word is needed, other than manifest, {', '.join(axes)}")
+        raise ParameterError(
+            f"name={name!r}; a plain word is needed, other than manifest, {', '.join(axes)}"
+        )
     output = _output(group[rows.variables[0]], name, label, MEANINGS[what].format(len(chosen)))
     identity = {
-        "model": [model.digest for model in chosen], "source": content, "columns": list(rows.columns or ()),
-        "variables": list(rows.variables), "what": what, "name": name, "label": label,
-    }  # fmt: skip
+        "model": [model.digest for model in chosen],
+        "source": content,
+        "columns": list(rows.columns or ()),
+        "variables": list(rows.variables),
+        "what": what,
+        "name": name,
+        "label": label,
+    }
     whole = digest([identity, output.cut.frames, output.cut.rows, FEATURE_COMPRESSION])
     _refuse_other(target, identity)
     if not features.existing(target, whole):
         attrs = {
-            "features": [{name: {"what": what, "models": identity["model"]}}], "input": str(store), "input_content": content,
-            "plan_digest": whole, "prediction": identity, "objective": chosen[0].objective, "compression": FEATURE_COMPRESSION,
+            "features": [{name: {"what": what, "models": identity["model"]}}],
+            "input": str(store),
+            "input_content": content,
+            "plan_digest": whole,
+            "prediction": identity,
+            "objective": chosen[0].objective,
+            "compression": FEATURE_COMPRESSION,
             "versions": versions(("mgdask", "numpy", "lightgbm", "zarr")),
-        }  # fmt: skip
+        }
         features.create(target, attrs, axes, [output])
     manifest = Manifest(target)
     job = _Job(rows, content, target, name, what, tuple(identity["model"]))
@@ -139,13 +169,22 @@ def predict(
             if not _folder(target, k).exists():
                 model.save(_folder(target, k))
         records = manifest.records()
-        todo = [block for block in blocks if not manifest.done(block.name, digest([whole, block.name]), records)]
+        todo = [
+            block
+            for block in blocks
+            if not manifest.done(block.name, digest([whole, block.name]), records)
+        ]
         if todo or manifest.content() is None:
             manifest.reopen()
         outcome = execute(
-            workers, _predict_block, [(b.name, (job, b, digest([whole, b.name]))) for b in todo], what="predict",
-            retries=retries, progress=progress, strict=False,
-        )  # fmt: skip
+            workers,
+            _predict_block,
+            [(b.name, (job, b, digest([whole, b.name]))) for b in todo],
+            what="predict",
+            retries=retries,
+            progress=progress,
+            strict=False,
+        )
         if outcome.failures:
             first, error = next(iter(outcome.failures.items()))
             raise RunError(
@@ -155,9 +194,14 @@ def predict(
         manifest.finish(whole)
     results = outcome.results.values()
     return Predicted(
-        target, len(blocks), len(blocks) - len(todo), sum(r["rows"] for r in results), sum(r["nan"] for r in results), outcome.seconds,
+        target,
+        len(blocks),
+        len(blocks) - len(todo),
+        sum(r["rows"] for r in results),
+        sum(r["nan"] for r in results),
+        outcome.seconds,
         max((r["peak_memory"] for r in results), default=0),
-    )  # fmt: skip
+    )
 
 
 def _check_models(models: Model | Sequence[Model], what: str) -> tuple[Model, ...]:
@@ -165,7 +209,9 @@ def _check_models(models: Model | Sequence[Model], what: str) -> tuple[Model, ..
     if what not in MEANINGS:
         raise ParameterError(f"what={what!r}; allowed are {', '.join(map(repr, MEANINGS))}")
     if len(chosen) < (2 if what == "std" else 1):
-        raise ParameterError(f"what={what!r} of {len(chosen)} models; give at least {2 if what == 'std' else 1}")
+        raise ParameterError(
+            f"what={what!r} of {len(chosen)} models; give at least {2 if what == 'std' else 1}"
+        )
     first = chosen[0]
     for k, model in enumerate(chosen):
         if model.objective != first.objective:
@@ -174,7 +220,9 @@ def _check_models(models: Model | Sequence[Model], what: str) -> tuple[Model, ..
             )
         if model.columns != first.columns:
             pairs = list(zip([*model.columns, None], [*first.columns, None], strict=False))
-            at, (here, there) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+            at, (here, there) = next(
+                (i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1]
+            )
             raise ParameterError(
                 f"column {at} of models[{k}] is {here!r}, of models[0] {there!r}; models of one call have the same columns"
             )
@@ -189,7 +237,9 @@ def _output(array: Any, name: str, label: str, meaning: str) -> features.Output:
         own -= 1
     cut = BlockLayout(int(grid[0]), int(grid[1]), own)
     attrs = {"long_name": meaning, "units": "1"}
-    return features.Output(name, f"{name}_feature", (frames, atoms, 1), "float64", cut, (label,), {}, attrs)
+    return features.Output(
+        name, f"{name}_feature", (frames, atoms, 1), "float64", cut, (label,), {}, attrs
+    )
 
 
 def _blocks(output: features.Output) -> Iterator[_Block]:
@@ -231,7 +281,9 @@ def _models(out: str, digests: tuple[str, ...]) -> tuple[Model, ...]:
     found = tuple(Model.load(_folder(out, k)) for k in range(len(digests)))
     for k, (model, wanted) in enumerate(zip(found, digests, strict=True)):
         if model.digest != wanted:
-            raise StoreError(f"{_folder(out, k)} is not the model it was; remove {out} and predict again")
+            raise StoreError(
+                f"{_folder(out, k)} is not the model it was; remove {out} and predict again"
+            )
     return found
 
 
@@ -282,7 +334,9 @@ def _predict_block(job: _Job, block: _Block, identity: str) -> dict[str, Any]:
         score = np.full(len(values), np.nan)
         if good.any():
             score[good] = _combine(models, values if good.all() else values[good], job.what)
-        found[frames[0] - f0 : frames[1] - f0, atoms[0] - a0 : atoms[1] - a0, 0] = score.reshape(shape)
+        found[frames[0] - f0 : frames[1] - f0, atoms[0] - a0 : atoms[1] - a0, 0] = score.reshape(
+            shape
+        )
     wrote = write_shard(open_group(job.out, mode="r+"), job.name, (f0, a0, 0), found)
     Manifest(job.out).append(record(block.name, identity, [wrote], began))
     return {"rows": found.size, "nan": int(np.isnan(found).sum()), "peak_memory": peak_memory()}

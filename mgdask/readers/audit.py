@@ -10,7 +10,7 @@ import numpy as np
 
 from mgdask.errors import AuditError, ParameterError
 from mgdask.readers.files import natural
-from mgdask.readers.lammps_index import NO_FLAGS, TOO_LONG
+from mgdask.readers.formats.lammps_index import NO_FLAGS, TOO_LONG
 from mgdask.readers.records import FrameRef
 
 REPEATED = ("last", "first", "all", "error")
@@ -48,16 +48,24 @@ def whole_frames(refs: Sequence[FrameRef], audit: Audit) -> list[FrameRef]:
         if ref.problem is None:
             kept.append(ref)
         elif ref.problem.startswith(TOO_LONG):
-            raise AuditError(f"{ref.where}: {ref.problem}. Repair the file, or cut this frame out of it")
+            raise AuditError(
+                f"{ref.where}: {ref.problem}. Repair the file, or cut this frame out of it"
+            )
         else:
             last = "the last frame" if ref is refs[-1] else "a frame in the middle"
-            audit.note("cut short", f"{ref.where}: {last} of the file is left out, since {ref.problem}", ref.step)
+            audit.note(
+                "cut short",
+                f"{ref.where}: {last} of the file is left out, since {ref.problem}",
+                ref.step,
+            )
     if not kept:
         raise AuditError(f"{refs[0].where}: {refs[0].problem}; the file has no whole frame")
     return kept
 
 
-def check_alike(refs: Sequence[FrameRef], needed: Callable[[FrameRef], Sequence[str]], audit: Audit) -> None:
+def check_alike(
+    refs: Sequence[FrameRef], needed: Callable[[FrameRef], Sequence[str]], audit: Audit
+) -> None:
     """All frames have the atoms, boundaries and needed columns of the first; ``AuditError`` names the first that has not."""
     first = refs[0]
     columns: set[tuple[str, ...]] = {first.columns}
@@ -82,7 +90,8 @@ def check_alike(refs: Sequence[FrameRef], needed: Callable[[FrameRef], Sequence[
             columns.add(ref.columns)
     if len(columns) > 1:
         audit.note(
-            "columns", f"the order or the number of columns changes between frames ({len(columns)} kinds): read by name"
+            "columns",
+            f"the order or the number of columns changes between frames ({len(columns)} kinds): read by name",
         )
     if any(NO_FLAGS in ref.values for ref in refs):
         audit.note(
@@ -92,7 +101,9 @@ def check_alike(refs: Sequence[FrameRef], needed: Callable[[FrameRef], Sequence[
 
 
 def _axes(pbc: Sequence[bool]) -> str:
-    return " ".join(axis for axis, periodic in zip("xyz", pbc, strict=True) if periodic) or "no axis"
+    return (
+        " ".join(axis for axis, periodic in zip("xyz", pbc, strict=True) if periodic) or "no axis"
+    )
 
 
 def run_labels(paths: Sequence[str], run: str | None, run_per_file: bool) -> dict[str, str]:
@@ -100,15 +111,30 @@ def run_labels(paths: Sequence[str], run: str | None, run_per_file: bool) -> dic
 
     def stem(path: str) -> str:
         name = PurePath(path).name
-        for suffix in (".gz", ".zst", ".lammpstrj", ".dump", ".lammpsdump", ".extxyz", ".xyz", ".data", ".bin", ".nc", ".h5md",
-                       ".h5", ".txt"):  # fmt: skip
+        for suffix in (
+            ".gz",
+            ".zst",
+            ".lammpstrj",
+            ".dump",
+            ".lammpsdump",
+            ".extxyz",
+            ".xyz",
+            ".data",
+            ".bin",
+            ".nc",
+            ".h5md",
+            ".h5",
+            ".txt",
+        ):
             name = name.removesuffix(suffix)
         return name.removeprefix("dump.") or name or "run"
 
     if run_per_file:
         labels = {path: stem(path) for path in paths}
         if len(set(labels.values())) < len(labels):  # the same name in several folders
-            labels = {path: f"{PurePath(path).parent.name}/{label}" for path, label in labels.items()}
+            labels = {
+                path: f"{PurePath(path).parent.name}/{label}" for path, label in labels.items()
+            }
         if len(set(labels.values())) < len(labels):
             labels = {path: f"{k}:{label}" for k, (path, label) in enumerate(labels.items())}
         if run is not None:
@@ -119,12 +145,17 @@ def run_labels(paths: Sequence[str], run: str | None, run_per_file: bool) -> dic
         run = stems[0]
         if len(stems) > 1:
             low, high = min(stems), max(stems)
-            same = next((k for k, pair in enumerate(zip(low, high, strict=False)) if pair[0] != pair[1]), len(low))
+            same = next(
+                (k for k, pair in enumerate(zip(low, high, strict=False)) if pair[0] != pair[1]),
+                len(low),
+            )
             run = low[:same].rstrip("0123456789").rstrip("._- ") or stems[0]
     return dict.fromkeys(paths, run)
 
 
-def settle_repeats(refs: Sequence[FrameRef], runs: dict[str, str], repeated: str, audit: Audit) -> list[FrameRef]:
+def settle_repeats(
+    refs: Sequence[FrameRef], runs: dict[str, str], repeated: str, audit: Audit
+) -> list[FrameRef]:
     """Of frames with the same timestep in one run keep one, say which; order is that of the files throughout."""
     if repeated not in REPEATED:
         raise ParameterError(f"repeated={repeated!r} must be one of {', '.join(REPEATED)}")
@@ -195,4 +226,8 @@ def report_spacing(refs: Sequence[FrameRef], runs: dict[str, str], audit: Audit)
             told = ", ".join(f"{gap} ({count} times)" for gap, count in common[:3]) + (
                 ", ..." if len(common) > 3 else ""
             )
-            audit.note("uneven", f"run {run!r}: uneven spacing of timesteps: {told}; first at {odd.where}", odd.step)
+            audit.note(
+                "uneven",
+                f"run {run!r}: uneven spacing of timesteps: {told}; first at {odd.where}",
+                odd.step,
+            )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mgdask import box
+from mgdask import geometry as box
 from mgdask.errors import AuditError
 
 Float = npt.NDArray[np.float64]
@@ -22,7 +22,9 @@ SETS = {
 }
 IMAGES = ("ix", "iy", "iz")
 FROM_COLUMNS = "image flags of the file (columns ix iy iz)"
-FROM_PATH = "unwrapped coordinates of the file: image = floor of the fraction in the cell of the same frame"
+FROM_PATH = (
+    "unwrapped coordinates of the file: image = floor of the fraction in the cell of the same frame"
+)
 DERIVED = "derived: minimum image between successive frames of a run, from zero in its first frame"
 
 
@@ -76,7 +78,9 @@ def place(
     return wrapped, shift
 
 
-def image_increments(before: Float, after: Float, pbc: Sequence[bool] | npt.NDArray[np.bool_]) -> Int:
+def image_increments(
+    before: Float, after: Float, pbc: Sequence[bool] | npt.NDArray[np.bool_]
+) -> Int:
     """What to add to an atom's image from one frame to the next, from wrapped fractions (atom, 3) in each frame's own cell.
 
     after + increment is the copy nearest to ``before`` along every periodic vector: right if no atom moves by half a cell

@@ -24,7 +24,9 @@ _GZ_HEADER, _GZ_POINT = struct.Struct("<5sBBQQIII"), struct.Struct("<QQBB")
 
 def natural(text: str) -> list[tuple[int, int | str]]:
     """Sort key by which ``dump.2`` comes before ``dump.10``."""
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part]
+    return [
+        (0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part
+    ]
 
 
 def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -48,15 +50,21 @@ def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
             raise AuditError(f"{name}: there is no such file (looked from {Path.cwd()})")
         found.extend(matches)
     if not found:
-        raise AuditError("no input file was given; give paths or patterns, such as 'dump.*.lammpstrj.gz'")
+        raise AuditError(
+            "no input file was given; give paths or patterns, such as 'dump.*.lammpstrj.gz'"
+        )
     for name in found:
         if os.path.isdir(name):
-            raise AuditError(f"{name} is a directory; give the files in it, for instance {os.path.join(name, '*')!r}")
+            raise AuditError(
+                f"{name} is a directory; give the files in it, for instance {os.path.join(name, '*')!r}"
+            )
     seen: set[str] = set()
     for name in found:
         real = os.path.realpath(name)
         if real in seen:
-            raise AuditError(f"{name} is given twice: its frames would be counted twice; give every file once")
+            raise AuditError(
+                f"{name} is given twice: its frames would be counted twice; give every file once"
+            )
         seen.add(real)
     return found
 
@@ -107,7 +115,9 @@ class Forward:
         import zstandard
 
         while True:
-            raw = b"" if self._inner is None else self._inner.unused_data if self._inner.eof else b""
+            raw = (
+                b"" if self._inner is None else self._inner.unused_data if self._inner.eof else b""
+            )
             if self._inner is not None and self._inner.eof:
                 self._inner = None  # the next member of a file of several
                 raw = raw.lstrip(b"\0") if self.packing == "gz" else raw
@@ -200,7 +210,9 @@ def cut_points(seek: bytes, start: int, stop: int) -> bytes:
     """Only the seek points needed to read bytes ``start`` to ``stop``, so that a task carries little."""
     data = zlib.decompress(seek)
     *head, window, count = _GZ_HEADER.unpack_from(data)
-    points = [_GZ_POINT.unpack_from(data, _GZ_HEADER.size + k * _GZ_POINT.size) for k in range(count)]
+    points = [
+        _GZ_POINT.unpack_from(data, _GZ_HEADER.size + k * _GZ_POINT.size) for k in range(count)
+    ]
     at = _GZ_HEADER.size + count * _GZ_POINT.size
     windows = []
     for point in points:

@@ -54,7 +54,9 @@ def variable_name(column: str) -> str:
     return f"file_{name}" if taken or name[0].isdigit() else name
 
 
-def extra_columns(columns: Sequence[str], wanted: Sequence[str] | None, where: str) -> tuple[tuple[str, str], ...]:
+def extra_columns(
+    columns: Sequence[str], wanted: Sequence[str] | None, where: str
+) -> tuple[tuple[str, str], ...]:
     """Further columns to keep and their variables: all by default; ``ParameterError`` for a wanted one that is not there."""
     further = [name for name in columns if name not in _KNOWN]
     if wanted is not None:
@@ -104,7 +106,9 @@ def _row(ref: FrameRef, row: int) -> str:
     return f"line {ref.row_line + row}" if ref.row_line else f"row {row}"
 
 
-def numbers_of(table: Table, layout: Layout, species: SpeciesMap, ref: FrameRef) -> npt.NDArray[np.int32]:
+def numbers_of(
+    table: Table, layout: Layout, species: SpeciesMap, ref: FrameRef
+) -> npt.NDArray[np.int32]:
     """Atomic numbers in the order of the file."""
     column = table[layout.species]
     if isinstance(column, Labels):
@@ -129,7 +133,9 @@ class Identity:
     mass: npt.NDArray[np.float64]
 
 
-def identify(table: Table, ref: FrameRef, layout: Layout, species: SpeciesMap) -> tuple[Any, Any, Any]:
+def identify(
+    table: Table, ref: FrameRef, layout: Layout, species: SpeciesMap
+) -> tuple[Any, Any, Any]:
     """Order of rows (None: as they are), sorted ids and their atomic numbers in one frame."""
     ids = as_array(table, "id") if layout.has_id else np.arange(1, ref.n_atoms + 1)
     order = sorting(ids, ref)
@@ -138,7 +144,12 @@ def identify(table: Table, ref: FrameRef, layout: Layout, species: SpeciesMap) -
 
 
 def assemble(
-    table: Table, ref: FrameRef, layout: Layout, species: SpeciesMap, style: UnitStyle, who: Identity
+    table: Table,
+    ref: FrameRef,
+    layout: Layout,
+    species: SpeciesMap,
+    style: UnitStyle,
+    who: Identity,
 ) -> Table:
     """Position, image and further variables of one frame, rows sorted by id; ``AuditError`` for atoms that are not ``who``."""
     order, ids, numbers = identify(table, ref, layout, species)

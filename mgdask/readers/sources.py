@@ -40,11 +40,17 @@ def sniff(path: str) -> str:
     if b"ITEM: " in head:
         return "lammps" if packing == "plain" else f"lammps-{packing}"
     lines = head.split(b"\n")
-    if len(lines) > 1 and lines[0].strip().isdigit() and (b"Lattice=" in lines[1] or b"Properties=" in lines[1]):
+    if (
+        len(lines) > 1
+        and lines[0].strip().isdigit()
+        and (b"Lattice=" in lines[1] or b"Properties=" in lines[1])
+    ):
         return _plain_only("extxyz", packing, path)
     if b"xlo xhi" in head or b" avec" in head:
         return _plain_only("data", packing, path)
-    if {".lammpstrj", ".dump", ".lammpsdump"} & set(suffixes) and b"\0" not in head:  # perhaps cut at its beginning
+    if {".lammpstrj", ".dump", ".lammpsdump"} & set(
+        suffixes
+    ) and b"\0" not in head:  # perhaps cut at its beginning
         return "lammps" if packing == "plain" else f"lammps-{packing}"
     raise AuditError(
         f"{path}: not a trajectory that mgdask reads: it begins with {head[:60].decode('utf-8', 'replace')!r}. Read are LAMMPS "
@@ -60,13 +66,22 @@ def _plain_only(kind: str, packing: str, path: str) -> str:
     )
 
 
-def inspect_source(path: str, *, units: str | None = None, atom_style: str | None = None) -> SourceInfo:
+def inspect_source(
+    path: str, *, units: str | None = None, atom_style: str | None = None
+) -> SourceInfo:
     """What the file is now: kind, size, time of change, fingerprint."""
     kind = sniff(path)
     status = os.stat(path)
     options = (("atom_style", atom_style),) if atom_style else ()
     return SourceInfo(
-        path, kind, status.st_size, status.st_mtime_ns, fingerprint(path, status.st_size), None, units, options
+        path,
+        kind,
+        status.st_size,
+        status.st_mtime_ns,
+        fingerprint(path, status.st_size),
+        None,
+        units,
+        options,
     )
 
 
@@ -79,41 +94,43 @@ def check_unchanged(info: SourceInfo) -> None:
     if (status.st_size, status.st_mtime_ns) == (info.size, info.mtime_ns):
         return
     if status.st_size < info.size or fingerprint(info.path, info.size) != info.fingerprint:
-        raise AuditError(f"{info.path}: the file has changed since it was indexed; run the ingest again")
+        raise AuditError(
+            f"{info.path}: the file has changed since it was indexed; run the ingest again"
+        )
 
 
 def _lammps(info: SourceInfo) -> Source:
-    from mgdask.readers.lammps import LammpsDump
+    from mgdask.readers.formats.lammps import LammpsDump
 
     return LammpsDump(info)
 
 
 def _data(info: SourceInfo) -> Source:
-    from mgdask.readers.ase_files import LammpsData
+    from mgdask.readers.formats.extxyz import LammpsData
 
     return LammpsData(info)
 
 
 def _extxyz(info: SourceInfo) -> Source:
-    from mgdask.readers.ase_files import ExtendedXyz
+    from mgdask.readers.formats.extxyz import ExtendedXyz
 
     return ExtendedXyz(info)
 
 
 def _h5md(info: SourceInfo) -> Source:
-    from mgdask.readers.h5md import H5md
+    from mgdask.readers.formats.h5md import H5md
 
     return H5md(info)
 
 
 def _netcdf(info: SourceInfo) -> Source:
-    from mgdask.readers.netcdf import NetCdf
+    from mgdask.readers.formats.netcdf import NetCdf
 
     return NetCdf(info)
 
 
 def _binary(info: SourceInfo) -> Source:
-    from mgdask.readers.binary import BinaryDump
+    from mgdask.readers.formats.binary import BinaryDump
 
     return BinaryDump(info)
 

@@ -67,7 +67,9 @@ def known_text(types: Mapping[int, int]) -> str:
     return "{" + ", ".join(f"{kind}: {symbol(number)!r}" for kind, number in types.items()) + "}"
 
 
-def make_species(species: Mapping[int, str] | Mapping[str, str] | Sequence[str] | str | None) -> SpeciesMap:
+def make_species(
+    species: Mapping[int, str] | Mapping[str, str] | Sequence[str] | str | None,
+) -> SpeciesMap:
     """The map of ``{1: "Cu"}``, ``("Cu", "Zr")`` (types 1, 2, ...) or ``"Cu,Zr"``; ``ParameterError`` names what is wrong."""
     if species is None:
         return SpeciesMap()
@@ -97,7 +99,9 @@ def species_column(columns: Sequence[str], species: SpeciesMap, where: str) -> s
     if "element" in columns:
         return "element"
     if "type" in columns:
-        raise AuditError(f"{where}: it has types but no element names, and species are never guessed. {_HOW}")
+        raise AuditError(
+            f"{where}: it has types but no element names, and species are never guessed. {_HOW}"
+        )
     raise AuditError(
         f"{where}: it has neither a column 'type' nor 'element', so species cannot be known: {' '.join(columns)}"
     )

@@ -32,9 +32,15 @@ _STYLES = {
         UnitStyle("real", 1.0, 1e-3, 1.0, "Å/fs", "kcal/mol/Å", "e", "Å", "kcal/mol"),
         UnitStyle("si", 1e10, 1e12, 1 / _U_IN_KG, "m/s", "N", "C", "m", "N m"),
         UnitStyle("cgs", 1e8, 1e12, 1e-3 / _U_IN_KG, "cm/s", "dyn", "statC", "cm", "dyn cm"),
-        UnitStyle("electron", _BOHR, 1e-3, 1.0, "Bohr/(1.03275e-15 s)", "Ha/Bohr", "e", "Bohr", "Ha"),
-        UnitStyle("micro", 1e4, 1e6, 1e-15 / _U_IN_KG, "μm/μs", "pg μm/μs²", "pC", "μm", "pg μm²/μs²"),
-        UnitStyle("nano", 10.0, 1e3, 1e-21 / _U_IN_KG, "nm/ns", "ag nm/ns²", "e", "nm", "ag nm²/ns²"),
+        UnitStyle(
+            "electron", _BOHR, 1e-3, 1.0, "Bohr/(1.03275e-15 s)", "Ha/Bohr", "e", "Bohr", "Ha"
+        ),
+        UnitStyle(
+            "micro", 1e4, 1e6, 1e-15 / _U_IN_KG, "μm/μs", "pg μm/μs²", "pC", "μm", "pg μm²/μs²"
+        ),
+        UnitStyle(
+            "nano", 10.0, 1e3, 1e-21 / _U_IN_KG, "nm/ns", "ag nm/ns²", "e", "nm", "ag nm²/ns²"
+        ),
         UnitStyle("lj", 1.0, 1.0, 1.0, "lj", "lj", "lj", "lj", "lj"),
     )
 }
@@ -45,7 +51,9 @@ def unit_style(name: str) -> UnitStyle:
     try:
         return _STYLES[name]
     except KeyError:
-        raise ParameterError(f"units={name!r} is not a LAMMPS unit style; known are {', '.join(_STYLES)}") from None
+        raise ParameterError(
+            f"units={name!r} is not a LAMMPS unit style; known are {', '.join(_STYLES)}"
+        ) from None
 
 
 def column_unit(column: str, style: UnitStyle) -> str:

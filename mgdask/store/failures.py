@@ -45,4 +45,6 @@ def explained(path: str | Path) -> Iterator[None]:
             what = f"a file of {path} is larger than this user or file system may write. Raise that limit (ulimit -f)"
         else:
             what = f"{path} cannot be written ({error.strerror}). Make it writable or choose another target"
-        raise StorageFullError(f"{what}, then run the same command again: finished blocks are kept") from error
+        raise StorageFullError(
+            f"{what}, then run the same command again: finished blocks are kept"
+        ) from error

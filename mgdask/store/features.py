@@ -45,7 +45,9 @@ def create(
     outputs: Sequence[Output],
 ) -> None:
     """An empty feature store; ``axes`` are the coordinates of frames and atoms by name: (dim, values)."""
-    group = new_group(path, {**attrs, "mgdask_kind": "features", "mgdask_ready": False}, overwrite=False)
+    group = new_group(
+        path, {**attrs, "mgdask_kind": "features", "mgdask_ready": False}, overwrite=False
+    )
     Manifest(path).create()
     for name, dim, values, cut_at in _coordinates(axes, outputs):
         put(group, name, (dim,), values, chunks=cut_at)
@@ -78,7 +80,9 @@ def existing(path: str | Path, digest: str) -> bool:
     try:
         group: zarr.Group = open_group(path)
     except StoreError:
-        raise StoreError(f"{path} exists and is not a Zarr store; choose another name for the features") from None
+        raise StoreError(
+            f"{path} exists and is not a Zarr store; choose another name for the features"
+        ) from None
     found = group.attrs.get("plan_digest")
     if found != digest:
         was = group.attrs.get("features", "nothing that mgdask wrote")
@@ -86,20 +90,26 @@ def existing(path: str | Path, digest: str) -> bool:
             f"{path} holds other work, which is never mixed: parameters, input, centers, frames or blocks differ. It was made with {was}. "
             "Choose another name, or remove it first"
         )
-    if not group.attrs.get("mgdask_ready", False):  # killed while its arrays were made: nothing is lost
+    if not group.attrs.get(
+        "mgdask_ready", False
+    ):  # killed while its arrays were made: nothing is lost
         shutil.rmtree(target)
         return False
     return True
 
 
-def restore(path: str | Path, axes: Mapping[str, tuple[str, npt.NDArray[Any]]], outputs: Sequence[Output]) -> None:
+def restore(
+    path: str | Path, axes: Mapping[str, tuple[str, npt.NDArray[Any]]], outputs: Sequence[Output]
+) -> None:
     """Write coordinates and labels again that are damaged on disk; those that are whole are not touched."""
     group = open_group(path, mode="r+")
     for name, dim, values, chunks in _coordinates(axes, outputs):
         try:
             found = np.asarray(group[name][...])
             whole = (
-                [*map(str, found)] == [*map(str, values)] if values.dtype.kind in "UO" else _same_bytes(found, values)
+                [*map(str, found)] == [*map(str, values)]
+                if values.dtype.kind in "UO"
+                else _same_bytes(found, values)
             )
         except Exception:  # whatever a damaged file makes of itself
             whole = False

@@ -61,7 +61,9 @@ class BlockLayout:
     chunk_rows: int
 
 
-def block_layout(n_frames: int, n_rows: int, row_bytes: int, *, limit: int = MAX_BLOCK) -> BlockLayout:
+def block_layout(
+    n_frames: int, n_rows: int, row_bytes: int, *, limit: int = MAX_BLOCK
+) -> BlockLayout:
     """Cut of a feature (frame, row, column) whose rows take ``row_bytes``.
 
     Blocks have a 64th of the output, but at least 16 MiB and at most ``limit`` bytes. A frame above that is cut into blocks of rows of at least
@@ -72,7 +74,9 @@ def block_layout(n_frames: int, n_rows: int, row_bytes: int, *, limit: int = MAX
     chunk_rows = max(1, min(n_rows, CHUNK // row_bytes))
     frame = n_rows * row_bytes
     if frame > target:
-        parts = ceil_div(frame, max(target, min(MIN_CUT, limit)) if n_rows > LARGE_FRAME else target)
+        parts = ceil_div(
+            frame, max(target, min(MIN_CUT, limit)) if n_rows > LARGE_FRAME else target
+        )
         rows = ceil_div(ceil_div(n_rows, parts), chunk_rows) * chunk_rows
         return BlockLayout(1, rows, chunk_rows)
     rows = ceil_div(n_rows, chunk_rows) * chunk_rows

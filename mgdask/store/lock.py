@@ -41,7 +41,12 @@ def held(name: Path, store: Path) -> Iterator[None]:
     write the same bytes, since a store of other parameters is refused before. On file systems that do not create a file exclusively
     (some object stores mounted as folders) two runs that begin in the same second can both go on, with the same consequence.
     """
-    me = {**_identity(), "pid": os.getpid(), "began": _began(os.getpid()), "token": uuid.uuid4().hex}
+    me = {
+        **_identity(),
+        "pid": os.getpid(),
+        "began": _began(os.getpid()),
+        "token": uuid.uuid4().hex,
+    }
     with explained(store):
         while not _create(name, json.dumps(me)):
             _clear(name, me, store)
@@ -69,7 +74,12 @@ def _identity() -> dict[str, str]:
 def _began(pid: int) -> str | None:
     """When a process began, in ticks since the machine did; None where that is not told."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()[19]
+        return (
+            Path(f"/proc/{pid}/stat")
+            .read_text(encoding="utf-8", errors="replace")
+            .rsplit(")", 1)[1]
+            .split()[19]
+        )
     except (OSError, IndexError):
         return None
 
@@ -83,7 +93,13 @@ def _create(name: Path, text: str) -> bool:
         except FileExistsError:
             return False
         except OSError as error:
-            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV):
+            if error.errno not in (
+                errno.EPERM,
+                errno.ENOTSUP,
+                errno.ENOSYS,
+                errno.EMLINK,
+                errno.EXDEV,
+            ):
                 raise
             return _create_exclusively(name, text)
     finally:
@@ -151,7 +167,9 @@ def _clear(name: Path, me: dict[str, Any], store: Path) -> None:
     """Remove the lock of a dead owner; ``StoreError`` if it lives. Of several that find it dead, one at a time looks and removes."""
     handle = os.open(name.parent, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # not every file system can; those that ask a kernel are on one machine
+        with contextlib.suppress(
+            OSError
+        ):  # not every file system can; those that ask a kernel are on one machine
             import fcntl
 
             fcntl.flock(handle, fcntl.LOCK_EX)

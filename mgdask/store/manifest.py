@@ -58,7 +58,9 @@ class Manifest:
                         left = left[os.write(handle, left) :]
                     os.fsync(handle)
                 except OSError:
-                    os.ftruncate(handle, whole)  # or the next record would go on in the middle of this line
+                    os.ftruncate(
+                        handle, whole
+                    )  # or the next record would go on in the middle of this line
                     raise
             finally:
                 os.close(handle)
@@ -66,7 +68,9 @@ class Manifest:
     def records(self) -> dict[str, dict[str, Any]]:
         """The newest record of every block; lines that are not whole are passed over."""
         found: dict[str, dict[str, Any]] = {}
-        for name in sorted(self.folder.glob("*.jsonl"), key=lambda p: (p.name != "blocks.jsonl", p.name)):
+        for name in sorted(
+            self.folder.glob("*.jsonl"), key=lambda p: (p.name != "blocks.jsonl", p.name)
+        ):
             for line in name.read_bytes().split(b"\n"):
                 try:
                     record = json.loads(line)
@@ -101,8 +105,12 @@ class Manifest:
         parts = [name for name in self.folder.glob("*.jsonl") if name.name != "blocks.jsonl"]
         content = hashlib.sha256(identity.encode())
         for block in sorted(records):
-            content.update(f"{block} {json.dumps(records[block]['checksum'], sort_keys=True)}\n".encode())
-        text = "".join(json.dumps(records[block], sort_keys=True) + "\n" for block in sorted(records))
+            content.update(
+                f"{block} {json.dumps(records[block]['checksum'], sort_keys=True)}\n".encode()
+            )
+        text = "".join(
+            json.dumps(records[block], sort_keys=True) + "\n" for block in sorted(records)
+        )
         with explained(self.store):
             small = self._tidy({file for record in records.values() for file in record["checksum"]})
             _replace(self.folder / "blocks.jsonl", text)
@@ -110,7 +118,9 @@ class Manifest:
                 name.unlink()
             _replace(
                 self.folder / "complete.json",
-                json.dumps({"blocks": len(records), "content": content.hexdigest(), "small": small}),
+                json.dumps(
+                    {"blocks": len(records), "content": content.hexdigest(), "small": small}
+                ),
             )
         return content.hexdigest()
 
@@ -128,7 +138,11 @@ class Manifest:
     def small_files(self) -> dict[str, str]:
         """sha256 of the files that no record covers, taken when the store was finished; empty where it is not."""
         try:
-            return dict(json.loads((self.folder / "complete.json").read_text(encoding="utf-8")).get("small", {}))
+            return dict(
+                json.loads((self.folder / "complete.json").read_text(encoding="utf-8")).get(
+                    "small", {}
+                )
+            )
         except (OSError, ValueError, AttributeError):
             return {}
 
@@ -146,7 +160,9 @@ class Manifest:
     def content(self) -> str | None:
         """Digest of the content of a complete store, None if it is not complete."""
         try:
-            return str(json.loads((self.folder / "complete.json").read_text(encoding="utf-8"))["content"])
+            return str(
+                json.loads((self.folder / "complete.json").read_text(encoding="utf-8"))["content"]
+            )
         except (OSError, ValueError, KeyError):
             return None
 
@@ -155,7 +171,11 @@ class Manifest:
         self.reopen()
         records = self.records()
         parts = [name for name in self.folder.glob("*.jsonl") if name.name != "blocks.jsonl"]
-        kept = [json.dumps(records[block], sort_keys=True) + "\n" for block in sorted(records) if block not in blocks]
+        kept = [
+            json.dumps(records[block], sort_keys=True) + "\n"
+            for block in sorted(records)
+            if block not in blocks
+        ]
         with explained(self.store):
             _replace(self.folder / "blocks.jsonl", "".join(kept))
             for name in parts:

@@ -23,10 +23,14 @@ def check_complete(path: str | Path, *, kind: str | None = None) -> tuple[zarr.G
     group = open_group(path)
     found = str(group.attrs.get("mgdask_kind", ""))
     if found not in KINDS:
-        raise StoreError(f"{path} is a Zarr group, but not one that mgdask wrote; open it with xarray.open_zarr")
+        raise StoreError(
+            f"{path} is a Zarr group, but not one that mgdask wrote; open it with xarray.open_zarr"
+        )
     if kind is not None and found != kind:
         raise StoreError(
-            f"{path} holds {found}, not a {kind} store" if kind == "trajectory" else f"{path} holds a {found}"
+            f"{path} holds {found}, not a {kind} store"
+            if kind == "trajectory"
+            else f"{path} holds a {found}"
         )
     content = Manifest(path).content()
     if content is None:
@@ -75,13 +79,20 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
         if shards is None:
             found[name] = variable.load()
         else:  # a dask chunk is a shard: one task reads one file
-            sizes = {dim: min(n, variable.sizes[dim]) for dim, n in zip(variable.dims, shards, strict=True)}
+            sizes = {
+                dim: min(n, variable.sizes[dim])
+                for dim, n in zip(variable.dims, shards, strict=True)
+            }
             found[name] = variable.chunk(sizes)
     ds = ds.assign(found)
     labels = [name for name in ds.data_vars if name in _COORDINATES or _of_columns(ds[name])]
     order = sorted(
         ds.data_vars,
-        key=lambda name: (name not in _FIRST, _FIRST.index(name) if name in _FIRST else 0, str(name)),
+        key=lambda name: (
+            name not in _FIRST,
+            _FIRST.index(name) if name in _FIRST else 0,
+            str(name),
+        ),
     )
     found_ds: xr.Dataset = ds.set_coords(labels)[[name for name in order if name not in labels]]
     return found_ds

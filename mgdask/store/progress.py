@@ -49,5 +49,7 @@ def _blocks(group: zarr.Group) -> int | None:
         return None
     for _, array in sorted(group.arrays()):
         if array.shards is not None:
-            return prod(ceil_div(size, part) for size, part in zip(array.shape, array.shards, strict=True))
+            return prod(
+                ceil_div(size, part) for size, part in zip(array.shape, array.shards, strict=True)
+            )
     return None

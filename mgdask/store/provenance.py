@@ -11,7 +11,9 @@ from typing import Any
 
 def digest(value: Any) -> str:
     """sha256 of the canonical JSON of a value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 def versions(packages: Iterable[str] = ("mgdask", "numpy", "numba", "zarr")) -> dict[str, str]:

@@ -44,7 +44,9 @@ def new_group(path: str | Path, attrs: Mapping[str, Any], *, overwrite: bool) ->
         known = (path / "zarr.json").exists()
         if not overwrite or not known:
             hint = (
-                "overwrite=True (--overwrite) replaces it" if known else "it is not a Zarr store, choose another name"
+                "overwrite=True (--overwrite) replaces it"
+                if known
+                else "it is not a Zarr store, choose another name"
             )
             raise StoreError(f"{path} exists already; {hint}")
         with explained(path):
@@ -62,27 +64,49 @@ def open_group(path: str | Path, mode: Any = "r") -> zarr.Group:
     """The group of a store, or ``StoreError`` where there is none."""
     try:
         return zarr.open_group(path, mode=mode, zarr_format=3)
-    except (FileNotFoundError, zarr.errors.GroupNotFoundError, zarr.errors.NodeTypeValidationError) as error:
-        raise StoreError(f"{path} is not a Zarr store (in {Path.cwd()}); make one with mgdask ingest") from error
+    except (
+        FileNotFoundError,
+        zarr.errors.GroupNotFoundError,
+        zarr.errors.NodeTypeValidationError,
+    ) as error:
+        raise StoreError(
+            f"{path} is not a Zarr store (in {Path.cwd()}); make one with mgdask ingest"
+        ) from error
 
 
 def new_array(
-    group: zarr.Group, name: str, dims: Sequence[str], shape: Sequence[int], dtype: Any, *,
-    chunks: Sequence[int] | None = None, shards: Sequence[int] | None = None, attrs: Mapping[str, Any] | None = None, compression: str = COMPRESSION,
-) -> zarr.Array[Any]:  # fmt: skip
+    group: zarr.Group,
+    name: str,
+    dims: Sequence[str],
+    shape: Sequence[int],
+    dtype: Any,
+    *,
+    chunks: Sequence[int] | None = None,
+    shards: Sequence[int] | None = None,
+    attrs: Mapping[str, Any] | None = None,
+    compression: str = COMPRESSION,
+) -> zarr.Array[Any]:
     """An array with its description from the vocabulary; without ``chunks`` it is one chunk."""
     kind = np.dtype(dtype).kind if dtype is not str else "U"
     about = {**variables.attrs(name), **dict(attrs or {})}
     with explained(str(group.store)), warnings.catch_warnings():
         warnings.simplefilter("ignore", category=zarr.errors.UnstableSpecificationWarning)
         return group.create_array(
-            name, shape=tuple(shape), dtype=dtype, chunks=tuple(chunks or (max(1, n) for n in shape)),
-            shards=None if shards is None else tuple(shards), dimension_names=list(dims), attributes=about,
-            compressors=[_CODECS[compression](), Crc32cCodec()] if kind != "U" else "auto", fill_value=FILL.get(kind, ""),
-        )  # fmt: skip
+            name,
+            shape=tuple(shape),
+            dtype=dtype,
+            chunks=tuple(chunks or (max(1, n) for n in shape)),
+            shards=None if shards is None else tuple(shards),
+            dimension_names=list(dims),
+            attributes=about,
+            compressors=[_CODECS[compression](), Crc32cCodec()] if kind != "U" else "auto",
+            fill_value=FILL.get(kind, ""),
+        )
 
 
-def put(group: zarr.Group, name: str, dims: Sequence[str], values: npt.ArrayLike, **options: Any) -> None:
+def put(
+    group: zarr.Group, name: str, dims: Sequence[str], values: npt.ArrayLike, **options: Any
+) -> None:
     """Create a small array and write all of it."""
     data = np.asarray(values)
     text = data.dtype.kind in "UO"
@@ -91,7 +115,9 @@ def put(group: zarr.Group, name: str, dims: Sequence[str], values: npt.ArrayLike
         array[...] = data.astype(object) if text else data
 
 
-def write_shard(group: zarr.Group, name: str, start: Sequence[int], data: npt.NDArray[Any]) -> dict[str, Any]:
+def write_shard(
+    group: zarr.Group, name: str, start: Sequence[int], data: npt.NDArray[Any]
+) -> dict[str, Any]:
     """Write the shard that begins at ``start``; returns {"file", "size", "sha256"} of what lies on disk.
 
     ``data`` reaches to the end of the shard or of the array. ``StoreError`` if it is any other region.
@@ -106,7 +132,9 @@ def write_shard(group: zarr.Group, name: str, start: Sequence[int], data: npt.ND
                 f"{name}: rows {first} to {first + extent} of axis {axis} are not a whole shard (shards of {grid[axis]}, "
                 f"array of {array.shape[axis]}); a task must own whole shards"
             )
-    region = tuple(slice(first, first + extent) for first, extent in zip(start, data.shape, strict=True))
+    region = tuple(
+        slice(first, first + extent) for first, extent in zip(start, data.shape, strict=True)
+    )
     root = Path(str(group.store.root))
     key = "/".join(["c", *(str(first // g) for first, g in zip(start, grid, strict=True))])
     file = f"{name}/{key}"
@@ -120,7 +148,9 @@ def write_shard(group: zarr.Group, name: str, start: Sequence[int], data: npt.ND
                 raise
             (root / file).unlink()
             array[region] = data
-    size = (root / file).stat().st_size if (root / file).exists() else 0  # a shard of nothing but fill has no file
+    size = (
+        (root / file).stat().st_size if (root / file).exists() else 0
+    )  # a shard of nothing but fill has no file
     return {"file": file, "size": size, "sha256": content_digest([data])}
 
 

@@ -20,7 +20,9 @@ SCRATCH = "image_scratch"
 """Images relative to the frame before a block, until the blocks are joined."""
 
 
-def per_atom(name: str, dtype: Any, layout: TrajectoryLayout, n_frames: int, n_atoms: int) -> dict[str, Any]:
+def per_atom(
+    name: str, dtype: Any, layout: TrajectoryLayout, n_frames: int, n_atoms: int
+) -> dict[str, Any]:
     """Shape, chunks and shards of a variable with a value, or a vector, for every frame and atom."""
     vector = name in ("position", "image", SCRATCH)
     tail = (3,) if vector else ()
@@ -34,9 +36,17 @@ def per_atom(name: str, dtype: Any, layout: TrajectoryLayout, n_frames: int, n_a
 
 
 def create_arrays(
-    group: zarr.Group, *, n_frames: int, atom_id: npt.NDArray[Any], species: npt.NDArray[Any], mass: npt.NDArray[Any],
-    pbc: npt.NDArray[Any], image_scheme: str, variables: Mapping[str, tuple[str, str]], scratch: bool,
-) -> None:  # fmt: skip
+    group: zarr.Group,
+    *,
+    n_frames: int,
+    atom_id: npt.NDArray[Any],
+    species: npt.NDArray[Any],
+    mass: npt.NDArray[Any],
+    pbc: npt.NDArray[Any],
+    image_scheme: str,
+    variables: Mapping[str, tuple[str, str]],
+    scratch: bool,
+) -> None:
     """All arrays of an empty trajectory store; what belongs to atoms is written."""
     layout = trajectory_layout(len(atom_id))
     put(group, "atom_id", ("atom",), atom_id)
@@ -56,9 +66,16 @@ def create_arrays(
 
 
 def write_frames_axis(
-    group: zarr.Group, start: int, *, step: npt.NDArray[Any], cell: npt.NDArray[Any], origin: npt.NDArray[Any],
-    run: Sequence[str], time: npt.NDArray[Any] | None, values: Mapping[str, npt.NDArray[Any]] = MappingProxyType({}),
-) -> None:  # fmt: skip
+    group: zarr.Group,
+    start: int,
+    *,
+    step: npt.NDArray[Any],
+    cell: npt.NDArray[Any],
+    origin: npt.NDArray[Any],
+    run: Sequence[str],
+    time: npt.NDArray[Any] | None,
+    values: Mapping[str, npt.NDArray[Any]] = MappingProxyType({}),
+) -> None:
     """What belongs to frames as a whole, from frame ``start`` on; one writer, no shards."""
     columns: dict[str, tuple[tuple[str, ...], npt.NDArray[Any]]] = {
         "step": (("frame",), np.asarray(step)),
@@ -89,7 +106,9 @@ def grow(group: zarr.Group, n_frames: int) -> None:
             array.resize((n_frames, *array.shape[1:]))
 
 
-def read_window(path: str | Path, frames: npt.NDArray[np.integer]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def read_window(
+    path: str | Path, frames: npt.NDArray[np.integer]
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Positions (frame,atom,xyz) and cells (frame,3,3) of some frames, in their order."""
     return _read_frames(path, "position", frames), _read_frames(path, "cell", frames)
 

@@ -17,7 +17,7 @@ from soap import GLASS, OPTIONS
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 import mgdask
-from mgdask.readers.job import read_window, take_inventory
+from mgdask.readers.inventory import read_window, take_inventory
 
 CODECS = {
     "none": [],
@@ -67,7 +67,9 @@ if __name__ == "__main__":
         "SOAP float32": (feature[None, :1900].astype(np.float32), (1, 38, 3289)),
     }
     for name, (data, chunks) in cases.items():
-        print(f"{name + f', {data.nbytes / 1e6:.0f} MB':30}{'ratio':>8}{'write MB/s':>12}{'read MB/s':>12}")
+        print(
+            f"{name + f', {data.nbytes / 1e6:.0f} MB':30}{'ratio':>8}{'write MB/s':>12}{'read MB/s':>12}"
+        )
         for codec, codecs in CODECS.items():
             ratio, write, read = measure(data, chunks, codecs)
             print(f"  {codec:28}{ratio:8.2f}{write:12.0f}{read:12.0f}")

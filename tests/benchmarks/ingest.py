@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 
-os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OVITO_THREAD_COUNT"), "1"))
+os.environ.update(
+    dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OVITO_THREAD_COUNT"), "1")
+)
 
 import gzip
 import sys
@@ -21,14 +23,20 @@ from pathlib import Path
 import numpy as np
 
 import mgdask
-from mgdask.readers.job import read_window, take_inventory
+from mgdask.readers.inventory import read_window, take_inventory
 
 SPECIES = {1: "Cu", 2: "Zr"}
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "cu65zr35_compression" / "glass_1.lammpstrj.gz"
+SHARED = (
+    Path(__file__).parents[3] / "shared" / "data" / "cu65zr35_compression" / "glass_1.lammpstrj.gz"
+)
 
 
 def make_dump(path):
-    source = SHARED if SHARED.exists() else Path(mgdask.__file__).parent / "explore" / "data" / "zrcu.lammpstrj.gz"
+    source = (
+        SHARED
+        if SHARED.exists()
+        else Path(mgdask.__file__).parent / "datasets" / "data" / "zrcu.lammpstrj.gz"
+    )
     text = gzip.decompress(source.read_bytes())
     with open(path, "wb") as out:
         while out.tell() < 24e6:

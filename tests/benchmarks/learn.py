@@ -38,16 +38,33 @@ def write_store(path, rows, columns):
     cut = BlockLayout(1, ATOMS, ATOMS)
     shapes = {"x": (columns, "float32"), "target": (1, "float32")}
     outputs = [
-        features.Output(name, f"{name}_feature", (frames, ATOMS, p), dtype, cut, [f"c{k}" for k in range(p)], {}, {})
+        features.Output(
+            name,
+            f"{name}_feature",
+            (frames, ATOMS, p),
+            dtype,
+            cut,
+            [f"c{k}" for k in range(p)],
+            {},
+            {},
+        )
         for name, (p, dtype) in shapes.items()
     ]
     features.create(
-        path, {}, {"atom_id": ("atom", np.arange(ATOMS)), "time": ("frame", np.arange(float(frames)))}, outputs
+        path,
+        {},
+        {"atom_id": ("atom", np.arange(ATOMS)), "time": ("frame", np.arange(float(frames)))},
+        outputs,
     )
-    group, mix = open_group(path, mode="r+"), np.random.default_rng(1).normal(size=(8, columns)).astype(np.float32)
+    group, mix = (
+        open_group(path, mode="r+"),
+        np.random.default_rng(1).normal(size=(8, columns)).astype(np.float32),
+    )
     for frame in range(frames):
         rng = np.random.default_rng([2, frame])
-        x = rng.normal(size=(ATOMS, 8)).astype(np.float32) @ mix + rng.normal(size=(ATOMS, columns)).astype(np.float32)
+        x = rng.normal(size=(ATOMS, 8)).astype(np.float32) @ mix + rng.normal(
+            size=(ATOMS, columns)
+        ).astype(np.float32)
         y = x[:, 0] + 2 * np.sin(x[:, 1]) + 0.2 * x[:, 2] * x[:, 3] + rng.normal(size=ATOMS)
         write_shard(group, "x", (frame, 0, 0), x[None])
         write_shard(group, "target", (frame, 0, 0), y[None, :, None].astype(np.float32))
@@ -68,8 +85,8 @@ class Peaks(threading.Thread):
                 with suppress(psutil.Error, OSError):
                     line = process.cmdline()
                     name = f"worker {process.pid}"
-                    if "mgdask.learn.ranks" in line:
-                        name = f"rank {line[line.index('mgdask.learn.ranks') + 3]}"
+                    if "mgdask.learn.training.rank_worker" in line:
+                        name = f"rank {line[line.index('mgdask.learn.training.rank_worker') + 3]}"
                     # the system's own high-water mark: nothing is missed between two looks
                     status = Path(f"/proc/{process.pid}/status").read_text()
                     high = int(status.split("VmHWM:")[1].split()[0]) * 1024
@@ -94,7 +111,11 @@ def measured(rows, options, engine):
 def libraries():
     """Peak bytes of a process that has loaded what a rank loads."""
     code = "import lightgbm, mgdask.learn; print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
-    return 1024 * int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    return 1024 * int(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+    )
 
 
 def gib(size):
@@ -103,18 +124,33 @@ def gib(size):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    for name, value in (("rows", 10_000_000), ("stock-rows", 1_000_000), ("rounds", 100), ("columns", 80)):
+    for name, value in (
+        ("rows", 10_000_000),
+        ("stock-rows", 1_000_000),
+        ("rounds", 100),
+        ("columns", 80),
+    ):
         parser.add_argument(f"--{name}", type=lambda text: int(float(text)), default=value)
     parser.add_argument("--folder", default=tempfile.gettempdir())
     given = parser.parse_args()
     need = 4.4 * given.rows * given.columns
     if shutil.disk_usage(given.folder).free < need:
-        parser.error(f"{given.folder} has less than {gib(need)} free; give another --folder, or fewer --rows")
-    options = {"objective": "regression", "rounds": given.rounds, "progress": False, "params": {"num_leaves": 31}}
+        parser.error(
+            f"{given.folder} has less than {gib(need)} free; give another --folder, or fewer --rows"
+        )
+    options = {
+        "objective": "regression",
+        "rounds": given.rounds,
+        "progress": False,
+        "params": {"num_leaves": 31},
+    }
     with tempfile.TemporaryDirectory(dir=given.folder, prefix="mgdask-benchmark-") as name:
         began, path = time.perf_counter(), str(Path(name) / "f.zarr")
         rows = write_store(path, given.rows, given.columns)
-        print(f"wrote {rows} rows x {given.columns} columns in {time.perf_counter() - began:.0f} s", flush=True)
+        print(
+            f"wrote {rows} rows x {given.columns} columns in {time.perf_counter() - began:.0f} s",
+            flush=True,
+        )
         table = Rows((Part(path),), ("x",), labels="target")
         spent, peaks, model = measured(table, options, "mgdask")
         base, share = libraries(), rows * given.columns * 4 / 2
@@ -128,12 +164,21 @@ if __name__ == "__main__":
                     + ("" if fits else "   NO"),
                     flush=True,
                 )
-        part = Rows((Part(path, frames=(0, max(2, min(rows, given.stock_rows) // ATOMS))),), ("x",), labels="target")
+        part = Rows(
+            (Part(path, frames=(0, max(2, min(rows, given.stock_rows) // ATOMS))),),
+            ("x",),
+            labels="target",
+        )
         print(f"{part.count()} rows, {given.rounds} rounds, in turn:", flush=True)
         found = {}
         for engine in ("mgdask", "lightgbm.dask") * 2:
             seconds, peaks, model = measured(part, options, engine)
             found.setdefault(engine, []).append((seconds, max(peaks.values())))
-            print(f"    {engine:14} {seconds:7.1f} s   largest process {gib(max(peaks.values()))}", flush=True)
+            print(
+                f"    {engine:14} {seconds:7.1f} s   largest process {gib(max(peaks.values()))}",
+                flush=True,
+            )
         ours, stock = (np.min(found[engine], axis=0) for engine in ("mgdask", "lightgbm.dask"))
-        print(f"stock over mgdask (best of two): time {stock[0] / ours[0]:.2f}, memory {stock[1] / ours[1]:.2f}")
+        print(
+            f"stock over mgdask (best of two): time {stock[0] / ours[0]:.2f}, memory {stock[1] / ours[1]:.2f}"
+        )

@@ -19,7 +19,7 @@ import mgdask
 
 CODE = """
 import sys, time, mgdask, numpy as np
-from mgdask.tasks.block import compute_block, create_output, peak_memory
+from mgdask.pipelines.featurize.block import compute_block, create_output, peak_memory
 import distributed, pyarrow, pandas
 soap = mgdask.SOAP(species=("Cu", "Zr"), r_cut=5.0, n_max=11, l_max=12, sigma=0.5, rbf="polynomial", dtype=sys.argv[3])
 soap.compute([[0., 0, 0]], np.eye(3) * 20, [29])
@@ -39,9 +39,14 @@ def write_random(path, n):
     rng = np.random.default_rng(0)
     r = rng.uniform(0, side, (n, 3))
     with open(path, "w") as out:
-        out.write(f"ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n{n}\nITEM: BOX BOUNDS pp pp pp\n" + f"0 {side!r}\n" * 3)
+        out.write(
+            f"ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n{n}\nITEM: BOX BOUNDS pp pp pp\n"
+            + f"0 {side!r}\n" * 3
+        )
         out.write("ITEM: ATOMS id type x y z\n")
-        out.writelines(f"{k + 1} {1 + k % 2} {x:.5f} {y:.5f} {z:.5f}\n" for k, (x, y, z) in enumerate(r))
+        out.writelines(
+            f"{k + 1} {1 + k % 2} {x:.5f} {y:.5f} {z:.5f}\n" for k, (x, y, z) in enumerate(r)
+        )
 
 
 if __name__ == "__main__":
@@ -57,10 +62,21 @@ if __name__ == "__main__":
         for case in ("small", "large"):
             for dtype in ("float64", "float32"):
                 done = subprocess.run(
-                    [sys.executable, "-c", CODE, folder / f"{case}.zarr", folder / f"{case}-{dtype}.zarr", dtype],
-                    capture_output=True, text=True, check=True,
-                )  # fmt: skip
-                blocks, rows, base, peak, projected, cost = (float(word) for word in done.stdout.split())
+                    [
+                        sys.executable,
+                        "-c",
+                        CODE,
+                        folder / f"{case}.zarr",
+                        folder / f"{case}-{dtype}.zarr",
+                        dtype,
+                    ],
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                )
+                blocks, rows, base, peak, projected, cost = (
+                    float(word) for word in done.stdout.split()
+                )
                 n = 2000 if case == "small" else atoms
                 print(
                     f"{n:>10} atoms, {dtype:10}{blocks:8.0f}{rows:12.0f}{base / 2**20:11.0f}{peak / 2**20:8.0f}{projected / 2**20:11.0f}{cost:10.1f}"

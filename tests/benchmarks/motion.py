@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 
-os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+os.environ.update(
+    dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+)
 
 import sys
 import tempfile
@@ -24,7 +26,7 @@ from soap import last_frame
 
 import mgdask
 from mgdask.features.lag import lag_pairs
-from mgdask.features.motion import sum_moments
+from mgdask.features.trajectory_sums import sum_moments
 from mgdask.features.window import FrameAxis
 
 
@@ -57,9 +59,12 @@ def peers():
     freud.parallel.set_num_threads(1)
     box, small = freud.box.Box.cube(1e4), walk.astype(np.float32)
     beside(
-        f"MSD and r^4, {len(lags)} lags, all origins, 1001 x 8000 x 3", lambda: sum_moments(path, runs, slot, 1),
-        lambda: freud.msd.MSD(box, mode="window").compute(small), "freud", rounds=5,
-    )  # fmt: skip
+        f"MSD and r^4, {len(lags)} lags, all origins, 1001 x 8000 x 3",
+        lambda: sum_moments(path, runs, slot, 1),
+        lambda: freud.msd.MSD(box, mode="window").compute(small),
+        "freud",
+        rounds=5,
+    )
 
     r, cell, z = last_frame()
     strain = np.array([[1.0, 0.0, 0.0], [0.03, 1.0, 0.0], [0.0, 0.0, 0.98]])
@@ -84,7 +89,9 @@ def peers():
 
     def ovito():
         pipeline = Pipeline(source=StaticSource(data=collection(later, cell @ strain)))
-        modifier = AtomicStrainModifier(cutoff=next(cuts), output_nonaffine_squared_displacements=True)
+        modifier = AtomicStrainModifier(
+            cutoff=next(cuts), output_nonaffine_squared_displacements=True
+        )
         modifier.reference = StaticSource(data=collection(r, cell))
         pipeline.modifiers.append(modifier)
         pipeline.compute()
@@ -92,7 +99,9 @@ def peers():
     def ours():
         feature.compute(r, later, cell, cell @ strain, z)
 
-    beside("D2min and strain, 4.5 Å, neighbours included, 2000 atoms", ours, ovito, "OVITO", rounds=41)
+    beside(
+        "D2min and strain, 4.5 Å, neighbours included, 2000 atoms", ours, ovito, "OVITO", rounds=41
+    )
 
 
 def write_walk(path, n_frames, n_atoms):
@@ -102,12 +111,21 @@ def write_walk(path, n_frames, n_atoms):
     from mgdask.store.shards import new_group, write_shard
 
     side = (n_atoms / 0.06) ** (1 / 3)
-    group = new_group(path, {"mgdask_kind": "trajectory", "mgdask_format": trajectory.FORMAT}, overwrite=False)
+    group = new_group(
+        path, {"mgdask_kind": "trajectory", "mgdask_format": trajectory.FORMAT}, overwrite=False
+    )
     Manifest(path).create()
     trajectory.create_arrays(
-        group, n_frames=n_frames, atom_id=np.arange(1, n_atoms + 1), species=np.where(np.arange(n_atoms) % 2, 29, 40).astype(np.int32),
-        mass=np.full(n_atoms, 60.0), pbc=np.ones(3, dtype=bool), image_scheme="of the walk", variables={}, scratch=False,
-    )  # fmt: skip
+        group,
+        n_frames=n_frames,
+        atom_id=np.arange(1, n_atoms + 1),
+        species=np.where(np.arange(n_atoms) % 2, 29, 40).astype(np.int32),
+        mass=np.full(n_atoms, 60.0),
+        pbc=np.ones(3, dtype=bool),
+        image_scheme="of the walk",
+        variables={},
+        scratch=False,
+    )
     # the cell breathes, so that paths are made by the toroidal scheme
     breath = 1.0 + 1e-3 * np.sin(np.arange(n_frames) / 50)
     cell = side * breath[:, None, None] * np.eye(3)
@@ -125,9 +143,14 @@ def write_walk(path, n_frames, n_atoms):
     image = np.zeros((n_atoms, 3), dtype=np.int32)
     for low in range(0, n_frames, size):
         count = min(size, n_frames - low)
-        position, images = np.empty((count, n_atoms, 3)), np.empty((count, n_atoms, 3), dtype=np.int32)
+        position, images = (
+            np.empty((count, n_atoms, 3)),
+            np.empty((count, n_atoms, 3), dtype=np.int32),
+        )
         for k in range(count):
-            fraction += rng.standard_normal((n_atoms, 3), dtype=np.float32) * np.float32(0.02 / side)
+            fraction += rng.standard_normal((n_atoms, 3), dtype=np.float32) * np.float32(
+                0.02 / side
+            )
             whole = np.floor(fraction)
             fraction -= whole
             image += whole.astype(np.int32)
@@ -148,12 +171,14 @@ def scale(n_frames, n_atoms):
             flush=True,
         )
         with (
-            LocalCluster(n_workers=2, threads_per_worker=1, memory_limit="2GiB", dashboard_address=None) as cluster,
+            LocalCluster(
+                n_workers=2, threads_per_worker=1, memory_limit="2GiB", dashboard_address=None
+            ) as cluster,
             Client(cluster) as client,
         ):
 
             def peak():
-                from mgdask.tasks.block import peak_memory
+                from mgdask.pipelines.featurize.block import peak_memory
 
                 return max(client.run(peak_memory).values()) / 2**20
 
@@ -171,7 +196,9 @@ def scale(n_frames, n_atoms):
             began = time.perf_counter()
             found = mgdask.mean_squared_displacement(folder / "paths.zarr", client=client)
             spent = time.perf_counter() - began
-            print(f"MSD, {found.sizes['lag']} lags, all origins: {spent:.0f} s, peak {peak():.0f} MiB")
+            print(
+                f"MSD, {found.sizes['lag']} lags, all origins: {spent:.0f} s, peak {peak():.0f} MiB"
+            )
             print(
                 f"3 x step^2 a frame: expected {3 * 0.02**2:.3e}, found {float(found.msd_all[0] / (found.lag[0] / 0.01)):.3e} Å^2"
             )

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 
-os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+os.environ.update(
+    dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+)
 
 import sys
 import tempfile
@@ -23,9 +25,9 @@ from soap import GLASS
 
 import mgdask
 from mgdask.cluster import local_client
-from mgdask.tasks import block as room
-from mgdask.tasks.block import compute_block, create_output
-from mgdask.tasks.execute import execute
+from mgdask.execution.executor import execute
+from mgdask.pipelines.featurize import block as room
+from mgdask.pipelines.featurize.block import compute_block, create_output
 
 SPENT: Counter[str] = Counter()
 
@@ -63,8 +65,14 @@ def repeated(folder, copies):
     with open(folder / "long.dump", "w") as out:
         for copy in range(copies):
             for k, frame in enumerate(frames):
-                out.write("".join(["ITEM: TIMESTEP\n", f"{1000 * (copy * len(frames) + k)}\n", *frame[2:]]))
-    mgdask.ingest(str(folder / "long.dump"), folder / "glass.zarr", species={1: "Zr", 2: "Cu"}, timestep=0.002)
+                out.write(
+                    "".join(
+                        ["ITEM: TIMESTEP\n", f"{1000 * (copy * len(frames) + k)}\n", *frame[2:]]
+                    )
+                )
+    mgdask.ingest(
+        str(folder / "long.dump"), folder / "glass.zarr", species={1: "Zr", 2: "Cu"}, timestep=0.002
+    )
     return folder / "glass.zarr"
 
 
@@ -112,12 +120,21 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         store = repeated(folder, copies)
-        soap = {"species": ("Cu", "Zr"), "r_cut": 5.0, "n_max": 11, "l_max": 12, "sigma": 0.5, "rbf": "polynomial"}
+        soap = {
+            "species": ("Cu", "Zr"),
+            "r_cut": 5.0,
+            "n_max": 11,
+            "l_max": 12,
+            "sigma": 0.5,
+            "rbf": "polynomial",
+        }
         for case, features in (
-            ("interstice", mgdask.feature_set("interstice", ("Cu", "Zr"))), ("sro", mgdask.feature_set("sro", ("Cu", "Zr"))),
-            ("symmetry", mgdask.feature_set("symmetry_functions", ("Cu", "Zr"))), ("soap_float32", [mgdask.SOAP(**soap, dtype="float32")]),
+            ("interstice", mgdask.feature_set("interstice", ("Cu", "Zr"))),
+            ("sro", mgdask.feature_set("sro", ("Cu", "Zr"))),
+            ("symmetry", mgdask.feature_set("symmetry_functions", ("Cu", "Zr"))),
+            ("soap_float32", [mgdask.SOAP(**soap, dtype="float32")]),
             ("soap_mean", [mgdask.SOAP(**soap, average="inner")]),
-        ):  # fmt: skip
+        ):
             try:
                 measure(case, store, folder, features, per_task)
             except mgdask.errors.MgdaskError as error:

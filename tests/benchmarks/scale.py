@@ -14,7 +14,9 @@ from __future__ import annotations
 import os
 
 os.environ.update(
-    dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+    dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+    )
 )
 
 import argparse
@@ -31,7 +33,7 @@ from soap import GLASS
 
 import mgdask
 from mgdask.cluster import local_client
-from mgdask.tasks.block import peak_memory
+from mgdask.pipelines.featurize.block import peak_memory
 
 SPECIES = {1: "Zr", 2: "Cu"}
 FRESH = get_context("spawn")  # a fork of a process with threads of Dask may wait for ever
@@ -41,10 +43,20 @@ LAGS = tuple(float(k) for k in range(1, 42))
 def families():
     """Features by name; SOAP is small, so that ten thousand frames fit on a disk."""
     return {
-        "soap": [mgdask.SOAP(species=("Cu", "Zr"), r_cut=5.0, n_max=4, l_max=4, sigma=0.5, rbf="polynomial", dtype="float32")],
+        "soap": [
+            mgdask.SOAP(
+                species=("Cu", "Zr"),
+                r_cut=5.0,
+                n_max=4,
+                l_max=4,
+                sigma=0.5,
+                rbf="polynomial",
+                dtype="float32",
+            )
+        ],
         "interstice": mgdask.feature_set("interstice", ("Cu", "Zr")),
         "lag": [mgdask.LagDisplacement(lags=LAGS, origins="all", missing="nan")],
-    }  # fmt: skip
+    }
 
 
 def write_dump(path, frames, cells, _workers, seed=0):
@@ -72,7 +84,10 @@ def write_dump(path, frames, cells, _workers, seed=0):
             now = places + rng.normal(0, 0.02, places.shape)
             out.write(f"ITEM: TIMESTEP\n{500 * frame}\nITEM: NUMBER OF ATOMS\n{head}")
             out.write(
-                "".join(f"{word}{x:.4f} {y:.4f} {z:.4f}\n" for word, (x, y, z) in zip(words, now.tolist(), strict=True))
+                "".join(
+                    f"{word}{x:.4f} {y:.4f} {z:.4f}\n"
+                    for word, (x, y, z) in zip(words, now.tolist(), strict=True)
+                )
             )
 
 
@@ -87,7 +102,9 @@ def make_store(folder, name, frames, cells, workers):
 def ingest(dump, frames, cells, workers):
     with local_client(workers, memory="2GiB") as client:
         began = time.perf_counter()
-        mgdask.ingest(str(dump), dump.with_suffix(".zarr"), species=SPECIES, timestep=0.002, client=client)
+        mgdask.ingest(
+            str(dump), dump.with_suffix(".zarr"), species=SPECIES, timestep=0.002, client=client
+        )
         spent, size = time.perf_counter() - began, dump.stat().st_size
     print(
         f"{dump.stem}: {size / 1e6:.0f} MB of text read in {spent:.1f} s, client {peak_memory() / 2**20:.0f} MiB",
@@ -105,7 +122,10 @@ class Watch:
 
     def look(self):
         while not self.over.wait(0.1):
-            self.most = max(self.most, self.client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
+            self.most = max(
+                self.most,
+                self.client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)),
+            )
 
     def __enter__(self):
         self.thread.start()
@@ -156,10 +176,17 @@ def weak(folder):
             line = []
             for name in ("soap", "interstice"):
                 plan = mgdask.plan(
-                    store, families()[name], out=store.with_name(f"{store.stem}-{name}.zarr"), memory="2GiB"
+                    store,
+                    families()[name],
+                    out=store.with_name(f"{store.stem}-{name}.zarr"),
+                    memory="2GiB",
                 )
                 warm = mgdask.plan(
-                    store, families()[name], out=store.with_name("warm.zarr"), memory="2GiB", frames=list(range(8))
+                    store,
+                    families()[name],
+                    out=store.with_name("warm.zarr"),
+                    memory="2GiB",
+                    frames=list(range(8)),
                 )
                 mgdask.run(warm, client, progress=False)
                 shutil.rmtree(store.with_name("warm.zarr"))
@@ -175,7 +202,9 @@ def weak(folder):
 
 
 def main():
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--frames", type=int, default=10_000)
     options.add_argument("--cells", type=int, default=8)
     options.add_argument("--workers", type=int, default=2)
@@ -196,8 +225,12 @@ def main():
             if chosen.only in (None, case)
         ]
         for family, features in families().items():
-            with local_client(chosen.workers, memory="2GiB") as client:  # the peak of a worker is that of this family
-                measure(small, family, features, None, client, chosen.workers)  # kernels are loaded here
+            with local_client(
+                chosen.workers, memory="2GiB"
+            ) as client:  # the peak of a worker is that of this family
+                measure(
+                    small, family, features, None, client, chosen.workers
+                )  # kernels are loaded here
                 for store in stores:
                     # the small case in the same minute, since the machine is shared
                     one = measure(small, family, features, None, client, chosen.workers)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 
-os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+os.environ.update(
+    dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+)
 
 import subprocess
 import sys
@@ -21,10 +23,10 @@ from pathlib import Path
 import numpy as np
 
 import mgdask
-from mgdask.readers.job import read_window, take_inventory
+from mgdask.readers.inventory import read_window, take_inventory
 
 OPTIONS = {"species": ("Cu", "Zr"), "r_cut": 5.0, "n_max": 11, "l_max": 12, "sigma": 0.5}
-GLASS = Path(mgdask.__file__).parent / "explore" / "data" / "zrcu.lammpstrj.gz"
+GLASS = Path(mgdask.__file__).parent / "datasets" / "data" / "zrcu.lammpstrj.gz"
 
 
 def last_frame():
@@ -48,10 +50,13 @@ def beside_dscribe(glass):
         ours.compute(*glass, centers=some)
         rounds = []
         for _ in range(5):
-            rounds.append((
-                seconds(theirs.compute, *glass, some) / len(some), seconds(ours.compute, *glass) / 2000,
-                seconds(single.compute, *glass) / 2000,
-            ))  # fmt: skip
+            rounds.append(
+                (
+                    seconds(theirs.compute, *glass, some) / len(some),
+                    seconds(ours.compute, *glass) / 2000,
+                    seconds(single.compute, *glass) / 2000,
+                )
+            )
         peer, own, small = 1e6 * np.median(rounds, axis=0)
         ratio = np.median([a / b for a, b, _ in rounds])
         print(f"{rbf + ' float64':24}{peer:12.1f}{own:12.1f}{ratio:8.1f}")
@@ -100,7 +105,9 @@ def growth(glass):
             for n in counts:
                 with pool(n) as workers:
                     begin = time.time() + (6 if pool is ProcessPoolExecutor else 0.5)
-                    rates.append(sum(workers.map(work, [kind] * n, [glass] * n, [(begin, begin + 2.0)] * n)))
+                    rates.append(
+                        sum(workers.map(work, [kind] * n, [glass] * n, [(begin, begin + 2.0)] * n))
+                    )
             name = f"{'threads' if pool is ThreadPoolExecutor else 'processes'}, {kind}"
             print(f"{name:24}" + "".join(f"{r / rates[0]:8.2f}" for r in rates))
 

@@ -11,16 +11,21 @@ from pathlib import Path
 
 import mgdask
 from mgdask.cluster import available_cores, local_client
-from mgdask.explore.softness import softness_report
-from mgdask.studies.softness_study import study_softness
-from mgdask.studies.stages import Stages
+from mgdask.studies.softness.report import softness_report
+from mgdask.studies.softness.workflow import study_softness
+from mgdask.studies.timing import Stages
 
 
 def main() -> None:
     """Ingest, label, describe, learn, report; a table of seconds."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument(
-        "--data", type=Path, required=True, help="folder with glass_1.lammpstrj.gz and glass_2.lammpstrj.gz"
+        "--data",
+        type=Path,
+        required=True,
+        help="folder with glass_1.lammpstrj.gz and glass_2.lammpstrj.gz",
     )
     options.add_argument("--out", type=Path, help="folder to keep the results in")
     chosen = options.parse_args()
@@ -33,7 +38,14 @@ def main() -> None:
         with stages("ingest"):
             for store in stores:
                 dump = chosen.data / f"{store.stem}.lammpstrj.gz"
-                mgdask.ingest([str(dump)], store, species=("Cu", "Zr"), timestep=0.002, client=client, overwrite=True)
+                mgdask.ingest(
+                    [str(dump)],
+                    store,
+                    species=("Cu", "Zr"),
+                    timestep=0.002,
+                    client=client,
+                    overwrite=True,
+                )
         found, glass = study_softness(
             stores[:1], stores[1], folder / "out", client=client, stages=stages, progress=False
         )

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 
-os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+os.environ.update(
+    dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+)
 
 import subprocess
 import sys
@@ -25,9 +27,9 @@ from soap import GLASS, last_frame
 
 import mgdask
 from mgdask.features import compute_features, feature_set
-from mgdask.features.surroundings import Surroundings
+from mgdask.features.environments import LocalEnvironments
 from mgdask.kernels.bondorder import coarse, invariants, moments, triples
-from mgdask.kernels.neighbors import list_neighbors, make_grid
+from mgdask.kernels.neighbors import list_neighbors, make_cell_list
 from mgdask.kernels.voronoi import voronoi_cells
 
 ROUNDS = 9
@@ -40,7 +42,9 @@ def seconds(function):
     return time.perf_counter() - began
 
 
-def beside(name, ours, peer=None, *, peer_name="", share=1.0, rounds=ROUNDS, atoms=2000, published=None):
+def beside(
+    name, ours, peer=None, *, peer_name="", share=1.0, rounds=ROUNDS, atoms=2000, published=None
+):
     """A line of the table; the peer does ``share`` of the atoms in each round."""
     ours(), peer and peer()
     times = []
@@ -65,9 +69,10 @@ def peers(glass):
     listed = vesin.NeighborList(cutoff=5.0, full_list=True)
     beside(
         "neighbours within 5 Å: row, vector, distance",
-        lambda: list_neighbors(make_grid(r, cell, (True,) * 3, 5.0), atoms),
-        lambda: listed.compute(points=r, box=cell, periodic=True, quantities="ijDd", copy=False), peer_name="vesin",
-    )  # fmt: skip
+        lambda: list_neighbors(make_cell_list(r, cell, (True,) * 3, 5.0), atoms),
+        lambda: listed.compute(points=r, box=cell, periodic=True, quantities="ijDd", copy=False),
+        peer_name="vesin",
+    )
 
     import freud
 
@@ -76,8 +81,10 @@ def peers(glass):
     points = box.wrap(r - np.diag(cell) / 2)
     beside(
         "Voronoi cells: facets, areas, edges, volumes",
-        lambda: voronoi_cells(r, cell), lambda: freud.locality.Voronoi().compute((box, points)), peer_name="freud",
-    )  # fmt: skip
+        lambda: voronoi_cells(r, cell),
+        lambda: freud.locality.Voronoi().compute((box, points)),
+        peer_name="freud",
+    )
 
     own = mgdask.Interstice()
     both = (own, mgdask.MediumRange(own))
@@ -97,13 +104,21 @@ def peers(glass):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             beside(
-                "80 interstice columns, neighbours and cells included", eighty,
-                lambda: [featurizer.featurize(structure, k) for k in some], peer_name="matminer, 12 columns", share=len(some) / 2000, rounds=5,
-            )  # fmt: skip
+                "80 interstice columns, neighbours and cells included",
+                eighty,
+                lambda: [featurizer.featurize(structure, k) for k in some],
+                peer_name="matminer, 12 columns",
+                share=len(some) / 2000,
+                rounds=5,
+            )
     beside("the same", eighty, published=("amlearn", 21_000.0))
 
-    near = freud.locality.AABBQuery(box, points).query(points, {"r_max": 4.0, "exclude_ii": True}).toNeighborList()
-    bonds = Surroundings(r, cell, z, (True, True, True)).neighbors(4.0, atoms)
+    near = (
+        freud.locality.AABBQuery(box, points)
+        .query(points, {"r_max": 4.0, "exclude_ii": True})
+        .toNeighborList()
+    )
+    bonds = LocalEnvironments(r, cell, z, (True, True, True)).neighbors(4.0, atoms)
     weight, degrees, table = np.ones(len(bonds.row)), np.array(DEGREES), triples(DEGREES)
     q, mean = (np.empty((len(r), int((2 * degrees + 1).sum()))) for _ in range(2))
     out = np.empty((len(r), 2 * len(DEGREES)))
@@ -116,11 +131,16 @@ def peers(glass):
 
     def steinhardt():
         for average in (False, True):
-            freud.order.Steinhardt(list(DEGREES), average=average, wl=True, wl_normalize=True).compute(
-                (box, points), near
-            )
+            freud.order.Steinhardt(
+                list(DEGREES), average=average, wl=True, wl_normalize=True
+            ).compute((box, points), near)
 
-    beside("q, w and averaged q, w; l = 4, 6, 8, 10; neighbours given", order, steinhardt, peer_name="freud")
+    beside(
+        "q, w and averaged q, w; l = 4, 6, 8, 10; neighbours given",
+        order,
+        steinhardt,
+        peer_name="freud",
+    )
 
     symmetry = mgdask.SymmetryFunctions(species=("Cu", "Zr"))
     beside(
@@ -131,14 +151,20 @@ def peers(glass):
     chebyshev = mgdask.SphericalChebyshev(species=("Cu", "Zr"))
     beside("90 Chebyshev columns, neighbours included", lambda: chebyshev.compute(r, cell, z))
     short, medium = (feature_set(name, ("Cu", "Zr")) for name in ("sro", "mro"))
-    for name, some in (("49 short-range columns", short), ("49 + 169 short- and medium-range columns", short + medium)):
-        beside(name, lambda some=some: compute_features(some, r[None], cell[None], z, atoms, (True,) * 3))
+    for name, some in (
+        ("49 short-range columns", short),
+        ("49 + 169 short- and medium-range columns", short + medium),
+    ):
+        beside(
+            name,
+            lambda some=some: compute_features(some, r[None], cell[None], z, atoms, (True,) * 3),
+        )
 
 
 CODE = """
 import sys, time, mgdask, numpy as np
 from mgdask.features import feature_set
-from mgdask.tasks.block import compute_block, create_output, peak_memory
+from mgdask.pipelines.featurize.block import compute_block, create_output, peak_memory
 import distributed, pyarrow, pandas
 features = feature_set("interstice", ("Cu", "Zr"))
 for feature in features:
@@ -156,38 +182,50 @@ print(len(plan.blocks), plan.blocks[0].n_rows * len(plan.blocks[0].frames), peak
 def write_copies(path, glass, copies, *, shuffled=False):
     r, cell, z = glass
     shifts = np.stack(np.meshgrid(*[np.arange(copies)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    many, kinds = (r[None] + (shifts @ cell)[:, None]).reshape(-1, 3), np.tile(np.where(z == 29, 2, 1), len(shifts))
+    many, kinds = (
+        (r[None] + (shifts @ cell)[:, None]).reshape(-1, 3),
+        np.tile(np.where(z == 29, 2, 1), len(shifts)),
+    )
     if shuffled:
         order = np.random.default_rng(0).permutation(len(many))
         many, kinds = many[order], kinds[order]
     side = copies * float(cell[0, 0])
     with open(path, "w") as out:
         out.write(
-            f"ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n{len(many)}\nITEM: BOX BOUNDS pp pp pp\n" + f"0 {side!r}\n" * 3
+            f"ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n{len(many)}\nITEM: BOX BOUNDS pp pp pp\n"
+            + f"0 {side!r}\n" * 3
         )
         out.write("ITEM: ATOMS id type x y z\n")
         out.writelines(
-            f"{k + 1} {t} {x:.5f} {y:.5f} {z:.5f}\n" for k, (t, (x, y, z)) in enumerate(zip(kinds, many, strict=True))
+            f"{k + 1} {t} {x:.5f} {y:.5f} {z:.5f}\n"
+            for k, (t, (x, y, z)) in enumerate(zip(kinds, many, strict=True))
         )
 
 
 def scale(glass):
-    head = (
-        f"{'80 interstice columns, read, computed, packed, written':58}{'blocks':>8}{'atoms each':>12}{'peak MiB':>10}"
-    )
+    head = f"{'80 interstice columns, read, computed, packed, written':58}{'blocks':>8}{'atoms each':>12}{'peak MiB':>10}"
     print(f"{head}{'projected':>11}{'us/atom':>9}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         mgdask.ingest(str(GLASS), folder / "small.zarr", species={1: "Zr", 2: "Cu"})
         for text, shuffled in (("copies", False), ("shuffled", True)):
             write_copies(folder / f"{text}.dump", glass, 8, shuffled=shuffled)
-            mgdask.ingest(str(folder / f"{text}.dump"), folder / f"{text}.zarr", species={1: "Zr", 2: "Cu"})
+            mgdask.ingest(
+                str(folder / f"{text}.dump"), folder / f"{text}.zarr", species={1: "Zr", 2: "Cu"}
+            )
         for case, text in (
             ("small", "2000 atoms, 8 frames"),
             ("copies", "1 024 000 atoms, copies in order"),
             ("shuffled", "the same, rows shuffled"),
         ):
-            command = [sys.executable, "-c", CODE, folder / f"{case}.zarr", folder / f"{case}-out.zarr", "1000"]
+            command = [
+                sys.executable,
+                "-c",
+                CODE,
+                folder / f"{case}.zarr",
+                folder / f"{case}-out.zarr",
+                "1000",
+            ]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             blocks, rows, peak, projected, cost = (float(word) for word in done.stdout.split())
             print(

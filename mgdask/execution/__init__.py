@@ -1,0 +1,1 @@
+"""The only room that submits to Dask: client, executor, progress, results."""

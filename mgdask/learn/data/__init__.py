@@ -1,0 +1,1 @@
+"""Rows of feature stores as training tables, and how they are split."""

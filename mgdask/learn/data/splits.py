@@ -1,0 +1,336 @@
+"""Which rows train and which test: whole groups only, such as simulations, never rows of one group on both sides."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mgdask.errors import MissingDependencyError, ParameterError
+from mgdask.learn.data.arrays import Integer, Label, coded, generator
+
+_DRAWS = 256
+_TABLE_ROWS = 20_000
+_SHOWN = 5
+
+
+def _selection() -> Any:
+    """scikit-learn's splitters, loaded when first needed."""
+    try:
+        import sklearn.model_selection as selection
+    except ImportError as error:
+        raise MissingDependencyError("scikit-learn", "learn", "splitting by groups") from error
+    return selection
+
+
+def _some(labels: Sequence[Label]) -> str:
+    return ", ".join(repr(x) for x in labels[:_SHOWN]) + (
+        f" and {len(labels) - _SHOWN} more" if labels[_SHOWN:] else ""
+    )
+
+
+@dataclass(frozen=True)
+class Split:
+    """Groups that train and groups that test; JSON-able, so that it can stand in a model card.
+
+    ``train`` and ``test`` the groups, sorted, without common ones; ``train_rows`` and ``test_rows`` their numbers of
+    rows; ``seed`` None where nothing was drawn; ``how`` it came about; ``digest`` sha256 of the groups of all rows in
+    their order, so that other data, or the same rows in another order, are recognised.
+
+    >>> split = group_split(["a", "a", "b", "c"], ["b"], seed=1)
+    >>> split.train, split.test, split.train_rows
+    (('a', 'c'), ('b',), 3)
+    >>> Split.from_dict(split.as_dict()) == split
+    True
+    """
+
+    train: tuple[Label, ...]
+    test: tuple[Label, ...]
+    train_rows: int
+    test_rows: int
+    seed: int | None
+    how: str
+    digest: str
+
+    def __post_init__(self) -> None:
+        check_disjoint(self.train, self.test)
+
+    def rows(self, groups: npt.ArrayLike) -> tuple[Integer, Integer]:
+        """Row numbers (training, test), each increasing; ``ParameterError`` where ``groups`` (row,) are not these."""
+        kinds, which = coded("groups", groups)
+        if _digest(kinds, which) != self.digest:
+            raise ParameterError(
+                f"these {len(which)} rows are not those of the split ({self.train_rows + self.test_rows} rows): their "
+                "groups or their order differ; give the groups it was made from, or make a new split"
+            )
+        testing = np.isin(which, [kinds.index(name) for name in self.test])
+        return np.flatnonzero(~testing), np.flatnonzero(testing)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "train": list(self.train), "test": list(self.test)}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Split:
+        """The split of ``as_dict``."""
+        return cls(**{**plain, "train": tuple(plain["train"]), "test": tuple(plain["test"])})
+
+
+def check_disjoint(train: npt.ArrayLike, test: npt.ArrayLike) -> None:
+    """Refuses groups that both train and test.
+
+    Parameters: ``train``, ``test`` groups, or the groups of rows (row,); compared as text, so that 1 equals "1".
+    ``ParameterError`` names the common ones.
+
+    >>> check_disjoint(["a", "b"], ["c"])
+    """
+    common = sorted(
+        {str(x) for x in coded("train", train)[0]} & {str(x) for x in coded("test", test)[0]}
+    )
+    if common:
+        raise ParameterError(
+            f"{_some(common)} {'is' if len(common) == 1 else 'are'} among the training groups and the test groups; a "
+            "score on rows of a group that trained says nothing: leave it out on one side"
+        )
+
+
+def _digest(kinds: tuple[Label, ...], which: Integer) -> str:
+    found = hashlib.sha256(repr(kinds).encode())
+    found.update(which.astype("<i4").tobytes())
+    return found.hexdigest()
+
+
+def _made(
+    kinds: tuple[Label, ...],
+    which: Integer,
+    testing: set[int],
+    seed: int | None,
+    how: str,
+    digest: str,
+) -> Split:
+    count = np.bincount(which)
+    train = [i for i in range(len(kinds)) if i not in testing]
+    test = sorted(testing)
+    return Split(
+        tuple(kinds[i] for i in train),
+        tuple(kinds[i] for i in test),
+        int(count[train].sum()),
+        int(count[test].sum()),
+        seed,
+        how,
+        digest,
+    )
+
+
+def _table(which: Integer, number: int, strata: npt.ArrayLike | None) -> Integer:
+    """Rows of each stratum in each group (group, stratum)."""
+    if strata is None:
+        return np.bincount(which, minlength=number).astype(np.int64)[:, None]
+    labels, stratum = coded("strata", strata, len(which))
+    flat = np.bincount(which * len(labels) + stratum, minlength=number * len(labels))
+    return flat.reshape(number, len(labels)).astype(np.int64)
+
+
+def group_split(
+    groups: npt.ArrayLike,
+    test: float | Sequence[Label],
+    seed: int,
+    strata: npt.ArrayLike | None = None,
+) -> Split:
+    """One split into training and test groups, drawn or named.
+
+    Parameters: ``groups`` (row,) text or numbers; ``test`` share of the groups between 0 and 1, at least one group on
+    either side, or the list of groups set aside; ``seed`` a whole number; ``strata`` (row,) labels whose shares should
+    be alike on both sides: of 256 draws, the one where the test share of the rows of every stratum is nearest to the
+    wanted one is taken. Groups stay whole, so the balance is as good as the groups allow.
+
+    Returns a ``Split``; ``.rows(groups)`` gives the row numbers. The same for any order of the rows, but for its
+    digest. Valid for two groups or more. ``ParameterError`` for one group, unknown groups, a share outside (0, 1).
+
+    Source: scikit-learn's GroupShuffleSplit on the table of groups.
+
+    >>> split = group_split(np.repeat(np.arange(10), 3), 0.2, seed=1)
+    >>> len(split.test), split.test_rows
+    (2, 6)
+    """
+    kinds, which = coded("groups", groups)
+    rng = generator(seed)
+    _enough(kinds, 2, "a split")
+    digest = _digest(kinds, which)
+    if not isinstance(test, float | int | np.floating):
+        wanted = coded("test", test)[0]
+        unknown = [x for x in wanted if x not in kinds]
+        if unknown or len(wanted) == len(kinds):
+            what = (
+                f"{_some(unknown)} not among the groups"
+                if unknown
+                else "all groups, which leaves none to train"
+            )
+            raise ParameterError(f"test={list(wanted)}: {what}; choose some of {_some(kinds)}")
+        return _made(kinds, which, {kinds.index(x) for x in wanted}, None, "groups named", digest)
+    if not 0.0 < test < 1.0:
+        raise ParameterError(
+            f"test={test} must lie between 0 and 1, the share of groups set aside, or be their list"
+        )
+    number = min(max(round(test * len(kinds)), 1), len(kinds) - 1)
+    draws = 1 if strata is None else _DRAWS
+    shuffle = _selection().GroupShuffleSplit(
+        draws, test_size=number, random_state=int(rng.integers(2**31))
+    )
+    each = np.arange(len(kinds))
+    drawn = [np.sort(chosen) for _, chosen in shuffle.split(each[:, None], groups=each)]
+    table = _table(which, len(kinds), strata)
+    share = np.array([table[chosen].sum(axis=0) / table.sum(axis=0) for chosen in drawn])
+    best = int(np.abs(share - number / len(kinds)).sum(axis=1).argmin())
+    how = f"{test:g} of the groups drawn" + ("" if strata is None else ", strata balanced")
+    return _made(kinds, which, set(drawn[best].tolist()), int(seed), how, digest)
+
+
+def group_folds(
+    groups: npt.ArrayLike, k: int, seed: int, strata: npt.ArrayLike | None = None
+) -> list[Split]:
+    """k folds of whole groups: every group tests once.
+
+    Parameters: ``groups`` (row,) text or numbers; ``k`` at least 2 and at most the number of groups; ``seed`` a whole
+    number, which decides between groups that are equal in size (in strata where given); ``strata`` (row,) labels whose
+    shares should be alike in all folds. Without strata the folds are alike in rows.
+
+    Returns k ``Split``s; the same for any order of the rows, but for the digest. Where strata would leave a fold empty
+    the folds are balanced in rows instead, and ``how`` says so. Strata of more than 20 000 rows are balanced by shares
+    rounded to a 20 000th. ``ParameterError`` for fewer groups than folds.
+
+    Source: scikit-learn's StratifiedGroupKFold, given a table of groups, as it loops over rows in Python; without
+    strata the rule of its GroupKFold, largest group first into the smallest fold, but with a stable sort: that one's
+    order of groups of equal size depends on the processor.
+
+    >>> [s.test for s in group_folds(["a", "a", "b", "c", "c", "d"], 2, seed=3)]
+    [('c', 'd'), ('a', 'b')]
+    """
+    kinds, which = coded("groups", groups)
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 2:
+        raise ParameterError(f"k={k!r} must be a whole number of folds, 2 or above; 5 is customary")
+    _enough(kinds, int(k), f"{k} folds")
+    order = generator(seed).permutation(len(kinds))
+    table = _table(which, len(kinds), strata)[order]
+    how = f"{k} folds of groups"
+    fold = None
+    if table.shape[1] > 1:
+        fold, how = _stratified(table, int(k)), how + ", strata balanced"
+        if fold is None:
+            how = f"{k} folds of groups, rows balanced (strata could not be)"
+    if fold is None:
+        fold = _even(table.sum(axis=1), int(k))
+    digest = _digest(kinds, which)
+    return [
+        _made(
+            kinds, which, set(order[fold == i].tolist()), int(seed), f"{how}, fold {i + 1}", digest
+        )
+        for i in range(int(k))
+    ]
+
+
+def _shrunk(count: Integer) -> Integer:
+    """Counts in proportion, of about ``_TABLE_ROWS`` in all; none that was above 0 becomes 0."""
+    return np.asarray(np.ceil(count * min(1.0, _TABLE_ROWS / count.sum())), dtype=np.int64)
+
+
+def _even(count: Integer, k: int) -> Integer:
+    """Fold of each group: the largest first, each into the fold with the fewest rows, then the fewest groups."""
+    fold = np.empty(len(count), dtype=np.int64)
+    rows, members = np.zeros(k, dtype=np.int64), np.zeros(k, dtype=np.int64)
+    for group in np.argsort(-count, kind="stable"):
+        fold[group] = i = int(np.lexsort((members, rows))[0])
+        rows[i], members[i] = rows[i] + count[group], members[i] + 1
+    return fold
+
+
+def _stratified(table: Integer, k: int) -> Integer | None:
+    """Fold of each group, or None where a fold would be empty."""
+    count = _shrunk(table)
+    group, stratum = (np.repeat(i.reshape(-1), count.reshape(-1)) for i in np.indices(count.shape))
+    if count.sum(axis=0).max() < k:
+        return None
+    fold = np.empty(len(table), dtype=np.int64)
+    splitter = _selection().StratifiedGroupKFold(k)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # that a stratum has fewer rows than folds: balance is as far as possible
+        for i, (_, chosen) in enumerate(splitter.split(np.zeros((len(group), 1)), stratum, group)):
+            fold[np.unique(group[chosen])] = i
+    return fold if len(np.unique(fold)) == k else None
+
+
+def leave_one_group_out(groups: npt.ArrayLike) -> list[Split]:
+    """One split for every group: it tests, all others train; in the order of the sorted groups.
+
+    Parameters: ``groups`` (row,). Returns as many ``Split``s as there are groups, without seed, since nothing is
+    drawn. ``ParameterError`` for one group.
+
+    >>> [s.test for s in leave_one_group_out(["b", "a", "b"])]
+    [('a',), ('b',)]
+    """
+    kinds, which = coded("groups", groups)
+    _enough(kinds, 2, "leaving one out")
+    digest = _digest(kinds, which)
+    return [_made(kinds, which, {i}, None, "one group left out", digest) for i in range(len(kinds))]
+
+
+def _enough(kinds: tuple[Label, ...], needed: int, what: str) -> None:
+    if len(kinds) < needed:
+        raise ParameterError(
+            f"{what} needs {needed} groups, there {'is' if len(kinds) == 1 else 'are'} {len(kinds)} ({_some(kinds)}): "
+            f"{'ask for fewer folds, ' if len(kinds) > 1 else ''}add groups, or choose a finer label as group "
+            "whose rows are still independent"
+        )
+
+
+def undersample(
+    labels: npt.ArrayLike, seed: int, ratio: float = 1.0, strata: npt.ArrayLike | None = None
+) -> Integer:
+    """Rows of a balanced random part: all rows of the rarest class, as many of every other.
+
+        n'_c = min(n_c, round(ratio n_r)),   r the class with the fewest rows
+
+    Parameters: ``labels`` (row,) classes; ``seed`` a whole number; ``ratio`` above 0, rows of another class for one of
+    the rarest; ``strata`` (row,) a second label, such as the group: the formula then holds in each stratum, with r the
+    class that is rarest over all, so that the share of r is the same in every stratum and cannot be told from it.
+
+    Returns row numbers, increasing. Valid for two classes or more. In a stratum with too few rows of another class all
+    of them are taken, and one without rows of r gives none. Scores of a model trained so are not probabilities of the
+    whole: calibrate them. ``ParameterError`` for one class.
+
+    >>> rows = undersample([0, 0, 0, 0, 1, 0, 1], seed=1)
+    >>> len(rows), {4, 6} <= set(rows.tolist())
+    (4, True)
+    """
+    kinds, label = coded("labels", labels)
+    if len(kinds) < 2:
+        raise ParameterError(
+            f"labels holds one class only ({kinds[0]!r}, {len(label)} rows); nothing can be balanced"
+        )
+    if not ratio > 0 or not np.isfinite(ratio):
+        raise ParameterError(f"ratio={ratio} must be above 0; 1 takes as many rows of every class")
+    parts, stratum = (
+        (("",), np.zeros_like(label)) if strata is None else coded("strata", strata, len(label))
+    )
+    count = np.bincount(stratum * len(kinds) + label, minlength=len(parts) * len(kinds)).reshape(
+        len(parts), -1
+    )
+    rarest = int(count.sum(axis=0).argmin())
+    quota = (
+        np.floor(ratio * count[:, rarest, None] + 0.5).astype(np.int64).repeat(len(kinds), axis=1)
+    )
+    quota[:, rarest] = count[:, rarest]
+    mixed = generator(seed).permutation(len(label))
+    cell = stratum[mixed] * len(kinds) + label[mixed]
+    order = np.argsort(cell, kind="stable")  # rows of one cell together, in random order
+    start = np.concatenate(([0], np.cumsum(count.reshape(-1))))[:-1]
+    place = np.arange(len(label)) - start[cell[order]]
+    kept: Integer = np.sort(mixed[order[place < quota.reshape(-1)[cell[order]]]])
+    return kept

@@ -1,0 +1,1 @@
+"""Boosted trees in one process or on the ranks of a cluster."""

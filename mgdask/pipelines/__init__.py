@@ -1,0 +1,1 @@
+"""What runs as tasks: ingest, unwrapping, radial distribution functions, dynamics, verification, features."""

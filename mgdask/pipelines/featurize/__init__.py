@@ -1,0 +1,1 @@
+"""Features of a stored trajectory: planned, computed block by block, or lazy."""

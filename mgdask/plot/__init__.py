@@ -1,0 +1,1 @@
+"""Generic pictures of stores and scores, drawn with matplotlib."""

@@ -1,0 +1,156 @@
+"""LAMMPS binary dumps through OVITO (https://www.ovito.org/manual/python).
+
+OVITO ends the whole process when it is first used outside the main thread, which is where tasks run. It works here in a child
+process, ``python -m mgdask.readers.formats.binary FILE``: numbers of frames go in, arrays come out.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from mgdask.errors import AuditError, MissingDependencyError
+from mgdask.readers.formats.extxyz import pick, spread
+from mgdask.readers.records import Contents, FrameRef, SourceInfo, Table
+
+_NAMES = {
+    "Particle Identifier": ("id",),
+    "Particle Type": ("type",),
+    "Position": ("x", "y", "z"),
+    "Periodic Image": ("ix", "iy", "iz"),
+    "Mass": ("mass",),
+    "Velocity": ("vx", "vy", "vz"),
+    "Force": ("fx", "fy", "fz"),
+    "Molecule Identifier": ("mol",),
+    "Charge": ("q",),
+}
+_DERIVED = ("Velocity Magnitude", "Force Magnitude")
+_COUNT, _CELL, _PBC, _STEP = "@count", "@cell", "@pbc", "@step"
+
+
+class BinaryDump:
+    """A binary dump; values are those of the file, not rounded by printing."""
+
+    def __init__(self, info: SourceInfo) -> None:
+        if find_spec("ovito") is None:
+            raise MissingDependencyError("ovito", "ovito", f"reading the binary dump {info.path}")
+        self.info = info
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def _ask(self, frame: int) -> dict[str, Any]:
+        """Everything about one frame; the number of frames too."""
+        if self._child is None:
+            command = [sys.executable, "-m", "mgdask.readers.formats.binary", self.info.path]
+            where = os.environ | {
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path))
+            }  # the same mgdask as here
+            self._child = subprocess.Popen(
+                command,
+                env=where,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        try:
+            self._child.stdin.write(b"%d\n" % frame)
+            self._child.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended: what it said is read below
+        length = self._child.stdout.read(8)
+        if len(length) < 8:
+            said = self._child.communicate()[1].decode("utf-8", "replace").strip().splitlines()
+            raise AuditError(
+                f"{self.info.path}: frame {frame}: OVITO cannot read this binary dump: {said[-1] if said else 'it ended'}. It may "
+                "be cut short, or written by a LAMMPS before 2021 without the names of its columns: convert it with binary2txt"
+            )
+        data = self._child.stdout.read(int.from_bytes(length, "little"))
+        with np.load(io.BytesIO(data)) as arrays:
+            return dict(arrays)
+
+    def _table(self, frame: dict[str, Any]) -> Table:
+        table: Table = {}
+        for name, values in frame.items():
+            if name.startswith("@") or name in _DERIVED:
+                continue
+            columns = _NAMES.get(name)
+            if columns is None:
+                table |= spread(name.replace(" ", "_"), values)
+            else:
+                flat = values.reshape(len(values), -1)
+                kind = np.int64 if flat.dtype.kind in "iu" else np.float64
+                table |= {column: flat[:, k].astype(kind) for k, column in enumerate(columns)}
+        return table
+
+    def index(self) -> Contents:
+        """All frames; OVITO reads each."""
+        refs: list[FrameRef] = []
+        count = 1
+        while len(refs) < count:
+            frame = self._ask(len(refs))
+            count = int(frame[_COUNT])
+            cell, origin = frame[_CELL][:, :3].T.copy(), frame[_CELL][:, 3].copy()
+            if not np.linalg.det(cell) > 0:
+                raise AuditError(
+                    f"{self.info.path}: frame {len(refs)}: the cell is zero or negative: vectors {cell.tolist()}"
+                )
+            pbc = [bool(p) for p in frame[_PBC]]
+            table = self._table(frame)
+            n_atoms = len(next(iter(table.values())))
+            refs.append(
+                FrameRef(
+                    self.info.path,
+                    len(refs),
+                    int(frame[_STEP]),
+                    None,
+                    n_atoms,
+                    cell,
+                    origin,
+                    (pbc[0], pbc[1], pbc[2]),
+                    tuple(table),
+                    self.info.units,
+                )
+            )
+        return Contents(refs)
+
+    def read(self, ref: FrameRef, columns: Sequence[str]) -> Table:
+        """The wanted columns of one frame."""
+        return pick(self._table(self._ask(ref.ordinal)), ref, columns)
+
+    def close(self) -> None:
+        """End the child process."""
+        if self._child is not None:
+            self._child.communicate()  # closes its input, at which it ends
+            self._child = None
+
+
+def _serve(path: str) -> None:
+    """The child: a frame for every number on standard input."""
+    from ovito.io import import_file
+
+    pipeline: Any = import_file(path)
+    out = sys.stdout.buffer
+    for line in sys.stdin:
+        data: Any = pipeline.compute(int(line))
+        arrays = {name: np.array(data.particles[name]) for name in data.particles}
+        arrays[_COUNT] = np.array(pipeline.source.num_frames)
+        arrays[_CELL] = np.array(data.cell[...], dtype=np.float64)
+        arrays[_PBC] = np.array(data.cell.pbc)
+        arrays[_STEP] = np.array(data.attributes.get("Timestep", int(line)))
+        buffer = io.BytesIO()
+        np.savez(buffer, **dict[str, Any](arrays))
+        out.write(len(buffer.getvalue()).to_bytes(8, "little"))
+        out.write(buffer.getvalue())
+        out.flush()
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])

@@ -1,0 +1,377 @@
+"""The index pass over a LAMMPS text dump: frames by their bytes, headers parsed, rows counted, nothing converted.
+
+Frames are found by searching for ``ITEM: TIMESTEP``; ``ITEM: UNITS`` and ``ITEM: TIME`` lines before it belong to the frame.
+Since the newlines of every frame are counted, a frame that is cut short is known here, wherever it stands in the file.
+A large plain file is indexed in pieces at the same time: the piece in which a frame begins indexes all of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mgdask.errors import AuditError
+from mgdask.readers.files import CHUNK, SEEK_POINTS_FROM, Forward, Read, SeekableGzip
+from mgdask.readers.records import Contents, Float, FrameRef
+
+MARK = b"ITEM: TIMESTEP"
+_LEAD = re.compile(rb"(?:ITEM: (?:UNITS|TIME)[ \t\r]*\n[^\n]{0,64}\n){1,2}\Z")
+_ITEMS = rb"ITEM: (?:UNITS|TIME)[ \t\r]*\n[^\n]{0,64}"
+_PART = rb"I(?:T(?:E(?:M(?::(?: [A-Z]{0,8})?)?)?)?)?"
+_TORN = re.compile(rb"(?:" + _ITEMS + rb"\n){0,2}(?:" + _ITEMS + rb"|" + _PART + rb")\n?\Z")
+_LOOK_BACK = 512
+_LONGEST_HEADER = 1 << 18
+SPACING = 4 << 20
+"""Unpacked bytes between two seek points, at least."""
+TOO_LONG = "something else was written into it"
+NO_FLAGS = "no boundary flags"
+
+
+class _Cursor:
+    """A moving window over the bytes from ``base``, counting the newlines that are left behind."""
+
+    def __init__(self, read: Read, base: int, start: int, stop: int | None) -> None:
+        self.read, self.base, self.stop = read, base, stop
+        self.buffer, self.at, self.lines = b"", start, 0
+        self.lines_at_stop: int | None = None
+        self.ended = False
+
+    @property
+    def end(self) -> int:
+        return self.base + len(self.buffer)
+
+    def more(self) -> bool:
+        """Read on, keeping what is not yet behind; False at the end of the file."""
+        chunk = b"" if self.ended else self.read(CHUNK)
+        if not chunk:
+            self.ended = True
+            return False
+        keep = max(0, self.at - _LOOK_BACK - self.base)
+        self.buffer, self.base = self.buffer[keep:] + chunk, self.base + keep
+        return True
+
+    def advance(self, to: int) -> int:
+        """Leave everything before ``to`` behind; the number of newlines so far."""
+        for mark in (self.stop, to):
+            if mark is not None and self.at < mark <= to:
+                self.lines += self.buffer.count(b"\n", self.at - self.base, mark - self.base)
+                self.at = mark
+            if (
+                mark is not None
+                and mark == self.stop
+                and self.at >= mark
+                and self.lines_at_stop is None
+            ):
+                self.lines_at_stop = self.lines
+        return self.lines
+
+    def find(self, position: int, limit: int | None) -> int | None:
+        """Where the next frame's mark is, from ``position``; None if there is none that begins before ``limit``."""
+        while True:
+            found = self.buffer.find(MARK, max(0, position - self.base))
+            if found >= 0:
+                found += self.base
+                return None if limit is not None and found >= limit else found
+            position = max(position, self.end - len(MARK) + 1)
+            if limit is not None and position >= limit:
+                return None
+            self.advance(max(self.at, min(position, self.end - _LOOK_BACK)))
+            if not self.more():
+                return None
+
+    def torn(self, after: int) -> int | None:
+        """Where a frame begins of which the file holds only a part of the mark, if it ends so."""
+        low = max(after - self.base, len(self.buffer) - _LOOK_BACK, 0)
+        match = _TORN.search(self.buffer, low)
+        return None if match is None else self.base + match.start()
+
+    def lead(self, mark: int) -> int:
+        """Where the frame whose mark is at ``mark`` begins: at its UNITS and TIME lines, if it has them."""
+        low = max(0, mark - _LOOK_BACK - self.base)
+        match = _LEAD.search(self.buffer, low, mark - self.base)
+        # \Z is the end of the searched part, which the mark follows
+        return mark if match is None else self.base + match.start()
+
+
+def _bounds(
+    lines: Sequence[bytes], name: Sequence[str], where: str
+) -> tuple[Float, Float, tuple[bool, bool, bool]]:
+    """Cell rows, origin and periodicity of the three lines after ``ITEM: BOX BOUNDS ...`` (LAMMPS manual, Howto_triclinic)."""
+    try:
+        table = [[float(token) for token in line.split()] for line in lines]
+    except ValueError as error:
+        raise AuditError(f"{where}: the box is not made of numbers: {error}") from None
+    general, tilted = name[:2] == ["abc", "origin"], name[:3] == ["xy", "xz", "yz"]
+    flags = name[2:] if general else name[3:] if tilted else name
+    width = 4 if general else 3 if tilted else 2
+    if any(len(row) != width for row in table):
+        raise AuditError(
+            f"{where}: each of the three lines after BOX BOUNDS {' '.join(name)} must have {width} numbers"
+        )
+    box = np.array(table)
+    if not np.isfinite(box).all():
+        raise AuditError(f"{where}: the box holds a number that is not finite: {box.tolist()}")
+    pbc = (True, True, True) if not flags else tuple(flag == "pp" for flag in flags)
+    if len(pbc) != 3:
+        raise AuditError(
+            f"{where}: BOX BOUNDS has boundary flags {' '.join(flags)!r}; three such as 'pp pp pp' are needed"
+        )
+    if general:
+        cell, origin = box[:, :3].copy(), box[:, 3].copy()
+    else:
+        low, high = box[:, 0].copy(), box[:, 1].copy()
+        xy, xz, yz = box[:, 2] if tilted else (0.0, 0.0, 0.0)
+        low[0] -= min(0.0, xy, xz, xy + xz)
+        high[0] -= max(0.0, xy, xz, xy + xz)
+        low[1] -= min(0.0, yz)
+        high[1] -= max(0.0, yz)
+        cell, origin = np.diag(high - low), low
+        cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz
+    if np.linalg.det(cell) <= 0 or (not general and (np.diag(cell) <= 0).any()):
+        raise AuditError(
+            f"{where}: the cell is zero or negative: vectors {cell.tolist()}; upper bounds must be above lower bounds"
+        )
+    return cell, origin, (pbc[0], pbc[1], pbc[2])
+
+
+def parse_header(text: bytes, *, path: str, start: int, lead: int = 0) -> tuple[FrameRef, int]:
+    """The frame's header and its length in bytes; ``lead`` bytes of ``text`` precede its mark.
+
+    The reference returned has ``problem`` set where the text ends before the header does.
+    """
+    step: int | None = None
+    time: float | None = None
+    n_atoms, units = 0, None
+    columns: tuple[str, ...] = ()
+    cell, origin, pbc = np.zeros((3, 3)), np.zeros(3), (True, True, True)
+    have_box = have_number = False
+    lines, at, used = text.split(b"\n"), 0, 0
+    problem: str | None = "it ends inside its header"
+    flags = True
+
+    def where() -> str:
+        return f"{path}: frame at byte {start} (timestep {'unknown' if step is None else step})"
+
+    def take(count: int) -> list[bytes] | None:
+        nonlocal at, used
+        if at + count >= len(lines):  # the last piece has no newline: it is cut
+            return None
+        taken = lines[at : at + count]
+        at += count
+        used += sum(map(len, taken)) + count
+        return taken
+
+    while (item := take(1)) is not None:
+        words = item[0].decode("utf-8", "replace").split()
+        if words[:1] != ["ITEM:"]:
+            raise AuditError(
+                f"{where()}: line {at} of its header is {item[0][:60].decode('utf-8', 'replace')!r}, where a line that "
+                "begins with 'ITEM:' is expected. Repair the file, or cut this frame out of it"
+            )
+        title = " ".join(words[1:])
+        if title.startswith("ATOMS"):
+            columns = tuple(words[2:])
+            problem = None
+            break
+        if title.startswith(("NUMBER OF ENTRIES", "ENTRIES", "NUMBER OF GRID", "GRID")):
+            raise AuditError(
+                f"{where()}: this is a LAMMPS dump of style local or grid ('ITEM: {title}'), which has no atoms; "
+                "give a dump of style atom or custom"
+            )
+        body = take(3 if title.startswith("BOX BOUNDS") else 1)
+        if body is None:
+            break
+        value = body[0].strip().decode("utf-8", "replace")
+        try:
+            if title == "TIMESTEP":
+                step = int(value)
+            elif title == "TIME":
+                time = float(value)
+            elif title == "UNITS":
+                units = value
+            elif title == "NUMBER OF ATOMS":
+                n_atoms, have_number = int(value), True
+            elif title.startswith("BOX BOUNDS"):
+                cell, origin, pbc = _bounds(body, words[3:], where())
+                have_box, flags = True, len(words) > 3
+            else:
+                raise AuditError(
+                    f"{where()}: its header has 'ITEM: {title}', which no LAMMPS dump of atoms has"
+                )
+        except ValueError as error:
+            if isinstance(error, AuditError):
+                raise
+            raise AuditError(
+                f"{where()}: 'ITEM: {title}' is followed by {value!r}, not by a number"
+            ) from None
+    if problem is None:
+        if not (have_box and have_number) or step is None:
+            raise AuditError(
+                f"{where()}: its header has no TIMESTEP, NUMBER OF ATOMS or BOX BOUNDS before ATOMS"
+            )
+        if n_atoms <= 0:
+            raise AuditError(f"{where()}: it has {n_atoms} atoms; at least one is needed")
+        if len(set(columns)) != len(columns):
+            twice = sorted({name for name in columns if columns.count(name) > 1})
+            raise AuditError(
+                f"{where()}: column {', '.join(twice)} is there twice; which one is meant cannot be known"
+            )
+    values = {} if flags else {NO_FLAGS: 1.0}
+    ref = FrameRef(
+        path,
+        0,
+        step,
+        time,
+        n_atoms,
+        cell,
+        origin,
+        pbc,
+        columns,
+        units,
+        start=start,
+        problem=problem,
+        values=values,
+    )
+    return ref, used
+
+
+def _close(ref: FrameRef, cursor: _Cursor, end: int, first_row: int) -> FrameRef:
+    """The reference completed by what was counted up to ``end``, where the frame's text ends."""
+    rows = cursor.advance(end) - first_row
+    if ref.problem is not None:
+        return ref
+    low = max(ref.offset, end - _LOOK_BACK)
+    tail = cursor.buffer[low - cursor.base : end - cursor.base]
+    kept = tail.rstrip(b" \t\r\n")
+    blank = tail[len(kept) :]
+    ended = b"\n" in blank or end == ref.offset
+    rows -= max(0, blank.count(b"\n") - 1) if kept else 0  # blank lines after the last row
+    length = end - ref.offset - len(blank) + (blank.find(b"\n") + 1 if ended else len(blank))
+    whole = rows if ended else rows + 1
+    problem = None
+    if whole > ref.n_atoms:
+        problem = f"{TOO_LONG}: it says {ref.n_atoms} atoms, but {whole} lines follow"
+    elif rows < ref.n_atoms:
+        rest = "" if ended else " and a piece of the next, without its end of line"
+        problem = f"it is cut short: {rows} of {ref.n_atoms} rows{rest}"
+    return replace(ref, length=length, problem=problem)
+
+
+def index_bytes(
+    read: Read, path: str, start: int = 0, stop: int | None = None, base: int = 0
+) -> Contents:
+    """Frames whose ``ITEM: TIMESTEP`` lies in [start, stop); ``read`` gives the file's bytes from ``base`` on.
+
+    Line numbers are counted from ``start``, ordinals from 0: ``join`` makes them those of the file.
+    """
+    cursor = _Cursor(read, base, start, stop)
+    cursor.more()
+    frames: list[FrameRef] = []
+    notes: list[str] = []
+    mark = cursor.find(start, stop)
+    if start == 0:
+        head = cursor.lead(mark) if mark is not None else 0
+        junk = cursor.buffer[: head - cursor.base] if cursor.base == 0 else b"?"
+        if junk.strip():
+            notes.append(
+                f"{path}: bytes 0 to {head} before the first frame are not a whole frame and are left out"
+            )
+    while mark is not None:
+        begin = max(cursor.lead(mark), 0)
+        line = cursor.advance(max(begin, cursor.at)) + 1
+        while cursor.end < mark + _LONGEST_HEADER and cursor.more():
+            pass
+        after = cursor.buffer.find(
+            MARK, mark + len(MARK) - cursor.base, mark + _LONGEST_HEADER - cursor.base
+        )
+        limit = cursor.end if after < 0 else cursor.lead(after + cursor.base)
+        atoms = cursor.buffer.find(b"ITEM: ATOMS", mark - cursor.base, limit - cursor.base)
+        if atoms >= 0 and (feed := cursor.buffer.find(b"\n", atoms, limit - cursor.base)) >= 0:
+            limit = cursor.base + feed + 1
+        ref, used = parse_header(
+            cursor.buffer[begin - cursor.base : limit - cursor.base], path=path, start=begin
+        )
+        offset = begin + used
+        first_row = cursor.advance(max(offset, cursor.at))
+        ref = replace(ref, line=line, offset=offset, row_line=first_row + 1, ordinal=len(frames))
+        following = cursor.find(max(offset, mark + len(MARK)), None)
+        end = cursor.end if following is None else cursor.lead(following)
+        torn = None if following is not None or ref.problem is not None else cursor.torn(offset)
+        end = torn or end
+        frames.append(_close(ref, cursor, end, first_row))
+        if torn is not None:  # the file ends inside the mark of another frame
+            last = replace(
+                ref, ordinal=len(frames), step=None, start=torn, line=cursor.advance(torn) + 1
+            )
+            frames.append(replace(last, problem="it ends inside its header"))
+        mark = following if following is not None and (stop is None or following < stop) else None
+    if stop is not None and cursor.lines_at_stop is None:
+        while cursor.end < stop and cursor.more():
+            cursor.advance(min(stop, cursor.end))
+        cursor.advance(min(stop, cursor.end))
+    newlines = cursor.lines if cursor.lines_at_stop is None else cursor.lines_at_stop
+    return Contents(frames, notes, newlines=newlines)
+
+
+def index_range(path: str, start: int = 0, stop: int | None = None) -> Contents:
+    """One piece of a plain file."""
+    base = max(0, start - _LOOK_BACK)
+    file = Forward(path, "plain")
+    try:
+        file.file.seek(base)
+        return index_bytes(file.read, path, start, stop, base)
+    finally:
+        file.close()
+
+
+def index_packed(path: str, packing: str, size: int) -> Contents:
+    """A gz or zst file, whole; large gz files get seek points, so that tasks can read ranges of them."""
+    if packing == "gz" and size >= SEEK_POINTS_FROM:
+        # at most some 200 points of 32 KiB in all, and never denser than every 4 MiB
+        seekable = SeekableGzip(path, None, spacing=max(SPACING, size * 4 // 200))
+        try:
+            contents = index_bytes(seekable.read, path)
+            contents.seek = seekable.points()
+            return contents
+        except OSError:  # damaged or cut: read what there is below
+            pass
+        finally:
+            seekable.close()
+    file = Forward(path, packing)
+    try:
+        contents = index_bytes(file.read, path)
+        if file.cut:
+            contents.notes.append(
+                f"{path}: the {packing} data ends before its end mark: the file was cut; what is whole in it is read"
+            )
+        return contents
+    finally:
+        file.close()
+
+
+def join(pieces: Sequence[Contents]) -> Contents:
+    """The pieces of one file as one: lines and ordinals counted from its beginning, UNITS carried on.
+
+    LAMMPS writes ``ITEM: UNITS`` only in the first frame of a file.
+    """
+    frames: list[FrameRef] = []
+    lines, units = 0, None
+    for piece in pieces:
+        for ref in piece.frames:
+            units = ref.units or units
+            frames.append(
+                replace(
+                    ref,
+                    ordinal=len(frames),
+                    line=ref.line + lines,
+                    row_line=ref.row_line + lines,
+                    units=units,
+                )
+            )
+        lines += piece.newlines
+    return Contents(
+        frames, [note for piece in pieces for note in piece.notes], pieces[0].seek, lines
+    )

@@ -1,0 +1,1 @@
+"""Text and HTML that describe stores and results."""

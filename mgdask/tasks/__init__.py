@@ -1,1 +1,0 @@
-"""Plans, graphs and runs: the only room that builds dask graphs."""

@@ -1,0 +1,260 @@
+"""Families, sets, recipes and radial distribution functions as a user types them."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mgdask
+from mgdask.cli import main
+from mgdask.features import BondOrder, Interstice, MediumRange, SphericalChebyshev
+
+RECIPE = """
+sets: [interstice]
+features:
+  - bond_order:
+  - interstice: {name: with_rdf, radii: {Cu: 1.28, Zr: 1.58}, cutoff: 3.8}
+  - mediumrange: {name: wide, feature: {bond_order: {degrees: [6], quantities: [q]}}, statistics: [mean, std], neighbors: cutoff, cutoff: 3.5}
+  - mediumrange: {feature: coordination}
+  - chebyshev: {species: [Zr, Cu], n_max: 2, l_max: 3}
+"""
+
+
+def refused(monkeypatch, capsys, *words):
+    """What the command says on stderr."""
+    monkeypatch.setattr(sys, "argv", ["mgdask", *map(str, words)])
+    with pytest.raises(SystemExit) as status:
+        main()
+    assert status.value.code != 0
+    said = capsys.readouterr()
+    assert not said.out
+    assert "Traceback" not in said.err
+    assert said.err.count("\n") <= 6
+    return said.err
+
+
+def answered(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["mgdask", *map(str, words)])
+    with pytest.raises(SystemExit) as status:
+        main()
+    said = capsys.readouterr()
+    assert status.value.code == 0, said.err
+    return said.out
+
+
+def test_a_set_and_a_feature(glass_store, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "f.zarr"
+    text = answered(
+        monkeypatch,
+        capsys,
+        "featurize",
+        glass_store,
+        "--set",
+        "interstice",
+        "--feature",
+        "bond_order:degrees=4+6,neighbors=cutoff,cutoff=3.8",
+        "--feature",
+        "coordination",
+        "--out",
+        out,
+        "--workers",
+        1,
+    )
+    for word in (
+        "interstice",
+        "mediumrange_interstice",
+        "64 columns",
+        "bond_order",
+        "degrees=4+6",
+        "neighbors=cutoff",
+        "peak memory",
+    ):
+        assert word in text
+    found, ds = mgdask.open_store(out), mgdask.open_store(glass_store)
+    assert set(found.data_vars) == {
+        "interstice",
+        "mediumrange_interstice",
+        "bond_order",
+        "coordination",
+    }
+    configuration = ds.position[6].values, ds.cell[6].values, ds.species.values
+    feature = BondOrder(degrees=(4, 6), neighbors="cutoff", cutoff=3.8)
+    assert (found.bond_order[6].values == feature.compute(*configuration)).all()
+    assert found.bond_order_amlearn.values[0] == "q_4_dist"
+    assert (
+        found.mediumrange_interstice[6].values == MediumRange(Interstice()).compute(*configuration)
+    ).all()
+    text = answered(monkeypatch, capsys, "inspect", out)
+    assert "8 x 2000 x 64" in text
+
+
+def test_a_recipe(glass_store, tmp_path, monkeypatch, capsys):
+    recipe, out = tmp_path / "r.yaml", tmp_path / "f.zarr"
+    recipe.write_text(RECIPE)
+    text = answered(
+        monkeypatch,
+        capsys,
+        "plan",
+        glass_store,
+        "--recipe",
+        recipe,
+        "--out",
+        out,
+        "--centers",
+        "Cu",
+    )
+    assert "radii=" in text
+    assert "feature=bond_order(degrees=6, quantities=q)" in " ".join(text.split())
+    assert "1120 of 2000 atoms" in " ".join(text.split())
+    assert not out.exists()
+    answered(
+        monkeypatch,
+        capsys,
+        "featurize",
+        glass_store,
+        "--recipe",
+        recipe,
+        "--out",
+        out,
+        "--centers",
+        "Cu",
+        "--workers",
+        1,
+    )
+    found, ds = mgdask.open_store(out), mgdask.open_store(glass_store)
+    assert {name: found[name].shape[-1] for name in found.data_vars} == {
+        "interstice": 16,
+        "mediumrange_interstice": 64,
+        "bond_order": 16,
+        "with_rdf": 16,
+        "wide": 2,
+        "mediumrange_coordination": 8,
+        "chebyshev": 2 * 3 * 4,
+    }
+    copper = np.flatnonzero(ds.species.values == 29)
+    arguments = ds.position[2].values, ds.cell[2].values, ds.species.values, copper
+    wanted = {
+        "with_rdf": Interstice(radii={"Cu": 1.28, "Zr": 1.58}, cutoff=3.8),
+        "wide": MediumRange(
+            BondOrder(degrees=(6,), quantities=("q",)),
+            statistics=("mean", "std"),
+            neighbors="cutoff",
+            cutoff=3.5,
+        ),
+        "chebyshev": SphericalChebyshev(species=("Zr", "Cu"), n_max=2, l_max=3),
+    }
+    for name, feature in wanted.items():
+        assert (found[name][2].values == feature.compute(*arguments)).all()
+    assert found.wide_feature.values.tolist() == ["mean of q6", "std of q6"]
+    assert (
+        found.with_rdf != found.interstice.rename(interstice_feature="with_rdf_feature").values
+    ).any()
+
+
+def test_rdf(glass_store, tmp_path, monkeypatch, capsys):
+    curves = tmp_path / "x.csv"
+    text = answered(
+        monkeypatch,
+        capsys,
+        "rdf",
+        glass_store,
+        "--r-max",
+        8,
+        "--bins",
+        160,
+        "--out",
+        curves,
+        "--workers",
+        1,
+    )
+    want = mgdask.partial_rdf(glass_store, r_max=8.0, bins=160, progress=False)
+    for a in ("Cu", "Zr"):
+        for b in ("Cu", "Zr"):
+            one = want.sel(species=a, neighbor_species=b)
+            line = next(line for line in text.splitlines() if line.startswith(f"{a}-{b} "))
+            assert line.split()[1:] == [
+                f"{float(one.first_peak):.3f}",
+                f"{float(one.first_minimum):.3f}",
+                f"{float(one.coordination):.2f}",
+            ]
+    assert f"{float(want.first_minimum_all):.3f}" in text
+    table = pd.read_csv(curves, index_col="r")
+    assert table.columns.tolist() == ["Cu-Cu", "Cu-Zr", "Zr-Cu", "Zr-Zr", "all"]
+    np.testing.assert_allclose(table.index.values, want.r.values, rtol=1e-12)
+    np.testing.assert_allclose(
+        table["Cu-Zr"].values, want.g.sel(species="Cu", neighbor_species="Zr").values, rtol=1e-12
+    )
+    np.testing.assert_allclose(table["all"].values, want.g_all.values, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("--feature", "bondorder"),
+            "there is no feature 'bondorder'; there are bond_moments, bond_order",
+        ),
+        (("--set", "everything"), "there is no set 'everything'; there are interstice, sro, mro"),
+        (
+            ("--feature", "bond_order:degree=4"),
+            "unknown option 'degree'; allowed are degrees, quantities",
+        ),
+        (("--feature", "bond_order:degrees=four"), "degrees=('four',)"),
+        (("--feature", "bond_order:degrees=4,degrees=6"), "degrees is given twice"),
+        (("--feature", "bond_order:neighbors"), "'neighbors' is not name=value"),
+        (
+            ("--feature", "bond_order:weights=area,neighbors=cutoff"),
+            "only Voronoi neighbours have a facet",
+        ),
+        (("--feature", "mediumrange"), "feature must be given"),
+        (("--feature", "mediumrange:feature=intersice"), "there is no feature 'intersice'"),
+        (("--feature", "coordination:name=two words"), "must be a word"),
+        (("--feature", "coordination:name=species"), "is the name of something else"),
+        (
+            ("--set", "interstice", "--feature", "interstice:cutoff=3.5"),
+            "two features are named 'interstice'",
+        ),
+        (("--feature", "chemistry:species=Cu"), "lacks Zr"),
+    ],
+)
+def test_wrong_words_are_refused(glass_store, tmp_path, monkeypatch, capsys, words, message):
+    assert message in refused(
+        monkeypatch, capsys, "plan", glass_store, "--out", tmp_path / "f.zarr", *words
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sets: [everything]", "there is no set 'everything'"),
+        ("sets: interstice", "sets: Input should be a valid list"),
+        ("features:\n  - interstice: {cutof: 3}", "unknown option 'cutof'"),
+        (
+            "features:\n  - mediumrange: {feature: {interstice: {}, motifs: {}}}",
+            "must be one family with its options",
+        ),
+        ("features:\n  - mediumrange: {feature: {interstice: {radii: {Cu: -1}}}}", "radii="),
+        ("features:\n  - mediumrange: {feature: 3}", "feature=3"),
+        ("set: [sro]", "set: Extra inputs"),
+        ("sets: []", "asks for nothing"),
+        ("features: [", "is not YAML"),
+    ],
+)
+def test_wrong_recipes_are_refused(glass_store, tmp_path, monkeypatch, capsys, text, message):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(text)
+    assert message in refused(
+        monkeypatch, capsys, "plan", glass_store, "--recipe", recipe, "--out", tmp_path / "f.zarr"
+    )
+
+
+def test_wrong_rdf_is_refused(glass_store, monkeypatch, capsys):
+    assert "r_max=-1.0 must be a distance" in refused(
+        monkeypatch, capsys, "rdf", glass_store, "--r-max", -1, "--workers", 1
+    )
+    assert "bins=3 must be at least 10" in refused(
+        monkeypatch, capsys, "rdf", glass_store, "--bins", 3, "--workers", 1
+    )

@@ -1,0 +1,234 @@
+"""Metrics against scikit-learn and closed forms; coverage of the intervals, bits by seed, refusals in words."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import math
+import time
+
+import numpy as np
+import pytest
+from sklearn import calibration
+from sklearn import metrics as theirs
+
+from mgdask.errors import ParameterError
+from mgdask.learn.evaluation import bootstrap as intervals
+from mgdask.learn.evaluation import metrics
+from mgdask.learn.evaluation.bootstrap import bootstrap, calibration_curve
+from mgdask.learn.evaluation.metrics import (
+    METRICS,
+    average_precision,
+    baseline_scores,
+    precision,
+    prepare,
+    r2,
+    recall,
+    rmse,
+    roc_auc,
+)
+
+
+def test_examples():
+    for module in (metrics, intervals):
+        assert doctest.testmod(module, extraglobs={"np": np}).failed == 0
+
+
+def drawn(rng, n=2000, ties=True):
+    y = (rng.random(n) < 0.2).astype(int)
+    s = y + rng.normal(size=n)
+    return y, np.round(s, 1) if ties else s
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_values_are_those_of_scikit_learn(rng, ties):
+    y, s = drawn(rng, ties=ties)
+    for w in (None, rng.integers(0, 4, len(y)).astype(float), rng.random(len(y))):
+        given = {"sample_weight": w}
+        assert roc_auc(y, s, w) == pytest.approx(theirs.roc_auc_score(y, s, **given), abs=1e-12)
+        assert average_precision(y, s, w) == pytest.approx(
+            theirs.average_precision_score(y, s, **given), abs=1e-12
+        )
+        assert recall(y, s, 0.3, w) == pytest.approx(
+            theirs.recall_score(y, s >= 0.3, **given), abs=1e-12
+        )
+        assert precision(y, s, 0.3, w) == pytest.approx(
+            theirs.precision_score(y, s >= 0.3, **given), abs=1e-12
+        )
+        assert rmse(y, s, w) == pytest.approx(
+            math.sqrt(theirs.mean_squared_error(y, s, **given)), rel=1e-12
+        )
+        assert r2(y + 1e6, s + 1e6, w) == pytest.approx(theirs.r2_score(y, s, **given), rel=1e-9)
+
+
+def test_closed_forms():
+    assert roc_auc([0, 1], [0.0, 1.0]) == 1.0
+    assert roc_auc([0, 1], [1.0, 1.0]) == 0.5
+    assert roc_auc([True, False, False], [2, 1, 3]) == 0.5
+    assert average_precision([0, 1, 0, 0], [1.0] * 4) == 0.25
+    assert math.isnan(precision([0, 1], [0.1, 0.2]))
+    assert math.isnan(r2([2.0, 2.0], [1.0, 2.0]))
+    assert r2([1.0, 3.0], [2.0, 2.0]) == 0.0
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_sums_by_group_are_those_of_weighted_rows(rng, metric):
+    y, s = drawn(rng)
+    group = rng.integers(0, 7, len(y))
+    counts = rng.multinomial(7, np.full(7, 1 / 7), size=30).astype(float)
+    ready = prepare(metric, y, s, 0.3)
+    by_rows = [ready.value(c[group]) for c in counts]
+    np.testing.assert_allclose(ready.resampled(group, counts), by_rows, rtol=1e-10)
+
+
+def test_interval_of_rows_has_the_known_width(rng):
+    y = np.repeat([0, 1], 500)
+    s = y * (rng.random(1000) < 0.7).astype(float)
+    got = bootstrap("recall", y, s, repeats=2000, seed=3)
+    p = got.value
+    assert (got.high - got.low) / 2 == pytest.approx(1.96 * math.sqrt(p * (1 - p) / 500), rel=0.06)
+    assert got.reliable
+    assert got.resampled == "rows"
+
+
+@pytest.mark.parametrize(("metric", "truth"), [("roc_auc", 0.76025), ("rmse", math.sqrt(1.0))])
+def test_intervals_of_rows_cover(metric, truth):
+    hit = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        y = (rng.random(250) < 0.4).astype(int)
+        s = y + rng.normal(size=250)
+        got = bootstrap(metric, y, s, repeats=200, seed=seed)
+        hit += got.low <= truth <= got.high
+    assert 0.90 <= hit / 200 <= 0.985
+
+
+def test_intervals_by_group_cover_where_those_of_rows_do_not():
+    hit = {"groups": 0, "rows": 0}
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        group = np.repeat(np.arange(30), 40)
+        y = rng.normal(size=1200)
+        s = y + rng.normal(size=30)[group] + 0.1 * rng.normal(size=1200)  # the error is the group's
+        for how, given in (("groups", group), ("rows", None)):
+            got = bootstrap("rmse", y, s, given, repeats=200, seed=seed)
+            hit[how] += got.low <= math.sqrt(1.01) <= got.high
+    assert hit["groups"] / 200 > 0.86
+    assert hit["rows"] / 200 < 0.5
+
+
+def test_few_groups_are_said(rng):
+    y, s = drawn(rng)
+    got = bootstrap("roc_auc", y, s, rng.integers(0, 3, len(y)), repeats=200, seed=1)
+    assert not got.reliable
+    assert "3 groups are too few" in got.note
+    assert got.resampled == "groups and rows"
+    assert "unreliable" in str(got)
+    assert got.low < got.value < got.high
+    one = bootstrap("roc_auc", y, s, np.zeros(len(y)), repeats=200, seed=1)
+    assert one.low < one.value < one.high
+    assert not one.reliable
+    assert bootstrap("roc_auc", y, s, np.arange(len(y)) % 5, repeats=200).reliable
+    json.dumps(got.as_dict(), allow_nan=False)
+
+
+def test_resamples_without_a_class_are_counted():
+    y, group = np.array([1, 0, 0, 0, 0, 0]), np.arange(6)
+    got = bootstrap("roc_auc", y, [0.9, 0.1, 0.2, 0.3, 0.4, 0.5], group, repeats=400, seed=1)
+    count = int(got.note.split(" of ")[0])
+    assert abs(count / 400 - (5 / 6) ** 6 - (1 / 6) ** 6) < 0.1
+    assert not got.reliable
+
+
+def test_bits_by_seed_and_callables(rng):
+    y, s = drawn(rng)
+    group = rng.integers(0, 12, len(y))
+    for given in (None, group, group % 3):
+        first = bootstrap("roc_auc", y, s, given, repeats=50, seed=7)
+        assert first == bootstrap("roc_auc", y, s, given, repeats=50, seed=7)
+        assert first != bootstrap("roc_auc", y, s, given, repeats=50, seed=8)
+        own = bootstrap(
+            lambda y, s, w: theirs.roc_auc_score(y, s, sample_weight=w),
+            y,
+            s,
+            given,
+            repeats=50,
+            seed=7,
+        )
+        assert (own.value, own.low, own.high) == pytest.approx(
+            (first.value, first.low, first.high), abs=1e-12
+        )
+
+
+def test_a_million_rows_by_group_take_seconds():
+    rng = np.random.default_rng(0)
+    y = (rng.random(10**6) < 0.05).astype(int)
+    start = time.perf_counter()
+    got = bootstrap(
+        "roc_auc", y, y + rng.normal(size=10**6), rng.integers(0, 20, 10**6), repeats=1000, seed=1
+    )
+    assert time.perf_counter() - start < 10
+    assert got.low < got.value < got.high
+
+
+def test_calibration_is_that_of_scikit_learn(rng):
+    p = rng.random(5000)
+    y = (rng.random(5000) < p**2).astype(int)
+    for strategy in ("uniform", "quantile"):
+        got = calibration_curve(y, p, bins=8, strategy=strategy, repeats=100)
+        observed, predicted = calibration.calibration_curve(y, p, n_bins=8, strategy=strategy)
+        np.testing.assert_allclose(got.observed, observed, atol=2e-3)
+        np.testing.assert_allclose(got.predicted, predicted, atol=2e-3)
+        assert (got.low < got.observed).all()
+        assert (got.observed < got.high).all()
+    assert got.expected_error == pytest.approx(1 / 6, abs=0.02)
+    group = rng.integers(0, 9, 5000)
+    by_group = calibration_curve(y, p, group, bins=8, repeats=100, seed=2)
+    assert (by_group.low < by_group.high).all()
+    assert not calibration_curve(y, p, group % 2, repeats=50).reliable
+    empty = calibration_curve([0, 1], [0.05, 0.95], bins=4, repeats=50)
+    assert np.isnan(empty.observed).tolist() == [False, True, True, False]
+    assert calibration_curve(
+        [1, 1], [0.3, 0.3], strategy="quantile", repeats=50
+    ).observed.tolist() == [1.0]
+
+
+def test_calibration_covers():
+    hit = []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        p = rng.random(1000)
+        got = calibration_curve(rng.random(1000) < p, p, bins=5, repeats=200, seed=seed)
+        hit.append((got.low <= got.predicted) & (got.predicted <= got.high))
+    assert 0.9 < np.mean(hit) < 0.98
+
+
+def test_baselines(rng):
+    y, _ = drawn(rng, 20000)
+    scores = baseline_scores(y, len(y), seed=1)
+    auc = {k: roc_auc(y, s) for k, s in scores.items()}
+    assert auc["most_frequent"] == auc["minority"] == 0.5
+    assert auc["random"] == pytest.approx(0.5, abs=0.02)
+    assert [recall(y, scores[k]) for k in ("most_frequent", "minority")] == [0.0, 1.0]
+    assert recall(y, scores["random"]) == pytest.approx(0.5, abs=0.03)
+    assert np.array_equal(scores["random"], baseline_scores(y, len(y), seed=1)["random"])
+    assert baseline_scores(1 - y, 1, 0)["most_frequent"] == 1.0
+
+
+def test_refusals_in_words():
+    for call, words in (
+        (lambda: roc_auc([1, 1], [0.1, 0.2]), "one class only"),
+        (lambda: roc_auc([1, 2], [0.1, 0.2]), "0 and 1 only"),
+        (lambda: roc_auc([0, 1], [0.1, np.nan]), r"score\[1\] is nan"),
+        (lambda: roc_auc([0, 1, 1], [0.1, 0.2]), "3 rows where 2"),
+        (lambda: roc_auc([0, 1], [0.1, 0.2], [1, -1]), "below 0"),
+        (lambda: rmse([np.nan, 1], [0.1, 0.2]), r"y\[0\] is nan"),
+        (lambda: bootstrap("auc", [0, 1], [0.1, 0.2]), "choose one of roc_auc"),
+        (lambda: bootstrap("roc_auc", [0, 1], [0.1, 0.2], repeats=3), "at least 20"),
+        (lambda: bootstrap("roc_auc", [0, 1], [0.1, 0.2], level=95), "between 0 and 1"),
+        (lambda: bootstrap("roc_auc", [0, 1], [0.1, 0.2], ["a"]), "groups has 1 rows"),
+        (lambda: calibration_curve([0, 1], [0.1, 1.2]), "must lie in"),
+        (lambda: calibration_curve([0, 1], [0.1, 0.2], strategy="x"), "'uniform' or 'quantile'"),
+    ):
+        with pytest.raises(ParameterError, match=words):
+            call()

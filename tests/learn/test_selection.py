@@ -1,0 +1,230 @@
+"""Selection of columns: correlation, recursive elimination, ReliefF against a naive twin and known relevance."""
+
+from __future__ import annotations
+
+import doctest
+import json
+
+import numpy as np
+import pytest
+
+from mgdask.errors import ParameterError
+from mgdask.learn.selection import elimination as selection
+from mgdask.learn.selection import relief
+from mgdask.learn.selection.elimination import correlation, drop_correlated, recursive_elimination
+from mgdask.learn.selection.relief import relieff
+
+
+def test_examples():
+    for module in (selection, relief):
+        assert doctest.testmod(module, extraglobs={"np": np}).failed == 0
+
+
+def test_correlation_by_blocks_is_that_of_numpy(rng, tmp_path):
+    x = (rng.normal(size=(1000, 6)) @ rng.normal(size=(6, 6)) + 1e5).astype("f4")
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    truth = np.corrcoef(x.astype(float), rowvar=False)
+    for rows in (1000, 137, 1):
+        np.testing.assert_allclose(correlation(mapped, rows), truth, atol=1e-9)
+    assert np.array_equal(correlation(mapped, 100), correlation(x, 100))
+    still = correlation(np.column_stack((np.full(1000, 0.1), np.full(1000, 1e9), x[:, 0])))
+    assert np.isnan(still[:2]).all()
+    assert still[2, 2] == 1.0
+
+
+def test_correlated_columns_go_in_a_known_order(rng):
+    a, b = rng.normal(size=(2, 500))
+    x = np.column_stack((a, b, -2 * a + 0.01 * b, a + b, np.ones(500), b + 0.01 * a))
+    found = drop_correlated(x, list("abcdef"))
+    assert found.names == ("a", "b", "d")
+    assert {k: v[0] for k, v in found.dropped.items()} == {"c": "a", "f": "b"}
+    assert found.dropped["c"][1] < -0.99
+    assert found.constant == ("e",)
+    by_weight = drop_correlated(x, list("abcdef"), importance=[0, 0, 1, 0, 9, 2])
+    assert by_weight.names == ("c", "d", "f")
+    assert drop_correlated(x, list("abcdef"), threshold=0.5).names in (("a", "b"), ("a", "b", "d"))
+    assert drop_correlated(np.column_stack((a, a)), threshold=1.0).names == ("0", "1")
+    json.dumps(found.as_dict(), allow_nan=False)
+
+
+class Linear:
+    def __init__(self, X, y):
+        self.w = np.linalg.lstsq(
+            np.column_stack((X, np.ones(len(X)))), y.astype(float), rcond=None
+        )[0]
+
+    def predict(self, X):
+        return X @ self.w[:-1] + self.w[-1]
+
+
+def test_elimination_finds_the_relevant_columns(rng):
+    x = rng.normal(size=(3000, 20))
+    y = (3 * x[:, 4] + 2 * x[:, 11] + x[:, 7] + rng.normal(size=3000) > 1).astype(int)
+    groups = np.arange(3000) % 25
+    seen = []
+
+    def fit(X, y):
+        seen.append(X.shape)
+        return Linear(X, y)
+
+    def judge(model, X, y):
+        return np.abs(model.w[:-1])
+
+    options = {"groups": groups, "wanted": 3, "folds": 4, "seed": 2}
+    found = recursive_elimination(fit, judge, x, y, step=3, **options)
+    assert found.selected == ("4", "11", "7")
+    assert found.columns == (4, 11, 7)
+    assert sorted(found.ranking.values()) == list(range(1, 21))
+    assert [found.ranking[n] for n in found.selected] == [1, 2, 3]
+    assert [n for n, _, _ in found.scores] == [20, 17, 14, 11, 8, 5, 3]
+    assert all(0.8 < mean < 1 for _, mean, _ in found.scores)
+    assert sum(found.importance) == pytest.approx(1)
+    assert len(seen) == 4 * 7
+    assert found == recursive_elimination(fit, judge, x, y, step=3, **options)
+    one = recursive_elimination(fit, judge, x, y, step=1, **options)
+    assert [n for n, _, _ in one.scores] == list(range(20, 2, -1))
+    share = recursive_elimination(fit, judge, x, y, step=0.5, **options)
+    assert [n for n, _, _ in share.scores] == [20, 10, 5, 3]
+    json.dumps(found.as_dict(), allow_nan=False)
+
+
+def test_elimination_keeps_groups_apart_and_judges_on_held_out_rows(rng):
+    x = np.column_stack((np.arange(60.0), rng.normal(size=60)))
+    groups = np.arange(60) % 6
+
+    def judge(rows, X, y):
+        assert not set(rows % 6) & set(X[:, 0] % 6)
+        return [1.0, 0.0]
+
+    found = recursive_elimination(
+        lambda X, y: X[:, 0],
+        judge,
+        x,
+        x[:, 1],
+        groups,
+        wanted=2,
+        folds=3,
+        score=lambda m, X, y: 0.0,
+    )
+    assert found.columns == (0, 1)
+
+
+def test_elimination_with_lightgbm(rng):
+    lightgbm = pytest.importorskip("lightgbm")
+    x = rng.normal(size=(2000, 8))
+    y = (x[:, 2] * x[:, 5] > 0).astype(int)  # no column alone tells anything
+
+    def fit(X, y):
+        options = {
+            "objective": "binary",
+            "verbose": -1,
+            "num_threads": 1,
+            "seed": 1,
+            "deterministic": True,
+        }
+        return lightgbm.train(options, lightgbm.Dataset(X, y), 40)
+
+    def judge(model, X, y):
+        return np.abs(model.predict(X, pred_contrib=True)[:, :-1]).mean(axis=0)
+
+    found = recursive_elimination(
+        fit, judge, x, y, np.arange(2000) % 10, wanted=2, step=3, folds=3, seed=1
+    )
+    assert set(found.columns) == {2, 5}
+    assert found.scores[-1][1] > 0.9
+
+
+def naive(x, y, k, rows, form):
+    """ReliefF by the formula, row by row."""
+    span = np.ptp(x, axis=0)
+    weight = np.zeros(x.shape[1])
+    share = {c: np.mean(y == c) for c in set(y.tolist())}
+    for i in rows:
+        diff = np.abs(x[i] - x) / span
+        order = [j for j in np.argsort(diff.sum(axis=1), kind="stable") if j != i]
+        weight -= diff[[j for j in order if y[j] == y[i]][:k]].sum(axis=0)
+        if form == "liu2022":
+            weight += diff[[j for j in order if y[j] != y[i]][:k]].sum(axis=0)
+            continue
+        for c in share:
+            if c != y[i]:
+                misses = diff[[j for j in order if y[j] == c][:k]].sum(axis=0)
+                weight += share[c] / (1 - share[y[i]]) * misses
+    return weight / (len(rows) * k)
+
+
+@pytest.mark.parametrize("form", ["standard", "liu2022"])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_relieff_is_its_formula(rng, form, classes):
+    x = rng.normal(size=(150, 5)) * [1, 10, 0.1, 3, 1] + 7
+    y = rng.choice(classes, 150, p=np.arange(1, classes + 1) / sum(range(classes + 1)))
+    np.testing.assert_allclose(
+        relieff(x, y, 6, form=form), naive(x, y, 6, range(150), form), atol=1e-12
+    )
+    some = np.sort(np.random.default_rng(4).choice(150, 40, replace=False))
+    got = relieff(x, y, 6, samples=40, seed=4, form=form)
+    np.testing.assert_allclose(got, naive(x, y, 6, some, form), atol=1e-12)
+    assert np.array_equal(got, relieff(x, y, 6, samples=40, seed=4, form=form, workers=2))
+    assert not np.array_equal(got, relieff(x, y, 6, samples=40, seed=5, form=form))
+
+
+def test_forms_of_relieff_are_equal_for_two_classes_only(rng):
+    x, y = rng.normal(size=(200, 4)), rng.integers(0, 3, 200)
+    np.testing.assert_allclose(relieff(x, y < 1), relieff(x, y < 1, form="liu2022"), atol=1e-14)
+    assert abs(relieff(x, y) - relieff(x, y, form="liu2022")).max() > 1e-3
+
+
+def test_relieff_sees_columns_that_tell_only_together(rng):
+    x = rng.random((1500, 8))
+    x[:, 6] = 5.0
+    y = np.where((x[:, 1] > 0.5) ^ (x[:, 3] > 0.5), "odd", "even")
+    for form in ("standard", "liu2022"):
+        w = relieff(x, y, 10, form=form)
+        assert set(np.argsort(-w)[:2]) == {1, 3}
+        assert w[6] == 0.0
+        assert w[[1, 3]].min() > 0.03 > w[[0, 2, 4, 5, 7]].max()
+
+
+def test_relieff_leaves_a_row_out_of_its_own_hits():
+    x = np.repeat([[0.0], [1.0]], 20, axis=0)
+    assert relieff(x, np.repeat([0, 1], 20), neighbors=5).tolist() == [1.0]
+    y = np.tile([0, 1], 20)  # every row among equal rows of both classes
+    assert relieff(x, y, neighbors=5).tolist() == [0.0]
+    hits = relief._Classes(x, (np.arange(40),), (relief.cKDTree(x),), np.ones(1)).hits(
+        np.arange(40), 0, 5, 1
+    )
+    assert not (hits == np.arange(40)[:, None]).any()
+
+
+def test_refusals_in_words(rng):
+    x, y = rng.normal(size=(20, 3)), np.arange(20) % 2
+    hole = x.copy()
+    hole[4, 1] = np.nan
+
+    def eliminate(importance=lambda m, X, y: [1, 1, 1], y=y, **options):
+        return recursive_elimination(
+            Linear, importance, x, y, np.arange(20) % 4, folds=2, **options
+        )
+
+    for call, words in (
+        (lambda: drop_correlated(hole, ["a", "b", "c"]), "nan in column 'b', row 4"),
+        (lambda: drop_correlated(x, ["a", "b", "b"]), "'b' more than once"),
+        (lambda: drop_correlated(x, ["a"]), "1 entries for 3 columns"),
+        (lambda: drop_correlated(x, threshold=95), "threshold=95"),
+        (lambda: drop_correlated(np.ones((3, 2))), "all 2 columns"),
+        (lambda: drop_correlated(x[:, 0]), r"\(row, column\)"),
+        (lambda: drop_correlated(x, block_rows=0), "block_rows=0"),
+        (lambda: eliminate(wanted=4), "wanted=4"),
+        (lambda: eliminate(wanted=1, step=0), "step=0"),
+        (lambda: eliminate(wanted=1, step=1.5), "step=1.5"),
+        (lambda: eliminate(lambda m, X, y: [1, 2], wanted=1), "one finite number a column"),
+        (lambda: eliminate(y=y[:5], wanted=1), "each of the 20 rows"),
+        (lambda: relieff(hole, y), "row 4"),
+        (lambda: relieff(x, y * 0), "one class only"),
+        (lambda: relieff(x, y, 10), "class 0 has 10: take fewer"),
+        (lambda: relieff(x, y, 5, form="x"), "choose one of standard, liu2022"),
+        (lambda: relieff(x, y, 5, samples=21), "samples=21"),
+    ):
+        with pytest.raises(ParameterError, match=words):
+            call()

@@ -1,0 +1,318 @@
+"""Feature sets on the same rows, and the score by the number of training atoms, on halves of a real slab."""
+
+from __future__ import annotations
+
+import doctest
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+import mgdask
+from mgdask.cli import cli
+from mgdask.errors import ParameterError
+from mgdask.learn.evaluation import bootstrap as bootstraps
+from mgdask.learn.evaluation.bootstrap import bootstrap, bootstrap_contrast
+from mgdask.studies.softness import comparison as compare_softness
+from mgdask.studies.softness import growth as growth_softness
+from mgdask.studies.softness import subsets as chosen
+from mgdask.studies.softness.comparison import (
+    COMPARED,
+    compare,
+    prepare_sets,
+    resolve_sets,
+    species_of,
+    write_table,
+)
+from mgdask.studies.softness.comparison_figures import compare_figure, growth_figure
+from mgdask.studies.softness.growth import score_growth
+from mgdask.studies.softness.subsets import choose
+from mgdask.studies.softness.training import learn_softness
+from tests.studies.test_softness_training import halves
+
+LEARNING = {"wanted": None, "folds": 0, "draws": 2, "rounds": 30, "params": {"min_data_in_leaf": 3}}
+OPTIONS = {"margin": 4.0, "threshold": 2.0, "repeats": 100, "learning": LEARNING, "progress": False}
+SETS = ["interstice", "coordination", "motifs", "all"]
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    return halves(tmp_path_factory.mktemp("halves"))
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    return tmp_path_factory.mktemp("out")
+
+
+@pytest.fixture(scope="module")
+def found(stores, out):
+    return compare(stores[0], stores[1], out, sets=SETS, **OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def glasses(stores, out, found):
+    return prepare_sets(stores, out, SETS, margin=4.0, threshold=2.0)["interstice"]
+
+
+def test_examples():
+    for module in (chosen, compare_softness, growth_softness, bootstraps):
+        told = doctest.testmod(module, extraglobs={"np": np})
+        assert told.failed == 0
+
+
+def test_counts_of_the_published_sets():
+    sets = resolve_sets(None, ("Cu", "Zr"))
+    count = {
+        name: sum(feature.n_columns for feature in features) for name, features in sets.items()
+    }
+    names = list(sets)
+    short, medium = names[1:9], names[9:19]
+    assert names[0] == "interstice"
+    assert [count[name] for name in short] == [2, 5, 4, 3, 5, 5, 16, 9]
+    assert sum(count[name] for name in medium) == count["mro"] == 169
+    assert (count["interstice"], count["sro"], count["sro_mro"], count["symmetry"]) == (
+        80,
+        49,
+        218,
+        166,
+    )
+    # power spectrum of two species: pairs of 12 channels without order, times 7 degrees
+    assert count["soap"] == 12 * 13 // 2 * 7
+    # all: each once
+    assert count["all"] == 80 + 218 + 166 + 90 + 546
+    labels = [(feature.name, label) for feature in sets["all"] for label in feature.labels]
+    assert len(set(labels)) == len(labels)
+
+
+def test_one_name_for_two_features_does_not_hide_one():
+    near, far = mgdask.Interstice(cutoff=3.6), mgdask.Interstice(cutoff=4.4)
+    every = resolve_sets({"near": [near], "far": [far, near], "every": "all"}, ("Cu", "Zr"))[
+        "every"
+    ]
+    assert [(feature.name, feature.cutoff) for feature in every] == [
+        ("interstice", 3.6),
+        ("far_interstice", 4.4),
+    ]
+
+
+def test_rows_are_the_same_for_every_set(found, stores, out):
+    assert found["set"].values.tolist() == SETS
+    assert found["columns"].values.tolist() == [80, 2, 4, 86]
+    # every atom with all features, by hand
+    d2min = (
+        mgdask.open_store(out / "right-d2min.zarr")["nonaffine"]
+        .sel(nonaffine_feature="d2min_sum")
+        .values[-1]
+    )
+    every = mgdask.open_store(out / "right-all.zarr").isel(frame=0)
+    good = np.all([np.isfinite(every[name].values).all(axis=1) for name in every.data_vars], axis=0)
+    position = mgdask.open_store(stores[1]).isel(frame=0)["position"].values
+    for axis in (0, 1):
+        good &= (position[:, axis] - position[:, axis].min() > 4) & (
+            position[:, axis].max() - position[:, axis] > 4
+        )
+    assert (found.attrs["test_atoms"], found.attrs["test_plastic"]) == (
+        good.sum(),
+        (d2min[good] > 2.0).sum(),
+    )
+
+
+def test_numbers_are_those_of_each_set_alone(found, stores, out):
+    prepared = prepare_sets(stores, out, SETS, margin=4.0, threshold=2.0)
+    atoms = [glass.rows()[2] for glass in prepared["all"]]
+    score = {}
+    for name in SETS:
+        left, right = (
+            choose(glass, atoms=some) for glass, some in zip(prepared[name], atoms, strict=True)
+        )
+        score[name] = learn_softness([left], right, repeats=20, progress=False, **LEARNING).qs[
+            atoms[1]
+        ]
+    label, where = right.rows()[1], right.regions()[atoms[1]]
+    for name in SETS:
+        a, b = score[name][label], score[name][~label]
+        area = ((a[:, None] > b).sum() + 0.5 * (a[:, None] == b).sum()) / (len(a) * len(b))
+        one = found.sel(set=name)
+        assert float(one.roc_auc) == pytest.approx(area, abs=1e-12)
+        assert float(one.recall) == pytest.approx((a >= 0.5).mean(), abs=1e-12)
+        assert float(one.roc_auc_low) <= area <= float(one.roc_auc_high)
+        assert float(one.difference) == pytest.approx(area - float(found.roc_auc[0]), abs=1e-12)
+        assert bootstrap("roc_auc", label, score[name], where, repeats=100).low == float(
+            one.roc_auc_low
+        )
+    assert float(found.difference_low[0]) == float(found.difference_high[0]) == 0.0
+
+
+def test_same_seed_same_bits(found, stores, out, tmp_path):
+    again = compare(stores[0], stores[1], tmp_path, sets=SETS[:2], **OPTIONS)
+    other = compare(stores[0], stores[1], out, sets=SETS[:2], seed=3, **OPTIONS)
+    plain = [name for name in found.data_vars if not name.endswith("seconds")]
+    # coordination has a value wherever interstice has one, so the rows are those of both calls
+    for name in plain:
+        assert again[name].values.tobytes() == found[name].values[:2].tobytes(), name
+    assert other.roc_auc.values.tobytes() != again.roc_auc.values.tobytes()
+
+
+def test_paired_interval_against_a_naive_twin():
+    rng = np.random.default_rng(5)
+    y = rng.random(300) < 0.3
+    common = y + rng.normal(size=300)
+    one, two = common + 0.1 * rng.normal(size=300), common + 0.3 * rng.normal(size=300)
+
+    def area(label, score):
+        a, b = score[label], score[~label]
+        return ((a[:, None] > b).sum() + 0.5 * (a[:, None] == b).sum()) / (len(a) * len(b))
+
+    told = bootstrap_contrast("roc_auc", y, [one, two], [1, -1], repeats=60, seed=9)
+    draw, found = np.random.default_rng(9), []
+    for _ in range(60):
+        rows = draw.integers(0, 300, 300)
+        found.append(area(y[rows], one[rows]) - area(y[rows], two[rows]))
+    assert told.value == pytest.approx(area(y, one) - area(y, two), abs=1e-12)
+    assert [told.low, told.high] == pytest.approx(
+        np.quantile(found, [0.025, 0.975]).tolist(), abs=1e-12
+    )
+    # narrower than that of either score, as they share most of what is random
+    alone = bootstrap("roc_auc", y, one, repeats=60, seed=9)
+    assert told.high - told.low < 0.5 * (alone.high - alone.low)
+    # the matrix of groups gives what each score gives alone
+    groups = np.arange(300) % 12
+    mean = bootstrap_contrast("roc_auc", y, [one, one], [0.5, 0.5], groups, repeats=60, seed=9)
+    assert (mean.low, mean.high) == pytest.approx(
+        (lambda i: (i.low, i.high))(bootstrap("roc_auc", y, one, groups, repeats=60, seed=9))
+    )
+    with pytest.raises(ParameterError, match="2 numbers for 1 scores"):
+        bootstrap_contrast("roc_auc", y, [one], [1, -1])
+
+
+def test_chosen_atoms_and_columns(glasses):
+    values, label, atoms = glasses[0].rows()
+    names = glasses[0].columns()
+    some = choose(glasses[0], atoms=atoms[::3], columns=[names[7], names[2]])
+    x, y, where = some.rows()
+    assert np.array_equal(x, values[::3][:, [7, 2]])
+    assert np.array_equal(y, label[::3])
+    assert np.array_equal(where, atoms[::3])
+    again = choose(some, atoms=atoms[::6])
+    assert again.columns() == (names[7], names[2])
+    assert np.array_equal(again.rows()[0], x[::2])
+    with pytest.raises(ParameterError, match="increasing and among"):
+        choose(glasses[0], atoms=atoms[::-1])
+    with pytest.raises(ParameterError, match="no column 'wrong'"):
+        choose(glasses[0], columns=["wrong"])
+
+
+def test_growth(glasses, monkeypatch):
+    trained = {}
+
+    def spy(train_on, test_on, *, seed, **options):
+        trained.setdefault(seed, []).append(train_on[0].rows()[1:])
+        return learn_softness(train_on, test_on, seed=seed, **options)
+
+    monkeypatch.setattr(growth_softness, "learn_softness", spy)
+    grown = score_growth(
+        glasses[:1], glasses[1], fractions=(0.3, 0.6), subsets=2, learning=LEARNING, repeats=100
+    )
+    _, label, atoms = glasses[0].rows()
+    assert grown.atoms.values.tolist() == pytest.approx(
+        [0.3 * len(atoms), 0.6 * len(atoms), len(atoms)], abs=1
+    )
+    assert grown.plastic.values.tolist() == pytest.approx(
+        [0.3 * label.sum(), 0.6 * label.sum(), label.sum()], abs=1
+    )
+    assert len(trained) == 2
+    for parts in trained.values():  # each within the next
+        assert [len(part[1]) for part in parts] == grown.atoms.values.tolist()
+        assert set(parts[0][1]) < set(parts[1][1]) < set(parts[2][1]) == set(atoms)
+        assert [int(part[0].sum()) for part in parts] == grown.plastic.values.tolist()
+    first, second = (parts[0][1] for parts in trained.values())
+    assert set(first) != set(second)
+    # all atoms: what learn_softness alone gives
+    whole = learn_softness(glasses[:1], glasses[1], seed=0, repeats=20, progress=False, **LEARNING)
+    assert float(grown.roc_auc[-1, 0]) == pytest.approx(whole.metrics["roc_auc"].value, abs=1e-12)
+    np.testing.assert_allclose(grown["mean"], grown.roc_auc.mean("subset"), rtol=1e-12)
+    assert (grown.mean_low <= grown["mean"]).all()
+    assert (grown["mean"] <= grown.mean_high).all()
+
+
+def test_growth_refuses(glasses):
+    with pytest.raises(ParameterError, match="must lie between 2 and"):
+        score_growth(glasses[:1], glasses[1], atoms=[10**6])
+    with pytest.raises(ParameterError, match=r"20 of \d+ training atoms, \d of them plastic: "):
+        score_growth(glasses[:1], glasses[1], atoms=[20], learning={"draws": 1, "rounds": 5})
+    with pytest.raises(ParameterError, match="at least one glass"):
+        score_growth([], glasses[1])
+
+
+def test_bad_input_in_words(stores, out, tmp_path):
+    with pytest.raises(ParameterError, match="train is empty"):
+        compare([], stores[1], out, sets=["motifs"], **OPTIONS)
+    with pytest.raises(ParameterError, match=r"left.zarr is there 2 times"):
+        compare([stores[0]], stores[0], out, sets=["motifs"], **OPTIONS)
+    with pytest.raises(ParameterError, match="no set 'wrong'"):
+        resolve_sets(["wrong"], ("Cu", "Zr"))
+    with pytest.raises(ParameterError, match="names a file"):
+        resolve_sets({"a/b": "motifs"}, ("Cu", "Zr"))
+    with pytest.raises(ParameterError, match="sets is empty"):
+        resolve_sets([], ("Cu", "Zr"))
+    assert species_of(stores) == ("Cu", "Zr")
+    assert set(resolve_sets(["motifs"], ("Cu",))) <= set(COMPARED)
+
+
+def test_tables_and_pictures(found, glasses, tmp_path):
+    table = pd.read_csv(write_table(found, tmp_path / "a" / "compare"))
+    assert table["set"].tolist() == SETS
+    np.testing.assert_allclose(table["roc_auc"], found.roc_auc, rtol=1e-15)
+    told = json.loads((tmp_path / "a" / "compare.json").read_text())
+    assert told["about"]["reference"] == "interstice"
+    assert [row["difference"] for row in told["rows"]] == pytest.approx(
+        found.difference.values.tolist(), abs=1e-14
+    )
+    grown = score_growth(
+        glasses[:1], glasses[1], fractions=(0.5,), subsets=1, learning=LEARNING, repeats=50
+    )
+    for draw, result, name in (
+        (compare_figure, found, "one.png"),
+        (growth_figure, grown, "two.png"),
+    ):
+        path = draw(result, tmp_path / name)
+        assert path.stat().st_size > 10_000
+        assert path.read_bytes() == draw(result, tmp_path / f"again-{name}").read_bytes()
+
+
+def test_on_the_command_line(stores, tmp_path):
+    left, right = map(str, stores)
+    words = [
+        "study",
+        "compare",
+        "--train",
+        left,
+        "--test",
+        right,
+        "--out",
+        str(tmp_path),
+        "--set",
+        "coordination",
+        "--set",
+        "motifs",
+        "--margin",
+        "4",
+        "--threshold",
+        "0.5",
+        "--draws",
+        "1",
+        "--rounds",
+        "20",
+        "--growth",
+        "0.6",
+        "--workers",
+        "1",
+    ]
+    done = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "coordination" in done.stdout
+    for name in ("right.csv", "right.json", "right.png", "right-growth.csv", "right-growth.png"):
+        assert (tmp_path / "compare" / name).stat().st_size > 100

@@ -1,0 +1,279 @@
+"""From two halves of a real deformed slab to scores of softness: what is promised whatever the data."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import zarr
+
+import mgdask
+from mgdask.errors import ParameterError
+from mgdask.learn.predict import predict
+from mgdask.learn.training.card import read_card
+from mgdask.learn.training.model import Model
+from mgdask.studies.softness.data import prepare_glass
+from mgdask.studies.softness.training import learn_softness
+from tests.studies.test_softness_data import SLAB
+
+CLI = "from mgdask.cli import main\nif __name__ == '__main__': main()"
+# few atoms, so small leaves
+SETTINGS = {
+    "draws": 2,
+    "rounds": 40,
+    "repeats": 200,
+    "params": {"min_data_in_leaf": 3},
+    "folds": 3,
+    "wanted": 6,
+    "progress": False,
+}
+PLAIN = {**SETTINGS, "wanted": None, "folds": 0}
+
+
+def halves(folder):
+    """The slab cut at x = 26 Å into two stores."""
+    with gzip.open(SLAB, "rt") as stream:
+        lines = stream.read().splitlines()
+    n = int(lines[3])
+    frames = [lines[k : k + 9 + n] for k in range(0, len(lines), 9 + n)]
+    left = np.array([float(line.split()[2]) < 26.0 for line in frames[0][9:]])
+    stores = []
+    for name, mask in (("left", left), ("right", ~left)):
+        text = []
+        for frame in frames:
+            head = frame[:9]
+            head[3], head[4], head[5] = str(int(mask.sum())), "ITEM: BOX BOUNDS ff ff pp", "-60 120"
+            text += [*head, *(line for line, wanted in zip(frame[9:], mask, strict=True) if wanted)]
+        (folder / f"{name}.dump").write_text("\n".join(text) + "\n")
+        mgdask.ingest(
+            str(folder / f"{name}.dump"),
+            folder / f"{name}.zarr",
+            species=("Cu", "Zr"),
+            timestep=0.002,
+        )
+        stores.append(folder / f"{name}.zarr")
+    return stores
+
+
+@pytest.fixture(scope="module")
+def glasses(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("halves")
+    return [
+        prepare_glass(store, folder / "out", margin=4.0, progress=False) for store in halves(folder)
+    ]
+
+
+@pytest.fixture(scope="module")
+def found(glasses):
+    return learn_softness(glasses[:1], glasses[1], **SETTINGS)
+
+
+def test_scores_of_the_glass_set_aside(glasses, found):
+    x, y, atoms = glasses[1].rows()
+    assert np.isfinite(found.qs[atoms]).all()
+    assert np.isnan(np.delete(found.qs, atoms)).all()
+    assert ((found.qs[atoms] >= 0) & (found.qs[atoms] <= 1)).all()
+    assert found.predict(x).tobytes() == found.qs[atoms].tobytes()
+    # the area by counting pairs
+    a, b = found.qs[atoms][y], found.qs[atoms][~y]
+    area = ((a[:, None] > b).sum() + 0.5 * (a[:, None] == b).sum()) / (len(a) * len(b))
+    auc = found.metrics["roc_auc"]
+    assert auc.value == pytest.approx(area)
+    assert auc.low < auc.value < auc.high
+    assert found.metrics["recall"].value == pytest.approx((a > 0.5).mean())
+    for kind, recall in (("most_frequent", 0.0), ("minority", 1.0)):
+        assert {name: one.value for name, one in found.baselines[kind].items()} == {
+            "roc_auc": 0.5,
+            "recall": recall,
+        }
+    assert found.train == ("left",)
+    assert "tested on right, 80 columns, 2 draws" in str(found)
+
+
+def test_models_find_their_columns_in_the_store(glasses, found, tmp_path):
+    predict(found.models, glasses[1].features, tmp_path / "qs.zarr", progress=False)
+    qs = mgdask.open_store(tmp_path / "qs.zarr").prediction.values[0, :, 0]
+    there = np.isfinite(found.qs)
+    assert np.array_equal(qs[there], found.qs[there])
+    assert found.models[0].missing == ()
+    x = np.concatenate(
+        [v.values[0] for v in mgdask.open_store(glasses[1].features).data_vars.values()], axis=1
+    )
+    assert np.array_equal(np.isnan(qs), np.isnan(x).any(axis=1))
+
+
+def test_same_seed_same_bits(glasses, found):
+    again = learn_softness(glasses[:1], glasses[1], **SETTINGS)
+    assert again.qs.tobytes() == found.qs.tobytes()
+    assert again.metrics == found.metrics
+    assert again.card == found.card
+    assert again.choice == found.choice
+    plain = learn_softness(
+        glasses[:1], glasses[1], **PLAIN
+    )  # the score takes all columns, so the search does not matter
+    assert plain.qs.tobytes() == found.qs.tobytes()
+    assert plain.folds == plain.leading == ()
+    other = learn_softness(glasses[:1], glasses[1], **PLAIN, seed=7)
+    assert other.qs.tobytes() != found.qs.tobytes()
+
+
+def test_leading_columns(glasses, found):
+    x = glasses[0].rows()[0]
+    assert len(found.leading) == len(set(found.leading)) == 6
+    share = np.array(found.choice.importance)
+    assert (np.diff(share) <= 0).all()
+    assert share.sum() == pytest.approx(1.0)
+    # of the columns that stay no two say the same, by NumPy's own correlation
+    places = [found.columns.index(name) for name in found.leading]
+    r = np.corrcoef(x[:, places], rowvar=False)
+    assert np.abs(r - np.eye(6)).max() <= 0.95
+    for name, (kept, r) in found.choice.correlated.items():
+        both = np.corrcoef(x[:, found.columns.index(name)], x[:, found.columns.index(kept)])[0, 1]
+        assert abs(both) > 0.95
+        assert both == pytest.approx(r)
+    assert [n for n, _, _ in found.choice.scores][-1] == 6
+    assert found.leading_metrics["roc_auc"].low < found.leading_metrics["roc_auc"].value
+
+
+def test_folds_keep_regions_whole(glasses, found):
+    assert len(found.folds) == 3
+    assert all(0 <= auc <= 1 for auc in found.folds)
+    _, *folds = found.card["split"]
+    tested = [name for fold in folds for name in fold["test"]]
+    region = glasses[0].regions()[glasses[0].rows()[2]]
+    assert sorted(tested) == sorted({f"left region {k}" for k in region})
+    for fold in folds:
+        assert not set(fold["train"]) & set(fold["test"])
+    # regions are boxes of about 15 Å: the naive count of one
+    ds = mgdask.open_store(glasses[0].store).isel(frame=0)
+    fraction = (ds.position.values - ds.origin.values) @ np.linalg.inv(ds.cell.values)
+    one = glasses[0].regions() == glasses[0].regions()[0]
+    height = 1 / np.linalg.norm(np.linalg.inv(ds.cell.values), axis=0)
+    extent = np.ptp(fraction[one], axis=0) * height
+    assert (extent < 22.5).all()
+
+
+def test_parameters_from_a_search(glasses):
+    found = learn_softness(glasses[:1], glasses[1], **{**PLAIN, "folds": 3}, trials=3)
+    used = found.card["parameters"]
+    assert 1e-3 < used["learning_rate"] != 0.03
+    assert found.models[0].card["params"]["num_leaves"] == used["num_leaves"]
+    again = learn_softness(glasses[:1], glasses[1], **{**PLAIN, "folds": 3}, trials=3)
+    assert again.card == found.card
+    assert again.qs.tobytes() == found.qs.tobytes()
+
+
+def test_what_is_written(found, tmp_path):
+    found.save(tmp_path / "softness")
+    summary = json.loads((tmp_path / "softness" / "summary.json").read_text())
+    assert summary["metrics"]["roc_auc"]["value"] == found.metrics["roc_auc"].value
+    assert summary["train"] == ["left"]
+    assert len(summary["columns"]) == 80
+    assert np.array_equal(np.load(tmp_path / "softness" / "qs.npy"), found.qs, equal_nan=True)
+    model = Model.load(tmp_path / "softness" / "model-1")
+    assert model.columns == found.columns
+    card = read_card(tmp_path / "softness" / "card.json")
+    assert card["metrics"]["roc_auc"]["value"] == found.metrics["roc_auc"].value
+    assert card["split"][0]["train"] == ["left"]
+    assert card["split"][0]["test"] == ["right"]
+    assert card["data"]["left trajectory"] != card["data"]["right trajectory"]
+    with pytest.raises(ParameterError, match="was trained on"):
+        model.predict(np.zeros((3, 2)))
+
+
+def test_bad_input_in_words(glasses, tmp_path):
+    with pytest.raises(ParameterError, match="right"):
+        learn_softness(glasses, glasses[1], progress=False)
+    twin = dataclasses.replace(
+        glasses[1], name="other", store=shutil.copytree(glasses[1].store, tmp_path / "other.zarr")
+    )
+    with pytest.raises(ParameterError, match="other is among the training glasses and right"):
+        learn_softness([glasses[0], twin], glasses[1], progress=False)
+    with pytest.raises(ParameterError, match="same; give each once"):
+        learn_softness([glasses[0], glasses[0]], glasses[1], progress=False)
+    with pytest.raises(ParameterError, match="at least 2 folds"):
+        learn_softness(glasses[:1], glasses[1], **{**SETTINGS, "folds": 0})
+    with pytest.raises(ParameterError, match="at least one glass"):
+        learn_softness([], glasses[1], progress=False)
+    with pytest.raises(ParameterError, match="the trees have no split"):
+        learn_softness(glasses[:1], glasses[1], **{**PLAIN, "params": {"min_data_in_leaf": 5000}})
+    short = prepare_glass(
+        glasses[0].store, tmp_path, margin=4.0, features=[mgdask.Interstice()], progress=False
+    )
+    with pytest.raises(ParameterError, match="have other columns"):
+        learn_softness([short], glasses[1], progress=False)
+
+
+def test_a_column_that_nobody_has_is_named(glasses, tmp_path):
+    copy = shutil.copytree(glasses[0].features, tmp_path / "features.zarr")
+    array = zarr.open_group(copy, mode="r+")["interstice"]
+    values = array[...]
+    values[..., 2] = np.nan
+    array[...] = values
+    broken = dataclasses.replace(glasses[0], features=copy)
+    with pytest.raises(
+        ParameterError,
+        match=f"{re.escape(glasses[0].columns()[2])}' is NaN for every atom that counts",
+    ):
+        learn_softness([broken], glasses[1], **PLAIN)
+    values[:, :100, 2] = 1.0  # the atoms that have it are learned from
+    array[...] = values
+    assert broken.rows()[2].tolist() == [atom for atom in glasses[0].rows()[2] if atom < 100]
+
+
+def test_on_the_command_line(glasses, tmp_path):
+    left, right = (str(glass.store) for glass in glasses)
+    words = [
+        "study",
+        "softness",
+        "--train",
+        left,
+        "--test",
+        right,
+        "--out",
+        str(tmp_path / "out"),
+        "--margin",
+        "4",
+        "--threshold",
+        "2",
+        "--draws",
+        "1",
+        "--wanted",
+        "4",
+        "--folds",
+        "3",
+        "--workers",
+        "1",
+    ]
+    done = subprocess.run([sys.executable, "-c", CLI, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "right: " in done.stdout
+    assert "tested on right, 80 columns, 1 draws" in done.stdout
+    assert "4 leading columns of 80" in done.stdout
+    spent = json.loads((tmp_path / "out" / "softness" / "stages.json").read_text())
+    assert {"labels, features", "models", "leading columns", "scores", "report"} <= set(spent)
+    # the store has a score for every atom; where atoms count it is the one of the test
+    inside = np.load(tmp_path / "out" / "softness" / "qs.npy")
+    stored = mgdask.open_store(tmp_path / "out" / "softness" / "right-qs.zarr").qs.values[0, :, 0]
+    assert inside[np.isfinite(inside)].tobytes() == stored[np.isfinite(inside)].tobytes()
+    assert np.isfinite(stored).sum() > np.isfinite(inside).sum() > 0
+    assert (tmp_path / "out" / "softness" / "summary.txt").read_text().splitlines()[
+        0
+    ] in done.stdout
+    page = (tmp_path / "out" / "softness" / "report.html").read_text()
+    assert "Quench-in softness of right" in page
+    assert "Leading columns by mean absolute SHAP value" in page
+    for name in ("softness.png", "slice.png"):
+        assert (tmp_path / "out" / "softness" / name).stat().st_size > 10_000
+    same = subprocess.run(
+        [sys.executable, "-c", CLI, *words[:3], right, *words[4:]], capture_output=True, text=True
+    )
+    assert same.returncode == 1
+    assert "right" in same.stderr
