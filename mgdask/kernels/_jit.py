@@ -1,13 +1,18 @@
 """How kernels are compiled and where compiled code is kept: everything about numba's compiler is in this file.
 
-A kernel has ONE explicit signature and is compiled at its first call, not at import. One signature, because numba's cache
-numbers the files of a function by counting: two processes that compile two signatures of one function at the same time can
-each write the file that the other's index entry names. With one signature both write the same thing, by rename.
+A kernel has ONE explicit signature and is compiled at its first call, not at import.
+One signature, because numba's cache numbers the files of a function by counting: two
+processes that compile two signatures of one function at the same time can each write
+the file that the other's index entry names. With one signature both write the same
+thing, by rename.
 
-The cache is on the local disk of the node, in a folder of this user that nobody else can write to (cached code is executed, so
-it must not come from others): ``$MGDASK_CACHE_DIR``, else ``$NUMBA_CACHE_DIR``, else ``<temporary folder>/mgdask-<uid>``. A
-home on a shared file system is the place where caches of many workers meet, and crash. The folder below it is named by a digest
-of all kernel sources, because numba looks only at the file of the outermost function when it decides whether code is stale.
+The cache is on the local disk of the node, in a folder of this user that nobody else
+can write to (cached code is executed, so it must not come from others):
+``$MGDASK_CACHE_DIR``, else ``$NUMBA_CACHE_DIR``, else ``<temporary
+folder>/mgdask-<uid>``. A home on a shared file system is the place where caches of many
+workers meet, and crash. The folder below it is named by a digest of all kernel sources,
+because numba looks only at the file of the outermost function when it decides whether
+code is stale.
 """
 
 from __future__ import annotations
@@ -75,7 +80,8 @@ class Kernel(Generic[P, R]):
         with _LOCK:
             if self._compiled is None:
                 before = numba.config.CACHE_DIR
-                # numba reads the folder when a function is decorated; others' functions keep theirs
+                # numba reads the folder when a function is decorated; others' functions
+                # keep theirs
                 numba.config.CACHE_DIR = cache_directory()
                 try:
                     dispatcher = numba.njit(nogil=True, cache=True, error_model="numpy")(

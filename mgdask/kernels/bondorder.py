@@ -3,12 +3,15 @@
     q_lm(i) = sum_j w_j Y_lm(r_ij) / sum_j w_j,          Q_lm(i) = (q_lm(i) + sum_j q_lm(j)) / (n_i + 1)
     q_l = sqrt(4 pi / (2l+1) sum_m |q_lm|^2),  w_l = sum_{m1+m2+m3=0} (l l l; m1 m2 m3) q_lm1 q_lm2 q_lm3 / (sum_m |q_lm|^2)^(3/2)
 
-Moments are kept with the real harmonics of ``harmonics.py``, degree after degree, m = -l..l. BLOCK central atoms are done side by side,
-the j-th neighbour of each at once, so that vector registers are full and no sum runs across one: every sum is over the neighbours
-of one atom in their order, and a row does not depend on which other atoms are asked for.
+Moments are kept with the real harmonics of ``harmonics.py``, degree after degree, m =
+-l..l. BLOCK central atoms are done side by side, the j-th neighbour of each at once, so
+that vector registers are full and no sum runs across one: every sum is over the
+neighbours of one atom in their order, and a row does not depend on which other atoms
+are asked for.
 
-Source: Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983); average: Lechner, Dellago, J. Chem. Phys. 129, 114707 (2008);
-weights (facet areas): Mickel, Kapfer, Schröder-Turk, Mecke, J. Chem. Phys. 138, 044501 (2013).
+Source: Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983); average: Lechner,
+Dellago, J. Chem. Phys. 129, 114707 (2008); weights (facet areas): Mickel, Kapfer,
+Schröder-Turk, Mecke, J. Chem. Phys. 138, 044501 (2013).
 """
 
 from __future__ import annotations
@@ -62,10 +65,13 @@ def wigner_3j(degree: int, m1: int, m2: int, m3: int) -> float:
 def wigner_table(degree: int) -> tuple[tuple[int, int, int, float], ...]:
     """Distinct terms (a, b, c, factor), 0 <= a <= b, c = a + b <= l, ordered by c, of the triple product of real moments R_m.
 
-    sum_{m1+m2+m3=0} (l l l; m1 m2 m3) q_lm1 q_lm2 q_lm3 = sum factor Re(x_a x_b conj(x_c)),  x_m = R_m + i R_-m,  x_0 = R_0
+    sum_{m1+m2+m3=0} (l l l; m1 m2 m3) q_lm1 q_lm2 q_lm3 = sum factor Re(x_a x_b
+    conj(x_c)),  x_m = R_m + i R_-m,  x_0 = R_0
 
-    For m > 0 the moments of the complex harmonics are q_lm = (-1)^m x_m / sqrt(2) and q_l-m = (-1)^m conj(q_lm). ``factor`` gathers
-    these signs and roots, all permutations, and the mirror images m -> -m. Of odd l nothing is left: all terms cancel.
+    For m > 0 the moments of the complex harmonics are q_lm = (-1)^m x_m / sqrt(2) and
+    q_l-m = (-1)^m conj(q_lm). ``factor`` gathers these signs and roots, all
+    permutations, and the mirror images m -> -m. Of odd l nothing is left: all terms
+    cancel.
     """
     found: dict[tuple[int, int], float] = {}
     if degree % 2:
@@ -111,7 +117,8 @@ def triples(degrees: Sequence[int] | Integer) -> Triples:
 
 @inner
 def _by_count(first: Integer, last: Integer) -> Integer:
-    # centres in the order of their number of neighbours, so that those side by side have about as many
+    # centres in the order of their number of neighbours, so that those side by side
+    # have about as many
     n = len(first)
     most = 0
     for k in range(n):
@@ -139,8 +146,9 @@ def _add(
     legendre: Float,
     total: Float,
 ) -> None:
-    # total[lm] += w Y_lm / N_lm of one direction in each lane. Monic Legendre functions, m by m, the weight in the first of each:
-    # P_mm = w, P_lm = z P_l-1,m - g_lm P_l-2,m
+    # total[lm] += w Y_lm / N_lm of one direction in each lane. Monic Legendre
+    # functions, m by m, the weight in the first of each: P_mm = w, P_lm = z P_l-1,m -
+    # g_lm P_l-2,m
     for i in range(BLOCK):
         power[0, i], power[1, i] = 1.0, 0.0
     for m in range(l_max + 1):
@@ -186,10 +194,12 @@ def moments(
 ) -> None:
     """Moments q_lm = sum_j w_j Y_lm(r_j) / sum_j w_j of every centre; (center,),(center,),(pair,3),(pair,) -> (center,lm).
 
-    Neighbours of centre k are entries ``first[k]:last[k]``; ``weight`` is 1 for the plain moments; ``degrees`` (degree,) distinct;
-    columns are m = -l..l of each degree in turn, real harmonics. A row is NaN where there is no neighbour, where the weights sum to
-    0, and where a neighbour is at distance 0. Cost 25 ns a pair for degrees 4, 6, 8, 10. Twin:
-    ``tests/reference_structure.py::bond_order``. Source: Steinhardt et al. (1983), weights Mickel et al. (2013).
+    Neighbours of centre k are entries ``first[k]:last[k]``; ``weight`` is 1 for the
+    plain moments; ``degrees`` (degree,) distinct; columns are m = -l..l of each degree
+    in turn, real harmonics. A row is NaN where there is no neighbour, where the weights
+    sum to 0, and where a neighbour is at distance 0. Cost 25 ns a pair for degrees 4,
+    6, 8, 10. Twin: ``tests/reference_structure.py::bond_order``. Source: Steinhardt et
+    al. (1983), weights Mickel et al. (2013).
     """
     if len(degrees) == 0 or len(first) == 0:
         return
@@ -269,10 +279,11 @@ def coarse(
 ) -> None:
     """Moments averaged over a centre and its neighbours, (q_lm(i) + sum_j q_lm(j)) / (n + 1); (pair,),(place,lm) -> (center,lm).
 
-    ``row`` (pair,) the neighbours' atoms; ``slot`` (atom,) where an atom's moments stand in ``moments_in``, ``own`` (center,) where the
-    centre's do, -1 where they are not there, which makes the row NaN, as do NaN moments. Every neighbour counts once per image,
-    without weight. Cost 10 ns a pair for degrees 4, 6, 8, 10. Twin: ``tests/reference_structure.py::bond_order``. Source: Lechner and
-    Dellago (2008).
+    ``row`` (pair,) the neighbours' atoms; ``slot`` (atom,) where an atom's moments
+    stand in ``moments_in``, ``own`` (center,) where the centre's do, -1 where they are
+    not there, which makes the row NaN, as do NaN moments. Every neighbour counts once
+    per image, without weight. Cost 10 ns a pair for degrees 4, 6, 8, 10. Twin:
+    ``tests/reference_structure.py::bond_order``. Source: Lechner and Dellago (2008).
     """
     width = out.shape[1]
     for k in range(len(first)):
@@ -307,9 +318,10 @@ def invariants(
 ) -> None:
     """q_l of all degrees, then w_l of all degrees; (center,lm) -> (center,2 degree).
 
-    ``m``, ``factor``, ``start`` from ``triples(degrees)``. NaN moments give NaN; where sum_m |q_lm|^2 < 1e-30, w_l is NaN; of odd l it is 0,
-    by symmetry. Cost 0.1 microseconds a centre for degrees 4, 6, 8, 10. Twin: ``tests/reference_structure.py::bond_order``. Source:
-    Steinhardt et al. (1983).
+    ``m``, ``factor``, ``start`` from ``triples(degrees)``. NaN moments give NaN; where
+    sum_m |q_lm|^2 < 1e-30, w_l is NaN; of odd l it is 0, by symmetry. Cost 0.1
+    microseconds a centre for degrees 4, 6, 8, 10. Twin:
+    ``tests/reference_structure.py::bond_order``. Source: Steinhardt et al. (1983).
     """
     if len(degrees) == 0:
         return

@@ -3,14 +3,16 @@
     c_nlm = sum_j w_j R_n(r_j) Y_lm(r_j / |r_j|),   R_n(r) = T_n(1 - 2 r / r_c) (1 - (r / r_c)^2)^4
     P_nl  = 4 pi / (2l+1) sum_m |c_nlm|^2 = sum_jk w_j w_k R_n(r_j) R_n(r_k) P_l(cos theta_jk)     (r_j < r_c)
 
-T_n the Chebyshev polynomial of the first kind, P_l that of Legendre; the central atom is not among its neighbours. Each
-channel has its own weights w: in the ductility predictor for metallic glasses (-1)^(t-1) t with t = 1, 2, .. the type
-of the neighbour, and 1. Power spectrum after Bartók, Kondor & Csányi, Phys. Rev. B 87, 184115 (2013), Chebyshev
-polynomials with a channel of species weights after Artrith, Urban & Ceder, Phys. Rev. B 96, 014112 (2017).
+T_n the Chebyshev polynomial of the first kind, P_l that of Legendre; the central atom
+is not among its neighbours. Each channel has its own weights w: in the ductility
+predictor for metallic glasses (-1)^(t-1) t with t = 1, 2, .. the type of the neighbour,
+and 1. Power spectrum after Bartók, Kondor & Csányi, Phys. Rev. B 87, 184115 (2013),
+Chebyshev polynomials with a channel of species weights after Artrith, Urban & Ceder,
+Phys. Rev. B 96, 014112 (2017).
 
-Neighbours lie along the vector registers for the harmonics (``harmonics.py``), the sums over them are one small matrix
-product a centre (``simd.tile``): one chain of multiply-adds in the order of the neighbours for every number, whatever
-the registers.
+Neighbours lie along the vector registers for the harmonics (``harmonics.py``), the sums
+over them are one small matrix product a centre (``simd.tile``): one chain of
+multiply-adds in the order of the neighbours for every number, whatever the registers.
 """
 
 from __future__ import annotations
@@ -44,10 +46,12 @@ def _near(
     r: Float,
     pair: Integer,
 ) -> int:
-    # directions, distances and pairs of the neighbours within the cut-off; returns how many, -1 if one has no direction
+    # directions, distances and pairs of the neighbours within the cut-off; returns how
+    # many, -1 if one has no direction
     n = 0
     coincident = False
-    for p in range(first, last):  # written always, counted only if inside: no branch to mispredict
+    # written always, counted only if inside: no branch to mispredict
+    for p in range(first, last):
         d = distance[p]
         inverse = 1.0 / d
         unit[0, n], unit[1, n], unit[2, n] = (
@@ -63,7 +67,8 @@ def _near(
 
 @inner
 def _radial(r: Float, n: int, n_max: int, cutoff: float, value: Float, slope: Float) -> None:
-    # R_n and dR_n/dr of n distances: (n_max+1, n), by the recurrences T_k+1 = 2 x T_k - T_k-1 and its derivative
+    # R_n and dR_n/dr of n distances: (n_max+1, n), by the recurrences T_k+1 = 2 x T_k -
+    # T_k-1 and its derivative
     for i in range(n):
         value[0, i], slope[0, i] = 1.0, 0.0
     if n_max > 0:
@@ -120,9 +125,10 @@ def _gradients(
     slope: Float,
     field: Float,
 ) -> None:
-    # Y_lm and its derivatives along x, y and z, where Y_lm is the polynomial Q_lm(z) Re or Im (x + iy)^m of
-    # harmonics.py, into field (4, l^2 + l + m, n). Polynomials have no poles; off the sphere they are not Y_lm, but
-    # along it their slopes are its. slope (3, l_max+1, n) keeps dQ/dz as legendre keeps Q, by the derivative of the
+    # Y_lm and its derivatives along x, y and z, where Y_lm is the polynomial Q_lm(z) Re
+    # or Im (x + iy)^m of harmonics.py, into field (4, l^2 + l + m, n). Polynomials have
+    # no poles; off the sphere they are not Y_lm, but along it their slopes are its.
+    # slope (3, l_max+1, n) keeps dQ/dz as legendre keeps Q, by the derivative of the
     # recurrence.
     start_powers(x, y, n, l_max, power)
     for degree in range(l_max + 1):
@@ -209,10 +215,12 @@ def chebyshev(
 ) -> None:
     """P_nl of centres; layout (center,),(center,),(pair,),(pair,3),(pair,),(channel,atom),_,_,_ -> (center,feature).
 
-    Columns: channel outer, then n = 0..n_max, then l = 0..l_max: C (n_max+1) (l_max+1) in all. ``vector``, ``distance``
-    and ``cutoff`` in Å; pairs at or beyond the cut-off count for nothing, and an atom without neighbours has zeros. A
-    neighbour at distance 0 has no direction: the row is NaN. Cost 6 microseconds a centre in a glass (80 neighbours
-    within 7 Å) for two channels, n_max = 4 and l_max = 8. Twin: ``tests/reference_structure.py::chebyshev``.
+    Columns: channel outer, then n = 0..n_max, then l = 0..l_max: C (n_max+1) (l_max+1)
+    in all. ``vector``, ``distance`` and ``cutoff`` in Å; pairs at or beyond the cut-off
+    count for nothing, and an atom without neighbours has zeros. A neighbour at distance
+    0 has no direction: the row is NaN. Cost 6 microseconds a centre in a glass (80
+    neighbours within 7 Å) for two channels, n_max = 4 and l_max = 8. Twin:
+    ``tests/reference_structure.py::chebyshev``.
     """
     n_channels, n_radial, n_lm = len(weight), n_max + 1, (l_max + 1) * (l_max + 1)
     table = _table(l_max)
@@ -263,13 +271,16 @@ def chebyshev_gradient(
 ) -> None:
     """dP_nl/dr_j for the neighbour of each pair, in 1/Å; arguments as for ``chebyshev`` -> (pair,feature,3).
 
-    dP_nl/dr_j = 8 pi w_j / (2l+1) sum_m c_nlm (R_n' Y_lm u + R_n / r (grad Y_lm - u (u . grad Y_lm))), u = r_j / r:
-    regular in all directions, the poles included. The derivative with respect to the centre is minus the sum over its
-    pairs; where an atom is a neighbour by several images, its derivative is the sum over them. Pairs follow each other
-    as the centres do: pair p of centre i is row p - first[i] + sum_{k<i} (last[k] - first[k]). Pairs at or beyond the
-    cut-off are zero; all pairs of a centre with a neighbour at distance 0 are NaN. Memory: ``out`` takes 170 kB a
-    centre for 80 neighbours and 90 columns, so call it for a few hundred centres at a time. Cost 45 microseconds a
-    centre at that size. Twin: complex steps in ``tests/test_chebyshev_kernels.py``.
+    dP_nl/dr_j = 8 pi w_j / (2l+1) sum_m c_nlm (R_n' Y_lm u + R_n / r (grad Y_lm - u (u
+    . grad Y_lm))), u = r_j / r: regular in all directions, the poles included. The
+    derivative with respect to the centre is minus the sum over its pairs; where an atom
+    is a neighbour by several images, its derivative is the sum over them. Pairs follow
+    each other as the centres do: pair p of centre i is row p - first[i] + sum_{k<i}
+    (last[k] - first[k]). Pairs at or beyond the cut-off are zero; all pairs of a centre
+    with a neighbour at distance 0 are NaN. Memory: ``out`` takes 170 kB a centre for 80
+    neighbours and 90 columns, so call it for a few hundred centres at a time. Cost 45
+    microseconds a centre at that size. Twin: complex steps in
+    ``tests/test_chebyshev_kernels.py``.
     """
     n_channels, n_radial, n_degrees = len(weight), n_max + 1, l_max + 1
     n_lm = n_degrees * n_degrees
@@ -298,7 +309,8 @@ def chebyshev_gradient(
             for degree in range(n_degrees):
                 low = degree * degree
                 for q in range(4):
-                    # sum over m of c_nlm with Y_lm and its three slopes: (neighbour, channel n)
+                    # sum over m of c_nlm with Y_lm and its three slopes: (neighbour,
+                    # channel n)
                     contract(
                         field,
                         (q * (n_lm + ROWS) + low) * stride,

@@ -1,7 +1,8 @@
 """How far atoms move between frames: mean square and fourth moment, van Hove function, scattering, overlap.
 
-With dr_i(a, b) = r_i(b) - r_i(a), the displacement of atom i from frame a to frame b along its unwrapped path, the sums
-here are over pairs of frames (a, b) that belong to one lag, and over atoms of one species:
+With dr_i(a, b) = r_i(b) - r_i(a), the displacement of atom i from frame a to frame b
+along its unwrapped path, the sums here are over pairs of frames (a, b) that belong to
+one lag, and over atoms of one species:
 
     moments      sum |dr|^2 and sum |dr|^4               mean square displacement, non-Gaussian parameter
     per_atom     mean of |dr|^2 over the pairs           mobility of an atom
@@ -10,19 +11,24 @@ here are over pairs of frames (a, b) that belong to one lag, and over atoms of o
     scattering   sum sin(q |dr|) / (q |dr|)              self-intermediate scattering function F_s(q, t), isotropic
     overlap      number of atoms with |dr| < radius      overlap function and its variance chi_4
 
-A path is (atom, frame, 3) in Å. Pairs of frames come as runs: lag k has the runs ``start[k]:start[k + 1]``, and run r
-pairs frame ``origin[r] + t`` with frame ``later[r] + t`` for t < ``length[r]``. Evenly spaced frames have one run a
-lag, others as many as they need, of length 1 if nothing repeats. The caller answers for frames that exist and atoms
-that are unwrapped; a NaN in a path makes the sums of that atom, and so of its group, NaN.
+A path is (atom, frame, 3) in Å. Pairs of frames come as runs: lag k has the runs
+``start[k]:start[k + 1]``, and run r pairs frame ``origin[r] + t`` with frame ``later[r]
++ t`` for t < ``length[r]``. Evenly spaced frames have one run a lag, others as many as
+they need, of length 1 if nothing repeats. The caller answers for frames that exist and
+atoms that are unwrapped; a NaN in a path makes the sums of that atom, and so of its
+group, NaN.
 
-Coordinates are subtracted first and squared then, so that an offset common to all frames costs nothing: the
-textbook's r(a)^2 + r(b)^2 - 2 r(a).r(b), on which the fast Fourier transform relies, loses ten of sixteen digits
-of a vibration of 0.1 Å at 1e4 Å. Direct sums are also cheaper than transforms when lags are a few dozen: eight atoms lie beside
-each other in vector registers, each lane adds up one atom in an order that the runs alone determine, and then atoms
-are added one after the other within groups of ``GROUP``. No sum depends on the width of the registers, or on how
-atoms are divided into calls as long as each call takes whole groups. Moments follow the definitions of Allen &
-Tildesley, Computer Simulation of Liquids (2017), ch. 8, and Kob & Andersen, Phys. Rev. E 51, 4626 (1995); overlap
-is the self part of that of Lacevic et al., J. Chem. Phys. 119, 7372 (2003). Twins of all kernels:
+Coordinates are subtracted first and squared then, so that an offset common to all
+frames costs nothing: the textbook's r(a)^2 + r(b)^2 - 2 r(a).r(b), on which the fast
+Fourier transform relies, loses ten of sixteen digits of a vibration of 0.1 Å at 1e4 Å.
+Direct sums are also cheaper than transforms when lags are a few dozen: eight atoms lie
+beside each other in vector registers, each lane adds up one atom in an order that the
+runs alone determine, and then atoms are added one after the other within groups of
+``GROUP``. No sum depends on the width of the registers, or on how atoms are divided
+into calls as long as each call takes whole groups. Moments follow the definitions of
+Allen & Tildesley, Computer Simulation of Liquids (2017), ch. 8, and Kob & Andersen,
+Phys. Rev. E 51, 4626 (1995); overlap is the self part of that of Lacevic et al., J.
+Chem. Phys. 119, 7372 (2003). Twins of all kernels:
 ``tests/test_displacement_kernels.py``.
 """
 
@@ -56,7 +62,8 @@ def _part(values: Float, at: int, n: int) -> Float:
 
 @inner
 def _aligned(n_frames: int) -> Float:
-    # room for BESIDE paths, (frame, 3, BESIDE), on a line of the cache: loads across two lines cost twice
+    # room for BESIDE paths, (frame, 3, BESIDE), on a line of the cache: loads across
+    # two lines cost twice
     room = np.empty(n_frames * _FRAME + BESIDE)
     at = -(room.ctypes.data // 8) % BESIDE
     return room[at : at + n_frames * _FRAME].reshape((n_frames, 3, BESIDE))
@@ -64,7 +71,8 @@ def _aligned(n_frames: int) -> Float:
 
 @inner
 def _gather(path: Float, atom: int, beside: Float) -> int:
-    # the paths of up to BESIDE atoms as (frame, 3, BESIDE); lanes without an atom stay at 0; returns how many have one
+    # the paths of up to BESIDE atoms as (frame, 3, BESIDE); lanes without an atom stay
+    # at 0; returns how many have one
     width, n_frames = min(BESIDE, len(path) - atom), path.shape[1]
     if width < BESIDE:
         beside[:] = 0.0
@@ -85,8 +93,9 @@ def _moments(
     longest: int,
     total: Float,
 ) -> None:
-    # sums of |dr|^2 and |dr|^4 of every lag, (lag, 2, BESIDE): the first 64 pairs of all runs, then the next 64, so
-    # that these frames stay in the first cache from lag to lag
+    # sums of |dr|^2 and |dr|^4 of every lag, (lag, 2, BESIDE): the first 64 pairs of
+    # all runs, then the next 64, so that these frames stay in the first cache from lag
+    # to lag
     total[:] = 0.0
     for t in range(0, longest, _STRETCH):
         for k in range(len(start) - 1):
@@ -139,11 +148,12 @@ def moments(
 ) -> None:
     """Sums over atoms and pairs of frames of |dr|^2 and |dr|^4, in Å^2 and Å^4 -> (group,species,lag,2).
 
-    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_. Atoms with a ``slot`` outside 0 .. n_species - 1
-    are not seen; sums of nothing are 0. Group g is atoms 256 g .. 256 g + 255 of the call; its numbers are to be
-    added in the order of the groups. The number of terms is the atoms of the species times the sum of the lengths.
-    Cost: 0.2 ns an atom and pair in long runs, 0.4 ns in runs of length 1; memory 192 bytes a frame. Twin:
-    ``TestTwins.test_moments``.
+    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_. Atoms with a ``slot``
+    outside 0 .. n_species - 1 are not seen; sums of nothing are 0. Group g is atoms 256
+    g .. 256 g + 255 of the call; its numbers are to be added in the order of the
+    groups. The number of terms is the atoms of the species times the sum of the
+    lengths. Cost: 0.2 ns an atom and pair in long runs, 0.4 ns in runs of length 1;
+    memory 192 bytes a frame. Twin: ``TestTwins.test_moments``.
     """
     out[:] = 0.0
     n_lags, longest = len(start) - 1, _longest(length)
@@ -172,8 +182,9 @@ def per_atom(
 ) -> None:
     """Mean of |dr|^2 over the pairs of a lag, in Å^2; NaN where there is none -> (atom,lag).
 
-    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,). An atom's numbers do not depend on the other atoms.
-    Cost and memory as ``moments``. Twin: ``TestTwins.test_per_atom``.
+    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,). An atom's numbers do not depend
+    on the other atoms. Cost and memory as ``moments``. Twin:
+    ``TestTwins.test_per_atom``.
     """
     n_lags, longest = len(start) - 1, _longest(length)
     beside, total, pairs = _aligned(path.shape[1]), np.empty((n_lags, 2, BESIDE)), np.zeros(n_lags)
@@ -192,8 +203,8 @@ def per_atom(
 def lag_rows(path: Float, origin: Integer, later: Integer, out: Float) -> None:
     """|dr|^2 of every atom from frame ``origin[o]`` to frame ``later[o, k]``, in Å^2 -> (origin,atom,lag).
 
-    Layout (atom,frame,3),(origin,),(origin,lag). ``later`` is -1 where there is no such frame: NaN. Cost: 3 ns a
-    number.
+    Layout (atom,frame,3),(origin,),(origin,lag). ``later`` is -1 where there is no such
+    frame: NaN. Cost: 3 ns a number.
     """
     n_lags = later.shape[1]
     for atom in range(len(path)):
@@ -216,7 +227,8 @@ def _bin(n: int, square: Float, width: float, bins: Small, found: Integer, n_bin
     for i in range(n):
         place = np.sqrt(square[i]) / width
         bins[i] = np.int32(place if place < last else last)
-    # lane by lane into rows of their own, so that equal bins of neighbouring places do not wait for each other
+    # lane by lane into rows of their own, so that equal bins of neighbouring places do
+    # not wait for each other
     for i in range(0, n, BESIDE):
         for lane in range(BESIDE):
             found[lane * n_bins + bins[i + lane]] += 1
@@ -246,9 +258,10 @@ def van_hove(
 ) -> None:
     """Atoms and pairs of frames with width b <= |dr| < width (b + 1): self van Hove function -> (species,lag,bin).
 
-    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_,_. The last bin takes all that is farther, and NaN.
-    The bin is floor(|dr| / width) in doubles. Counts are whole numbers: the order of sums is of no consequence. At
-    least one bin. Cost: 1.3 ns an atom and pair, and some for each atom, lag and bin. Twin:
+    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_,_. The last bin takes
+    all that is farther, and NaN. The bin is floor(|dr| / width) in doubles. Counts are
+    whole numbers: the order of sums is of no consequence. At least one bin. Cost: 1.3
+    ns an atom and pair, and some for each atom, lag and bin. Twin:
     ``TestTwins.test_van_hove``.
     """
     counts[:] = 0
@@ -327,9 +340,10 @@ def scattering(
 ) -> None:
     """Sums over atoms and pairs of frames of sin(q |dr|) / (q |dr|), 1 where that is 0 / 0 -> (group,species,lag,wave).
 
-    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_,(wave,). It is exp(i q.dr) averaged over all
-    directions of q, ``q`` in 1/Å, not negative; q |dr| up to 1e6. Divided by the number of terms it is F_s(q, t),
-    right to 1e-14. Groups as in ``moments``. Pair p of a lag goes to sum p mod 32, the sums are folded by halves.
+    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_,(wave,). It is exp(i
+    q.dr) averaged over all directions of q, ``q`` in 1/Å, not negative; q |dr| up to
+    1e6. Divided by the number of terms it is F_s(q, t), right to 1e-14. Groups as in
+    ``moments``. Pair p of a lag goes to sum p mod 32, the sums are folded by halves.
     Cost: 0.9 ns an atom, pair and q. Twin: ``TestTwins.test_scattering``.
     """
     out[:] = 0.0
@@ -385,9 +399,10 @@ def overlap(
 ) -> None:
     """Number of atoms with |dr|^2 < radius^2 from frame ``origin[o]`` to frame ``later[o, k]`` -> (species,origin,lag).
 
-    Layout (atom,frame,3),(origin,),(origin,lag),(atom,),_,_. 0 where ``later`` is -1. With Q = counts / atoms the
-    overlap function is its mean over origins, and chi_4 = atoms (mean Q^2 - (mean Q)^2). Cost: 0.4 ns an atom, origin
-    and lag, and reading the path.
+    Layout (atom,frame,3),(origin,),(origin,lag),(atom,),_,_. 0 where ``later`` is -1.
+    With Q = counts / atoms the overlap function is its mean over origins, and chi_4 =
+    atoms (mean Q^2 - (mean Q)^2). Cost: 0.4 ns an atom, origin and lag, and reading the
+    path.
     """
     counts[:] = 0
     n_lags, limit = later.shape[1], radius * radius

@@ -2,8 +2,9 @@
 
     Y_l0 = Q_l0(z),  Y_lm = sqrt(2) Q_lm(z) Re (x + iy)^m,  Y_l-m = sqrt(2) Q_lm(z) Im (x + iy)^m   (m > 0)
 
-with (x, y, z) the unit vector and Q_lm the associated Legendre function, normalised so that the Y_lm are orthonormal on the
-sphere, without its factor (1 - z^2)^(m/2). Recurrences (stable upwards in l):
+with (x, y, z) the unit vector and Q_lm the associated Legendre function, normalised so
+that the Y_lm are orthonormal on the sphere, without its factor (1 - z^2)^(m/2).
+Recurrences (stable upwards in l):
 
     Q_00 = 1 / sqrt(4 pi),  Q_mm = sqrt((2m+1) / 2m) Q_m-1,m-1,  Q_lm = a_lm (z Q_l-1,m - b_lm Q_l-2,m),
     a_lm = sqrt((4 l^2 - 1) / (l^2 - m^2)),  b_lm = sqrt(((l-1)^2 - m^2) / (4 (l-1)^2 - 1)).

@@ -1,7 +1,8 @@
 """Convex hull of the neighbours of an atom, as triangles, and the interstices between the atoms' spheres in it.
 
-The hull is found by polarity: with c a point inside, a neighbour p is the plane (p - c).x = 1, the planes enclose a polytope, and each of its
-vertices, where three planes meet, is a triangle of the hull. Neighbours inside the hull are planes that cut nothing.
+The hull is found by polarity: with c a point inside, a neighbour p is the plane (p -
+c).x = 1, the planes enclose a polytope, and each of its vertices, where three planes
+meet, is a triangle of the hull. Neighbours inside the hull are planes that cut nothing.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ def hull(
 ) -> int:
     """Triangles (triangle,3) of the hull of points 0 to n - 1, counter-clockwise seen from outside; returns their number.
 
-    0 where there are fewer than 4 points, or all lie in a plane, or two in one place; -1 where the work space is too small. Points that lie in one
-    facet are joined by triangles in a way that depends on their order.
+    0 where there are fewer than 4 points, or all lie in a plane, or two in one place;
+    -1 where the work space is too small. Points that lie in one facet are joined by
+    triangles in a way that depends on their order.
     """
     if n < 4:
         return 0

@@ -3,12 +3,15 @@
     triangle ABC of the hull:      a = 1 - sum_v R_v^2 theta_v / (2 S)
     tetrahedron O-ABC, O the atom: v = 1 - sum_v R_v^3 Omega_v / (3 V)
 
-theta_v are the angles of the triangle, S its area, Omega_v the solid angles of the tetrahedron, V its volume. Both are negative where
-spheres overlap. Where O lies outside the hull, the tetrahedra of the facets that it sees from outside are inside out: V and Omega
-change sign together, v does not, and the sum of V over the hull stays that of the hull. So does the sum of Omega at a neighbour, once the
-whole sphere is added to those neighbours all of whose facets are seen from outside.
+theta_v are the angles of the triangle, S its area, Omega_v the solid angles of the
+tetrahedron, V its volume. Both are negative where spheres overlap. Where O lies outside
+the hull, the tetrahedra of the facets that it sees from outside are inside out: V and
+Omega change sign together, v does not, and the sum of V over the hull stays that of the
+hull. So does the sum of Omega at a neighbour, once the whole sphere is added to those
+neighbours all of whose facets are seen from outside.
 
-Source: Wang, Jain, Nat. Commun. 10, 5537 (2019), Methods; solid angle: Van Oosterom, Strackee, IEEE Trans. Biomed. Eng. 30, 125 (1983).
+Source: Wang, Jain, Nat. Commun. 10, 5537 (2019), Methods; solid angle: Van Oosterom,
+Strackee, IEEE Trans. Biomed. Eng. 30, 125 (1983).
 """
 
 from __future__ import annotations
@@ -60,9 +63,11 @@ def gaps(
 ) -> None:
     """Distance interstices (d - R_i - R_j) / d of each neighbour.
 
-    (center,),(center,),(pair,),(pair,),(center,),(atom,) -> (center+1,),(entry,),(center,): those of centre k are entries
-    ``offset[k]:offset[k+1]`` of ``out``; with ``to_radii`` d / (R_i + R_j) - 1 instead. A neighbour in the same place is NaN and its centre
-    ``touching``. Twin: ``tests/reference_structure.py::interstice``.
+    (center,),(center,),(pair,),(pair,),(center,),(atom,) ->
+    (center+1,),(entry,),(center,): those of centre k are entries
+    ``offset[k]:offset[k+1]`` of ``out``; with ``to_radii`` d / (R_i + R_j) - 1 instead.
+    A neighbour in the same place is NaN and its centre ``touching``. Twin:
+    ``tests/reference_structure.py::interstice``.
     """
     at = 0
     for k in range(len(first)):
@@ -77,7 +82,8 @@ def gaps(
 
 class Interstices(NamedTuple):
     """Of each centre: entries ``offset[k]:offset[k+1]`` of area and volume, one a triangle (volume NaN where the tetrahedron is flat), and
-    hull (center,) its volume in Å³, cones (center,) sum over neighbours of R_j^3 Omega_j in Å³, mark (center,).
+    hull (center,) its volume in Å³, cones (center,) sum over neighbours of R_j^3
+    Omega_j in Å³, mark (center,).
     """
 
     offset: Integer
@@ -157,7 +163,8 @@ def _interstices(
             vx, vy, vz = x[c] - x[a], y[c] - y[a], z[c] - z[a]
             nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
             two_s = np.sqrt(nx * nx + ny * ny + nz * nz)
-            # tangents: of the angles 2 S / AB.AC, ...; of half the solid angles 6 V / (AB AC AO + AB.AC AO + ...), with AC.AO = OA^2 - OA.OC
+            # tangents: of the angles 2 S / AB.AC, ...; of half the solid angles 6 V /
+            # (AB AC AO + AB.AC AO + ...), with AC.AO = OA^2 - OA.OC
             oa, ob, oc = far[a], far[b], far[c]
             dot_ab, dot_bc = (
                 x[a] * x[b] + y[a] * y[b] + z[a] * z[b],
@@ -205,7 +212,9 @@ def _interstices(
             if flat:
                 flag[k] |= FLAT_TETRAHEDRON
                 volume[base + t] = np.nan
-                filled += cone  # 0, or half a sphere where the neighbour lies between the atom and the facet's far edge
+                # 0, or half a sphere where the neighbour lies between the atom and the
+                # facet's far edge
+                filled += cone
                 continue
             volume[base + t] = 1.0 - 2.0 * (2.0 * own[k] ** 3 * angle[6, t] + cone) / abs(six_v)
             if six_v < 0.0:
@@ -216,7 +225,9 @@ def _interstices(
         for i in range(n):
             if (
                 facing[i] == 1
-            ):  # all its facets are seen from outside: it lies inside a tetrahedron of the far side
+                # all its facets are seen from outside: it lies inside a tetrahedron of the
+                # far side
+            ):
                 filled += 4.0 * np.pi * r[i] ** 3
         size[k], cones[k] = (whole, filled) if m else (np.nan, np.nan)
 
@@ -226,8 +237,9 @@ def interstices(
 ) -> Interstices:
     """Triangles of the hull of each centre's neighbours; (center,),(center,),(pair,),(pair,3),(center,),(atom,) -> ``Interstices``.
 
-    ``own`` (center,) and ``radius`` (atom,) are radii in Å. A facet of more than three neighbours, as in perfect crystals, is cut into triangles
-    in an order that follows the order of the neighbours. Cost 6 microseconds a centre with 14 neighbours. Twin:
+    ``own`` (center,) and ``radius`` (atom,) are radii in Å. A facet of more than three
+    neighbours, as in perfect crystals, is cut into triangles in an order that follows
+    the order of the neighbours. Cost 6 microseconds a centre with 14 neighbours. Twin:
     ``tests/reference_structure.py::hull_interstices``.
     """
     n = last - first

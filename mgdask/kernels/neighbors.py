@@ -1,9 +1,11 @@
 """Neighbours within a cut-off by a cell list: any cell, any periodicity, cells smaller than the cut-off included.
 
-Atoms are sorted into bins along the cell vectors, thin ones along the third, so that the candidates of an atom are a few runs of
-atoms that lie one after the other, taken by whole vector registers. Bins beyond a periodic face are bins of another image, which is
-all that a cell smaller than the cut-off needs. The order of the neighbours of an atom is that of the bins, then of the atoms' rows: it
-depends on the whole configuration only, never on which central atoms were asked for.
+Atoms are sorted into bins along the cell vectors, thin ones along the third, so that
+the candidates of an atom are a few runs of atoms that lie one after the other, taken by
+whole vector registers. Bins beyond a periodic face are bins of another image, which is
+all that a cell smaller than the cut-off needs. The order of the neighbours of an atom
+is that of the bins, then of the atoms' rows: it depends on the whole configuration
+only, never on which central atoms were asked for.
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ BIN = np.array([1.0, 1.0, 0.25])
 class CellList(NamedTuple):
     """A configuration sorted into bins.
 
-    point (3,atom+spare) Å, wrapped, in the order of the bins; row (atom,) the caller's row of each; rank (atom,) the reverse; start
-    (bin+1,) first atom of a bin; bin_of (atom,3) bin of each caller's row; shape (3,) number of bins; reach (3,) bins to look at on
-    either side; wrapped and image (3,bin+2*reach) which bin of which image stands at a place from -reach on, -1 where there is
-    none; room the most candidates that any atom has, and spare; cell (3,3) Å; cutoff Å.
+    point (3,atom+spare) Å, wrapped, in the order of the bins; row (atom,) the caller's
+    row of each; rank (atom,) the reverse; start (bin+1,) first atom of a bin; bin_of
+    (atom,3) bin of each caller's row; shape (3,) number of bins; reach (3,) bins to
+    look at on either side; wrapped and image (3,bin+2*reach) which bin of which image
+    stands at a place from -reach on, -1 where there is none; room the most candidates
+    that any atom has, and spare; cell (3,3) Å; cutoff Å.
     """
 
     point: Float
@@ -149,7 +153,8 @@ def _sort(
     places: Integer,
     images: Integer,
 ) -> int:
-    # counting sort into bins, rows in their order inside a bin; returns the room that any atom's candidates need
+    # counting sort into bins, rows in their order inside a bin; returns the room that
+    # any atom's candidates need
     n = len(wrapped)
     flat = np.empty(n, dtype=np.int64)
     for i in range(n):
@@ -206,9 +211,9 @@ def _sort(
 def scan(grid: CellList, row: int, raw: Float, index: Integer, found: Integer) -> int:
     """Neighbours of atom ``row``; returns their number n.
 
-    The i-th of them, in bin order, is candidate k = ``found[i]``: ``raw[:, k]`` = dx, dy, dz, d^2, and its row is
-    ``grid.row[index[k]]``. All arrays hold ``grid.room`` entries, ``raw`` (4,room). The atom itself is left out, its other images
-    are not.
+    The i-th of them, in bin order, is candidate k = ``found[i]``: ``raw[:, k]`` = dx,
+    dy, dz, d^2, and its row is ``grid.row[index[k]]``. All arrays hold ``grid.room``
+    entries, ``raw`` (4,room). The atom itself is left out, its other images are not.
     """
     reach, start, cell, wrapped, image = grid.reach, grid.start, grid.cell, grid.wrapped, grid.image
     me = grid.rank[row]
@@ -247,7 +252,8 @@ def scan(grid: CellList, row: int, raw: Float, index: Integer, found: Integer) -
                     ia * cell[0, 2] + ib * cell[1, 2] + ic * cell[2, 2],
                 )
                 for j in range(lo, hi, LANES):
-                    # whole registers; what they write too far is overwritten by the next line, or not looked at
+                    # whole registers; what they write too far is overwritten by the
+                    # next line, or not looked at
                     k = m + j - lo
                     displacements(
                         address(grid.point, j),
@@ -267,7 +273,8 @@ def scan(grid: CellList, row: int, raw: Float, index: Integer, found: Integer) -
         raw[3, own] = np.inf
     limit = grid.cutoff * grid.cutoff
     n = 0
-    for k in range(m):  # written always, counted only if inside: no branch to mispredict
+    # written always, counted only if inside: no branch to mispredict
+    for k in range(m):
         found[n] = k
         n += raw[3, k] <= limit
     return n
@@ -279,7 +286,8 @@ def gather(
 ) -> int:
     """Neighbours of atom ``row`` one after the other: rows, and ``near`` (4,room) = dx, dy, dz, d^2; returns their number.
 
-    ``raw`` and ``index`` are scratch, as for ``scan``. There is room for one entry more than the neighbours.
+    ``raw`` and ``index`` are scratch, as for ``scan``. There is room for one entry more
+    than the neighbours.
     """
     n = scan(grid, row, raw, index, found)
     for i in range(n):
@@ -308,7 +316,8 @@ def _list(
     vector: Float,
     distance: Float,
 ) -> int:
-    # fills from centre `first` on until the arrays are full; returns the first centre that did not fit
+    # fills from centre `first` on until the arrays are full; returns the first centre
+    # that did not fit
     room = grid.room
     raw, index, found = (
         np.empty((4, room)),
@@ -365,8 +374,9 @@ def neighbor_list(
 ) -> tuple[Integer, Integer, Float, Float]:
     """All neighbours with d <= cutoff: (atom,3),(3,3) -> offset (center+1,), row (pair,), vector (pair,3), distance (pair,).
 
-    Neighbours of centre k are entries ``offset[k]:offset[k+1]``; ``vector`` points from the centre to the neighbour's image.
-    Exact for every cell; an atom's own images count where they are near enough. Cost O(pairs). Twin:
+    Neighbours of centre k are entries ``offset[k]:offset[k+1]``; ``vector`` points from
+    the centre to the neighbour's image. Exact for every cell; an atom's own images
+    count where they are near enough. Cost O(pairs). Twin:
     ``tests/reference.py::neighbors``.
     """
     grid = make_cell_list(position, cell, pbc, cutoff)

@@ -1,20 +1,24 @@
 """Local deformation between two configurations: best-fit gradient around an atom, its strain, and what the fit leaves.
 
-The neighbours j of an atom i are those of the REFERENCE configuration. With r_j the vector to the neighbour's image
-there, and r_j + w_j the one in the current configuration,
+The neighbours j of an atom i are those of the REFERENCE configuration. With r_j the
+vector to the neighbour's image there, and r_j + w_j the one in the current
+configuration,
 
     w_j = (u_j - u_i) + n_j (h' - h),   u = current - reference,   n_j h = r_j - (reference_j - reference_i)
 
-(h and h' the cells with the vectors as rows, n_j whole numbers: an image moves with its cell), the gradient is
+(h and h' the cells with the vectors as rows, n_j whole numbers: an image moves with its
+cell), the gradient is
 
     F = I + G,   G = W X^-1,   W = sum_j w_j r_j^T,   X = sum_j r_j r_j^T
 
-which is Falk and Langer's Y X^-1 with Y = sum_j (r_j + w_j) r_j^T, but loses no digits where the deformation is small;
-likewise the Green-Lagrange strain and the residual are made of G:
+which is Falk and Langer's Y X^-1 with Y = sum_j (r_j + w_j) r_j^T, but loses no digits
+where the deformation is small; likewise the Green-Lagrange strain and the residual are
+made of G:
 
     E = (F^T F - I) / 2 = (G + G^T + G^T G) / 2,   D2 = sum_j |r_j + w_j - F r_j|^2 = sum_j |w_j - G r_j|^2
 
-Sources: Falk, Langer, Phys. Rev. E 57, 7192 (1998); shear invariant: Shimizu, Ogata, Li, Mater. Trans. 48, 2923 (2007).
+Sources: Falk, Langer, Phys. Rev. E 57, 7192 (1998); shear invariant: Shimizu, Ogata,
+Li, Mater. Trans. 48, 2923 (2007).
 """
 
 from __future__ import annotations
@@ -33,14 +37,15 @@ Integer = npt.NDArray[np.int64]
 FLAT = 1e-12
 """Neighbours with det X <= FLAT (tr X)^3 lie in a plane through the atom, or on a line: F has no value.
 
-A layer 3e-6 as thick as wide is just above it; atoms of a glass have 0.028 to 1/27 (the same in all directions).
+A layer 3e-6 as thick as wide is just above it; atoms of a glass have 0.028 to 1/27 (the
+same in all directions).
 """
 
 
 class Deformation(NamedTuple):
     """Of each centre: d2 (center,) Å², the sum over neighbours; neighbors (center,) their number; gradient (center,9)
-    F_xx, F_xy, F_xz, F_yx, ... with F_ab = d current_a / d reference_b; shear (center,) and volumetric (center,)
-    strain. All but neighbors are NaN where F has no value.
+    F_xx, F_xy, F_xz, F_yx, ... with F_ab = d current_a / d reference_b; shear (center,)
+    and volumetric (center,) strain. All but neighbors are NaN where F has no value.
     """
 
     d2: Float
@@ -205,11 +210,13 @@ def nonaffine(
 ) -> Deformation:
     """Deformation around each centre between two configurations; see the formulas above.
 
-    (center,) rows of the centres; (center,),(center,) their entries ``first[k]:last[k]`` of row (pair,) and vector
-    (pair,3) Å, the neighbours in the reference configuration; reference and current (atom,3) Å, true paths; cells
-    (3,3) Å, the vectors as rows, none zero, and the same in both where the cell does not repeat -> ``Deformation``.
-    D2 comes from the residuals, in a second pass. Fewer than 3 neighbours, or det X <= ``FLAT`` (tr X)^3: NaN. Cost 0.3
-    microseconds for 20 neighbours. Twin: ``tests/test_nonaffine.py::twin``.
+    (center,) rows of the centres; (center,),(center,) their entries
+    ``first[k]:last[k]`` of row (pair,) and vector (pair,3) Å, the neighbours in the
+    reference configuration; reference and current (atom,3) Å, true paths; cells (3,3)
+    Å, the vectors as rows, none zero, and the same in both where the cell does not
+    repeat -> ``Deformation``. D2 comes from the residuals, in a second pass. Fewer than
+    3 neighbours, or det X <= ``FLAT`` (tr X)^3: NaN. Cost 0.3 microseconds for 20
+    neighbours. Twin: ``tests/test_nonaffine.py::twin``.
     """
     m = len(centers)
     out = Deformation(
@@ -258,7 +265,8 @@ def _within(
     for k in range(len(centers)):
         own = slot[centers[k]]
         for p in range(first[k], last[k]):
-            pick[at] = p  # written always, counted only if inside: no branch to mispredict
+            # written always, counted only if inside: no branch to mispredict
+            pick[at] = p
             at += distance[p] <= cutoff[own, slot[row[p]]]
         offset[k + 1] = at
 
@@ -274,10 +282,11 @@ def within(
 ) -> tuple[Integer, Integer, Integer]:
     """Neighbours within the cut-off of their pair of species, in their order.
 
-    (center,) rows of the centres; (center,),(center,) their entries of row (pair,) and distance (pair,) Å; slot
-    (atom,) index of each atom's species; cutoff (species,species) Å -> first, last (center,) and pick (entry,): those
-    of centre k are entries ``pick[first[k]:last[k]]`` of ``row`` and ``distance``. Cost 2 nanoseconds a pair. Twin:
-    ``tests/test_nonaffine.py::test_cutoffs_of_pairs``.
+    (center,) rows of the centres; (center,),(center,) their entries of row (pair,) and
+    distance (pair,) Å; slot (atom,) index of each atom's species; cutoff
+    (species,species) Å -> first, last (center,) and pick (entry,): those of centre k
+    are entries ``pick[first[k]:last[k]]`` of ``row`` and ``distance``. Cost 2
+    nanoseconds a pair. Twin: ``tests/test_nonaffine.py::test_cutoffs_of_pairs``.
     """
     offset, pick = (
         np.zeros(len(centers) + 1, dtype=np.int64),

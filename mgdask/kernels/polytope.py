@@ -1,9 +1,11 @@
 """A convex polytope cut by planes, one after the other: the engine of Voronoi cells and, by polarity, of convex hulls.
 
-Every vertex is where three planes meet, kept as the planes (a, b, c) counter-clockwise seen from outside; ``edge[a, b]`` is the vertex in
-which a is followed by b, so that the vertex across the edge of planes a and b is ``edge[b, a]``. A cut looks at all vertices in
-whole registers, takes those beyond the plane out, and puts a vertex on every edge that crosses the plane. New vertices lie between two old
-ones, which keeps the polytope sound where planes are nearly parallel or pass through vertices, as in crystals.
+Every vertex is where three planes meet, kept as the planes (a, b, c) counter-clockwise
+seen from outside; ``edge[a, b]`` is the vertex in which a is followed by b, so that the
+vertex across the edge of planes a and b is ``edge[b, a]``. A cut looks at all vertices
+in whole registers, takes those beyond the plane out, and puts a vertex on every edge
+that crosses the plane. New vertices lie between two old ones, which keeps the polytope
+sound where planes are nearly parallel or pass through vertices, as in crystals.
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ UNTOUCHED, CUT, FULL, BROKEN = 0, 1, 2, 3
 
 class Polytope(NamedTuple):
     """Work space: point (3,room) vertices, plane (room,3), side (room,) n.p of the last cut, edge (planes,planes), link (planes,) the
-    boundary of the last cut, gone (room,) vertices it took out, fresh (4,room) and border (room,2) those it makes, size (2,) vertices and
-    planes now.
+    boundary of the last cut, gone (room,) vertices it took out, fresh (4,room) and
+    border (room,2) those it makes, size (2,) vertices and planes now.
     """
 
     point: Float
@@ -162,7 +164,8 @@ def cut(body: Polytope, normal: Any, offset: float) -> int:
         body.edge[a, b], body.edge[b, p], body.edge[p, a] = v, v, v
     body.size[0] = n_vertices - n_gone + n_fresh
     body.size[1] = p + 1
-    # fewer came than went: the last ones move into the holes, which are filled from the back
+    # fewer came than went: the last ones move into the holes, which are filled from the
+    # back
     last = n_vertices - 1
     for i in range(n_gone - 1, n_fresh - 1, -1):
         hole = body.gone[i]
@@ -174,7 +177,9 @@ def cut(body: Polytope, normal: Any, offset: float) -> int:
             body.edge[a, b], body.edge[b, c], body.edge[c, a] = hole, hole, hole
         for axis in range(3):
             body.point[axis, last] = (
-                0.0  # the last register of a cut looks at empty places too: they are never beyond
+                # the last register of a cut looks at empty places too: they are never
+                # beyond
+                0.0
             )
         last -= 1
     return CUT

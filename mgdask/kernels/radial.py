@@ -1,17 +1,21 @@
 """Radial functions of SOAP as tables: the overlap of a Gaussian at distance r with each radial basis function.
 
-A neighbour at distance r, smeared by exp(-eta |x - r|^2), eta = 1 / (2 sigma^2), has the coefficients h_nl(r) Y_lm:
+A neighbour at distance r, smeared by exp(-eta |x - r|^2), eta = 1 / (2 sigma^2), has
+the coefficients h_nl(r) Y_lm:
 
     gto         g_nl(x) = sum_k beta_nk x^l exp(-alpha_kl x^2):
                 h_nl(r) = pi^1.5 r^l sum_k beta_nk eta^-1.5 (1 + alpha_kl/eta)^-(l+1.5) exp(-alpha_kl r^2 / (1 + alpha_kl/eta))
     polynomial  g_n(x) = sum_k beta_nk (r_cut - x)^(k+2), k = 1..n_max:
                 h_nl(r) = 4 pi int_0^r_cut x^2 g_n(x) exp(-eta (x^2 + r^2)) i_l(2 eta x r) dx
 
-with beta = S^(-1/2) (Löwdin) of the overlap matrix S. S is close to singular (condition number 3e21 for the polynomials at n_max = 11),
-so beta is computed with as many digits as that needs. Both h_nl are smooth in r at the scale of sigma: they are tabulated at steps of
-sigma/40 and interpolated by six points, which errs by less than 1e-10 of the largest value. All sums are in a fixed order and without
-BLAS, so a table is the same whatever the number of threads. Exponents and overlaps as in DScribe (Himanen et al., Comput. Phys. Commun. 247,
-106949 (2020)); prefactors are such that p_nn'l = pi sqrt(8/(2l+1)) sum_m c_nlm c_n'lm.
+with beta = S^(-1/2) (Löwdin) of the overlap matrix S. S is close to singular (condition
+number 3e21 for the polynomials at n_max = 11), so beta is computed with as many digits
+as that needs. Both h_nl are smooth in r at the scale of sigma: they are tabulated at
+steps of sigma/40 and interpolated by six points, which errs by less than 1e-10 of the
+largest value. All sums are in a fixed order and without BLAS, so a table is the same
+whatever the number of threads. Exponents and overlaps as in DScribe (Himanen et al.,
+Comput. Phys. Commun. 247, 106949 (2020)); prefactors are such that p_nn'l = pi
+sqrt(8/(2l+1)) sum_m c_nlm c_n'lm.
 """
 
 from __future__ import annotations
@@ -41,7 +45,9 @@ def padded_cutoff(r_cut: float, sigma: float) -> float:
 
 ONE_AT_A_TIME = Lock()
 """Of the exact arithmetic: the working precision of mpmath, and constants that it keeps, belong to all threads of a process, and a thread that is
-done would take the digits from one that is not. So a context of its own for each call, and one call at a time."""
+done would take the digits from one that is not. So a context of its own for each call,
+and one call at a time.
+"""
 
 
 def _context(n_max: int) -> Any:
@@ -67,7 +73,8 @@ def gauss_legendre(n: int) -> tuple[Float, Float]:
 
         w_i = 2 / ((1 - x_i^2) P_n'(x_i)^2),   P_n(x_i) = 0 by Newton's method in long double
 
-    NumPy's ``leggauss`` takes eigenvalues by LAPACK, whose last bits may depend on the number of threads.
+    NumPy's ``leggauss`` takes eigenvalues by LAPACK, whose last bits may depend on the
+    number of threads.
     """
     x = np.cos(np.pi * (np.arange(n, 0, -1) - 0.25) / (n + 0.5)).astype(np.longdouble)
     for _ in range(12):  # four are enough to a thousand nodes
@@ -159,7 +166,8 @@ def polynomial_functions(
     values = np.zeros((l_max + 1, len(r), basis.shape[1]))
     safe = np.where(argument > 0.0, argument, 1.0)
     for degree in range(l_max + 1):
-        bessel = np.sqrt(np.pi / (2.0 * safe)) * ive(degree + 0.5, safe)  # exp(-a) i_l(a)
+        # exp(-a) i_l(a)
+        bessel = np.sqrt(np.pi / (2.0 * safe)) * ive(degree + 0.5, safe)
         bessel = np.where(argument > 0.0, bessel, float(degree == 0))
         smooth = envelope * bessel
         for q in range(len(x)):

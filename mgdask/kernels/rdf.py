@@ -37,8 +37,10 @@ def pair_counts(
 ) -> Integer:
     """Neighbours of each species by distance, grid,(center,),(atom,) -> (species of the centre, species of the neighbour, bin).
 
-    ``slot`` (atom,) is the species index of each atom; ``edges`` are equally spaced from 0 to at most the grid's cut-off. Whole numbers, so
-    that sums over blocks and frames do not depend on their order. Twin: ``tests/reference_structure.py::rdf_counts``.
+    ``slot`` (atom,) is the species index of each atom; ``edges`` are equally spaced
+    from 0 to at most the grid's cut-off. Whole numbers, so that sums over blocks and
+    frames do not depend on their order. Twin:
+    ``tests/reference_structure.py::rdf_counts``.
     """
     counts = np.zeros((n_species, n_species, len(edges) - 1), dtype=np.int64)
     _count(

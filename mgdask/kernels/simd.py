@@ -1,8 +1,10 @@
 """Small matrix products on explicit vector registers: the one place where mgdask writes LLVM instructions.
 
-LLVM does not vectorise a plain loop over 2l + 1 harmonics and a dozen radial functions, and BLAS is slow at these sizes. ``tile``
-keeps a few rows of the product in registers while it runs over the long index. Every number is one chain of fused multiply-adds in
-the order of that index, so results do not depend on the width of the registers or on how the rows are tiled.
+LLVM does not vectorise a plain loop over 2l + 1 harmonics and a dozen radial functions,
+and BLAS is slow at these sizes. ``tile`` keeps a few rows of the product in registers
+while it runs over the long index. Every number is one chain of fused multiply-adds in
+the order of that index, so results do not depend on the width of the registers or on
+how the rows are tiled.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ def tile(
 ) -> Any:
     """C[m, :w] = sum_k A[k a_k + m a_m] B[k b_k, :w] for m < rows, w = vectors * LANES, k < n_k.
 
-    ``a``, ``b``, ``c`` are pointers from ``address``; ``rows`` and ``vectors`` are literals; strides are in elements.
+    ``a``, ``b``, ``c`` are pointers from ``address``; ``rows`` and ``vectors`` are
+    literals; strides are in elements.
     """
     n_rows, n_vectors = rows.literal_value, vectors.literal_value
     i8 = types.int64
@@ -164,8 +167,9 @@ def displacements(
 ) -> Any:
     """LANES points at once: d = (point - origin) + shift, its square, and ``first``, ``first + 1``, ... as their index.
 
-    ``x`` ... ``index`` are pointers from ``address``; ``origin`` and ``shift`` are tuples of three float64. The subtraction of the
-    origin comes first, so that the displacement from i to j is exactly minus that from j to i.
+    ``x`` ... ``index`` are pointers from ``address``; ``origin`` and ``shift`` are
+    tuples of three float64. The subtraction of the origin comes first, so that the
+    displacement from i to j is exactly minus that from j to i.
     """
     triple = types.UniTuple(types.float64, 3)
     i8 = types.int64
@@ -204,7 +208,8 @@ def displacements(
 def beyond(typingctx: Any, x: Any, y: Any, z: Any, normal: Any, limit: Any, side: Any) -> Any:
     """Which of LANES points have n.p > limit, as the bits of an integer; ``side`` gets n.p of each.
 
-    ``x``, ``y``, ``z``, ``side`` are pointers from ``address``; ``normal`` is a tuple of three float64.
+    ``x``, ``y``, ``z``, ``side`` are pointers from ``address``; ``normal`` is a tuple
+    of three float64.
     """
     signature = types.int64(x, y, z, types.UniTuple(types.float64, 3), types.float64, side)
 
@@ -247,7 +252,8 @@ def _store(builder: Any, value: Any, pointer: Any, offset: int = 0) -> None:
 
 
 def _square(builder: Any, origin: Any, later: Any) -> Any:
-    # |later - origin|^2 of one frame: x of all paths, then y, then z; no fused steps, as NumPy has it
+    # |later - origin|^2 of one frame: x of all paths, then y, then z; no fused steps,
+    # as NumPy has it
     total = None
     for axis in range(3):
         d = builder.fsub(
@@ -272,8 +278,9 @@ def path_moments(
 ) -> Any:
     """total[m, :BESIDE] += sum |p[later[r] + t] - p[origin[r] + t]|^(2 m + 2), m = 0 and 1, over r < ``runs``, then t.
 
-    ``beside`` points at paths p laid out (frame, 3, BESIDE), ``origin``, ``later``, ``length`` at runs of frames,
-    ``total`` at (2, BESIDE). Of each run the part ``first`` <= t < min(``first + most``, ``length[r]``) counts.
+    ``beside`` points at paths p laid out (frame, 3, BESIDE), ``origin``, ``later``,
+    ``length`` at runs of frames, ``total`` at (2, BESIDE). Of each run the part
+    ``first`` <= t < min(``first + most``, ``length[r]``) counts.
     """
     i8 = types.int64
     signature = types.void(beside, origin, later, length, i8, i8, i8, total)

@@ -14,7 +14,9 @@ Integer = npt.NDArray[np.int64]
 
 RULES = {"static": 1, "amlearn": 2, "none": 0}
 """Which small facets ``select`` drops. "static": those under a fraction of the mean facet area of the cell. "amlearn": its rule, which
-visits facets by the rows of their neighbours and raises the threshold with each one dropped. "none": none."""
+visits facets by the rows of their neighbours and raises the threshold with each one
+dropped. "none": none.
+"""
 
 
 @kernel(

@@ -2,9 +2,11 @@
 
     c_nlm^s(i) = sum_{j of species s} h_nl(r_ij) Y_lm(r_ij),   p_nn'l^ss'(i) = pi sqrt(8 / (2l+1)) sum_m c_nlm^s c_n'lm^s'
 
-Columns: species s, s' >= s, then l, n, n' (n' >= n where s = s'), as DScribe orders them. The radial functions come as a table
-(``radial.py``), both sums over neighbours and over m are small matrix products in registers (``simd.tile``). Working memory is
-some 100 kB a thread, which stays in cache: degrees l are done one after the other, all neighbours at once.
+Columns: species s, s' >= s, then l, n, n' (n' >= n where s = s'), as DScribe orders
+them. The radial functions come as a table (``radial.py``), both sums over neighbours
+and over m are small matrix products in registers (``simd.tile``). Working memory is
+some 100 kB a thread, which stays in cache: degrees l are done one after the other, all
+neighbours at once.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ def padded(n_max: int) -> int:
 
 @inner
 def _weights(t: float, w: Float, i: int) -> None:
-    # Lagrange weights of the nodes -2 .. 3 at t in [0, 1): exactly (0, 0, 1, 0, 0, 0) at a knot
+    # Lagrange weights of the nodes -2 .. 3 at t in [0, 1): exactly (0, 0, 1, 0, 0, 0)
+    # at a knot
     a, b, c, d, e, f = t + 2.0, t + 1.0, t, t - 1.0, t - 2.0, t - 3.0
     w[i, 0] = b * c * d * e * f * (-1.0 / 120.0)
     w[i, 1] = a * c * d * e * f * (1.0 / 24.0)
@@ -175,7 +178,8 @@ def _spectrum(
                 for i in range(n_max):
                     first = i if s == s2 else 0
                     j = first
-                    # whole registers; what they write too far is the place of the next row, which comes after
+                    # whole registers; what they write too far is the place of the next
+                    # row, which comes after
                     while j < n_max and column + j - first + LANES <= len(out):
                         scaled_copy(
                             address(square, i * width + j),
@@ -218,10 +222,12 @@ def soap(
 ) -> None:
     """Power spectra of ``centers``; layout grid,(center,),(atom,) -> (center,feature) or, averaged, (1,feature).
 
-    ``slot`` is the species index of every atom, ``table`` (l,knot,padded n) with its ``step`` in Å, ``degrees`` from
-    ``harmonics.coefficients``, ``keep`` (lm,) 1 or 0. ``average`` 0: one row a centre; 1: ``out[0]`` gets the sum of the
-    spectra; 2: ``out`` (1, species*lm*padded n) gets the sum of the coefficients; both are added up in the order of the
-    centres. Cost 15 to 30 microseconds a centre at n_max = 11, l_max = 12. Twin: ``tests/reference.py::soap``.
+    ``slot`` is the species index of every atom, ``table`` (l,knot,padded n) with its
+    ``step`` in Å, ``degrees`` from ``harmonics.coefficients``, ``keep`` (lm,) 1 or 0.
+    ``average`` 0: one row a centre; 1: ``out[0]`` gets the sum of the spectra; 2:
+    ``out`` (1, species*lm*padded n) gets the sum of the coefficients; both are added up
+    in the order of the centres. Cost 15 to 30 microseconds a centre at n_max = 11,
+    l_max = 12. Twin: ``tests/reference.py::soap``.
     """
     n_degrees, _, width = table.shape
     n_lm = n_degrees * n_degrees

@@ -21,7 +21,8 @@ KINDS = ("mean", "std", "min", "max", "sum")
 def statistics(first: Integer, last: Integer, value: Float, empty: float, out: Float) -> None:
     """mean, sqrt(mean (x - mean)^2), min, max, sum of ``value[first[k]:last[k]]``; (center,),(center,),(entry,) -> (center,5).
 
-    NaN are left out; ``empty`` is the answer where nothing is left. Twin: ``tests/reference_structure.py::_stats``.
+    NaN are left out; ``empty`` is the answer where nothing is left. Twin:
+    ``tests/reference_structure.py::_stats``.
     """
     for k in range(len(first)):
         n, total, low, high = 0, 0.0, np.inf, -np.inf
@@ -75,9 +76,11 @@ def statistics_of_rows(
 ) -> None:
     """The same of some columns of the neighbours' values; (center,),(center,),(center,),(pair,),(atom,column) -> (center,feature).
 
-    Statistic ``kinds[s]``, an index of ``KINDS``, of column ``columns[c]`` goes to ``out[:, places[c] + s]``. ``centers`` are rows of
-    ``value``, which count too where ``include_self``. NaN make the result NaN; without any neighbour it is NaN. Cost 0.3 microseconds for 14
-    neighbours and 16 columns. Twin: ``tests/reference_structure.py::medium_range``.
+    Statistic ``kinds[s]``, an index of ``KINDS``, of column ``columns[c]`` goes to
+    ``out[:, places[c] + s]``. ``centers`` are rows of ``value``, which count too where
+    ``include_self``. NaN make the result NaN; without any neighbour it is NaN. Cost 0.3
+    microseconds for 14 neighbours and 16 columns. Twin:
+    ``tests/reference_structure.py::medium_range``.
     """
     width, more, most = len(columns), 1 if include_self else 0, 1
     for k in range(len(first)):
@@ -134,8 +137,10 @@ def histogram(
 ) -> None:
     """Share of each list in equal bins from ``low`` to ``high``; (center,),(center,),(entry,) -> (center,bin).
 
-    The first bin takes all below it too, the last all above it, so that a row sums to 1. With ``smearing`` > 0 each value is a normal
-    distribution of that standard deviation: a bin gets the part of it that lies in the bin. NaN are left out; an empty list gives NaN.
+    The first bin takes all below it too, the last all above it, so that a row sums to
+    1. With ``smearing`` > 0 each value is a normal distribution of that standard
+    deviation: a bin gets the part of it that lies in the bin. NaN are left out; an
+    empty list gives NaN.
     """
     width = (high - low) / bins
     scale = 1.0 / (np.sqrt(2.0) * smearing) if smearing > 0.0 else 0.0
@@ -159,7 +164,8 @@ def histogram(
                     out[k, b] += upto - below
                     below = upto
             else:
-                # cut to the bins before it is made an integer: numbers beyond 2^63 would wrap round to the first bin
+                # cut to the bins before it is made an integer: numbers beyond 2^63
+                # would wrap round to the first bin
                 out[k, int(min(max(np.floor((x - low) / width), 0.0), bins - 1.0))] += 1.0
         for b in range(bins):
             out[k, b] = out[k, b] / n if n else np.nan

@@ -3,16 +3,19 @@
     radial    G_X(i; r_n) = sum_{j in X} exp(-(d_ij - r_n)^2 / (2 width^2))
     angular   Psi_XY(i; xi, lambda, zeta) = sum exp(-(d_ij^2 + d_ik^2 + d_jk^2) / xi^2) (1 + lambda cos theta_jik)^zeta
 
-over all neighbours with d <= cutoff: there is no cut-off function, d_jk has no limit, and there is no factor 2^(1 -
-zeta). Where X = Y each pair {j, k} counts once, where X < Y every j in X with every k in Y. As in Behler & Parrinello,
-Phys. Rev. Lett. 98, 146401 (2007), in the form that amlearn computes for metallic glasses (bp_symmfunc.f90; Wang &
+over all neighbours with d <= cutoff: there is no cut-off function, d_jk has no limit,
+and there is no factor 2^(1 - zeta). Where X = Y each pair {j, k} counts once, where X <
+Y every j in X with every k in Y. As in Behler & Parrinello, Phys. Rev. Lett. 98, 146401
+(2007), in the form that amlearn computes for metallic glasses (bp_symmfunc.f90; Wang &
 Jain, Nat. Commun. 10, 5537 (2019)).
 
-The time goes into exponentials, one per pair of neighbours and xi: 13000 an atom in a glass for the published sets. They
-are done by ``exponential``, plain arithmetic that LLVM turns into vector instructions, unlike the library's function.
-Neighbours are sorted by species, the pairs of two species are put one after the other into a block that stays in cache,
-and each place of the block has its own sum; the sums are added up by halves in the end. So the order of every sum
-depends on the atom's own neighbours only, not on the machine's registers.
+The time goes into exponentials, one per pair of neighbours and xi: 13000 an atom in a
+glass for the published sets. They are done by ``exponential``, plain arithmetic that
+LLVM turns into vector instructions, unlike the library's function. Neighbours are
+sorted by species, the pairs of two species are put one after the other into a block
+that stays in cache, and each place of the block has its own sum; the sums are added up
+by halves in the end. So the order of every sum depends on the atom's own neighbours
+only, not on the machine's registers.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ _MOST = 1 << 20
 
 @inner
 def _run(values: Float, at: int, n: int) -> Float:
-    # values.ravel()[at : at + n] without a slice's atomic count of owners, which costs more than these short loops
+    # values.ravel()[at : at + n] without a slice's atomic count of owners, which costs
+    # more than these short loops
     return carray(address(values, at), n)  # type: ignore[no-any-return]
 
 
@@ -53,7 +57,8 @@ def _gather(
     near: Float,
     start: Integer,
 ) -> None:
-    # neighbours within the cut-off, sorted by species, else in their order: near = x, y, z, d, d^2, 1/d
+    # neighbours within the cut-off, sorted by species, else in their order: near = x,
+    # y, z, d, d^2, 1/d
     filled = 0
     for s in range(n_species):
         start[s] = filled
@@ -98,7 +103,8 @@ def _pairs(
     extent: Float,
     cosine: Float,
 ) -> None:
-    # d_ij^2 + d_ik^2 + d_jk^2 and cos theta_jik of one j with a run of k; a coincident j or k has no direction: NaN
+    # d_ij^2 + d_ik^2 + d_jk^2 and cos theta_jik of one j with a run of k; a coincident
+    # j or k has no direction: NaN
     for k in range(len(extent)):
         dot = x * xs[k] + y * ys[k] + z * zs[k]
         extent[k] = 2.0 * (square + squares[k] - dot)
@@ -163,7 +169,8 @@ def _flush(
     total: Float,
 ) -> None:
     # a block of n pairs into the sums of every parameter set
-    whole = -(-n // _WHOLE) * _WHOLE  # no remainders in the loops: pairs infinitely far apart add 0
+    # no remainders in the loops: pairs infinitely far apart add 0
+    whole = -(-n // _WHOLE) * _WHOLE
     for i in range(n, whole):
         extent[i], cosine[i] = np.inf, 0.0
     angle, part = _run(cosine, 0, whole), _run(decay, 0, whole)
@@ -190,7 +197,8 @@ def _fold(values: Float, half: int) -> None:
 
 @inner
 def _distinct(angular: Float, factor: Float, bending: Float, which: Integer) -> tuple[int, int]:
-    # the different -1/xi^2 and (lambda, zeta) of the sets, and which of them each set has; returns how many there are
+    # the different -1/xi^2 and (lambda, zeta) of the sets, and which of them each set
+    # has; returns how many there are
     n_factors, n_bendings = 0, 0
     for k in range(len(angular)):
         value = -1.0 / (angular[k, 0] * angular[k, 0])
@@ -244,13 +252,16 @@ def symmetry(
     """Symmetry functions of centres -> (center,feature).
 
     Layout (center,),(center,),(pair,),(pair,3),(pair,),(atom,),_,_,(radial,),_,(set,3).
-    ``slot`` is the species index of every atom (others are not seen), ``centres`` r_n, ``width`` and ``cutoff`` in Å,
-    ``angular`` rows of xi in Å, lambda, zeta. The columns are species outer, r_n inner; then species pairs (0,0), (0,1),
-    .., (1,1), .. outer, sets inner: S n_radial + S (S + 1) / 2 n_sets in all. An atom without neighbours has zeros. A
-    neighbour at distance 0 has no direction: its angular sums are NaN. Cost per atom: n n_radial exponentials and n^2 / 2
-    per different xi for n neighbours; whole zeta are products, others call ``pow`` for each pair. 20 microseconds an atom
-    in a glass for 50 r_n of two species and the 22 published sets within 6.3 Å. Twins:
-    ``tests/reference_structure.py::radial_symmetry`` and ``angular_symmetry``.
+    ``slot`` is the species index of every atom (others are not seen), ``centres`` r_n,
+    ``width`` and ``cutoff`` in Å, ``angular`` rows of xi in Å, lambda, zeta. The
+    columns are species outer, r_n inner; then species pairs (0,0), (0,1), .., (1,1), ..
+    outer, sets inner: S n_radial + S (S + 1) / 2 n_sets in all. An atom without
+    neighbours has zeros. A neighbour at distance 0 has no direction: its angular sums
+    are NaN. Cost per atom: n n_radial exponentials and n^2 / 2 per different xi for n
+    neighbours; whole zeta are products, others call ``pow`` for each pair. 20
+    microseconds an atom in a glass for 50 r_n of two species and the 22 published sets
+    within 6.3 Å. Twins: ``tests/reference_structure.py::radial_symmetry`` and
+    ``angular_symmetry``.
     """
     n_radial, n_sets = len(centres), len(angular)
     room = 1

@@ -1,6 +1,7 @@
 """Elementary functions of whole arrays, in plain arithmetic without branches, which the compiler turns into vector instructions.
 
-Calls of the C library cannot be vectorised; these cost a few nanoseconds a number instead of some fifteen.
+Calls of the C library cannot be vectorised; these cost a few nanoseconds a number
+instead of some fifteen.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ Float = npt.NDArray[np.float64]
 
 _EIGHTH = 0.41421356237309503  # tan(pi / 8)
 _LOG2E = 1.4426950408889634
-_ROUND = 6755399441055744.0  # 1.5 * 2^52: added to a number below 2^51, the sum's last digit is 1
+# 1.5 * 2^52: added to a number below 2^51, the sum's last digit is 1
+_ROUND = 6755399441055744.0
 _LN2_HIGH, _LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10
 _INVERSE_PI = 0.3183098861837907
 _PI_HIGH, _PI_MIDDLE, _PI_LOW = (
@@ -29,8 +31,9 @@ _PI_HIGH, _PI_MIDDLE, _PI_LOW = (
 def arctan2_upper(n: int, y: Float, x: Float, out: Float) -> None:
     """out = atan2(y, x) for y >= 0, between 0 and pi; right to 1e-15; NaN for y = x = 0.
 
-    atan(t) = t + t^3 p(t^2) for |t| <= tan(pi/8), p a minimax polynomial of degree 10 (mpmath.chebyfit, error 5e-18); larger t through
-    atan(t) = pi/4 + atan((t - 1) / (t + 1)), and t > 1 through its reciprocal.
+    atan(t) = t + t^3 p(t^2) for |t| <= tan(pi/8), p a minimax polynomial of degree 10
+    (mpmath.chebyfit, error 5e-18); larger t through atan(t) = pi/4 + atan((t - 1) / (t
+    + 1)), and t > 1 through its reciprocal.
     """
     for i in range(n):
         width, height = abs(x[i]), y[i]
@@ -58,16 +61,17 @@ def arctan2_upper(n: int, y: Float, x: Float, out: Float) -> None:
 def exponential(t: float) -> float:
     """exp(t) for t <= 709 within 2 units of the last place; 0 below t = -708, where doubles lose digits.
 
-    e^t = 2^n e^r with n = round(t / ln 2), ln 2 in two parts (Cody & Waite); e^r on |r| <= ln 2 / 2 is 1 + r + r^2 q(r)
-    with q of degree 9 through the Chebyshev nodes (error 1.6e-17). No branch and no call, so that a loop over it
-    becomes vector code.
+    e^t = 2^n e^r with n = round(t / ln 2), ln 2 in two parts (Cody & Waite); e^r on |r|
+    <= ln 2 / 2 is 1 + r + r^2 q(r) with q of degree 9 through the Chebyshev nodes
+    (error 1.6e-17). No branch and no call, so that a loop over it becomes vector code.
     """
     shifted = np.float64(t * _LOG2E + _ROUND)
     n = shifted - _ROUND
     r = (t - n * _LN2_HIGH) - n * _LN2_LOW
     r2 = r * r
     r4 = r2 * r2
-    # by halves (Estrin), since Horner's chain of dependent steps leaves the vector units waiting
+    # by halves (Estrin), since Horner's chain of dependent steps leaves the vector
+    # units waiting
     low = (0.5000000000000001 + r * 0.16666666666666669) + r2 * (
         0.041666666666624164 + r * 0.008333333333330065
     )
@@ -90,7 +94,8 @@ def exponentials(t: Float, out: Float) -> None:
 
 @inner
 def _half_turns(t: float) -> tuple[float, float, float]:
-    # n = round(t / pi) as it was rounded (its last bits are n), t - n pi, and (sin(r) - r) / r of that r
+    # n = round(t / pi) as it was rounded (its last bits are n), t - n pi, and (sin(r) -
+    # r) / r of that r
     shifted = t * _INVERSE_PI + _ROUND
     n = shifted - _ROUND
     r = ((t - n * _PI_HIGH) - n * _PI_MIDDLE) - n * _PI_LOW
@@ -109,9 +114,10 @@ def _half_turns(t: float) -> tuple[float, float, float]:
 def sine(t: float) -> float:
     """sin(t) for |t| <= 1e6 within 2 units of the last place; NaN for infinities.
 
-    sin t = (-1)^n sin r with n = round(t / pi) and r = t - n pi, pi in three parts (Cody & Waite); sin r = r + r r^2
-    p(r^2) on |r| <= pi / 2 with p of degree 7 through the Chebyshev nodes (mpmath.chebyfit, error 3e-19). No branch
-    and no call, so that a loop over it becomes vector code.
+    sin t = (-1)^n sin r with n = round(t / pi) and r = t - n pi, pi in three parts
+    (Cody & Waite); sin r = r + r r^2 p(r^2) on |r| <= pi / 2 with p of degree 7 through
+    the Chebyshev nodes (mpmath.chebyfit, error 3e-19). No branch and no call, so that a
+    loop over it becomes vector code.
     """
     shifted, r, p = _half_turns(t)
     value = np.float64(r + r * p)
@@ -125,7 +131,8 @@ def sine(t: float) -> float:
 def sine_ratio(t: float, inverse: float) -> float:
     """sin(t) / t for 0 <= t <= 1e6, with 1 / t given (not read for t < pi / 2: it may be infinite); 1 for t = 0.
 
-    Up to pi / 2 it is 1 + t^2 p(t^2), the polynomial of ``sine`` without the division, so small t lose nothing.
+    Up to pi / 2 it is 1 + t^2 p(t^2), the polynomial of ``sine`` without the division,
+    so small t lose nothing.
     """
     shifted, r, p = _half_turns(t)
     value = np.float64((r + r * p) * inverse)

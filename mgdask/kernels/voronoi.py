@@ -1,7 +1,8 @@
 """Voronoi cells: space nearer to one atom than to any other, by cutting with the planes half-way to its neighbours.
 
-Neighbours cut in the order of their distance; once the next one is further than twice the furthest vertex, none can cut any more and the cell is
-certain. A cell that is not certain with the neighbours of one radius is done again with those of a larger one.
+Neighbours cut in the order of their distance; once the next one is further than twice
+the furthest vertex, none can cut any more and the cell is certain. A cell that is not
+certain with the neighbours of one radius is done again with those of a larger one.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ Integer = npt.NDArray[np.int64]
 
 EDGE_THRESHOLD = 2e-5
 """Edges up to this length in Å are not counted, facets with fewer than three longer ones are left out: where more than four atoms are
-equally far from a point, as in most crystals, noise makes such edges."""
+equally far from a point, as in most crystals, noise makes such edges.
+"""
 
 CLOSED, OPEN, COINCIDENT, UNCERTAIN = 0, 1, 2, 3
 """State of a cell: sound; not closed, at a free surface; two atoms in one place; wants neighbours from further away."""
@@ -46,9 +48,11 @@ PLANES = 64
 class Cells(NamedTuple):
     """Voronoi cells of some centres; facets of centre k are entries ``offset[k]:offset[k+1]``, nearest neighbour first.
 
-    row (facet,) row of the neighbour; vector (facet,3) Å from the centre to the neighbour's image; area (facet,) Å²; edges (facet,) number
-    of edges; pyramid (facet,) Å³, area x distance / 6; distance (facet,) Å; volume (center,) Å³ of the cell; state (center,)
-    CLOSED, OPEN or COINCIDENT. Cells that are not CLOSED have no facets and volume NaN.
+    row (facet,) row of the neighbour; vector (facet,3) Å from the centre to the
+    neighbour's image; area (facet,) Å²; edges (facet,) number of edges; pyramid
+    (facet,) Å³, area x distance / 6; distance (facet,) Å; volume (center,) Å³ of the
+    cell; state (center,) CLOSED, OPEN or COINCIDENT. Cells that are not CLOSED have no
+    facets and volume NaN.
     """
 
     offset: Integer
@@ -81,7 +85,8 @@ def make_cells(offset: Integer, per_facet: Sequence[Any], volume: Float, state: 
 
 @inner
 def _sort(n: int, key: Float, found: Integer) -> None:
-    # by insertion, in Shell's strides where a cell reaches far, as at a wide gap; equal keys in the order of ``found``
+    # by insertion, in Shell's strides where a cell reaches far, as at a wide gap; equal
+    # keys in the order of ``found``
     gap = 1
     while 64 * gap < n:
         gap = 3 * gap + 1
@@ -178,8 +183,8 @@ def _sliver_between(body: Polytope, p: int, threshold: float, pair: Any) -> Any:
 
 @inner
 def _close_sliver(body: Polytope, p: int, threshold: float, count: Integer) -> None:
-    # facet p is a line and goes; its two neighbours f, g then share an edge, which counts once if they share another already,
-    # be it a true one or another sliver's
+    # facet p is a line and goes; its two neighbours f, g then share an edge, which
+    # counts once if they share another already, be it a true one or another sliver's
     f, g = _sliver_between(body, p, threshold, (-1, -1))
     if f < 0:
         return
@@ -230,7 +235,8 @@ def _cells(
     volume: Float,
     state: Integer,
 ) -> int:
-    # fills from centre `first` on until the arrays are full; returns the first centre that did not fit
+    # fills from centre `first` on until the arrays are full; returns the first centre
+    # that did not fit
     room = grid.room
     raw, index, found = (
         np.empty((4, room)),
@@ -317,7 +323,8 @@ def _run(grid: CellList, centers: Integer, threshold: float, planes: int) -> Cel
 
 
 def _join(parts: list[Cells], place: list[Integer]) -> Cells:
-    # cells place[k][i] of the whole are cells i of part k; a later part replaces what an earlier one left undone
+    # cells place[k][i] of the whole are cells i of part k; a later part replaces what
+    # an earlier one left undone
     n = len(place[0])
     count, start = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
     volume, state = np.empty(n), np.empty(n, dtype=np.int64)
@@ -352,7 +359,9 @@ def mean_spacing(position: Float, cell: Float, pbc: Any) -> float:
 
 FIRST_RADIUS, GROWTH, OPEN_RADIUS = 2.0, 1.5, 6.75
 """In mean spacings: radius of the neighbours tried first, its factor from try to try, and the radius at which a cell of a configuration
-with free axes that is still not certain is called open: it has a corner further than half of that from its atom."""
+with free axes that is still not certain is called open: it has a corner further than
+half of that from its atom.
+"""
 
 
 def cells_by_radius(
@@ -380,7 +389,8 @@ def cells_by_radius(
         if at_end:
             found.state[found.state == UNCERTAIN] = OPEN
         elif periodic and radius > 2.0 * np.sqrt((grid.cell**2).sum(axis=1)).sum():
-            # no periodic cell reaches as far: rounding has torn this one at every radius
+            # no periodic cell reaches as far: rounding has torn this one at every
+            # radius
             break
         again = found.state == UNCERTAIN
         if not again.any():
@@ -400,12 +410,15 @@ def voronoi_cells(
 ) -> Cells:
     """Voronoi cells of atoms: (atom,3),(3,3) -> ``Cells``.
 
-    Exact for every cell and periodicity; the volumes of a periodic configuration sum to that of the box. Along axes that do not repeat, a cell
-    that is not closed within half of ``OPEN_RADIUS`` mean spacings is OPEN: no numbers are made up for it. Two atoms in one
-    place are COINCIDENT; a cell that rounding tears at every radius stays UNCERTAIN. Edges up to ``threshold`` Å are not
-    counted. Cost 4 to 8 microseconds a cell. Twin: ``tests/reference_structure.py::voronoi``.
+    Exact for every cell and periodicity; the volumes of a periodic configuration sum to
+    that of the box. Along axes that do not repeat, a cell that is not closed within
+    half of ``OPEN_RADIUS`` mean spacings is OPEN: no numbers are made up for it. Two
+    atoms in one place are COINCIDENT; a cell that rounding tears at every radius stays
+    UNCERTAIN. Edges up to ``threshold`` Å are not counted. Cost 4 to 8 microseconds a
+    cell. Twin: ``tests/reference_structure.py::voronoi``.
 
-    Source: Voronoi, J. reine angew. Math. 134, 198 (1908); the cutting of one cell at a time as in Rycroft, Chaos 19, 041111 (2009).
+    Source: Voronoi, J. reine angew. Math. 134, 198 (1908); the cutting of one cell at a
+    time as in Rycroft, Chaos 19, 041111 (2009).
     """
     full = complete_cell(cell, pbc)
     chosen = np.arange(len(position)) if centers is None else np.asarray(centers)
