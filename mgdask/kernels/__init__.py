@@ -1,1 +1,4 @@
-"""Numba kernels on NumPy arrays: pure, deterministic, float64 inside, no dask, no files."""
+"""Numba kernels on NumPy arrays: pure, deterministic, float64 inside.
+
+Kernels know nothing of Dask, xarray, Zarr or files.
+"""

@@ -1,18 +1,16 @@
-"""How kernels are compiled and where compiled code is kept: everything about numba's compiler is in this file.
+"""Compilation of the kernels, and the folder that holds compiled code.
 
 A kernel has ONE explicit signature and is compiled at its first call, not at import.
-One signature, because numba's cache numbers the files of a function by counting: two
-processes that compile two signatures of one function at the same time can each write
-the file that the other's index entry names. With one signature both write the same
-thing, by rename.
+Numba's cache numbers the files of a function by counting. Two processes that compile
+two signatures of one function at the same time can each write the file that the
+other's index entry names. With one signature both write the same file, by renaming.
 
-The cache is on the local disk of the node, in a folder of this user that nobody else
-can write to (cached code is executed, so it must not come from others):
-``$MGDASK_CACHE_DIR``, else ``$NUMBA_CACHE_DIR``, else ``<temporary
-folder>/mgdask-<uid>``. A home on a shared file system is the place where caches of many
-workers meet, and crash. The folder below it is named by a digest of all kernel sources,
-because numba looks only at the file of the outermost function when it decides whether
-code is stale.
+The cache is on the node's local disk, in a folder of this user that other users
+cannot write to, because cached code is executed. It is ``$MGDASK_CACHE_DIR``, else
+``$NUMBA_CACHE_DIR``, else ``<temporary folder>/mgdask-<uid>``. On a shared file system
+the caches of many workers would meet and crash. The subfolder is named by a digest of
+all kernel sources: numba checks only the file of the outermost function when it
+decides whether cached code is stale.
 """
 
 from __future__ import annotations
@@ -37,13 +35,20 @@ _LOCK = threading.RLock()
 
 
 def array(kind: Any, ndim: int, *, out: bool = False) -> Any:
-    """Type of a C-contiguous array; read-only unless it is an ``out``, so that both kinds may be passed."""
+    """Return the numba type of a C-contiguous array.
+
+    Arrays are read-only unless ``out`` is True, so that read-only input is accepted
+    too.
+    """
     return types.Array(kind, ndim, "C", readonly=not out)
 
 
 @lru_cache(maxsize=1)
 def cache_directory() -> str:
-    """Folder of compiled kernels, made private to this user; a fresh one if the usual place cannot be trusted."""
+    """Return the folder of compiled kernels, private to this user.
+
+    A temporary folder is made if the usual one cannot be trusted or written.
+    """
     named = os.environ.get("MGDASK_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR")
     user = str(os.getuid()) if hasattr(os, "getuid") else "user"
     root = Path(named) if named else Path(tempfile.gettempdir()) / f"mgdask-{user}"
@@ -66,7 +71,7 @@ def cache_directory() -> str:
 
 
 class Kernel(Generic[P, R]):
-    """A function compiled for one signature when first called, and cached on the node."""
+    """A function that is compiled for one signature at its first call and cached."""
 
     def __init__(self, function: Callable[P, R], signature: Any) -> None:
         self.__doc__ = function.__doc__
@@ -102,10 +107,10 @@ class Kernel(Generic[P, R]):
 
 
 def kernel(*signature: Any, returns: Any = types.void) -> Callable[[Callable[P, R]], Kernel[P, R]]:
-    """Decorator: the entry point that Python calls, with the types of its arguments."""
+    """Compile an entry point that Python calls, with the given argument types."""
     return lambda function: Kernel(function, returns(*signature))
 
 
 def inner(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorator: a piece of a kernel, compiled into whichever kernel calls it."""
+    """Compile a function into whichever kernel calls it."""
     return cast(Callable[P, R], numba.njit(nogil=True, error_model="numpy")(function))

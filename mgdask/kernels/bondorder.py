@@ -1,16 +1,18 @@
-"""Bond-orientational order: moments of the directions to the neighbours, their average over neighbours, and their invariants.
+"""Bond-orientational order: moments of neighbor directions, averages and invariants.
 
-    q_lm(i) = sum_j w_j Y_lm(r_ij) / sum_j w_j,          Q_lm(i) = (q_lm(i) + sum_j q_lm(j)) / (n_i + 1)
-    q_l = sqrt(4 pi / (2l+1) sum_m |q_lm|^2),  w_l = sum_{m1+m2+m3=0} (l l l; m1 m2 m3) q_lm1 q_lm2 q_lm3 / (sum_m |q_lm|^2)^(3/2)
+    q_lm(i) = sum_j w_j Y_lm(r_ij) / sum_j w_j
+    Q_lm(i) = (q_lm(i) + sum_j q_lm(j)) / (n_i + 1)
+    q_l = sqrt(4 pi / (2l+1) sum_m |q_lm|^2)
+    w_l = sum_{m1+m2+m3=0} (l l l; m1 m2 m3) q_lm1 q_lm2 q_lm3 / (sum_m |q_lm|^2)^(3/2)
 
-Moments are kept with the real harmonics of ``harmonics.py``, degree after degree, m =
--l..l. BLOCK central atoms are done side by side, the j-th neighbour of each at once, so
-that vector registers are full and no sum runs across one: every sum is over the
-neighbours of one atom in their order, and a row does not depend on which other atoms
-are asked for.
+Moments use the real harmonics of ``harmonics.py``, one degree after the other,
+m = -l..l. BLOCK central atoms are processed together, the j-th neighbor of each at the
+same time, so that vector registers are full and no sum runs across a register. Every
+sum is over the neighbors of one atom in their order, so a row does not depend on the
+other central atoms.
 
-Source: Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983); average: Lechner,
-Dellago, J. Chem. Phys. 129, 114707 (2008); weights (facet areas): Mickel, Kapfer,
+Sources: Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983). Average: Lechner,
+Dellago, J. Chem. Phys. 129, 114707 (2008). Facet-area weights: Mickel, Kapfer,
 Schröder-Turk, Mecke, J. Chem. Phys. 138, 044501 (2013).
 """
 
@@ -23,26 +25,30 @@ from math import factorial, sqrt
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import float64, int64
 
+from mgdask._typing import FloatArray, IntArray
 from mgdask.kernels._jit import array, inner, kernel
 from mgdask.kernels.harmonics import coefficients
 
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
-
 BLOCK = 128
-"""Central atoms side by side: whole vector registers, and few enough that their sums (60 kB for l = 4, 6, 8, 10) stay near."""
+"""Central atoms processed together.
+
+They fill whole vector registers, and their sums (60 kB for l = 4, 6, 8, 10) stay in
+cache.
+"""
 
 VANISHING = 1e-30
-"""Of moments with a smaller sum of squares, w_l is not formed: NaN."""
+"""If the sum of squares of the moments is below this, w_l is NaN."""
 
 _coefficients = inner(coefficients)
 
 
 def wigner_3j(degree: int, m1: int, m2: int, m3: int) -> float:
-    """(l l l; m1 m2 m3), from Racah's sum in exact integers; right to the last bit or two of a float64."""
+    """Compute (l l l; m1 m2 m3) from Racah's sum in exact integers.
+
+    The result is right to the last bit or two of a float64.
+    """
     if m1 + m2 + m3 != 0 or max(abs(m1), abs(m2), abs(m3)) > degree:
         return 0.0
     total = Fraction(0)
@@ -63,15 +69,16 @@ def wigner_3j(degree: int, m1: int, m2: int, m3: int) -> float:
 
 @lru_cache(maxsize=64)
 def wigner_table(degree: int) -> tuple[tuple[int, int, int, float], ...]:
-    """Distinct terms (a, b, c, factor), 0 <= a <= b, c = a + b <= l, ordered by c, of the triple product of real moments R_m.
+    """List the distinct terms of the triple product of real moments R_m.
 
-    sum_{m1+m2+m3=0} (l l l; m1 m2 m3) q_lm1 q_lm2 q_lm3 = sum factor Re(x_a x_b
-    conj(x_c)),  x_m = R_m + i R_-m,  x_0 = R_0
+    Terms are (a, b, c, factor) with 0 <= a <= b and c = a + b <= l, ordered by c:
 
-    For m > 0 the moments of the complex harmonics are q_lm = (-1)^m x_m / sqrt(2) and
-    q_l-m = (-1)^m conj(q_lm). ``factor`` gathers these signs and roots, all
-    permutations, and the mirror images m -> -m. Of odd l nothing is left: all terms
-    cancel.
+        sum_{m1+m2+m3=0} (l l l; m1 m2 m3) q_lm1 q_lm2 q_lm3
+            = sum factor Re(x_a x_b conj(x_c)),  x_m = R_m + i R_-m,  x_0 = R_0
+
+    For m > 0 the complex moments are q_lm = (-1)^m x_m / sqrt(2) and q_l-m = (-1)^m
+    conj(q_lm). ``factor`` combines these signs and roots, all permutations, and the
+    mirror images m -> -m. For odd l all terms cancel and the list is empty.
     """
     found: dict[tuple[int, int], float] = {}
     if degree % 2:
@@ -91,11 +98,15 @@ def wigner_table(degree: int) -> tuple[tuple[int, int, int, float], ...]:
 
 
 class Triples(NamedTuple):
-    """``wigner_table`` of some degrees in a row: m (term,3), factor (term,), start (degree+1,) first term of each."""
+    """Terms of ``wigner_table`` of several degrees.
 
-    m: Integer
-    factor: Float
-    start: Integer
+    ``m`` (term,3), ``factor`` (term,), and ``start`` (degree+1,), the first term of
+    each degree.
+    """
+
+    m: IntArray
+    factor: FloatArray
+    start: IntArray
 
 
 @lru_cache(maxsize=64)
@@ -110,13 +121,13 @@ def _triples(degrees: tuple[int, ...]) -> Triples:
     return Triples(m, factor, start)
 
 
-def triples(degrees: Sequence[int] | Integer) -> Triples:
-    """The terms that ``invariants`` needs for ``degrees``; kept from call to call."""
+def triples(degrees: Sequence[int] | IntArray) -> Triples:
+    """Return the terms that ``invariants`` needs for ``degrees``; they are cached."""
     return _triples(tuple(int(degree) for degree in degrees))
 
 
 @inner
-def _by_count(first: Integer, last: Integer) -> Integer:
+def _by_count(first: IntArray, last: IntArray) -> IntArray:
     # centres in the order of their number of neighbours, so that those side by side
     # have about as many
     n = len(first)
@@ -139,12 +150,12 @@ def _by_count(first: Integer, last: Integer) -> Integer:
 @inner
 def _add(
     l_max: int,
-    at: Integer,
-    recurrence: Float,
-    unit: Float,
-    power: Float,
-    legendre: Float,
-    total: Float,
+    at: IntArray,
+    recurrence: FloatArray,
+    unit: FloatArray,
+    power: FloatArray,
+    legendre: FloatArray,
+    total: FloatArray,
 ) -> None:
     # total[lm] += w Y_lm / N_lm of one direction in each lane. Monic Legendre
     # functions, m by m, the weight in the first of each: P_mm = w, P_lm = z P_l-1,m -
@@ -190,16 +201,22 @@ def _add(
     array(float64, 2, out=True),
 )
 def moments(
-    first: Integer, last: Integer, vector: Float, weight: Float, degrees: Integer, out: Float
+    first: IntArray,
+    last: IntArray,
+    vector: FloatArray,
+    weight: FloatArray,
+    degrees: IntArray,
+    out: FloatArray,
 ) -> None:
-    """Moments q_lm = sum_j w_j Y_lm(r_j) / sum_j w_j of every centre; (center,),(center,),(pair,3),(pair,) -> (center,lm).
+    """Compute the moments q_lm = sum_j w_j Y_lm(r_j) / sum_j w_j of every center.
 
-    Neighbours of centre k are entries ``first[k]:last[k]``; ``weight`` is 1 for the
-    plain moments; ``degrees`` (degree,) distinct; columns are m = -l..l of each degree
-    in turn, real harmonics. A row is NaN where there is no neighbour, where the weights
-    sum to 0, and where a neighbour is at distance 0. Cost 25 ns a pair for degrees 4,
-    6, 8, 10. Twin: ``tests/reference_structure.py::bond_order``. Source: Steinhardt et
-    al. (1983), weights Mickel et al. (2013).
+    Layout ``(center,),(center,),(pair,3),(pair,)->(center,lm)``. Neighbors of center k
+    are entries ``first[k]:last[k]``. ``weight`` is 1 for plain moments. ``degrees``
+    (degree,) are distinct. Columns are m = -l..l of each degree in turn, for real
+    harmonics. A row is NaN if there are no neighbors, if the weights sum to 0, or if a
+    neighbor is at distance 0. Cost: 25 ns per pair for degrees 4, 6, 8, 10. Twin:
+    ``tests/reference/structure.py::bond_order``. Source: Steinhardt et al. (1983),
+    weights of Mickel et al. (2013).
     """
     if len(degrees) == 0 or len(first) == 0:
         return
@@ -269,21 +286,25 @@ def moments(
     array(float64, 2, out=True),
 )
 def coarse(
-    first: Integer,
-    last: Integer,
-    row: Integer,
-    slot: Integer,
-    own: Integer,
-    moments_in: Float,
-    out: Float,
+    first: IntArray,
+    last: IntArray,
+    row: IntArray,
+    slot: IntArray,
+    own: IntArray,
+    moments_in: FloatArray,
+    out: FloatArray,
 ) -> None:
-    """Moments averaged over a centre and its neighbours, (q_lm(i) + sum_j q_lm(j)) / (n + 1); (pair,),(place,lm) -> (center,lm).
+    """Average moments over each center and its neighbors.
 
-    ``row`` (pair,) the neighbours' atoms; ``slot`` (atom,) where an atom's moments
-    stand in ``moments_in``, ``own`` (center,) where the centre's do, -1 where they are
-    not there, which makes the row NaN, as do NaN moments. Every neighbour counts once
-    per image, without weight. Cost 10 ns a pair for degrees 4, 6, 8, 10. Twin:
-    ``tests/reference_structure.py::bond_order``. Source: Lechner and Dellago (2008).
+        (q_lm(i) + sum_j q_lm(j)) / (n_i + 1)
+
+    Layout ``(center,),(center,),(pair,),(atom,),(center,),(place,lm)->(center,lm)``.
+    ``row`` (pair,) are the neighbors' atoms. ``slot`` (atom,) is the row of
+    ``moments_in`` that holds an atom's moments, ``own`` (center,) that of the center;
+    -1 means that there is none. A missing row or NaN moments make the result NaN. Every
+    neighbor counts once per image, without weight. Cost: 10 ns per pair for degrees 4,
+    6, 8, 10. Twin: ``tests/reference/structure.py::bond_order``. Source: Lechner and
+    Dellago (2008).
     """
     width = out.shape[1]
     for k in range(len(first)):
@@ -314,14 +335,20 @@ def coarse(
     array(float64, 2, out=True),
 )
 def invariants(
-    moments: Float, degrees: Integer, m: Integer, factor: Float, start: Integer, out: Float
+    moments: FloatArray,
+    degrees: IntArray,
+    m: IntArray,
+    factor: FloatArray,
+    start: IntArray,
+    out: FloatArray,
 ) -> None:
-    """q_l of all degrees, then w_l of all degrees; (center,lm) -> (center,2 degree).
+    """Compute q_l of all degrees, then w_l of all degrees.
 
-    ``m``, ``factor``, ``start`` from ``triples(degrees)``. NaN moments give NaN; where
-    sum_m |q_lm|^2 < 1e-30, w_l is NaN; of odd l it is 0, by symmetry. Cost 0.1
-    microseconds a centre for degrees 4, 6, 8, 10. Twin:
-    ``tests/reference_structure.py::bond_order``. Source: Steinhardt et al. (1983).
+    Layout ``(center,lm)->(center,2*degree)``. ``m``, ``factor`` and ``start`` come from
+    ``triples(degrees)``. NaN moments give NaN. If sum_m |q_lm|^2 < 1e-30, w_l is NaN;
+    for odd l it is 0 by symmetry. Cost: 0.1 microseconds per center for degrees 4, 6,
+    8, 10. Twin: ``tests/reference/structure.py::bond_order``. Source: Steinhardt et al.
+    (1983).
     """
     if len(degrees) == 0:
         return

@@ -1,32 +1,33 @@
-"""Spherical Chebyshev descriptor: the weighted density of neighbours in Chebyshev polynomials and spherical harmonics.
+"""Spherical Chebyshev descriptor: power spectrum of the weighted neighbor density.
 
-    c_nlm = sum_j w_j R_n(r_j) Y_lm(r_j / |r_j|),   R_n(r) = T_n(1 - 2 r / r_c) (1 - (r / r_c)^2)^4
-    P_nl  = 4 pi / (2l+1) sum_m |c_nlm|^2 = sum_jk w_j w_k R_n(r_j) R_n(r_k) P_l(cos theta_jk)     (r_j < r_c)
+    c_nlm = sum_j w_j R_n(r_j) Y_lm(r_j / |r_j|)                           (r_j < r_c)
+    R_n(r) = T_n(1 - 2 r / r_c) (1 - (r / r_c)^2)^4
+    P_nl = 4 pi / (2l+1) sum_m |c_nlm|^2
+         = sum_jk w_j w_k R_n(r_j) R_n(r_k) P_l(cos theta_jk)
 
-T_n the Chebyshev polynomial of the first kind, P_l that of Legendre; the central atom
-is not among its neighbours. Each channel has its own weights w: in the ductility
-predictor for metallic glasses (-1)^(t-1) t with t = 1, 2, .. the type of the neighbour,
-and 1. Power spectrum after Bartók, Kondor & Csányi, Phys. Rev. B 87, 184115 (2013),
-Chebyshev polynomials with a channel of species weights after Artrith, Urban & Ceder,
-Phys. Rev. B 96, 014112 (2017).
+T_n is the Chebyshev polynomial of the first kind, P_l that of Legendre. The central
+atom is not among its neighbors. Each channel has its own weights w. The ductility
+predictor for metallic glasses uses (-1)^(t-1) t, with t = 1, 2, ... the type of the
+neighbor, and 1.
 
-Neighbours lie along the vector registers for the harmonics (``harmonics.py``), the sums
-over them are one small matrix product a centre (``simd.tile``): one chain of
-multiply-adds in the order of the neighbours for every number, whatever the registers.
+Sources: Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013), power spectrum;
+Artrith, Urban, Ceder, Phys. Rev. B 96, 014112 (2017), Chebyshev polynomials with a
+channel of species weights.
+
+Neighbors fill the vector registers for the harmonics (``harmonics.py``). The sums over
+them are one small matrix product per center (``simd.tile``). Every number is one chain
+of multiply-adds in the order of the neighbors, for any width of the registers.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from numba import float64, int64
 
+from mgdask._typing import FloatArray, IntArray
 from mgdask.kernels._jit import array, inner, kernel
 from mgdask.kernels.harmonics import coefficients, next_degree, start_powers
 from mgdask.kernels.simd import LANES, ROWS, contract
-
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
 
 
 @inner
@@ -39,12 +40,12 @@ def _whole(n: int) -> int:
 def _near(
     first: int,
     last: int,
-    vector: Float,
-    distance: Float,
+    vector: FloatArray,
+    distance: FloatArray,
     cutoff: float,
-    unit: Float,
-    r: Float,
-    pair: Integer,
+    unit: FloatArray,
+    r: FloatArray,
+    pair: IntArray,
 ) -> int:
     # directions, distances and pairs of the neighbours within the cut-off; returns how
     # many, -1 if one has no direction
@@ -66,7 +67,9 @@ def _near(
 
 
 @inner
-def _radial(r: Float, n: int, n_max: int, cutoff: float, value: Float, slope: Float) -> None:
+def _radial(
+    r: FloatArray, n: int, n_max: int, cutoff: float, value: FloatArray, slope: FloatArray
+) -> None:
     # R_n and dR_n/dr of n distances: (n_max+1, n), by the recurrences T_k+1 = 2 x T_k -
     # T_k-1 and its derivative
     for i in range(n):
@@ -91,15 +94,15 @@ def _radial(r: Float, n: int, n_max: int, cutoff: float, value: Float, slope: Fl
 @inner
 def _coefficients(
     n: int,
-    row: Integer,
-    pair: Integer,
-    weight: Float,
-    value: Float,
-    harmonic: Float,
+    row: IntArray,
+    pair: IntArray,
+    weight: FloatArray,
+    value: FloatArray,
+    harmonic: FloatArray,
     stride: int,
     n_lm: int,
-    weighted: Float,
-    c: Float,
+    weighted: FloatArray,
+    c: FloatArray,
 ) -> None:
     # c[lm, channel * (n_max+1) + n]; the spare columns of `weighted` stay zero
     n_channels, n_radial, width = len(weight), len(value), weighted.shape[1]
@@ -114,16 +117,16 @@ def _coefficients(
 
 @inner
 def _gradients(
-    x: Float,
-    y: Float,
-    z: Float,
+    x: FloatArray,
+    y: FloatArray,
+    z: FloatArray,
     n: int,
     l_max: int,
-    table: Float,
-    power: Float,
-    legendre: Float,
-    slope: Float,
-    field: Float,
+    table: FloatArray,
+    power: FloatArray,
+    legendre: FloatArray,
+    slope: FloatArray,
+    field: FloatArray,
 ) -> None:
     # Y_lm and its derivatives along x, y and z, where Y_lm is the polynomial Q_lm(z) Re
     # or Im (x + iy)^m of harmonics.py, into field (4, l^2 + l + m, n). Polynomials have
@@ -177,7 +180,7 @@ def _gradients(
 
 
 @inner
-def _most(first: Integer, last: Integer) -> int:
+def _most(first: IntArray, last: IntArray) -> int:
     # most pairs of a centre and one, in whole registers
     most = 0
     for i in range(len(first)):
@@ -202,25 +205,27 @@ _ARGUMENTS = (
 
 @kernel(*_ARGUMENTS, array(float64, 2, out=True))
 def chebyshev(
-    first: Integer,
-    last: Integer,
-    row: Integer,
-    vector: Float,
-    distance: Float,
-    weight: Float,
+    first: IntArray,
+    last: IntArray,
+    row: IntArray,
+    vector: FloatArray,
+    distance: FloatArray,
+    weight: FloatArray,
     n_max: int,
     l_max: int,
     cutoff: float,
-    out: Float,
+    out: FloatArray,
 ) -> None:
-    """P_nl of centres; layout (center,),(center,),(pair,),(pair,3),(pair,),(channel,atom),_,_,_ -> (center,feature).
+    """Compute P_nl of each center.
 
-    Columns: channel outer, then n = 0..n_max, then l = 0..l_max: C (n_max+1) (l_max+1)
-    in all. ``vector``, ``distance`` and ``cutoff`` in Å; pairs at or beyond the cut-off
-    count for nothing, and an atom without neighbours has zeros. A neighbour at distance
-    0 has no direction: the row is NaN. Cost 6 microseconds a centre in a glass (80
-    neighbours within 7 Å) for two channels, n_max = 4 and l_max = 8. Twin:
-    ``tests/reference_structure.py::chebyshev``.
+    Layout
+    ``(center,),(center,),(pair,),(pair,3),(pair,),(channel,atom)->(center,feature)``.
+    Columns are ordered by channel, then n = 0..n_max, then l = 0..l_max. ``vector``,
+    ``distance`` and ``cutoff`` are in Å. Pairs at or beyond the cutoff do not
+    contribute, and an atom without neighbors has zeros. A neighbor at distance 0 makes
+    the row NaN. Cost: 6 microseconds per center in a glass (80 neighbors within 7 Å)
+    for two channels, n_max = 4 and l_max = 8. Twin:
+    ``tests/reference/structure.py::chebyshev``.
     """
     n_channels, n_radial, n_lm = len(weight), n_max + 1, (l_max + 1) * (l_max + 1)
     table = _table(l_max)
@@ -258,29 +263,32 @@ def chebyshev(
 
 @kernel(*_ARGUMENTS, array(float64, 3, out=True))
 def chebyshev_gradient(
-    first: Integer,
-    last: Integer,
-    row: Integer,
-    vector: Float,
-    distance: Float,
-    weight: Float,
+    first: IntArray,
+    last: IntArray,
+    row: IntArray,
+    vector: FloatArray,
+    distance: FloatArray,
+    weight: FloatArray,
     n_max: int,
     l_max: int,
     cutoff: float,
-    out: Float,
+    out: FloatArray,
 ) -> None:
-    """dP_nl/dr_j for the neighbour of each pair, in 1/Å; arguments as for ``chebyshev`` -> (pair,feature,3).
+    """Compute dP_nl/dr_j for the neighbor of each pair, in 1/Å.
 
-    dP_nl/dr_j = 8 pi w_j / (2l+1) sum_m c_nlm (R_n' Y_lm u + R_n / r (grad Y_lm - u (u
-    . grad Y_lm))), u = r_j / r: regular in all directions, the poles included. The
-    derivative with respect to the centre is minus the sum over its pairs; where an atom
-    is a neighbour by several images, its derivative is the sum over them. Pairs follow
-    each other as the centres do: pair p of centre i is row p - first[i] + sum_{k<i}
-    (last[k] - first[k]). Pairs at or beyond the cut-off are zero; all pairs of a centre
-    with a neighbour at distance 0 are NaN. Memory: ``out`` takes 170 kB a centre for 80
-    neighbours and 90 columns, so call it for a few hundred centres at a time. Cost 45
-    microseconds a centre at that size. Twin: complex steps in
-    ``tests/test_chebyshev_kernels.py``.
+        dP_nl/dr_j = 8 pi w_j / (2l+1) sum_m c_nlm
+                     (R_n' Y_lm u + R_n / r (grad Y_lm - u (u . grad Y_lm))),
+        u = r_j / r
+
+    Layout as in ``chebyshev``, ``->(pair,feature,3)``. The formula is regular in all
+    directions, the poles included. The derivative with respect to the center is minus
+    the sum over its pairs. If an atom is a neighbor by several images, its derivative
+    is the sum over them. Pair p of center i is row p - first[i] + sum_{k<i} (last[k] -
+    first[k]). Pairs at or beyond the cutoff are zero. All pairs of a center with a
+    neighbor at distance 0 are NaN. ``out`` takes 170 kB per center for 80 neighbors and
+    90 columns, so call it for a few hundred centers at a time. Cost: 45 microseconds
+    per center at that size. Twin: complex steps in
+    ``tests/kernels/test_chebyshev_kernels.py``.
     """
     n_channels, n_radial, n_degrees = len(weight), n_max + 1, l_max + 1
     n_lm = n_degrees * n_degrees

@@ -1,35 +1,35 @@
-"""How far atoms move between frames: mean square and fourth moment, van Hove function, scattering, overlap.
+"""Displacements between frames: moments, van Hove function, scattering, overlap.
 
-With dr_i(a, b) = r_i(b) - r_i(a), the displacement of atom i from frame a to frame b
-along its unwrapped path, the sums here are over pairs of frames (a, b) that belong to
-one lag, and over atoms of one species:
+With dr_i(a, b) = r_i(b) - r_i(a) the displacement of atom i from frame a to frame b in
+its unwrapped trajectory, sums are over pairs of frames (a, b) of one lag and over the
+atoms of one species:
 
-    moments      sum |dr|^2 and sum |dr|^4               mean square displacement, non-Gaussian parameter
-    per_atom     mean of |dr|^2 over the pairs           mobility of an atom
-    lag_rows     |dr|^2 itself                           propensity, dynamic heterogeneity
-    van_hove     number of |dr| in bins                  self part of the van Hove function, 4 pi r^2 G_s(r, t)
-    scattering   sum sin(q |dr|) / (q |dr|)              self-intermediate scattering function F_s(q, t), isotropic
-    overlap      number of atoms with |dr| < radius      overlap function and its variance chi_4
+    moments      sum |dr|^2 and sum |dr|^4            MSD, non-Gaussian parameter
+    per_atom     mean of |dr|^2 over the pairs        mobility of an atom
+    lag_rows     |dr|^2 itself                        propensity
+    van_hove     number of |dr| in bins               self van Hove, 4 pi r^2 G_s(r, t)
+    scattering   sum sin(q |dr|) / (q |dr|)           self-intermediate scattering F_s
+    overlap      number of atoms with |dr| < radius   overlap and its variance chi_4
 
-A path is (atom, frame, 3) in Å. Pairs of frames come as runs: lag k has the runs
+A trajectory is (atom, frame, 3) in Å. Pairs of frames come as runs. Lag k has the runs
 ``start[k]:start[k + 1]``, and run r pairs frame ``origin[r] + t`` with frame ``later[r]
-+ t`` for t < ``length[r]``. Evenly spaced frames have one run a lag, others as many as
-they need, of length 1 if nothing repeats. The caller answers for frames that exist and
-atoms that are unwrapped; a NaN in a path makes the sums of that atom, and so of its
-group, NaN.
++ t`` for t < ``length[r]``. Evenly spaced frames have one run per lag, others as many
+as they need. The caller makes sure that the frames exist and that atoms are unwrapped.
+A NaN makes the sums of that atom, and so of its group, NaN.
 
-Coordinates are subtracted first and squared then, so that an offset common to all
-frames costs nothing: the textbook's r(a)^2 + r(b)^2 - 2 r(a).r(b), on which the fast
+Coordinates are subtracted first and squared afterwards, so an offset common to all
+frames costs no digits. The expansion r(a)^2 + r(b)^2 - 2 r(a).r(b), on which the fast
 Fourier transform relies, loses ten of sixteen digits of a vibration of 0.1 Å at 1e4 Å.
-Direct sums are also cheaper than transforms when lags are a few dozen: eight atoms lie
-beside each other in vector registers, each lane adds up one atom in an order that the
-runs alone determine, and then atoms are added one after the other within groups of
-``GROUP``. No sum depends on the width of the registers, or on how atoms are divided
-into calls as long as each call takes whole groups. Moments follow the definitions of
-Allen & Tildesley, Computer Simulation of Liquids (2017), ch. 8, and Kob & Andersen,
-Phys. Rev. E 51, 4626 (1995); overlap is the self part of that of Lacevic et al., J.
-Chem. Phys. 119, 7372 (2003). Twins of all kernels:
-``tests/test_displacement_kernels.py``.
+Direct sums are also cheaper than transforms for a few dozen lags. Eight atoms share the
+vector registers; each lane adds up one atom in an order that only the runs determine.
+Atoms are then added one after the other within groups of ``GROUP``. No sum depends on
+the width of the registers, or on how atoms are divided into calls as long as each call
+takes whole groups. Twins of all kernels:
+``tests/kernels/test_displacement_kernels.py``.
+
+Sources: Allen, Tildesley, Computer Simulation of Liquids (2017), ch. 8; Kob, Andersen,
+Phys. Rev. E 51, 4626 (1995). Overlap: the self part of Lacevic et al., J. Chem. Phys.
+119, 7372 (2003).
 """
 
 from __future__ import annotations
@@ -38,16 +38,18 @@ import numpy as np
 import numpy.typing as npt
 from numba import carray, float64, int64
 
+from mgdask._typing import FloatArray, IntArray
 from mgdask.kernels._jit import array, inner, kernel
 from mgdask.kernels.simd import BESIDE, address, bit_count, path_moments, path_squares, path_within
 from mgdask.kernels.vector_math import sine_ratio
 
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
 Small = npt.NDArray[np.int32]
 
 GROUP = 256
-"""Atoms whose sums are kept together: a caller whose calls are whole groups gets the same bits however it divides."""
+"""Atoms whose sums are kept together.
+
+If each call takes whole groups, the bits do not depend on how atoms are divided.
+"""
 _STRETCH = 64
 _ROWS = 32
 _PLACES = _ROWS * BESIDE
@@ -55,13 +57,13 @@ _FRAME = 3 * BESIDE
 
 
 @inner
-def _part(values: Float, at: int, n: int) -> Float:
+def _part(values: FloatArray, at: int, n: int) -> FloatArray:
     # values.ravel()[at : at + n] without a slice's atomic count of owners
     return carray(address(values, at), n)  # type: ignore[no-any-return]
 
 
 @inner
-def _aligned(n_frames: int) -> Float:
+def _aligned(n_frames: int) -> FloatArray:
     # room for BESIDE paths, (frame, 3, BESIDE), on a line of the cache: loads across
     # two lines cost twice
     room = np.empty(n_frames * _FRAME + BESIDE)
@@ -70,7 +72,7 @@ def _aligned(n_frames: int) -> Float:
 
 
 @inner
-def _gather(path: Float, atom: int, beside: Float) -> int:
+def _gather(path: FloatArray, atom: int, beside: FloatArray) -> int:
     # the paths of up to BESIDE atoms as (frame, 3, BESIDE); lanes without an atom stay
     # at 0; returns how many have one
     width, n_frames = min(BESIDE, len(path) - atom), path.shape[1]
@@ -85,13 +87,13 @@ def _gather(path: Float, atom: int, beside: Float) -> int:
 
 @inner
 def _moments(
-    beside: Float,
-    start: Integer,
-    origin: Integer,
-    later: Integer,
-    length: Integer,
+    beside: FloatArray,
+    start: IntArray,
+    origin: IntArray,
+    later: IntArray,
+    length: IntArray,
     longest: int,
-    total: Float,
+    total: FloatArray,
 ) -> None:
     # sums of |dr|^2 and |dr|^4 of every lag, (lag, 2, BESIDE): the first 64 pairs of
     # all runs, then the next 64, so that these frames stay in the first cache from lag
@@ -113,7 +115,7 @@ def _moments(
 
 
 @inner
-def _longest(length: Integer) -> int:
+def _longest(length: IntArray) -> int:
     most = 0
     for r in range(len(length)):
         most = max(most, length[r])
@@ -121,7 +123,7 @@ def _longest(length: Integer) -> int:
 
 
 @inner
-def _fold(values: Float, half: int) -> None:
+def _fold(values: FloatArray, half: int) -> None:
     for i in range(half):
         values[i] += values[half + i]
 
@@ -137,23 +139,24 @@ def _fold(values: Float, half: int) -> None:
     array(float64, 4, out=True),
 )
 def moments(
-    path: Float,
-    start: Integer,
-    origin: Integer,
-    later: Integer,
-    length: Integer,
-    slot: Integer,
+    path: FloatArray,
+    start: IntArray,
+    origin: IntArray,
+    later: IntArray,
+    length: IntArray,
+    slot: IntArray,
     n_species: int,
-    out: Float,
+    out: FloatArray,
 ) -> None:
-    """Sums over atoms and pairs of frames of |dr|^2 and |dr|^4, in Å^2 and Å^4 -> (group,species,lag,2).
+    """Sum |dr|^2 and |dr|^4, in Å² and Å⁴, over atoms and pairs of frames.
 
-    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_. Atoms with a ``slot``
-    outside 0 .. n_species - 1 are not seen; sums of nothing are 0. Group g is atoms 256
-    g .. 256 g + 255 of the call; its numbers are to be added in the order of the
-    groups. The number of terms is the atoms of the species times the sum of the
-    lengths. Cost: 0.2 ns an atom and pair in long runs, 0.4 ns in runs of length 1;
-    memory 192 bytes a frame. Twin: ``TestTwins.test_moments``.
+    Layout
+    ``(atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,)->(group,species,lag,2)``.
+    Atoms with a ``slot`` outside 0 to n_species - 1 are ignored; empty sums are 0.
+    Group g is atoms 256 g to 256 g + 255 of the call. Add the groups in their order.
+    The number of terms is the number of atoms of the species times the sum of the
+    lengths. Cost: 0.2 ns per atom and pair in long runs, 0.4 ns in runs of length 1;
+    memory 192 bytes per frame. Twin: ``TestTwins.test_moments``.
     """
     out[:] = 0.0
     n_lags, longest = len(start) - 1, _longest(length)
@@ -178,13 +181,18 @@ def moments(
     array(float64, 2, out=True),
 )
 def per_atom(
-    path: Float, start: Integer, origin: Integer, later: Integer, length: Integer, out: Float
+    path: FloatArray,
+    start: IntArray,
+    origin: IntArray,
+    later: IntArray,
+    length: IntArray,
+    out: FloatArray,
 ) -> None:
-    """Mean of |dr|^2 over the pairs of a lag, in Å^2; NaN where there is none -> (atom,lag).
+    """Compute the mean of |dr|^2 over the pairs of each lag, in Å².
 
-    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,). An atom's numbers do not depend
-    on the other atoms. Cost and memory as ``moments``. Twin:
-    ``TestTwins.test_per_atom``.
+    Layout ``(atom,frame,3),(lag+1,),(run,),(run,),(run,)->(atom,lag)``. NaN if a lag
+    has no pairs. The values of an atom do not depend on other atoms. Cost and memory as
+    in ``moments``. Twin: ``TestTwins.test_per_atom``.
     """
     n_lags, longest = len(start) - 1, _longest(length)
     beside, total, pairs = _aligned(path.shape[1]), np.empty((n_lags, 2, BESIDE)), np.zeros(n_lags)
@@ -200,11 +208,11 @@ def per_atom(
 
 
 @kernel(array(float64, 3), array(int64, 1), array(int64, 2), array(float64, 3, out=True))
-def lag_rows(path: Float, origin: Integer, later: Integer, out: Float) -> None:
-    """|dr|^2 of every atom from frame ``origin[o]`` to frame ``later[o, k]``, in Å^2 -> (origin,atom,lag).
+def lag_rows(path: FloatArray, origin: IntArray, later: IntArray, out: FloatArray) -> None:
+    """Compute |dr|^2 from frame ``origin[o]`` to frame ``later[o, k]``, in Å².
 
-    Layout (atom,frame,3),(origin,),(origin,lag). ``later`` is -1 where there is no such
-    frame: NaN. Cost: 3 ns a number.
+    Layout ``(atom,frame,3),(origin,),(origin,lag)->(origin,atom,lag)``. NaN if
+    ``later`` is -1, which means that there is no such frame. Cost: 3 ns per value.
     """
     n_lags = later.shape[1]
     for atom in range(len(path)):
@@ -221,7 +229,9 @@ def lag_rows(path: Float, origin: Integer, later: Integer, out: Float) -> None:
 
 
 @inner
-def _bin(n: int, square: Float, width: float, bins: Small, found: Integer, n_bins: int) -> None:
+def _bin(
+    n: int, square: FloatArray, width: float, bins: Small, found: IntArray, n_bins: int
+) -> None:
     # places of n squares; NaN go to the last bin, since they are not less than it
     last = n_bins - 1.0
     for i in range(n):
@@ -246,22 +256,22 @@ def _bin(n: int, square: Float, width: float, bins: Small, found: Integer, n_bin
     array(int64, 3, out=True),
 )
 def van_hove(
-    path: Float,
-    start: Integer,
-    origin: Integer,
-    later: Integer,
-    length: Integer,
-    slot: Integer,
+    path: FloatArray,
+    start: IntArray,
+    origin: IntArray,
+    later: IntArray,
+    length: IntArray,
+    slot: IntArray,
     n_species: int,
     width: float,
-    counts: Integer,
+    counts: IntArray,
 ) -> None:
-    """Atoms and pairs of frames with width b <= |dr| < width (b + 1): self van Hove function -> (species,lag,bin).
+    """Count atoms and pairs of frames with width b <= |dr| < width (b + 1).
 
-    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_,_. The last bin takes
-    all that is farther, and NaN. The bin is floor(|dr| / width) in doubles. Counts are
-    whole numbers: the order of sums is of no consequence. At least one bin. Cost: 1.3
-    ns an atom and pair, and some for each atom, lag and bin. Twin:
+    Layout ``(atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,)->(species,lag,bin)``.
+    The last bin includes all longer displacements and NaN. The bin is floor(|dr| /
+    width) in doubles. Counts are integers, so the order of sums does not matter. Cost:
+    1.3 ns per atom and pair, and a little per atom, lag and bin. Twin:
     ``TestTwins.test_van_hove``.
     """
     counts[:] = 0
@@ -294,13 +304,17 @@ def van_hove(
 
 
 @inner
-def _wave(distance: Float, inverse: Float, q: float, inverse_q: float, total: Float) -> None:
+def _wave(
+    distance: FloatArray, inverse: FloatArray, q: float, inverse_q: float, total: FloatArray
+) -> None:
     for i in range(len(distance)):
         total[i] += sine_ratio(q * distance[i], inverse_q * inverse[i])
 
 
 @inner
-def _waves(n: int, square: Float, inverse: Float, q: Float, total: Float) -> None:
+def _waves(
+    n: int, square: FloatArray, inverse: FloatArray, q: FloatArray, total: FloatArray
+) -> None:
     # sums of sin(q d) / (q d) of n squares of d; their roots are put in their place
     for i in range(n):
         d = np.sqrt(square[i])
@@ -328,23 +342,24 @@ def _waves(n: int, square: Float, inverse: Float, q: Float, total: Float) -> Non
     array(float64, 4, out=True),
 )
 def scattering(
-    path: Float,
-    start: Integer,
-    origin: Integer,
-    later: Integer,
-    length: Integer,
-    slot: Integer,
+    path: FloatArray,
+    start: IntArray,
+    origin: IntArray,
+    later: IntArray,
+    length: IntArray,
+    slot: IntArray,
     n_species: int,
-    q: Float,
-    out: Float,
+    q: FloatArray,
+    out: FloatArray,
 ) -> None:
-    """Sums over atoms and pairs of frames of sin(q |dr|) / (q |dr|), 1 where that is 0 / 0 -> (group,species,lag,wave).
+    """Sum sin(q |dr|) / (q |dr|), 1 at |dr| = 0, over atoms and pairs of frames.
 
-    Layout (atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),_,(wave,). It is exp(i
-    q.dr) averaged over all directions of q, ``q`` in 1/Å, not negative; q |dr| up to
-    1e6. Divided by the number of terms it is F_s(q, t), right to 1e-14. Groups as in
-    ``moments``. Pair p of a lag goes to sum p mod 32, the sums are folded by halves.
-    Cost: 0.9 ns an atom, pair and q. Twin: ``TestTwins.test_scattering``.
+    Layout ``(atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),(wave,)->
+    (group,species,lag,wave)``. Each term is exp(i q.dr) averaged over all directions of
+    q. ``q`` is in 1/Å and not negative, with q |dr| up to 1e6. Divided by the number of
+    terms, the sum is F_s(q, t), right to 1e-14. Groups as in ``moments``. Pair p of a
+    lag goes to sum p mod 32, and the sums are folded by halves. Cost: 0.9 ns per atom,
+    pair and q. Twin: ``TestTwins.test_scattering``.
     """
     out[:] = 0.0
     n_lags, n_waves = len(start) - 1, len(q)
@@ -389,20 +404,20 @@ def scattering(
     array(int64, 3, out=True),
 )
 def overlap(
-    path: Float,
-    origin: Integer,
-    later: Integer,
-    slot: Integer,
+    path: FloatArray,
+    origin: IntArray,
+    later: IntArray,
+    slot: IntArray,
     n_species: int,
     radius: float,
-    counts: Integer,
+    counts: IntArray,
 ) -> None:
-    """Number of atoms with |dr|^2 < radius^2 from frame ``origin[o]`` to frame ``later[o, k]`` -> (species,origin,lag).
+    """Count atoms with |dr| < radius from frame ``origin[o]`` to ``later[o, k]``.
 
-    Layout (atom,frame,3),(origin,),(origin,lag),(atom,),_,_. 0 where ``later`` is -1.
-    With Q = counts / atoms the overlap function is its mean over origins, and chi_4 =
-    atoms (mean Q^2 - (mean Q)^2). Cost: 0.4 ns an atom, origin and lag, and reading the
-    path.
+    Layout ``(atom,frame,3),(origin,),(origin,lag),(atom,)->(species,origin,lag)``. The
+    count is 0 if ``later`` is -1. With Q = counts / atoms, the overlap function is the
+    mean of Q over origins, and chi_4 = atoms (mean Q^2 - (mean Q)^2). Cost: 0.4 ns per
+    atom, origin and lag, plus reading the trajectory.
     """
     counts[:] = 0
     n_lags, limit = later.shape[1], radius * radius

@@ -1,29 +1,36 @@
-"""Real spherical harmonics of many directions at once, degree after degree.
+"""Real spherical harmonics of many directions at once, one degree after the other.
 
-    Y_l0 = Q_l0(z),  Y_lm = sqrt(2) Q_lm(z) Re (x + iy)^m,  Y_l-m = sqrt(2) Q_lm(z) Im (x + iy)^m   (m > 0)
+    Y_l0  = Q_l0(z)
+    Y_lm  = sqrt(2) Q_lm(z) Re (x + iy)^m    (m > 0)
+    Y_l-m = sqrt(2) Q_lm(z) Im (x + iy)^m    (m > 0)
 
-with (x, y, z) the unit vector and Q_lm the associated Legendre function, normalised so
-that the Y_lm are orthonormal on the sphere, without its factor (1 - z^2)^(m/2).
-Recurrences (stable upwards in l):
+Here (x, y, z) is the unit vector. Q_lm is the associated Legendre function without
+its factor (1 - z^2)^(m/2), normalized so that the Y_lm are orthonormal on the sphere.
+The recurrences are stable for increasing l:
 
-    Q_00 = 1 / sqrt(4 pi),  Q_mm = sqrt((2m+1) / 2m) Q_m-1,m-1,  Q_lm = a_lm (z Q_l-1,m - b_lm Q_l-2,m),
-    a_lm = sqrt((4 l^2 - 1) / (l^2 - m^2)),  b_lm = sqrt(((l-1)^2 - m^2) / (4 (l-1)^2 - 1)).
+    Q_00 = 1 / sqrt(4 pi)
+    Q_mm = sqrt((2m+1) / 2m) Q_m-1,m-1
+    Q_lm = a_lm (z Q_l-1,m - b_lm Q_l-2,m)
+    a_lm = sqrt((4 l^2 - 1) / (l^2 - m^2))
+    b_lm = sqrt(((l-1)^2 - m^2) / (4 (l-1)^2 - 1))
 
-No Condon-Shortley phase; sums over m of products do not see it.
+There is no Condon-Shortley phase. Sums of products over m do not depend on it.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from mgdask._typing import FloatArray
 from mgdask.kernels._jit import inner
 
-Float = npt.NDArray[np.float64]
 
+def coefficients(l_max: int) -> FloatArray:
+    """Tabulate a_lm, b_lm and Q_mm up to degree ``l_max``.
 
-def coefficients(l_max: int) -> Float:
-    """a_lm, b_lm and the normalisation of Q_mm: (3, l_max+1, l_max+1) indexed [which, l, m]; [2, m, m] is Q_mm."""
+    The result has shape (3, l_max+1, l_max+1) and is indexed [which, l, m];
+    [2, m, m] is Q_mm.
+    """
     table = np.zeros((3, l_max + 1, l_max + 1))
     diagonal = np.sqrt(1.0 / (4.0 * np.pi))
     for m in range(l_max + 1):
@@ -37,8 +44,11 @@ def coefficients(l_max: int) -> Float:
 
 
 @inner
-def start_powers(x: Float, y: Float, n: int, l_max: int, power: Float) -> None:
-    """power[m, 0], power[m, 1] = Re, Im of (x + iy)^m, times sqrt(2) for m > 0: (l_max+1, 2, n)."""
+def start_powers(x: FloatArray, y: FloatArray, n: int, l_max: int, power: FloatArray) -> None:
+    """Fill power[m, 0] and power[m, 1] with the real and imaginary part of (x + iy)^m.
+
+    For m > 0 they are multiplied by sqrt(2). ``power`` has shape (l_max+1, 2, n).
+    """
     for i in range(n):
         power[0, 0, i] = 1.0
         power[0, 1, i] = 0.0
@@ -55,11 +65,18 @@ def start_powers(x: Float, y: Float, n: int, l_max: int, power: Float) -> None:
 
 @inner
 def next_degree(
-    degree: int, z: Float, n: int, table: Float, power: Float, legendre: Float, out: Float
+    degree: int,
+    z: FloatArray,
+    n: int,
+    table: FloatArray,
+    power: FloatArray,
+    legendre: FloatArray,
+    out: FloatArray,
 ) -> None:
-    """All Y_lm of ``degree`` l into out[m + l, :n], m = -l..l; to be called for l = 0, 1, 2, ... in turn.
+    """Write all Y_lm of one degree l to out[m + l, :n], m = -l..l.
 
-    ``legendre`` (3, l_max+1, n) keeps Q of this degree and the two before it, in turn.
+    Call it for l = 0, 1, 2, ... in turn. ``legendre`` (3, l_max+1, n) holds Q of this
+    degree and of the two degrees before it.
     """
     now, before, earlier = degree % 3, (degree + 2) % 3, (degree + 1) % 3
     for m in range(degree + 1):

@@ -1,34 +1,38 @@
-"""Convex hull of the neighbours of an atom, as triangles, and the interstices between the atoms' spheres in it.
+"""Convex hull of the neighbors of an atom, as triangles.
 
-The hull is found by polarity: with c a point inside, a neighbour p is the plane (p -
-c).x = 1, the planes enclose a polytope, and each of its vertices, where three planes
-meet, is a triangle of the hull. Neighbours inside the hull are planes that cut nothing.
+The hull is found by polarity. With c a point inside, neighbor p is the plane
+(p - c).x = 1. The planes enclose a polytope, and each of its vertices, at which three
+planes meet, is a triangle of the hull. Planes of neighbors inside the hull cut nothing.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from mgdask._typing import FloatArray, IntArray
 from mgdask.kernels._jit import inner
 from mgdask.kernels.polytope import BROKEN, FIRST_PLANE, FULL, Polytope, cut, start_cube
 
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
-
 FLAT = 1e8
-"""A hull thinner than 1 / FLAT of its width is none: its points lie in a plane."""
+"""Points in a hull thinner than 1 / FLAT of its width count as coplanar."""
 
 
 @inner
 def hull(
-    body: Polytope, x: Float, y: Float, z: Float, n: int, owner: Integer, triangle: Integer
+    body: Polytope,
+    x: FloatArray,
+    y: FloatArray,
+    z: FloatArray,
+    n: int,
+    owner: IntArray,
+    triangle: IntArray,
 ) -> int:
-    """Triangles (triangle,3) of the hull of points 0 to n - 1, counter-clockwise seen from outside; returns their number.
+    """Find the triangles (triangle,3) of the hull of points 0 to n - 1.
 
-    0 where there are fewer than 4 points, or all lie in a plane, or two in one place;
-    -1 where the work space is too small. Points that lie in one facet are joined by
-    triangles in a way that depends on their order.
+    Triangles are counter-clockwise seen from outside. Returns their number. It is 0 for
+    fewer than 4 points, coplanar points, or two points at one position. It is -1 if the
+    work space is too small. A facet of more than three points is cut into triangles in
+    a way that depends on the order of the points.
     """
     if n < 4:
         return 0
@@ -75,7 +79,9 @@ def solid_angle(
     ry: float,
     rz: float,
 ) -> float:
-    """Solid angle under which a triangle is seen along p, q, r: 2 atan2(|p.(q x r)|, pqr + (p.q) r + (q.r) p + (r.p) q), 0 to 2 pi.
+    """Compute the solid angle of the triangle p, q, r seen from the origin, 0 to 2 pi.
+
+        2 atan2(|p.(q x r)|, pqr + (p.q) r + (q.r) p + (r.p) q)
 
     Source: Van Oosterom, Strackee, IEEE Trans. Biomed. Eng. 30, 125 (1983).
     """

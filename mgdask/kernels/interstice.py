@@ -1,16 +1,16 @@
-"""Interstices between the spheres of an atom and its neighbours: what share of the triangles and tetrahedra of the hull is empty.
+"""Interstices: the empty fraction of the triangles and tetrahedra around an atom.
 
     triangle ABC of the hull:      a = 1 - sum_v R_v^2 theta_v / (2 S)
     tetrahedron O-ABC, O the atom: v = 1 - sum_v R_v^3 Omega_v / (3 V)
 
-theta_v are the angles of the triangle, S its area, Omega_v the solid angles of the
-tetrahedron, V its volume. Both are negative where spheres overlap. Where O lies outside
-the hull, the tetrahedra of the facets that it sees from outside are inside out: V and
-Omega change sign together, v does not, and the sum of V over the hull stays that of the
-hull. So does the sum of Omega at a neighbour, once the whole sphere is added to those
-neighbours all of whose facets are seen from outside.
+theta_v are the angles of the triangle and S is its area. Omega_v are the solid angles
+of the tetrahedron and V is its volume. Both interstices are negative if spheres
+overlap. If O lies outside the hull, the tetrahedra of the facets that it sees from
+outside are inverted: V and Omega change sign together, v does not, and the sum of V
+over the hull is still the volume of the hull. So is the sum of Omega at a neighbor,
+once the whole sphere is added for neighbors whose facets are all seen from outside.
 
-Source: Wang, Jain, Nat. Commun. 10, 5537 (2019), Methods; solid angle: Van Oosterom,
+Sources: Wang, Jain, Nat. Commun. 10, 5537 (2019), Methods. Solid angle: Van Oosterom,
 Strackee, IEEE Trans. Biomed. Eng. 30, 125 (1983).
 """
 
@@ -22,19 +22,23 @@ import numpy as np
 import numpy.typing as npt
 from numba import boolean, float64, int64
 
+from mgdask._typing import FloatArray, IntArray
 from mgdask.kernels._jit import array, inner, kernel
 from mgdask.kernels.hull import hull
 from mgdask.kernels.polytope import FIRST_PLANE, new_polytope
 from mgdask.kernels.vector_math import arctan2_upper
 
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
-
 THIN = 1e-10
-"""A tetrahedron of less than this share of S^(3/2) is flat: the atom lies in a facet of the hull, and v has no value."""
+"""A tetrahedron with V below this times S^(3/2) is flat.
+
+The atom then lies in a facet of the hull, and v is undefined.
+"""
 
 NO_HULL, OUTSIDE, FLAT_TETRAHEDRON = 1, 2, 4
-"""Marks of a central atom: fewer than 4 neighbours or all in a plane; it lies outside the hull; it lies in a facet of it."""
+"""Flags of a central atom: no hull, outside its hull, in a facet of its hull.
+
+There is no hull for fewer than 4 neighbors or coplanar neighbors.
+"""
 
 
 @kernel(
@@ -50,24 +54,24 @@ NO_HULL, OUTSIDE, FLAT_TETRAHEDRON = 1, 2, 4
     array(boolean, 1, out=True),
 )
 def gaps(
-    first: Integer,
-    last: Integer,
-    row: Integer,
-    distance: Float,
-    own: Float,
-    radius: Float,
+    first: IntArray,
+    last: IntArray,
+    row: IntArray,
+    distance: FloatArray,
+    own: FloatArray,
+    radius: FloatArray,
     to_radii: bool,
-    offset: Integer,
-    out: Float,
+    offset: IntArray,
+    out: FloatArray,
     touching: npt.NDArray[np.bool_],
 ) -> None:
-    """Distance interstices (d - R_i - R_j) / d of each neighbour.
+    """Compute the distance interstices (d - R_i - R_j) / d of each neighbor.
 
-    (center,),(center,),(pair,),(pair,),(center,),(atom,) ->
-    (center+1,),(entry,),(center,): those of centre k are entries
-    ``offset[k]:offset[k+1]`` of ``out``; with ``to_radii`` d / (R_i + R_j) - 1 instead.
-    A neighbour in the same place is NaN and its centre ``touching``. Twin:
-    ``tests/reference_structure.py::interstice``.
+    Layout ``(center,),(center,),(pair,),(pair,),(center,),(atom,)->
+    (center+1,),(entry,),(center,)``. Those of center k are entries
+    ``offset[k]:offset[k+1]`` of ``out``. If ``to_radii`` is True, the formula is
+    d / (R_i + R_j) - 1. A neighbor at distance 0 gives NaN and marks its center as
+    ``touching``. Twin: ``tests/reference/structure.py::interstice``.
     """
     at = 0
     for k in range(len(first)):
@@ -81,21 +85,24 @@ def gaps(
 
 
 class Interstices(NamedTuple):
-    """Of each centre: entries ``offset[k]:offset[k+1]`` of area and volume, one a triangle (volume NaN where the tetrahedron is flat), and
-    hull (center,) its volume in Å³, cones (center,) sum over neighbours of R_j^3
-    Omega_j in Å³, mark (center,).
+    """Interstices of some centers.
+
+    The triangles of center k are entries ``offset[k]:offset[k+1]`` of ``area`` and
+    ``volume``; ``volume`` is NaN if the tetrahedron is flat. ``hull`` (center,) is the
+    volume of the hull in Å³, ``cones`` (center,) the sum of R_j^3 Omega_j over
+    neighbors in Å³, ``flag`` (center,) a combination of the flags above.
     """
 
-    offset: Integer
-    area: Float
-    volume: Float
-    hull: Float
-    cones: Float
-    flag: Integer
+    offset: IntArray
+    area: FloatArray
+    volume: FloatArray
+    hull: FloatArray
+    cones: FloatArray
+    flag: IntArray
 
 
 @inner
-def _edge(x: Float, y: Float, z: Float, i: int, j: int) -> float:
+def _edge(x: FloatArray, y: FloatArray, z: FloatArray, i: int, j: int) -> float:
     return float(np.sqrt((x[i] - x[j]) ** 2 + (y[i] - y[j]) ** 2 + (z[i] - z[j]) ** 2))
 
 
@@ -115,19 +122,19 @@ def _edge(x: Float, y: Float, z: Float, i: int, j: int) -> float:
     array(int64, 1, out=True),
 )
 def _interstices(
-    first: Integer,
-    last: Integer,
-    row: Integer,
-    vector: Float,
-    own: Float,
-    radius: Float,
+    first: IntArray,
+    last: IntArray,
+    row: IntArray,
+    vector: FloatArray,
+    own: FloatArray,
+    radius: FloatArray,
     most: int,
-    offset: Integer,
-    area: Float,
-    volume: Float,
-    size: Float,
-    cones: Float,
-    flag: Integer,
+    offset: IntArray,
+    area: FloatArray,
+    volume: FloatArray,
+    size: FloatArray,
+    cones: FloatArray,
+    flag: IntArray,
 ) -> None:
     body = new_polytope(most + FIRST_PLANE + 1)
     owner, triangle = (
@@ -223,24 +230,27 @@ def _interstices(
             else:
                 filled += cone
         for i in range(n):
-            if (
-                facing[i] == 1
-                # all its facets are seen from outside: it lies inside a tetrahedron of the
-                # far side
-            ):
+            # its facets are all seen from outside: it is inside a far tetrahedron
+            if facing[i] == 1:
                 filled += 4.0 * np.pi * r[i] ** 3
         size[k], cones[k] = (whole, filled) if m else (np.nan, np.nan)
 
 
 def interstices(
-    first: Integer, last: Integer, row: Integer, vector: Float, own: Float, radius: Float
+    first: IntArray,
+    last: IntArray,
+    row: IntArray,
+    vector: FloatArray,
+    own: FloatArray,
+    radius: FloatArray,
 ) -> Interstices:
-    """Triangles of the hull of each centre's neighbours; (center,),(center,),(pair,),(pair,3),(center,),(atom,) -> ``Interstices``.
+    """Compute the interstices of the hull of each center's neighbors.
 
+    Layout ``(center,),(center,),(pair,),(pair,3),(center,),(atom,)->Interstices``.
     ``own`` (center,) and ``radius`` (atom,) are radii in Å. A facet of more than three
-    neighbours, as in perfect crystals, is cut into triangles in an order that follows
-    the order of the neighbours. Cost 6 microseconds a centre with 14 neighbours. Twin:
-    ``tests/reference_structure.py::hull_interstices``.
+    neighbors, as in perfect crystals, is cut into triangles in an order that follows
+    that of the neighbors. Cost: 6 microseconds per center with 14 neighbors. Twin:
+    ``tests/reference/structure.py::hull_interstices``.
     """
     n = last - first
     room = int(np.maximum(2 * n - 4, 0).sum()) + 1

@@ -1,11 +1,11 @@
-"""Neighbours within a cut-off by a cell list: any cell, any periodicity, cells smaller than the cut-off included.
+"""Neighbors within a cutoff by a cell list, for any cell and periodicity.
 
-Atoms are sorted into bins along the cell vectors, thin ones along the third, so that
-the candidates of an atom are a few runs of atoms that lie one after the other, taken by
-whole vector registers. Bins beyond a periodic face are bins of another image, which is
-all that a cell smaller than the cut-off needs. The order of the neighbours of an atom
-is that of the bins, then of the atoms' rows: it depends on the whole configuration
-only, never on which central atoms were asked for.
+Cells may be smaller than the cutoff. Atoms are sorted into bins along the cell
+vectors, thin ones along the third, so that the candidates of an atom are a few runs of
+consecutive atoms, loaded by whole vector registers. Bins beyond a periodic face are
+bins of another image, which also covers cells smaller than the cutoff. Neighbors of an
+atom are in the order of the bins, then of the atoms' rows. That order depends on the
+whole configuration only, never on the choice of central atoms.
 """
 
 from __future__ import annotations
@@ -13,43 +13,43 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import boolean, float64, int64, types
 
+from mgdask._typing import FloatArray, IntArray
 from mgdask.geometry import complete_cell, face_heights, fractional, wrap
 from mgdask.kernels._jit import array, inner, kernel
 from mgdask.kernels.simd import LANES, address, displacements
 
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
-
-
 BIN = np.array([1.0, 1.0, 0.25])
-"""Least height of a bin along each cell vector, in cut-offs: few long lines of bins, since each line has its price."""
+"""Minimum height of a bin along each cell vector, in cutoffs.
+
+A few long lines of bins are best, because each line has a fixed cost.
+"""
 
 
 class CellList(NamedTuple):
     """A configuration sorted into bins.
 
-    point (3,atom+spare) Å, wrapped, in the order of the bins; row (atom,) the caller's
-    row of each; rank (atom,) the reverse; start (bin+1,) first atom of a bin; bin_of
-    (atom,3) bin of each caller's row; shape (3,) number of bins; reach (3,) bins to
-    look at on either side; wrapped and image (3,bin+2*reach) which bin of which image
-    stands at a place from -reach on, -1 where there is none; room the most candidates
-    that any atom has, and spare; cell (3,3) Å; cutoff Å.
+    ``point`` (3,atom+spare) wrapped positions in Å in the order of the bins; ``row``
+    (atom,) the caller's row of each and ``rank`` (atom,) its inverse; ``start``
+    (bin+1,) first atom of each bin; ``bin_of`` (atom,3) bin of each row; ``shape`` (3,)
+    number of bins; ``reach`` (3,) bins to search on either side; ``wrapped`` and
+    ``image`` (3,bin+2*reach) bin and image at each place from -reach on, -1 if there is
+    none; ``room`` the maximum number of candidates of any atom, with spare; ``cell``
+    (3,3) in Å; ``cutoff`` in Å.
     """
 
-    point: Float
-    row: Integer
-    rank: Integer
-    start: Integer
-    bin_of: Integer
-    shape: Integer
-    reach: Integer
-    wrapped: Integer
-    image: Integer
+    point: FloatArray
+    row: IntArray
+    rank: IntArray
+    start: IntArray
+    bin_of: IntArray
+    shape: IntArray
+    reach: IntArray
+    wrapped: IntArray
+    image: IntArray
     room: int
-    cell: Float
+    cell: FloatArray
     cutoff: float
 
 
@@ -57,11 +57,11 @@ _i1, _i2, _f2 = array(int64, 1, out=True), array(int64, 2, out=True), array(floa
 GRID = types.NamedTuple(
     (_f2, _i1, _i1, _i1, _i2, _i1, _i1, _i2, _i2, int64, _f2, float64), CellList
 )
-"""Numba's type of a ``CellList``."""
+"""Numba type of a ``CellList``."""
 
 
-def make_cell_list(position: Float, cell: Float, pbc: Any, cutoff: float) -> CellList:
-    """Sort (atom,3) positions into bins for a ``cutoff`` in Å; O(atoms)."""
+def make_cell_list(position: FloatArray, cell: FloatArray, pbc: Any, cutoff: float) -> CellList:
+    """Sort positions (atom,3) into bins for a ``cutoff`` in Å, in O(atoms) time."""
     pbc = np.array(pbc, dtype=bool)
     cell = complete_cell(cell, pbc)
     wrapped, _ = wrap(np.asarray(position, dtype=np.float64), cell, np.zeros(3), pbc)
@@ -138,20 +138,20 @@ def make_cell_list(position: Float, cell: Float, pbc: Any, cutoff: float) -> Cel
     returns=int64,
 )
 def _sort(
-    wrapped: Float,
-    fraction: Float,
-    low: Float,
-    span: Float,
+    wrapped: FloatArray,
+    fraction: FloatArray,
+    low: FloatArray,
+    span: FloatArray,
     pbc: Any,
-    shape: Integer,
-    reach: Integer,
-    bin_of: Integer,
-    point: Float,
-    order: Integer,
-    rank: Integer,
-    start: Integer,
-    places: Integer,
-    images: Integer,
+    shape: IntArray,
+    reach: IntArray,
+    bin_of: IntArray,
+    point: FloatArray,
+    order: IntArray,
+    rank: IntArray,
+    start: IntArray,
+    places: IntArray,
+    images: IntArray,
 ) -> int:
     # counting sort into bins, rows in their order inside a bin; returns the room that
     # any atom's candidates need
@@ -208,17 +208,24 @@ def _sort(
 
 
 @inner
-def scan(grid: CellList, row: int, raw: Float, index: Integer, found: Integer) -> int:
-    """Neighbours of atom ``row``; returns their number n.
+def scan(cell_list: CellList, row: int, raw: FloatArray, index: IntArray, found: IntArray) -> int:
+    """Find the neighbors of atom ``row`` and return their number n.
 
-    The i-th of them, in bin order, is candidate k = ``found[i]``: ``raw[:, k]`` = dx,
-    dy, dz, d^2, and its row is ``grid.row[index[k]]``. All arrays hold ``grid.room``
-    entries, ``raw`` (4,room). The atom itself is left out, its other images are not.
+    The i-th neighbor, in bin order, is candidate k = ``found[i]``: ``raw[:, k]`` holds
+    dx, dy, dz and d^2, and its row is ``cell_list.row[index[k]]``. All arrays have
+    ``room`` entries, ``raw`` has shape (4,room). The atom itself is left out, its other
+    images are not.
     """
-    reach, start, cell, wrapped, image = grid.reach, grid.start, grid.cell, grid.wrapped, grid.image
-    me = grid.rank[row]
-    origin = (grid.point[0, me], grid.point[1, me], grid.point[2, me])
-    ba, bb, bc = grid.bin_of[row, 0], grid.bin_of[row, 1], grid.bin_of[row, 2]
+    reach, start, cell, wrapped, image = (
+        cell_list.reach,
+        cell_list.start,
+        cell_list.cell,
+        cell_list.wrapped,
+        cell_list.image,
+    )
+    me = cell_list.rank[row]
+    origin = (cell_list.point[0, me], cell_list.point[1, me], cell_list.point[2, me])
+    ba, bb, bc = cell_list.bin_of[row, 0], cell_list.bin_of[row, 1], cell_list.bin_of[row, 2]
     m = 0
     own = -1
     for a in range(ba, ba + 2 * reach[0] + 1):
@@ -231,7 +238,7 @@ def scan(grid: CellList, row: int, raw: Float, index: Integer, found: Integer) -
             if pb < 0:
                 continue
             ib = image[1, b]
-            line = (pa * grid.shape[1] + pb) * grid.shape[2]
+            line = (pa * cell_list.shape[1] + pb) * cell_list.shape[2]
             c = bc
             last = bc + 2 * reach[2]
             while c <= last:
@@ -240,7 +247,7 @@ def scan(grid: CellList, row: int, raw: Float, index: Integer, found: Integer) -
                     c += 1
                     continue
                 length = min(
-                    grid.shape[2] - pc, last - c + 1
+                    cell_list.shape[2] - pc, last - c + 1
                 )  # bins of one image lie one after the other
                 c += length
                 lo, hi = start[line + pc], start[line + pc + length]
@@ -256,9 +263,9 @@ def scan(grid: CellList, row: int, raw: Float, index: Integer, found: Integer) -
                     # next line, or not looked at
                     k = m + j - lo
                     displacements(
-                        address(grid.point, j),
-                        address(grid.point, grid.point.shape[1] + j),
-                        address(grid.point, 2 * grid.point.shape[1] + j),
+                        address(cell_list.point, j),
+                        address(cell_list.point, cell_list.point.shape[1] + j),
+                        address(cell_list.point, 2 * cell_list.point.shape[1] + j),
                         origin,
                         shift,
                         j,
@@ -271,7 +278,7 @@ def scan(grid: CellList, row: int, raw: Float, index: Integer, found: Integer) -
                 m += hi - lo
     if own >= 0:
         raw[3, own] = np.inf
-    limit = grid.cutoff * grid.cutoff
+    limit = cell_list.cutoff * cell_list.cutoff
     n = 0
     # written always, counted only if inside: no branch to mispredict
     for k in range(m):
@@ -282,18 +289,24 @@ def scan(grid: CellList, row: int, raw: Float, index: Integer, found: Integer) -
 
 @inner
 def gather(
-    grid: CellList, row: int, raw: Float, index: Integer, found: Integer, near: Float
+    cell_list: CellList,
+    row: int,
+    raw: FloatArray,
+    index: IntArray,
+    found: IntArray,
+    near: FloatArray,
 ) -> int:
-    """Neighbours of atom ``row`` one after the other: rows, and ``near`` (4,room) = dx, dy, dz, d^2; returns their number.
+    """List the neighbors of atom ``row`` one after the other and return their number.
 
-    ``raw`` and ``index`` are scratch, as for ``scan``. There is room for one entry more
-    than the neighbours.
+    ``found`` gets their rows, ``near`` (4,room) dx, dy, dz and d^2. ``raw`` and
+    ``index`` are scratch space, as in ``scan``. There is room for one more entry than
+    neighbors.
     """
-    n = scan(grid, row, raw, index, found)
+    n = scan(cell_list, row, raw, index, found)
     for i in range(n):
         k = found[i]
         near[0, i], near[1, i], near[2, i], near[3, i] = raw[0, k], raw[1, k], raw[2, k], raw[3, k]
-        found[i] = grid.row[index[k]]
+        found[i] = cell_list.row[index[k]]
     return n
 
 
@@ -308,17 +321,17 @@ def gather(
     returns=int64,
 )
 def _list(
-    grid: CellList,
-    centers: Integer,
+    cell_list: CellList,
+    centers: IntArray,
     first: int,
-    offset: Integer,
-    row: Integer,
-    vector: Float,
-    distance: Float,
+    offset: IntArray,
+    row: IntArray,
+    vector: FloatArray,
+    distance: FloatArray,
 ) -> int:
     # fills from centre `first` on until the arrays are full; returns the first centre
     # that did not fit
-    room = grid.room
+    room = cell_list.room
     raw, index, found = (
         np.empty((4, room)),
         np.empty(room, dtype=np.int64),
@@ -326,12 +339,12 @@ def _list(
     )
     total = offset[first]
     for k in range(first, len(centers)):
-        n = scan(grid, centers[k], raw, index, found)
+        n = scan(cell_list, centers[k], raw, index, found)
         if total + n > len(row):
             return k
         for i in range(n):
             j = found[i]
-            row[total + i] = grid.row[index[j]]
+            row[total + i] = cell_list.row[index[j]]
             vector[total + i, 0], vector[total + i, 1], vector[total + i, 2] = (
                 raw[0, j],
                 raw[1, j],
@@ -343,18 +356,20 @@ def _list(
     return len(centers)
 
 
-def list_neighbors(grid: CellList, centers: Integer) -> tuple[Integer, Integer, Float, Float]:
-    """``neighbor_list`` for atoms that are sorted already."""
+def list_neighbors(
+    cell_list: CellList, centers: IntArray
+) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+    """List the neighbors of ``centers`` from a cell list, like ``neighbor_list``."""
     chosen = np.ascontiguousarray(centers, dtype=np.int64)
     offset = np.zeros(len(chosen) + 1, dtype=np.int64)
-    n_bins = len(grid.start) - 1
-    density = grid.start[-1] / max(n_bins, 1)
-    shape = 2 * grid.reach + 1
-    guess = int(len(chosen) * (0.35 * density * shape.prod() + 8)) + grid.room
+    n_bins = len(cell_list.start) - 1
+    density = cell_list.start[-1] / max(n_bins, 1)
+    shape = 2 * cell_list.reach + 1
+    guess = int(len(chosen) * (0.35 * density * shape.prod() + 8)) + cell_list.room
     row, vector, distance = np.empty(guess, dtype=np.int64), np.empty((guess, 3)), np.empty(guess)
     done = 0
-    while (done := _list(grid, chosen, done, offset, row, vector, distance)) < len(chosen):
-        more = int(len(row) * max(0.5, 1.2 * (len(chosen) - done) / max(done, 1))) + grid.room
+    while (done := _list(cell_list, chosen, done, offset, row, vector, distance)) < len(chosen):
+        more = int(len(row) * max(0.5, 1.2 * (len(chosen) - done) / max(done, 1))) + cell_list.room
         row = np.concatenate([row, np.empty(more, dtype=np.int64)])
         vector, distance = (
             np.concatenate([vector, np.empty((more, 3))]),
@@ -365,21 +380,22 @@ def list_neighbors(grid: CellList, centers: Integer) -> tuple[Integer, Integer, 
 
 
 def neighbor_list(
-    position: Float,
-    cell: Float,
+    position: FloatArray,
+    cell: FloatArray,
     cutoff: float,
     *,
-    centers: Integer | None = None,
+    centers: IntArray | None = None,
     pbc: Any = (True, True, True),
-) -> tuple[Integer, Integer, Float, Float]:
-    """All neighbours with d <= cutoff: (atom,3),(3,3) -> offset (center+1,), row (pair,), vector (pair,3), distance (pair,).
+) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+    """List all neighbors with d <= cutoff.
 
-    Neighbours of centre k are entries ``offset[k]:offset[k+1]``; ``vector`` points from
-    the centre to the neighbour's image. Exact for every cell; an atom's own images
-    count where they are near enough. Cost O(pairs). Twin:
-    ``tests/reference.py::neighbors``.
+    Layout ``(atom,3),(3,3)->(center+1,),(pair,),(pair,3),(pair,)``: offset, row, vector
+    and distance. The neighbors of center k are entries ``offset[k]:offset[k+1]``.
+    ``vector`` points from the center to the neighbor's image. Exact for every cell; an
+    atom's own images count if they are within the cutoff. Cost: O(pairs).
+    Twin: ``tests/reference/soap.py::neighbors``.
     """
-    grid = make_cell_list(position, cell, pbc, cutoff)
+    cell_list = make_cell_list(position, cell, pbc, cutoff)
     return list_neighbors(
-        grid, np.arange(len(position)) if centers is None else np.asarray(centers)
+        cell_list, np.arange(len(position)) if centers is None else np.asarray(centers)
     )

@@ -1,23 +1,24 @@
-"""Local deformation between two configurations: best-fit gradient around an atom, its strain, and what the fit leaves.
+"""Local deformation between two configurations: gradient, strain and residual.
 
-The neighbours j of an atom i are those of the REFERENCE configuration. With r_j the
-vector to the neighbour's image there, and r_j + w_j the one in the current
-configuration,
+The neighbors j of an atom i are those in the REFERENCE configuration. With r_j the
+vector to the neighbor's image there, and r_j + w_j that in the current configuration,
 
-    w_j = (u_j - u_i) + n_j (h' - h),   u = current - reference,   n_j h = r_j - (reference_j - reference_i)
+    w_j = (u_j - u_i) + n_j (h' - h)
+    u = current - reference,   n_j h = r_j - (reference_j - reference_i)
 
-(h and h' the cells with the vectors as rows, n_j whole numbers: an image moves with its
-cell), the gradient is
+h and h' are the cells with the vectors as rows, and n_j are integers: an image moves
+with its cell. The gradient is
 
     F = I + G,   G = W X^-1,   W = sum_j w_j r_j^T,   X = sum_j r_j r_j^T
 
-which is Falk and Langer's Y X^-1 with Y = sum_j (r_j + w_j) r_j^T, but loses no digits
-where the deformation is small; likewise the Green-Lagrange strain and the residual are
-made of G:
+This is Falk and Langer's Y X^-1 with Y = sum_j (r_j + w_j) r_j^T, but it loses no
+digits if the deformation is small. The Green-Lagrange strain and the residual are also
+computed from G:
 
-    E = (F^T F - I) / 2 = (G + G^T + G^T G) / 2,   D2 = sum_j |r_j + w_j - F r_j|^2 = sum_j |w_j - G r_j|^2
+    E = (F^T F - I) / 2 = (G + G^T + G^T G) / 2
+    D2 = sum_j |r_j + w_j - F r_j|^2 = sum_j |w_j - G r_j|^2
 
-Sources: Falk, Langer, Phys. Rev. E 57, 7192 (1998); shear invariant: Shimizu, Ogata,
+Sources: Falk, Langer, Phys. Rev. E 57, 7192 (1998). Shear invariant: Shimizu, Ogata,
 Li, Mater. Trans. 48, 2923 (2007).
 """
 
@@ -26,37 +27,37 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import float64, int64
 
+from mgdask._typing import FloatArray, IntArray
 from mgdask.kernels._jit import array, inner, kernel
 
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
-
 FLAT = 1e-12
-"""Neighbours with det X <= FLAT (tr X)^3 lie in a plane through the atom, or on a line: F has no value.
+"""Neighbors with det X <= FLAT (tr X)^3 are coplanar with the atom, so F is undefined.
 
-A layer 3e-6 as thick as wide is just above it; atoms of a glass have 0.028 to 1/27 (the
-same in all directions).
+A layer 3e-6 as thick as wide is just above the limit. Atoms of a glass have 0.028 to
+1/27, the value of an isotropic neighborhood.
 """
 
 
 class Deformation(NamedTuple):
-    """Of each centre: d2 (center,) Å², the sum over neighbours; neighbors (center,) their number; gradient (center,9)
-    F_xx, F_xy, F_xz, F_yx, ... with F_ab = d current_a / d reference_b; shear (center,)
-    and volumetric (center,) strain. All but neighbors are NaN where F has no value.
+    """Deformation around each center.
+
+    ``d2`` (center,) sum over neighbors in Å²; ``neighbors`` (center,) their number;
+    ``gradient`` (center,9) F_xx, F_xy, F_xz, F_yx, ... with F_ab = d current_a / d
+    reference_b; ``shear`` (center,) and ``volumetric`` (center,) strain. All but
+    ``neighbors`` are NaN if F is undefined.
     """
 
-    d2: Float
-    neighbors: Integer
-    gradient: Float
-    shear: Float
-    volumetric: Float
+    d2: FloatArray
+    neighbors: IntArray
+    gradient: FloatArray
+    shear: FloatArray
+    volumetric: FloatArray
 
 
 @inner
-def _reciprocal(cell: Float) -> Float:
+def _reciprocal(cell: FloatArray) -> FloatArray:
     # columns b_k with r @ b_k the fraction along vector k
     out = np.empty((3, 3))
     for k in range(3):
@@ -89,21 +90,21 @@ def _reciprocal(cell: Float) -> Float:
     array(float64, 1, out=True),
 )
 def _nonaffine(
-    centers: Integer,
-    first: Integer,
-    last: Integer,
-    row: Integer,
-    vector: Float,
-    reference: Float,
-    current: Float,
-    cell: Float,
-    current_cell: Float,
+    centers: IntArray,
+    first: IntArray,
+    last: IntArray,
+    row: IntArray,
+    vector: FloatArray,
+    reference: FloatArray,
+    current: FloatArray,
+    cell: FloatArray,
+    current_cell: FloatArray,
     most: int,
-    d2: Float,
-    count: Integer,
-    gradient: Float,
-    shear: Float,
-    volumetric: Float,
+    d2: FloatArray,
+    count: IntArray,
+    gradient: FloatArray,
+    shear: FloatArray,
+    volumetric: FloatArray,
 ) -> None:
     inverse = _reciprocal(cell)
     change = current_cell - cell
@@ -198,25 +199,26 @@ def _nonaffine(
 
 
 def nonaffine(
-    centers: Integer,
-    first: Integer,
-    last: Integer,
-    row: Integer,
-    vector: Float,
-    reference: Float,
-    current: Float,
-    reference_cell: Float,
-    current_cell: Float,
+    centers: IntArray,
+    first: IntArray,
+    last: IntArray,
+    row: IntArray,
+    vector: FloatArray,
+    reference: FloatArray,
+    current: FloatArray,
+    reference_cell: FloatArray,
+    current_cell: FloatArray,
 ) -> Deformation:
-    """Deformation around each centre between two configurations; see the formulas above.
+    """Compute the deformation around each center between two configurations.
 
-    (center,) rows of the centres; (center,),(center,) their entries
-    ``first[k]:last[k]`` of row (pair,) and vector (pair,3) Å, the neighbours in the
-    reference configuration; reference and current (atom,3) Å, true paths; cells (3,3)
-    Å, the vectors as rows, none zero, and the same in both where the cell does not
-    repeat -> ``Deformation``. D2 comes from the residuals, in a second pass. Fewer than
-    3 neighbours, or det X <= ``FLAT`` (tr X)^3: NaN. Cost 0.3 microseconds for 20
-    neighbours. Twin: ``tests/test_nonaffine.py::twin``.
+    Layout
+    ``(center,),(center,),(center,),(pair,),(pair,3),(atom,3),(atom,3),(3,3),(3,3)->
+    Deformation``. The neighbors of center k are entries ``first[k]:last[k]`` of ``row``
+    and ``vector`` (Å), in the reference configuration. ``reference`` and ``current``
+    are unwrapped positions in Å. Cells have their vectors as rows in Å, none zero, and
+    equal along non-periodic axes. D2 comes from the residuals in a second pass. Fewer
+    than 3 neighbors or coplanar neighbors give NaN. Cost: 0.3 microseconds for 20
+    neighbors. Twin: ``tests/features/test_nonaffine.py::twin``.
     """
     m = len(centers)
     out = Deformation(
@@ -251,15 +253,15 @@ def nonaffine(
     array(int64, 1, out=True),
 )
 def _within(
-    centers: Integer,
-    first: Integer,
-    last: Integer,
-    row: Integer,
-    distance: Float,
-    slot: Integer,
-    cutoff: Float,
-    offset: Integer,
-    pick: Integer,
+    centers: IntArray,
+    first: IntArray,
+    last: IntArray,
+    row: IntArray,
+    distance: FloatArray,
+    slot: IntArray,
+    cutoff: FloatArray,
+    offset: IntArray,
+    pick: IntArray,
 ) -> None:
     at = 0
     for k in range(len(centers)):
@@ -272,21 +274,21 @@ def _within(
 
 
 def within(
-    centers: Integer,
-    first: Integer,
-    last: Integer,
-    row: Integer,
-    distance: Float,
-    slot: Integer,
-    cutoff: Float,
-) -> tuple[Integer, Integer, Integer]:
-    """Neighbours within the cut-off of their pair of species, in their order.
+    centers: IntArray,
+    first: IntArray,
+    last: IntArray,
+    row: IntArray,
+    distance: FloatArray,
+    slot: IntArray,
+    cutoff: FloatArray,
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Select the neighbors within the cutoff of their pair of species, in order.
 
-    (center,) rows of the centres; (center,),(center,) their entries of row (pair,) and
-    distance (pair,) Å; slot (atom,) index of each atom's species; cutoff
-    (species,species) Å -> first, last (center,) and pick (entry,): those of centre k
-    are entries ``pick[first[k]:last[k]]`` of ``row`` and ``distance``. Cost 2
-    nanoseconds a pair. Twin: ``tests/test_nonaffine.py::test_cutoffs_of_pairs``.
+    Layout ``(center,),(center,),(center,),(pair,),(pair,),(atom,),(species,species)->
+    (center,),(center,),(entry,)``: ``first``, ``last`` and ``pick``. The neighbors of
+    center k are entries ``pick[first[k]:last[k]]`` of ``row`` and ``distance``.
+    ``slot`` (atom,) is the species index of each atom; ``cutoff`` is in Å. Cost: 2 ns
+    per pair. Twin: ``tests/features/test_nonaffine.py::test_cutoffs_of_pairs``.
     """
     offset, pick = (
         np.zeros(len(centers) + 1, dtype=np.int64),

@@ -1,11 +1,12 @@
-"""A convex polytope cut by planes, one after the other: the engine of Voronoi cells and, by polarity, of convex hulls.
+"""A convex polytope that is cut by one plane after the other.
 
-Every vertex is where three planes meet, kept as the planes (a, b, c) counter-clockwise
-seen from outside; ``edge[a, b]`` is the vertex in which a is followed by b, so that the
-vertex across the edge of planes a and b is ``edge[b, a]``. A cut looks at all vertices
-in whole registers, takes those beyond the plane out, and puts a vertex on every edge
-that crosses the plane. New vertices lie between two old ones, which keeps the polytope
-sound where planes are nearly parallel or pass through vertices, as in crystals.
+It is the engine of Voronoi cells and, by polarity, of convex hulls. Three planes meet
+at every vertex. A vertex is stored as its planes (a, b, c), counter-clockwise seen from
+outside. ``edge[a, b]`` is the vertex in which a is followed by b, so the vertex across
+the edge of planes a and b is ``edge[b, a]``. A cut tests all vertices in whole
+registers, removes those beyond the plane, and puts a vertex on every edge that crosses
+the plane. New vertices lie between two old ones. That keeps the polytope sound if
+planes are nearly parallel or pass through vertices, as in crystals.
 """
 
 from __future__ import annotations
@@ -16,38 +17,43 @@ import numpy as np
 import numpy.typing as npt
 from numba import float64, int16, int64, types
 
+from mgdask._typing import FloatArray, IntArray
 from mgdask.kernels._jit import array, inner
 from mgdask.kernels.simd import LANES, address, beyond
 
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
 Short = npt.NDArray[np.int16]
 
 TOLERANCE = 1e-11
-"""A vertex less than this fraction of a plane's offset beyond the plane counts as lying on it, and is kept."""
+"""Relative distance beyond a plane up to which a vertex counts as lying on it.
+
+Such a vertex is kept. The distance is relative to the plane's offset.
+"""
 
 FIRST_PLANE = 6
-"""Planes 0 to 5 are those of the cube that a polytope starts from."""
+"""First plane after those of the cube (0 to 5) that a polytope starts from."""
 
 UNTOUCHED, CUT, FULL, BROKEN = 0, 1, 2, 3
-"""What a cut did: nothing, something, found no room for more planes or vertices, met a vertex set that rounding has torn."""
+"""Results of a cut: nothing removed, something removed, no space, torn by rounding."""
 
 
 class Polytope(NamedTuple):
-    """Work space: point (3,room) vertices, plane (room,3), side (room,) n.p of the last cut, edge (planes,planes), link (planes,) the
-    boundary of the last cut, gone (room,) vertices it took out, fresh (4,room) and
-    border (room,2) those it makes, size (2,) vertices and planes now.
+    """Work space of one polytope.
+
+    ``point`` (3,room) vertices; ``plane`` (room,3); ``side`` (room,) n.p of the last
+    cut; ``edge`` (plane,plane); ``link`` (plane,) boundary of the last cut; ``gone``
+    (room,) vertices that it removed; ``fresh`` (3,room) and ``border`` (room,2)
+    vertices that it made; ``size`` (2,) current number of vertices and planes.
     """
 
-    point: Float
+    point: FloatArray
     plane: Short
-    side: Float
+    side: FloatArray
     edge: Short
     link: Short
-    gone: Integer
-    fresh: Float
+    gone: IntArray
+    fresh: FloatArray
     border: Short
-    size: Integer
+    size: IntArray
 
 
 POLYTOPE = types.NamedTuple(
@@ -68,7 +74,7 @@ POLYTOPE = types.NamedTuple(
 
 @inner
 def new_polytope(planes: int) -> Polytope:
-    """Room for ``planes`` planes and the vertices they can make."""
+    """Allocate work space for ``planes`` planes and the vertices they can make."""
     room = -(-2 * planes // LANES) * LANES + LANES
     return Polytope(
         np.zeros((3, room)),
@@ -85,7 +91,10 @@ def new_polytope(planes: int) -> Polytope:
 
 @inner
 def start_cube(body: Polytope, half: float) -> None:
-    """Begin with the cube -half .. half; plane 2 k is its upper face along axis k, 2 k + 1 the lower one."""
+    """Start with the cube from -half to half.
+
+    Plane 2k is its upper face along axis k, plane 2k + 1 the lower one.
+    """
     for axis in range(3):
         for v in range(8, body.size[0]):
             body.point[axis, v] = 0.0
@@ -104,7 +113,11 @@ def start_cube(body: Polytope, half: float) -> None:
 
 @inner
 def cut(body: Polytope, normal: Any, offset: float) -> int:
-    """Keep what has normal.p <= offset; offset > 0, so that the origin stays inside. A polytope that cannot be cut stays as it was."""
+    """Keep the part with normal.p <= offset.
+
+    ``offset`` must be positive, so that the origin stays inside. A polytope that cannot
+    be cut is left unchanged.
+    """
     n_vertices, p = body.size[0], body.size[1]
     limit = offset * (1.0 + TOLERANCE)
     room = body.point.shape[1]
@@ -176,18 +189,15 @@ def cut(body: Polytope, normal: Any, offset: float) -> int:
             body.plane[hole, 0], body.plane[hole, 1], body.plane[hole, 2] = a, b, c
             body.edge[a, b], body.edge[b, c], body.edge[c, a] = hole, hole, hole
         for axis in range(3):
-            body.point[axis, last] = (
-                # the last register of a cut looks at empty places too: they are never
-                # beyond
-                0.0
-            )
+            # the last register of a cut also tests empty places, which are never beyond
+            body.point[axis, last] = 0.0
         last -= 1
     return CUT
 
 
 @inner
 def reach_squared(body: Polytope) -> float:
-    """Largest squared distance of a vertex from the origin."""
+    """Compute the largest squared distance of a vertex from the origin."""
     most = 0.0
     for v in range(body.size[0]):
         x, y, z = body.point[0, v], body.point[1, v], body.point[2, v]

@@ -1,21 +1,25 @@
-"""Radial functions of SOAP as tables: the overlap of a Gaussian at distance r with each radial basis function.
+"""Tabulated radial functions of SOAP.
 
-A neighbour at distance r, smeared by exp(-eta |x - r|^2), eta = 1 / (2 sigma^2), has
-the coefficients h_nl(r) Y_lm:
+A neighbor at distance r is smeared by exp(-eta |x - r|^2), eta = 1 / (2 sigma^2). Its
+overlap with the radial basis functions gives the coefficients h_nl(r) Y_lm:
 
     gto         g_nl(x) = sum_k beta_nk x^l exp(-alpha_kl x^2):
-                h_nl(r) = pi^1.5 r^l sum_k beta_nk eta^-1.5 (1 + alpha_kl/eta)^-(l+1.5) exp(-alpha_kl r^2 / (1 + alpha_kl/eta))
+                h_nl(r) = pi^1.5 r^l sum_k beta_nk eta^-1.5
+                          (1 + alpha_kl/eta)^-(l+1.5)
+                          exp(-alpha_kl r^2 / (1 + alpha_kl/eta))
     polynomial  g_n(x) = sum_k beta_nk (r_cut - x)^(k+2), k = 1..n_max:
-                h_nl(r) = 4 pi int_0^r_cut x^2 g_n(x) exp(-eta (x^2 + r^2)) i_l(2 eta x r) dx
+                h_nl(r) = 4 pi int_0^r_cut x^2 g_n(x)
+                          exp(-eta (x^2 + r^2)) i_l(2 eta x r) dx
 
-with beta = S^(-1/2) (Löwdin) of the overlap matrix S. S is close to singular (condition
-number 3e21 for the polynomials at n_max = 11), so beta is computed with as many digits
-as that needs. Both h_nl are smooth in r at the scale of sigma: they are tabulated at
-steps of sigma/40 and interpolated by six points, which errs by less than 1e-10 of the
-largest value. All sums are in a fixed order and without BLAS, so a table is the same
-whatever the number of threads. Exponents and overlaps as in DScribe (Himanen et al.,
-Comput. Phys. Commun. 247, 106949 (2020)); prefactors are such that p_nn'l = pi
-sqrt(8/(2l+1)) sum_m c_nlm c_n'lm.
+Here beta = S^(-1/2) (Löwdin) of the overlap matrix S. S is close to singular
+(condition number 3e21 for the polynomials at n_max = 11), so beta is computed with as
+many digits as needed. Both h_nl are smooth in r on the scale of sigma. They are
+tabulated at steps of sigma/40 and interpolated from six points, with an error below
+1e-10 of the largest value. All sums have a fixed order and avoid BLAS, so a table does
+not depend on the number of threads.
+
+Exponents and overlaps are those of DScribe (Himanen et al., Comput. Phys. Commun. 247,
+106949 (2020)). Prefactors give p_nn'l = pi sqrt(8/(2l+1)) sum_m c_nlm c_n'lm.
 """
 
 from __future__ import annotations
@@ -29,24 +33,29 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ive
 
-Float = npt.NDArray[np.float64]
+from mgdask._typing import FloatArray
 
 KNOTS_PER_SIGMA = 40
 BEFORE = 2
-"""Knots below r = 0: the functions continue there with parity (-1)^l, so that interpolation is central everywhere."""
+"""Knots below r = 0.
+
+The functions continue there with parity (-1)^l, so interpolation is central everywhere.
+"""
 THRESHOLD = 1e-3
-"""Value at which a smeared neighbour, and a Gaussian basis function, is cut off."""
+"""Value at which a smeared neighbor or a Gaussian basis function is cut off."""
 
 
 def padded_cutoff(r_cut: float, sigma: float) -> float:
-    """Distance up to which neighbours are seen: r_cut + sigma sqrt(-2 ln 1e-3)."""
+    """Compute the range of the neighbors, r_cut + sigma sqrt(-2 ln 1e-3)."""
     return r_cut + sigma * float(np.sqrt(-2.0 * np.log(THRESHOLD)))
 
 
 ONE_AT_A_TIME = Lock()
-"""Of the exact arithmetic: the working precision of mpmath, and constants that it keeps, belong to all threads of a process, and a thread that is
-done would take the digits from one that is not. So a context of its own for each call,
-and one call at a time.
+"""Lock of the exact arithmetic.
+
+mpmath's working precision and cached constants belong to all threads of a process, and
+a thread that finishes would reset the precision of one that has not. So each call has
+a context of its own, and only one call runs at a time.
 """
 
 
@@ -68,13 +77,13 @@ def _inverse_root(context: Any, matrix: Any) -> Any:
     return scaled * vectors.T
 
 
-def gauss_legendre(n: int) -> tuple[Float, Float]:
-    """Nodes (n,) on [-1, 1], increasing, and weights (n,) of Gauss-Legendre quadrature.
+def gauss_legendre(n: int) -> tuple[FloatArray, FloatArray]:
+    """Compute nodes (n,) on [-1, 1] and weights (n,) of Gauss-Legendre quadrature.
 
-        w_i = 2 / ((1 - x_i^2) P_n'(x_i)^2),   P_n(x_i) = 0 by Newton's method in long double
+        w_i = 2 / ((1 - x_i^2) P_n'(x_i)^2),   P_n(x_i) = 0 by Newton's method
 
-    NumPy's ``leggauss`` takes eigenvalues by LAPACK, whose last bits may depend on the
-    number of threads.
+    Newton's method runs in long double. NumPy's ``leggauss`` finds eigenvalues by
+    LAPACK, whose last bits may depend on the number of threads.
     """
     x = np.cos(np.pi * (np.arange(n, 0, -1) - 0.25) / (n + 0.5)).astype(np.longdouble)
     for _ in range(12):  # four are enough to a thousand nodes
@@ -87,8 +96,13 @@ def gauss_legendre(n: int) -> tuple[Float, Float]:
 
 
 @lru_cache(maxsize=64)
-def polynomial_basis(r_cut: float, n_max: int, n_nodes: int) -> tuple[Float, Float, Float]:
-    """Gauss-Legendre nodes x and weights on [0, r_cut], and the exact orthonormal g_n(x): (q,), (q,), (q,n)."""
+def polynomial_basis(
+    r_cut: float, n_max: int, n_nodes: int
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Compute the exact orthonormal polynomials g_n on Gauss-Legendre nodes.
+
+    Returns nodes x (q,) and weights (q,) on [0, r_cut], and g_n(x) (q,n).
+    """
     nodes, weights = gauss_legendre(n_nodes)
     x, w = 0.5 * r_cut * (nodes + 1.0), 0.5 * r_cut * weights
     with ONE_AT_A_TIME:
@@ -110,8 +124,13 @@ def polynomial_basis(r_cut: float, n_max: int, n_nodes: int) -> tuple[Float, Flo
 
 
 @lru_cache(maxsize=64)
-def gto_basis(r_cut: float, n_max: int, l_max: int) -> tuple[Float, npt.NDArray[np.longdouble]]:
-    """Exponents alpha (l,n) in Å^-2 and exact Löwdin coefficients beta (l,n,k); r_cut > 1 Å."""
+def gto_basis(
+    r_cut: float, n_max: int, l_max: int
+) -> tuple[FloatArray, npt.NDArray[np.longdouble]]:
+    """Compute exponents alpha (l,n) in Å^-2 and exact Löwdin coefficients beta (l,n,k).
+
+    ``r_cut`` must be larger than 1 Å.
+    """
     decay = np.linspace(1.0, r_cut, n_max)
     degrees = np.arange(l_max + 1)[:, None]
     alpha = -np.log(THRESHOLD / decay**degrees) / decay**2
@@ -136,8 +155,10 @@ def gto_basis(r_cut: float, n_max: int, l_max: int) -> tuple[Float, npt.NDArray[
     return alpha, beta
 
 
-def gto_functions(r: Float, sigma: float, alpha: Float, beta: npt.NDArray[np.longdouble]) -> Float:
-    """h_nl at the distances r (Å, may be negative): (l,knot,n)."""
+def gto_functions(
+    r: FloatArray, sigma: float, alpha: FloatArray, beta: npt.NDArray[np.longdouble]
+) -> FloatArray:
+    """Compute h_nl (l,knot,n) at the distances r in Å, which may be negative."""
     eta = np.longdouble(1.0) / (2 * np.longdouble(sigma) ** 2)
     x = r.astype(np.longdouble)
     n_degrees, n_max = alpha.shape
@@ -156,9 +177,12 @@ def gto_functions(r: Float, sigma: float, alpha: Float, beta: npt.NDArray[np.lon
 
 
 def polynomial_functions(
-    r: Float, sigma: float, l_max: int, x: Float, weight: Float, basis: Float
-) -> Float:
-    """h_nl at the distances r (Å, may be negative) by quadrature over nodes x: (l,knot,n)."""
+    r: FloatArray, sigma: float, l_max: int, x: FloatArray, weight: FloatArray, basis: FloatArray
+) -> FloatArray:
+    """Compute h_nl (l,knot,n) at the distances r in Å by quadrature over nodes x.
+
+    Distances may be negative.
+    """
     eta = 0.5 / sigma**2
     distance = np.abs(r)
     argument = 2.0 * eta * distance[:, None] * x[None, :]
@@ -176,8 +200,8 @@ def polynomial_functions(
     return 4.0 * np.pi * values
 
 
-def knots(r_max: float, sigma: float) -> tuple[Float, float]:
-    """Distances of the table and their step."""
+def knots(r_max: float, sigma: float) -> tuple[FloatArray, float]:
+    """Compute the distances of the table and their step, in Å."""
     step = sigma / KNOTS_PER_SIGMA
     count = int(np.floor(r_max / step)) + 2 * BEFORE + 3
     return np.asarray((np.arange(count) - BEFORE) * step, dtype=np.float64), step

@@ -1,10 +1,10 @@
-"""Small matrix products on explicit vector registers: the one place where mgdask writes LLVM instructions.
+"""Small matrix products on explicit vector registers, the only LLVM code in mgdask.
 
-LLVM does not vectorise a plain loop over 2l + 1 harmonics and a dozen radial functions,
+LLVM does not vectorize a plain loop over 2l + 1 harmonics and a dozen radial functions,
 and BLAS is slow at these sizes. ``tile`` keeps a few rows of the product in registers
 while it runs over the long index. Every number is one chain of fused multiply-adds in
-the order of that index, so results do not depend on the width of the registers or on
-how the rows are tiled.
+the order of that index. Results do not depend on the width of the registers or on how
+the rows are tiled.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ LANES: int = 8 if llvm.get_host_cpu_features().get("avx512f") else 4
 """Doubles in one vector register of this machine."""
 
 ROWS = 4
-"""Rows of the product in flight: 4 x 2 registers hide the latency of the multiply-add."""
+"""Rows of the product in flight: 4 x 2 registers hide the latency of a multiply-add."""
 
 BESIDE = 8
-"""Paths that lie beside each other for ``path_moments``, ``path_squares``, ``path_within``: one, or two registers."""
+"""Trajectories processed together by the ``path_...`` functions."""
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def address(typingctx: Any, array: Any, index: Any) -> Any:
-    """Pointer to element ``index`` (counted flat) of a contiguous array."""
+    """Return a pointer to element ``index``, counted flat, of a contiguous array."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
@@ -54,10 +54,10 @@ def tile(
     rows: Any,
     vectors: Any,
 ) -> Any:
-    """C[m, :w] = sum_k A[k a_k + m a_m] B[k b_k, :w] for m < rows, w = vectors * LANES, k < n_k.
+    """Compute C[m, :w] = sum_k A[k a_k + m a_m] B[k b_k, :w] for m < rows and k < n_k.
 
-    ``a``, ``b``, ``c`` are pointers from ``address``; ``rows`` and ``vectors`` are
-    literals; strides are in elements.
+    Here w = vectors * LANES. ``a``, ``b``, ``c`` are pointers from ``address``;
+    ``rows`` and ``vectors`` are literals; strides are in elements.
     """
     n_rows, n_vectors = rows.literal_value, vectors.literal_value
     i8 = types.int64
@@ -127,7 +127,10 @@ def tile(
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def scaled_copy(typingctx: Any, source: Any, target: Any, scale: Any, vectors: Any) -> Any:
-    """target[:w] = scale * source[:w], w = vectors * LANES; pointers from ``address``, ``vectors`` a literal."""
+    """Compute target[:w] = scale * source[:w] with w = vectors * LANES.
+
+    Pointers come from ``address``; ``vectors`` is a literal.
+    """
     n_vectors = vectors.literal_value
     signature = types.void(source, target, types.float64, vectors)
 
@@ -165,11 +168,11 @@ def displacements(
     d2: Any,
     index: Any,
 ) -> Any:
-    """LANES points at once: d = (point - origin) + shift, its square, and ``first``, ``first + 1``, ... as their index.
+    """Compute d = (point - origin) + shift of LANES points, and its square.
 
-    ``x`` ... ``index`` are pointers from ``address``; ``origin`` and ``shift`` are
-    tuples of three float64. The subtraction of the origin comes first, so that the
-    displacement from i to j is exactly minus that from j to i.
+    ``index`` gets ``first``, ``first + 1``, .... ``x`` to ``index`` are pointers from
+    ``address``; ``origin`` and ``shift`` are tuples of three float64. The origin is
+    subtracted first, so the displacement from i to j is exactly minus that from j to i.
     """
     triple = types.UniTuple(types.float64, 3)
     i8 = types.int64
@@ -206,10 +209,10 @@ def displacements(
 
 @intrinsic  # type: ignore[untyped-decorator]
 def beyond(typingctx: Any, x: Any, y: Any, z: Any, normal: Any, limit: Any, side: Any) -> Any:
-    """Which of LANES points have n.p > limit, as the bits of an integer; ``side`` gets n.p of each.
+    """Find which of LANES points have n.p > limit, as the bits of an integer.
 
-    ``x``, ``y``, ``z``, ``side`` are pointers from ``address``; ``normal`` is a tuple
-    of three float64.
+    ``side`` gets n.p of each point. ``x``, ``y``, ``z`` and ``side`` are pointers from
+    ``address``; ``normal`` is a tuple of three float64.
     """
     signature = types.int64(x, y, z, types.UniTuple(types.float64, 3), types.float64, side)
 
@@ -276,11 +279,12 @@ def path_moments(
     most: Any,
     total: Any,
 ) -> Any:
-    """total[m, :BESIDE] += sum |p[later[r] + t] - p[origin[r] + t]|^(2 m + 2), m = 0 and 1, over r < ``runs``, then t.
+    """Add sum |p[later[r] + t] - p[origin[r] + t]|^(2m + 2) to total[m], m = 0, 1.
 
-    ``beside`` points at paths p laid out (frame, 3, BESIDE), ``origin``, ``later``,
-    ``length`` at runs of frames, ``total`` at (2, BESIDE). Of each run the part
-    ``first`` <= t < min(``first + most``, ``length[r]``) counts.
+    The sum is over r < ``runs``, then over t with ``first`` <= t < min(``first +
+    most``, ``length[r]``). ``beside`` points to trajectories p laid out (frame, 3,
+    BESIDE); ``origin``, ``later`` and ``length`` to runs of frames; ``total`` to (2,
+    BESIDE).
     """
     i8 = types.int64
     signature = types.void(beside, origin, later, length, i8, i8, i8, total)
@@ -314,7 +318,10 @@ def path_moments(
 
 @intrinsic  # type: ignore[untyped-decorator]
 def path_squares(typingctx: Any, origin: Any, later: Any, out: Any) -> Any:
-    """out[:BESIDE] = |later - origin|^2; pointers to frames of paths laid out (frame, 3, BESIDE), and to ``out``."""
+    """Compute out[:BESIDE] = |later - origin|^2.
+
+    Pointers are to frames of trajectories laid out (frame, 3, BESIDE), and to ``out``.
+    """
     signature = types.void(origin, later, out)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -326,7 +333,10 @@ def path_squares(typingctx: Any, origin: Any, later: Any, out: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def path_within(typingctx: Any, origin: Any, later: Any, limit: Any) -> Any:
-    """Which of BESIDE paths have |later - origin|^2 < limit, as bits of a number; pointers as for ``path_squares``."""
+    """Find which of BESIDE trajectories have |later - origin|^2 < limit, as bits.
+
+    Pointers are as in ``path_squares``.
+    """
     signature = types.int64(origin, later, types.float64)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -342,7 +352,7 @@ def path_within(typingctx: Any, origin: Any, later: Any, limit: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def bit_count(typingctx: Any, bits: Any) -> Any:
-    """How many bits of an integer are 1."""
+    """Count the bits of an integer that are 1."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.ctpop(args[0])
@@ -364,7 +374,11 @@ def contract(
     width: int,
     n_k: int,
 ) -> None:
-    """c[m, :width] = sum_k a[k, m] b[k, :width]; rows of b and c are ``width`` long, whole registers; c has room for whole tiles of rows."""
+    """Compute c[m, :width] = sum_k a[k, m] b[k, :width].
+
+    Rows of ``b`` and ``c`` have ``width`` elements, whole registers. ``c`` has room for
+    whole tiles of rows.
+    """
     for m in range(0, rows, ROWS):
         column = 0
         while column + 2 * LANES <= width:

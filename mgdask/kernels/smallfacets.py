@@ -1,21 +1,20 @@
-"""Voronoi cells without their small facets, which come and go with the smallest movements of the atoms."""
+"""Voronoi cells without the small facets that thermal motion makes and removes."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from numba import float64, int64
 
+from mgdask._typing import FloatArray, IntArray
 from mgdask.kernels._jit import array, kernel
 from mgdask.kernels.voronoi import Cells, make_cells
 
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
-
 RULES = {"static": 1, "amlearn": 2, "none": 0}
-"""Which small facets ``select`` drops. "static": those under a fraction of the mean facet area of the cell. "amlearn": its rule, which
-visits facets by the rows of their neighbours and raises the threshold with each one
-dropped. "none": none.
+"""Rules of ``select``.
+
+"static" drops facets below a fraction of the cell's mean facet area. "amlearn" visits
+facets by the rows of their neighbors and raises the threshold with each facet dropped,
+as amlearn does. "none" keeps all facets.
 """
 
 
@@ -30,13 +29,13 @@ dropped. "none": none.
     returns=int64,
 )
 def _choose(
-    offset: Integer,
-    row: Integer,
-    area: Float,
+    offset: IntArray,
+    row: IntArray,
+    area: FloatArray,
     rule: int,
     fraction: float,
-    fresh: Integer,
-    kept: Integer,
+    fresh: IntArray,
+    kept: IntArray,
 ) -> int:
     n = 0
     order = np.empty(len(row), dtype=np.int64)
@@ -69,9 +68,10 @@ def _choose(
 
 
 def select(cells: Cells, rule: int, fraction: float = 0.05) -> Cells:
-    """Cells without their small facets, by one of ``RULES``; areas, edges and volumes of the others stay as they were.
+    """Drop the small facets of Voronoi cells by one of ``RULES``.
 
-    Twin: ``tests/reference_structure.py::drop_small``.
+    Areas, edges and volumes of the other facets do not change.
+    Twin: ``tests/reference/structure.py::drop_small``.
     """
     if rule == 0 or not len(cells.row):
         return cells

@@ -1,39 +1,37 @@
-"""SOAP power spectra: neighbours -> expansion coefficients -> products, one central atom after the other.
+"""SOAP power spectra: neighbors, expansion coefficients, products.
 
-    c_nlm^s(i) = sum_{j of species s} h_nl(r_ij) Y_lm(r_ij),   p_nn'l^ss'(i) = pi sqrt(8 / (2l+1)) sum_m c_nlm^s c_n'lm^s'
+    c_nlm^s(i) = sum_{j of species s} h_nl(r_ij) Y_lm(r_ij)
+    p_nn'l^ss'(i) = pi sqrt(8 / (2l+1)) sum_m c_nlm^s c_n'lm^s'
 
-Columns: species s, s' >= s, then l, n, n' (n' >= n where s = s'), as DScribe orders
-them. The radial functions come as a table (``radial.py``), both sums over neighbours
-and over m are small matrix products in registers (``simd.tile``). Working memory is
-some 100 kB a thread, which stays in cache: degrees l are done one after the other, all
-neighbours at once.
+Columns are ordered by species s, s' >= s, then l, n, n' (n' >= n if s = s'), as in
+DScribe. Radial functions are tabulated (``radial.py``). The sums over neighbors and
+over m are small matrix products in registers (``simd.tile``). Working memory is about
+100 kB per thread, which stays in cache: degrees l are done one after the other, all
+neighbors at once.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from numba import float64, int64
 
+from mgdask._typing import FloatArray, IntArray
 from mgdask.kernels._jit import array, inner, kernel
 from mgdask.kernels.harmonics import next_degree, start_powers
 from mgdask.kernels.neighbors import GRID, CellList, gather
 from mgdask.kernels.simd import LANES, ROWS, address, contract, scaled_copy, tile
-
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
 
 _TWO = 2 * LANES
 STENCIL = 6
 
 
 def padded(n_max: int) -> int:
-    """Radial functions in a row of the table and of the coefficients: whole vector registers."""
+    """Round the number of radial functions up to whole vector registers."""
     return -(-n_max // LANES) * LANES
 
 
 @inner
-def _weights(t: float, w: Float, i: int) -> None:
+def _weights(t: float, w: FloatArray, i: int) -> None:
     # Lagrange weights of the nodes -2 .. 3 at t in [0, 1): exactly (0, 0, 1, 0, 0, 0)
     # at a knot
     a, b, c, d, e, f = t + 2.0, t + 1.0, t, t - 1.0, t - 2.0, t - 3.0
@@ -47,29 +45,29 @@ def _weights(t: float, w: Float, i: int) -> None:
 
 @inner
 def _expand(
-    grid: CellList,
+    cell_list: CellList,
     row: int,
-    slot: Integer,
+    slot: IntArray,
     n_species: int,
-    table: Float,
+    table: FloatArray,
     step: float,
-    degrees: Float,
-    keep: Float,
-    raw_row: Integer,
-    raw: Float,
-    scratch: Float,
-    index: Integer,
-    unit: Float,
-    w: Float,
-    knot: Integer,
-    power: Float,
-    legendre: Float,
-    harmonic: Float,
-    radial: Float,
-    c: Float,
+    degrees: FloatArray,
+    keep: FloatArray,
+    raw_row: IntArray,
+    raw: FloatArray,
+    scratch: FloatArray,
+    index: IntArray,
+    unit: FloatArray,
+    w: FloatArray,
+    knot: IntArray,
+    power: FloatArray,
+    legendre: FloatArray,
+    harmonic: FloatArray,
+    radial: FloatArray,
+    c: FloatArray,
 ) -> None:
     n_degrees, n_knots, width = table.shape
-    n = gather(grid, row, scratch, index, raw_row, raw)
+    n = gather(cell_list, row, scratch, index, raw_row, raw)
     # the atom itself, where its species counts: r = 0
     raw_row[n] = row
     raw[0, n], raw[1, n], raw[2, n], raw[3, n] = 0.0, 0.0, 0.0, 0.0
@@ -152,7 +150,7 @@ def _expand(
 
 @inner
 def _spectrum(
-    c: Float, n_species: int, n_max: int, n_degrees: int, square: Float, out: Float
+    c: FloatArray, n_species: int, n_max: int, n_degrees: int, square: FloatArray, out: FloatArray
 ) -> None:
     width = c.shape[2]
     per_species = c.shape[1] * width
@@ -208,30 +206,31 @@ def _spectrum(
     array(float64, 2, out=True),
 )
 def soap(
-    grid: CellList,
-    centers: Integer,
-    slot: Integer,
+    cell_list: CellList,
+    centers: IntArray,
+    slot: IntArray,
     n_species: int,
     n_max: int,
-    table: Float,
+    table: FloatArray,
     step: float,
-    degrees: Float,
-    keep: Float,
+    degrees: FloatArray,
+    keep: FloatArray,
     average: int,
-    out: Float,
+    out: FloatArray,
 ) -> None:
-    """Power spectra of ``centers``; layout grid,(center,),(atom,) -> (center,feature) or, averaged, (1,feature).
+    """Compute the power spectra of ``centers``.
 
-    ``slot`` is the species index of every atom, ``table`` (l,knot,padded n) with its
-    ``step`` in Å, ``degrees`` from ``harmonics.coefficients``, ``keep`` (lm,) 1 or 0.
-    ``average`` 0: one row a centre; 1: ``out[0]`` gets the sum of the spectra; 2:
-    ``out`` (1, species*lm*padded n) gets the sum of the coefficients; both are added up
-    in the order of the centres. Cost 15 to 30 microseconds a centre at n_max = 11,
-    l_max = 12. Twin: ``tests/reference.py::soap``.
+    Layout ``cell_list,(center,),(atom,)->(center,feature)``, or ``(1,feature)`` if
+    averaged. ``slot`` is the species index of every atom; ``table`` (l,knot,padded n)
+    has knots ``step`` Å apart; ``degrees`` comes from ``harmonics.coefficients``;
+    ``keep`` (lm,) is 1 or 0. ``average`` 0 writes one row per center, 1 adds up the
+    spectra in ``out[0]``, 2 adds up the coefficients in ``out`` (1, species*lm*padded
+    n). Sums run in the order of the centers. Cost: 15 to 30 microseconds per center at
+    n_max = 11 and l_max = 12. Twin: ``tests/reference/soap.py::soap``.
     """
     n_degrees, _, width = table.shape
     n_lm = n_degrees * n_degrees
-    room = grid.room
+    room = cell_list.room
     stride = -(-room // LANES) * LANES
     raw_row, raw = np.empty(room, dtype=np.int64), np.empty((4, room))
     index, scratch = np.empty(room, dtype=np.int64), np.empty((4, room))
@@ -244,7 +243,7 @@ def soap(
     line = np.empty(out.shape[1])
     for k in range(len(centers)):
         _expand(
-            grid,
+            cell_list,
             centers[k],
             slot,
             n_species,
@@ -281,14 +280,14 @@ def soap(
 
 
 @kernel(array(float64, 3), int64, int64, array(float64, 1, out=True))
-def spectrum(c: Float, n_max: int, n_degrees: int, out: Float) -> None:
-    """Power spectrum of coefficients (species, lm + spare rows, padded n) -> (feature,)."""
+def spectrum(c: FloatArray, n_max: int, n_degrees: int, out: FloatArray) -> None:
+    """Compute the power spectrum of coefficients (species,lm+spare,padded n)."""
     width = c.shape[2]
     _spectrum(c, c.shape[0], n_max, n_degrees, np.zeros((width + ROWS, width)), out)
 
 
-def table_rows(values: Float) -> Float:
-    """A table (l,knot,n) with its last axis padded by zeros to whole registers, contiguous."""
+def table_rows(values: FloatArray) -> FloatArray:
+    """Pad the last axis of a table (l,knot,n) with zeros to whole registers."""
     n_degrees, n_knots, n_max = values.shape
     table = np.zeros((n_degrees, n_knots, padded(n_max)))
     table[:, :, :n_max] = values

@@ -1,28 +1,29 @@
-"""Mean, standard deviation, minimum, maximum, sum and histogram of lists of different lengths, one list a central atom."""
+"""Statistics and histograms of lists, one list per central atom."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-import numpy.typing as npt
 from numba import boolean, float64, int64
 
+from mgdask._typing import FloatArray, IntArray
 from mgdask.kernels._jit import array, kernel
 
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
-
 KINDS = ("mean", "std", "min", "max", "sum")
-"""What ``statistics`` and ``statistics_of_rows`` give, in this order."""
+"""Statistics of ``statistics`` and ``statistics_of_rows``, in this order."""
 
 
 @kernel(array(int64, 1), array(int64, 1), array(float64, 1), float64, array(float64, 2, out=True))
-def statistics(first: Integer, last: Integer, value: Float, empty: float, out: Float) -> None:
-    """mean, sqrt(mean (x - mean)^2), min, max, sum of ``value[first[k]:last[k]]``; (center,),(center,),(entry,) -> (center,5).
+def statistics(
+    first: IntArray, last: IntArray, value: FloatArray, empty: float, out: FloatArray
+) -> None:
+    """Compute mean, standard deviation, minimum, maximum and sum of each list.
 
-    NaN are left out; ``empty`` is the answer where nothing is left. Twin:
-    ``tests/reference_structure.py::_stats``.
+    Layout ``(center,),(center,),(entry,)->(center,5)``. The list of center k is
+    ``value[first[k]:last[k]]``. The standard deviation is sqrt(mean (x - mean)^2). NaN
+    are left out; if nothing is left, the results are ``empty``.
+    Twin: ``tests/reference/structure.py::_stats``.
     """
     for k in range(len(first)):
         n, total, low, high = 0, 0.0, np.inf, -np.inf
@@ -63,24 +64,25 @@ def statistics(first: Integer, last: Integer, value: Float, empty: float, out: F
     array(float64, 2, out=True),
 )
 def statistics_of_rows(
-    centers: Integer,
-    first: Integer,
-    last: Integer,
-    row: Integer,
-    value: Float,
-    columns: Integer,
-    kinds: Integer,
-    places: Integer,
+    centers: IntArray,
+    first: IntArray,
+    last: IntArray,
+    row: IntArray,
+    value: FloatArray,
+    columns: IntArray,
+    kinds: IntArray,
+    places: IntArray,
     include_self: bool,
-    out: Float,
+    out: FloatArray,
 ) -> None:
-    """The same of some columns of the neighbours' values; (center,),(center,),(center,),(pair,),(atom,column) -> (center,feature).
+    """Compute statistics of some columns over the neighbors of each center.
 
+    Layout ``(center,),(center,),(center,),(pair,),(atom,column)->(center,feature)``.
     Statistic ``kinds[s]``, an index of ``KINDS``, of column ``columns[c]`` goes to
-    ``out[:, places[c] + s]``. ``centers`` are rows of ``value``, which count too where
-    ``include_self``. NaN make the result NaN; without any neighbour it is NaN. Cost 0.3
-    microseconds for 14 neighbours and 16 columns. Twin:
-    ``tests/reference_structure.py::medium_range``.
+    ``out[:, places[c] + s]``. ``centers`` are rows of ``value``; a center itself is
+    included if ``include_self`` is True. The result is NaN if a value is NaN or if
+    there are no neighbors. Cost: 0.3 microseconds for 14 neighbors and 16 columns.
+    Twin: ``tests/reference/structure.py::medium_range``.
     """
     width, more, most = len(columns), 1 if include_self else 0, 1
     for k in range(len(first)):
@@ -126,21 +128,22 @@ def statistics_of_rows(
     array(float64, 2, out=True),
 )
 def histogram(
-    first: Integer,
-    last: Integer,
-    value: Float,
+    first: IntArray,
+    last: IntArray,
+    value: FloatArray,
     low: float,
     high: float,
     bins: int,
     smearing: float,
-    out: Float,
+    out: FloatArray,
 ) -> None:
-    """Share of each list in equal bins from ``low`` to ``high``; (center,),(center,),(entry,) -> (center,bin).
+    """Compute the fraction of each list in equal bins from ``low`` to ``high``.
 
-    The first bin takes all below it too, the last all above it, so that a row sums to
-    1. With ``smearing`` > 0 each value is a normal distribution of that standard
-    deviation: a bin gets the part of it that lies in the bin. NaN are left out; an
-    empty list gives NaN.
+    Layout ``(center,),(center,),(entry,)->(center,bin)``. The first bin includes all
+    smaller values, the last bin all larger ones, so a row sums to 1. If ``smearing`` is
+    positive, each value is a normal distribution with that standard deviation, and a
+    bin receives the part of it within the bin. NaN are left out; an empty list gives
+    NaN.
     """
     width = (high - low) / bins
     scale = 1.0 / (np.sqrt(2.0) * smearing) if smearing > 0.0 else 0.0

@@ -1,44 +1,44 @@
-"""Symmetry functions of Behler and Parrinello: sums of Gaussians over the neighbours of an atom, and over their pairs.
+"""Behler-Parrinello symmetry functions: Gaussians of neighbors and their pairs.
 
     radial    G_X(i; r_n) = sum_{j in X} exp(-(d_ij - r_n)^2 / (2 width^2))
-    angular   Psi_XY(i; xi, lambda, zeta) = sum exp(-(d_ij^2 + d_ik^2 + d_jk^2) / xi^2) (1 + lambda cos theta_jik)^zeta
+    angular   Psi_XY(i; xi, lambda, zeta) =
+            sum exp(-(d_ij^2 + d_ik^2 + d_jk^2) / xi^2) (1 + lambda cos theta_jik)^zeta
 
-over all neighbours with d <= cutoff: there is no cut-off function, d_jk has no limit,
-and there is no factor 2^(1 - zeta). Where X = Y each pair {j, k} counts once, where X <
-Y every j in X with every k in Y. As in Behler & Parrinello, Phys. Rev. Lett. 98, 146401
-(2007), in the form that amlearn computes for metallic glasses (bp_symmfunc.f90; Wang &
-Jain, Nat. Commun. 10, 5537 (2019)).
+Sums are over all neighbors with d <= cutoff. There is no cutoff function, d_jk has no
+limit, and there is no factor 2^(1 - zeta). If X = Y, each pair {j, k} counts once; if X
+< Y, every j in X is paired with every k in Y. Behler, Parrinello, Phys. Rev. Lett. 98,
+146401 (2007), in the form that amlearn computes for metallic glasses (Wang, Jain, Nat.
+Commun. 10, 5537 (2019)).
 
-The time goes into exponentials, one per pair of neighbours and xi: 13000 an atom in a
-glass for the published sets. They are done by ``exponential``, plain arithmetic that
-LLVM turns into vector instructions, unlike the library's function. Neighbours are
-sorted by species, the pairs of two species are put one after the other into a block
-that stays in cache, and each place of the block has its own sum; the sums are added up
-by halves in the end. So the order of every sum depends on the atom's own neighbours
-only, not on the machine's registers.
+Most time goes into exponentials, one per pair of neighbors and xi: 13 000 per atom in a
+glass for the published sets. ``exponential`` is plain arithmetic that LLVM vectorizes,
+unlike the library function. Neighbors are sorted by species. The pairs of two species
+fill a block that stays in cache, each place of the block has its own sum, and the sums
+are added up by halves at the end. The order of every sum depends on the atom's own
+neighbors only, not on the registers of the machine.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from numba import carray, float64, int64
 
+from mgdask._typing import FloatArray, IntArray
 from mgdask.kernels._jit import array, inner, kernel
 from mgdask.kernels.simd import address
 from mgdask.kernels.vector_math import exponential
 
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
-
 BLOCK = 256
-"""Pairs of neighbours in a block, a power of two: the sums of 22 sets and the block itself take 80 kB."""
+"""Pairs of neighbors in a block, a power of two.
+
+The sums of 22 sets and the block take 80 kB.
+"""
 _WHOLE = 8
 _MOST = 1 << 20
 
 
 @inner
-def _run(values: Float, at: int, n: int) -> Float:
+def _run(values: FloatArray, at: int, n: int) -> FloatArray:
     # values.ravel()[at : at + n] without a slice's atomic count of owners, which costs
     # more than these short loops
     return carray(address(values, at), n)  # type: ignore[no-any-return]
@@ -48,14 +48,14 @@ def _run(values: Float, at: int, n: int) -> Float:
 def _gather(
     first: int,
     last: int,
-    row: Integer,
-    vector: Float,
-    distance: Float,
-    slot: Integer,
+    row: IntArray,
+    vector: FloatArray,
+    distance: FloatArray,
+    slot: IntArray,
     n_species: int,
     cutoff: float,
-    near: Float,
-    start: Integer,
+    near: FloatArray,
+    start: IntArray,
 ) -> None:
     # neighbours within the cut-off, sorted by species, else in their order: near = x,
     # y, z, d, d^2, 1/d
@@ -79,7 +79,7 @@ def _gather(
 
 
 @inner
-def _gaussians(distance: Float, factor: float, centre: Float, total: Float) -> None:
+def _gaussians(distance: FloatArray, factor: float, centre: FloatArray, total: FloatArray) -> None:
     for n in range(len(total)):
         total[n] = 0.0
     for j in range(len(distance)):
@@ -95,13 +95,13 @@ def _pairs(
     z: float,
     square: float,
     inverse: float,
-    xs: Float,
-    ys: Float,
-    zs: Float,
-    squares: Float,
-    inverses: Float,
-    extent: Float,
-    cosine: Float,
+    xs: FloatArray,
+    ys: FloatArray,
+    zs: FloatArray,
+    squares: FloatArray,
+    inverses: FloatArray,
+    extent: FloatArray,
+    cosine: FloatArray,
 ) -> None:
     # d_ij^2 + d_ik^2 + d_jk^2 and cos theta_jik of one j with a run of k; a coincident
     # j or k has no direction: NaN
@@ -114,7 +114,9 @@ def _pairs(
 
 
 @inner
-def _power(factor: float, exponent: float, cosine: Float, square: Float, out: Float) -> None:
+def _power(
+    factor: float, exponent: float, cosine: FloatArray, square: FloatArray, out: FloatArray
+) -> None:
     # (1 + factor cos)^exponent; whole exponents by repeated squaring
     n = len(out)
     if exponent != np.floor(exponent) or exponent < 0.0 or exponent > _MOST:
@@ -144,13 +146,13 @@ def _power(factor: float, exponent: float, cosine: Float, square: Float, out: Fl
 
 
 @inner
-def _decay(factor: float, extent: Float, out: Float) -> None:
+def _decay(factor: float, extent: FloatArray, out: FloatArray) -> None:
     for i in range(len(out)):
         out[i] = exponential(factor * extent[i])
 
 
 @inner
-def _add(a: Float, b: Float, total: Float) -> None:
+def _add(a: FloatArray, b: FloatArray, total: FloatArray) -> None:
     for i in range(len(a)):
         total[i] += a[i] * b[i]
 
@@ -158,15 +160,15 @@ def _add(a: Float, b: Float, total: Float) -> None:
 @inner
 def _flush(
     n: int,
-    extent: Float,
-    cosine: Float,
-    factor: Float,
-    bending: Float,
-    which: Integer,
-    square: Float,
-    decay: Float,
-    power: Float,
-    total: Float,
+    extent: FloatArray,
+    cosine: FloatArray,
+    factor: FloatArray,
+    bending: FloatArray,
+    which: IntArray,
+    square: FloatArray,
+    decay: FloatArray,
+    power: FloatArray,
+    total: FloatArray,
 ) -> None:
     # a block of n pairs into the sums of every parameter set
     # no remainders in the loops: pairs infinitely far apart add 0
@@ -190,13 +192,15 @@ def _flush(
 
 
 @inner
-def _fold(values: Float, half: int) -> None:
+def _fold(values: FloatArray, half: int) -> None:
     for i in range(half):
         values[i] += values[half + i]
 
 
 @inner
-def _distinct(angular: Float, factor: Float, bending: Float, which: Integer) -> tuple[int, int]:
+def _distinct(
+    angular: FloatArray, factor: FloatArray, bending: FloatArray, which: IntArray
+) -> tuple[int, int]:
     # the different -1/xi^2 and (lambda, zeta) of the sets, and which of them each set
     # has; returns how many there are
     n_factors, n_bendings = 0, 0
@@ -236,32 +240,32 @@ def _distinct(angular: Float, factor: Float, bending: Float, which: Integer) -> 
     array(float64, 2, out=True),
 )
 def symmetry(
-    first: Integer,
-    last: Integer,
-    row: Integer,
-    vector: Float,
-    distance: Float,
-    slot: Integer,
+    first: IntArray,
+    last: IntArray,
+    row: IntArray,
+    vector: FloatArray,
+    distance: FloatArray,
+    slot: IntArray,
     n_species: int,
     cutoff: float,
-    centres: Float,
+    centres: FloatArray,
     width: float,
-    angular: Float,
-    out: Float,
+    angular: FloatArray,
+    out: FloatArray,
 ) -> None:
-    """Symmetry functions of centres -> (center,feature).
+    """Compute the symmetry functions of each center.
 
-    Layout (center,),(center,),(pair,),(pair,3),(pair,),(atom,),_,_,(radial,),_,(set,3).
-    ``slot`` is the species index of every atom (others are not seen), ``centres`` r_n,
-    ``width`` and ``cutoff`` in Å, ``angular`` rows of xi in Å, lambda, zeta. The
-    columns are species outer, r_n inner; then species pairs (0,0), (0,1), .., (1,1), ..
-    outer, sets inner: S n_radial + S (S + 1) / 2 n_sets in all. An atom without
-    neighbours has zeros. A neighbour at distance 0 has no direction: its angular sums
-    are NaN. Cost per atom: n n_radial exponentials and n^2 / 2 per different xi for n
-    neighbours; whole zeta are products, others call ``pow`` for each pair. 20
-    microseconds an atom in a glass for 50 r_n of two species and the 22 published sets
-    within 6.3 Å. Twins: ``tests/reference_structure.py::radial_symmetry`` and
-    ``angular_symmetry``.
+    Layout ``(center,),(center,),(pair,),(pair,3),(pair,),(atom,),(radial,),(set,3)->
+    (center,feature)``. ``slot`` is the species index of every atom; atoms of other
+    indices are ignored. ``centres`` r_n, ``width`` and ``cutoff`` are in Å. ``angular``
+    has rows of xi in Å, lambda and zeta. Columns: species outer, r_n inner; then
+    species pairs (0,0), (0,1), ..., (1,1), ... outer, sets inner: S n_radial + S (S +
+    1) / 2 n_sets in all. An atom without neighbors has zeros. A neighbor at distance 0
+    makes the angular sums NaN. Cost per atom: n n_radial exponentials and n^2 / 2 per
+    distinct xi for n neighbors. Integer zeta are products; others call ``pow`` for
+    each pair. 20 microseconds per atom in a glass for 50 r_n of two species and the 22
+    published sets within 6.3 Å. Twins:
+    ``tests/reference/structure.py::radial_symmetry`` and ``angular_symmetry``.
     """
     n_radial, n_sets = len(centres), len(angular)
     room = 1

@@ -1,18 +1,16 @@
-"""Elementary functions of whole arrays, in plain arithmetic without branches, which the compiler turns into vector instructions.
+"""Elementary functions in branch-free arithmetic, which compilers can vectorize.
 
-Calls of the C library cannot be vectorised; these cost a few nanoseconds a number
-instead of some fifteen.
+Calls of the C library cannot be vectorized. These functions cost a few nanoseconds per
+number instead of about fifteen.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from numba import float64
 
+from mgdask._typing import FloatArray
 from mgdask.kernels._jit import array, inner, kernel
-
-Float = npt.NDArray[np.float64]
 
 _EIGHTH = 0.41421356237309503  # tan(pi / 8)
 _LOG2E = 1.4426950408889634
@@ -28,12 +26,12 @@ _PI_HIGH, _PI_MIDDLE, _PI_LOW = (
 
 
 @inner
-def arctan2_upper(n: int, y: Float, x: Float, out: Float) -> None:
-    """out = atan2(y, x) for y >= 0, between 0 and pi; right to 1e-15; NaN for y = x = 0.
+def arctan2_upper(n: int, y: FloatArray, x: FloatArray, out: FloatArray) -> None:
+    """Compute atan2(y, x) for y >= 0, between 0 and pi, right to 1e-15.
 
-    atan(t) = t + t^3 p(t^2) for |t| <= tan(pi/8), p a minimax polynomial of degree 10
-    (mpmath.chebyfit, error 5e-18); larger t through atan(t) = pi/4 + atan((t - 1) / (t
-    + 1)), and t > 1 through its reciprocal.
+    The result is NaN for y = x = 0. For |t| <= tan(pi/8), atan(t) = t + t^3 p(t^2),
+    with p a minimax polynomial of degree 10 (mpmath.chebyfit, error 5e-18). Larger t go
+    through atan(t) = pi/4 + atan((t - 1) / (t + 1)), and t > 1 through the reciprocal.
     """
     for i in range(n):
         width, height = abs(x[i]), y[i]
@@ -59,11 +57,12 @@ def arctan2_upper(n: int, y: Float, x: Float, out: Float) -> None:
 
 @inner
 def exponential(t: float) -> float:
-    """exp(t) for t <= 709 within 2 units of the last place; 0 below t = -708, where doubles lose digits.
+    """Compute exp(t) for t <= 709 within 2 units in the last place.
 
-    e^t = 2^n e^r with n = round(t / ln 2), ln 2 in two parts (Cody & Waite); e^r on |r|
-    <= ln 2 / 2 is 1 + r + r^2 q(r) with q of degree 9 through the Chebyshev nodes
-    (error 1.6e-17). No branch and no call, so that a loop over it becomes vector code.
+    It is 0 below t = -708, where doubles become subnormal. e^t = 2^n e^r with n =
+    round(t / ln 2) and ln 2 in two parts (Cody and Waite). On |r| <= ln 2 / 2, e^r is 1
+    + r + r^2 q(r), with q of degree 9 through the Chebyshev nodes (error 1.6e-17).
+    There is no branch and no call, so a loop over it becomes vector code.
     """
     shifted = np.float64(t * _LOG2E + _ROUND)
     n = shifted - _ROUND
@@ -86,8 +85,8 @@ def exponential(t: float) -> float:
 
 
 @kernel(array(float64, 1), array(float64, 1, out=True))
-def exponentials(t: Float, out: Float) -> None:
-    """``exponential`` of each number, for tests: (n,) -> (n,)."""
+def exponentials(t: FloatArray, out: FloatArray) -> None:
+    """Apply ``exponential`` to each number, for tests: ``(n,)->(n,)``."""
     for i in range(len(t)):
         out[i] = exponential(t[i])
 
@@ -112,12 +111,12 @@ def _half_turns(t: float) -> tuple[float, float, float]:
 
 @inner
 def sine(t: float) -> float:
-    """sin(t) for |t| <= 1e6 within 2 units of the last place; NaN for infinities.
+    """Compute sin(t) for |t| <= 1e6 within 2 units in the last place.
 
-    sin t = (-1)^n sin r with n = round(t / pi) and r = t - n pi, pi in three parts
-    (Cody & Waite); sin r = r + r r^2 p(r^2) on |r| <= pi / 2 with p of degree 7 through
-    the Chebyshev nodes (mpmath.chebyfit, error 3e-19). No branch and no call, so that a
-    loop over it becomes vector code.
+    It is NaN for infinities. sin t = (-1)^n sin r with n = round(t / pi) and r = t - n
+    pi, pi in three parts (Cody and Waite). On |r| <= pi / 2, sin r = r + r r^2 p(r^2),
+    with p of degree 7 through the Chebyshev nodes (mpmath.chebyfit, error 3e-19). There
+    is no branch and no call, so a loop over it becomes vector code.
     """
     shifted, r, p = _half_turns(t)
     value = np.float64(r + r * p)
@@ -129,10 +128,11 @@ def sine(t: float) -> float:
 
 @inner
 def sine_ratio(t: float, inverse: float) -> float:
-    """sin(t) / t for 0 <= t <= 1e6, with 1 / t given (not read for t < pi / 2: it may be infinite); 1 for t = 0.
+    """Compute sin(t) / t for 0 <= t <= 1e6, given ``inverse`` = 1 / t.
 
-    Up to pi / 2 it is 1 + t^2 p(t^2), the polynomial of ``sine`` without the division,
-    so small t lose nothing.
+    It is 1 for t = 0. ``inverse`` is not read for t < pi / 2, so it may be infinite
+    there. Up to pi / 2 the result is 1 + t^2 p(t^2), the polynomial of ``sine`` without
+    the division, so small t lose no digits.
     """
     shifted, r, p = _half_turns(t)
     value = np.float64((r + r * p) * inverse)
@@ -143,14 +143,14 @@ def sine_ratio(t: float, inverse: float) -> float:
 
 
 @kernel(array(float64, 1), array(float64, 1, out=True))
-def sines(t: Float, out: Float) -> None:
-    """``sine`` of each number, for tests: (n,) -> (n,)."""
+def sines(t: FloatArray, out: FloatArray) -> None:
+    """Apply ``sine`` to each number, for tests: ``(n,)->(n,)``."""
     for i in range(len(t)):
         out[i] = sine(t[i])
 
 
 @kernel(array(float64, 1), array(float64, 1, out=True))
-def sine_ratios(t: Float, out: Float) -> None:
-    """``sine_ratio`` of each number and its reciprocal, for tests: (n,) -> (n,)."""
+def sine_ratios(t: FloatArray, out: FloatArray) -> None:
+    """Apply ``sine_ratio`` to each number, for tests: ``(n,)->(n,)``."""
     for i in range(len(t)):
         out[i] = sine_ratio(t[i], 1.0 / t[i])

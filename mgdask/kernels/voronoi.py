@@ -1,8 +1,8 @@
-"""Voronoi cells: space nearer to one atom than to any other, by cutting with the planes half-way to its neighbours.
+"""Voronoi cells, cut by the planes halfway to the neighbors.
 
-Neighbours cut in the order of their distance; once the next one is further than twice
-the furthest vertex, none can cut any more and the cell is certain. A cell that is not
-certain with the neighbours of one radius is done again with those of a larger one.
+Neighbors cut in the order of their distance. Once the next one is further away than
+twice the furthest vertex, no other can cut and the cell is certain. A cell that is not
+certain with the neighbors within one radius is repeated with a larger radius.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import float64, int64
 
+from mgdask._typing import FloatArray, IntArray
 from mgdask.geometry import complete_cell, fractional
 from mgdask.kernels._jit import array, inner, kernel
 from mgdask.kernels.neighbors import GRID, CellList, make_cell_list, scan
@@ -28,42 +28,42 @@ from mgdask.kernels.polytope import (
     start_cube,
 )
 
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
-
 EDGE_THRESHOLD = 2e-5
-"""Edges up to this length in Å are not counted, facets with fewer than three longer ones are left out: where more than four atoms are
-equally far from a point, as in most crystals, noise makes such edges.
+"""Edges up to this length in Å are not counted.
+
+Facets with fewer than three longer edges are left out. Rounding makes such edges if
+more than four atoms are equally far from a point, as in most crystals.
 """
 
 CLOSED, OPEN, COINCIDENT, UNCERTAIN = 0, 1, 2, 3
-"""State of a cell: sound; not closed, at a free surface; two atoms in one place; wants neighbours from further away."""
+"""States of a cell: sound, open, coincident atoms, needs more distant neighbors."""
 _TOO_LARGE = 4
 _SLIVER = -2
 
 PLANES = 64
-"""Planes that a cell has room for at first."""
+"""Initial room for planes of a cell."""
 
 
 class Cells(NamedTuple):
-    """Voronoi cells of some centres; facets of centre k are entries ``offset[k]:offset[k+1]``, nearest neighbour first.
+    """Voronoi cells of some centers.
 
-    row (facet,) row of the neighbour; vector (facet,3) Å from the centre to the
-    neighbour's image; area (facet,) Å²; edges (facet,) number of edges; pyramid
-    (facet,) Å³, area x distance / 6; distance (facet,) Å; volume (center,) Å³ of the
-    cell; state (center,) CLOSED, OPEN or COINCIDENT. Cells that are not CLOSED have no
-    facets and volume NaN.
+    The facets of center k are entries ``offset[k]:offset[k+1]``, nearest neighbor
+    first. ``row`` (facet,) row of the neighbor; ``vector`` (facet,3) from the center to
+    the neighbor's image in Å; ``area`` (facet,) in Å²; ``edges`` (facet,) number of
+    edges; ``pyramid`` (facet,) area x distance / 6 in Å³; ``distance`` (facet,) in Å;
+    ``volume`` (center,) of the cell in Å³; ``state`` (center,) CLOSED, OPEN, COINCIDENT
+    or UNCERTAIN. Cells that are not CLOSED have no facets, and their volume is NaN.
     """
 
-    offset: Integer
-    row: Integer
-    vector: Float
-    area: Float
-    edges: Integer
-    pyramid: Float
-    distance: Float
-    volume: Float
-    state: Integer
+    offset: IntArray
+    row: IntArray
+    vector: FloatArray
+    area: FloatArray
+    edges: IntArray
+    pyramid: FloatArray
+    distance: FloatArray
+    volume: FloatArray
+    state: IntArray
 
 
 PER_FACET: tuple[tuple[tuple[int, ...], type[Any]], ...] = (
@@ -74,17 +74,19 @@ PER_FACET: tuple[tuple[tuple[int, ...], type[Any]], ...] = (
     ((), np.float64),
     ((), np.float64),
 )
-"""Widths and dtypes of the arrays that have an entry a facet, in the order of ``Cells``."""
+"""Shapes and dtypes of the per-facet arrays, in the order of ``Cells``."""
 
 
-def make_cells(offset: Integer, per_facet: Sequence[Any], volume: Float, state: Integer) -> Cells:
-    """``Cells`` from the arrays that have an entry a facet, in their order."""
+def make_cells(
+    offset: IntArray, per_facet: Sequence[Any], volume: FloatArray, state: IntArray
+) -> Cells:
+    """Make ``Cells`` from the per-facet arrays in their order."""
     row, vector, area, edges, pyramid, distance = per_facet
     return Cells(offset, row, vector, area, edges, pyramid, distance, volume, state)
 
 
 @inner
-def _sort(n: int, key: Float, found: Integer) -> None:
+def _sort(n: int, key: FloatArray, found: IntArray) -> None:
     # by insertion, in Shell's strides where a cell reaches far, as at a wide gap; equal
     # keys in the order of ``found``
     gap = 1
@@ -103,7 +105,13 @@ def _sort(n: int, key: Float, found: Integer) -> None:
 
 @inner
 def _cell(
-    body: Polytope, n: int, raw: Float, found: Integer, key: Float, cutoff: float, owner: Integer
+    body: Polytope,
+    n: int,
+    raw: FloatArray,
+    found: IntArray,
+    key: FloatArray,
+    cutoff: float,
+    owner: IntArray,
 ) -> int:
     start_cube(body, cutoff)
     most = np.inf
@@ -126,7 +134,7 @@ def _cell(
 
 
 @inner
-def _facets(body: Polytope, threshold: float, surface: Float, count: Integer) -> None:
+def _facets(body: Polytope, threshold: float, surface: FloatArray, count: IntArray) -> None:
     # twice the area vector of every plane, and its edges longer than the threshold
     for p in range(body.size[1]):
         surface[0, p], surface[1, p], surface[2, p], count[p] = 0.0, 0.0, 0.0, 0
@@ -182,7 +190,7 @@ def _sliver_between(body: Polytope, p: int, threshold: float, pair: Any) -> Any:
 
 
 @inner
-def _close_sliver(body: Polytope, p: int, threshold: float, count: Integer) -> None:
+def _close_sliver(body: Polytope, p: int, threshold: float, count: IntArray) -> None:
     # facet p is a line and goes; its two neighbours f, g then share an edge, which
     # counts once if they share another already, be it a true one or another sliver's
     f, g = _sliver_between(body, p, threshold, (-1, -1))
@@ -220,24 +228,24 @@ def _close_sliver(body: Polytope, p: int, threshold: float, count: Integer) -> N
     returns=int64,
 )
 def _cells(
-    grid: CellList,
-    centers: Integer,
+    cell_list: CellList,
+    centers: IntArray,
     first: int,
     planes: int,
     threshold: float,
-    offset: Integer,
-    row: Integer,
-    vector: Float,
-    area: Float,
-    edges: Integer,
-    pyramid: Float,
-    distance: Float,
-    volume: Float,
-    state: Integer,
+    offset: IntArray,
+    row: IntArray,
+    vector: FloatArray,
+    area: FloatArray,
+    edges: IntArray,
+    pyramid: FloatArray,
+    distance: FloatArray,
+    volume: FloatArray,
+    state: IntArray,
 ) -> int:
     # fills from centre `first` on until the arrays are full; returns the first centre
     # that did not fit
-    room = grid.room
+    room = cell_list.room
     raw, index, found = (
         np.empty((4, room)),
         np.empty(room, dtype=np.int64),
@@ -254,11 +262,11 @@ def _cells(
         total = offset[k]
         if total + planes > len(row):
             return k
-        n = scan(grid, centers[k], raw, index, found)
+        n = scan(cell_list, centers[k], raw, index, found)
         for i in range(n):
             key[i] = raw[3, found[i]]
         _sort(n, key, found)
-        state[k] = _cell(body, n, raw, found, key, grid.cutoff, owner)
+        state[k] = _cell(body, n, raw, found, key, cell_list.cutoff, owner)
         volume[k] = np.nan
         if state[k] == CLOSED:
             _facets(body, threshold, surface, count)
@@ -271,7 +279,7 @@ def _cells(
                 whole += twice
                 if count[p] >= 3:
                     d = np.sqrt(d2)
-                    row[total] = grid.row[index[j]]
+                    row[total] = cell_list.row[index[j]]
                     vector[total, 0], vector[total, 1], vector[total, 2] = dx, dy, dz
                     area[total], edges[total], distance[total] = 0.5 * twice / d, count[p], d
                     pyramid[total] = twice / 12.0
@@ -281,7 +289,7 @@ def _cells(
     return len(centers)
 
 
-def _run(grid: CellList, centers: Integer, threshold: float, planes: int) -> Cells:
+def _run(cell_list: CellList, centers: IntArray, threshold: float, planes: int) -> Cells:
     n = len(centers)
     offset, volume, state = (
         np.zeros(n + 1, dtype=np.int64),
@@ -297,7 +305,7 @@ def _run(grid: CellList, centers: Integer, threshold: float, planes: int) -> Cel
     while True:
         row, vector, area, edges, pyramid, distance = found
         done = _cells(
-            grid,
+            cell_list,
             centers,
             done,
             planes,
@@ -322,7 +330,7 @@ def _run(grid: CellList, centers: Integer, threshold: float, planes: int) -> Cel
     return make_cells(offset, [item[:total] for item in found], volume, state)
 
 
-def _join(parts: list[Cells], place: list[Integer]) -> Cells:
+def _join(parts: list[Cells], place: list[IntArray]) -> Cells:
     # cells place[k][i] of the whole are cells i of part k; a later part replaces what
     # an earlier one left undone
     n = len(place[0])
@@ -344,8 +352,11 @@ def _join(parts: list[Cells], place: list[Integer]) -> Cells:
     )
 
 
-def mean_spacing(position: Float, cell: Float, pbc: Any) -> float:
-    """(V / N)^(1/3) in Å; along axes that do not repeat, V reaches from the first atom to the last."""
+def mean_spacing(position: FloatArray, cell: FloatArray, pbc: Any) -> float:
+    """Compute (V / N)^(1/3) in Å.
+
+    Along non-periodic axes, V extends from the first atom to the last.
+    """
     free = ~np.asarray(pbc, dtype=bool)
     sides = np.linalg.norm(cell, axis=1)
     share = np.ones(3)
@@ -358,37 +369,39 @@ def mean_spacing(position: Float, cell: Float, pbc: Any) -> float:
 
 
 FIRST_RADIUS, GROWTH, OPEN_RADIUS = 2.0, 1.5, 6.75
-"""In mean spacings: radius of the neighbours tried first, its factor from try to try, and the radius at which a cell of a configuration
-with free axes that is still not certain is called open: it has a corner further than
-half of that from its atom.
+"""Search radii in mean spacings.
+
+They are the first radius, its growth factor, and the radius at which a cell with free
+axes that is still not certain is called open. Such a cell has a corner further from
+its atom than half that radius.
 """
 
 
 def cells_by_radius(
-    grid_of: Any,
+    cell_list_of: Any,
     spacing: float,
     periodic: bool,
-    centers: Integer,
+    centers: IntArray,
     threshold: float = EDGE_THRESHOLD,
 ) -> Cells:
-    """``voronoi_cells`` with cell lists from ``grid_of(cutoff)``, for callers that keep them."""
+    """Compute Voronoi cells with cell lists from ``cell_list_of(cutoff)``."""
     chosen = np.ascontiguousarray(centers, dtype=np.int64)
     parts, place = [], []
     todo = np.arange(len(chosen))
     radius = FIRST_RADIUS * spacing
     while True:
         planes = PLANES
-        grid = grid_of(radius)
-        found = _run(grid, chosen[todo], threshold, planes)
+        cell_list = cell_list_of(radius)
+        found = _run(cell_list, chosen[todo], threshold, planes)
         while (found.state == _TOO_LARGE).any():
             planes *= 4
-            found = _run(grid, chosen[todo], threshold, planes)
+            found = _run(cell_list, chosen[todo], threshold, planes)
         parts.append(found)
         place.append(todo)
         at_end = radius >= OPEN_RADIUS * spacing and not periodic
         if at_end:
             found.state[found.state == UNCERTAIN] = OPEN
-        elif periodic and radius > 2.0 * np.sqrt((grid.cell**2).sum(axis=1)).sum():
+        elif periodic and radius > 2.0 * np.sqrt((cell_list.cell**2).sum(axis=1)).sum():
             # no periodic cell reaches as far: rounding has torn this one at every
             # radius
             break
@@ -401,24 +414,24 @@ def cells_by_radius(
 
 
 def voronoi_cells(
-    position: Float,
-    cell: Float,
+    position: FloatArray,
+    cell: FloatArray,
     *,
-    centers: Integer | None = None,
+    centers: IntArray | None = None,
     pbc: Any = (True, True, True),
     threshold: float = EDGE_THRESHOLD,
 ) -> Cells:
-    """Voronoi cells of atoms: (atom,3),(3,3) -> ``Cells``.
+    """Compute the Voronoi cells of atoms.
 
-    Exact for every cell and periodicity; the volumes of a periodic configuration sum to
-    that of the box. Along axes that do not repeat, a cell that is not closed within
-    half of ``OPEN_RADIUS`` mean spacings is OPEN: no numbers are made up for it. Two
-    atoms in one place are COINCIDENT; a cell that rounding tears at every radius stays
-    UNCERTAIN. Edges up to ``threshold`` Å are not counted. Cost 4 to 8 microseconds a
-    cell. Twin: ``tests/reference_structure.py::voronoi``.
+    Layout ``(atom,3),(3,3)->Cells``. Exact for every cell and periodicity; the volumes
+    of a periodic configuration sum to that of the box. Along non-periodic axes, a cell
+    that is not closed within half of ``OPEN_RADIUS`` mean spacings is OPEN and has no
+    values. Two atoms at one position are COINCIDENT. A cell that rounding tears at
+    every radius stays UNCERTAIN. Edges up to ``threshold`` Å are not counted. Cost: 4
+    to 8 microseconds per cell. Twin: ``tests/reference/structure.py::voronoi``.
 
-    Source: Voronoi, J. reine angew. Math. 134, 198 (1908); the cutting of one cell at a
-    time as in Rycroft, Chaos 19, 041111 (2009).
+    Sources: Voronoi, J. reine angew. Math. 134, 198 (1908). Cutting one cell at a time:
+    Rycroft, Chaos 19, 041111 (2009).
     """
     full = complete_cell(cell, pbc)
     chosen = np.arange(len(position)) if centers is None else np.asarray(centers)
@@ -444,7 +457,10 @@ def voronoi_cells(
     )
 
 
-def images(cells: Cells, position: Float, cell: Float, centers: Integer) -> Integer:
-    """(facet,3) cell vectors by which each facet's neighbour is moved: r_center + vector = r_row + image @ cell."""
+def images(cells: Cells, position: FloatArray, cell: FloatArray, centers: IntArray) -> IntArray:
+    """Find the cell vectors (facet,3) by which each facet's neighbor is shifted.
+
+    r_center + vector = r_row + image @ cell
+    """
     own = np.repeat(position[centers], np.diff(cells.offset), axis=0)
     return np.rint(fractional(own + cells.vector - position[cells.row], cell)).astype(np.int64)
