@@ -1,15 +1,15 @@
-"""Bond-orientational order: rotation-invariant measures of how the directions to an atom's neighbours are spread."""
+"""Bond-orientational order: rotation-invariant measures of neighbor directions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
+from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
 from mgdask.features.environments import (
     CLOSED,
@@ -23,17 +23,35 @@ from mgdask.features.environments import (
 from mgdask.features.feature import Feature, validate_fields
 from mgdask.kernels.bondorder import coarse, invariants, moments, triples
 
-Integer = npt.NDArray[np.int64]
 Degree = Annotated[int, Field(ge=0, le=30)]
 Quantity = Literal["q", "w", "coarse_q", "coarse_w"]
-Marks = dict[str, npt.NDArray[np.bool_]]
+Marks = dict[str, BoolArray]
 
 
 @dataclass(frozen=True)
 class BondMoments(Feature):
-    """Moments q_lm = sum_j w_j Y_lm(r_ij) / sum_j w_j with real spherical harmonics, m = -l..l of each degree in turn.
+    """Moments of the neighbor directions in real spherical harmonics.
 
-    They turn with the coordinates: what is learnt from should be ``BondOrder``. Parameters as there. NaN where there are no neighbours.
+        q_lm = sum_j w_j Y_lm(r_ij) / sum_j w_j,   m = -l..l of each degree in turn
+
+    Moments rotate with the coordinates. Use ``BondOrder`` to learn from.
+
+    Parameters
+    ----------
+    degrees
+        Degrees l.
+    neighbors
+        "voronoi" or "cutoff".
+    weights
+        "none", or "area" of the facet.
+    cutoff
+        Cutoff distance in Å for ``neighbors="cutoff"``.
+    small_facets
+        Which small facets of a cell are dropped, as in ``Interstice``.
+
+    Notes
+    -----
+    Values are NaN if there are no neighbors.
     """
 
     degrees: tuple[Degree, ...] = (4, 6, 8, 10)
@@ -50,23 +68,24 @@ class BondMoments(Feature):
         validate_fields(self)
         if not self.degrees or len(set(self.degrees)) < len(self.degrees):
             raise ParameterError(
-                f"{type(self).__name__}: degrees={self.degrees} must name at least one, each once"
+                f"{type(self).__name__}: degrees={self.degrees} must be one or more distinct l"
             )
         if self.weights == "area" and self.neighbors != "voronoi":
             raise ParameterError(
-                f"{type(self).__name__}: weights='area' needs neighbors='voronoi', since only Voronoi neighbours have a facet"
+                f"{type(self).__name__}: weights='area' needs neighbors='voronoi', "
+                f"because only Voronoi neighbors have a facet; got neighbors={self.neighbors!r}"
             )
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """q4,-4 and so on."""
+        """Names of the columns: q4,-4 and so on."""
         return tuple(
             f"q{degree},{m}" for degree in self.degrees for m in range(-degree, degree + 1)
         )
 
     @property
     def kind(self) -> Neighborhood:
-        """The neighbours."""
+        """The kind of neighbors."""
         return (
             VoronoiNeighbors(self.small_facets)
             if self.neighbors == "voronoi"
@@ -75,21 +94,19 @@ class BondMoments(Feature):
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
-        """The neighbours, for every column."""
+        """The kind of neighbors, for every column."""
         return (self.kind,) * self.n_columns
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """A weight a bond."""
+        """Return the bytes of one weight per pair."""
         return 400 * n_centers + 2_000_000
 
     def cost(self, n_centers: int) -> float:
-        """Most of it for the neighbours."""
+        """Return the time of the neighbors, which dominates."""
         return 6e-6 * n_centers
 
-    def describe(
-        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
-    ) -> Marks:
-        """Fill ``out`` (center,lm)."""
+    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Marks:
+        """Fill ``out`` (center,lm) and return the flags (center,) by name."""
         bonds = environments.bonds(self.kind, centers)
         weight = bonds.area if self.weights == "area" else np.ones(len(bonds.row))
         moments(bonds.first, bonds.last, bonds.vector, weight, np.array(self.degrees), out)
@@ -98,26 +115,51 @@ class BondMoments(Feature):
 
 @dataclass(frozen=True)
 class BondOrder(Feature):
-    """Bond order parameters q_l and w_l of Steinhardt, plain and averaged over the neighbours (Lechner, Dellago); default 16 columns.
+    """Bond-orientational order parameters q_l and w_l; by default 16 columns.
 
-        q_lm = sum_j w_j Y_lm(r_ij) / sum_j w_j,          coarse_q_lm = (q_lm(i) + sum_j q_lm(j)) / (N_i + 1)
-        q_l = sqrt(4 pi / (2l+1) sum_m |q_lm|^2),        w_l = sum_{m1+m2+m3=0} (l l l; m1 m2 m3) q_lm1 q_lm2 q_lm3 / (sum_m |q_lm|^2)^(3/2)
+        q_lm = sum_j w_j Y_lm(r_ij) / sum_j w_j
+        coarse_q_lm = (q_lm(i) + sum_j q_lm(j)) / (N_i + 1)
+        q_l = sqrt(4 pi / (2l+1) sum_m |q_lm|^2)
+        w_l = sum_{m1+m2+m3=0} (l l l; m1 m2 m3) q_lm1 q_lm2 q_lm3
+              / (sum_m |q_lm|^2)^(3/2)
+
+    They are plain (Steinhardt) and averaged over the neighbors (Lechner and Dellago).
 
     Parameters
     ----------
-    degrees: l. quantities: some of "q", "w", "coarse_q", "coarse_w", in the order of the columns; each for all degrees in turn.
-    neighbors: "voronoi" (without small facets, as in ``Interstice``) or "cutoff": those within ``cutoff`` Å.
-    weights: "none", or "area": every neighbour counts with the area of its facet.
+    degrees
+        Degrees l.
+    quantities
+        Some of "q", "w", "coarse_q" and "coarse_w", in the order of the columns. Each
+        quantity has a column per degree.
+    neighbors
+        "voronoi", without small facets, or "cutoff".
+    weights
+        "none", or "area": every neighbor is weighted with the area of its facet.
+    cutoff
+        Cutoff distance in Å for ``neighbors="cutoff"``.
+    small_facets
+        Which small facets of a cell are dropped, as in ``Interstice``.
 
-    NaN without neighbours and where the Voronoi cell is open, or that of a neighbour for the coarse ones. w_l is NaN where all q_lm vanish by
-    symmetry (noise where they nearly do), and 0 for odd l.
+    Notes
+    -----
+    Values are NaN if there are no neighbors or the Voronoi cell is open, and averaged
+    ones also if a neighbor's cell is open. w_l is NaN if all q_lm vanish by symmetry;
+    it is noise if they nearly vanish. w_l is 0 for odd l.
 
-    Source: Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983); Lechner, Dellago, J. Chem. Phys. 129, 114707 (2008); weights: Mickel, Kapfer,
-    Schröder-Turk, Mecke, J. Chem. Phys. 138, 044501 (2013).
+    References
+    ----------
+    Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983); Lechner, Dellago, J.
+    Chem. Phys. 129, 114707 (2008). Weights: Mickel, Kapfer, Schröder-Turk, Mecke, J.
+    Chem. Phys. 138, 044501 (2013).
+
+    Examples
+    --------
+    An fcc crystal:
 
     >>> import numpy as np
     >>> position = np.array([[0, 0, 0], [0, 2, 2], [2, 0, 2], [2, 2, 0]])
-    >>> BondOrder(degrees=(6,)).compute(position, 4 * np.eye(3), np.full(4, 29))[0].round(5)  # fcc
+    >>> BondOrder(degrees=(6,)).compute(position, 4 * np.eye(3), [29] * 4)[0].round(5)
     array([ 0.57452, -0.01316,  0.57452, -0.01316])
     """
 
@@ -131,39 +173,44 @@ class BondOrder(Feature):
     family: ClassVar[str] = "bond_order"
     long_name: ClassVar[str] = "bond-orientational order parameters"
     citation: ClassVar[str] = (
-        "Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983); Lechner, Dellago, J. Chem. Phys. 129, 114707 (2008)"
+        "Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983); "
+        "Lechner, Dellago, J. Chem. Phys. 129, 114707 (2008)"
     )
 
     def __post_init__(self) -> None:
         validate_fields(self)
         if not self.quantities or len(set(self.quantities)) < len(self.quantities):
             raise ParameterError(
-                f"BondOrder: quantities={self.quantities} must name at least one, each once"
+                f"BondOrder: quantities={self.quantities} must be one or more distinct names"
             )
         _ = self.moments  # checks the rest
 
     @cached_property
     def moments(self) -> BondMoments:
-        """The moments that they are made of."""
+        """The moments that the parameters are made of."""
         return BondMoments(
             self.degrees, self.neighbors, self.weights, self.cutoff, self.small_facets
         )
 
     @property
     def default_name(self) -> str:
-        """With the weights."""
+        """Name of the variable, with the weights."""
         return "bond_order" if self.weights == "none" else "bond_order_area"
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """q4, q6, ..., w4, ..., coarse_q4, ..."""
+        """Names of the columns: q4, q6, ..., w4, ..., coarse_q4, ...."""
         return tuple(
             f"{quantity}{degree}" for quantity in self.quantities for degree in self.degrees
         )
 
     @property
     def amlearn_labels(self) -> tuple[str, ...]:
-        """What amlearn calls the columns (its own values are not invariant to rotation: atan for atan2)."""
+        """Names of the columns in amlearn.
+
+        amlearn's own values are not invariant to rotation, because it uses atan for
+        atan2.
+        """
         if self.weights != "none":
             return ()
         after = "voro" if self.neighbors == "voronoi" else "dist"
@@ -181,7 +228,7 @@ class BondOrder(Feature):
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
-        """The neighbours, for every column."""
+        """The kind of neighbors, for every column."""
         return (self.moments.kind,) * self.n_columns
 
     @property
@@ -190,15 +237,15 @@ class BondOrder(Feature):
 
     @property
     def dependencies(self) -> tuple[Feature, ...]:
-        """The moments, where neighbours' are needed."""
+        """The moments, if those of neighbors are needed."""
         return (self.moments,) if self._averages else ()
 
     def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
-        """Its own neighbours, and those of a batch of atoms around for averages."""
+        """Return its own neighbors, including halo atoms for averages."""
         return {self.moments.kind: n_centers + HALO_BATCH if self._averages else n_centers}
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """Moments of the centres, and of all atoms for averages."""
+        """Return the bytes of the moments, of all atoms for averages."""
         width = 8 * self.moments.n_columns
         return (
             self.moments.footprint(n_atoms, n_centers)
@@ -207,17 +254,15 @@ class BondOrder(Feature):
         )
 
     def cost(self, n_centers: int) -> float:
-        """Most of it for the neighbours."""
+        """Return the time of the neighbors, which dominates."""
         return 7e-6 * n_centers
 
-    def describe(
-        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
-    ) -> Marks:
-        """Fill ``out`` (center,column)."""
+    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Marks:
+        """Fill ``out`` (center,column) and return the flags (center,) by name."""
         kind, degrees = self.moments.kind, np.array(self.degrees)
         table, n = triples(self.degrees), len(self.degrees)
         bonds = environments.bonds(kind, centers)
-        found: dict[str, npt.NDArray[np.float64]] = {}
+        found: dict[str, FloatArray] = {}
         if self._averages:
             every = environments.values(self.moments, environments.with_neighbors(kind, centers))
             plain, mean = every[centers], np.empty((len(centers), every.shape[1]))

@@ -1,55 +1,75 @@
-"""Spherical Chebyshev descriptor: the density of neighbours in Chebyshev polynomials and spherical harmonics, as a power spectrum."""
+"""Spherical Chebyshev descriptor: power spectrum of the neighbor density."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.elements import atomic_number
 from mgdask.errors import ParameterError
 from mgdask.features.environments import CutoffNeighbors, LocalEnvironments, Neighborhood, spans
 from mgdask.features.feature import OfSpecies, check_configuration, validate_fields
 from mgdask.kernels.chebyshev import chebyshev, chebyshev_gradient
 
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
-
 
 class Gradient(NamedTuple):
-    """Derivatives of the columns of some centres with respect to the positions of their neighbours.
+    """Derivatives of the columns with respect to the positions of the neighbors.
 
-    offset (center+1,): pairs ``offset[k]:offset[k+1]`` belong to centre k; row (pair,) the neighbour's row; value (pair,column,3) in 1/Å. The
-    derivative with respect to the centre itself is minus the sum over its pairs.
+    ``offset`` (center+1,): pairs ``offset[k]:offset[k+1]`` belong to center k. ``row``
+    (pair,): row of the neighbor. ``value`` (pair,column,3) in 1/Å. The derivative with
+    respect to the center is minus the sum over its pairs.
     """
 
-    offset: Integer
-    row: Integer
-    value: Float
+    offset: IntArray
+    row: IntArray
+    value: FloatArray
 
 
 @dataclass(frozen=True)
 class SphericalChebyshev(OfSpecies):
-    """Power spectrum of the neighbour density in Chebyshev polynomials of the distance and spherical harmonics; default 90 columns.
+    """Spherical Chebyshev power spectrum of the neighbor density; default 90 columns.
 
-        c_nlm = sum_j w_j f_c(r_j) T_n(1 - 2 r_j / r_c) Y_lm(r_j),   f_c = (1 - (r / r_c)^2)^4,   P_nl = 4 pi / (2l+1) sum_m |c_nlm|^2
+        c_nlm = sum_j w_j f_c(r_j) T_n(1 - 2 r_j / r_c) Y_lm(r_j)
+        f_c = (1 - (r / r_c)^2)^4
+        P_nl = 4 pi / (2l+1) sum_m |c_nlm|^2
 
     Parameters
     ----------
-    species: elements in the order of their types t = 1, 2, ..., which matters: the t-th has the weight (-1)^(t-1) t.
-    n_max, l_max: highest n and l, both counted from 0. r_cut: r_c in Å.
-    channels: densities, in the order of the columns: "type" with the weights above, "unit" with weight 1 for all.
+    species
+        Elements in the order of their types t = 1, 2, ..., which matters: type t has
+        the weight (-1)^(t-1) t.
+    n_max
+        Highest n, counted from 0.
+    l_max
+        Highest l, counted from 0.
+    r_cut
+        Cutoff r_c in Å.
+    channels
+        Densities in the order of the columns: "type" with the weights above, "unit"
+        with weight 1 for all neighbors.
 
-    Columns: channel by channel, n by n, l by l. The atom itself is not part of its density. No neighbours: zeros; a neighbour in the same
-    place has no direction: NaN, counted. ``gradient`` gives the derivatives that a potential needs.
+    Notes
+    -----
+    Columns are ordered by channel, n and l. The density does not include the atom
+    itself. Atoms without neighbors have zeros. A coincident neighbor has no direction,
+    so the row is NaN and the atom is counted. ``gradient`` gives the derivatives that a
+    potential needs.
 
-    Source: Artrith, Urban, Ceder, Phys. Rev. B 96, 014112 (2017), for the Chebyshev basis and the weights; Zhang et al., "Intrinsic tensile
-    ductility in strain hardening multi-principal element metallic glass", Supporting Information, for the spherical form.
+    References
+    ----------
+    Artrith, Urban, Ceder, Phys. Rev. B 96, 014112 (2017), for the Chebyshev basis and
+    the weights; Zhang et al., "Intrinsic tensile ductility in strain hardening
+    multi-principal element metallic glass", Supporting Information, for the spherical
+    form.
 
+    Examples
+    --------
     >>> SphericalChebyshev(species=("Cu", "Zr")).n_columns
     90
     """
@@ -71,16 +91,16 @@ class SphericalChebyshev(OfSpecies):
             or not self.species
         ):
             raise ParameterError(
-                f"SphericalChebyshev: species={self.species} must name at least one element, each once"
+                f"SphericalChebyshev: species={self.species} must be one or more distinct elements"
             )
         if not self.channels or len(set(self.channels)) < len(self.channels):
             raise ParameterError(
-                f"SphericalChebyshev: channels={self.channels} must name at least one, each once"
+                f"SphericalChebyshev: channels={self.channels} must be one or more distinct names"
             )
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """type n=0 l=0, type n=0 l=1, ..."""
+        """Names of the columns: type n=0 l=0, type n=0 l=1, ...."""
         return tuple(
             f"{kind} n={n} l={d}"
             for kind in self.channels
@@ -90,18 +110,18 @@ class SphericalChebyshev(OfSpecies):
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
-        """Neighbours up to the cut-off."""
+        """Neighbors within the cutoff."""
         return (CutoffNeighbors(self.r_cut),) * self.n_columns
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """Weights of the atoms, and one centre at a time."""
+        """Return the bytes of the atoms' weights and of one center at a time."""
         return 8 * n_atoms * (1 + len(self.channels)) + n_centers + 1_000_000
 
     def cost(self, n_centers: int) -> float:
-        """7 microseconds at 90 columns."""
+        """Return 7 microseconds per center at 90 columns."""
         return 7e-6 * n_centers * self.n_columns / 90
 
-    def _weights(self, numbers: npt.NDArray[np.integer]) -> Float:
+    def _weights(self, numbers: npt.NDArray[np.integer]) -> FloatArray:
         table = np.zeros(int(np.max(numbers, initial=0)) + 1)
         for t, name in enumerate(self.species, start=1):
             if atomic_number(name) < len(table):
@@ -110,9 +130,9 @@ class SphericalChebyshev(OfSpecies):
         return np.stack([weight[kind] for kind in self.channels])
 
     def describe(
-        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
-    ) -> dict[str, npt.NDArray[np.bool_]]:
-        """Fill ``out`` (center,column)."""
+        self, environments: LocalEnvironments, centers: IntArray, out: AnyArray
+    ) -> dict[str, BoolArray]:
+        """Fill ``out`` (center,column) and return the flags (center,) by name."""
         bonds = environments.neighbors(self.r_cut, centers)
         chebyshev(
             bonds.first,
@@ -136,10 +156,35 @@ class SphericalChebyshev(OfSpecies):
         centers: npt.ArrayLike | None = None,
         pbc: Sequence[bool] = (True, True, True),
     ) -> Gradient:
-        """Derivatives of the columns with respect to the neighbours' positions, for one configuration; arguments as of ``compute``.
+        """Compute the derivatives with respect to the neighbors' positions.
 
-        An atom that is a neighbour by several images has several pairs; its derivative is their sum. Takes 170 kB a centre at 80 neighbours and
-        90 columns: ask for some hundred centres at a time.
+        Parameters
+        ----------
+        position
+            Positions (atom,3) in Å.
+        cell
+            Cell (3,3) in Å, the vectors as rows.
+        numbers
+            Atomic numbers (atom,).
+        centers
+            Rows of the central atoms; default all.
+        pbc
+            Which cell vectors repeat.
+
+        Returns
+        -------
+        ``Gradient`` of the centers.
+
+        Raises
+        ------
+        ParameterError
+            For wrong shapes, NaN, unknown species or a flat cell.
+
+        Notes
+        -----
+        An atom that is a neighbor by several images has several pairs, and its
+        derivative is their sum. Memory is 170 kB per center at 80 neighbors and 90
+        columns, so ask for a few hundred centers at a time.
         """
         r, box, z, chosen = check_configuration(position, cell, numbers, centers, pbc)
         self.check_species(z)

@@ -1,14 +1,14 @@
-"""Chemical short-range order: who an atom's neighbours are."""
+"""Chemical short-range order: the species of an atom's neighbors."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
+from mgdask._typing import AnyArray, BoolArray, IntArray
 from mgdask.errors import ParameterError
 from mgdask.features.environments import (
     CLOSED,
@@ -21,26 +21,46 @@ from mgdask.features.environments import (
 )
 from mgdask.features.feature import OfSpecies, sort_species, validate_fields
 
-Integer = npt.NDArray[np.int64]
 Quantity = Literal["element", "count", "fraction", "deviation"]
 
 
 @dataclass(frozen=True)
 class Chemistry(OfSpecies):
-    """Element of an atom, and number, fraction and Warren-Cowley deviation of each species among its neighbours.
+    """Element of an atom, and number, fraction and deviation of each species around it.
 
-        count n_X,   fraction f_X = n_X / n,   deviation (f_X - c_X) / c_X = -alpha_X     (alpha = 1 - f / c, Warren-Cowley)
+        count      n_X
+        fraction   f_X = n_X / n
+        deviation  (f_X - c_X) / c_X = -alpha_X,   alpha = 1 - f / c (Warren-Cowley)
 
     Parameters
     ----------
-    species: elements, in the order of atomic numbers (sorted if they are not).
-    quantities: which of "element" (atomic number; one column), "count", "fraction", "deviation" (a column a species and list).
-    neighbors: "voronoi", "cutoff" (within ``cutoff`` Å), or both.
-    composition: (symbol, fraction) pairs or a mapping of the nominal composition c_X; default that of the configuration.
+    species
+        Element symbols; sorted by atomic number.
+    quantities
+        Some of "element" (atomic number, one column), "count", "fraction" and
+        "deviation" (a column per species and neighbor list).
+    neighbors
+        "voronoi", "cutoff", or both.
+    cutoff
+        Cutoff distance in Å for "cutoff".
+    small_facets
+        Which small facets of a cell are dropped, as in ``Interstice``.
+    composition
+        Nominal composition c_X, as (symbol, fraction) pairs or a mapping. The default
+        is the composition of the configuration.
 
-    Columns are the element, then list by list, quantity by quantity, species by species. No neighbours: fraction and deviation are NaN; an open
-    Voronoi cell: all of its columns. Source: Cowley, Phys. Rev. 77, 669 (1950); Wang, Jain, Nat. Commun. 10, 5537 (2019).
+    Notes
+    -----
+    Columns are the element, then ordered by list, quantity and species. Fraction and
+    deviation are NaN without neighbors. All columns of a list are NaN if the Voronoi
+    cell is open.
 
+    References
+    ----------
+    Cowley, Phys. Rev. 77, 669 (1950); Wang, Jain, Nat. Commun. 10, 5537 (2019).
+
+    Examples
+    --------
     >>> Chemistry(species=("Zr", "Cu"), quantities=("count", "deviation")).labels
     ('count_Cu', 'count_Zr', 'deviation_Cu', 'deviation_Zr')
     """
@@ -71,18 +91,19 @@ class Chemistry(OfSpecies):
                 or min(given.values()) <= 0.0
             ):
                 raise ParameterError(
-                    f"Chemistry: composition={given} must give every one of {self.species} a fraction > 0 that sum to 1"
+                    f"Chemistry: composition={given} must give each of {self.species} a positive "
+                    "fraction, and the fractions must sum to 1"
                 )
         for name in ("quantities", "neighbors"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise ParameterError(
-                    f"Chemistry: {name}={values} must name at least one, each once"
+                    f"Chemistry: {name}={values} must be one or more distinct names"
                 )
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """element, count_Cu, count_Zr, ...; with two lists count_Cu_voronoi, ..."""
+        """Names of the columns: element, count_Cu or count_Cu_voronoi, ...."""
         found = ["element"] if "element" in self.quantities else []
         for kind in self.neighbors:
             end = f"_{kind}" if len(self.neighbors) > 1 else ""
@@ -97,7 +118,7 @@ class Chemistry(OfSpecies):
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
-        """Each column over the neighbours that it counts; the element over those of the first list."""
+        """The neighbors that each column counts; for the element the first list."""
         kinds = [self._kind(kind) for kind in self.neighbors]
         each = len(self._per_species) * len(self.species)
         return (kinds[0],) * ("element" in self.quantities) + tuple(
@@ -112,17 +133,17 @@ class Chemistry(OfSpecies):
         )
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """A few numbers a neighbour."""
+        """Return the bytes of a few numbers per neighbor."""
         return 24 * n_atoms + 800 * n_centers
 
     def cost(self, n_centers: int) -> float:
-        """Mostly that of the neighbours."""
+        """Return the time of the neighbors, which dominates."""
         return 6e-6 * n_centers
 
     def describe(
-        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
-    ) -> dict[str, npt.NDArray[np.bool_]]:
-        """Fill ``out`` (center,column)."""
+        self, environments: LocalEnvironments, centers: IntArray, out: AnyArray
+    ) -> dict[str, BoolArray]:
+        """Fill ``out`` (center,column) and return the flags (center,) by name."""
         slot, k = environments.slots(self.species), len(self.species)
         if self.composition is None:
             nominal = np.bincount(slot, minlength=k) / max(len(slot), 1)

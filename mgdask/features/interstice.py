@@ -1,4 +1,4 @@
-"""Interstices around an atom: the empty share of distances, triangles and tetrahedra between it and its neighbours."""
+"""Interstices between an atom and its neighbors."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BeforeValidator, Field
 
+from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.elements import atomic_number
 from mgdask.errors import ParameterError
 from mgdask.features.environments import (
@@ -27,9 +27,6 @@ from mgdask.features.feature import Feature, validate_fields
 from mgdask.kernels.interstice import FLAT_TETRAHEDRON, NO_HULL, OUTSIDE, gaps
 from mgdask.kernels.statistics import histogram, statistics
 
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
-
 
 def _as_pairs(value: Any) -> Any:
     return tuple(sorted(value.items())) if isinstance(value, Mapping) else value
@@ -40,7 +37,7 @@ Radii = Annotated[
     | tuple[tuple[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]], ...],
     BeforeValidator(_as_pairs),
 ]
-"""A table of radii, or (symbol, radius in Å) pairs; a mapping is taken too."""
+"""A table of radii, or pairs (symbol, radius in Å); a mapping is accepted too."""
 
 PARTS = ("distance_voronoi", "distance_cutoff", "volume", "area")
 """The four kinds of interstices, in the order of the columns (that of amlearn)."""
@@ -55,35 +52,61 @@ _AMLEARN = (
 
 @dataclass(frozen=True)
 class Interstice(Feature):
-    """Interstice distribution: mean, std, min, max of the empty shares between an atom and its neighbours, 16 columns.
+    """Interstice distribution of Wang and Jain (2019).
 
-        distance  x = (d - R_i - R_j) / d                      over Voronoi neighbours, and over neighbours within ``cutoff``
-        area      a = 1 - sum_v R_v^2 theta_v / (2 S)          over the triangles of the hull of the Voronoi neighbours
-        volume    v = 1 - sum_v R_v^3 Omega_v / (3 V)          over the tetrahedra of these triangles and the atom
+    Mean, standard deviation, minimum and maximum of the empty fractions between an atom
+    and its neighbors, 16 columns:
+
+        distance  x = (d - R_i - R_j) / d                  Voronoi neighbors, and cutoff
+        area      a = 1 - sum_v R_v^2 theta_v / (2 S)      triangles of the hull
+        volume    v = 1 - sum_v R_v^3 Omega_v / (3 V)      tetrahedra of atom and hull
+
+    The hull is that of the Voronoi neighbors.
 
     Parameters
     ----------
-    radii: "miracle" (Miracle et al. 2010), "covalent" (Cordero et al. 2008), "rdf" (half the first peak of g_XX(r) of the frame itself), or a
-        mapping {symbol: Å}.
-    cutoff: of the neighbours by distance, Å.
-    small_facets: which facets of a Voronoi cell are dropped. "static": those under 5 % of the cell's mean facet area, "amlearn": its rule, which
-        depends on the numbering of atoms, "none": none.
-    convention: "paper", or "amlearn": x = d / (R_i + R_j) - 1, a and v at least 0 each, 0 where there is no hull.
-    bins, span, smearing: with ``bins`` > 0 the output is a histogram of each kind instead: equal bins from ``span[0]`` to ``span[1]``, each value a
-        normal distribution of width ``smearing``; what lies outside counts in the first or the last bin; a row of a kind sums to 1.
+    radii
+        "miracle" (Miracle et al. 2010), "covalent" (Cordero et al. 2008), "rdf" (half
+        the first peak of g_XX(r) of the frame), or a mapping {symbol: radius in Å}.
+    cutoff
+        Cutoff of the neighbors by distance in Å.
+    small_facets
+        Which facets of a Voronoi cell are dropped. "static" drops those below 5 % of
+        the cell's mean facet area. "amlearn" is amlearn's rule, which depends on the
+        numbering of atoms. "none" keeps all.
+    convention
+        "paper", or "amlearn": x = d / (R_i + R_j) - 1, a and v at least 0, and 0 if
+        there is no hull.
+    bins
+        If positive, the output is a histogram of each kind with this number of bins. A
+        histogram sums to 1, and values outside ``span`` count in the first or last bin.
+    span
+        Lower and upper edge of the histogram.
+    smearing
+        Standard deviation of the normal distribution that represents a value in the
+        histogram.
 
-    An atom with an open Voronoi cell (free surface) or in one place with another has NaN. Fewer than 4 neighbours, or all in one plane: no
-    hull, area and volume NaN. A tetrahedron that is flat, since the atom lies in a facet of the hull, is left out. These atoms, and those
-    outside their hull (see ``mgdask.kernels.interstice``), are counted in the attrs of the output. In perfect crystals facets of more than
-    three neighbours are cut into triangles in an arbitrary but fixed order.
+    Notes
+    -----
+    Atoms with an open Voronoi cell (at a free surface) or coincident with another atom
+    have NaN. Fewer than 4 neighbors, or coplanar ones, have no hull, so area and volume
+    are NaN. A flat tetrahedron, whose atom lies in a facet of the hull, is left out.
+    These atoms and atoms outside their hull (see ``mgdask.kernels.interstice``) are
+    counted in the attrs of the output. In perfect crystals, facets of more than three
+    neighbors are cut into triangles in an arbitrary but fixed order.
 
-    Source: Wang, Jain, Nat. Commun. 10, 5537 (2019).
+    References
+    ----------
+    Wang, Jain, Nat. Commun. 10, 5537 (2019), Methods.
+
+    Examples
+    --------
+    The volume interstice of bcc with 14 Voronoi neighbors:
 
     >>> import numpy as np
-    >>> signs = np.array(np.meshgrid([1, -1], [1, -1], [1, -1])).reshape(3, 8).T
-    >>> bcc = np.vstack([[[0, 0, 0]], signs * 1.5])
     >>> feature = Interstice(radii={"Fe": 1.5 * 3**0.5 / 2}, small_facets="none")
-    >>> feature.compute(np.array([[0, 0, 0], [1.5, 1.5, 1.5]]), 3 * np.eye(3), np.array([26, 26]))[0, 8:9].round(6)  # bcc-14
+    >>> position = np.array([[0, 0, 0], [1.5, 1.5, 1.5]])
+    >>> feature.compute(position, 3 * np.eye(3), [26, 26])[0, 8:9].round(6)
     array([0.319825])
     """
 
@@ -118,19 +141,19 @@ class Interstice(Feature):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """distance_voronoi_mean, distance_voronoi_std, ..., area_max."""
+        """Names of the columns: distance_voronoi_mean, ..., area_max."""
         return self._labels
 
     @property
     def amlearn_labels(self) -> tuple[str, ...]:
-        """What amlearn calls the columns."""
+        """Names of the columns in amlearn."""
         if self.bins:
             return ()
         return tuple(name.format(statistic) for name in _AMLEARN for statistic in STATISTICS)
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
-        """Voronoi neighbours but for the columns of neighbours by distance."""
+        """Voronoi neighbors, or neighbors by distance for the columns made of those."""
         each = self.bins or len(STATISTICS)
         kinds = [
             CutoffNeighbors(self.cutoff)
@@ -141,24 +164,24 @@ class Interstice(Feature):
         return tuple(kind for kind in kinds for _ in range(each))
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """Radii, and the values of all distances and triangles."""
+        """Return the bytes of radii, distances and triangles."""
         return 16 * n_atoms + 2500 * n_centers
 
     def cost(self, n_centers: int) -> float:
-        """About 10 microseconds a centre."""
+        """Return about 10 microseconds per center."""
         return 10e-6 * n_centers
 
     @property
     def example_number(self) -> int:
-        """An element that the radii know."""
+        """Atomic number of an element that has a radius."""
         return (
             atomic_number(self.radii[0][0]) if self.radii and isinstance(self.radii, tuple) else 29
         )
 
     def describe(
-        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
-    ) -> dict[str, npt.NDArray[np.bool_]]:
-        """Fill ``out`` (center,column)."""
+        self, environments: LocalEnvironments, centers: IntArray, out: AnyArray
+    ) -> dict[str, BoolArray]:
+        """Fill ``out`` (center,column) and return the flags (center,) by name."""
         radius = environments.radii(self.radii)
         own = radius[centers]
         cells, near = (
@@ -199,8 +222,8 @@ class Interstice(Feature):
         }
 
     def _distances(
-        self, bonds: NeighborList, own: Float, radius: Float
-    ) -> tuple[Integer, Integer, Float, npt.NDArray[np.bool_]]:
+        self, bonds: NeighborList, own: FloatArray, radius: FloatArray
+    ) -> tuple[IntArray, IntArray, FloatArray, BoolArray]:
         offset, touching = np.zeros(len(own) + 1, dtype=np.int64), np.empty(len(own), dtype=bool)
         values = np.empty(int((bonds.last - bonds.first).sum()))
         to_radii = self.convention == "amlearn"

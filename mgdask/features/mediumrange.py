@@ -1,16 +1,17 @@
-"""Medium-range order: statistics of a feature over the neighbours of an atom."""
+"""Medium-range order: statistics of a feature over the neighbors of an atom."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from mgdask._typing import AnyArray, BoolArray, IntArray
 from mgdask.errors import ParameterError
 from mgdask.features.environments import (
     CLOSED,
@@ -25,34 +26,51 @@ from mgdask.features.environments import (
 from mgdask.features.feature import Feature, validate_fields
 from mgdask.kernels.statistics import KINDS, statistics_of_rows
 
-Integer = npt.NDArray[np.int64]
 COLUMNS = 64
-"""Columns averaged at a time: bounds the memory of features with thousands."""
+"""Columns averaged at a time; bounds the memory of very wide features."""
 
 Statistic = Literal["mean", "std", "min", "max", "sum"]
 
 
 @dataclass(frozen=True)
 class MediumRange(Feature):
-    """Coarse-graining of any feature of atoms: mean, std, min, max (, sum) of its columns over the neighbours of an atom.
+    """Statistics of another feature over the neighbors of an atom.
 
-        F_mean(i) = 1/N_i sum_{j in N(i)} F(j),   and so on; std with the denominator N_i
+        F_mean(i) = 1/N_i sum_{j in N(i)} F(j),   std with denominator N_i
 
     Parameters
     ----------
-    feature: any feature that has a row for every atom.
-    statistics: which, in the order of the columns: all of the first column of the feature, then all of the second, ...
-    neighbors: "own": each column over the neighbours that it is made of itself (columns of neighbours by distance over those, all others over
-        Voronoi neighbours), "voronoi", or "cutoff": those within ``cutoff`` Å.
-    small_facets: of "voronoi", as in ``Interstice``. include_self: whether the atom itself counts too (and N_i is one more).
+    feature
+        Any feature with a row for every atom.
+    statistics
+        Some of "mean", "std", "min", "max" and "sum". Columns are all statistics of the
+        first column of the feature, then all of the second, and so on.
+    neighbors
+        "own" uses the neighbors that each column is itself made of: neighbors by
+        distance for columns made of those, Voronoi neighbors for all others. "voronoi"
+        and "cutoff" use one kind for all columns.
+    cutoff
+        Cutoff distance in Å for ``neighbors="cutoff"``.
+    small_facets
+        Which small facets are dropped for ``neighbors="voronoi"``, as in
+        ``Interstice``.
+    include_self
+        Whether the atom itself is included, so that N_i is one larger.
 
-    A neighbour's NaN makes the result NaN, and so do an open Voronoi cell and, without ``include_self``, no neighbours; such atoms are
-    counted in the attrs of the output.
-    In large frames a block needs its atoms' neighbours too: that costs little where rows next to each other are near in space, and up to twice
-    as much where they are not.
+    Notes
+    -----
+    The result is NaN if a neighbor's value is NaN, if the Voronoi cell is open, or if
+    there are no neighbors and ``include_self`` is False. Such atoms are counted in the
+    attrs of the output. In large frames a block also needs its neighbors' values. That
+    costs little if consecutive rows are close in space, and up to twice as much if they
+    are not.
 
-    Source: Wang, Jain, Nat. Commun. 10, 5537 (2019), Eq. (1).
+    References
+    ----------
+    Wang, Jain, Nat. Commun. 10, 5537 (2019), Eq. (1).
 
+    Examples
+    --------
     >>> from mgdask.features.interstice import Interstice
     >>> MediumRange(Interstice()).labels[:2]
     ('mean of distance_voronoi_mean', 'std of distance_voronoi_mean')
@@ -71,26 +89,28 @@ class MediumRange(Feature):
         validate_fields(self)
         if self.feature.level != "atom":
             raise ParameterError(
-                "MediumRange: feature has one row for a whole frame; it must have one for every atom"
+                f"MediumRange: feature={self.feature.name!r} has one row per frame; "
+                "it must have one per atom"
             )
         if not self.statistics or len(set(self.statistics)) < len(self.statistics):
             raise ParameterError(
-                f"MediumRange: statistics={self.statistics} must name each of some of {', '.join(KINDS)} once"
+                f"MediumRange: statistics={self.statistics} must be one or more distinct names of "
+                f"{', '.join(KINDS)}"
             )
 
     @property
     def default_name(self) -> str:
-        """mediumrange_<name of the feature>."""
+        """Name of the variable: mediumrange_ and the name of the feature."""
         return f"mediumrange_{self.feature.name}"
 
     @property
     def long_name(self) -> str:  # type: ignore[override]
-        """In words."""
+        """Description in words."""
         return f"medium range of the {self.feature.long_name}"
 
     @property
     def citation(self) -> str:  # type: ignore[override]
-        """This one's and the feature's."""
+        """Its own citation and that of the feature."""
         own = "Wang, Jain, Nat. Commun. 10, 5537 (2019)"
         return "; ".join(dict.fromkeys([own, *self.feature.citation.split("; ")]))
 
@@ -104,12 +124,12 @@ class MediumRange(Feature):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """mean of <first column>, std of <first column>, ..."""
+        """Names of the columns: mean of <first column>, std of <first column>, ...."""
         return self._labels
 
     @property
     def amlearn_labels(self) -> tuple[str, ...]:
-        """What amlearn calls the columns; empty for those that it lacks."""
+        """Names of the columns in amlearn; empty for those that it lacks."""
         return tuple(
             f"MRO_{statistic}_{name}" if name else ""
             for name in self.feature.amlearn_labels
@@ -123,12 +143,12 @@ class MediumRange(Feature):
 
     @property
     def example_number(self) -> int:
-        """That of the feature."""
+        """Atomic number that the feature knows."""
         return self.feature.example_number
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
-        """The neighbours that each column is averaged over."""
+        """The neighbors over which each column is averaged."""
         return tuple(kind for kind in self._kinds for _ in self.statistics)
 
     @cached_property
@@ -142,23 +162,23 @@ class MediumRange(Feature):
         )
         return (kind,) * self.feature.n_columns
 
-    def _groups(self) -> Iterator[tuple[Neighborhood, Integer]]:
+    def _groups(self) -> Iterator[tuple[Neighborhood, IntArray]]:
         for kind in dict.fromkeys(self._kinds):
             yield kind, np.flatnonzero([kind == other for other in self._kinds])
 
     def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
-        """As the feature does."""
+        """Raise ``ParameterError`` if the feature cannot describe these elements."""
         self.feature.check_species(numbers)
 
     def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
-        """Its own neighbours, and those of the feature, of the centres and of a batch of atoms around them."""
+        """Return its own neighbors and those of the feature, halo included."""
         found = dict.fromkeys(self._kinds, n_centers)
         for kind, n in self.feature.neighbor_lists(n_atoms, n_centers + HALO_BATCH).items():
             found[kind] = max(found.get(kind, 0), n)
         return found
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """The feature's for the centres and a batch of atoms around them, its values for all of these, and their statistics."""
+        """Return the bytes of the feature, its values and their statistics."""
         row = self.feature.n_columns * self.feature.output_dtype.itemsize
         table = (
             n_atoms * (row + 8)
@@ -172,13 +192,13 @@ class MediumRange(Feature):
         )
 
     def cost(self, n_centers: int) -> float:
-        """That of the feature, and 10 nanoseconds for every column of every neighbour."""
+        """Return the time of the feature plus 10 ns per column and neighbor."""
         return self.feature.cost(n_centers) + 10e-9 * 15 * self.feature.n_columns * n_centers
 
     def describe(
-        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
-    ) -> dict[str, npt.NDArray[np.bool_]]:
-        """Fill ``out`` (center,column)."""
+        self, environments: LocalEnvironments, centers: IntArray, out: AnyArray
+    ) -> dict[str, BoolArray]:
+        """Fill ``out`` (center,column) and return the flags (center,) by name."""
         wanted = np.array([KINDS.index(statistic) for statistic in self.statistics])
         for kind, columns in self._groups():
             atoms = environments.with_neighbors(kind, centers)

@@ -1,4 +1,4 @@
-"""Analyses of pairs of species: radial distribution functions with their peaks and troughs, and Cargill-Spaepen order."""
+"""Pairs of species: radial distribution functions, cutoffs, Cargill-Spaepen order."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from mgdask._typing import FloatArray, IntArray
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
 from mgdask.features.environments import LocalEnvironments
 from mgdask.features.feature import Periodic
 from mgdask.kernels.rdf import first_minimum, first_peak, pair_counts
 
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
-
 
 def count_pairs(
-    position: Float,
-    cell: Float,
+    position: FloatArray,
+    cell: FloatArray,
     numbers: npt.NDArray[np.integer],
     pbc: Periodic,
     species: Sequence[str],
-    edges: Float,
-    centers: Integer,
-) -> Integer:
-    """Neighbours of some centres by species and distance in one frame: (species, neighbour's species, bin), whole numbers."""
+    edges: FloatArray,
+    centers: IntArray,
+) -> IntArray:
+    """Count the neighbors of some centers by species and distance in one frame.
+
+    Layout ``(atom,3),(3,3),(atom,)->(species,species,bin)``; counts are integers.
+    """
     environments = LocalEnvironments(position, cell, numbers, pbc)
     return pair_counts(
         environments.cell_list(float(edges[-1])),
@@ -39,21 +40,44 @@ def count_pairs(
 
 
 def radial_distribution(
-    counts: Integer,
-    n_atoms: Integer,
+    counts: IntArray,
+    n_atoms: IntArray,
     volume: float,
     species: Sequence[str],
-    edges: Float,
+    edges: FloatArray,
     n_frames: int,
 ) -> xr.Dataset:
-    """g_XY(r) with first peaks, first minima and coordination numbers, from counts (species, species, bin) summed over frames.
+    """Compute g_XY(r), its first peaks and minima, and coordination numbers.
 
-        g_XY(r) = n_XY(r) / (n_frames N_X rho_Y 4/3 pi (r_out^3 - r_in^3)),   rho_Y = N_Y / <V>
+        g_XY(r) = n_XY(r) / (n_frames N_X rho_Y 4/3 pi (r_out^3 - r_in^3))
+        rho_Y = N_Y / <V>
 
-    with n_XY the number of Y in a shell around all X. The first peak is the first maximum of at least half the highest one, the first minimum
-    the lowest point between it and 1.75 times its distance, both of g smoothed over two bins, between bins by a parabola; NaN where there
-    are no pairs. The coordination number is that of Y within the first minimum of g_XY around an X. ``first_minimum_all`` and so on are
-    those of all pairs together.
+    n_XY is the number of Y atoms in a shell around all X atoms. The first peak is the
+    first maximum of at least half the highest one. The first minimum is the lowest
+    point between the first peak and 1.75 times its distance. Both are of g smoothed
+    over two bins and interpolated by a parabola; they are NaN if there are no pairs.
+    The coordination number counts Y within the first minimum of g_XY around X.
+
+    Parameters
+    ----------
+    counts
+        Pair counts (species,species,bin) summed over frames.
+    n_atoms
+        Number of atoms per species (species,).
+    volume
+        Mean volume in Å³.
+    species
+        Element symbols.
+    edges
+        Edges of the bins (bin+1,) in Å.
+    n_frames
+        Number of frames.
+
+    Returns
+    -------
+    Dataset with g, count (species, neighbor_species, r), g_all (r), first_peak,
+    first_minimum, coordination (species, neighbor_species), n_atoms (species), and
+    first_peak_all and first_minimum_all of all pairs together.
     """
     middle = 0.5 * (edges[1:] + edges[:-1])
     shell = 4.0 / 3.0 * np.pi * np.diff(edges**3)
@@ -118,11 +142,25 @@ def radial_distribution(
 
 
 def pair_cutoffs(rdf: xr.Dataset) -> dict[str, float]:
-    """The first minima of ``partial_rdf`` as cut-offs in Å by pair of species, {"Cu-Zr": 3.7, ...}, as ``NonAffine`` takes them.
+    """Take the first minima of g(r) as cutoffs by pair of species.
 
-    ``ParameterError`` where a pair has none, because it was never met.
+    Parameters
+    ----------
+    rdf
+        Dataset from ``partial_rdf``.
 
-    >>> NonAffine(cutoff=pair_cutoffs(mgdask.partial_rdf("glass.zarr")))  # doctest: +SKIP
+    Returns
+    -------
+    Cutoffs in Å by pair, such as {"Cu-Zr": 3.7}, as ``NonAffine`` takes them.
+
+    Raises
+    ------
+    ParameterError
+        If a pair has no minimum because no such pair was found.
+
+    Examples
+    --------
+    >>> NonAffine(cutoff=pair_cutoffs(partial_rdf("glass.zarr")))  # doctest: +SKIP
     """
     names = [str(name) for name in rdf["species"].values]
     found = {
@@ -133,12 +171,13 @@ def pair_cutoffs(rdf: xr.Dataset) -> dict[str, float]:
     lacking = [pair for pair, distance in found.items() if not np.isfinite(distance)]
     if lacking:
         raise ParameterError(
-            f"g(r) of {', '.join(lacking)} has no first minimum up to {float(rdf['r'].max()):.1f} Å; give its cut-off by hand"
+            f"g(r) of {', '.join(lacking)} has no first minimum up to "
+            f"{float(rdf['r'].max()):.1f} Å; give the cutoff of the pair explicitly"
         )
     return found
 
 
-def _within(per_atom: Float, edges: Float, distance: float) -> float:
+def _within(per_atom: FloatArray, edges: FloatArray, distance: float) -> float:
     if not np.isfinite(distance):
         return float("nan")
     return float(np.interp(distance, edges, np.concatenate([[0.0], np.cumsum(per_atom)])))
@@ -147,19 +186,44 @@ def _within(per_atom: Float, edges: Float, distance: float) -> float:
 def cargill_spaepen(
     features: xr.Dataset, *, name: str = "chemistry", neighbors: str | None = None
 ) -> xr.DataArray:
-    """Cargill-Spaepen order -alpha_A(B) of every pair of species, from the counts of a ``Chemistry`` feature.
+    """Compute the Cargill-Spaepen order -alpha_A(B) of every pair of species.
 
         -alpha_A(B) = (Z_A(B) - f_B Z_A) / (f_B Z_A)
 
-    Z_A(B) is the mean number of B around an A, Z_A their sum over B, f_B the fraction of B among all atoms. Positive: A prefers B.
+    Z_A(B) is the mean number of B around an A, Z_A its sum over B, and f_B the fraction
+    of B among all atoms. A positive value means that A prefers B.
 
-    Parameters: ``features`` from ``featurize`` or ``open_store``, all atoms as centres, with quantity "count"; ``name`` of the variable;
-    ``neighbors`` "voronoi" or "cutoff", where it holds both. Atoms whose count is NaN (open cells) are left out of the means, not of f_B.
+    Parameters
+    ----------
+    features
+        Dataset from ``featurize`` or ``open_store`` with the counts of a ``Chemistry``
+        feature for all atoms.
+    name
+        Name of the variable.
+    neighbors
+        "voronoi" or "cutoff", needed if the variable counts both.
 
-    Returns a DataArray (species, neighbor_species). ``ParameterError`` where there are no counts. Source: Cargill, Spaepen, J. Non-Cryst. Solids
-    43, 91 (1981).
+    Returns
+    -------
+    DataArray (species, neighbor_species).
 
-    >>> cargill_spaepen(mgdask.featurize(ds, [Chemistry(species=("Cu", "Zr"))]))  # doctest: +SKIP
+    Raises
+    ------
+    ParameterError
+        If the variable or its counts are missing.
+
+    Notes
+    -----
+    Atoms whose count is NaN (open cells) are left out of the means but not of f_B.
+
+    References
+    ----------
+    Cargill, Spaepen, J. Non-Cryst. Solids 43, 91 (1981).
+
+    Examples
+    --------
+    >>> features = featurize(ds, Chemistry(species=("Cu", "Zr")))  # doctest: +SKIP
+    >>> cargill_spaepen(features)  # doctest: +SKIP
     """
     if name not in features:
         raise ParameterError(
@@ -171,11 +235,12 @@ def cargill_spaepen(
     names = [label.removeprefix("count_").removesuffix(end) for label in counts]
     if neighbors is None and any("_" in found for found in names):
         raise ParameterError(
-            f"{name} counts two lists of neighbours; choose neighbors='voronoi' or 'cutoff'"
+            f"{name} counts two neighbor lists; choose neighbors='voronoi' or 'cutoff'"
         )
     if not names or any("_" in found for found in names):
         raise ParameterError(
-            f"{name} has no counts{f' of {neighbors} neighbours' if neighbors else ''}; its columns are {', '.join(labels)}"
+            f"{name} has no counts{f' of {neighbors} neighbors' if neighbors else ''}; "
+            f"its columns are {', '.join(labels)}"
         )
     z = features["species"].values
     n = np.asarray(
@@ -200,5 +265,5 @@ def cargill_spaepen(
 
 
 def species_of(numbers: npt.NDArray[np.integer]) -> tuple[str, ...]:
-    """Symbols of the elements present, in the order of atomic numbers."""
+    """Return the symbols of the elements present, by atomic number."""
     return tuple(symbol(int(z)) for z in np.unique(numbers))

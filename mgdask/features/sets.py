@@ -1,9 +1,10 @@
-"""Ready-made lists of features: the interstice columns of Wang & Jain (2019) and the eight short-range and ten medium-range sets beside them.
+"""Ready-made feature sets of Wang and Jain (2019) and others.
 
-The published counts are 49 short-range columns in eight sets and 169 medium-range columns in ten. The table with every column is not
-in our hands; this is the reading that gives both counts: the medium-range sets are mean, std, min and max over the neighbours of every
-short-range column but the coarse-grained bond orders (which are averages already), and the i-fold symmetry averaged over the atom and
-its neighbours.
+The published counts are 49 short-range columns in eight sets and 169 medium-range
+columns in ten. This reading gives both counts: the medium-range sets are mean, std, min
+and max over the neighbors of every short-range column except the coarse-grained bond
+orders, which are averages already, plus the i-fold symmetry averaged over the atom and
+its neighbors.
 """
 
 from __future__ import annotations
@@ -29,10 +30,26 @@ def sro_sets(
     radii: Any = "miracle",
     small_facets: Any = "static",
 ) -> dict[str, Feature]:
-    """The eight short-range sets of Wang & Jain (2019) by name, 49 columns for two species.
+    """Make the eight short-range sets, 49 columns for two species.
 
-    coordination 2, voronoi_indices 5, motifs 4, packing 3, fold_symmetry 5, fold_symmetry_area 5, bond_order 16, chemistry 9 (element, and two
-    counts and two Warren-Cowley deviations for each of two lists of neighbours). ``cutoff`` Å, ``radii`` and ``small_facets`` as of ``Interstice``.
+    They are coordination (2 columns), voronoi_indices (5), motifs (4), packing (3),
+    fold_symmetry (5), fold_symmetry_area (5), bond_order (16) and chemistry (9: the
+    element, and two counts and two deviations for each of two neighbor lists).
+
+    Parameters
+    ----------
+    species
+        Element symbols.
+    cutoff
+        Cutoff of the neighbors by distance in Å.
+    radii
+        Radii of the atoms, as in ``Interstice``.
+    small_facets
+        Which small facets of a cell are dropped, as in ``Interstice``.
+
+    Returns
+    -------
+    Features by the name of their set.
     """
     found: tuple[Feature, ...] = (
         Coordination(cutoff=cutoff, small_facets=small_facets),
@@ -60,9 +77,25 @@ def mro_sets(
     radii: Any = "miracle",
     small_facets: Any = "static",
 ) -> dict[str, Feature]:
-    """The ten medium-range sets of Wang & Jain (2019) by name, 169 columns for two species: see the head of this file.
+    """Make the ten medium-range sets, 169 columns for two species.
 
-    Of bond order q_l and w_l are two sets of 16; the ninth is chemistry (36), the tenth the averaged i-fold symmetry (5).
+    See the head of this module. Bond order has two sets of 16 columns, of q_l and w_l;
+    the ninth set is chemistry (36), the tenth the averaged i-fold symmetry (5).
+
+    Parameters
+    ----------
+    species
+        Element symbols.
+    cutoff
+        Cutoff of the neighbors by distance in Å.
+    radii
+        Radii of the atoms, as in ``Interstice``.
+    small_facets
+        Which small facets of a cell are dropped, as in ``Interstice``.
+
+    Returns
+    -------
+    Features by the name of their set.
     """
     short = sro_sets(species, cutoff=cutoff, radii=radii, small_facets=small_facets)
     found: list[Feature] = []
@@ -95,18 +128,40 @@ SETS: dict[str, Callable[..., dict[str, Feature]]] = {
         "chebyshev": SphericalChebyshev(species=tuple(species), **options)
     },
 }
-"""Lists of features by name: interstice (16 + 64 columns), sro (49), mro (169), symmetry_functions (166), chebyshev (90)."""
+"""Ready-made sets by name.
+
+For two species: interstice (16 + 64 columns), sro (49), mro (169), symmetry_functions
+(166), chebyshev (90).
+"""
 
 
 def feature_set(name: str, species: Sequence[str], **options: Any) -> list[Feature]:
-    """The features of a ready-made list, for ``plan`` and ``featurize``.
+    """Return the features of a ready-made set, for ``plan`` and ``featurize``.
 
-    Parameters: ``name`` one of ``SETS``; ``species`` of the atoms; further options as of the features (cutoff, radii, small_facets, ...).
+    Parameters
+    ----------
+    name
+        One of ``SETS``: interstice, sro, mro, symmetry_functions or chebyshev.
+    species
+        Element symbols of the atoms.
+    **options
+        Parameters of the features, such as cutoff, radii and small_facets.
 
+    Returns
+    -------
+    List of features.
+
+    Raises
+    ------
+    ParameterError
+        If the set or an option is unknown.
+
+    Examples
+    --------
     >>> [feature.name for feature in feature_set("interstice", ("Cu", "Zr"))]
     ['interstice', 'mediumrange_interstice']
-    >>> sum(f.n_columns for f in feature_set("sro", ("Cu", "Zr"))), sum(f.n_columns for f in feature_set("mro", ("Cu", "Zr")))
-    (49, 169)
+    >>> [sum(f.n_columns for f in feature_set(s, ("Cu", "Zr"))) for s in ("sro", "mro")]
+    [49, 169]
     """
     if name not in SETS:
         raise ParameterError(f"there is no set {name!r}; there are {', '.join(SETS)}")
@@ -117,7 +172,7 @@ def feature_set(name: str, species: Sequence[str], **options: Any) -> list[Featu
 
 
 def amlearn_names(features: Sequence[Feature]) -> dict[tuple[str, str], str]:
-    """(name of the variable, label of the column) -> amlearn's name of it, for the columns that amlearn has."""
+    """Return amlearn's names of columns by (variable, label)."""
     return {
         (feature.name, label): name
         for feature in features

@@ -7,9 +7,9 @@ from functools import cached_property, lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
+from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.elements import atomic_number
 from mgdask.errors import MissingDependencyError, ParameterError
 from mgdask.features.environments import LocalEnvironments, Neighborhood
@@ -18,42 +18,71 @@ from mgdask.kernels import radial
 from mgdask.kernels import soap as kernel
 from mgdask.kernels.harmonics import coefficients
 
-Float = npt.NDArray[np.float64]
-
 BATCH = 256
-"""Centres of one kernel call; sums over a frame are sums of the sums of such batches, whatever the blocks."""
+"""Centers per kernel call.
+
+Sums over a frame are sums of the sums of such batches, for any block size.
+"""
 
 
 @dataclass(frozen=True)
 class SOAP(OfSpecies):
-    """Power spectrum of the smeared neighbour density around every central atom.
+    """SOAP power spectrum of the smeared neighbor density around every central atom.
 
-        rho_s(x) = sum_j exp(-|x - r_ij|^2 / (2 sigma^2)) over neighbours j of species s, the atom itself included
-        c_nlm^s = <g_n Y_lm | rho_s>,   p_nn'l^ss' = pi sqrt(8 / (2l+1)) sum_m c_nlm^s c_n'lm^s'
+        rho_s(x) = sum_j exp(-|x - r_ij|^2 / (2 sigma^2))
+        c_nlm^s = <g_n Y_lm | rho_s>
+        p_nn'l^ss' = pi sqrt(8 / (2l+1)) sum_m c_nlm^s c_n'lm^s'
+
+    The density is over neighbors j of species s and includes the atom itself.
 
     Parameters
     ----------
-    species: element symbols; columns go by atomic number, whatever the order here. Other atoms are refused.
-    r_cut: cut-off of the radial basis in Å; neighbours count up to r_cut + sigma sqrt(-2 ln 1e-3).
-    n_max, l_max: radial functions and highest degree of the harmonics.
-    sigma: width of the Gaussians in Å.
-    rbf: "gto", Gaussians times r^l (r_cut > 1 Å), or "polynomial", (r_cut - r)^(n+2); both orthonormalised after Löwdin.
-    average: "off", one row an atom; "inner", the coefficients are averaged over the centres before the products; "outer", the
-        spectra are averaged.
-    dtype: of the output; everything inside is float64.
-    basis: "exact", orthonormalised with as many digits as it needs; "dscribe", the installed DScribe's numbers, which for
-        polynomials with n_max > 8 are rounding noise, and its harmonics, of which some are dropped from l = 10 on.
-    engine: "mgdask", our kernel, or "dscribe", the same through DScribe (with DScribe's basis).
+    species
+        Element symbols. Columns go by atomic number for any order here. Atoms of other
+        elements are refused.
+    r_cut
+        Cutoff of the radial basis in Å. Neighbors count up to r_cut + sigma sqrt(-2 ln
+        1e-3).
+    n_max
+        Number of radial functions.
+    l_max
+        Highest degree of the harmonics.
+    sigma
+        Standard deviation of the Gaussians in Å.
+    rbf
+        "gto", Gaussians times r^l (r_cut > 1 Å), or "polynomial", (r_cut - r)^(n+2).
+        Both are orthonormalized after Löwdin.
+    average
+        "off" gives a row per atom. "inner" averages the coefficients over the centers
+        before the products, "outer" averages the spectra.
+    dtype
+        dtype of the output. All internal arithmetic is float64.
+    basis
+        "exact" is orthonormalized with as many digits as needed. "dscribe" uses the
+        numbers of the installed DScribe. Those are rounding noise for polynomials with
+        n_max > 8, and some of its harmonics are dropped from l = 10 on.
+    engine
+        "mgdask", our kernel, or "dscribe", which calls DScribe with its own basis.
 
-    Columns are in DScribe's order: s, s' >= s, l, n, n' (n' >= n where s = s'). Values agree with DScribe's within 1e-6 (relative L2 of
-    a row) for gto; for polynomials only in its basis. Rotation, translation, permutation and wrapping change float64 rows by
-    less than 1e-10. Valid for any cell, also one smaller than the cut-off, and any periodicity.
+    Notes
+    -----
+    Columns are in DScribe's order: s, s' >= s, l, n, n' (n' >= n if s = s'). Values
+    agree with DScribe's within 1e-6 (relative L2 norm of a row) for gto; for
+    polynomials they agree in DScribe's basis only. Rotation, translation, permutation
+    and wrapping change float64 rows by less than 1e-10. Any cell is valid, also one
+    smaller than the cutoff, with any periodicity.
 
-    Source: Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013), Eq. 36; Himanen et al., Comput. Phys. Commun. 247, 106949 (2020).
+    References
+    ----------
+    Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013), Eq. 36; Himanen et al.,
+    Comput. Phys. Commun. 247, 106949 (2020).
 
+    Examples
+    --------
     >>> import numpy as np
     >>> soap = SOAP(species=("Cu", "Zr"), r_cut=5.0, n_max=2, l_max=1, sigma=0.5)
-    >>> soap.compute(np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 2.6]]), np.eye(3) * 20.0, np.array([29, 40])).shape
+    >>> position = [[0.0, 0.0, 0.0], [0.0, 0.0, 2.6]]
+    >>> soap.compute(position, 20.0 * np.eye(3), [29, 40]).shape
     (2, 20)
     """
 
@@ -71,8 +100,8 @@ class SOAP(OfSpecies):
     family: ClassVar[str] = "soap"
     long_name: ClassVar[str] = "smooth overlap of atomic positions, power spectrum"
     citation: ClassVar[str] = (
-        "Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013); columns and bases as in Himanen et al., "
-        "Comput. Phys. Commun. 247, 106949 (2020)"
+        "Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013); "
+        "columns and bases as in Himanen et al., Comput. Phys. Commun. 247, 106949 (2020)"
     )
 
     def __post_init__(self) -> None:
@@ -84,31 +113,32 @@ class SOAP(OfSpecies):
         object.__setattr__(self, "species", sort_species(self.species))
         if self.rbf == "gto" and self.r_cut <= 1.0:
             raise ParameterError(
-                f"SOAP: r_cut={self.r_cut} must exceed 1 Å for rbf='gto', whose narrowest function decays there"
+                f"SOAP: r_cut={self.r_cut} must be larger than 1 Å for rbf='gto', "
+                "because its narrowest function decays there"
             )
         if self.sigma > 4 * self.r_cut:
             raise ParameterError(
-                f"SOAP: sigma={self.sigma} is wider than the basis; it must be at most 4 r_cut"
+                f"SOAP: sigma={self.sigma} is wider than the basis; the maximum is 4 r_cut"
             )
 
     @property
     def level(self) -> Literal["atom", "frame"]:
-        """A row for every atom, or one for the frame where ``average`` is on."""
+        """Level of the rows: "atom", or "frame" if ``average`` is on."""
         return "atom" if self.average == "off" else "frame"
 
     @property
     def output_dtype(self) -> np.dtype[Any]:
-        """dtype of the output."""
+        """Data type of the output."""
         return np.dtype(self.dtype)
 
     @property
     def n_columns(self) -> int:
-        """(l_max + 1) [S n(n+1)/2 + S(S-1)/2 n^2]."""
+        """Number of columns, (l_max + 1) [S n(n+1)/2 + S(S-1)/2 n^2]."""
         n, s = self.n_max, len(self.species)
         return (self.l_max + 1) * (s * n * (n + 1) // 2 + s * (s - 1) // 2 * n * n)
 
     @cached_property
-    def _columns(self) -> npt.NDArray[np.int64]:
+    def _columns(self) -> IntArray:
         rows = []
         for s in range(len(self.species)):
             for s2 in range(s, len(self.species)):
@@ -120,14 +150,17 @@ class SOAP(OfSpecies):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Such as ``"Cu-Zr l=3 n=1,4"``: species, degree and the two radial functions, counted from 1."""
+        """Names of the columns, such as "Cu-Zr l=3 n=1,4".
+
+        They give the species, the degree and the two radial functions, counted from 1.
+        """
         names = self.species
         return tuple(
             f"{names[s]}-{names[t]} l={degree} n={n},{m}" for s, t, degree, n, m in self._columns
         )
 
-    def coordinates(self) -> dict[str, npt.NDArray[Any]]:
-        """soap_species_1, soap_species_2 (Z), soap_l, soap_n_1, soap_n_2 of every column."""
+    def coordinates(self) -> dict[str, AnyArray]:
+        """Return species_1, species_2 (Z), l, n_1 and n_2 of every column."""
         z = np.array([atomic_number(name) for name in self.species])
         s, t, degree, n, m = self._columns.T
         return {
@@ -139,18 +172,21 @@ class SOAP(OfSpecies):
         }
 
     def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
-        """None: its kernel finds neighbours by itself."""
+        """Return no lists, because the kernel finds its own neighbors."""
         return {}
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """Cell list of the frame (some 200 bytes an atom while it is sorted), a batch of rows, tables, scratch."""
+        """Return the bytes of the cell list, a batch of rows and the tables.
+
+        Sorting a frame takes about 200 bytes per atom.
+        """
         width = kernel.padded(self.n_max)
         table = 8 * (self.l_max + 1) * width * (len(radial.knots(self._reach, self.sigma)[0]))
         batch = 8 * BATCH * self.n_columns
         return 224 * n_atoms + batch + 2 * table + 2_000_000
 
     def cost(self, n_centers: int) -> float:
-        """30 microseconds a centre at 3289 columns; as 2 ms through DScribe."""
+        """Return 30 µs per center at 3289 columns, or 2 ms through DScribe."""
         return (
             n_centers
             * (30e-6 if self.engine == "mgdask" else 2e-3)
@@ -168,18 +204,16 @@ class SOAP(OfSpecies):
             kernel.soap.compile()
 
     def describe(
-        self, environments: LocalEnvironments, centers: npt.NDArray[np.int64], out: npt.NDArray[Any]
-    ) -> dict[str, npt.NDArray[np.bool_]]:
-        """Fill ``out`` (center,column), or (column,) where averaged."""
+        self, environments: LocalEnvironments, centers: IntArray, out: AnyArray
+    ) -> dict[str, BoolArray]:
+        """Fill ``out`` (center,column), or (column,) if averaged."""
         if self.engine == "dscribe":
             self._one_dscribe(environments, centers, out)
         else:
             self._one(environments, centers, out)
         return {}
 
-    def _one(
-        self, environments: LocalEnvironments, centers: npt.NDArray[np.int64], out: npt.NDArray[Any]
-    ) -> None:
+    def _one(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> None:
         table, step, degrees, keep = _tables(
             self.r_cut, self.n_max, self.l_max, self.sigma, self.rbf, self.basis
         )
@@ -197,7 +231,7 @@ class SOAP(OfSpecies):
         )
         for first in range(0, len(centers), BATCH):
             some = centers[first : first + BATCH]
-            target: npt.NDArray[Any] = out[first : first + BATCH]
+            target: AnyArray = out[first : first + BATCH]
             if mode:
                 target = np.zeros((1, rows))
             elif scratch is not None:
@@ -223,7 +257,7 @@ class SOAP(OfSpecies):
         out[...] = total
 
     def _one_dscribe(
-        self, environments: LocalEnvironments, centers: npt.NDArray[np.int64], out: npt.NDArray[Any]
+        self, environments: LocalEnvironments, centers: IntArray, out: AnyArray
     ) -> None:
         from ase import Atoms
 
@@ -281,8 +315,11 @@ def _dscribe(
 @lru_cache(maxsize=16)
 def _tables(
     r_cut: float, n_max: int, l_max: int, sigma: float, rbf: str, basis: str
-) -> tuple[Float, float, Float, Float]:
-    """Radial table, its step, coefficients of the harmonics, and which harmonics are kept; once per process."""
+) -> tuple[FloatArray, float, FloatArray, FloatArray]:
+    """Return the radial table, its step, harmonics' coefficients and kept harmonics.
+
+    They are computed once per process.
+    """
     reach = radial.padded_cutoff(r_cut, sigma)
     r, step = radial.knots(reach, sigma)
     keep = np.ones((l_max + 1) ** 2)
@@ -307,8 +344,11 @@ def _tables(
     return kernel.table_rows(values), step, coefficients(l_max), keep
 
 
-def _kept_by_dscribe(l_max: int) -> Float:
-    """1 or 0 for every (l, m): DScribe 2.1 stores prefactors of its polynomial harmonics below 1e-9 as zero."""
+def _kept_by_dscribe(l_max: int) -> FloatArray:
+    """Return 1 or 0 for every (l, m).
+
+    DScribe 2.1 stores prefactors of its polynomial harmonics below 1e-9 as zero.
+    """
     keep = np.ones((l_max + 1) ** 2)
     for degree, lost in ((10, 10), (11, 10), (12, 9)):
         for m in range(-degree, degree + 1):

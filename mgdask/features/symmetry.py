@@ -1,52 +1,77 @@
-"""Behler-Parrinello symmetry functions of an atom's neighbours."""
+"""Behler-Parrinello symmetry functions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations_with_replacement
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
+from mgdask._typing import AnyArray, BoolArray, IntArray
 from mgdask.errors import ParameterError
 from mgdask.features.environments import CutoffNeighbors, LocalEnvironments, Neighborhood
 from mgdask.features.feature import OfSpecies, sort_species, validate_fields
 from mgdask.kernels.symmetry import symmetry
 
-Integer = npt.NDArray[np.int64]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 ANGULAR: tuple[tuple[float, float, float], ...] = (
-    (14.633, -1, 1), (14.633, 1, 1), (14.638, -1, 2), (14.638, 1, 2), (2.554, -1, 1), (2.554, 1, 1), (2.554, -1, 2), (2.554, 1, 2),
-    (1.648, 1, 1), (1.648, 1, 2), (1.204, 1, 1), (1.204, 1, 2), (1.204, 1, 4), (1.204, 1, 16), (0.933, 1, 1), (0.933, 1, 2),
-    (0.933, 1, 4), (0.933, 1, 16), (0.695, 1, 1), (0.695, 1, 2), (0.695, 1, 4), (0.695, 1, 16),
+    (14.633, -1, 1), (14.633, 1, 1), (14.638, -1, 2), (14.638, 1, 2), (2.554, -1, 1),
+    (2.554, 1, 1), (2.554, -1, 2), (2.554, 1, 2), (1.648, 1, 1), (1.648, 1, 2), (1.204, 1, 1),
+    (1.204, 1, 2), (1.204, 1, 4), (1.204, 1, 16), (0.933, 1, 1), (0.933, 1, 2), (0.933, 1, 4),
+    (0.933, 1, 16), (0.695, 1, 1), (0.695, 1, 2), (0.695, 1, 4), (0.695, 1, 16),
 )  # fmt: skip
-"""The 22 published sets (xi / sigma, lambda, zeta): Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015), as used by Wang & Jain (2019)."""
+"""The 22 published sets (xi / sigma, lambda, zeta).
+
+Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015), as used by Wang and Jain (2019).
+"""
 
 
 @dataclass(frozen=True)
 class SymmetryFunctions(OfSpecies):
-    """Radial and angular symmetry functions; the defaults are the published 50 radii and 22 angular sets: 166 columns for two species.
+    """Radial and angular symmetry functions of an atom's neighbors.
 
         G_X(i; r) = sum_{j in X} exp(-(d_ij - r)^2 / (2 width^2))
-        Psi_XY(i; xi, lambda, zeta) = sum exp(-(d_ij^2 + d_ik^2 + d_jk^2) / xi^2) (1 + lambda cos theta_jik)^zeta
+        Psi_XY(i; xi, lambda, zeta) =
+            sum exp(-(d_ij^2 + d_ik^2 + d_jk^2) / xi^2) (1 + lambda cos theta_jik)^zeta
 
-    over neighbours up to ``cutoff``, without a cut-off function and without 2^(1-zeta); where X = Y, each pair once.
+    Sums are over neighbors within ``cutoff``, without a cutoff function and without
+    2^(1-zeta). If X = Y, each pair counts once. The defaults are the published 50 radii
+    and 22 angular sets, 166 columns for two species.
 
     Parameters
     ----------
-    species: elements, in the order of atomic numbers (sorted if they are not).
-    sigma: equilibrium distance in Å, the unit of all lengths below; 2.52 Å is that of two Cu atoms (2 x 1.26 Å).
-    radii: r / sigma. width: of the Gaussians / sigma. angular: (xi / sigma, lambda, zeta) each. cutoff: / sigma (amlearn's default; beyond it, of the
-        published radii up to 4.9, half of the columns are nearly 0: a larger cut-off fills them).
+    species
+        Element symbols; sorted by atomic number.
+    sigma
+        Equilibrium distance in Å, the unit of all lengths below. 2.52 Å is that of two
+        Cu atoms (2 x 1.26 Å).
+    radii
+        Radii r / sigma.
+    width
+        Standard deviation of the Gaussians / sigma.
+    angular
+        Sets (xi / sigma, lambda, zeta).
+    cutoff
+        Cutoff / sigma. The default is that of amlearn. Beyond it, half of the columns
+        of the published radii (up to 4.9) are nearly 0; a larger cutoff fills them.
 
-    Columns: species by species the radii, then pair of species by pair the angular sets. An atom without neighbours has zeros. A neighbour in
-    the same place has no direction: NaN in the angular columns, counted. Source: Behler, Parrinello, Phys. Rev. Lett. 98, 146401 (2007); the
-    sets: Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015); Wang, Jain, Nat. Commun. 10, 5537 (2019).
+    Notes
+    -----
+    Columns are the radii species by species, then the angular sets by pair of species.
+    An atom without neighbors has zeros. A coincident neighbor has no direction, so the
+    angular columns are NaN and the atom is counted.
 
+    References
+    ----------
+    Behler, Parrinello, Phys. Rev. Lett. 98, 146401 (2007); Cubuk et al., Phys. Rev.
+    Lett. 114, 108001 (2015), for the sets; Wang, Jain, Nat. Commun. 10, 5537 (2019).
+
+    Examples
+    --------
     >>> SymmetryFunctions(species=("Cu", "Zr")).n_columns
     166
     """
@@ -63,7 +88,8 @@ class SymmetryFunctions(OfSpecies):
     family: ClassVar[str] = "symmetry_functions"
     long_name: ClassVar[str] = "Behler-Parrinello symmetry functions"
     citation: ClassVar[str] = (
-        "Behler, Parrinello, Phys. Rev. Lett. 98, 146401 (2007); Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015)"
+        "Behler, Parrinello, Phys. Rev. Lett. 98, 146401 (2007); "
+        "Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015)"
     )
 
     def __post_init__(self) -> None:
@@ -87,31 +113,34 @@ class SymmetryFunctions(OfSpecies):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """G_Cu r=0, ..., Psi_Cu-Cu xi=14.633 lambda=-1 zeta=1, ...; lengths in units of sigma."""
+        """Names such as G_Cu r=0 and Psi_Cu-Cu xi=14.633 lambda=-1 zeta=1.
+
+        Lengths are in units of sigma.
+        """
         return self._labels
 
     @property
     def reach(self) -> float:
-        """The cut-off in Å."""
+        """Cutoff in Å."""
         return self.cutoff * self.sigma
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
-        """Neighbours up to the cut-off."""
+        """Neighbors within the cutoff."""
         return (CutoffNeighbors(self.reach),) * self.n_columns
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """A species index an atom, and blocks of pairs."""
+        """Return the bytes of a species index per atom and of blocks of pairs."""
         return 8 * n_atoms + n_centers + 1_000_000
 
     def cost(self, n_centers: int) -> float:
-        """20 microseconds at the published sets."""
+        """Return 20 microseconds per center for the published sets."""
         return 20e-6 * n_centers * self.n_columns / 166
 
     def describe(
-        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
-    ) -> dict[str, npt.NDArray[np.bool_]]:
-        """Fill ``out`` (center,column)."""
+        self, environments: LocalEnvironments, centers: IntArray, out: AnyArray
+    ) -> dict[str, BoolArray]:
+        """Fill ``out`` (center,column) and return the flags (center,) by name."""
         bonds = environments.neighbors(self.reach, centers)
         sets = np.array(self.angular, dtype=np.float64).reshape(-1, 3) * [self.sigma, 1.0, 1.0]
         symmetry(

@@ -1,14 +1,14 @@
-"""What the Voronoi cell of an atom says: coordination, indices, motifs, packing, i-fold symmetry."""
+"""Features of Voronoi cells: coordination, indices, motifs, packing, symmetry."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
+from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.elements import atomic_number
 from mgdask.features.environments import (
     CLOSED,
@@ -25,25 +25,27 @@ from mgdask.features.feature import Feature, validate_fields
 from mgdask.features.interstice import Radii
 from mgdask.kernels.interstice import NO_HULL, OUTSIDE
 
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
 Weights = Literal["none", "area", "volume"]
-Marks = dict[str, npt.NDArray[np.bool_]]
+Marks = dict[str, BoolArray]
 
 FOLDS = (3, 4, 5, 6, 7)
-"""Numbers of edges of a facet that are told apart."""
+"""Numbers of edges of the facets that are counted separately."""
 
 IDEAL_RATIO = {
-    3: 0.154701, 4: 0.224745, 5: 0.361654, 6: 0.414214, 7: 0.518145, 8: 0.616517, 9: 0.709914, 10: 0.798907, 11: 0.884003,
-    12: 0.902113, 13: 0.976006, 14: 1.04733, 15: 1.11632, 16: 1.18318, 17: 1.2481, 18: 1.31123, 19: 1.37271, 20: 1.43267,
-    21: 1.49119, 22: 1.5484, 23: 1.60436, 24: 1.65915,
+    3: 0.154701, 4: 0.224745, 5: 0.361654, 6: 0.414214, 7: 0.518145, 8: 0.616517, 9: 0.709914,
+    10: 0.798907, 11: 0.884003, 12: 0.902113, 13: 0.976006, 14: 1.04733, 15: 1.11632, 16:
+    1.18318, 17: 1.2481, 18: 1.31123, 19: 1.37271, 20: 1.43267, 21: 1.49119, 22: 1.5484, 23:
+    1.60436, 24: 1.65915,
 }  # fmt: skip
-"""R*: ratio of the radii of an atom and its N neighbours at which they pack most efficiently: Miracle, Sanders, Senkov, Philos. Mag. 83,
-2409 (2003); Laws, Miracle, Ferry, Nat. Commun. 6, 8123 (2015)."""
+"""R*: ratio of radii at which an atom and its N neighbors pack most efficiently.
+
+Miracle, Sanders, Senkov, Philos. Mag. 83, 2409 (2003); Laws, Miracle, Ferry, Nat.
+Commun. 6, 8123 (2015).
+"""
 
 
 class _OfCells(Feature):
-    """What features of Voronoi cells have in common."""
+    """Base of the features that are read off the Voronoi cell alone."""
 
     small_facets: SmallFacets
 
@@ -52,20 +54,23 @@ class _OfCells(Feature):
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
-        """Voronoi neighbours."""
+        """Voronoi neighbors."""
         return (VoronoiNeighbors(self.small_facets),) * self.n_columns
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """A few numbers a facet."""
+        """Return the bytes of a few numbers per facet."""
         return 8 * n_atoms + 1500 * n_centers
 
     def cost(self, n_centers: int) -> float:
-        """About 6 microseconds a centre, most of it for the Voronoi cell."""
+        """Return about 6 microseconds per center, most of it for the Voronoi cell."""
         return 6e-6 * n_centers
 
 
-def edge_sums(bonds: NeighborList, weight: Float | None, beyond: bool) -> Float:
-    """sum of weights (default 1) of the facets with 3, 4, 5, 6, 7 edges of each cell: (cell,5); ``beyond`` counts more than 7 as 7."""
+def edge_sums(bonds: NeighborList, weight: FloatArray | None, beyond: bool) -> FloatArray:
+    """Sum the weights of the facets with 3, 4, 5, 6 and 7 edges of each cell: (cell,5).
+
+    The default weight is 1. If ``beyond`` is True, more than 7 edges count as 7.
+    """
     pick = spans(bonds.first, bonds.last)
     cell = np.repeat(np.arange(len(bonds.first)), bonds.last - bonds.first)
     edges = np.minimum(bonds.edges[pick], 7 if beyond else 8)
@@ -73,20 +78,35 @@ def edge_sums(bonds: NeighborList, weight: Float | None, beyond: bool) -> Float:
     place = (cell * len(FOLDS) + edges - 3)[some]
     weights = None if weight is None else weight[pick][some]
     found = np.bincount(place, weights, minlength=len(FOLDS) * len(bonds.first))
-    sums: Float = found.reshape(-1, len(FOLDS)).astype(np.float64)
+    sums: FloatArray = found.reshape(-1, len(FOLDS)).astype(np.float64)
     sums[bonds.state != CLOSED] = np.nan
     return sums
 
 
 @dataclass(frozen=True)
 class Coordination(_OfCells):
-    """Coordination number: Voronoi neighbours, and neighbours within ``cutoff`` Å; 2 columns.
+    """Coordination numbers by Voronoi cell and by cutoff; 2 columns.
 
-    ``small_facets`` as of ``Interstice``. The first column is NaN where the Voronoi cell is open. Source: Wang, Jain, Nat. Commun. 10,
-    5537 (2019).
+    Parameters
+    ----------
+    cutoff
+        Cutoff distance in Å.
+    small_facets
+        Which small facets of a cell are dropped, as in ``Interstice``.
 
+    Notes
+    -----
+    The first column is NaN if the Voronoi cell is open.
+
+    References
+    ----------
+    Wang, Jain, Nat. Commun. 10, 5537 (2019).
+
+    Examples
+    --------
     >>> import numpy as np
-    >>> Coordination(cutoff=2.8).compute(np.array([[0, 0, 0], [1.5, 1.5, 1.5]]), 3 * np.eye(3), np.array([26, 26]))[0]  # bcc
+    >>> bcc = np.array([[0, 0, 0], [1.5, 1.5, 1.5]])
+    >>> Coordination(cutoff=2.8).compute(bcc, 3 * np.eye(3), [26, 26])[0]
     array([14.,  8.])
     """
 
@@ -101,13 +121,11 @@ class Coordination(_OfCells):
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
-        """Each over the neighbours that it counts."""
+        """The neighbors that each column counts."""
         return VoronoiNeighbors(self.small_facets), CutoffNeighbors(self.cutoff)
 
-    def describe(
-        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
-    ) -> Marks:
-        """Fill ``out`` (center,column)."""
+    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Marks:
+        """Fill ``out`` (center,column) and return the flags (center,) by name."""
         cells, near = (
             environments.voronoi(centers, self.small_facets),
             environments.neighbors(self.cutoff, centers),
@@ -119,7 +137,20 @@ class Coordination(_OfCells):
 
 @dataclass(frozen=True)
 class EdgeSums(_OfCells):
-    """Number, or area, or volume of the facets with 3, 4, 5, 6, 7 edges; 5 columns: what ``FoldSymmetry`` is made of."""
+    """Number, area or volume of the facets with 3, 4, 5, 6 and 7 edges; 5 columns.
+
+    ``FoldSymmetry`` is made of these sums.
+
+    Parameters
+    ----------
+    weights
+        "none" counts facets, "area" sums their areas in Å², "volume" the volumes of
+        their pyramids in Å³.
+    small_facets
+        Which small facets of a cell are dropped, as in ``Interstice``.
+    beyond
+        Whether facets with more than 7 edges count as 7.
+    """
 
     weights: Weights = "none"
     small_facets: SmallFacets = "static"
@@ -130,10 +161,8 @@ class EdgeSums(_OfCells):
     citation: ClassVar[str] = "Peng, Li, Wang, Phys. Rev. Lett. 106, 135503 (2011)"
     labels = tuple(f"edges{k}" for k in FOLDS)
 
-    def describe(
-        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
-    ) -> Marks:
-        """Fill ``out`` (center,column)."""
+    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Marks:
+        """Fill ``out`` (center,column) and return the flags (center,) by name."""
         cells = environments.voronoi(centers, self.small_facets)
         weight = {"none": None, "area": cells.area, "volume": cells.pyramid}[self.weights]
         out[...] = edge_sums(cells, weight, self.beyond)
@@ -142,14 +171,30 @@ class EdgeSums(_OfCells):
 
 @dataclass(frozen=True)
 class VoronoiIndices(_OfCells):
-    """Voronoi indices n_3, n_4, n_5, n_6, n_7: the facets of an atom's cell by their number of edges; 5 columns.
+    """Voronoi indices n_3 to n_7: facets by number of edges; 5 columns.
 
-    ``beyond``: facets of more than 7 edges count in n_7; otherwise they are left out. Edges shorter than 2e-5 Å are none, so that perfect
-    crystals have their known indices. Edges are those of the whole cell: they do not change when small facets are dropped. NaN where the cell
-    is open. Source: Finney, Proc. R. Soc. A 319, 479 (1970); Wang, Jain, Nat. Commun. 10, 5537 (2019).
+    Parameters
+    ----------
+    small_facets
+        Which small facets of a cell are dropped, as in ``Interstice``.
+    beyond
+        Whether facets with more than 7 edges count in n_7. Otherwise they are left out.
 
+    Notes
+    -----
+    Edges shorter than 2e-5 Å are not counted, so perfect crystals have their known
+    indices. Edges are those of the whole cell: dropping small facets does not change
+    them. Values are NaN if the cell is open.
+
+    References
+    ----------
+    Finney, Proc. R. Soc. A 319, 479 (1970); Wang, Jain, Nat. Commun. 10, 5537 (2019).
+
+    Examples
+    --------
     >>> import numpy as np
-    >>> VoronoiIndices().compute(np.array([[0, 0, 0], [1.5, 1.5, 1.5]]), 3 * np.eye(3), np.array([26, 26]))[0]  # bcc
+    >>> bcc = np.array([[0, 0, 0], [1.5, 1.5, 1.5]])
+    >>> VoronoiIndices().compute(bcc, 3 * np.eye(3), [26, 26])[0]
     array([0., 6., 0., 8., 0.])
     """
 
@@ -162,10 +207,8 @@ class VoronoiIndices(_OfCells):
     labels = tuple(f"n{k}" for k in FOLDS)
     amlearn_labels = tuple(f"Voronoi_idx_{k}_voro" for k in FOLDS)
 
-    def describe(
-        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
-    ) -> Marks:
-        """Fill ``out`` (center,column)."""
+    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Marks:
+        """Fill ``out`` (center,column) and return the flags (center,) by name."""
         cells = environments.voronoi(centers, self.small_facets)
         out[...] = edge_sums(cells, None, self.beyond)
         return environments.flags(cells)
@@ -173,10 +216,28 @@ class VoronoiIndices(_OfCells):
 
 @dataclass(frozen=True)
 class Motifs(_OfCells):
-    """Characteristic motifs, 1 or 0: <0,0,12,0,0>, <0,0,12,4,0>, Kasper (2 n_4 + n_5 = 12), and either of the first two; 4 columns.
+    """Characteristic Voronoi motifs, 1 or 0; 4 columns.
 
-    NaN where the cell is open. Parameters as of ``VoronoiIndices``. Source: Wang, Jain, Nat. Commun. 10, 5537 (2019).
+    The motifs are <0,0,12,0,0>, <0,0,12,4,0>, Kasper polyhedra (2 n_4 + n_5 = 12), and
+    either of the first two.
 
+    Parameters
+    ----------
+    small_facets
+        Which small facets of a cell are dropped, as in ``Interstice``.
+    beyond
+        Whether facets with more than 7 edges count in n_7.
+
+    Notes
+    -----
+    Values are NaN if the cell is open.
+
+    References
+    ----------
+    Wang, Jain, Nat. Commun. 10, 5537 (2019).
+
+    Examples
+    --------
     >>> Motifs().labels
     ('0_0_12_0_0', '0_0_12_4_0', 'kasper', '0_0_12_0or4_0')
     """
@@ -195,10 +256,8 @@ class Motifs(_OfCells):
         "is_<0,0,12,0/4,0>_voro",
     )
 
-    def describe(
-        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
-    ) -> Marks:
-        """Fill ``out`` (center,column)."""
+    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Marks:
+        """Fill ``out`` (center,column) and return the flags (center,) by name."""
         cells = environments.voronoi(centers, self.small_facets)
         n = edge_sums(cells, None, self.beyond)
         out[:, 0] = (n == [0, 0, 12, 0, 0]).all(axis=1)
@@ -211,22 +270,42 @@ class Motifs(_OfCells):
 
 @dataclass(frozen=True)
 class Packing(_OfCells):
-    """Volume metrics: cluster packing efficiency, atomic packing efficiency, atomic volume over Voronoi volume; 3 columns.
+    """Packing of an atom and its neighbors; 3 columns.
 
-        cluster  = (4/3 pi R_i^3 + 1/3 sum_j R_j^3 Omega_j) / V_hull     Omega_j: solid angle at neighbour j of the hull's tetrahedra
-        atomic   = R_i / <R_j> - R*(N)                                   R*: ratio of radii of the most efficient packing of N neighbours
-        volume   = 4/3 pi R_i^3 / V_Voronoi
+        cluster_packing = (4/3 pi R_i^3 + 1/3 sum_j R_j^3 Omega_j) / V_hull
+        atomic_packing  = R_i / <R_j> - R*(N)
+        volume_ratio    = 4/3 pi R_i^3 / V_Voronoi
 
-    The second is a difference, as in amlearn (the ratio of efficiencies of the sources is 1 where it is 0); NaN where N is not 3 to 24. NaN where
-    the cell is open; the first also where there is no hull. ``radii``, ``small_facets`` as of ``Interstice``.
+    Omega_j is the solid angle of the hull's tetrahedra at neighbor j. R*(N) is the
+    ratio of radii at which N neighbors pack most efficiently.
 
-    Source: Yang et al., Phys. Rev. Lett. 109, 105502 (2012); Laws, Miracle, Ferry, Nat. Commun. 6, 8123 (2015).
+    Parameters
+    ----------
+    radii
+        Radii of the atoms, as in ``Interstice``.
+    small_facets
+        Which small facets of a cell are dropped, as in ``Interstice``.
+
+    Notes
+    -----
+    The second column is a difference, as in amlearn; the ratio of efficiencies in the
+    sources is 1 where it is 0. It is NaN if N is not 3 to 24. All columns are NaN if
+    the cell is open, and the first is NaN if there is no hull.
+
+    References
+    ----------
+    Yang et al., Phys. Rev. Lett. 109, 105502 (2012); Laws, Miracle, Ferry, Nat. Commun.
+    6, 8123 (2015).
+
+    Examples
+    --------
+    Touching spheres in fcc:
 
     >>> import numpy as np
     >>> position = np.array([[0, 0, 0], [0, 2, 2], [2, 0, 2], [2, 2, 0]])
-    >>> packing = Packing(radii={"Cu": 2**0.5})  # fcc, touching spheres
-    >>> packing.compute(position, 4 * np.eye(3), np.full(4, 29))[0, 2].round(5)
-    np.float64(0.74048)
+    >>> packing = Packing(radii={"Cu": 2**0.5})
+    >>> float(packing.compute(position, 4 * np.eye(3), [29] * 4)[0, 2].round(5))
+    0.74048
     """
 
     radii: Radii = "miracle"
@@ -235,13 +314,14 @@ class Packing(_OfCells):
     family: ClassVar[str] = "packing"
     long_name: ClassVar[str] = "volume metrics"
     citation: ClassVar[str] = (
-        "Yang et al., Phys. Rev. Lett. 109, 105502 (2012); Laws, Miracle, Ferry, Nat. Commun. 6, 8123 (2015)"
+        "Yang et al., Phys. Rev. Lett. 109, 105502 (2012); "
+        "Laws, Miracle, Ferry, Nat. Commun. 6, 8123 (2015)"
     )
     labels = ("cluster_packing", "atomic_packing", "volume_ratio")
 
     @property
     def amlearn_labels(self) -> tuple[str, ...]:
-        """What amlearn calls the columns; it lacks the last one."""
+        """Names of the columns in amlearn, which lacks the last one."""
         table = self.radii if isinstance(self.radii, str) else "given"
         return (
             f"Cluster_packing_efficiency_{table}_voro",
@@ -257,15 +337,13 @@ class Packing(_OfCells):
 
     @property
     def example_number(self) -> int:
-        """An element that the radii know."""
+        """Atomic number of an element that has a radius."""
         return (
             atomic_number(self.radii[0][0]) if self.radii and isinstance(self.radii, tuple) else 29
         )
 
-    def describe(
-        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
-    ) -> Marks:
-        """Fill ``out`` (center,column)."""
+    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Marks:
+        """Fill ``out`` (center,column) and return the flags (center,) by name."""
         cells = environments.voronoi(centers, self.small_facets)
         radius = environments.radii(self.radii)
         own, closed = radius[centers], cells.state == CLOSED
@@ -293,19 +371,35 @@ class Packing(_OfCells):
 
 @dataclass(frozen=True)
 class FoldSymmetry(_OfCells):
-    """i-fold symmetry: share of the facets with i = 3, 4, 5, 6, 7 edges; 5 columns, of which ``fold5`` is the local five-fold symmetry (LFFS).
+    """i-fold symmetry: fraction of the facets with i = 3 to 7 edges; 5 columns.
 
-        f_i = n_i / sum_k n_k,      weighted: f_i = sum_{e_j = i} w_j / sum_k sum_{e_j = k} w_j
+        f_i = sum_{e_j = i} w_j / sum_k sum_{e_j = k} w_j,      w_j = 1 by default
+
+    ``fold5`` is the local five-fold symmetry (LFFS).
 
     Parameters
     ----------
-    weights: "none", or the "area" of a facet, or the "volume" of its pyramid.
-    average: over the atom and its Voronoi neighbours m, f_i = sum_m n_i^m / sum_m sum_k n_k^m (of weights where there are).
-    small_facets, beyond: as of ``VoronoiIndices``.
+    weights
+        "none", "area" of the facet, or "volume" of its pyramid.
+    average
+        Whether to sum over the atom and its Voronoi neighbors m: f_i = sum_m n_i^m /
+        sum_m sum_k n_k^m, with weights if there are any.
+    small_facets
+        Which small facets of a cell are dropped, as in ``Interstice``.
+    beyond
+        Whether facets with more than 7 edges count as 7.
 
-    NaN where the cell, or with ``average`` that of a neighbour, is open. Source: Peng, Li, Wang, Phys. Rev. Lett. 106, 135503 (2011); Wang,
-    Jain, Nat. Commun. 10, 5537 (2019).
+    Notes
+    -----
+    Values are NaN if the cell is open or, with ``average``, if that of a neighbor is.
 
+    References
+    ----------
+    Peng, Li, Wang, Phys. Rev. Lett. 106, 135503 (2011); Wang, Jain, Nat. Commun. 10,
+    5537 (2019).
+
+    Examples
+    --------
     >>> FoldSymmetry(weights="area").labels
     ('fold3', 'fold4', 'fold5', 'fold6', 'fold7')
     """
@@ -318,28 +412,30 @@ class FoldSymmetry(_OfCells):
     family: ClassVar[str] = "fold_symmetry"
     long_name: ClassVar[str] = "i-fold symmetry"
     citation: ClassVar[str] = (
-        "Peng, Li, Wang, Phys. Rev. Lett. 106, 135503 (2011); Wang, Jain, Nat. Commun. 10, 5537 (2019)"
+        "Peng, Li, Wang, Phys. Rev. Lett. 106, 135503 (2011); "
+        "Wang, Jain, Nat. Commun. 10, 5537 (2019)"
     )
     labels = tuple(f"fold{k}" for k in FOLDS)
 
     @property
     def default_name(self) -> str:
-        """With the weights and ``average``, so that several stand side by side."""
+        """Name of the variable, with the weights and ``average``."""
         weights = "" if self.weights == "none" else f"_{self.weights}"
         return f"fold_symmetry{weights}{'_average' if self.average else ''}"
 
     @property
     def amlearn_labels(self) -> tuple[str, ...]:
-        """What amlearn calls the columns; its averages are wrong, so they have no name here."""
+        """Names of the columns in amlearn; none for averages.
+
+        amlearn truncates its averages to integers.
+        """
         if self.average:
             return ()
         before = {"none": "", "area": "Area_wt_", "volume": "Vol_wt_"}[self.weights]
         return tuple(f"{before}{k}_fold_symm_idx_voro" for k in FOLDS)
 
-    def describe(
-        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
-    ) -> Marks:
-        """Fill ``out`` (center,column)."""
+    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Marks:
+        """Fill ``out`` (center,column) and return the flags (center,) by name."""
         cells = environments.voronoi(centers, self.small_facets)
         sums = np.empty((len(centers), len(FOLDS)))
         if self.average:
@@ -359,16 +455,16 @@ class FoldSymmetry(_OfCells):
 
     @property
     def sums(self) -> EdgeSums:
-        """What the shares are made of."""
+        """The sums that the fractions are made of."""
         return EdgeSums(self.weights, self.small_facets, self.beyond)
 
     @property
     def dependencies(self) -> tuple[Feature, ...]:
-        """The sums, where neighbours' are needed."""
+        """The sums, if those of neighbors are needed."""
         return (self.sums,) if self.average else ()
 
     def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
-        """The cells, of a batch of atoms around too where it averages."""
+        """Return the cells, including halo atoms if it averages."""
         return {
             VoronoiNeighbors(self.small_facets): n_centers + HALO_BATCH
             if self.average
@@ -376,5 +472,5 @@ class FoldSymmetry(_OfCells):
         }
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """A few numbers a facet, and the sums of all atoms where it averages."""
+        """Return the bytes of the facets, and of all atoms' sums if it averages."""
         return super().footprint(n_atoms, n_centers) + (48 * n_atoms if self.average else 0)

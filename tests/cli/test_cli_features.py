@@ -207,7 +207,7 @@ def test_rdf(glass_store, tmp_path, monkeypatch, capsys):
         (("--feature", "bond_order:neighbors"), "'neighbors' is not name=value"),
         (
             ("--feature", "bond_order:weights=area,neighbors=cutoff"),
-            "only Voronoi neighbours have a facet",
+            "only Voronoi neighbors have a facet",
         ),
         (("--feature", "mediumrange"), "feature must be given"),
         (("--feature", "mediumrange:feature=intersice"), "there is no feature 'intersice'"),

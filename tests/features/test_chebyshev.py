@@ -179,14 +179,14 @@ def test_parameters_make_an_equal_feature():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"species": ()}, "at least one element"),
-        ({"species": ("Cu", "Cu")}, "each once"),
+        ({"species": ()}, "one or more distinct elements"),
+        ({"species": ("Cu", "Cu")}, "distinct"),
         ({"species": ("Xx",)}, "'Xx' is not an element"),
         ({"n_max": -1}, "n_max=-1"),
         ({"l_max": 21}, "l_max=21"),
         ({"r_cut": 0.0}, "r_cut=0.0"),
-        ({"channels": ()}, "channels=.* at least one"),
-        ({"channels": ("unit", "unit")}, "each once"),
+        ({"channels": ()}, "channels=.* must be one or more"),
+        ({"channels": ("unit", "unit")}, "distinct"),
         ({"channels": ("mass",)}, "channels="),
     ],
 )

@@ -21,7 +21,9 @@ from mgdask.features import (
     VoronoiIndices,
     compute_features,
     make_feature,
-    surroundings,
+)
+from mgdask.features import (
+    environments as surroundings,
 )
 from mgdask.features.environments import CutoffNeighbors, VoronoiNeighbors
 from mgdask.features.feature import Feature
@@ -444,12 +446,12 @@ def test_made_by_name():
     [
         (
             {"feature": SOAP(**SOAP_OPTIONS, average="inner")},
-            "one row for a whole frame; it must have one for every atom",
+            "one row per frame; it must have one per atom",
         ),
-        ({"feature": SOAP(**SOAP_OPTIONS, average="outer")}, "one row for a whole frame"),
+        ({"feature": SOAP(**SOAP_OPTIONS, average="outer")}, "one row per frame"),
         ({"feature": 3}, "feature=3"),
-        ({"statistics": ()}, "must name each of some of mean, std, min, max, sum once"),
-        ({"statistics": ("mean", "mean")}, "once"),
+        ({"statistics": ()}, "one or more distinct names of mean, std, min, max, sum"),
+        ({"statistics": ("mean", "mean")}, "distinct"),
         ({"statistics": ("median",)}, "statistics"),
         ({"neighbors": "both"}, "'own', 'voronoi' or 'cutoff'"),
         ({"cutoff": 0.0}, "cutoff=0.0"),

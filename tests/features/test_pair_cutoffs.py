@@ -300,7 +300,7 @@ def test_two_lists_are_told_apart():
         np.testing.assert_allclose(
             found.values, [[-value, value], [value, -value]], rtol=0, atol=1e-14
         )
-    with pytest.raises(ParameterError, match="two lists of neighbours; choose"):
+    with pytest.raises(ParameterError, match="two neighbor lists; choose"):
         mgdask.cargill_spaepen(features)
 
 
@@ -368,7 +368,7 @@ def test_what_has_no_counts_is_refused():
     ):
         mgdask.cargill_spaepen(part)
     whole = mgdask.featurize(ds, Chemistry(species=("Cu", "Zr")))
-    with pytest.raises(ParameterError, match="has no counts of cutoff neighbours"):
+    with pytest.raises(ParameterError, match="has no counts of cutoff neighbors"):
         mgdask.cargill_spaepen(whole, neighbors="cutoff")
 
 

@@ -218,7 +218,7 @@ def test_lone_and_coincident_atoms():
         ({"rbf": "bessel"}, "'gto' or 'polynomial'"),
         ({"species": ("Cu", "Xx")}, "Xx"),
         ({"species": ("Cu", "Cu")}, "twice"),
-        ({"r_cut": 0.9}, "must exceed 1"),
+        ({"r_cut": 0.9}, "must be larger than 1"),
         ({"sigma": float("nan")}, "sigma"),
     ],
 )
