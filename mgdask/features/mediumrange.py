@@ -227,4 +227,4 @@ class MediumRange(Feature):
             if len(bonds.state) and (bonds.state != CLOSED).any():
                 places = (columns[:, None] * len(wanted) + np.arange(len(wanted))).ravel()
                 out[np.ix_(bonds.state != CLOSED, places)] = np.nan
-        return {"undefined": np.isnan(out).any(axis=1)}
+        return {"undefined": np.asarray(np.isnan(out).any(axis=1), dtype=bool)}

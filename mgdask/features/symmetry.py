@@ -157,4 +157,4 @@ class SymmetryFunctions(OfSpecies):
             sets,
             out,
         )
-        return {"coincident_atom": np.isnan(out).any(axis=1)}
+        return {"coincident_atom": np.asarray(np.isnan(out).any(axis=1), dtype=bool)}

@@ -17,7 +17,10 @@ from mgdask.errors import MgdaskError, StoreError
 from mgdask.execution.executor import execute, resolve_client
 from mgdask.geometry import fractional
 from mgdask.pipelines.featurize.block import peak_memory, record
-from mgdask.readers.inventory import Inventory, image_increments, read_window, take_inventory
+from mgdask.readers.coordinates import image_increments
+from mgdask.readers.indexing import take_inventory
+from mgdask.readers.inventory import Inventory
+from mgdask.readers.window import read_window
 from mgdask.store import trajectory
 from mgdask.store.failures import explained
 from mgdask.store.layout import trajectory_layout

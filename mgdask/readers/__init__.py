@@ -1,1 +1,1 @@
-"""From files to audited frames: readers, the audit, and the inventory that tasks read from."""
+"""From files to audited frames: readers, the audit, and the inventory for tasks."""

@@ -1,4 +1,4 @@
-"""What was found while reading: notes for what is fine or left out, ``AuditError`` for what cannot be read right."""
+"""The audit: notes about what was left out or assumed, and errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ _SHOWN = 4
 
 
 class Audit:
-    """Notes by kind, in the order found; many of one kind are told as the first few and the steps of the rest."""
+    """Notes by kind, in the order found.
+
+    If there are many of one kind, the first few are shown with the timesteps of the
+    rest.
+    """
 
     def __init__(self) -> None:
         self._notes: dict[str, list[tuple[str, int | None]]] = {}
@@ -28,7 +32,7 @@ class Audit:
         self._notes.setdefault(kind, []).append((text, step))
 
     def lines(self) -> tuple[str, ...]:
-        """All notes as lines."""
+        """Return all notes as lines."""
         out: list[str] = []
         for kind, notes in self._notes.items():
             shown = notes if len(notes) <= _SHOWN + 1 else notes[:_SHOWN]
@@ -42,7 +46,11 @@ class Audit:
 
 
 def whole_frames(refs: Sequence[FrameRef], audit: Audit) -> list[FrameRef]:
-    """The frames that are whole; the others are named in a note, or refused where text was mixed into them."""
+    """Return the complete frames.
+
+    Truncated frames are reported in a note. A frame with other text mixed in is
+    refused.
+    """
     kept = []
     for ref in refs:
         if ref.problem is None:
@@ -66,37 +74,47 @@ def whole_frames(refs: Sequence[FrameRef], audit: Audit) -> list[FrameRef]:
 def check_alike(
     refs: Sequence[FrameRef], needed: Callable[[FrameRef], Sequence[str]], audit: Audit
 ) -> None:
-    """All frames have the atoms, boundaries and needed columns of the first; ``AuditError`` names the first that has not."""
+    """Check that all frames have the atoms, boundaries and needed columns of the first.
+
+    ``AuditError`` names the first frame that differs.
+    """
     first = refs[0]
     columns: set[tuple[str, ...]] = {first.columns}
     for ref in refs:
         if ref.n_atoms != first.n_atoms:
             raise AuditError(
-                f"{ref.where}: it has {ref.n_atoms} atoms, but frame {first.ordinal} of {first.path} (timestep {first.step}) "
-                f"has {first.n_atoms}. One store holds one number of atoms: ingest samples of another size into another store, "
+                f"{ref.where}: it has {ref.n_atoms} atoms, but frame {first.ordinal} of "
+                f"{first.path} (timestep {first.step}) "
+                f"has {first.n_atoms}. One store holds one number of atoms: ingest samples of "
+                "another size into another store, "
                 "or choose frames with frames="
             )
         if ref.pbc != first.pbc:
             raise AuditError(
-                f"{ref.where}: periodic along {_axes(ref.pbc)}, but the first frame along {_axes(first.pbc)}"
+                f"{ref.where}: periodic along {_axes(ref.pbc)}, but the first frame along "
+                f"{_axes(first.pbc)}"
             )
         if ref.columns not in columns:
             missing = [name for name in needed(ref) if name not in ref.columns]
             if missing:
                 raise AuditError(
-                    f"{ref.where}: the columns change: {' '.join(missing)} is missing here and there in {first.path}. "
-                    "Name the further columns that all frames have with columns=[...], or ingest the files one by one"
+                    f"{ref.where}: the columns change: {' '.join(missing)} is missing here and "
+                    f"there in {first.path}. "
+                    "Name the further columns that all frames have with columns=[...], or ingest "
+                    "the files one by one"
                 )
             columns.add(ref.columns)
     if len(columns) > 1:
         audit.note(
             "columns",
-            f"the order or the number of columns changes between frames ({len(columns)} kinds): read by name",
+            f"the order or the number of columns changes between frames ({len(columns)} kinds): "
+            "read by name",
         )
     if any(NO_FLAGS in ref.values for ref in refs):
         audit.note(
             "boundaries",
-            f"{first.path}: the box has no boundary flags (old LAMMPS): taken as periodic along x, y and z",
+            f"{first.path}: the box has no boundary flags (old LAMMPS): taken as periodic "
+            "along x, y and z",
         )
 
 
@@ -107,7 +125,7 @@ def _axes(pbc: Sequence[bool]) -> str:
 
 
 def run_labels(paths: Sequence[str], run: str | None, run_per_file: bool) -> dict[str, str]:
-    """The run that the frames of each file belong to."""
+    """Return the run that the frames of each file belong to."""
 
     def stem(path: str) -> str:
         name = PurePath(path).name
@@ -156,7 +174,10 @@ def run_labels(paths: Sequence[str], run: str | None, run_per_file: bool) -> dic
 def settle_repeats(
     refs: Sequence[FrameRef], runs: dict[str, str], repeated: str, audit: Audit
 ) -> list[FrameRef]:
-    """Of frames with the same timestep in one run keep one, say which; order is that of the files throughout."""
+    """Keep one of the frames with the same timestep in one run, and report the others.
+
+    The order of the files is kept.
+    """
     if repeated not in REPEATED:
         raise ParameterError(f"repeated={repeated!r} must be one of {', '.join(REPEATED)}")
     groups: dict[tuple[str, int | None], list[int]] = {}
@@ -169,7 +190,8 @@ def settle_repeats(
         places = [refs[k].where for k in members]
         if repeated == "error":
             raise AuditError(
-                f"{places[-1]}: the timestep is there already: {places[0]}. repeated='last' keeps the later one"
+                f"{places[-1]}: the timestep is there already: {places[0]}. repeated='last' keeps "
+                "the later one"
             )
         if repeated == "all":
             audit.note(
@@ -184,7 +206,8 @@ def settle_repeats(
             if k != keep:
                 audit.note(
                     "repeated",
-                    f"{refs[k].where}: left out, since the same timestep is kept from {refs[keep].where} (repeated={repeated!r})",
+                    f"{refs[k].where}: left out, since the same timestep is kept from "
+                    f"{refs[keep].where} (repeated={repeated!r})",
                     refs[k].step,
                 )
     _refuse_lost_files(refs, dropped, repeated)
@@ -197,14 +220,17 @@ def _refuse_lost_files(refs: Sequence[FrameRef], dropped: set[int], repeated: st
     for path, count in lost.items():
         if count > 1 and count == total[path]:
             raise AuditError(
-                f"{path}: each of its {count} timesteps is in another file too, so the whole file would be left out "
-                f"(repeated={repeated!r}). If the files are independent simulations say run_per_file=True "
-                "(--run-per-file); if they are copies give one of them; repeated='all' keeps everything"
+                f"{path}: each of its {count} timesteps is in another file too, so the whole file "
+                "would be left out "
+                f"(repeated={repeated!r}). If the files are independent simulations say "
+                "run_per_file=True "
+                "(--run-per-file); if they are copies give one of them; "
+                "repeated='all' keeps everything"
             )
 
 
 def report_spacing(refs: Sequence[FrameRef], runs: dict[str, str], audit: Audit) -> None:
-    """Notes on timesteps that go backward and on uneven spacing, a run at a time."""
+    """Report timesteps that go backward and uneven spacing, run by run."""
     by_run: dict[str, list[FrameRef]] = {}
     for ref in refs:
         by_run.setdefault(runs[ref.path], []).append(ref)
@@ -216,7 +242,8 @@ def report_spacing(refs: Sequence[FrameRef], runs: dict[str, str], audit: Audit)
             ref = members[back[0] + 1]
             audit.note(
                 "backward",
-                f"{ref.where}: the timestep goes backward, from {steps[back[0]]} to {ref.step}, {back.size} times in run {run!r}: "
+                f"{ref.where}: the timestep goes backward, from {steps[back[0]]} to {ref.step}, "
+                f"{back.size} times in run {run!r}: "
                 "frames are kept in the order of the files",
                 ref.step,
             )

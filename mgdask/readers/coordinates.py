@@ -1,4 +1,7 @@
-"""From the coordinates a file has to wrapped positions and images, such that position + image @ cell is the true path."""
+"""From a file's coordinates to wrapped positions and images.
+
+The unwrapped trajectory is position + image @ cell.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mgdask import geometry as box
+from mgdask._typing import FloatArray
 from mgdask.errors import AuditError
-
-Float = npt.NDArray[np.float64]
-Int = npt.NDArray[np.int32]
 
 SETS = {
     "x": ("x", "y", "z"),
@@ -29,9 +30,10 @@ DERIVED = "derived: minimum image between successive frames of a run, from zero 
 
 
 def choose(columns: Sequence[str], where: str) -> tuple[str, bool]:
-    """The set of coordinates to read and whether it goes with the image columns; ``AuditError`` if none is complete.
+    """Return the set of coordinates to read, and whether it uses the image columns.
 
-    With ``ix iy iz``: x, then xs. Without: xu and xsu know the path, so they come before x and xs.
+    With ``ix iy iz`` the order of preference is x, xs. Without them it is xu, xsu, x,
+    xs, because xu and xsu contain the trajectory. ``AuditError`` if no set is complete.
     """
     have = set(columns)
     complete = [kind for kind, names in SETS.items() if have.issuperset(names)]
@@ -39,12 +41,14 @@ def choose(columns: Sequence[str], where: str) -> tuple[str, bool]:
     if not complete:
         some = [name for names in SETS.values() for name in names if name in have]
         raise AuditError(
-            f"{where}: no complete set of coordinates ({'has only ' + ' '.join(some) if some else 'has none'}); needed are "
+            f"{where}: no complete set of coordinates "
+            f"({'has only ' + ' '.join(some) if some else 'has none'}); needed are "
             f"x y z, xs ys zs, xu yu zu or xsu ysu zsu. The columns are: {' '.join(columns)}"
         )
     if flags and len(flags) < 3:
         raise AuditError(
-            f"{where}: of the image columns ix iy iz only {' '.join(flags)} is there; all three are needed"
+            f"{where}: of the image columns ix iy iz only {' '.join(flags)} is there; "
+            "all three are needed"
         )
     order = ("x", "xs", "xu", "xsu") if flags else ("xu", "xsu", "x", "xs")
     kind = next(name for name in order if name in complete)
@@ -52,7 +56,7 @@ def choose(columns: Sequence[str], where: str) -> tuple[str, bool]:
 
 
 def scheme(kind: str, images: bool) -> str:
-    """Where the images come from, in words, for ``attrs``."""
+    """Return the origin of the images in words, for ``attrs``."""
     if kind in ("xu", "xsu"):
         return FROM_PATH
     return FROM_COLUMNS if images else DERIVED
@@ -60,16 +64,17 @@ def scheme(kind: str, images: bool) -> str:
 
 def place(
     kind: str,
-    coordinates: Float,
+    coordinates: FloatArray,
     image: npt.NDArray[Any] | None,
-    cell: Float,
-    origin: Float,
+    cell: FloatArray,
+    origin: FloatArray,
     pbc: tuple[bool, bool, bool],
-) -> tuple[Float, Int]:
-    """Wrapped positions and images of coordinates of one ``kind``.
+) -> tuple[FloatArray, npt.NDArray[np.int32]]:
+    """Return wrapped positions and images of coordinates of one ``kind``.
 
-    Codes print atoms slightly outside the cell between two neighbour builds, or on the upper face by rounding: these are
-    moved inside and their image is corrected, so that the path is kept. Along free axes nothing is wrapped.
+    Codes print atoms slightly outside the cell between two neighbor builds, or on the
+    upper face by rounding. These are moved inside and their image is corrected, so that
+    the trajectory is kept. Nothing is wrapped along free axes.
     """
     position = box.cartesian(coordinates, cell, origin) if kind in ("xs", "xsu") else coordinates
     wrapped, shift = box.wrap(position, cell, origin, pbc)
@@ -79,12 +84,13 @@ def place(
 
 
 def image_increments(
-    before: Float, after: Float, pbc: Sequence[bool] | npt.NDArray[np.bool_]
-) -> Int:
-    """What to add to an atom's image from one frame to the next, from wrapped fractions (atom, 3) in each frame's own cell.
+    before: FloatArray, after: FloatArray, pbc: Sequence[bool] | npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int32]:
+    """Return what to add to an atom's image from one frame to the next.
 
-    after + increment is the copy nearest to ``before`` along every periodic vector: right if no atom moves by half a cell
-    between the two frames. Sum the increments along a run.
+    Arguments are wrapped fractions (atom,3) in each frame's own cell. after + increment
+    is the copy nearest to ``before`` along every periodic vector. It is right if no
+    atom moves by half a cell between the frames. Sum the increments along a run.
     """
     increment = -np.floor(after - before + 0.5)
     increment[..., ~np.asarray(pbc, dtype=bool)] = 0.0

@@ -1,4 +1,4 @@
-"""Bytes of plain, gz and zst files: patterns to paths, fingerprints, streams and ranges."""
+"""Bytes of plain, gz and zst files: patterns, fingerprints, streams and ranges."""
 
 from __future__ import annotations
 
@@ -17,22 +17,26 @@ from mgdask.errors import AuditError
 
 CHUNK = 32 << 20
 SEEK_POINTS_FROM = 16 << 20
-"""gz files of fewer bytes are read from their beginning: that costs less than shipping seek points."""
+"""Size in bytes from which gz files get seek points.
+
+Smaller ones are read from their beginning, which costs less than shipping seek points.
+"""
 _PROBE = 1 << 16
 _GZ_HEADER, _GZ_POINT = struct.Struct("<5sBBQQIII"), struct.Struct("<QQBB")
 
 
 def natural(text: str) -> list[tuple[int, int | str]]:
-    """Sort key by which ``dump.2`` comes before ``dump.10``."""
+    """Return a sort key by which ``dump.2`` comes before ``dump.10``."""
     return [
         (0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part
     ]
 
 
 def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
-    """Files of paths and glob patterns; those of one pattern in natural order, all in the order given.
+    """Return the files of paths and glob patterns, in the order given.
 
-    ``AuditError`` for a missing file, a directory, a pattern that matches nothing and a file given twice.
+    Files of one pattern are in natural order. ``AuditError`` for a missing file, a
+    directory, a pattern without matches, or a file given twice.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     found: list[str] = []
@@ -44,7 +48,8 @@ def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
             matches = sorted(glob.glob(name, recursive=True), key=natural)
             if not matches:
                 raise AuditError(
-                    f"{name}: no file matches the pattern (looked in {Path.cwd()}); check folder and spelling"
+                    f"{name}: no file matches the pattern (looked in {Path.cwd()}); check folder "
+                    "and spelling"
                 )
         else:
             raise AuditError(f"{name}: there is no such file (looked from {Path.cwd()})")
@@ -56,7 +61,8 @@ def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
     for name in found:
         if os.path.isdir(name):
             raise AuditError(
-                f"{name} is a directory; give the files in it, for instance {os.path.join(name, '*')!r}"
+                f"{name} is a directory; give the files in it, for instance "
+                f"{os.path.join(name, '*')!r}"
             )
     seen: set[str] = set()
     for name in found:
@@ -70,7 +76,7 @@ def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
 
 
 def open_binary(path: str) -> BinaryIO:
-    """The file open for reading; ``AuditError`` in words where it cannot be."""
+    """Open a file for reading; ``AuditError`` says why it cannot be opened."""
     try:
         return open(path, "rb")
     except OSError as error:
@@ -78,7 +84,7 @@ def open_binary(path: str) -> BinaryIO:
 
 
 def fingerprint(path: str, size: int) -> str:
-    """SHA-256 of the length and of the first and last 64 KiB of the first ``size`` bytes."""
+    """Return the SHA-256 of ``size`` and of the first and last 64 KiB of the file."""
     digest = hashlib.sha256(str(size).encode())
     with open_binary(path) as file:
         digest.update(file.read(min(_PROBE, size)))
@@ -88,9 +94,11 @@ def fingerprint(path: str, size: int) -> str:
 
 
 class Forward:
-    """Bytes of a file by offset, forward: plain by seeking, gz and zst by decompressing what lies before.
+    """Bytes of a file by offset, read forward.
 
-    ``cut`` turns true when a compressed stream ends before its end mark; all that could be decompressed is given.
+    Plain files are sought; gz and zst are decompressed from the beginning. ``cut``
+    becomes True if a compressed stream ends before its end mark; all that could be
+    decompressed is returned.
     """
 
     def __init__(self, path: str, packing: str) -> None:
@@ -111,7 +119,7 @@ class Forward:
         return zstandard.ZstdDecompressor().decompressobj()
 
     def _unpack(self) -> bytes:
-        """The next decompressed bytes; empty at the end."""
+        """Return the next decompressed bytes; empty at the end."""
         import zstandard
 
         while True:
@@ -130,14 +138,16 @@ class Forward:
                 out: bytes = self._inner.decompress(raw)
             except (zlib.error, zstandard.ZstdError) as error:
                 raise AuditError(
-                    f"{self.path}: the {self.packing} data is damaged near compressed byte {self.file.tell()}: {error}. "
-                    f"Copy the file again, or test it with: {'gzip' if self.packing == 'gz' else 'zstd'} -t"
+                    f"{self.path}: the {self.packing} data is damaged near compressed byte "
+                    f"{self.file.tell()}: {error}. "
+                    "Copy the file again, or test it with: "
+                    f"{'gzip' if self.packing == 'gz' else 'zstd'} -t"
                 ) from error
             if out:
                 return out
 
     def read(self, length: int) -> bytes:
-        """The next ``length`` bytes, fewer at the end."""
+        """Return the next ``length`` bytes, fewer at the end."""
         if self.packing == "plain":
             data = self.file.read(length)
         else:
@@ -151,7 +161,7 @@ class Forward:
         return data
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """``length`` bytes from ``offset`` of the unpacked data."""
+        """Return ``length`` bytes from ``offset`` of the unpacked data."""
         if self.packing == "plain":
             self.file.seek(offset)
             return self.read(length)
@@ -182,7 +192,10 @@ class SeekableGzip:
             self.file.import_index(fileobj=io.BytesIO(zlib.decompress(seek)))
 
     def read(self, length: int) -> bytes:
-        """The next ``length`` bytes, fewer at the end; in steps, since one large read leaves no seek points."""
+        """Return the next ``length`` bytes, fewer at the end.
+
+        Reading in steps leaves seek points; one large read would not.
+        """
         parts: list[bytes] = []
         while length > 0 and (part := self.file.read(min(length, 1 << 18))):
             parts.append(part)
@@ -190,12 +203,12 @@ class SeekableGzip:
         return b"".join(parts)
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """``length`` bytes from ``offset`` of the unpacked data."""
+        """Return ``length`` bytes from ``offset`` of the unpacked data."""
         self.file.seek(offset)
         return self.read(length)
 
     def points(self) -> bytes | None:
-        """The seek points met so far, to ship to another process; None if there are none."""
+        """Return the seek points so far, to ship to another process, or None."""
         buffer = io.BytesIO()
         self.file.export_index(fileobj=buffer)
         data = buffer.getvalue()
@@ -207,7 +220,10 @@ class SeekableGzip:
 
 
 def cut_points(seek: bytes, start: int, stop: int) -> bytes:
-    """Only the seek points needed to read bytes ``start`` to ``stop``, so that a task carries little."""
+    """Return only the seek points needed to read bytes ``start`` to ``stop``.
+
+    A task then carries little.
+    """
     data = zlib.decompress(seek)
     *head, window, count = _GZ_HEADER.unpack_from(data)
     points = [
@@ -227,7 +243,7 @@ def cut_points(seek: bytes, start: int, stop: int) -> bytes:
 
 
 def open_bytes(path: str, packing: str, seek: bytes | None = None) -> Forward | SeekableGzip:
-    """The unpacked bytes of a file, by range."""
+    """Open the unpacked bytes of a file for reading by range."""
     return SeekableGzip(path, seek) if seek is not None else Forward(path, packing)
 
 

@@ -24,7 +24,7 @@ _KNOWN = {"id", "type", "element", "typelabel", "mass", *coordinates.IMAGES} | {
 
 @dataclass(frozen=True)
 class Layout:
-    """Which columns of the file become what."""
+    """Which columns of the file become which variables."""
 
     kind: str
     images: bool
@@ -36,7 +36,7 @@ class Layout:
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """Columns that are converted; no other is."""
+        """Columns that are converted; others are not."""
         return (
             *(("id",) if self.has_id else ()),
             self.species,
@@ -48,7 +48,10 @@ class Layout:
 
 
 def variable_name(column: str) -> str:
-    """A column's name as a variable: ``c_pe[1]`` becomes ``c_pe_1``; names that mgdask uses itself get ``file_`` before them."""
+    """Return a column's name as a variable: ``c_pe[1]`` becomes ``c_pe_1``.
+
+    Names that mgdask uses itself are prefixed with ``file_``.
+    """
     name = re.sub(r"\W+", "_", column).strip("_") or "column"
     taken = name in variables.VARIABLES or name in ("frame", "atom", "xyz", "vector", "lag")
     return f"file_{name}" if taken or name[0].isdigit() else name
@@ -57,18 +60,23 @@ def variable_name(column: str) -> str:
 def extra_columns(
     columns: Sequence[str], wanted: Sequence[str] | None, where: str
 ) -> tuple[tuple[str, str], ...]:
-    """Further columns to keep and their variables: all by default; ``ParameterError`` for a wanted one that is not there."""
+    """Return further columns to keep and their variables, by default all.
+
+    ``ParameterError`` if a named column does not exist.
+    """
     further = [name for name in columns if name not in _KNOWN]
     if wanted is not None:
         missing = [name for name in wanted if name not in columns]
         if missing:
             raise ParameterError(
-                f"columns={list(wanted)}: {where} has no column {', '.join(missing)}; it has {' '.join(columns)}"
+                f"columns={list(wanted)}: {where} has no column {', '.join(missing)}; it has "
+                f"{' '.join(columns)}"
             )
         core = [name for name in wanted if name in _KNOWN and name != "type"]
         if core:
             raise ParameterError(
-                f"columns={list(wanted)}: {', '.join(core)} is read anyway or repeats the position; name others"
+                f"columns={list(wanted)}: {', '.join(core)} is read anyway or repeats the "
+                "position; name others"
             )
         further = list(wanted)
     names: dict[str, str] = {}
@@ -81,11 +89,15 @@ def extra_columns(
 
 
 def sorting(ids: npt.NDArray[np.int64], ref: FrameRef) -> npt.NDArray[np.intp] | None:
-    """The order that sorts rows by id, None if they are sorted; ``AuditError`` for an id that is there twice."""
+    """Return the order that sorts rows by id, or None if they are sorted.
+
+    ``AuditError`` if an id occurs twice.
+    """
     if bool((ids[1:] > ids[:-1]).all()):
         return None
     n = ids.size
-    if ids.min() == 1 and ids.max() == n:  # ids 1..N, the usual case: place them without sorting
+    # ids 1..N, the usual case: place them without sorting
+    if ids.min() == 1 and ids.max() == n:
         order = np.full(n, -1, dtype=np.intp)
         order[ids - 1] = np.arange(n)
         if order.min() >= 0:
@@ -96,8 +108,10 @@ def sorting(ids: npt.NDArray[np.int64], ref: FrameRef) -> npt.NDArray[np.intp] |
     if twice.size:
         row, again = int(order[twice[0]]), int(order[twice[0] + 1])
         raise AuditError(
-            f"{ref.where}: id {ordered[twice[0]]} is there twice ({_row(ref, row)} and {_row(ref, again)}; {twice.size} such in "
-            "this frame). Which atom is which cannot be known: repair the file, or leave the frame out with frames="
+            f"{ref.where}: id {ordered[twice[0]]} is there twice ({_row(ref, row)} and "
+            f"{_row(ref, again)}; {twice.size} such in "
+            "this frame). Which atom is which cannot be known: repair the file, or leave the frame "
+            "out with frames="
         )
     return order
 
@@ -109,7 +123,7 @@ def _row(ref: FrameRef, row: int) -> str:
 def numbers_of(
     table: Table, layout: Layout, species: SpeciesMap, ref: FrameRef
 ) -> npt.NDArray[np.int32]:
-    """Atomic numbers in the order of the file."""
+    """Return atomic numbers in the order of the file."""
     column = table[layout.species]
     if isinstance(column, Labels):
         return species.from_names(column, ref.where)
@@ -117,7 +131,7 @@ def numbers_of(
 
 
 def as_array(table: Table, name: str) -> npt.NDArray[Any]:
-    """A column of numbers."""
+    """Return a numeric column."""
     column = table[name]
     if isinstance(column, Labels):
         raise AuditError(f"column {name} holds text, not numbers")
@@ -126,7 +140,7 @@ def as_array(table: Table, name: str) -> npt.NDArray[Any]:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who the atoms are; ``arange`` spares comparing ids that are 1..N anyway. Ships as compressed bytes."""
+    """The atoms of every frame: ids, species and masses."""
 
     atom_id: npt.NDArray[np.int64]
     species: npt.NDArray[np.int32]
@@ -136,7 +150,10 @@ class Identity:
 def identify(
     table: Table, ref: FrameRef, layout: Layout, species: SpeciesMap
 ) -> tuple[Any, Any, Any]:
-    """Order of rows (None: as they are), sorted ids and their atomic numbers in one frame."""
+    """Return the order of rows, sorted ids and atomic numbers of one frame.
+
+    The order is None if the rows are sorted.
+    """
     ids = as_array(table, "id") if layout.has_id else np.arange(1, ref.n_atoms + 1)
     order = sorting(ids, ref)
     numbers = numbers_of(table, layout, species, ref)
@@ -151,18 +168,23 @@ def assemble(
     style: UnitStyle,
     who: Identity,
 ) -> Table:
-    """Position, image and further variables of one frame, rows sorted by id; ``AuditError`` for atoms that are not ``who``."""
+    """Return position, image and further variables of one frame, rows sorted by id.
+
+    ``AuditError`` if the atoms are not those of ``who``.
+    """
     order, ids, numbers = identify(table, ref, layout, species)
     if not np.array_equal(ids, who.atom_id):
         gone, new = np.setdiff1d(who.atom_id, ids), np.setdiff1d(ids, who.atom_id)
         raise AuditError(
-            f"{ref.where}: the set of ids differs from the first frame's: gone {_some(gone)}, new {_some(new)}. Atoms were "
+            f"{ref.where}: the set of ids differs from the first frame's: gone {_some(gone)}, new "
+            f"{_some(new)}. Atoms were "
             "exchanged: ingest the parts before and after into stores of their own (frames=)"
         )
     if not np.array_equal(numbers, who.species):
         at = int(np.flatnonzero(numbers != who.species)[0])
         raise AuditError(
-            f"{ref.where}: id {ids[at]} changes species: atomic number {numbers[at]} here, {who.species[at]} in the first frame"
+            f"{ref.where}: id {ids[at]} changes species: atomic number {numbers[at]} here, "
+            f"{who.species[at]} in the first frame"
         )
     raw = np.empty((ref.n_atoms, 3))
     for axis, name in enumerate(coordinates.SETS[layout.kind]):
@@ -172,7 +194,8 @@ def assemble(
         at = int(np.flatnonzero(~np.isfinite(raw).all(axis=1))[0])
         row = at if order is None else int(order[at])
         raise AuditError(
-            f"{ref.where}: the position of id {ids[at]} is {raw[at].tolist()} ({_row(ref, row)}): the simulation blew up or "
+            f"{ref.where}: the position of id {ids[at]} is {raw[at].tolist()} ({_row(ref, row)}): "
+            "the simulation blew up or "
             "the file is damaged. Leave the frame out with frames="
         )
     images = None

@@ -1,16 +1,15 @@
-"""The inventory of a set of files: what is in them, audited, and the frames themselves one at a time.
+"""The inventory of a set of files: its frames, atoms and how to read them.
 
-``take_inventory`` looks at every header and at the first frame; ``read_window`` reads frames, in any process.
+``indexing.take_inventory`` makes an inventory from all headers and the first frame.
+``window.read_window`` reads frames of it, in any process.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
@@ -18,55 +17,36 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mgdask.elements import mass as standard_mass
-from mgdask.errors import AuditError, ParameterError
+from mgdask._typing import FloatArray
+from mgdask.errors import ParameterError
 from mgdask.readers import coordinates
-from mgdask.readers.audit import (
-    Audit,
-    check_alike,
-    report_spacing,
-    run_labels,
-    settle_repeats,
-    whole_frames,
-)
-from mgdask.readers.coordinates import image_increments
-from mgdask.readers.files import cut_points, expand
-from mgdask.readers.formats.lammps_index import index_range, join
+from mgdask.readers.files import cut_points
 from mgdask.readers.frames import (
     Identity,
     Layout,
-    as_array,
-    assemble,
-    extra_columns,
-    identify,
     variable_name,
 )
-from mgdask.readers.records import Contents, Float, FrameRef, Source, SourceInfo
-from mgdask.readers.sources import check_unchanged, inspect_source, open_source
-from mgdask.readers.species import SpeciesMap, make_species, species_column
-from mgdask.readers.units import UnitStyle, column_unit, unit_style
-
-__all__ = ["Inventory", "image_increments", "read_window", "take_inventory"]
-
-PIECE = 256 << 20
-"""Bytes of a plain file that one index task looks at."""
-_ROW_IS_IDENTITY = ("extxyz", "h5md", "netcdf")
+from mgdask.readers.records import FrameRef, SourceInfo
+from mgdask.readers.species import SpeciesMap
+from mgdask.readers.units import UnitStyle, unit_style
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """Audited frames of some files, in order, and how to read them; picklable, and a ``window`` of it is small.
+    """Audited frames of some files, in order, and how to read them.
 
-    Arrays: ``step`` (frame) i8, ``time`` (frame) f8 in ps or None, ``cell`` (frame, vector, xyz) and ``origin`` (frame, xyz) in Å,
-    ``pbc`` three bools, ``run`` (frame) labels, ``atom_id`` (atom) i8, ``species`` (atom) i4 atomic numbers, ``mass`` (atom) f8
-    in u. ``variables`` maps each further variable to (dtype, unit, whether it is one value per atom). Frames are numbered from
-    ``first``, so that those of a window keep their numbers.
+    An inventory can be pickled, and a ``window`` of it is small. Arrays are ``step``
+    (frame), ``time`` (frame) in ps or None, ``cell`` (frame,vector,xyz) and ``origin``
+    (frame,xyz) in Å, ``run`` (frame) labels, ``atom_id`` (atom), ``species`` (atom)
+    atomic numbers and ``mass`` (atom) in u. ``variables`` maps each further variable to
+    its dtype, its unit, and whether it has one value per atom. Frames are numbered from
+    ``first``, so frames of a window keep their numbers.
     """
 
     refs: tuple[FrameRef, ...]
     sources: tuple[SourceInfo, ...]
     run: tuple[str, ...]
-    time: Float | None
+    time: FloatArray | None
     layout: Layout
     species_map: SpeciesMap
     units: str
@@ -92,12 +72,12 @@ class Inventory:
         return np.array([ref.step for ref in self.refs], dtype=np.int64)
 
     @property
-    def cell(self) -> Float:
+    def cell(self) -> FloatArray:
         """Cell vectors of every frame in Å."""
         return np.array([ref.cell for ref in self.refs]) * self.style.length
 
     @property
-    def origin(self) -> Float:
+    def origin(self) -> FloatArray:
         """Lower corner of the cell of every frame in Å."""
         return np.array([ref.origin for ref in self.refs]) * self.style.length
 
@@ -108,17 +88,17 @@ class Inventory:
 
     @property
     def style(self) -> UnitStyle:
-        """The unit style of the files."""
+        """Unit style of the files."""
         return unit_style(self.units)
 
     @property
     def who(self) -> Identity:
         """Ids, species and masses of the atoms."""
-        return _unpack(self._identity)
+        return unpack_identity(self._identity)
 
     @property
     def atom_id(self) -> npt.NDArray[np.int64]:
-        """Ids, ascending."""
+        """Atom ids in ascending order."""
         return self.who.atom_id
 
     @property
@@ -127,13 +107,13 @@ class Inventory:
         return self.who.species
 
     @property
-    def mass(self) -> Float:
+    def mass(self) -> FloatArray:
         """Masses in u."""
         return self.who.mass
 
     @property
-    def values(self) -> dict[str, Float]:
-        """Further variables of one value per frame, such as an energy: (frame) f8."""
+    def values(self) -> dict[str, FloatArray]:
+        """Further variables with one value per frame, such as an energy: (frame,)."""
         return {
             variable_name(name): np.array([ref.values[name] for ref in self.refs])
             for name in self.layout.scalars
@@ -141,24 +121,31 @@ class Inventory:
 
     @property
     def image_scheme(self) -> str:
-        """Where the images come from, in words."""
+        """Origin of the images, in words."""
         return coordinates.scheme(self.layout.kind, self.layout.images)
 
     @property
     def needs_image_pass(self) -> bool:
-        """Whether images are not in the files and have to be derived from successive frames of each run."""
+        """Whether images must be derived from successive frames of each run."""
         return self.image_scheme == coordinates.DERIVED
 
     @property
     def parallel(self) -> str:
-        """``"stream"`` if some file can only be read from its beginning, so that windows of it cost what lies before."""
+        """How files can be read: "range", or "stream" if one has no random access.
+
+        A window of a stream costs the reading of all that lies before it.
+        """
         return "stream" if any(source.parallel == "stream" for source in self.sources) else "range"
 
     def window(self, start: int, stop: int) -> Inventory:
-        """Frames ``start`` to ``stop`` with what is needed to read them, and no more: what a task carries."""
+        """Return frames ``start`` to ``stop`` with only what is needed to read them.
+
+        A task carries such a window.
+        """
         if not self.first <= start < stop <= self.first + self.n_frames:
             raise ParameterError(
-                f"window {start} to {stop} is not within frames {self.first} to {self.first + self.n_frames}"
+                f"window {start} to {stop} is not within frames {self.first} to "
+                f"{self.first + self.n_frames}"
             )
         kept = slice(start - self.first, stop - self.first)
         refs = self.refs[kept]
@@ -186,8 +173,15 @@ class Inventory:
             first=start,
         )
 
+    def source_of(self, path: str) -> SourceInfo:
+        """Return the file at ``path``."""
+        return next(source for source in self.sources if source.path == path)
+
     def sources_table(self) -> list[dict[str, Any]]:
-        """Name, kind, size and fingerprint of every file, for ``attrs``: without folders and times, so the same everywhere."""
+        """Return name, kind, size and fingerprint of every file, for ``attrs``.
+
+        Folders and times are left out, so the table is the same everywhere.
+        """
         return [
             {
                 "name": PurePath(s.path).name,
@@ -199,7 +193,10 @@ class Inventory:
         ]
 
     def digest(self) -> str:
-        """SHA-256 over files, frames, atoms and options: equal only for what gives an equal store."""
+        """Return the SHA-256 of files, frames, atoms and options.
+
+        It is equal only for inventories that give equal stores.
+        """
         numbers = {source.path: k for k, source in enumerate(self.sources)}
         head = [
             [
@@ -222,13 +219,14 @@ class Inventory:
         return digest.hexdigest()
 
 
-def _pack(who: Identity) -> bytes:
-    """The three arrays as compressed bytes: ids as differences, so that 1..N costs nothing."""
+def pack_identity(who: Identity) -> bytes:
+    """Compress the three arrays; ids as differences, so that 1..N costs nothing."""
     steps = np.diff(who.atom_id, prepend=0)
     return zlib.compress(steps.tobytes() + who.mass.tobytes() + who.species.tobytes(), 1)
 
 
-def _unpack(data: bytes) -> Identity:
+def unpack_identity(data: bytes) -> Identity:
+    """Restore the arrays that ``pack_identity`` compressed."""
     raw = zlib.decompress(data)
     n = len(raw) // 20
     steps = np.frombuffer(raw, dtype=np.int64, count=n)
@@ -236,378 +234,3 @@ def _unpack(data: bytes) -> Identity:
     return Identity(
         np.cumsum(steps), np.frombuffer(raw, dtype=np.int32, count=n, offset=16 * n), mass
     )
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A part of one file for one index task; ``stop`` None is the whole file."""
-
-    info: SourceInfo
-    start: int = 0
-    stop: int | None = None
-
-
-def index_piece(piece: Piece) -> Contents:
-    """Frames that begin in the piece; runs anywhere."""
-    if piece.stop is not None:
-        return index_range(piece.info.path, piece.start, piece.stop)
-    source = open_source(piece.info)
-    try:
-        return source.index()
-    finally:
-        source.close()
-
-
-def _index(infos: Sequence[SourceInfo], mapper: Callable[..., Iterable[Any]]) -> list[Contents]:
-    pieces: list[Piece] = []
-    for info in infos:
-        if info.kind == "lammps" and info.size > PIECE:
-            edges = [*range(0, info.size, PIECE), info.size]
-            pieces += [Piece(info, start, stop) for start, stop in itertools.pairwise(edges)]
-        else:
-            pieces.append(Piece(info))
-    found: dict[str, list[Contents]] = {}
-    for piece, contents in zip(pieces, mapper(index_piece, pieces), strict=True):
-        found.setdefault(piece.info.path, []).append(contents)
-    return [join(found[info.path]) for info in infos]
-
-
-def take_inventory(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-    *,
-    species: Mapping[int, str] | Mapping[str, str] | Sequence[str] | str | None = None,
-    timestep: float | None = None,
-    units: str | None = None,
-    run: str | None = None,
-    run_per_file: bool = False,
-    repeated: str = "last",
-    frames: slice | Sequence[int] | str | None = None,
-    columns: Sequence[str] | None = None,
-    atom_style: str | None = None,
-    mapper: Callable[..., Iterable[Any]] = map,
-) -> Inventory:
-    """Index and audit files: every header, and the atoms of the first frame.
-
-    ``species`` maps types to elements; ``timestep`` in ps gives times where the file has none; ``units`` is the LAMMPS style where
-    the file does not say it (metal); ``run`` labels the simulation, ``run_per_file`` makes each file one; ``repeated`` says
-    which frame of a repeated timestep to keep; ``frames`` chooses of the frames that remain, as a slice, numbers or
-    ``"start:stop:step"``; ``columns`` names the further columns to keep (all). ``mapper`` runs index tasks, as ``map`` does.
-    ``AuditError`` for anything that cannot be read right, with file, line or byte, frame and timestep.
-    """
-    audit = Audit()
-    species_map = make_species(species)
-    if timestep is not None and not (np.isfinite(timestep) and timestep > 0):
-        raise ParameterError(f"timestep={timestep} must be a positive number of ps")
-    if units is not None:
-        unit_style(units)
-    infos = [inspect_source(path, units=units, atom_style=atom_style) for path in expand(paths)]
-    refs: list[FrameRef] = []
-    sources: list[SourceInfo] = []
-    for info, contents in zip(infos, _index(infos, mapper), strict=True):
-        for text in contents.notes:
-            audit.note("file", text)
-        if not contents.frames:
-            raise AuditError(
-                f"{info.path}: no frame in it: nowhere a line 'ITEM: TIMESTEP'. Is it a LAMMPS dump, and whole?"
-            )
-        refs += whole_frames(contents.frames, audit)
-        sources.append(replace(info, seek=contents.seek))
-
-    style = _settle_units(refs, units, audit)
-    runs = run_labels([info.path for info in infos], run, run_per_file)
-    refs = settle_repeats(refs, runs, repeated, audit)
-    refs = _choose(refs, frames)
-    first = refs[0]
-    kind = next(source.kind for source in sources if source.path == first.path)
-    layout = _layout(first, kind, species_map, columns, audit)
-    check_alike(refs, lambda ref: layout.needed, audit)
-    report_spacing(refs, runs, audit)
-    time = _times(refs, timestep, style, audit)
-    used = {ref.path for ref in refs}
-    sources = [source for source in sources if source.path in used]
-    options = {
-        "species": {str(kind): number for kind, number in (*species_map.types, *species_map.names)},
-        "timestep": timestep,
-        "units": style.name,
-        "repeated": repeated,
-        "atom_style": atom_style,
-    }
-    inventory = Inventory(
-        tuple(refs),
-        tuple(sources),
-        tuple(runs[ref.path] for ref in refs),
-        time,
-        layout,
-        species_map,
-        style.name,
-        {},
-        (),
-        options,
-        b"",
-    )
-    return _look_at_first(inventory, columns, audit)
-
-
-def _settle_units(refs: Sequence[FrameRef], units: str | None, audit: Audit) -> UnitStyle:
-    said = {ref.units: ref for ref in refs if ref.units}
-    if len(said) > 1:
-        pair = list(said.values())[:2]
-        raise AuditError(
-            f"{pair[1].where}: units {pair[1].units}, but {pair[0].where} says {pair[0].units}; ingest them separately"
-        )
-    if said:
-        (name,) = said
-        if units not in (None, name):
-            raise AuditError(
-                f"{said[name].where}: the file says units {name}, but units={units!r} was given; leave it out"
-            )
-        if name is not None and len([ref for ref in refs if ref.units]) < len(refs):
-            audit.note(
-                "units", f"some files do not say their units: taken as {name}, as the others"
-            )
-    else:
-        name = units or "metal"
-        if units is None:
-            audit.note(
-                "units",
-                "the files do not say their units: taken as metal (Å, ps, eV); units= says otherwise",
-            )
-    style = unit_style(name or "metal")
-    if style.name == "lj":
-        audit.note(
-            "units",
-            "units lj are kept as they are: lengths named Å and times named ps are in σ and τ",
-        )
-    elif style.length != 1.0 or style.time != 1.0:
-        audit.note(
-            "units",
-            f"units {style.name}: lengths and times are converted to Å and ps, further columns are kept as they are",
-        )
-    return style
-
-
-def _choose(refs: list[FrameRef], frames: slice | Sequence[int] | str | None) -> list[FrameRef]:
-    if frames is None:
-        return refs
-    if isinstance(frames, str):
-        try:
-            frames = slice(*(int(part) if part.strip() else None for part in frames.split(":")))
-        except (ValueError, TypeError):
-            raise ParameterError(
-                f"frames={frames!r} must look like 'start:stop' or 'start:stop:step'"
-            ) from None
-    try:
-        chosen = refs[frames] if isinstance(frames, slice) else [refs[int(k)] for k in frames]
-    except IndexError:
-        raise ParameterError(
-            f"frames={frames!r} goes beyond the {len(refs)} frames of the files"
-        ) from None
-    if not chosen:
-        raise ParameterError(
-            f"frames={frames!r} chooses none of the {len(refs)} frames of the files"
-        )
-    return chosen
-
-
-def _layout(
-    first: FrameRef, kind: str, species: SpeciesMap, columns: Sequence[str] | None, audit: Audit
-) -> Layout:
-    where = first.where
-    has_id = "id" in first.columns
-    if not has_id and kind not in _ROW_IS_IDENTITY:
-        raise AuditError(
-            f"{where}: there is no column 'id' ({' '.join(first.columns)}). LAMMPS writes atoms in changing order, so without it "
-            "nobody can say which atom is which; write the dump again with id among its columns"
-        )
-    if not has_id:
-        audit.note(
-            "identity",
-            f"{first.path}: there is no id in this file: the order of its rows is taken as identity",
-        )
-    chosen, images = coordinates.choose(first.columns, where)
-    column = species_column(first.columns, species, where)
-    if column == "type" and "element" in first.columns:
-        audit.note(
-            "species",
-            f"{first.path}: species are taken from the given map of types, not from the column element",
-        )
-    extras = extra_columns(first.columns, columns, where)
-    repeats = [
-        name
-        for key, names in coordinates.SETS.items()
-        for name in names
-        if name in first.columns and key != chosen
-    ]
-    if not images:
-        repeats += [name for name in coordinates.IMAGES if name in first.columns]
-    if repeats:
-        audit.note(
-            "columns",
-            f"{first.path}: columns {' '.join(repeats)} repeat what {chosen} tells and are not kept",
-        )
-    if "typelabel" in first.columns:
-        audit.note("columns", f"{first.path}: column typelabel holds text and is not kept")
-    layout = Layout(chosen, images, column, has_id, "mass" in first.columns, extras)
-    left = [name for name in first.columns if name not in layout.needed and name not in repeats]
-    left = [name for name in left if name not in ("element", "type", "typelabel")]
-    if left:
-        audit.note(
-            "columns", f"{first.path}: columns {' '.join(left)} are not kept, as columns= asks"
-        )
-    if coordinates.scheme(chosen, images) == coordinates.DERIVED:
-        audit.note(
-            "images",
-            "the files have no images: true paths are derived by minimum image between successive frames of a run, which is right "
-            "only where no atom moves by half a cell between two kept frames",
-        )
-    return layout
-
-
-def _times(
-    refs: Sequence[FrameRef], timestep: float | None, style: UnitStyle, audit: Audit
-) -> Float | None:
-    known = [ref for ref in refs if ref.time is not None]
-    if len(known) < len(refs) and timestep is None:
-        if known:
-            missing = next(ref for ref in refs if ref.time is None)
-            audit.note(
-                "time",
-                f"{missing.where}: no ITEM: TIME here, though other frames have it: no time is kept; give timestep=",
-            )
-        else:
-            audit.note(
-                "time",
-                "the files have no times and no timestep= was given: frames have steps but no time",
-            )
-        return None
-    if timestep is not None and known:
-        audit.note(
-            "time",
-            f"times are those of the file; timestep={timestep:g} ps is used only where it has none",
-        )
-    step = 0.0 if timestep is None else timestep
-    return np.array(
-        [float(ref.step or 0) * step if ref.time is None else ref.time * style.time for ref in refs]
-    )
-
-
-def _look_at_first(inventory: Inventory, columns: Sequence[str] | None, audit: Audit) -> Inventory:
-    """Atoms and variables as the first frame shows them."""
-    ref, layout = inventory.refs[0], inventory.layout
-    source = open_source(_info(inventory, ref.path))
-    both = "type" in ref.columns and "element" in ref.columns
-    extra = [name for name in ("type", "element") if both and name != layout.species]
-    try:
-        table = source.read(ref, [*layout.needed, *extra])
-    finally:
-        source.close()
-    order, ids, numbers = identify(table, ref, layout, inventory.species_map)
-    if layout.has_mass:
-        column = as_array(table, "mass") * inventory.style.mass
-        mass = column if order is None else column[order]
-        if not (np.isfinite(mass) & (mass > 0)).all():
-            raise AuditError(f"{ref.where}: column mass holds values that are not positive numbers")
-    else:
-        kinds = np.unique(numbers).tolist()
-        table_of_masses = np.zeros(max(kinds) + 1)
-        table_of_masses[kinds] = [standard_mass(number) for number in kinds]
-        mass = table_of_masses[numbers]
-        if inventory.units == "lj":
-            audit.note(
-                "mass",
-                "masses are those of the elements in u, though units are lj and the file has no column mass",
-            )
-    if layout.species == "element" and np.unique(numbers).tolist() == [6]:
-        audit.note(
-            "species",
-            "every atom is C, which LAMMPS writes when dump_modify element was not given: is that meant?",
-        )
-    if "type" in ref.columns and columns is None and "type" not in dict(layout.extras):
-        types = as_array(table, "type")[slice(None) if order is None else order]
-        pairs = np.unique(np.stack([types, numbers]), axis=1)
-        if (
-            len(np.unique(pairs[1])) < pairs.shape[1]
-        ):  # several types of one element: the type says more than the species
-            layout = replace(layout, extras=(*layout.extras, ("type", "type")))
-            audit.note("species", "several types are one element: the type is kept as a variable")
-    who = Identity(
-        np.asarray(ids, dtype=np.int64),
-        np.asarray(numbers, dtype=np.int32),
-        np.asarray(mass, dtype=np.float64),
-    )
-    variables: dict[str, tuple[str, str, bool]] = {}
-    for name, variable in layout.extras:
-        variables[variable] = (
-            str(as_array(table, name).dtype),
-            column_unit(name, inventory.style),
-            True,
-        )
-    scalars = tuple(
-        name for name in ref.scalars if all(name in other.values for other in inventory.refs)
-    )
-    variables |= {variable_name(name): ("float64", "", False) for name in scalars}
-    layout = replace(layout, scalars=scalars)
-    partial = sorted({name for other in inventory.refs for name in other.scalars} - set(scalars))
-    if partial:
-        audit.note(
-            "columns", f"{ref.path}: {' '.join(partial)} is not in every frame and is not kept"
-        )
-    assemble(table, ref, layout, inventory.species_map, inventory.style, who)
-    _check_runs(replace(inventory, layout=layout, _identity=_pack(who)))
-    return replace(
-        inventory, layout=layout, variables=variables, notes=audit.lines(), _identity=_pack(who)
-    )
-
-
-def _check_runs(inventory: Inventory) -> None:
-    """The first frame of every further run has the same atoms; said now rather than after hours of reading."""
-    seen = {inventory.run[0]}
-    for number, run in enumerate(inventory.run):
-        if run in seen:
-            continue
-        seen.add(run)
-        try:
-            for _ in read_window(inventory, number, number + 1):
-                pass
-        except AuditError as error:
-            raise AuditError(
-                f"{error}. Run {run!r} is not made of the same atoms as run {inventory.run[0]!r}: one store holds one set of atoms, "
-                "so ingest each into a store of its own"
-            ) from error
-
-
-def _info(inventory: Inventory, path: str) -> SourceInfo:
-    return next(source for source in inventory.sources if source.path == path)
-
-
-def read_window(
-    inventory: Inventory, start: int | None = None, stop: int | None = None
-) -> Iterator[tuple[int, dict[str, npt.NDArray[Any]]]]:
-    """Frames ``start`` to ``stop`` of the inventory (all by default), one at a time: (number, arrays by variable).
-
-    ``position`` (atom, xyz) wrapped, Å; ``image`` (atom, xyz) i4 unless ``needs_image_pass``; further variables. Rows are
-    sorted by id and are the atoms of ``inventory.atom_id``. ``AuditError`` names file, line, frame and timestep of what is wrong.
-    """
-    low = inventory.first if start is None else start
-    high = inventory.first + inventory.n_frames if stop is None else stop
-    if not inventory.first <= low <= high <= inventory.first + inventory.n_frames:
-        raise ParameterError(
-            f"frames {low} to {high} are not within {inventory.first} to {inventory.first + inventory.n_frames} of this inventory"
-        )
-    who, style, path = inventory.who, inventory.style, None
-    infos = {info.path: info for info in inventory.sources}
-    source: Source | None = None
-    try:
-        for number in range(low, high):
-            ref = inventory.refs[number - inventory.first]
-            if source is None or ref.path != path:
-                if source is not None:
-                    source.close()
-                check_unchanged(infos[ref.path])
-                source, path = open_source(infos[ref.path]), ref.path
-            table = source.read(ref, inventory.layout.needed)
-            frame = assemble(table, ref, inventory.layout, inventory.species_map, style, who)
-            yield number, {name: as_array(frame, name) for name in frame}
-    finally:
-        if source is not None:
-            source.close()

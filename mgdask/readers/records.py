@@ -1,39 +1,40 @@
-"""What every reader speaks: a reference to one frame, and a table of named columns for its atoms.
+"""Types that every reader shares: a reference to one frame, and a table of its atoms.
 
-All formats are told in LAMMPS's words: ``id``, ``type`` or ``element``, one set of coordinates (``x y z``, ``xs ys zs``,
-``xu yu zu``, ``xsu ysu zsu``), images ``ix iy iz``, ``mass``, and further columns under the file's own names.
+All formats use LAMMPS's names: ``id``, ``type`` or ``element``, one set of coordinates
+(``x y z``, ``xs ys zs``, ``xu yu zu``, ``xsu ysu zsu``), images ``ix iy iz``, ``mass``,
+and further columns under their names in the file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-Float = npt.NDArray[np.float64]
-Array = npt.NDArray[Any]
+from mgdask._typing import AnyArray, FloatArray
 
 
 class Labels(NamedTuple):
-    """A column of text, as LAMMPS's ``element``: ``names[codes]``."""
+    """A column of text, such as LAMMPS's ``element``: ``names[codes]``."""
 
     codes: npt.NDArray[np.int64]
     names: tuple[str, ...]
 
 
-Table = dict[str, "Array | Labels"]
+Table = dict[str, "AnyArray | Labels"]
 
 
 @dataclass(frozen=True, slots=True)
 class FrameRef:
-    """Where one frame lies in its file, and what its header says; lengths in the file's own unit.
+    """Location of one frame in its file, and its header; lengths in the file's unit.
 
-    ``start`` is the byte at which the frame begins and ``line`` (from 1) the line; ``offset``, ``length`` and ``row_line``
-    are those of its rows of atoms. For formats without lines the latter are 0. ``problem`` is None for a whole frame, else
-    it says in words what is missing.
+    ``start`` is the byte at which the frame begins and ``line`` (from 1) its line.
+    ``offset``, ``length`` and ``row_line`` are those of its rows of atoms. ``line`` and
+    ``row_line`` are 0 for formats without lines. ``problem`` is None for a complete
+    frame; otherwise it says what is missing.
     """
 
     path: str
@@ -41,8 +42,8 @@ class FrameRef:
     step: int | None
     time: float | None
     n_atoms: int
-    cell: Float
-    origin: Float
+    cell: FloatArray
+    origin: FloatArray
     pbc: tuple[bool, bool, bool]
     columns: tuple[str, ...]
     units: str | None = None
@@ -56,12 +57,12 @@ class FrameRef:
 
     @property
     def scalars(self) -> dict[str, float]:
-        """Numbers of the whole frame, such as an energy, by their name in the file."""
+        """Numbers of the whole frame, such as an energy, by their names in the file."""
         return {name: value for name, value in self.values.items() if name != "no boundary flags"}
 
     @property
     def where(self) -> str:
-        """The place in words: file, frame, timestep, line and byte."""
+        """File, frame, timestep, line and byte, in words."""
         step = "unknown" if self.step is None else self.step
         place = f", line {self.line} (byte {self.start})" if self.line else ""
         return f"{self.path}, frame {self.ordinal} (timestep {step}){place}"
@@ -69,7 +70,10 @@ class FrameRef:
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
-    """One file as it was when it was indexed: enough to open it again elsewhere and to see that it is the same."""
+    """One file as it was when it was indexed.
+
+    This is enough to open it again elsewhere and to check that it is unchanged.
+    """
 
     path: str
     kind: str
@@ -88,7 +92,7 @@ class SourceInfo:
 
 @dataclass
 class Contents:
-    """What an index pass found in one file, or in one piece of it."""
+    """Result of an index pass over one file or a piece of it."""
 
     frames: list[FrameRef]
     notes: list[str] = field(default_factory=list)
@@ -100,13 +104,16 @@ class Source(Protocol):
     """One open file."""
 
     def index(self) -> Contents:
-        """All frames in order, whole or not, from headers only."""
+        """Return all frames in order, complete or not, from headers only."""
         ...
 
     def read(self, ref: FrameRef, columns: Sequence[str]) -> Table:
-        """The wanted columns of one frame; ``AuditError`` with the line where a row is not right."""
+        """Return the given columns of one frame.
+
+        ``AuditError`` names the line of a row that cannot be read.
+        """
         ...
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         ...

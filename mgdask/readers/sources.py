@@ -16,7 +16,11 @@ _MAGIC = {b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst"}
 
 
 def sniff(path: str) -> str:
-    """The kind of a file: lammps, lammps-gz, lammps-zst, data, extxyz, h5md, netcdf or binary; ``AuditError`` if none."""
+    """Return the kind of a file by its content.
+
+    Kinds are lammps, lammps-gz, lammps-zst, data, extxyz, h5md, netcdf and binary.
+    ``AuditError`` if it is none of these.
+    """
     with open_binary(path) as file:
         head = file.read(4096)
     if not head:
@@ -29,7 +33,8 @@ def sniff(path: str) -> str:
         unpacked.close()
         if not head:
             raise AuditError(
-                f"{path}: nothing can be unpacked from this {packing} file: it is empty, or cut short at its beginning"
+                f"{path}: nothing can be unpacked from this {packing} file: it is empty, or cut "
+                "short at its beginning"
             )
     if head.startswith(b"\x89HDF"):
         return "netcdf" if suffixes[-1:] in ([".nc"], [".ncdf"], [".netcdf"]) else "h5md"
@@ -53,7 +58,8 @@ def sniff(path: str) -> str:
     ) and b"\0" not in head:  # perhaps cut at its beginning
         return "lammps" if packing == "plain" else f"lammps-{packing}"
     raise AuditError(
-        f"{path}: not a trajectory that mgdask reads: it begins with {head[:60].decode('utf-8', 'replace')!r}. Read are LAMMPS "
+        f"{path}: not a trajectory that mgdask reads: it begins with "
+        f"{head[:60].decode('utf-8', 'replace')!r}. Read are LAMMPS "
         "dumps (text, gz, zst, binary) and data files, extxyz with a Lattice, H5MD and NetCDF"
     )
 
@@ -62,14 +68,15 @@ def _plain_only(kind: str, packing: str, path: str) -> str:
     if packing == "plain":
         return kind
     raise AuditError(
-        f"{path}: a packed {kind} file; unpack it first ({'gunzip -k' if packing == 'gz' else 'unzstd'} {path})"
+        f"{path}: a packed {kind} file; unpack it first "
+        f"({'gunzip -k' if packing == 'gz' else 'unzstd'} {path})"
     )
 
 
 def inspect_source(
     path: str, *, units: str | None = None, atom_style: str | None = None
 ) -> SourceInfo:
-    """What the file is now: kind, size, time of change, fingerprint."""
+    """Return kind, size, modification time and fingerprint of a file."""
     kind = sniff(path)
     status = os.stat(path)
     options = (("atom_style", atom_style),) if atom_style else ()
@@ -86,7 +93,10 @@ def inspect_source(
 
 
 def check_unchanged(info: SourceInfo) -> None:
-    """``AuditError`` if the file is not the one that was indexed; a file that has only grown is."""
+    """Raise ``AuditError`` if a file is not the one that was indexed.
+
+    A file that has only grown is accepted.
+    """
     try:
         status = os.stat(info.path)
     except OSError as error:
@@ -148,6 +158,9 @@ _OPEN: dict[str, Callable[[SourceInfo], Source]] = {
 
 
 def open_source(source: str | SourceInfo, **options: str | None) -> Source:
-    """The reader of one file; ``MissingDependencyError`` with the install line if its library is not there."""
+    """Open the reader of one file.
+
+    ``MissingDependencyError`` gives the install line if its library is missing.
+    """
     info = inspect_source(source, **options) if isinstance(source, str) else source
     return _OPEN[info.kind](info)

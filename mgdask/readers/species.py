@@ -1,4 +1,7 @@
-"""Species of atoms from element names in the file or from the user's map of types; never guessed."""
+"""Species of atoms, from element names in the file or from the user's map of types.
+
+Species are never guessed.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +17,24 @@ from mgdask.errors import AuditError, ParameterError
 from mgdask.readers.records import Labels
 
 _HOW = (
-    "Say which element each type is: species={1: 'Cu', 2: 'Zr'} in Python, --species Cu,Zr on the command line "
+    "Say which element each type is: species={1: 'Cu', 2: 'Zr'} in Python, --species Cu,Zr on the "
+    "command line "
     "(types 1, 2, ... in order)"
 )
 
 
 @dataclass(frozen=True)
 class SpeciesMap:
-    """What the user said: atomic numbers by type, and by name for files with an ``element`` column."""
+    """The user's map: atomic numbers by type, and by name for a column ``element``."""
 
     types: tuple[tuple[int, int], ...] = ()
     names: tuple[tuple[str, int], ...] = ()
 
     def from_types(self, types: npt.NDArray[Any], where: str) -> npt.NDArray[np.int32]:
-        """Atomic numbers of integer types; ``AuditError`` for one that is not in the map."""
+        """Return atomic numbers of integer types.
+
+        ``AuditError`` if a type is not in the map.
+        """
         known = dict(self.types)
         table = np.zeros(max(known) + 2, dtype=np.int32)
         table[list(known)] = list(known.values())
@@ -35,12 +42,16 @@ class SpeciesMap:
         if not numbers.all() or types.min() < 0:
             unknown = sorted(set(np.unique(types).tolist()) - set(known))
             raise AuditError(
-                f"{where}: type {', '.join(map(str, unknown))} is not in species={known_text(known)}. {_HOW}"
+                f"{where}: type {', '.join(map(str, unknown))} is not in "
+                f"species={known_text(known)}. {_HOW}"
             )
         return numbers
 
     def from_names(self, labels: Labels, where: str) -> npt.NDArray[np.int32]:
-        """Atomic numbers of element names; ``AuditError`` for one that is no element, or that the user did not list."""
+        """Return atomic numbers of element names.
+
+        ``AuditError`` for a name that is not an element or that the user did not list.
+        """
         chosen, listed = dict(self.names), {number for _, number in self.types}
         numbers = np.zeros(len(labels.names), dtype=np.int32)
         used = set(np.unique(labels.codes).tolist())
@@ -51,17 +62,19 @@ class SpeciesMap:
                 numbers[code] = chosen[name] if name in chosen else atomic_number(name)
             except ParameterError as error:
                 raise AuditError(
-                    f"{where}: unknown species in column element: {error}. Map it with species={{{name!r}: 'Cu'}}"
+                    f"{where}: unknown species in column element: {error}. Map it with "
+                    f"species={{{name!r}: 'Cu'}}"
                 ) from None
             if listed and numbers[code] not in listed:
                 raise AuditError(
-                    f"{where}: element {name} is in the file, but species lists {known_text(dict(self.types))}"
+                    f"{where}: element {name} is in the file, but species lists "
+                    f"{known_text(dict(self.types))}"
                 )
         return numbers[labels.codes]
 
 
 def known_text(types: Mapping[int, int]) -> str:
-    """A type map as the user would write it."""
+    """Return a type map as the user would write it."""
     from mgdask.elements import symbol
 
     return "{" + ", ".join(f"{kind}: {symbol(number)!r}" for kind, number in types.items()) + "}"
@@ -70,7 +83,10 @@ def known_text(types: Mapping[int, int]) -> str:
 def make_species(
     species: Mapping[int, str] | Mapping[str, str] | Sequence[str] | str | None,
 ) -> SpeciesMap:
-    """The map of ``{1: "Cu"}``, ``("Cu", "Zr")`` (types 1, 2, ...) or ``"Cu,Zr"``; ``ParameterError`` names what is wrong."""
+    """Make the map of ``{1: "Cu"}``, ``("Cu", "Zr")`` (types 1, 2, ...) or ``"Cu,Zr"``.
+
+    ``ParameterError`` names what is wrong.
+    """
     if species is None:
         return SpeciesMap()
     if isinstance(species, str):
@@ -93,7 +109,11 @@ def make_species(
 
 
 def species_column(columns: Sequence[str], species: SpeciesMap, where: str) -> str:
-    """The column that tells species: ``type`` where the user mapped types, else ``element``; ``AuditError`` if neither can."""
+    """Return the column that holds the species.
+
+    It is ``type`` if the user mapped types, otherwise ``element``. ``AuditError`` if
+    there is neither.
+    """
     if "type" in columns and species.types:
         return "type"
     if "element" in columns:
@@ -103,5 +123,6 @@ def species_column(columns: Sequence[str], species: SpeciesMap, where: str) -> s
             f"{where}: it has types but no element names, and species are never guessed. {_HOW}"
         )
     raise AuditError(
-        f"{where}: it has neither a column 'type' nor 'element', so species cannot be known: {' '.join(columns)}"
+        f"{where}: it has neither a column 'type' nor 'element', so species cannot be known: "
+        f"{' '.join(columns)}"
     )

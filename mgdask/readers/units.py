@@ -1,4 +1,7 @@
-"""LAMMPS unit styles (https://docs.lammps.org/units.html): factors to Å, ps and u, and the units of known columns."""
+"""LAMMPS unit styles: factors to Å, ps and u, and units of known columns.
+
+See https://docs.lammps.org/units.html.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ _BOHR = 0.529177210903  # Å, CODATA 2018
 
 @dataclass(frozen=True)
 class UnitStyle:
-    """Factors that turn a file's length, time and mass into Å, ps and u, and the text of its other units."""
+    """Factors from a file's length, time and mass to Å, ps and u, and other units."""
 
     name: str
     length: float
@@ -47,7 +50,7 @@ _STYLES = {
 
 
 def unit_style(name: str) -> UnitStyle:
-    """The style called ``name``; ``ParameterError`` lists the known ones."""
+    """Return the style called ``name``; ``ParameterError`` lists the known styles."""
     try:
         return _STYLES[name]
     except KeyError:
@@ -57,7 +60,10 @@ def unit_style(name: str) -> UnitStyle:
 
 
 def column_unit(column: str, style: UnitStyle) -> str:
-    """Unit of a dump column whose meaning is certain from its LAMMPS name; empty for anything computed by the user."""
+    """Return the unit of a column whose meaning is certain from its LAMMPS name.
+
+    It is empty for anything that the user computed.
+    """
     if column in ("vx", "vy", "vz"):
         return style.velocity_unit
     if column in ("fx", "fy", "fz"):

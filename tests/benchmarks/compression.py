@@ -17,7 +17,8 @@ from soap import GLASS, OPTIONS
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 import mgdask
-from mgdask.readers.inventory import read_window, take_inventory
+from mgdask.readers.indexing import take_inventory
+from mgdask.readers.window import read_window
 
 CODECS = {
     "none": [],

@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 import mgdask
-from mgdask.readers.inventory import read_window, take_inventory
+from mgdask.readers.indexing import take_inventory
+from mgdask.readers.window import read_window
 
 SPECIES = {1: "Cu", 2: "Zr"}
 SHARED = (

@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 import mgdask
-from mgdask.readers.inventory import read_window, take_inventory
+from mgdask.readers.indexing import take_inventory
+from mgdask.readers.window import read_window
 
 OPTIONS = {"species": ("Cu", "Zr"), "r_cut": 5.0, "n_max": 11, "l_max": 12, "sigma": 0.5}
 GLASS = Path(mgdask.__file__).parent / "datasets" / "data" / "zrcu.lammpstrj.gz"

@@ -10,8 +10,9 @@ import pytest
 import zstandard
 
 from mgdask.errors import AuditError, ParameterError
-from mgdask.readers.inventory import read_window, take_inventory
+from mgdask.readers.indexing import take_inventory
 from mgdask.readers.sources import expand
+from mgdask.readers.window import read_window
 from tests.conftest import DATA, SPECIES, write_dump
 from tests.readers.test_lammps import paths, sample
 

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from mgdask.errors import AuditError
 from mgdask.geometry import fractional, unwrap
+from mgdask.readers.coordinates import image_increments
 from mgdask.readers.formats import lammps_index
 from mgdask.readers.formats.lammps import tidy
 from mgdask.readers.formats.lammps_index import index_range, join
-from mgdask.readers.inventory import image_increments, read_window, take_inventory
+from mgdask.readers.indexing import take_inventory
+from mgdask.readers.window import read_window
 from tests.conftest import DATA, SPECIES, write_dump
 
 DIALECTS = {  # the digits that are printed, in Å

@@ -10,8 +10,9 @@ import pytest
 import mgdask.readers.formats.binary
 from mgdask.errors import AuditError, MissingDependencyError
 from mgdask.geometry import minimum_image, unwrap
-from mgdask.readers.inventory import read_window, take_inventory
+from mgdask.readers.indexing import take_inventory
 from mgdask.readers.sources import open_source, sniff
+from mgdask.readers.window import read_window
 from tests.conftest import SPECIES
 from tests.readers.test_lammps import paths, sample
 

@@ -1,7 +1,8 @@
 """LAMMPS binary dumps through OVITO (https://www.ovito.org/manual/python).
 
-OVITO ends the whole process when it is first used outside the main thread, which is where tasks run. It works here in a child
-process, ``python -m mgdask.readers.formats.binary FILE``: numbers of frames go in, arrays come out.
+OVITO ends the whole process if it is first used outside the main thread, where tasks
+run. Here it works in a child process, ``python -m mgdask.readers.formats.binary FILE``:
+frame numbers go in, arrays come out.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class BinaryDump:
         self._child: subprocess.Popen[bytes] | None = None
 
     def _ask(self, frame: int) -> dict[str, Any]:
-        """Everything about one frame; the number of frames too."""
+        """Return all data of one frame, and the number of frames."""
         if self._child is None:
             command = [sys.executable, "-m", "mgdask.readers.formats.binary", self.info.path]
             where = os.environ | {
@@ -69,8 +70,10 @@ class BinaryDump:
         if len(length) < 8:
             said = self._child.communicate()[1].decode("utf-8", "replace").strip().splitlines()
             raise AuditError(
-                f"{self.info.path}: frame {frame}: OVITO cannot read this binary dump: {said[-1] if said else 'it ended'}. It may "
-                "be cut short, or written by a LAMMPS before 2021 without the names of its columns: convert it with binary2txt"
+                f"{self.info.path}: frame {frame}: OVITO cannot read this binary dump: "
+                f"{said[-1] if said else 'it ended'}. It may "
+                "be cut short, or written by a LAMMPS before 2021 without the names of its "
+                "columns: convert it with binary2txt"
             )
         data = self._child.stdout.read(int.from_bytes(length, "little"))
         with np.load(io.BytesIO(data)) as arrays:
@@ -91,7 +94,7 @@ class BinaryDump:
         return table
 
     def index(self) -> Contents:
-        """All frames; OVITO reads each."""
+        """Return all frames; OVITO reads each."""
         refs: list[FrameRef] = []
         count = 1
         while len(refs) < count:
@@ -100,7 +103,8 @@ class BinaryDump:
             cell, origin = frame[_CELL][:, :3].T.copy(), frame[_CELL][:, 3].copy()
             if not np.linalg.det(cell) > 0:
                 raise AuditError(
-                    f"{self.info.path}: frame {len(refs)}: the cell is zero or negative: vectors {cell.tolist()}"
+                    f"{self.info.path}: frame {len(refs)}: the cell is zero or negative: vectors "
+                    f"{cell.tolist()}"
                 )
             pbc = [bool(p) for p in frame[_PBC]]
             table = self._table(frame)
@@ -122,7 +126,7 @@ class BinaryDump:
         return Contents(refs)
 
     def read(self, ref: FrameRef, columns: Sequence[str]) -> Table:
-        """The wanted columns of one frame."""
+        """Return the given columns of one frame."""
         return pick(self._table(self._ask(ref.ordinal)), ref, columns)
 
     def close(self) -> None:
@@ -133,7 +137,7 @@ class BinaryDump:
 
 
 def _serve(path: str) -> None:
-    """The child: a frame for every number on standard input."""
+    """Run the child: send a frame for every number on standard input."""
     from ovito.io import import_file
 
     pipeline: Any = import_file(path)

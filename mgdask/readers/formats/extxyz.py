@@ -21,7 +21,7 @@ _INDEXED = {
 
 
 def pick(table: Table, ref: FrameRef, columns: Sequence[str]) -> Table:
-    """The wanted columns of a whole table; ``AuditError`` if one is not there."""
+    """Return the given columns of a table; ``AuditError`` if one is missing."""
     missing = [name for name in columns if name not in table]
     if missing:
         raise AuditError(
@@ -31,7 +31,10 @@ def pick(table: Table, ref: FrameRef, columns: Sequence[str]) -> Table:
 
 
 def spread(name: str, values: Any) -> Table:
-    """A per-atom array as columns: vectors become ``name_1``, or vx vy vz where that is what they are."""
+    """Return a per-atom array as columns.
+
+    Vectors become ``name_1``, ..., or vx, vy, vz for velocities.
+    """
     array = np.asarray(values)
     array = array.astype(np.int64) if array.dtype.kind in "iub" else array.astype(np.float64)
     if array.ndim == 1:
@@ -44,10 +47,11 @@ def spread(name: str, values: Any) -> Table:
 
 
 class LammpsData:
-    """A LAMMPS data file: one frame, with ids, types, image flags, masses and velocities.
+    """A LAMMPS data file: one frame with ids, types, images, masses and velocities.
 
-    ASE drops the box's origin and adds the image flags to the positions: the origin is read from the header here, and the
-    flags are what distinguishes its positions with and without them.
+    ASE drops the origin of the box and adds the image flags to the positions. The
+    origin is read from the header here, and the flags are the difference between ASE's
+    positions with and without them.
     """
 
     def __init__(self, info: SourceInfo) -> None:
@@ -74,7 +78,8 @@ class LammpsData:
             true = read_lammps_data(path, read_image_flags=True, **how)
         except Exception as error:  # ASE raises whatever a broken line leads to
             raise AuditError(
-                f"{path}: ASE cannot read this LAMMPS data file: {type(error).__name__}: {error}. If its Atoms section does not "
+                f"{path}: ASE cannot read this LAMMPS data file: {type(error).__name__}: {error}. "
+                "If its Atoms section does not "
                 "name its style ('Atoms # atomic'), give atom_style="
             ) from error
         cell = np.array(flat.cell)
@@ -116,7 +121,7 @@ class LammpsData:
         return self._known
 
     def _header(self) -> tuple[list[str], int]:
-        """Lines up to the section Atoms, and the number of atoms they announce."""
+        """Return the lines before the section Atoms, and the number of atoms."""
         lines: list[str] = []
         with open(self.info.path, encoding="utf-8", errors="replace") as file:
             for line in file:
@@ -131,7 +136,7 @@ class LammpsData:
         return lines, counts[0]
 
     def _masses(self, header: Sequence[str]) -> Any:
-        """Mass by type from the section Masses, which ASE would round through its own units."""
+        """Return masses by type from the section Masses, which ASE would round."""
         rows = [
             line.split("#")[0].split()
             for line in header[
@@ -157,24 +162,28 @@ class LammpsData:
         return origin * unit_style(style).length
 
     def index(self) -> Contents:
-        """The one frame."""
+        """Return the one frame."""
         ref, _ = self._load()
-        note = f"{self.info.path}: a data file does not say which boundaries are periodic: taken as periodic along x, y and z"
+        note = (
+            f"{self.info.path}: a data file does not say which boundaries are periodic: "
+            "taken as periodic along x, y and z"
+        )
         return Contents([ref], [note])
 
     def read(self, ref: FrameRef, columns: Sequence[str]) -> Table:
-        """The wanted columns."""
+        """Return the given columns."""
         return pick(self._load()[1], ref, columns)
 
     def close(self) -> None:
-        """Forget the atoms."""
+        """Release the atoms."""
         self._known = None
 
 
 class ExtendedXyz:
     """Extended XYZ, read forward, one frame at a time.
 
-    The format has no ids unless a column is called ``id``: its writers keep the order of atoms, so the row is the identity.
+    The format has no ids unless a column is called ``id``. Its writers keep the order
+    of atoms, so the row is the identity.
     """
 
     def __init__(self, info: SourceInfo) -> None:
@@ -188,7 +197,7 @@ class ExtendedXyz:
         self._frames, self._next = iter(iread(self.info.path, index=":", format="extxyz")), 0
 
     def _forward(self) -> Any:
-        """The next frame as ASE atoms, None at the end."""
+        """Return the next frame as ASE atoms, or None at the end."""
         if self._frames is None:
             self._start()
         assert self._frames is not None
@@ -196,7 +205,8 @@ class ExtendedXyz:
             atoms = next(self._frames, None)
         except Exception as error:  # ASE raises whatever a broken line leads to
             raise AuditError(
-                f"{self.info.path}: frame {self._next} cannot be read as extxyz by ASE: {type(error).__name__}: {error}. It may "
+                f"{self.info.path}: frame {self._next} cannot be read as extxyz by ASE: "
+                f"{type(error).__name__}: {error}. It may "
                 "be cut short: remove what follows the last whole frame"
             ) from error
         self._next += 1
@@ -226,7 +236,7 @@ class ExtendedXyz:
         return table
 
     def index(self) -> Contents:
-        """All frames; each is read, since the format has no other way."""
+        """Return all frames; each is read, because the format has no index."""
         refs: list[FrameRef] = []
         notes: list[str] = []
         self._start()
@@ -235,7 +245,8 @@ class ExtendedXyz:
             where = f"{self.info.path}: frame {len(refs)}"
             if any(pbc) and abs(np.linalg.det(cell)) == 0 and all(pbc):
                 raise AuditError(
-                    f"{where}: it is periodic but its cell is zero: {cell.tolist()}; it needs a Lattice"
+                    f"{where}: it is periodic but its cell is zero: {cell.tolist()}; it "
+                    "needs a Lattice"
                 )
             info = {name.lower(): (name, value) for name, value in atoms.info.items()}
             step = next((info[name][1] for name in ("timestep", "step") if name in info), None)
@@ -273,7 +284,10 @@ class ExtendedXyz:
         return Contents(refs, notes)
 
     def read(self, ref: FrameRef, columns: Sequence[str]) -> Table:
-        """The wanted columns of one frame; forward is quick, backward begins again."""
+        """Return the given columns of one frame.
+
+        Reading forward is fast; reading backward starts again.
+        """
         if self._frames is None or ref.ordinal < self._next:
             self._start()
         atoms = None
@@ -286,5 +300,5 @@ class ExtendedXyz:
         return pick(self._table(atoms), ref, columns)
 
     def close(self) -> None:
-        """Forget the place in the file."""
+        """Close the file."""
         self._frames = None

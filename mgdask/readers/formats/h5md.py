@@ -1,4 +1,7 @@
-"""H5MD files (de Buyl, Colberg, Höfling, Comput. Phys. Commun. 185, 1546 (2014)) through h5py."""
+"""H5MD files through h5py.
+
+de Buyl, Colberg, Höfling, Comput. Phys. Commun. 185, 1546 (2014).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ _DONE = {"position", "image", "id", "species", "mass", "box"}
 
 
 class H5md:
-    """The one group of particles of an H5MD file; lengths in Å and times in ps are taken from its unit attributes."""
+    """The one group of particles of an H5MD file.
+
+    Lengths in Å and times in ps follow from its unit attributes.
+    """
 
     def __init__(self, info: SourceInfo) -> None:
         try:
@@ -41,18 +47,20 @@ class H5md:
             self.file = h5py.File(info.path, "r")
         except OSError as error:
             raise AuditError(
-                f"{info.path}: cannot be opened as HDF5: {error}; is it whole, and closed by its writer?"
+                f"{info.path}: cannot be opened as HDF5: {error}; is it whole, and closed "
+                "by its writer?"
             ) from error
         groups = list(self.file["particles"]) if "particles" in self.file else []
         if len(groups) != 1:
             raise AuditError(
-                f"{info.path}: an HDF5 file with {len(groups)} groups in /particles ({' '.join(groups) or 'none'}); an H5MD file with "
+                f"{info.path}: an HDF5 file with {len(groups)} groups in /particles "
+                f"({' '.join(groups) or 'none'}); an H5MD file with "
                 "exactly one is needed"
             )
         self.group = self.file["particles"][groups[0]]
 
     def _element(self, name: str) -> tuple[Any, bool]:
-        """The dataset of an H5MD element and whether it has a frame axis."""
+        """Return the dataset of an H5MD element, and whether it has a frame axis."""
         item = self.group[name]
         return (item["value"], True) if isinstance(item, self._h5py.Group) else (item, False)
 
@@ -61,12 +69,13 @@ class H5md:
         text = (unit.decode() if isinstance(unit, bytes) else str(unit)).strip().lower()
         if text not in table:
             raise AuditError(
-                f"{self.info.path}: the unit {text!r} of {what} is not known; known are {', '.join(table)}"
+                f"{self.info.path}: the unit {text!r} of {what} is not known; known are "
+                f"{', '.join(table)}"
             )
         return table[text]
 
     def _along(self, name: str, item: Any, count: int) -> Any:
-        """``step`` or ``time`` of an element, which may be given as an array or as an increment."""
+        """Return ``step`` or ``time`` of an element, an array or an increment."""
         if name not in item:
             return None
         stored = np.asarray(item[name])
@@ -74,12 +83,13 @@ class H5md:
         return stored[:count] if stored.ndim else offset + stored * np.arange(count)
 
     def index(self) -> Contents:
-        """All frames: steps, times, cells."""
+        """Return all frames: steps, times, cells."""
         path = self.info.path
         position, moving = self._element("position")
         if not moving or position.ndim != 3 or position.shape[2] != 3:
             raise AuditError(
-                f"{path}: /particles/position must hold (frame, atom, 3) values; it has the shape {position.shape}"
+                f"{path}: /particles/position must hold (frame, atom, 3) values; it has the shape "
+                f"{position.shape}"
             )
         count, n_atoms = position.shape[:2]
         length = self._unit(position, _LENGTH, "position")
@@ -103,7 +113,8 @@ class H5md:
             cells = np.stack([np.diag(row) for row in cells])
         if len(cells) not in (1, count):
             raise AuditError(
-                f"{path}: {len(cells)} cells for {count} frames; one for each, or one for all, is needed"
+                f"{path}: {len(cells)} cells for {count} frames; one for each, or one for "
+                "all, is needed"
             )
         item = self.group["position"]
         steps, times = self._along("step", item, count), self._along("time", item, count)
@@ -183,7 +194,7 @@ class H5md:
         return table
 
     def read(self, ref: FrameRef, columns: Sequence[str]) -> Table:
-        """The wanted columns of one frame."""
+        """Return the given columns of one frame."""
         return pick(self._table(ref.ordinal), ref, columns)
 
     def close(self) -> None:

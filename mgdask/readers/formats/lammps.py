@@ -1,4 +1,7 @@
-"""Rows of LAMMPS text dumps, parsed by pyarrow's CSV engine: every value is the double nearest to its text."""
+"""Rows of LAMMPS text dumps, parsed by pyarrow's CSV engine.
+
+Every value is the double nearest to its text.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ def _arrow(text: bytes, names: list[str], columns: Sequence[str]) -> Any:
 
 
 def tidy(text: bytes) -> bytes:
-    """The same tokens with exactly one blank between two of them and none at the ends of lines."""
+    """Return the tokens separated by one blank, with none at the ends of lines."""
     data = np.frombuffer(text, dtype=np.uint8).copy()
     blank = (data == ord(" ")) | (data == ord("\t")) | (data == ord("\r"))
     data[blank] = ord(" ")
@@ -62,14 +65,17 @@ def tidy(text: bytes) -> bytes:
 
 
 def _first_fault(text: bytes, ref: FrameRef, columns: Sequence[str]) -> str:
-    """The first row that cannot be read, in words."""
+    """Describe the first row that cannot be read."""
     for number, row in enumerate(text.split(b"\n")[:-1]):
         tokens = row.decode("utf-8", "replace").split()
         place = (
             f"{ref.path}, frame {ref.ordinal} (timestep {ref.step}), line {ref.row_line + number}"
         )
         if len(tokens) != len(ref.columns):
-            return f"{place} has {len(tokens)} values, but the header names {len(ref.columns)}: {' '.join(ref.columns)}"
+            return (
+                f"{place} has {len(tokens)} values, but the header names "
+                f"{len(ref.columns)}: {' '.join(ref.columns)}"
+            )
         for name, token in zip(ref.columns, tokens, strict=True):
             if name in columns and name not in TEXT:
                 try:
@@ -81,7 +87,7 @@ def _first_fault(text: bytes, ref: FrameRef, columns: Sequence[str]) -> str:
 
 
 def parse_rows(text: bytes, ref: FrameRef, columns: Sequence[str]) -> Table:
-    """The wanted columns of a frame's rows, in the order of the file."""
+    """Return the given columns of a frame's rows, in the order of the file."""
     names = list(ref.columns)
     end = text.find(b"\n")
     if end > 0 and text[end - 1 : end] == b" ":
@@ -97,7 +103,8 @@ def parse_rows(text: bytes, ref: FrameRef, columns: Sequence[str]) -> Table:
             ) from error
     if table.num_rows != ref.n_atoms:
         raise AuditError(
-            f"{ref.where}: {table.num_rows} rows were read where {ref.n_atoms} are announced; the file changed?"
+            f"{ref.where}: {table.num_rows} rows were read where {ref.n_atoms} are announced; the "
+            "file changed?"
         )
     result: Table = {}
     for name in columns:
@@ -120,13 +127,13 @@ class LammpsDump:
         self._bytes: Any = None
 
     def index(self) -> Contents:
-        """All frames of the file."""
+        """Return all frames of the file."""
         if self.packing == "plain":
             return index_range(self.info.path)
         return index_packed(self.info.path, self.packing, self.info.size)
 
     def read(self, ref: FrameRef, columns: Sequence[str]) -> Table:
-        """The wanted columns of one frame."""
+        """Return the given columns of one frame."""
         if self._bytes is None:
             self._bytes = open_bytes(self.info.path, self.packing, self.info.seek)
         text = self._bytes.read_at(ref.offset, ref.length)

@@ -1,8 +1,10 @@
-"""The index pass over a LAMMPS text dump: frames by their bytes, headers parsed, rows counted, nothing converted.
+"""The index pass over a LAMMPS text dump.
 
-Frames are found by searching for ``ITEM: TIMESTEP``; ``ITEM: UNITS`` and ``ITEM: TIME`` lines before it belong to the frame.
-Since the newlines of every frame are counted, a frame that is cut short is known here, wherever it stands in the file.
-A large plain file is indexed in pieces at the same time: the piece in which a frame begins indexes all of it.
+Frames are located by their bytes, headers are parsed and rows counted; no values are
+converted. Frames are found by searching for ``ITEM: TIMESTEP``. Lines ``ITEM: UNITS``
+and ``ITEM: TIME`` before it belong to the frame. The newlines of every frame are
+counted, so a truncated frame is detected anywhere in the file. A large plain file is
+indexed in pieces in parallel. The piece in which a frame begins indexes all of it.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from mgdask._typing import FloatArray
 from mgdask.errors import AuditError
 from mgdask.readers.files import CHUNK, SEEK_POINTS_FROM, Forward, Read, SeekableGzip
-from mgdask.readers.records import Contents, Float, FrameRef
+from mgdask.readers.records import Contents, FrameRef
 
 MARK = b"ITEM: TIMESTEP"
 _LEAD = re.compile(rb"(?:ITEM: (?:UNITS|TIME)[ \t\r]*\n[^\n]{0,64}\n){1,2}\Z")
@@ -25,13 +28,13 @@ _TORN = re.compile(rb"(?:" + _ITEMS + rb"\n){0,2}(?:" + _ITEMS + rb"|" + _PART +
 _LOOK_BACK = 512
 _LONGEST_HEADER = 1 << 18
 SPACING = 4 << 20
-"""Unpacked bytes between two seek points, at least."""
+"""Minimum number of unpacked bytes between two seek points."""
 TOO_LONG = "something else was written into it"
 NO_FLAGS = "no boundary flags"
 
 
 class _Cursor:
-    """A moving window over the bytes from ``base``, counting the newlines that are left behind."""
+    """A moving window over the bytes from ``base`` that counts newlines."""
 
     def __init__(self, read: Read, base: int, start: int, stop: int | None) -> None:
         self.read, self.base, self.stop = read, base, stop
@@ -44,7 +47,7 @@ class _Cursor:
         return self.base + len(self.buffer)
 
     def more(self) -> bool:
-        """Read on, keeping what is not yet behind; False at the end of the file."""
+        """Read on, keeping what is not yet behind; return False at the end."""
         chunk = b"" if self.ended else self.read(CHUNK)
         if not chunk:
             self.ended = True
@@ -54,7 +57,7 @@ class _Cursor:
         return True
 
     def advance(self, to: int) -> int:
-        """Leave everything before ``to`` behind; the number of newlines so far."""
+        """Move past everything before ``to``; return the number of newlines so far."""
         for mark in (self.stop, to):
             if mark is not None and self.at < mark <= to:
                 self.lines += self.buffer.count(b"\n", self.at - self.base, mark - self.base)
@@ -69,7 +72,7 @@ class _Cursor:
         return self.lines
 
     def find(self, position: int, limit: int | None) -> int | None:
-        """Where the next frame's mark is, from ``position``; None if there is none that begins before ``limit``."""
+        """Return where the next frame's mark is, or None if there is none."""
         while True:
             found = self.buffer.find(MARK, max(0, position - self.base))
             if found >= 0:
@@ -83,13 +86,13 @@ class _Cursor:
                 return None
 
     def torn(self, after: int) -> int | None:
-        """Where a frame begins of which the file holds only a part of the mark, if it ends so."""
+        """Return where a frame with a truncated mark begins, if the file ends so."""
         low = max(after - self.base, len(self.buffer) - _LOOK_BACK, 0)
         match = _TORN.search(self.buffer, low)
         return None if match is None else self.base + match.start()
 
     def lead(self, mark: int) -> int:
-        """Where the frame whose mark is at ``mark`` begins: at its UNITS and TIME lines, if it has them."""
+        """Return where a frame begins: at its UNITS and TIME lines, if any."""
         low = max(0, mark - _LOOK_BACK - self.base)
         match = _LEAD.search(self.buffer, low, mark - self.base)
         # \Z is the end of the searched part, which the mark follows
@@ -98,8 +101,11 @@ class _Cursor:
 
 def _bounds(
     lines: Sequence[bytes], name: Sequence[str], where: str
-) -> tuple[Float, Float, tuple[bool, bool, bool]]:
-    """Cell rows, origin and periodicity of the three lines after ``ITEM: BOX BOUNDS ...`` (LAMMPS manual, Howto_triclinic)."""
+) -> tuple[FloatArray, FloatArray, tuple[bool, bool, bool]]:
+    """Return cell rows, origin and periodicity of the lines after BOX BOUNDS.
+
+    See Howto_triclinic in the LAMMPS manual.
+    """
     try:
         table = [[float(token) for token in line.split()] for line in lines]
     except ValueError as error:
@@ -109,7 +115,8 @@ def _bounds(
     width = 4 if general else 3 if tilted else 2
     if any(len(row) != width for row in table):
         raise AuditError(
-            f"{where}: each of the three lines after BOX BOUNDS {' '.join(name)} must have {width} numbers"
+            f"{where}: each of the three lines after BOX BOUNDS {' '.join(name)} must "
+            f"have {width} numbers"
         )
     box = np.array(table)
     if not np.isfinite(box).all():
@@ -117,7 +124,8 @@ def _bounds(
     pbc = (True, True, True) if not flags else tuple(flag == "pp" for flag in flags)
     if len(pbc) != 3:
         raise AuditError(
-            f"{where}: BOX BOUNDS has boundary flags {' '.join(flags)!r}; three such as 'pp pp pp' are needed"
+            f"{where}: BOX BOUNDS has boundary flags {' '.join(flags)!r}; three such as 'pp "
+            "pp pp' are needed"
         )
     if general:
         cell, origin = box[:, :3].copy(), box[:, 3].copy()
@@ -132,15 +140,17 @@ def _bounds(
         cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz
     if np.linalg.det(cell) <= 0 or (not general and (np.diag(cell) <= 0).any()):
         raise AuditError(
-            f"{where}: the cell is zero or negative: vectors {cell.tolist()}; upper bounds must be above lower bounds"
+            f"{where}: the cell is zero or negative: vectors {cell.tolist()}; upper bounds must be "
+            "above lower bounds"
         )
     return cell, origin, (pbc[0], pbc[1], pbc[2])
 
 
 def parse_header(text: bytes, *, path: str, start: int, lead: int = 0) -> tuple[FrameRef, int]:
-    """The frame's header and its length in bytes; ``lead`` bytes of ``text`` precede its mark.
+    """Return the frame's header and its length in bytes.
 
-    The reference returned has ``problem`` set where the text ends before the header does.
+    ``lead`` bytes of ``text`` precede the frame's mark. The reference returned has
+    ``problem`` set if the text ends before the header does.
     """
     step: int | None = None
     time: float | None = None
@@ -168,7 +178,8 @@ def parse_header(text: bytes, *, path: str, start: int, lead: int = 0) -> tuple[
         words = item[0].decode("utf-8", "replace").split()
         if words[:1] != ["ITEM:"]:
             raise AuditError(
-                f"{where()}: line {at} of its header is {item[0][:60].decode('utf-8', 'replace')!r}, where a line that "
+                f"{where()}: line {at} of its header is "
+                f"{item[0][:60].decode('utf-8', 'replace')!r}, where a line that "
                 "begins with 'ITEM:' is expected. Repair the file, or cut this frame out of it"
             )
         title = " ".join(words[1:])
@@ -178,7 +189,8 @@ def parse_header(text: bytes, *, path: str, start: int, lead: int = 0) -> tuple[
             break
         if title.startswith(("NUMBER OF ENTRIES", "ENTRIES", "NUMBER OF GRID", "GRID")):
             raise AuditError(
-                f"{where()}: this is a LAMMPS dump of style local or grid ('ITEM: {title}'), which has no atoms; "
+                f"{where()}: this is a LAMMPS dump of style local or grid ('ITEM: {title}'), which "
+                "has no atoms; "
                 "give a dump of style atom or custom"
             )
         body = take(3 if title.startswith("BOX BOUNDS") else 1)
@@ -217,7 +229,8 @@ def parse_header(text: bytes, *, path: str, start: int, lead: int = 0) -> tuple[
         if len(set(columns)) != len(columns):
             twice = sorted({name for name in columns if columns.count(name) > 1})
             raise AuditError(
-                f"{where()}: column {', '.join(twice)} is there twice; which one is meant cannot be known"
+                f"{where()}: column {', '.join(twice)} is there twice; which one is "
+                "meant cannot be known"
             )
     values = {} if flags else {NO_FLAGS: 1.0}
     ref = FrameRef(
@@ -239,7 +252,7 @@ def parse_header(text: bytes, *, path: str, start: int, lead: int = 0) -> tuple[
 
 
 def _close(ref: FrameRef, cursor: _Cursor, end: int, first_row: int) -> FrameRef:
-    """The reference completed by what was counted up to ``end``, where the frame's text ends."""
+    """Complete a reference by what was counted up to ``end``, the end of its text."""
     rows = cursor.advance(end) - first_row
     if ref.problem is not None:
         return ref
@@ -248,7 +261,8 @@ def _close(ref: FrameRef, cursor: _Cursor, end: int, first_row: int) -> FrameRef
     kept = tail.rstrip(b" \t\r\n")
     blank = tail[len(kept) :]
     ended = b"\n" in blank or end == ref.offset
-    rows -= max(0, blank.count(b"\n") - 1) if kept else 0  # blank lines after the last row
+    # blank lines after the last row
+    rows -= max(0, blank.count(b"\n") - 1) if kept else 0
     length = end - ref.offset - len(blank) + (blank.find(b"\n") + 1 if ended else len(blank))
     whole = rows if ended else rows + 1
     problem = None
@@ -263,9 +277,10 @@ def _close(ref: FrameRef, cursor: _Cursor, end: int, first_row: int) -> FrameRef
 def index_bytes(
     read: Read, path: str, start: int = 0, stop: int | None = None, base: int = 0
 ) -> Contents:
-    """Frames whose ``ITEM: TIMESTEP`` lies in [start, stop); ``read`` gives the file's bytes from ``base`` on.
+    """Return frames whose ``ITEM: TIMESTEP`` lies in [start, stop).
 
-    Line numbers are counted from ``start``, ordinals from 0: ``join`` makes them those of the file.
+    ``read`` gives the file's bytes from ``base`` on. Line numbers are counted from
+    ``start`` and ordinals from 0; ``join`` makes them those of the file.
     """
     cursor = _Cursor(read, base, start, stop)
     cursor.more()
@@ -277,7 +292,8 @@ def index_bytes(
         junk = cursor.buffer[: head - cursor.base] if cursor.base == 0 else b"?"
         if junk.strip():
             notes.append(
-                f"{path}: bytes 0 to {head} before the first frame are not a whole frame and are left out"
+                f"{path}: bytes 0 to {head} before the first frame are not a whole frame "
+                "and are left out"
             )
     while mark is not None:
         begin = max(cursor.lead(mark), 0)
@@ -317,7 +333,7 @@ def index_bytes(
 
 
 def index_range(path: str, start: int = 0, stop: int | None = None) -> Contents:
-    """One piece of a plain file."""
+    """Index one piece of a plain file."""
     base = max(0, start - _LOOK_BACK)
     file = Forward(path, "plain")
     try:
@@ -328,7 +344,10 @@ def index_range(path: str, start: int = 0, stop: int | None = None) -> Contents:
 
 
 def index_packed(path: str, packing: str, size: int) -> Contents:
-    """A gz or zst file, whole; large gz files get seek points, so that tasks can read ranges of them."""
+    """Index a whole gz or zst file.
+
+    Large gz files get seek points, so that tasks can read ranges of them.
+    """
     if packing == "gz" and size >= SEEK_POINTS_FROM:
         # at most some 200 points of 32 KiB in all, and never denser than every 4 MiB
         seekable = SeekableGzip(path, None, spacing=max(SPACING, size * 4 // 200))
@@ -345,7 +364,8 @@ def index_packed(path: str, packing: str, size: int) -> Contents:
         contents = index_bytes(file.read, path)
         if file.cut:
             contents.notes.append(
-                f"{path}: the {packing} data ends before its end mark: the file was cut; what is whole in it is read"
+                f"{path}: the {packing} data ends before its end mark: the file was cut; what is "
+                "whole in it is read"
             )
         return contents
     finally:
@@ -353,8 +373,9 @@ def index_packed(path: str, packing: str, size: int) -> Contents:
 
 
 def join(pieces: Sequence[Contents]) -> Contents:
-    """The pieces of one file as one: lines and ordinals counted from its beginning, UNITS carried on.
+    """Join the pieces of one file.
 
+    Lines and ordinals are counted from its beginning. UNITS is carried on, because
     LAMMPS writes ``ITEM: UNITS`` only in the first frame of a file.
     """
     frames: list[FrameRef] = []

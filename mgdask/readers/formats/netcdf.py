@@ -1,4 +1,4 @@
-"""NetCDF trajectories in the AMBER convention, as LAMMPS's dump netcdf writes them, through netCDF4."""
+"""NetCDF trajectories in the AMBER convention, as LAMMPS writes them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ _TIME = {
 
 
 class NetCdf:
-    """Frames of a NetCDF file; cells from lengths and angles, the first vector along x and the second in the xy plane."""
+    """Frames of a NetCDF file.
+
+    Cells follow from lengths and angles, with the first vector along x and the second
+    in the xy plane.
+    """
 
     def __init__(self, info: SourceInfo) -> None:
         try:
@@ -45,12 +49,14 @@ class NetCdf:
             self.file = netCDF4.Dataset(info.path)
         except OSError as error:
             raise AuditError(
-                f"{info.path}: cannot be opened as NetCDF: {error}; is it whole, and closed by its writer?"
+                f"{info.path}: cannot be opened as NetCDF: {error}; is it whole, and closed "
+                "by its writer?"
             ) from error
         missing = {"frame", "atom"} - set(self.file.dimensions)
         if missing:
             raise AuditError(
-                f"{info.path}: it has no dimension {' or '.join(sorted(missing))}: not an AMBER or LAMMPS trajectory"
+                f"{info.path}: it has no dimension {' or '.join(sorted(missing))}: not an AMBER or "
+                "LAMMPS trajectory"
             )
 
     def _values(self, name: str, frame: int) -> Any:
@@ -58,7 +64,8 @@ class NetCdf:
         values = variable[frame] if variable.dimensions[:1] == ("frame",) else variable[:]
         if np.ma.is_masked(values):
             raise AuditError(
-                f"{self.info.path}: frame {frame}: {name} is not filled for all atoms: the number of atoms changes, or the file is cut"
+                f"{self.info.path}: frame {frame}: {name} is not filled for all atoms: the number "
+                "of atoms changes, or the file is cut"
             )
         return np.ma.getdata(values)
 
@@ -75,7 +82,7 @@ class NetCdf:
         return table
 
     def index(self) -> Contents:
-        """All frames: steps, times, cells."""
+        """Return all frames: steps, times, cells."""
         from ase.geometry import cellpar_to_cell
 
         path, have = self.info.path, self.file.variables
@@ -91,7 +98,8 @@ class NetCdf:
         clock = _TIME.get(unit)
         if "time" in have and clock is None:
             notes.append(
-                f"{path}: the unit {unit!r} of its time is not one of time: the file's time is not used"
+                f"{path}: the unit {unit!r} of its time is not one of time: the file's time "
+                "is not used"
             )
         for k in range(count):
             lengths = np.asarray(self._values("cell_lengths", k), dtype=np.float64)
@@ -103,7 +111,8 @@ class NetCdf:
             pbc = tuple(bool(length > 0) for length in lengths)
             if not np.isfinite(lengths).all() or (lengths < 0).any():
                 raise AuditError(
-                    f"{path}: frame {k}: the cell is negative or not finite: lengths {lengths.tolist()}"
+                    f"{path}: frame {k}: the cell is negative or not finite: lengths "
+                    f"{lengths.tolist()}"
                 )
             cell = np.asarray(cellpar_to_cell([*np.where(lengths > 0, lengths, 1.0), *angles]))
             origin = (
@@ -134,7 +143,7 @@ class NetCdf:
         return Contents(refs, notes)
 
     def read(self, ref: FrameRef, columns: Sequence[str]) -> Table:
-        """The wanted columns of one frame."""
+        """Return the given columns of one frame."""
         return pick(self._table(ref.ordinal), ref, columns)
 
     def close(self) -> None:
