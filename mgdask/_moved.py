@@ -50,7 +50,7 @@ MOVED = {
     "readers.ase_files": "readers.formats.extxyz",
     "readers.binary": "readers.formats.binary",
     "readers.h5md": "readers.formats.h5md",
-    "readers.job": "readers.inventory",
+    "readers.job": "readers.indexing",
     "readers.lammps": "readers.formats.lammps",
     "readers.lammps_index": "readers.formats.lammps_index",
     "readers.netcdf": "readers.formats.netcdf",
