@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 
 from mgdask._typing import FloatArray
-from mgdask.elements import mass as standard_mass
 from mgdask.errors import AuditError, ParameterError
-from mgdask.readers import coordinates
 from mgdask.readers.audit import (
     Audit,
     check_alike,
@@ -22,27 +20,21 @@ from mgdask.readers.audit import (
     settle_repeats,
     whole_frames,
 )
+from mgdask.readers.coordinates import image_increments
 from mgdask.readers.files import expand
+from mgdask.readers.first_frame import choose_layout, read_first_frame
 from mgdask.readers.formats.lammps_index import index_range, join
-from mgdask.readers.frames import (
-    Identity,
-    Layout,
-    as_array,
-    assemble,
-    extra_columns,
-    identify,
-    variable_name,
-)
-from mgdask.readers.inventory import Inventory, pack_identity
+from mgdask.readers.inventory import Inventory
 from mgdask.readers.records import Contents, FrameRef, SourceInfo
 from mgdask.readers.sources import inspect_source, open_source
-from mgdask.readers.species import SpeciesMap, make_species, species_column
-from mgdask.readers.units import UnitStyle, column_unit, unit_style
+from mgdask.readers.species import make_species
+from mgdask.readers.units import UnitStyle, unit_style
 from mgdask.readers.window import read_window
+
+__all__ = ["Inventory", "image_increments", "read_window", "take_inventory"]
 
 PIECE = 256 << 20
 """Bytes of a plain file that one index task reads."""
-_ROW_IS_IDENTITY = ("extxyz", "h5md", "netcdf")
 
 
 @dataclass(frozen=True)
@@ -146,8 +138,8 @@ def take_inventory(
             audit.note("file", text)
         if not contents.frames:
             raise AuditError(
-                f"{info.path}: no frame in it: nowhere a line 'ITEM: TIMESTEP'. Is it a LAMMPS "
-                "dump, and whole?"
+                f"{info.path}: it has no frame: there is no line 'ITEM: TIMESTEP'. Check that it "
+                "is a complete LAMMPS dump"
             )
         refs += whole_frames(contents.frames, audit)
         sources.append(replace(info, seek=contents.seek))
@@ -158,7 +150,7 @@ def take_inventory(
     refs = _choose(refs, frames)
     first = refs[0]
     kind = next(source.kind for source in sources if source.path == first.path)
-    layout = _layout(first, kind, species_map, columns, audit)
+    layout = choose_layout(first, kind, species_map, columns, audit)
     check_alike(refs, lambda ref: layout.needed, audit)
     report_spacing(refs, runs, audit)
     time = _times(refs, timestep, style, audit)
@@ -184,7 +176,7 @@ def take_inventory(
         options,
         b"",
     )
-    return _look_at_first(inventory, columns, audit)
+    return read_first_frame(inventory, columns, audit)
 
 
 def _settle_units(refs: Sequence[FrameRef], units: str | None, audit: Audit) -> UnitStyle:
@@ -252,65 +244,6 @@ def _choose(refs: list[FrameRef], frames: slice | Sequence[int] | str | None) ->
     return chosen
 
 
-def _layout(
-    first: FrameRef, kind: str, species: SpeciesMap, columns: Sequence[str] | None, audit: Audit
-) -> Layout:
-    where = first.where
-    has_id = "id" in first.columns
-    if not has_id and kind not in _ROW_IS_IDENTITY:
-        raise AuditError(
-            f"{where}: there is no column 'id' ({' '.join(first.columns)}). LAMMPS writes atoms in "
-            "changing order, so without it "
-            "nobody can say which atom is which; write the dump again with id among its columns"
-        )
-    if not has_id:
-        audit.note(
-            "identity",
-            f"{first.path}: there is no id in this file: the order of its rows is "
-            "taken as identity",
-        )
-    chosen, images = coordinates.choose(first.columns, where)
-    column = species_column(first.columns, species, where)
-    if column == "type" and "element" in first.columns:
-        audit.note(
-            "species",
-            f"{first.path}: species are taken from the given map of types, not from "
-            "the column element",
-        )
-    extras = extra_columns(first.columns, columns, where)
-    repeats = [
-        name
-        for key, names in coordinates.SETS.items()
-        for name in names
-        if name in first.columns and key != chosen
-    ]
-    if not images:
-        repeats += [name for name in coordinates.IMAGES if name in first.columns]
-    if repeats:
-        audit.note(
-            "columns",
-            f"{first.path}: columns {' '.join(repeats)} repeat what {chosen} tells and "
-            "are not kept",
-        )
-    if "typelabel" in first.columns:
-        audit.note("columns", f"{first.path}: column typelabel holds text and is not kept")
-    layout = Layout(chosen, images, column, has_id, "mass" in first.columns, extras)
-    left = [name for name in first.columns if name not in layout.needed and name not in repeats]
-    left = [name for name in left if name not in ("element", "type", "typelabel")]
-    if left:
-        audit.note(
-            "columns", f"{first.path}: columns {' '.join(left)} are not kept, as columns= asks"
-        )
-    if coordinates.scheme(chosen, images) == coordinates.DERIVED:
-        audit.note(
-            "images",
-            "the files have no images: true paths are derived by minimum image between successive "
-            "frames of a run, which is right "
-            "only where no atom moves by half a cell between two kept frames",
-        )
-    return layout
-
-
 def _times(
     refs: Sequence[FrameRef], timestep: float | None, style: UnitStyle, audit: Audit
 ) -> FloatArray | None:
@@ -338,98 +271,3 @@ def _times(
     return np.array(
         [float(ref.step or 0) * step if ref.time is None else ref.time * style.time for ref in refs]
     )
-
-
-def _look_at_first(inventory: Inventory, columns: Sequence[str] | None, audit: Audit) -> Inventory:
-    """Atoms and variables as the first frame shows them."""
-    ref, layout = inventory.refs[0], inventory.layout
-    source = open_source(inventory.source_of(ref.path))
-    both = "type" in ref.columns and "element" in ref.columns
-    extra = [name for name in ("type", "element") if both and name != layout.species]
-    try:
-        table = source.read(ref, [*layout.needed, *extra])
-    finally:
-        source.close()
-    order, ids, numbers = identify(table, ref, layout, inventory.species_map)
-    if layout.has_mass:
-        column = as_array(table, "mass") * inventory.style.mass
-        mass = column if order is None else column[order]
-        if not (np.isfinite(mass) & (mass > 0)).all():
-            raise AuditError(f"{ref.where}: column mass holds values that are not positive numbers")
-    else:
-        kinds = np.unique(numbers).tolist()
-        table_of_masses = np.zeros(max(kinds) + 1)
-        table_of_masses[kinds] = [standard_mass(number) for number in kinds]
-        mass = table_of_masses[numbers]
-        if inventory.units == "lj":
-            audit.note(
-                "mass",
-                "masses are those of the elements in u, though units are lj and the file "
-                "has no column mass",
-            )
-    if layout.species == "element" and np.unique(numbers).tolist() == [6]:
-        audit.note(
-            "species",
-            "every atom is C, which LAMMPS writes when dump_modify element was not given: "
-            "is that meant?",
-        )
-    if "type" in ref.columns and columns is None and "type" not in dict(layout.extras):
-        types = as_array(table, "type")[slice(None) if order is None else order]
-        pairs = np.unique(np.stack([types, numbers]), axis=1)
-        if (
-            len(np.unique(pairs[1])) < pairs.shape[1]
-        ):  # several types of one element: the type says more than the species
-            layout = replace(layout, extras=(*layout.extras, ("type", "type")))
-            audit.note("species", "several types are one element: the type is kept as a variable")
-    who = Identity(
-        np.asarray(ids, dtype=np.int64),
-        np.asarray(numbers, dtype=np.int32),
-        np.asarray(mass, dtype=np.float64),
-    )
-    variables: dict[str, tuple[str, str, bool]] = {}
-    for name, variable in layout.extras:
-        variables[variable] = (
-            str(as_array(table, name).dtype),
-            column_unit(name, inventory.style),
-            True,
-        )
-    scalars = tuple(
-        name for name in ref.scalars if all(name in other.values for other in inventory.refs)
-    )
-    variables |= {variable_name(name): ("float64", "", False) for name in scalars}
-    layout = replace(layout, scalars=scalars)
-    partial = sorted({name for other in inventory.refs for name in other.scalars} - set(scalars))
-    if partial:
-        audit.note(
-            "columns", f"{ref.path}: {' '.join(partial)} is not in every frame and is not kept"
-        )
-    assemble(table, ref, layout, inventory.species_map, inventory.style, who)
-    _check_runs(replace(inventory, layout=layout, _identity=pack_identity(who)))
-    return replace(
-        inventory,
-        layout=layout,
-        variables=variables,
-        notes=audit.lines(),
-        _identity=pack_identity(who),
-    )
-
-
-def _check_runs(inventory: Inventory) -> None:
-    """Check that the first frame of every further run has the same atoms.
-
-    This is checked now rather than after hours of reading.
-    """
-    seen = {inventory.run[0]}
-    for number, run in enumerate(inventory.run):
-        if run in seen:
-            continue
-        seen.add(run)
-        try:
-            for _ in read_window(inventory, number, number + 1):
-                pass
-        except AuditError as error:
-            raise AuditError(
-                f"{error}. Run {run!r} is not made of the same atoms as run {inventory.run[0]!r}: "
-                "one store holds one set of atoms, "
-                "so ingest each into a store of its own"
-            ) from error

@@ -1,0 +1,211 @@
+"""The first frame: which columns become which variables, and what the atoms are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from mgdask._typing import FloatArray
+from mgdask.elements import mass as standard_mass
+from mgdask.errors import AuditError
+from mgdask.readers import coordinates
+from mgdask.readers.audit import (
+    Audit,
+)
+from mgdask.readers.frames import (
+    Identity,
+    Layout,
+    as_array,
+    assemble,
+    extra_columns,
+    identify,
+    variable_name,
+)
+from mgdask.readers.inventory import Inventory, pack_identity
+from mgdask.readers.records import FrameRef, Table
+from mgdask.readers.sources import open_source
+from mgdask.readers.species import SpeciesMap, species_column
+from mgdask.readers.units import column_unit
+from mgdask.readers.window import read_window
+
+_ROW_IS_IDENTITY = ("extxyz", "h5md", "netcdf")
+"""Formats without ids, whose writers keep the order of atoms."""
+
+
+def choose_layout(
+    first: FrameRef, kind: str, species: SpeciesMap, columns: Sequence[str] | None, audit: Audit
+) -> Layout:
+    """Choose which columns become which variables, from the first frame's header."""
+    where = first.where
+    has_id = "id" in first.columns
+    if not has_id and kind not in _ROW_IS_IDENTITY:
+        raise AuditError(
+            f"{where}: there is no column 'id' ({' '.join(first.columns)}). LAMMPS writes atoms in "
+            "changing order, so without it "
+            "nobody can say which atom is which; write the dump again with id among its columns"
+        )
+    if not has_id:
+        audit.note(
+            "identity",
+            f"{first.path}: there is no id in this file: the order of its rows is "
+            "taken as identity",
+        )
+    chosen, images = coordinates.choose(first.columns, where)
+    column = species_column(first.columns, species, where)
+    if column == "type" and "element" in first.columns:
+        audit.note(
+            "species",
+            f"{first.path}: species are taken from the given map of types, not from "
+            "the column element",
+        )
+    extras = extra_columns(first.columns, columns, where)
+    repeats = [
+        name
+        for key, names in coordinates.SETS.items()
+        for name in names
+        if name in first.columns and key != chosen
+    ]
+    if not images:
+        repeats += [name for name in coordinates.IMAGES if name in first.columns]
+    if repeats:
+        audit.note(
+            "columns",
+            f"{first.path}: columns {' '.join(repeats)} repeat what {chosen} tells and "
+            "are not kept",
+        )
+    if "typelabel" in first.columns:
+        audit.note("columns", f"{first.path}: column typelabel holds text and is not kept")
+    layout = Layout(chosen, images, column, has_id, "mass" in first.columns, extras)
+    left = [name for name in first.columns if name not in layout.needed and name not in repeats]
+    left = [name for name in left if name not in ("element", "type", "typelabel")]
+    if left:
+        audit.note(
+            "columns", f"{first.path}: columns {' '.join(left)} are not kept, as columns= asks"
+        )
+    if coordinates.scheme(chosen, images) == coordinates.DERIVED:
+        audit.note(
+            "images",
+            "the files have no images: true paths are derived by minimum image between successive "
+            "frames of a run, which is right "
+            "only where no atom moves by half a cell between two kept frames",
+        )
+    return layout
+
+
+def _masses(
+    inventory: Inventory,
+    table: Table,
+    order: npt.NDArray[np.intp] | None,
+    numbers: npt.NDArray[np.int32],
+    audit: Audit,
+) -> FloatArray:
+    """Return masses (atom,) in u, from the file or from the elements."""
+    if inventory.layout.has_mass:
+        column = as_array(table, "mass") * inventory.style.mass
+        mass = column if order is None else column[order]
+        if not (np.isfinite(mass) & (mass > 0)).all():
+            raise AuditError(
+                f"{inventory.refs[0].where}: column mass holds values that are not positive numbers"
+            )
+        return np.asarray(mass, dtype=np.float64)
+    if inventory.units == "lj":
+        audit.note(
+            "mass",
+            "masses are those of the elements in u, though units are lj and the file "
+            "has no column mass",
+        )
+    kinds = np.unique(numbers).tolist()
+    by_number = np.zeros(max(kinds) + 1)
+    by_number[kinds] = [standard_mass(number) for number in kinds]
+    return np.asarray(by_number[numbers])
+
+
+def _common_scalars(inventory: Inventory, audit: Audit) -> tuple[str, ...]:
+    """Return per-frame values that every frame has; report the others."""
+    first = inventory.refs[0]
+    scalars = tuple(
+        name for name in first.scalars if all(name in ref.values for ref in inventory.refs)
+    )
+    partial = sorted({name for ref in inventory.refs for name in ref.scalars} - set(scalars))
+    if partial:
+        audit.note(
+            "columns", f"{first.path}: {' '.join(partial)} is not in every frame and is not kept"
+        )
+    return scalars
+
+
+def read_first_frame(
+    inventory: Inventory, columns: Sequence[str] | None, audit: Audit
+) -> Inventory:
+    """Complete an inventory with the atoms and variables of its first frame."""
+    ref, layout = inventory.refs[0], inventory.layout
+    source = open_source(inventory.source_of(ref.path))
+    both = "type" in ref.columns and "element" in ref.columns
+    extra = [name for name in ("type", "element") if both and name != layout.species]
+    try:
+        table = source.read(ref, [*layout.needed, *extra])
+    finally:
+        source.close()
+    order, ids, numbers = identify(table, ref, layout, inventory.species_map)
+    mass = _masses(inventory, table, order, numbers, audit)
+    if layout.species == "element" and np.unique(numbers).tolist() == [6]:
+        audit.note(
+            "species",
+            "every atom is C, which LAMMPS writes when dump_modify element was not given: "
+            "is that meant?",
+        )
+    if "type" in ref.columns and columns is None and "type" not in dict(layout.extras):
+        types = as_array(table, "type")[slice(None) if order is None else order]
+        pairs = np.unique(np.stack([types, numbers]), axis=1)
+        # several types of one element: the type says more than the species
+        if len(np.unique(pairs[1])) < pairs.shape[1]:
+            layout = replace(layout, extras=(*layout.extras, ("type", "type")))
+            audit.note("species", "several types are one element: the type is kept as a variable")
+    who = Identity(
+        np.asarray(ids, dtype=np.int64),
+        np.asarray(numbers, dtype=np.int32),
+        np.asarray(mass, dtype=np.float64),
+    )
+    variables: dict[str, tuple[str, str, bool]] = {}
+    for name, variable in layout.extras:
+        variables[variable] = (
+            str(as_array(table, name).dtype),
+            column_unit(name, inventory.style),
+            True,
+        )
+    scalars = _common_scalars(inventory, audit)
+    variables |= {variable_name(name): ("float64", "", False) for name in scalars}
+    layout = replace(layout, scalars=scalars)
+    assemble(table, ref, layout, inventory.species_map, inventory.style, who)
+    _check_runs(replace(inventory, layout=layout, _identity=pack_identity(who)))
+    return replace(
+        inventory,
+        layout=layout,
+        variables=variables,
+        notes=audit.lines(),
+        _identity=pack_identity(who),
+    )
+
+
+def _check_runs(inventory: Inventory) -> None:
+    """Check that the first frame of every further run has the same atoms.
+
+    This is checked now rather than after hours of reading.
+    """
+    seen = {inventory.run[0]}
+    for number, run in enumerate(inventory.run):
+        if run in seen:
+            continue
+        seen.add(run)
+        try:
+            for _ in read_window(inventory, number, number + 1):
+                pass
+        except AuditError as error:
+            raise AuditError(
+                f"{error}. Run {run!r} is not made of the same atoms as run {inventory.run[0]!r}: "
+                "one store holds one set of atoms, "
+                "so ingest each into a store of its own"
+            ) from error
