@@ -231,7 +231,7 @@ def test_files_that_are_no_dumps(tmp_path):
     (tmp_path / "bad.dump.gz").write_bytes(b"\x1f\x8b" + b"no gzip at all" * 10)
     for name, words in (
         ("empty.dump", r"empty.dump: the file is empty \(0 bytes\)"),
-        ("text.dump", "no frame in it"),
+        ("text.dump", "it has no frame"),
         ("other.txt", "not a trajectory that mgdask reads: it begins with 'units metal"),
         ("none.dump", "there is no such file"),
         ("none*.dump", "no file matches the pattern"),
