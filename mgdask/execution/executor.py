@@ -1,266 +1,254 @@
-"""Carrying out tasks on a cluster: a bounded number in flight, retries, progress; and tables in text."""
+"""Carry out tasks on a cluster with a bounded number of them in flight."""
 
 from __future__ import annotations
 
-import logging
-import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
+from mgdask.errors import MgdaskError
+from mgdask.execution.client import resolve_client as resolve_client
+from mgdask.execution.progress import ProgressReporter
+from mgdask.execution.results import (
+    NoWorkersError,
+    Outcome,
+    Refusal,
+    TasksFailedError,
+    is_worker_death,
 )
-from rich.table import Table
+from mgdask.execution.results import describe as describe
+from mgdask.execution.results import render as render
+from mgdask.store.failures import FatalStoreError
 
-from mgdask.errors import MgdaskError, RunError
-from mgdask.store.failures import HOPELESS
+if TYPE_CHECKING:
+    from distributed import Client, Future, as_completed
 
-REPORT_EVERY = 60.0
-"""Seconds between the lines of a batch log."""
-NO_WORKERS = 600.0
-"""Seconds without any worker after which a run ends instead of waiting for ever; a client of a queue says its own (``no_workers_timeout``)."""
-LOOPBACK = "127.0.0.1:0"
-"""Where Dask's HTTP servers listen, which it starts even without a dashboard, and on all addresses if not told."""
+NO_WORKERS_TIMEOUT = 600.0
+"""Seconds without any worker after which a run ends.
 
+A client may set its own ``no_workers_timeout``.
+"""
+NO_WORKERS = NO_WORKERS_TIMEOUT
+MAX_SOLO_FAILURES = 3
+"""Tasks that may kill a worker on their own before the remaining ones are given up."""
+POLL_INTERVAL = 2.0
+"""Maximum time in s between two looks at the workers."""
+WAKE_INTERVAL = 0.1
+"""Maximum time in s to wait for a notification that may have been missed."""
 
-GUILTY = 3
-"""Tasks that kill their workers alone, after which others are not tried alone any more."""
-
-
-@contextmanager
-def resolve_client(client: Any = None, threads: int | None = None) -> Iterator[Any]:
-    """The client given, or the current one, or ``threads`` of this process (default one a core) for as long as it takes."""
-    from distributed import Client, LocalCluster, get_client
-
-    if client is not None:
-        yield client
-        return
-    try:
-        current = get_client()
-    except ValueError:
-        current = None
-    if current is not None:
-        yield current
-        return
-    # processes would need an `if __name__ == "__main__"` in the user's script; the kernels release the GIL
-    with (
-        LocalCluster(
-            processes=False,
-            n_workers=1,
-            threads_per_worker=threads,
-            memory_limit=0,
-            silence_logs=logging.ERROR,
-            dashboard_address=LOOPBACK,
-            worker_dashboard_address=LOOPBACK,
-            scheduler_kwargs={"dashboard": False},
-        ) as cluster,
-        Client(cluster) as own,
-    ):
-        yield own
-
-
-@dataclass
-class Outcome:
-    """Results and failures of ``execute``."""
-
-    results: dict[str, dict[str, Any]]
-    failures: dict[str, BaseException]
-    seconds: float
+T = TypeVar("T")
+Task: TypeAlias = tuple[str, tuple[Any, ...]]
+"""Name and arguments of a task."""
 
 
 def execute(
-    client: Any,
-    function: Callable[..., dict[str, Any]],
-    tasks: Sequence[tuple[str, tuple[Any, ...]]],
+    client: Client,
+    function: Callable[..., T],
+    tasks: Sequence[Task],
     *,
     what: str,
     unit: str = "blocks",
     retries: int = 2,
     progress: bool = True,
     strict: bool = True,
-    keep: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None,
-) -> Outcome:
-    """Run ``function(*arguments)`` for every (name, arguments), keeping a few tasks a thread in flight.
+    keep: Callable[[str, T], T] | None = None,
+) -> Outcome[T]:
+    """Run ``function(*arguments)`` for every task.
 
-    Errors of the user's making (``MgdaskError``) are not tried again. A full or read-only target, or a changed input, ends the run at once;
-    other failures leave the rest running. A task whose worker died is tried once more at the end, alone: it may only have waited behind the
-    one that took the memory. With ``strict`` the first failure is raised at the end. ``keep(name, result)`` is called for each
-    result as it comes, in no order; what it returns is held in its place.
+    Two tasks per thread are in flight at a time.
+
+    Parameters
+    ----------
+    client
+        Connected client.
+    function
+        Function to run on the workers. Its result should be small.
+    tasks
+        Name and arguments of each task. Names are unique.
+    what
+        What is being done, for progress and errors.
+    unit
+        What a task is, in the plural.
+    retries
+        How often Dask repeats a task that raises. An ``MgdaskError`` is never retried.
+    progress
+        Show a bar on a terminal, or one log line per minute.
+    strict
+        Raise if any task failed.
+    keep
+        Called as ``keep(name, result)`` for each result as it arrives, in any order.
+        Its return value is stored instead of the result.
+
+    Returns
+    -------
+    outcome
+        Results and failures by task name.
+
+    Raises
+    ------
+    MgdaskError
+        If ``strict`` is set and the first failure is one.
+    TasksFailedError
+        If ``strict`` is set and the first failure is any other error.
+    FatalStoreError
+        As soon as a task meets a target or an input that every other task would meet
+        too.
+    NoWorkersError
+        If no worker is connected for too long.
+
+    Notes
+    -----
+    A task whose worker died runs once more at the end, alone: it may only have waited
+    behind the task that exhausted the memory.
     """
-    from distributed import wait
-
     started = time.monotonic()
-    outcome = Outcome({}, {}, 0.0)
-    waiting = list(reversed(tasks))
-    killed: list[tuple[str, tuple[Any, ...]]] = []
-    alone = 0
-    known = dict(tasks)
-    flying: dict[Any, str] = {}
-    last_worker = time.monotonic()
-    patience = getattr(client, "no_workers_timeout", NO_WORKERS)
-    with _Reporter(what, len(tasks), unit, progress) as report:
-        try:
-            while waiting or flying or killed:
-                if not waiting and not flying:
-                    waiting, killed, alone = killed[::-1], [], 1
-                threads = sum(client.nthreads().values())
-                while waiting and len(flying) < (1 if alone else max(2, 2 * threads)):
-                    name, arguments = waiting.pop()
-                    future = client.submit(
-                        _guarded, function, *arguments, pure=False, retries=retries
-                    )
-                    flying[future] = name
-                try:
-                    with client.as_current():  # it need not be the default one
-                        done = wait(list(flying), timeout=2.0, return_when="FIRST_COMPLETED").done
-                except TimeoutError:
-                    done = set()
-                if threads:
-                    last_worker = time.monotonic()
-                elif time.monotonic() - last_worker > patience:
-                    raise RunError(
-                        f"no worker has been there for {patience:.0f} s; start workers and run the same command again"
-                    )
-                for future in done:
-                    name = flying.pop(future)
-                    try:
-                        result = future.result()
-                    except Exception as error:
-                        if _was_killed(error) and not alone:
-                            killed.append((name, known[name]))
-                            future.release()
-                            continue
-                        outcome.failures[name] = error
-                        alone = alone + 1 if _was_killed(error) else alone
-                        if alone > GUILTY:  # not one heavy block: workers are too small for any
-                            outcome.failures |= dict.fromkeys((left for left, _ in waiting), error)
-                            waiting.clear()
-                    else:
-                        if "error" in result:
-                            outcome.failures[name] = result["error"]
-                        else:
-                            outcome.results[name] = result if keep is None else keep(name, result)
-                    future.release()
-                    error_now = outcome.failures.get(name)
-                    if isinstance(error_now, HOPELESS):
-                        raise error_now
-                report.tick(len(outcome.results), len(outcome.failures), threads)
-        finally:
-            for future in flying:
-                future.cancel()
+    submission = _Submission(client, function, tasks, retries, keep)
+    with ProgressReporter(what, len(tasks), unit, progress) as reporter:
+        outcome = submission.run(reporter)
     outcome.seconds = time.monotonic() - started
     if strict and outcome.failures:
-        name, first = next(iter(outcome.failures.items()))
+        first = next(iter(outcome.failures.values()))
         if isinstance(first, MgdaskError):
             raise first
-        raise RunError(
-            f"{what}: {len(outcome.failures)} of {len(tasks)} {unit} failed, first {name}: {describe(first)}"
-        ) from first
+        raise TasksFailedError(what, unit, len(tasks), outcome.failures) from first
     return outcome
 
 
-def _guarded(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    # our own refusals come back as a result, because dask would try them again
+class _Submission(Generic[T]):
+    """The tasks of one call: waiting, in flight, finished."""
+
+    def __init__(
+        self,
+        client: Client,
+        function: Callable[..., T],
+        tasks: Sequence[Task],
+        retries: int,
+        keep: Callable[[str, T], T] | None,
+    ) -> None:
+        from distributed import as_completed
+
+        self.client, self.function = client, function
+        self.retries, self.keep = retries, keep
+        self.waiting = deque(tasks)
+        self.in_flight: dict[Future[T | Refusal], Task] = {}
+        self.completed: as_completed = as_completed(loop=client.loop)
+        self.outcome: Outcome[T] = Outcome()
+        self.killed: list[Task] = []
+        self.solo = False
+        self.solo_failures = 0
+        self.last_worker = time.monotonic()
+        self.timeout: float = getattr(client, "no_workers_timeout", NO_WORKERS_TIMEOUT)
+
+    def run(self, reporter: ProgressReporter) -> Outcome[T]:
+        """Submit and collect until nothing is left."""
+        try:
+            while self.waiting or self.in_flight or self.killed:
+                if not self.waiting and not self.in_flight:
+                    self.waiting, self.killed, self.solo = deque(self.killed), [], True
+                threads = sum(self.client.nthreads().values())
+                self._check_workers(threads)
+                self._submit(1 if self.solo else max(2, 2 * threads))
+                for future in _next_finished(self.completed, POLL_INTERVAL):
+                    self._collect(future)
+                reporter.update(len(self.outcome.results), len(self.outcome.failures), threads)
+        finally:
+            for future in self.in_flight:
+                future.cancel()
+        return self.outcome
+
+    def _check_workers(self, threads: int) -> None:
+        if threads:
+            self.last_worker = time.monotonic()
+        elif time.monotonic() - self.last_worker > self.timeout:
+            raise NoWorkersError(self.timeout)
+
+    def _submit(self, limit: int) -> None:
+        while self.waiting and len(self.in_flight) < limit:
+            task = self.waiting.popleft()
+            future = self.client.submit(
+                _guarded, self.function, *task[1], pure=False, retries=self.retries
+            )
+            self.in_flight[future] = task
+            self.completed.add(future)
+
+    def _collect(self, future: Future[T | Refusal]) -> None:
+        task = self.in_flight.pop(future)
+        name = task[0]
+        try:
+            result = future.result()
+        except Exception as error:
+            self._fail(task, error)
+        else:
+            if isinstance(result, Refusal):
+                self.outcome.failures[name] = result.error
+                if isinstance(result.error, FatalStoreError):
+                    raise result.error
+            else:
+                self.outcome.results[name] = self.keep(name, result) if self.keep else result
+        finally:
+            future.release()
+
+    def _fail(self, task: Task, error: Exception) -> None:
+        died = is_worker_death(error)
+        if died and not self.solo:
+            self.killed.append(task)
+            return
+        self.outcome.failures[task[0]] = error
+        if not died:
+            return
+        self.solo_failures += 1
+        if self.solo_failures >= MAX_SOLO_FAILURES:  # workers are too small for any block
+            self.outcome.failures |= {name: error for name, _ in self.waiting}
+            self.waiting.clear()
+
+
+def _next_finished(completed: as_completed, seconds: float) -> list[Future[Any]]:
+    """Futures that are finished, after at most ``seconds``; none if there are none."""
+    # as_completed has one deadline for its whole life, not one per call
+    deadline = time.monotonic() + seconds
+    while not completed.has_ready() and (left := deadline - time.monotonic()) > 0:
+        with completed.thread_condition:
+            completed.thread_condition.wait(timeout=min(WAKE_INTERVAL, left))
+    batch: list[Future[Any]] = completed.next_batch(block=False)
+    return batch
+
+
+def _guarded(function: Callable[..., T], *arguments: Any) -> T | Refusal:
+    """Run a task on a worker. An ``MgdaskError`` becomes a result."""
     try:
         with _one_library_thread():
             return function(*arguments)
     except MgdaskError as error:
-        return {"error": error}
+        return Refusal(error)
 
 
-_LIMITED = threading.Lock()
-_INSIDE: dict[str, Any] = {"tasks": 0, "limit": None}
+class _LibraryThreads:
+    """The limit on library threads of this process, shared by its running tasks."""
+
+    lock = threading.Lock()
+    tasks = 0
+    limit: Any = None
 
 
 @contextmanager
 def _one_library_thread() -> Iterator[None]:
-    # the limit belongs to the process: the first task sets it and the last one lifts it, else a task that ends would lift it for the others
+    """Limit BLAS and OpenMP to one thread while any task of this process runs."""
+    # The limit belongs to the process: the first task sets it and the last one lifts
+    # it. Otherwise a task that ends would lift it for the others.
     from threadpoolctl import threadpool_limits
 
-    with _LIMITED:
-        if _INSIDE["tasks"] == 0:
-            _INSIDE["limit"] = threadpool_limits(limits=1)
-        _INSIDE["tasks"] += 1
+    shared = _LibraryThreads
+    with shared.lock:
+        if shared.tasks == 0:
+            shared.limit = threadpool_limits(limits=1)
+        shared.tasks += 1
     try:
         yield
     finally:
-        with _LIMITED:
-            _INSIDE["tasks"] -= 1
-            if _INSIDE["tasks"] == 0:
-                _INSIDE["limit"].restore_original_limits()
-
-
-def describe(error: BaseException) -> str:
-    """An error of a task in words."""
-    if _was_killed(error):
-        return "its worker died several times while doing it, most likely for lack of memory: give workers more, or plan with less (memory=)"
-    if isinstance(error, MemoryError):
-        return f"no memory was left for it ({error or 'MemoryError'}): give workers more, or plan with less (memory=)"
-    return f"{type(error).__name__}: {error}"
-
-
-def _was_killed(error: BaseException) -> bool:
-    return type(error).__name__ == "KilledWorker"
-
-
-class _Reporter:
-    """A progress bar on a terminal, a line a minute in a log."""
-
-    def __init__(self, what: str, total: int, unit: str, wanted: bool) -> None:
-        self.what, self.total, self.unit = what, total, unit
-        self.wanted = wanted and total > 0
-        self.bar: Progress | None = None
-        self.last = time.monotonic()
-        self.began = self.last
-
-    def __enter__(self) -> _Reporter:
-        if self.wanted and sys.stderr.isatty():
-            self.bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
-            self.bar.start()
-            self.task = self.bar.add_task(self.what, total=self.total)
-        return self
-
-    def tick(self, done: int, failed: int, threads: int) -> None:
-        if self.bar is not None:
-            self.bar.update(self.task, completed=done + failed)
-        elif self.wanted and time.monotonic() - self.last >= REPORT_EVERY:
-            self.last = time.monotonic()
-            rest = "waiting for workers" if not threads else f"{threads} threads"
-            spent = self.last - self.began
-            left = f", about {(self.total - done) * spent / done / 60:.0f} min left" if done else ""
-            print(
-                f"{time.strftime('%H:%M:%S')} {self.what}: {done} of {self.total} {self.unit}, {failed} failed, {rest}{left}",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-
-
-def render(table: Table, width: int = 110) -> str:
-    """A table as plain text, in a notebook too."""
-    console = Console(
-        width=width, highlight=False, force_terminal=False, force_jupyter=False, color_system=None
-    )
-    with console.capture() as text:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in text.get().rstrip("\n").splitlines())
+        with shared.lock:
+            shared.tasks -= 1
+            if shared.tasks == 0:
+                shared.limit.restore_original_limits()

@@ -1,1 +1,1 @@
-"""The one room that imports zarr: layout, shards, whole-shard writes, the manifest of finished blocks, opening."""
+"""The only room that imports zarr: layout, shards, manifest, opening, checks."""

@@ -1,4 +1,7 @@
-"""Checking what lies on disk against the records: shards by their values, small arrays by their files."""
+"""Compare files on disk with the records of their blocks.
+
+Shards are compared by their values, small arrays by their files.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,50 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import zarr
 
+from mgdask._typing import AnyArray
+from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import FOLDER, Manifest
 from mgdask.store.provenance import digest
-from mgdask.store.shards import content_digest, open_group
+from mgdask.store.shards import (
+    content_digest,
+    dimension_names,
+    get_array,
+    open_group,
+    shard_shape,
+)
+
+WHOLE = "all of it"
+"""Region of a damage that concerns a whole array."""
+
+_Recorded: TypeAlias = tuple[str, int, str]
+"""Block, size in bytes and sha256 of a file."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard that a store should have: its file, its region by axis, and what its block's record tells of it (None without a record)."""
+    """A shard that a store should have.
+
+    Attributes
+    ----------
+    name
+        Name of the array.
+    file
+        File inside the store.
+    dims
+        Names of the dimensions of the array.
+    region
+        First and last index (exclusive) along each axis.
+    block
+        Block that wrote it; None without a record.
+    size, sha256
+        Size in bytes and checksum of the values according to the record; -1 and ""
+        without a record.
+    """
 
     name: str
     file: str
@@ -32,19 +65,31 @@ class Shard:
 
     @property
     def where(self) -> str:
-        """Frames and atoms that it holds, in words."""
-        words = {"frame": "frames", "atom": "atoms (rows)"}
+        """Frames and atoms that it holds, as text."""
+        nouns = {"frame": "frames", "atom": "atoms (rows)"}
         parts = [
-            f"{words[d]} {a} to {b - 1}"
-            for d, (a, b) in zip(self.dims, self.region, strict=True)
-            if d in words
+            f"{nouns[dim]} {first} to {last - 1}"
+            for dim, (first, last) in zip(self.dims, self.region, strict=True)
+            if dim in nouns
         ]
-        return ", ".join(parts) or "all of it"
+        return ", ".join(parts) or WHOLE
 
 
 @dataclass(frozen=True)
 class Damage:
-    """Something that is wrong: the file, the block that makes it again (None if no block does), where in the data, and what."""
+    """Something that is wrong with a store.
+
+    Attributes
+    ----------
+    file
+        File inside the store.
+    block
+        Block that makes the file again; None if no block does.
+    where
+        Frames and atoms of the file.
+    what
+        What is wrong.
+    """
 
     file: str
     block: str | None
@@ -52,37 +97,49 @@ class Damage:
     what: str
 
     def __str__(self) -> str:
-        return (
-            f"{self.file}: {self.where}{f', block {self.block}' if self.block else ''}: {self.what}"
-        )
+        block = f", block {self.block}" if self.block else ""
+        return f"{self.file}: {self.where}{block}: {self.what}"
 
 
 def expected_shards(path: str | Path) -> tuple[list[Shard], list[Damage]]:
-    """All shards that a store of mgdask should have, and what is wrong with the descriptions of its arrays."""
+    """List the shards that a store should have.
+
+    Parameters
+    ----------
+    path
+        A store of any kind.
+
+    Returns
+    -------
+    shards
+        All shards, with their records if there are any.
+    damages
+        Arrays whose description cannot be read.
+    """
     store, group = Path(path), open_group(path)
-    told = {
+    recorded: dict[str, _Recorded] = {
         file: (block, int(record.get("files", {}).get(file, -1)), str(sha256))
         for block, record in _valid_records(group, Manifest(path).records()).items()
         for file, sha256 in record["checksum"].items()
         if not _is_scratch(file)
     }
-    recorded = {file.split("/")[0] for file in told}
-    there = {
+    recorded_names = {file.split("/")[0] for file in recorded}
+    stored_names = {
         p.name
         for p in store.iterdir()
         if p.is_dir() and p.name != FOLDER and not _is_scratch(p.name)
     }
     shards: list[Shard] = []
     damages: list[Damage] = []
-    for name in sorted(recorded | there):
+    for name in sorted(recorded_names | stored_names):
         try:
             array = group[name]
         except Exception as error:
             what = f"the description of the array cannot be read ({type(error).__name__}: {error})"
-            damages.append(Damage(f"{name}/zarr.json", None, "all of it", what))
+            damages.append(Damage(f"{name}/zarr.json", None, WHOLE, what))
             continue
-        if isinstance(array, zarr.Array) and (array.shards is not None or name in recorded):
-            shards += _shards_of(name, array, told)
+        if isinstance(array, zarr.Array) and (array.shards is not None or name in recorded_names):
+            shards += _shards_of(name, array, recorded)
     return shards, damages
 
 
@@ -93,39 +150,53 @@ def _is_scratch(name: str) -> bool:
 def _valid_records(
     group: zarr.Group, records: Mapping[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    plan, paths = group.attrs.get("plan_digest"), group.attrs.get("paths_digest")
-    found = {}
+    """Return the records that are whole and belong to the parameters of the store."""
+    plan, unwrapping = group.attrs.get("plan_digest"), group.attrs.get("paths_digest")
+    valid = {}
     for block, record in records.items():
-        if not isinstance(record.get("checksum"), dict) or not isinstance(
-            record.get("files"), dict
-        ):
+        checksum, files = record.get("checksum"), record.get("files")
+        if not isinstance(checksum, dict) or not isinstance(files, dict):
             continue
-        wanted = paths if plan is None else digest([plan, block])
-        if wanted is None or record.get("digest") == wanted:
-            found[block] = record
-    return found
+        expected = unwrapping if plan is None else digest([plan, block])
+        if expected is None or record.get("digest") == expected:
+            valid[block] = record
+    return valid
 
 
-def _shards_of(
-    name: str, array: zarr.Array[Any], told: Mapping[str, tuple[str, int, str]]
-) -> list[Shard]:
-    grid = array.shards or array.chunks
-    dims = tuple(str(dim) for dim in (array.metadata.dimension_names or ("",) * array.ndim))
-    found = []
-    for place in product(*(range(-(-n // g)) for n, g in zip(array.shape, grid, strict=True))):
-        file = "/".join([name, "c", *map(str, place)])
-        block, size, sha256 = told.get(file, (None, -1, ""))
+def _shards_of(name: str, array: zarr.Array[Any], recorded: Mapping[str, _Recorded]) -> list[Shard]:
+    shape, dims = shard_shape(array), dimension_names(array)
+    n_shards = (ceil_div(n, size) for n, size in zip(array.shape, shape, strict=True))
+    shards = []
+    for index in product(*map(range, n_shards)):
+        file = "/".join([name, "c", *map(str, index)])
+        block, size, sha256 = recorded.get(file, (None, -1, ""))
         region = tuple(
-            (k * g, min((k + 1) * g, n)) for k, g, n in zip(place, grid, array.shape, strict=True)
+            (k * extent, min((k + 1) * extent, n))
+            for k, extent, n in zip(index, shape, array.shape, strict=True)
         )
-        found.append(Shard(name, file, dims, region, block, size, sha256))
-    return found
+        shards.append(Shard(name, file, dims, region, block, size, sha256))
+    return shards
 
 
 def check_shard(path: str | Path, shard: Shard) -> str:
-    """What is wrong with a shard that has a record, "" if nothing is; reads it chunk row by chunk row.
+    """Compare a shard with its record, reading one row of chunks at a time.
 
-    A shard of nothing but fill has no file, and its record says 0 bytes: its values are compared like any other's.
+    Parameters
+    ----------
+    path
+        The store.
+    shard
+        A shard with a record.
+
+    Returns
+    -------
+    what
+        What is wrong; an empty string if nothing is.
+
+    Notes
+    -----
+    A shard of nothing but fill values has no file, and its record says 0 bytes. Its
+    values are compared like any other's.
     """
     try:
         size = (Path(path) / shard.file).stat().st_size
@@ -138,32 +209,46 @@ def check_shard(path: str | Path, shard: Shard) -> str:
             f"its file has {size} bytes instead of {shard.size}" if size else "its file is missing"
         )
     try:
-        found = content_digest(_rows(path, shard))
+        sha256 = content_digest(_rows(path, shard))
     except MemoryError:  # says nothing about the file
         raise
     except Exception as error:
         return f"it cannot be read ({type(error).__name__}: {error})"
-    return "" if found == shard.sha256 else "its values are not those that were written"
+    return "" if sha256 == shard.sha256 else "its values are not those that were written"
 
 
-def _rows(path: str | Path, shard: Shard) -> Iterator[npt.NDArray[Any]]:
-    array = open_group(path)[shard.name]
-    assert isinstance(array, zarr.Array)
+def _rows(path: str | Path, shard: Shard) -> Iterator[AnyArray]:
+    array = get_array(open_group(path), shard.name)
     (first, last), rest = shard.region[0], tuple(slice(*pair) for pair in shard.region[1:])
-    for start in range(first, last, array.chunks[0]):
-        yield np.asarray(array[(slice(start, min(start + array.chunks[0], last)), *rest)])
+    step = array.chunks[0]
+    for start in range(first, last, step):
+        yield np.asarray(array[(slice(start, min(start + step, last)), *rest)])
 
 
 def check_small(path: str | Path) -> list[Damage]:
-    """What is wrong with the arrays that no block writes (coordinates, cells, labels), by the digests taken when the store was finished."""
-    found = []
+    """Compare the arrays that no block writes with their digests.
+
+    These are coordinates, cells and labels.
+
+    Parameters
+    ----------
+    path
+        The store. The digests were taken when it was finished.
+
+    Returns
+    -------
+    damages
+        Files that are missing or have changed.
+    """
+    damages = []
     for file, sha256 in sorted(Manifest(path).small_files().items()):
-        where = "all of it"
         try:
-            now = hashlib.sha256((Path(path) / file).read_bytes()).hexdigest()
+            actual = hashlib.sha256((Path(path) / file).read_bytes()).hexdigest()
         except OSError as error:
-            found.append(Damage(file, None, where, f"its file cannot be read ({error.strerror})"))
+            what = f"its file cannot be read ({error.strerror})"
+            damages.append(Damage(file, None, WHOLE, what))
         else:
-            if now != sha256:
-                found.append(Damage(file, None, where, "its file is not the one that was written"))
-    return found
+            if actual != sha256:
+                what = "its file is not the one that was written"
+                damages.append(Damage(file, None, WHOLE, what))
+    return damages

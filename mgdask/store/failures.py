@@ -1,4 +1,4 @@
-"""Errors of the file system in words."""
+"""Errors of the file system and of inputs, explained to the user."""
 
 from __future__ import annotations
 
@@ -10,41 +10,58 @@ from pathlib import Path
 
 from mgdask.errors import StoreError
 
-FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
-FATAL = FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG}
-"""Failures that every further block would meet too."""
+NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT))
+UNWRITABLE = NO_SPACE | {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG}
+"""Error numbers that every further write to the target would give too."""
 
 
-class StorageFullError(StoreError):
-    """The target cannot be written any more; going on makes no sense."""
+class FatalStoreError(StoreError):
+    """An error that every other block would meet too, so it ends a run at once."""
 
 
-class SourceChangedError(StoreError):
-    """The store that is read from is no longer the one of the plan; going on would mix two inputs."""
+class StorageFullError(FatalStoreError):
+    """The target cannot be written any more."""
 
 
-HOPELESS = (StorageFullError, SourceChangedError)
-"""Errors of one block that end a run at once."""
+class SourceChangedError(FatalStoreError):
+    """The input is no longer the one of the plan; going on would mix two inputs."""
 
 
 @contextmanager
 def explained(path: str | Path) -> Iterator[None]:
-    """Turn a full, read-only, forbidden or impossible target into a ``StorageFullError`` that says what to do."""
+    """Turn a full, read-only or forbidden target into an error that says what to do.
+
+    Parameters
+    ----------
+    path
+        Store that is being written.
+
+    Raises
+    ------
+    StorageFullError
+        If the body raises an ``OSError`` that every further write would raise too.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in FATAL:
+        if error.errno not in UNWRITABLE:
             raise
-        if error.errno in FULL:
-            try:
-                left = f"; {shutil.disk_usage(Path(path).parent).free / 1e9:.3g} GB are free there"
-            except OSError:
-                left = ""
-            what = f"the disk (or the quota) of {path} is full{left}. Make room"
-        elif error.errno == errno.EFBIG:
-            what = f"a file of {path} is larger than this user or file system may write. Raise that limit (ulimit -f)"
-        else:
-            what = f"{path} cannot be written ({error.strerror}). Make it writable or choose another target"
         raise StorageFullError(
-            f"{what}, then run the same command again: finished blocks are kept"
+            f"{_explanation(Path(path), error)}, then run the same command again: "
+            "finished blocks are kept"
         ) from error
+
+
+def _explanation(path: Path, error: OSError) -> str:
+    if error.errno in NO_SPACE:
+        try:
+            free = f"; {shutil.disk_usage(path.parent).free / 1e9:.3g} GB are free there"
+        except OSError:
+            free = ""
+        return f"the disk (or the quota) of {path} is full{free}. Make room"
+    if error.errno == errno.EFBIG:
+        return (
+            f"a file of {path} is larger than this user or file system may write. "
+            "Raise that limit (ulimit -f)"
+        )
+    return f"{path} cannot be written ({error.strerror}). Make it writable or choose another target"

@@ -1,4 +1,4 @@
-"""The feature store: labelled arrays of features for some frames and central atoms of a trajectory."""
+"""The feature store: labelled arrays of features for some frames and central atoms."""
 
 from __future__ import annotations
 
@@ -9,19 +9,38 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import zarr
 
+from mgdask._typing import AnyArray
 from mgdask.errors import StoreError
 from mgdask.store.failures import explained
 from mgdask.store.layout import ROWS_IN_CHUNK, BlockLayout
 from mgdask.store.manifest import Manifest
-from mgdask.store.shards import new_array, new_group, open_group, put
+from mgdask.store.shards import get_array, new_array, new_group, open_group, put, read_array
 
 
 @dataclass(frozen=True)
 class Output:
-    """One array to be written: its dims, shape, dtype, cut, labels, coordinates of the columns, and attrs."""
+    """One array of a feature store.
+
+    Attributes
+    ----------
+    name
+        Name of the array.
+    dim
+        Name of the dimension of its columns.
+    shape
+        (frame, atom, column), or (frame, column) for averages over atoms.
+    dtype
+        Data type.
+    cut
+        Layout of its blocks.
+    labels
+        Label of each column.
+    coordinates
+        Further coordinates of the columns by name.
+    attrs
+        Attributes of the array.
+    """
 
     name: str
     dim: str
@@ -29,104 +48,141 @@ class Output:
     dtype: str
     cut: BlockLayout
     labels: Sequence[str]
-    coordinates: Mapping[str, npt.NDArray[Any]]
+    coordinates: Mapping[str, AnyArray]
     attrs: Mapping[str, Any]
 
     @property
     def dims(self) -> tuple[str, ...]:
-        """(frame, atom, column), or (frame, column) where averaged."""
+        """Names of the dimensions."""
         return ("frame", "atom", self.dim) if len(self.shape) == 3 else ("frame", self.dim)
 
 
 def create(
     path: str | Path,
     attrs: Mapping[str, Any],
-    axes: Mapping[str, tuple[str, npt.NDArray[Any]]],
+    axes: Mapping[str, tuple[str, AnyArray]],
     outputs: Sequence[Output],
 ) -> None:
-    """An empty feature store; ``axes`` are the coordinates of frames and atoms by name: (dim, values)."""
+    """Create an empty feature store.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+    attrs
+        Attributes of the store.
+    axes
+        Coordinates of frames and atoms by name: (dimension, values).
+    outputs
+        Arrays to create.
+
+    Raises
+    ------
+    StoreError
+        If something is there, or ``path`` cannot be written.
+    """
     group = new_group(
         path, {**attrs, "mgdask_kind": "features", "mgdask_ready": False}, overwrite=False
     )
     Manifest(path).create()
-    for name, dim, values, cut_at in _coordinates(axes, outputs):
-        put(group, name, (dim,), values, chunks=cut_at)
+    for name, dim, values, chunks in _coordinates(axes, outputs):
+        put(group, name, (dim,), values, chunks=chunks)
     for output in outputs:
-        cut = output.cut
-        columns = output.shape[-1]
-        if len(output.shape) == 3:
-            chunks3: tuple[int, ...] = (1, cut.chunk_rows, columns)
-            shards: tuple[int, ...] = (cut.frames, cut.rows, columns)
-        else:
-            chunks3, shards = (1, columns), (cut.frames, columns)
+        cut, columns = output.cut, output.shape[-1]
+        per_atom = len(output.shape) == 3
         new_array(
             group,
             output.name,
             output.dims,
             output.shape,
             output.dtype,
-            chunks=chunks3,
-            shards=shards,
+            chunks=(1, cut.chunk_rows, columns) if per_atom else (1, columns),
+            shards=(cut.frames, cut.rows, columns) if per_atom else (cut.frames, columns),
             attrs=output.attrs,
         )
     group.attrs["mgdask_ready"] = True
 
 
 def existing(path: str | Path, digest: str) -> bool:
-    """Whether a store of these very parameters is at ``path``; ``StoreError`` if something else is."""
+    """Return whether a store of the same parameters exists.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+    digest
+        Digest of the plan.
+
+    Raises
+    ------
+    StoreError
+        If something else is there.
+
+    Notes
+    -----
+    A store whose creation was interrupted holds no data. It is removed.
+    """
     target = Path(path)
     if not target.exists():
         return False
     try:
-        group: zarr.Group = open_group(path)
+        group = open_group(path)
     except StoreError:
         raise StoreError(
             f"{path} exists and is not a Zarr store; choose another name for the features"
         ) from None
-    found = group.attrs.get("plan_digest")
-    if found != digest:
-        was = group.attrs.get("features", "nothing that mgdask wrote")
+    if group.attrs.get("plan_digest") != digest:
+        made_with = group.attrs.get("features", "nothing that mgdask wrote")
         raise StoreError(
-            f"{path} holds other work, which is never mixed: parameters, input, centers, frames or blocks differ. It was made with {was}. "
-            "Choose another name, or remove it first"
+            f"{path} holds other work, which is never mixed: parameters, input, centers, frames "
+            f"or blocks differ. It was made with {made_with}. Choose another name, or remove it "
+            "first"
         )
-    if not group.attrs.get(
-        "mgdask_ready", False
-    ):  # killed while its arrays were made: nothing is lost
+    if not group.attrs.get("mgdask_ready", False):
         shutil.rmtree(target)
         return False
     return True
 
 
 def restore(
-    path: str | Path, axes: Mapping[str, tuple[str, npt.NDArray[Any]]], outputs: Sequence[Output]
+    path: str | Path, axes: Mapping[str, tuple[str, AnyArray]], outputs: Sequence[Output]
 ) -> None:
-    """Write coordinates and labels again that are damaged on disk; those that are whole are not touched."""
+    """Write damaged coordinates and labels again; intact ones are not touched.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+    axes
+        Coordinates of frames and atoms by name: (dimension, values).
+    outputs
+        Arrays of the store.
+    """
     group = open_group(path, mode="r+")
     for name, dim, values, chunks in _coordinates(axes, outputs):
         try:
-            found = np.asarray(group[name][...])
-            whole = (
-                [*map(str, found)] == [*map(str, values)]
+            stored = read_array(group, name)
+            intact = (
+                [*map(str, stored)] == [*map(str, values)]
                 if values.dtype.kind in "UO"
-                else _same_bytes(found, values)
+                else _same_bytes(stored, values)
             )
-        except Exception:  # whatever a damaged file makes of itself
-            whole = False
-        if not whole:
+        except Exception:  # a damaged file can raise anything
+            intact = False
+        if not intact:
             with explained(path):
                 shutil.rmtree(Path(path) / name, ignore_errors=True)
             put(group, name, (dim,), values, chunks=chunks)
 
 
-def _same_bytes(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
+def _same_bytes(a: AnyArray, b: AnyArray) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
 def _coordinates(
-    axes: Mapping[str, tuple[str, npt.NDArray[Any]]], outputs: Sequence[Output]
-) -> Iterator[tuple[str, str, npt.NDArray[Any], tuple[int, ...] | None]]:
-    """Everything small that a feature store has: name, dim, values, chunks."""
+    axes: Mapping[str, tuple[str, AnyArray]], outputs: Sequence[Output]
+) -> Iterator[tuple[str, str, AnyArray, tuple[int, ...] | None]]:
+    """Yield name, dimension, values and chunks of coordinates and labels."""
     for name, (dim, values) in axes.items():
         yield name, dim, values, (ROWS_IN_CHUNK,) if dim == "frame" else None
     for output in outputs:
@@ -136,8 +192,20 @@ def _coordinates(
 
 
 def set_attrs(path: str | Path, name: str, attrs: Mapping[str, Any]) -> None:
-    """Add attrs to one array of a store; nothing is written where they are there already."""
+    """Add attributes to one array of a store.
+
+    Nothing is written if they are there already.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+    name
+        Name of the array.
+    attrs
+        Attributes to add.
+    """
     with explained(path):
-        array = open_group(path, mode="r+")[name]
+        array = get_array(open_group(path, mode="r+"), name)
         if any(array.attrs.get(key) != value for key, value in attrs.items()):
             array.attrs.update(dict(attrs))

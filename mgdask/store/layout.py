@@ -1,7 +1,8 @@
-"""How arrays are cut: shards are what one task owns, chunks are what a reader fetches. Pure arithmetic.
+"""Sizes of shards and chunks: a task owns whole shards, a reader fetches chunks.
 
-A file of a parallel file system wants 16 MB and more; somebody who looks at one frame, or follows one atom, wants little. Both cuts are
-functions of the data alone, never of the number of workers, so that a store is the same wherever it was made.
+A parallel file system works best with files of 16 MB and more. A reader who looks at
+one frame, or follows one atom, needs little. Both sizes depend on the data alone, never
+on the number of workers, so a store is the same wherever it was made.
 """
 
 from __future__ import annotations
@@ -9,52 +10,73 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MIN_SHARD = 16 * 2**20
+"""Minimum size of a shard in bytes."""
 MIN_CUT = 48 * 2**20
-"""Least bytes of a block that is a part of a large frame: atoms around it are worked on too, half as many as its own where it is smaller."""
+"""Minimum block size in bytes when a large frame is split.
+
+A block also computes on a halo of atoms around it. In a smaller block the halo would be
+more than half of its own atoms.
+"""
 LARGE_FRAME = 2**16
-"""Rows of such a frame; of smaller ones more blocks are better."""
+"""Rows from which a frame counts as large.
+
+Smaller frames are split to occupy more workers.
+"""
 MAX_BLOCK = 128 * 2**20
+"""Maximum size of a block in bytes."""
 CHUNK = 512 * 2**10
+"""Maximum size of a chunk in bytes."""
 FRAMES_IN_CHUNK = 8
+"""Maximum number of frames in a chunk of a trajectory."""
 GROUP = 256
-"""Atoms that are summed together: sums over atoms are sums of the sums of such groups, however atoms are cut into tasks."""
+"""Atoms per group of a sum.
+
+Sums over atoms add up group sums, however atoms are split into tasks.
+"""
 ROWS_IN_CHUNK = 4096
-"""Rows in a chunk of an array that has one small row a frame (time, cell, ...)."""
+"""Rows per chunk of an array with one small row per frame, such as time or cell."""
 
 
 def ceil_div(a: int, b: int) -> int:
-    """a / b rounded up."""
+    """Return ``a / b`` rounded up."""
     return -(-a // b)
 
 
 @dataclass(frozen=True)
 class TrajectoryLayout:
-    """Frames of a shard, and frames and atoms of a chunk; a shard holds all atoms."""
+    """Frames per shard, and frames and atoms per chunk. A shard holds all atoms."""
 
     shard_frames: int
     chunk_frames: int
     chunk_atoms: int
 
     def shard_atoms(self, n_atoms: int) -> int:
-        """Atoms of a shard: all of them, filled up to whole chunks."""
+        """Return the atoms per shard: all of them, rounded up to whole chunks."""
         return ceil_div(n_atoms, self.chunk_atoms) * self.chunk_atoms
 
 
 def trajectory_layout(n_atoms: int) -> TrajectoryLayout:
-    """Cut of position(frame, atom, xyz), 24 bytes an atom; other variables of a frame are cut at the same frames."""
+    """Return the layout of position(frame, atom, xyz), at 24 bytes per atom.
+
+    Other variables with a frame dimension are split at the same frames.
+    """
     frame = 24 * n_atoms
     shard_frames = max(1, ceil_div(MIN_SHARD, frame))
     chunk_frames = min(shard_frames, FRAMES_IN_CHUNK)
     shard_frames = ceil_div(shard_frames, chunk_frames) * chunk_frames
     chunk_atoms = max(1, min(n_atoms, CHUNK // (24 * chunk_frames)))
-    if GROUP < chunk_atoms < n_atoms:  # whole groups, so that shards of paths begin where chunks do
+    if GROUP < chunk_atoms < n_atoms:
+        # whole groups, so that shards of unwrapped trajectories begin where chunks do
         chunk_atoms -= chunk_atoms % GROUP
     return TrajectoryLayout(shard_frames, chunk_frames, chunk_atoms)
 
 
 @dataclass(frozen=True)
 class BlockLayout:
-    """Frames and rows (central atoms) of a block, which is one shard, and rows of a chunk, which is one frame deep."""
+    """Frames and rows of a block, and rows per chunk.
+
+    A row is a central atom. A block is one shard. A chunk is one frame deep.
+    """
 
     frames: int
     rows: int
@@ -64,20 +86,31 @@ class BlockLayout:
 def block_layout(
     n_frames: int, n_rows: int, row_bytes: int, *, limit: int = MAX_BLOCK
 ) -> BlockLayout:
-    """Cut of a feature (frame, row, column) whose rows take ``row_bytes``.
+    """Return the layout of a feature (frame, row, column).
 
-    Blocks have a 64th of the output, but at least 16 MiB and at most ``limit`` bytes. A frame above that is cut into blocks of rows of at least
-    48 MiB if it is large, several frames below it share one.
+    Blocks have a 64th of the output, but at least 16 MiB and at most ``limit`` bytes. A
+    larger frame is split into blocks of rows, of at least 48 MiB if it is large.
+    Several smaller frames share one block.
+
+    Parameters
+    ----------
+    n_frames
+        Number of frames.
+    n_rows
+        Number of central atoms.
+    row_bytes
+        Size of one row in bytes.
+    limit
+        Maximum size of a block in bytes.
     """
     total = n_frames * n_rows * row_bytes
     target = max(min(max(total // 64, MIN_SHARD), limit), row_bytes)
     chunk_rows = max(1, min(n_rows, CHUNK // row_bytes))
     frame = n_rows * row_bytes
     if frame > target:
-        parts = ceil_div(
-            frame, max(target, min(MIN_CUT, limit)) if n_rows > LARGE_FRAME else target
-        )
-        rows = ceil_div(ceil_div(n_rows, parts), chunk_rows) * chunk_rows
+        smallest = max(target, min(MIN_CUT, limit)) if n_rows > LARGE_FRAME else target
+        n_parts = ceil_div(frame, smallest)
+        rows = ceil_div(ceil_div(n_rows, n_parts), chunk_rows) * chunk_rows
         return BlockLayout(1, rows, chunk_rows)
     rows = ceil_div(n_rows, chunk_rows) * chunk_rows
     return BlockLayout(min(n_frames, max(1, target // frame)), rows, chunk_rows)

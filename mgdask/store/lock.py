@@ -1,8 +1,10 @@
-"""The right to write a store: a file that says who has it, kept fresh while that process lives.
+"""The lock file of a store: who may write it, kept fresh while that process lives.
 
-The file appears whole, by a hard link (or, where links are not known, by exclusive creation), which exactly one of two processes can
-do on local disks, NFS from version 3 on, and Lustre. Whether its owner lives is asked of the kernel on the owner's own machine; elsewhere it is
-told by the age of the file, which the owner touches every ``BEAT`` seconds.
+The file appears as a whole through a hard link, or through exclusive creation if the
+file system has no links. Exactly one of two processes succeeds on local disks, NFS from
+version 3 on, and Lustre. The kernel knows whether an owner on the same machine lives.
+For other machines the age of the file decides, which the owner touches every
+``HEARTBEAT`` seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,64 +24,86 @@ from typing import Any
 from mgdask.errors import StoreError
 from mgdask.store.failures import explained
 
-BEAT = 15.0
-"""Seconds between two signs of life of the owner."""
+HEARTBEAT = 15.0
+"""Seconds between two touches of the lock file by its owner."""
 LEASE = 300.0
-"""Seconds without a sign of life after which an owner that cannot be asked is taken for dead."""
+"""Seconds without a touch after which an owner on another machine counts as dead."""
+NO_LINKS = frozenset((errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV))
+"""Error numbers of file systems without hard links."""
 
 
 @contextmanager
 def held(name: Path, store: Path) -> Iterator[None]:
-    """Hold the lock file ``name`` of a store; ``StoreError`` while another process has it.
+    """Hold the lock file of a store.
 
-    Holds: on one machine the second is refused as long as the first lives, and never longer, a first that was killed included (its process
-    number given to another process since is noticed where there is a /proc). Between machines, on NFS and Lustre: the second is refused while the
-    first touches the file, and for ``LEASE`` seconds after it was killed; the ages are of one clock, that of the file server.
+    Parameters
+    ----------
+    name
+        Lock file.
+    store
+        Store that it protects, for errors.
 
-    Does not hold: where an owner hangs for longer than ``LEASE`` (a frozen file system, SIGSTOP), or attributes of files are cached longer (NFS
-    with actimeo above it), the second begins too. Even then no shard is torn: shards and records are replaced as a whole, and both
-    write the same bytes, since a store of other parameters is refused before. On file systems that do not create a file exclusively
-    (some object stores mounted as folders) two runs that begin in the same second can both go on, with the same consequence.
+    Raises
+    ------
+    StoreError
+        If another live process holds the lock.
+
+    Notes
+    -----
+    On one machine a second process is refused exactly as long as the first one lives,
+    even if that was killed. A process number that was reused is noticed if there is a
+    ``/proc``. Between machines, on NFS and Lustre, it is refused while the first one
+    touches the file, and for ``LEASE`` seconds after. Both times come from the clock of
+    the file server.
+
+    Two processes can hold the lock if the owner hangs for longer than ``LEASE`` (a
+    frozen file system, SIGSTOP), or if NFS caches attributes for longer (``actimeo``).
+    The same holds for file systems without exclusive creation, such as mounted object
+    stores. Even then no shard is torn: shards and records are replaced as a whole, and
+    both processes write the same bytes, because other parameters are refused before.
     """
-    me = {
+    me: dict[str, Any] = {
         **_identity(),
         "pid": os.getpid(),
-        "began": _began(os.getpid()),
+        "began": _start_time(os.getpid()),
         "token": uuid.uuid4().hex,
     }
     with explained(store):
         while not _create(name, json.dumps(me)):
             _clear(name, me, store)
     stop = threading.Event()
-    beat = threading.Thread(target=_touch, args=(name, stop), daemon=True)
-    beat.start()
+    heartbeat = threading.Thread(target=_touch_until, args=(name, stop), daemon=True)
+    heartbeat.start()
     try:
         yield
     finally:
         stop.set()
-        beat.join()
-        if (_read(name) or {}).get("token") == me["token"]:  # not that of one who took us for dead
+        heartbeat.join()
+        # somebody who took us for dead may own it now
+        if (_read(name) or {}).get("token") == me["token"]:
             name.unlink(missing_ok=True)
 
 
 def _identity() -> dict[str, str]:
-    # names of machines may repeat (localhost), and containers of one machine do not see each other's processes
-    found = {"host": socket.gethostname()}
+    """Machine and container of this process.
+
+    Host names repeat (localhost), and containers of one machine do not see each other's
+    processes.
+    """
+    identity = {"host": socket.gethostname()}
     with contextlib.suppress(OSError):
-        found["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        found["processes"] = os.readlink("/proc/self/ns/pid")
-    return found
-
-
-def _began(pid: int) -> str | None:
-    """When a process began, in ticks since the machine did; None where that is not told."""
-    try:
-        return (
-            Path(f"/proc/{pid}/stat")
-            .read_text(encoding="utf-8", errors="replace")
-            .rsplit(")", 1)[1]
-            .split()[19]
+        identity["boot"] = (
+            Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         )
+        identity["processes"] = os.readlink("/proc/self/ns/pid")
+    return identity
+
+
+def _start_time(pid: int) -> str | None:
+    """Start of a process in ticks since boot; None if there is no ``/proc``."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return text.rsplit(")", 1)[1].split()[19]
     except (OSError, IndexError):
         return None
 
@@ -93,13 +117,7 @@ def _create(name: Path, text: str) -> bool:
         except FileExistsError:
             return False
         except OSError as error:
-            if error.errno not in (
-                errno.EPERM,
-                errno.ENOTSUP,
-                errno.ENOSYS,
-                errno.EMLINK,
-                errno.EXDEV,
-            ):
+            if error.errno not in NO_LINKS:
                 raise
             return _create_exclusively(name, text)
     finally:
@@ -119,17 +137,17 @@ def _create_exclusively(name: Path, text: str) -> bool:
     return True
 
 
-def _touch(name: Path, stop: threading.Event) -> None:
-    while not stop.wait(BEAT):
+def _touch_until(name: Path, stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT):
         with contextlib.suppress(OSError):
             os.utime(name)
 
 
 def _read(name: Path) -> dict[str, Any] | None:
-    """The owner, an empty one where the file is not whole, None where there is no file."""
+    """Return the owner: empty if the file is damaged, None if there is no file."""
     try:
-        found = json.loads(name.read_bytes())
-        return found if isinstance(found, dict) else {}
+        owner = json.loads(name.read_bytes())
+        return owner if isinstance(owner, dict) else {}
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
@@ -137,7 +155,7 @@ def _read(name: Path) -> dict[str, Any] | None:
 
 
 def _age(name: Path) -> float:
-    """Seconds since the lock was touched, by the clock of the file system that it is on."""
+    """Seconds since the lock was touched, by the clock of its file system."""
     probe = name.with_name(f"lock-{uuid.uuid4().hex}.fresh")
     try:
         probe.touch()
@@ -146,46 +164,62 @@ def _age(name: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _alive(name: Path, owner: dict[str, Any], me: dict[str, Any]) -> bool:
-    same = all(owner.get(key, me.get(key)) == me.get(key) for key in ("host", "boot", "processes"))
+def _is_alive(name: Path, owner: Mapping[str, Any], me: Mapping[str, Any]) -> bool:
+    same_machine = all(
+        owner.get(key, me.get(key)) == me.get(key) for key in ("host", "boot", "processes")
+    )
     try:
         pid = int(owner["pid"])
     except (KeyError, TypeError, ValueError):
-        same, pid = False, -1
-    if not same or pid <= 0:
+        pid = -1
+    if not same_machine or pid <= 0:
         return _age(name) < LEASE
+    return _process_exists(pid) and owner.get("began") in (None, _start_time(pid))
+
+
+def _process_exists(pid: int) -> bool:
+    import psutil
+
     try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
+        # not os.kill(pid, 0), which sends a signal on Windows
+        return bool(psutil.pid_exists(pid))
+    except OverflowError:
         return False
-    except PermissionError:
-        pass
-    return owner.get("began") in (None, _began(pid))
 
 
-def _clear(name: Path, me: dict[str, Any], store: Path) -> None:
-    """Remove the lock of a dead owner; ``StoreError`` if it lives. Of several that find it dead, one at a time looks and removes."""
-    handle = os.open(name.parent, os.O_RDONLY)
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let one process of this machine at a time clear the lock, if the platform can."""
     try:
-        with contextlib.suppress(
-            OSError
-        ):  # not every file system can; those that ask a kernel are on one machine
-            import fcntl
-
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        # Not every file system can. Those that ask a kernel are on one machine.
+        with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _clear(name: Path, me: Mapping[str, Any], store: Path) -> None:
+    """Remove the lock of a dead owner; raise ``StoreError`` if the owner lives."""
+    with _one_at_a_time(name.parent):
         owner = _read(name)
         if owner is None:
             return
         try:
-            alive = _alive(name, owner, me)
-        except FileNotFoundError:  # given back just now
+            alive = _is_alive(name, owner, me)
+        except FileNotFoundError:  # released just now
             return
         if alive:
             raise StoreError(
-                f"{store} is being written by process {owner.get('pid', 'unknown')} on {owner.get('host', 'an unknown machine')}, and two runs "
-                f"never write one store; wait for it. If that one is dead: on another machine it is taken for dead {LEASE:.0f} s after its last "
-                f"sign of life; or remove {name} and start again"
+                f"{store} is being written by process {owner.get('pid', 'unknown')} on "
+                f"{owner.get('host', 'an unknown machine')}. Two runs never write one store: "
+                "wait for it. If that process is dead on another machine, its lock expires "
+                f"{LEASE:.0f} s after its last sign of life; or remove {name} and start again"
             )
         name.unlink(missing_ok=True)
-    finally:
-        os.close(handle)

@@ -1,8 +1,9 @@
-"""The manifest: which blocks are finished, written after their data, and who may write now.
+"""The manifest: records of finished blocks, and the right to write.
 
-Each writing process appends to a file of its own, one line a block, so that nothing is shared between processes on a parallel file system
-and there are as many files as processes, not as blocks. The client joins them at the end. A torn last line, left by a
-killed process, is no record: its block is done again.
+Each writing process appends to its own file, one line per block. So nothing is shared
+between processes on a parallel file system, and there are as many files as processes,
+not as blocks. The client joins them at the end. A torn last line, left by a killed
+process, is not a record: its block is computed again.
 """
 
 from __future__ import annotations
@@ -12,185 +13,237 @@ import json
 import os
 import socket
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from mgdask.store.failures import explained
 from mgdask.store.lock import held
 
 FOLDER = "manifest"
-_TOKEN: dict[int, str] = {}
+"""Folder of the manifest inside a store."""
+JOINED = "blocks.jsonl"
+"""File with the records of all processes, joined when the store is finished."""
+COMPLETE = "complete.json"
+"""File that exists only while the store is finished."""
+
+Record: TypeAlias = Mapping[str, Any]
+"""Block, digest of parameters and input, files with sizes, checksums, notes."""
+
+_TOKENS: dict[int, str] = {}
 
 
 class Manifest:
-    """The manifest of the store at ``path``."""
+    """Records of the finished blocks of a store.
+
+    Parameters
+    ----------
+    path
+        The store.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.store = Path(path)
         self.folder = self.store / FOLDER
 
     def create(self) -> None:
-        """Make the folder, as a Zarr group, so that readers of the store pass over it without a warning."""
+        """Make the folder, as a Zarr group that readers of the store skip silently."""
         with explained(self.store):
             self.folder.mkdir(parents=True, exist_ok=True)
-            text = {
+            metadata = {
                 "zarr_format": 3,
                 "node_type": "group",
                 "attributes": {"meaning": "records of finished blocks"},
             }
-            (self.folder / "zarr.json").write_text(json.dumps(text, indent=2), encoding="utf-8")
+            (self.folder / "zarr.json").write_text(json.dumps(metadata, indent=2), encoding="utf-8")
 
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Write one record, on disk when this returns."""
+    def append(self, record: Record) -> None:
+        """Write one record. It is on disk when this returns.
+
+        Parameters
+        ----------
+        record
+            Record of a block whose files are complete.
+
+        Raises
+        ------
+        StorageFullError
+            If the store cannot be written. No torn line is left behind.
+        """
         pid = os.getpid()
-        token = _TOKEN.setdefault(pid, uuid.uuid4().hex[:8])
+        token = _TOKENS.setdefault(pid, uuid.uuid4().hex[:8])
         name = self.folder / f"{socket.gethostname()}-{pid}-{token}.jsonl"
         line = json.dumps(dict(record), sort_keys=True).encode() + b"\n"
         with explained(self.store):
             handle = os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
-                whole = os.fstat(handle).st_size
-                try:
-                    left = memoryview(line)
-                    while left:  # a disk that gets full takes a part without an error
-                        left = left[os.write(handle, left) :]
-                    os.fsync(handle)
-                except OSError:
-                    os.ftruncate(
-                        handle, whole
-                    )  # or the next record would go on in the middle of this line
-                    raise
+                _append_whole(handle, line)
             finally:
                 os.close(handle)
 
     def records(self) -> dict[str, dict[str, Any]]:
-        """The newest record of every block; lines that are not whole are passed over."""
-        found: dict[str, dict[str, Any]] = {}
-        for name in sorted(
-            self.folder.glob("*.jsonl"), key=lambda p: (p.name != "blocks.jsonl", p.name)
-        ):
+        """Return the newest record of every block. Torn lines are skipped."""
+        records: dict[str, dict[str, Any]] = {}
+        files = sorted(self.folder.glob("*.jsonl"), key=lambda p: (p.name != JOINED, p.name))
+        for name in files:
             for line in name.read_bytes().split(b"\n"):
                 try:
                     record = json.loads(line)
-                    found[record["block"]] = record
+                    records[record["block"]] = record
                 except (ValueError, KeyError, TypeError):
                     continue
-        return found
+        return records
 
-    def done(self, block: str, digest: str, records: Mapping[str, Mapping[str, Any]]) -> bool:
-        """Whether a block is finished: a record of these parameters and inputs, and its files there in full size."""
+    def done(self, block: str, digest: str, records: Mapping[str, Record]) -> bool:
+        """Return whether a block is finished.
+
+        Parameters
+        ----------
+        block
+            Name of the block.
+        digest
+            Digest of the parameters and inputs that its record must have.
+        records
+            Records of the store, as ``records`` returns them.
+
+        Returns
+        -------
+        done
+            True if there is such a record and all its files are there in full size.
+        """
         record = records.get(block)
         if record is None or record.get("digest") != digest:
             return False
         files = record.get("files")
         if not isinstance(files, dict) or "checksum" not in record:
             return False
-        for name, size in files.items():
-            try:
-                if (self.store / name).stat().st_size != size:
-                    return False
-            except OSError:
-                if size:
-                    return False
-        return True
+        return all(_has_size(self.store / name, size) for name, size in files.items())
 
     def finish(self, identity: str) -> str:
-        """Join all records into one file, mark the store as complete; returns the digest of its content.
+        """Join all records into one file and mark the store as complete.
 
-        ``identity`` stands for what the records do not cover: species, parameters.
+        Parameters
+        ----------
+        identity
+            What the records do not cover, such as species and parameters.
+
+        Returns
+        -------
+        content
+            Digest of the content of the store.
         """
         records = self.records()
-        parts = [name for name in self.folder.glob("*.jsonl") if name.name != "blocks.jsonl"]
         content = hashlib.sha256(identity.encode())
         for block in sorted(records):
-            content.update(
-                f"{block} {json.dumps(records[block]['checksum'], sort_keys=True)}\n".encode()
-            )
-        text = "".join(
-            json.dumps(records[block], sort_keys=True) + "\n" for block in sorted(records)
-        )
+            checksum = json.dumps(records[block]["checksum"], sort_keys=True)
+            content.update(f"{block} {checksum}\n".encode())
         with explained(self.store):
             small = self._tidy({file for record in records.values() for file in record["checksum"]})
-            _replace(self.folder / "blocks.jsonl", text)
-            for name in parts:
-                name.unlink()
-            _replace(
-                self.folder / "complete.json",
-                json.dumps(
-                    {"blocks": len(records), "content": content.hexdigest(), "small": small}
-                ),
-            )
+            self._join(records)
+            complete = {"blocks": len(records), "content": content.hexdigest(), "small": small}
+            _replace(self.folder / COMPLETE, json.dumps(complete))
         return content.hexdigest()
 
-    def _tidy(self, known: Collection[str]) -> dict[str, str]:
-        """Remove what killed writers left; digests of the files that no record covers: coordinates, cells, labels."""
-        found = {}
+    def _join(self, records: Mapping[str, Record]) -> None:
+        """Write the records into one file, and remove those of single processes."""
+        parts = [name for name in self.folder.glob("*.jsonl") if name.name != JOINED]
+        lines = (json.dumps(records[block], sort_keys=True) + "\n" for block in sorted(records))
+        _replace(self.folder / JOINED, "".join(lines))
+        for name in parts:
+            name.unlink()
+
+    def _tidy(self, recorded: Collection[str]) -> dict[str, str]:
+        """Remove what killed writers left.
+
+        Returns digests of the files that no record covers: coordinates, cells, labels.
+        """
+        digests = {}
         for name in sorted(path for path in self.store.rglob("*") if path.is_file()):
             file = name.relative_to(self.store)
             if name.suffix == ".partial":
                 name.unlink(missing_ok=True)
-            elif len(file.parts) > 1 and file.parts[1] == "c" and file.as_posix() not in known:
-                found[file.as_posix()] = hashlib.sha256(name.read_bytes()).hexdigest()
-        return found
+            elif len(file.parts) > 1 and file.parts[1] == "c" and file.as_posix() not in recorded:
+                digests[file.as_posix()] = hashlib.sha256(name.read_bytes()).hexdigest()
+        return digests
+
+    def completion(self) -> dict[str, Any] | None:
+        """Return the mark of a finished store, None if it is not finished.
+
+        Returns
+        -------
+        mark
+            Number of ``blocks``, digest of the ``content``, digests of ``small`` files.
+        """
+        try:
+            mark = json.loads((self.folder / COMPLETE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return mark if isinstance(mark, dict) and "content" in mark else None
 
     def small_files(self) -> dict[str, str]:
-        """sha256 of the files that no record covers, taken when the store was finished; empty where it is not."""
-        try:
-            return dict(
-                json.loads((self.folder / "complete.json").read_text(encoding="utf-8")).get(
-                    "small", {}
-                )
-            )
-        except (OSError, ValueError, AttributeError):
-            return {}
+        """Return the sha256 of the files that no record covers.
 
-    def reopen(self) -> None:
-        """The store is no longer complete: blocks will be written."""
-        with explained(self.store):
-            (self.folder / "complete.json").unlink(missing_ok=True)
-
-    def forget(self) -> None:
-        """Drop all records."""
-        with explained(self.store):
-            for name in self.folder.glob("*.jsonl"):
-                name.unlink()
+        They were taken when the store was finished. An unfinished store has none.
+        """
+        return dict((self.completion() or {}).get("small", {}))
 
     def content(self) -> str | None:
-        """Digest of the content of a complete store, None if it is not complete."""
-        try:
-            return str(
-                json.loads((self.folder / "complete.json").read_text(encoding="utf-8"))["content"]
-            )
-        except (OSError, ValueError, KeyError):
-            return None
+        """Return the digest of the content, None if the store is not finished."""
+        mark = self.completion()
+        return None if mark is None else str(mark["content"])
 
-    def drop(self, blocks: Collection[str]) -> None:
-        """Forget the records of some blocks, which are done again by the next run; the store is no longer complete."""
-        self.reopen()
-        records = self.records()
-        parts = [name for name in self.folder.glob("*.jsonl") if name.name != "blocks.jsonl"]
-        kept = [
-            json.dumps(records[block], sort_keys=True) + "\n"
-            for block in sorted(records)
-            if block not in blocks
-        ]
+    def reopen(self) -> None:
+        """Mark the store as unfinished, because blocks will be written."""
         with explained(self.store):
-            _replace(self.folder / "blocks.jsonl", "".join(kept))
-            for name in parts:
-                name.unlink()
+            (self.folder / COMPLETE).unlink(missing_ok=True)
+
+    def drop(self, blocks: Iterable[str]) -> None:
+        """Drop the records of some blocks, which the next run computes again.
+
+        Parameters
+        ----------
+        blocks
+            Names of the blocks. The store is unfinished afterwards.
+        """
+        self.reopen()
+        dropped = set(blocks)
+        kept = {block: record for block, record in self.records().items() if block not in dropped}
+        with explained(self.store):
+            self._join(kept)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the right to write; a second run on the same store is refused while the first one lives.
+        """Hold the right to write. A second run on the same store is refused meanwhile.
 
-        On one machine the kernel is asked whether the first one lives. Between machines (NFS, Lustre) the age of the lock file tells, which
-        its owner touches: one that was killed is taken for dead after ``lock.LEASE`` seconds. ``lock.held`` says what holds where,
-        and what does not.
+        Raises
+        ------
+        StoreError
+            If another live process holds it. See ``mgdask.store.lock.held``.
         """
         with held(self.folder / "lock", self.store):
             yield
+
+
+def _append_whole(handle: int, line: bytes) -> None:
+    """Append a line as a whole, or nothing."""
+    size = os.fstat(handle).st_size
+    try:
+        rest = memoryview(line)
+        while rest:  # a disk that fills up takes a part without an error
+            rest = rest[os.write(handle, rest) :]
+        os.fsync(handle)
+    except OSError:
+        # otherwise the next record would continue in the middle of this line
+        os.ftruncate(handle, size)
+        raise
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return not size  # a shard of nothing but fill values has no file
 
 
 def _replace(path: Path, text: str) -> None:

@@ -1,9 +1,9 @@
-"""Opening a store as a labelled, lazy ``xarray.Dataset``."""
+"""Open a store as a labelled, lazy ``xarray.Dataset``."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
 
 import xarray as xr
 import zarr
@@ -14,93 +14,134 @@ from mgdask.store.manifest import Manifest
 from mgdask.store.shards import open_group
 
 KINDS = ("trajectory", "features", "paths")
+"""Kinds of stores. ``paths`` are unwrapped trajectories."""
 MADE_BY = {"trajectory": "mgdask ingest", "features": "mgdask featurize", "paths": "mgdask unwrap"}
 """The command that makes a store of each kind."""
+CONTENTS = {
+    "trajectory": "a trajectory",
+    "features": "features",
+    "paths": "an unwrapped trajectory",
+}
+"""What a store of each kind holds, for errors."""
+
+_FIRST: tuple[Hashable, ...] = ("position", "image", "cell", "origin", "pbc")
+_COORDINATES = ("atom_id", "species", "mass", "time", "step", "run")
 
 
 def check_complete(path: str | Path, *, kind: str | None = None) -> tuple[zarr.Group, str]:
-    """The group of a finished store and the digest of its content; ``StoreError`` in words otherwise."""
+    """Return the group of a finished store and the digest of its content.
+
+    Parameters
+    ----------
+    path
+        The store.
+    kind
+        Kind that it must be, one of ``KINDS``. Default: any.
+
+    Raises
+    ------
+    StoreError
+        If there is no store of mgdask, if it is of another kind, or if it is not
+        finished.
+    """
     group = open_group(path)
-    found = str(group.attrs.get("mgdask_kind", ""))
-    if found not in KINDS:
+    actual = str(group.attrs.get("mgdask_kind", ""))
+    if actual not in KINDS:
         raise StoreError(
             f"{path} is a Zarr group, but not one that mgdask wrote; open it with xarray.open_zarr"
         )
-    if kind is not None and found != kind:
+    if kind is not None and actual != kind:
         raise StoreError(
-            f"{path} holds {found}, not a {kind} store"
-            if kind == "trajectory"
-            else f"{path} holds a {found}"
+            f"{path} holds {CONTENTS[actual]}, not {CONTENTS[kind]}; give a store made by "
+            f"{MADE_BY[kind]}"
         )
     content = Manifest(path).content()
     if content is None:
         raise StoreError(
-            f"{path} is not finished: some blocks were never written. Run the same {MADE_BY[found]} again; it does "
-            "only what is missing"
+            f"{path} is not finished: some blocks were never written. Run the same "
+            f"{MADE_BY[actual]} again; it does only what is missing"
         )
     return group, content
 
 
 def check_unchanged(path: str | Path, content: str) -> None:
-    """``SourceChangedError`` unless a store is finished and its content the one that is expected."""
+    """Raise ``SourceChangedError`` unless a store has the expected content.
+
+    Parameters
+    ----------
+    path
+        The store.
+    content
+        Expected digest of its content.
+    """
     if Manifest(path).content() != content:
         raise changed(path)
 
 
 def changed(path: str | Path) -> SourceChangedError:
-    """The error for an input that is no longer what it was."""
+    """Return the error for an input that has changed."""
     return SourceChangedError(
-        f"{path} has changed since the plan was made, or is being written now; what was made of it so far is not mixed with anything. Put "
-        "the store back as it was and run the same command again, which keeps the finished blocks, or choose another "
-        "target for the new input"
+        f"{path} has changed since the plan was made, or is being written now. Results of both "
+        "versions are never mixed. Put the store back as it was and run the same command again, "
+        "which keeps the finished blocks, or choose another target for the new input"
     )
 
 
 def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
-    """A trajectory or feature store as an ``xarray.Dataset`` whose large arrays are read when they are needed.
+    """Open a store as an ``xarray.Dataset`` whose large arrays are read when needed.
 
-    Parameters: ``path`` of the store; ``partial`` opens an unfinished store too (blocks that are missing read as NaN).
+    Parameters
+    ----------
+    path
+        A store of a trajectory, of features, or of an unwrapped trajectory.
+    partial
+        Open an unfinished store too. Missing blocks read as NaN.
 
-    Returns for a trajectory position(frame, atom, xyz) in Å, image, cell, origin, step, species, atom_id, ... and for features
-    <name>(frame, atom, <name>_feature) with labelled columns; for paths path(atom, frame, xyz) in Å. dask chunks are the shards, so
-    one task reads one file.
+    Returns
+    -------
+    dataset
+        For a trajectory position(frame, atom, xyz) in Å, image, cell, origin, step,
+        species, atom_id and more. For features <name>(frame, atom, <name>_feature) with
+        labelled columns. For an unwrapped trajectory path(atom, frame, xyz) in Å. The
+        Dask chunks are the shards, so one task reads one file.
 
-    Raises ``StoreError`` where there is no store, one of another kind, or one that is not finished.
+    Raises
+    ------
+    StoreError
+        If there is no store of mgdask, or it is not finished and ``partial`` is not
+        set.
 
-    >>> ds = mgdask.open_store("glass.zarr")                                    # doctest: +SKIP
-    >>> ds.position.isel(frame=0).sel(atom=ds.species == 29).mean("atom").compute()  # doctest: +SKIP
+    Examples
+    --------
+    >>> ds = mgdask.open_store("glass.zarr")  # doctest: +SKIP
+    >>> copper = ds.position.isel(frame=0).sel(atom=ds.species == 29)  # doctest: +SKIP
+    >>> copper.mean("atom").compute()  # doctest: +SKIP
     """
     group = open_group(path) if partial else check_complete(path)[0]
     ds = xr.open_zarr(path, consolidated=False, zarr_format=3, chunks=None)
-    found: dict[Any, Any] = {}
+    loaded: dict[Hashable, xr.Variable] = {}
     for name, variable in ds.variables.items():
         array = group[str(name)]
         shards = array.shards if isinstance(array, zarr.Array) else None
         if shards is None:
-            found[name] = variable.load()
-        else:  # a dask chunk is a shard: one task reads one file
+            loaded[name] = variable.load()
+        else:
             sizes = {
                 dim: min(n, variable.sizes[dim])
                 for dim, n in zip(variable.dims, shards, strict=True)
             }
-            found[name] = variable.chunk(sizes)
-    ds = ds.assign(found)
-    labels = [name for name in ds.data_vars if name in _COORDINATES or _of_columns(ds[name])]
-    order = sorted(
-        ds.data_vars,
-        key=lambda name: (
-            name not in _FIRST,
-            _FIRST.index(name) if name in _FIRST else 0,
-            str(name),
-        ),
-    )
-    found_ds: xr.Dataset = ds.set_coords(labels)[[name for name in order if name not in labels]]
-    return found_ds
+            loaded[name] = variable.chunk(sizes)
+    ds = ds.assign(loaded)
+    labels = [name for name in ds.data_vars if name in _COORDINATES or _labels_columns(ds[name])]
+    order = sorted((name for name in ds.data_vars if name not in labels), key=_position_in_order)
+    result: xr.Dataset = ds.set_coords(labels)[order]
+    return result
 
 
-_FIRST: list[Any] = ["position", "image", "cell", "origin", "pbc"]
-_COORDINATES = ("atom_id", "species", "mass", "time", "step", "run")
+def _position_in_order(name: Hashable) -> tuple[int, str]:
+    place = _FIRST.index(name) if name in _FIRST else len(_FIRST)
+    return place, str(name)
 
 
-def _of_columns(variable: xr.DataArray) -> bool:
+def _labels_columns(variable: xr.DataArray) -> bool:
     return variable.ndim == 1 and str(variable.dims[0]).endswith("_feature")

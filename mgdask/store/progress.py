@@ -1,8 +1,10 @@
-"""How far a store is, from its manifest alone: cheap enough for a batch script to ask."""
+"""Progress of a store, read from its manifest alone.
+
+It is cheap enough for a batch script to poll.
+"""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -17,37 +19,60 @@ from mgdask.store.shards import open_group
 
 @dataclass(frozen=True)
 class Progress:
-    """Blocks ``done`` and in all (``total``, None where only the work itself knows), and whether the store is ``finished``."""
+    """Number of finished blocks of a store.
+
+    Attributes
+    ----------
+    done
+        Number of blocks with a record.
+    total
+        Number of all blocks; None for an unfinished store that is not a feature store.
+    finished
+        Whether the store is finished.
+    """
 
     done: int
     total: int | None
     finished: bool
 
     def __str__(self) -> str:
-        return f"{self.done}/{'?' if self.total is None else self.total} blocks{', finished' if self.finished else ''}"
+        total = "?" if self.total is None else self.total
+        return f"{self.done}/{total} blocks{', finished' if self.finished else ''}"
 
 
 def read_progress(path: str | Path) -> Progress:
-    """How far a store is; ``StoreError`` where there is none.
+    """Return how far a store is.
 
-    A block counts as done when it has a record; whether its files are still whole is for ``mgdask featurize`` to see. The blocks of a feature
-    store are the shards of any of its arrays; those of other stores are known once they are finished.
+    Parameters
+    ----------
+    path
+        A store of any kind.
+
+    Raises
+    ------
+    StoreError
+        If there is no store of mgdask.
+
+    Notes
+    -----
+    A block counts as done if it has a record. Whether its files are still complete is
+    checked by ``mgdask featurize``. The blocks of a feature store are the shards of any
+    of its arrays. Those of other stores are known once they are finished.
     """
     group = open_group(path)
     if not (Path(path) / FOLDER).is_dir():
-        raise StoreError(f"{path} has no manifest; it is no store that mgdask wrote")
+        raise StoreError(f"{path} has no manifest, so mgdask did not write it")
     manifest = Manifest(path)
     done = len(manifest.records())
-    if manifest.content() is not None:
-        about = json.loads((manifest.folder / "complete.json").read_text(encoding="utf-8"))
-        return Progress(done, int(about["blocks"]), True)
-    return Progress(done, _blocks(group), False)
+    if (mark := manifest.completion()) is not None:
+        return Progress(done, int(mark["blocks"]), True)
+    return Progress(done, _count_blocks(group), False)
 
 
-def _blocks(group: zarr.Group) -> int | None:
+def _count_blocks(group: zarr.Group) -> int | None:
     if group.attrs.get("mgdask_kind") != "features":
         return None
-    for _, array in sorted(group.arrays()):
+    for _, array in sorted(group.arrays(), key=lambda item: item[0]):
         if array.shards is not None:
             return prod(
                 ceil_div(size, part) for size, part in zip(array.shape, array.shards, strict=True)

@@ -1,4 +1,4 @@
-"""Where numbers come from: versions and digests, the same for the same input, without times or hosts."""
+"""Origin of numbers: versions and digests, without times or hosts."""
 
 from __future__ import annotations
 
@@ -10,18 +10,39 @@ from typing import Any
 
 
 def digest(value: Any) -> str:
-    """sha256 of the canonical JSON of a value."""
-    return hashlib.sha256(
-        json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
+    """Return the sha256 of the canonical JSON of a value.
+
+    Parameters
+    ----------
+    value
+        Anything that JSON can hold.
+
+    Examples
+    --------
+    >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def versions(packages: Iterable[str] = ("mgdask", "numpy", "numba", "zarr")) -> dict[str, str]:
-    """Installed versions of the packages that numbers depend on."""
-    found = {}
+    """Return the installed versions of packages that numbers depend on.
+
+    Parameters
+    ----------
+    packages
+        Names of distributions.
+
+    Returns
+    -------
+    versions
+        Version by name, or ``"not installed"``.
+    """
+    installed = {}
     for name in packages:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed

@@ -1,6 +1,7 @@
-"""Creating arrays and writing whole shards.
+"""Groups and arrays of a store, and whole-shard writes.
 
-Two tasks that write parts of one shard lose data without an error, so ``write_shard`` accepts whole shards only.
+Two tasks that write parts of one shard lose data without an error. So ``write_shard``
+accepts whole shards only.
 """
 
 from __future__ import annotations
@@ -9,49 +10,86 @@ import errno
 import hashlib
 import shutil
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.storage import LocalStore
 
 from mgdask import variables
+from mgdask._typing import AnyArray
 from mgdask.errors import StoreError
 from mgdask.store.failures import explained
-from mgdask.store.manifest import FOLDER
+from mgdask.store.manifest import COMPLETE, FOLDER
+
+Group: TypeAlias = zarr.Group
+"""For type annotations in rooms that do not import zarr."""
+Array: TypeAlias = zarr.Array[Any]
+"""For type annotations in rooms that do not import zarr."""
 
 COMPRESSION = "blosc(zstd, level 1, shuffle), crc32c"
-"""Of trajectories and paths; chosen by ``tests/benchmarks/compression.py``: smallest files."""
+"""Of trajectories and unwrapped trajectories: the smallest files.
+
+See ``tests/benchmarks/compression.py``.
+"""
 FEATURE_COMPRESSION = "blosc(lz4, level 5, bitshuffle), crc32c"
-"""Of features: no larger than with zstd and byte shuffle, and packed three times as fast, which is a good part of a task."""
+"""Of features: as small as zstd with byte shuffle, three times as fast to compress."""
 
-FILL = {"f": float("nan"), "i": 0, "u": 0, "b": False}
+FILL_VALUES = {"f": float("nan"), "i": 0, "u": 0, "b": False}
+"""Fill value by the kind of the dtype. Text has the empty string."""
 
-
-_CODECS = {
+_CODECS: dict[str, Callable[[], BloscCodec]] = {
     COMPRESSION: lambda: BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
     FEATURE_COMPRESSION: lambda: BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
 }
 
 
-def new_group(path: str | Path, attrs: Mapping[str, Any], *, overwrite: bool) -> zarr.Group:
-    """An empty group at ``path``; anything that is there is refused, unless it is a store and ``overwrite`` is set."""
+class WrittenShard(TypedDict):
+    """File, size in bytes, and checksum of the values of a shard.
+
+    ``lasting`` is False for scratch files, which later checks ignore.
+    """
+
+    file: str
+    size: int
+    sha256: str
+    lasting: NotRequired[bool]
+
+
+def new_group(path: str | Path, attrs: Mapping[str, Any], *, overwrite: bool) -> Group:
+    """Create an empty group.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+    attrs
+        Attributes of the group.
+    overwrite
+        Replace a store that is there. Anything else is never replaced.
+
+    Raises
+    ------
+    StoreError
+        If something is there that may not be replaced, or ``path`` cannot be written.
+    """
     path = Path(path)
     if path.exists():
-        known = (path / "zarr.json").exists()
-        if not overwrite or not known:
+        is_store = (path / "zarr.json").exists()
+        if not overwrite or not is_store:
             hint = (
                 "overwrite=True (--overwrite) replaces it"
-                if known
+                if is_store
                 else "it is not a Zarr store, choose another name"
             )
             raise StoreError(f"{path} exists already; {hint}")
         with explained(path):
-            # first of all, so that whoever reads it now can see that it is no longer the same
-            (path / FOLDER / "complete.json").unlink(missing_ok=True)
+            # first of all, so that whoever reads it now can see that it has changed
+            (path / FOLDER / COMPLETE).unlink(missing_ok=True)
             shutil.rmtree(path)
     with explained(path):
         above = next(parent for parent in path.absolute().parents if parent.exists())
@@ -60,8 +98,21 @@ def new_group(path: str | Path, attrs: Mapping[str, Any], *, overwrite: bool) ->
         return zarr.create_group(path, zarr_format=3, attributes=dict(attrs))
 
 
-def open_group(path: str | Path, mode: Any = "r") -> zarr.Group:
-    """The group of a store, or ``StoreError`` where there is none."""
+def open_group(path: str | Path, mode: Literal["r", "r+"] = "r") -> Group:
+    """Return the group of a store.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+    mode
+        ``"r"`` to read, ``"r+"`` to write too.
+
+    Raises
+    ------
+    StoreError
+        If there is no Zarr group.
+    """
     try:
         return zarr.open_group(path, mode=mode, zarr_format=3)
     except (
@@ -74,21 +125,73 @@ def open_group(path: str | Path, mode: Any = "r") -> zarr.Group:
         ) from error
 
 
+def get_array(group: Group, name: str) -> Array:
+    """Return an array of a store by name.
+
+    Raises
+    ------
+    StoreError
+        If ``name`` is a group.
+    """
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise StoreError(f"{group.store}: {name} is a group, not an array")
+    return array
+
+
+def read_array(group: Group, name: str) -> AnyArray:
+    """Read all of an array by name."""
+    return np.asarray(get_array(group, name)[...])
+
+
+def dimension_names(array: Array) -> tuple[str, ...]:
+    """Return the names of the dimensions of an array; empty strings if it has none."""
+    names = getattr(array.metadata, "dimension_names", None)
+    return tuple(str(name) for name in names or ("",) * array.ndim)
+
+
+def shard_shape(array: Array) -> tuple[int, ...]:
+    """Return the shape of a shard, or of a chunk if the array is not sharded."""
+    return array.shards or array.chunks
+
+
 def new_array(
-    group: zarr.Group,
+    group: Group,
     name: str,
     dims: Sequence[str],
     shape: Sequence[int],
-    dtype: Any,
+    dtype: npt.DTypeLike,
     *,
     chunks: Sequence[int] | None = None,
     shards: Sequence[int] | None = None,
     attrs: Mapping[str, Any] | None = None,
     compression: str = COMPRESSION,
-) -> zarr.Array[Any]:
-    """An array with its description from the vocabulary; without ``chunks`` it is one chunk."""
-    kind = np.dtype(dtype).kind if dtype is not str else "U"
-    about = {**variables.attrs(name), **dict(attrs or {})}
+) -> Array:
+    """Create an array with its description from ``mgdask.variables``.
+
+    Parameters
+    ----------
+    group
+        Group of the store.
+    name
+        Name of the array.
+    dims
+        Names of its dimensions.
+    shape
+        Shape of the array.
+    dtype
+        Data type; ``str`` for text.
+    chunks
+        Shape of a chunk. Default: all of the array.
+    shards
+        Shape of a shard. Default: no shards.
+    attrs
+        Further attributes.
+    compression
+        One of ``COMPRESSION`` and ``FEATURE_COMPRESSION``. Text ignores it.
+    """
+    kind = "U" if dtype is str else np.dtype(dtype).kind
+    attributes = {**variables.attrs(name), **dict(attrs or {})}
     with explained(str(group.store)), warnings.catch_warnings():
         warnings.simplefilter("ignore", category=zarr.errors.UnstableSpecificationWarning)
         return group.create_array(
@@ -98,69 +201,123 @@ def new_array(
             chunks=tuple(chunks or (max(1, n) for n in shape)),
             shards=None if shards is None else tuple(shards),
             dimension_names=list(dims),
-            attributes=about,
+            attributes=attributes,
             compressors=[_CODECS[compression](), Crc32cCodec()] if kind != "U" else "auto",
-            fill_value=FILL.get(kind, ""),
+            fill_value=FILL_VALUES.get(kind, ""),
         )
 
 
 def put(
-    group: zarr.Group, name: str, dims: Sequence[str], values: npt.ArrayLike, **options: Any
+    group: Group, name: str, dims: Sequence[str], values: npt.ArrayLike, **options: Any
 ) -> None:
-    """Create a small array and write all of it."""
-    data = np.asarray(values)
-    text = data.dtype.kind in "UO"
-    array = new_array(group, name, dims, data.shape, str if text else data.dtype, **options)
-    with explained(str(group.store)):
-        array[...] = data.astype(object) if text else data
+    """Create a small array and write all of it.
 
-
-def write_shard(
-    group: zarr.Group, name: str, start: Sequence[int], data: npt.NDArray[Any]
-) -> dict[str, Any]:
-    """Write the shard that begins at ``start``; returns {"file", "size", "sha256"} of what lies on disk.
-
-    ``data`` reaches to the end of the shard or of the array. ``StoreError`` if it is any other region.
+    Parameters
+    ----------
+    group
+        Group of the store.
+    name
+        Name of the array.
+    dims
+        Names of its dimensions.
+    values
+        Numbers or text.
+    options
+        Further arguments of ``new_array``.
     """
-    array = group[name]
-    assert isinstance(array, zarr.Array)
-    grid = array.shards or array.chunks
-    for axis, (first, extent) in enumerate(zip(start, data.shape, strict=True)):
-        end = min(first + grid[axis], array.shape[axis])
-        if first % grid[axis] or first + extent != end:
-            raise StoreError(
-                f"{name}: rows {first} to {first + extent} of axis {axis} are not a whole shard (shards of {grid[axis]}, "
-                f"array of {array.shape[axis]}); a task must own whole shards"
-            )
+    data = np.asarray(values)
+    is_text = data.dtype.kind in "UO"
+    array = new_array(group, name, dims, data.shape, str if is_text else data.dtype, **options)
+    with explained(str(group.store)):
+        array[...] = data.astype(object) if is_text else data
+
+
+def write_shard(group: Group, name: str, start: Sequence[int], data: AnyArray) -> WrittenShard:
+    """Write one whole shard.
+
+    Parameters
+    ----------
+    group
+        Group of the store, open for writing.
+    name
+        Name of the array.
+    start
+        Index of the first element of the shard along each axis.
+    data
+        Values that reach to the end of the shard or of the array.
+
+    Returns
+    -------
+    written
+        File, size and checksum of what is on disk.
+
+    Raises
+    ------
+    StoreError
+        If the region is not a whole shard.
+    """
+    array = get_array(group, name)
+    shape = shard_shape(array)
+    _check_whole_shard(name, array, shape, start, data)
     region = tuple(
         slice(first, first + extent) for first, extent in zip(start, data.shape, strict=True)
     )
-    root = Path(str(group.store.root))
-    key = "/".join(["c", *(str(first // g) for first, g in zip(start, grid, strict=True))])
-    file = f"{name}/{key}"
-    with explained(root):
+    index = "/".join(str(first // size) for first, size in zip(start, shape, strict=True))
+    file = f"{name}/c/{index}"
+    path = _root(group) / file
+    with explained(_root(group)):
         try:
             array[region] = data
         except ValueError:
-            # Zarr looks into the old shard where the new one ends at the edge of the array; a damaged one must go first. Never
-            # remove a sound one before: an append that is killed here would lose frames that were there.
-            if not (root / file).exists():
+            # At the edge of the array Zarr reads the old shard first, so a damaged one
+            # has to go. Never remove a sound one in advance: an append that is killed
+            # here would lose frames that were there.
+            if not path.exists():
                 raise
-            (root / file).unlink()
+            path.unlink()
             array[region] = data
-    size = (
-        (root / file).stat().st_size if (root / file).exists() else 0
-    )  # a shard of nothing but fill has no file
+    # a shard of nothing but fill values has no file
+    size = path.stat().st_size if path.exists() else 0
     return {"file": file, "size": size, "sha256": content_digest([data])}
 
 
-def content_digest(parts: Iterable[npt.NDArray[Any]]) -> str:
-    """sha256 of the values of an array that is given part by part along its first axis; all NaN count as one, as they do for Zarr."""
-    found = hashlib.sha256()
+def _check_whole_shard(
+    name: str, array: Array, shape: Sequence[int], start: Sequence[int], data: AnyArray
+) -> None:
+    for axis, (first, extent) in enumerate(zip(start, data.shape, strict=True)):
+        end = min(first + shape[axis], array.shape[axis])
+        if first % shape[axis] or first + extent != end:
+            raise StoreError(
+                f"{name}: rows {first} to {first + extent} of axis {axis} are not a whole shard "
+                f"(shards of {shape[axis]}, array of {array.shape[axis]}); a task must own whole "
+                "shards"
+            )
+
+
+def _root(group: Group) -> Path:
+    store = group.store
+    if not isinstance(store, LocalStore):
+        raise StoreError(f"{store} is not a folder; mgdask writes to local or mounted folders")
+    return Path(store.root)
+
+
+def content_digest(parts: Iterable[AnyArray]) -> str:
+    """Return the sha256 of the values of an array.
+
+    Parameters
+    ----------
+    parts
+        The array, in parts along its first axis.
+
+    Notes
+    -----
+    All NaN count as equal, as they do for Zarr.
+    """
+    sha256 = hashlib.sha256()
     for part in parts:
         for row in part:
             values = np.ascontiguousarray(row)
-            if values.dtype.kind == "f" and (empty := np.isnan(values)).any():
-                values = np.where(empty, np.array(np.nan, dtype=values.dtype), values)
-            found.update(values.data)
-    return found.hexdigest()
+            if values.dtype.kind == "f" and (missing := np.isnan(values)).any():
+                values = np.where(missing, np.array(np.nan, dtype=values.dtype), values)
+            sha256.update(values.data)
+    return sha256.hexdigest()

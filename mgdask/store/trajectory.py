@@ -1,33 +1,57 @@
-"""The trajectory store: created from an inventory of frames, filled shard by shard, read by windows of frames."""
+"""The trajectory store: creating it, writing the frame axis, reading frames."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 
+from mgdask._typing import AnyArray
 from mgdask.store.failures import explained
 from mgdask.store.layout import ROWS_IN_CHUNK, TrajectoryLayout, trajectory_layout
-from mgdask.store.shards import new_array, open_group, put
+from mgdask.store.shards import get_array, new_array, open_group, put
 
 FORMAT = 1
+"""Version of the format of trajectory stores."""
 SCRATCH = "image_scratch"
 """Images relative to the frame before a block, until the blocks are joined."""
 
 
+class AtomArray(TypedDict):
+    """Arguments of ``new_array`` for a variable per frame and atom."""
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: npt.DTypeLike
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...]
+
+
 def per_atom(
-    name: str, dtype: Any, layout: TrajectoryLayout, n_frames: int, n_atoms: int
-) -> dict[str, Any]:
-    """Shape, chunks and shards of a variable with a value, or a vector, for every frame and atom."""
-    vector = name in ("position", "image", SCRATCH)
-    tail = (3,) if vector else ()
+    name: str, dtype: npt.DTypeLike, layout: TrajectoryLayout, n_frames: int, n_atoms: int
+) -> AtomArray:
+    """Return shape, chunks and shards of a variable per frame and atom.
+
+    Parameters
+    ----------
+    name
+        Name of the variable. Positions and images are vectors.
+    dtype
+        Data type.
+    layout
+        Layout of the store.
+    n_frames, n_atoms
+        Number of frames and atoms.
+    """
+    is_vector = name in ("position", "image", SCRATCH)
+    tail = (3,) if is_vector else ()
     return {
-        "dims": ("frame", "atom", *(("xyz",) if vector else ())),
+        "dims": ("frame", "atom", *(("xyz",) if is_vector else ())),
         "shape": (n_frames, n_atoms, *tail),
         "dtype": dtype,
         "chunks": (layout.chunk_frames, layout.chunk_atoms, *tail),
@@ -39,29 +63,47 @@ def create_arrays(
     group: zarr.Group,
     *,
     n_frames: int,
-    atom_id: npt.NDArray[Any],
-    species: npt.NDArray[Any],
-    mass: npt.NDArray[Any],
-    pbc: npt.NDArray[Any],
+    atom_id: AnyArray,
+    species: AnyArray,
+    mass: AnyArray,
+    pbc: AnyArray,
     image_scheme: str,
     variables: Mapping[str, tuple[str, str]],
     scratch: bool,
 ) -> None:
-    """All arrays of an empty trajectory store; what belongs to atoms is written."""
+    """Create the arrays of an empty trajectory store, and write those of the atoms.
+
+    Parameters
+    ----------
+    group
+        Group of the store.
+    n_frames
+        Number of frames.
+    atom_id, species, mass
+        Id, atomic number, and mass in u of each atom.
+    pbc
+        Whether the cell repeats along each vector.
+    image_scheme
+        Where images come from.
+    variables
+        Further variables per frame and atom by name: (dtype, unit).
+    scratch
+        Whether images are derived in two passes and need a scratch array.
+    """
     layout = trajectory_layout(len(atom_id))
     put(group, "atom_id", ("atom",), atom_id)
     put(group, "species", ("atom",), species)
     put(group, "mass", ("atom",), mass)
     put(group, "pbc", ("vector",), pbc)
-    wanted: dict[str, tuple[Any, dict[str, str]]] = {
+    arrays: dict[str, tuple[str, dict[str, str]]] = {
         "position": ("float64", {}),
         "image": ("int32", {"scheme": image_scheme}),
     }
     if scratch:
-        wanted[SCRATCH] = ("int32", {})
+        arrays[SCRATCH] = ("int32", {})
     for name, (dtype, unit) in variables.items():
-        wanted[name] = (dtype, {"units": unit, "source": "further column of the input"})
-    for name, (dtype, attrs) in wanted.items():
+        arrays[name] = (dtype, {"units": unit, "source": "further column of the input"})
+    for name, (dtype, attrs) in arrays.items():
         new_array(group, name, attrs=attrs, **per_atom(name, dtype, layout, n_frames, len(atom_id)))
 
 
@@ -69,15 +111,37 @@ def write_frames_axis(
     group: zarr.Group,
     start: int,
     *,
-    step: npt.NDArray[Any],
-    cell: npt.NDArray[Any],
-    origin: npt.NDArray[Any],
+    step: AnyArray,
+    cell: AnyArray,
+    origin: AnyArray,
     run: Sequence[str],
-    time: npt.NDArray[Any] | None,
-    values: Mapping[str, npt.NDArray[Any]] = MappingProxyType({}),
+    time: AnyArray | None,
+    values: Mapping[str, AnyArray] = MappingProxyType({}),
 ) -> None:
-    """What belongs to frames as a whole, from frame ``start`` on; one writer, no shards."""
-    columns: dict[str, tuple[tuple[str, ...], npt.NDArray[Any]]] = {
+    """Write what belongs to whole frames.
+
+    Only one process may do so, because it is not sharded.
+
+    Parameters
+    ----------
+    group
+        Group of the store.
+    start
+        First frame to write.
+    step
+        Timestep of each frame.
+    cell
+        Cell (frame, vector, xyz) in Å.
+    origin
+        Corner of the cell (frame, xyz) in Å.
+    run
+        Label of the simulation of each frame.
+    time
+        Time of each frame in ps, or None.
+    values
+        Further variables per frame by name.
+    """
+    columns: dict[str, tuple[tuple[str, ...], AnyArray]] = {
         "step": (("frame",), np.asarray(step)),
         "cell": (("frame", "vector", "xyz"), np.asarray(cell)),
         "origin": (("frame", "xyz"), np.asarray(origin)),
@@ -89,10 +153,9 @@ def write_frames_axis(
     for name, (dims, column) in columns.items():
         shape = (start + len(column), *column.shape[1:])
         if name not in group:
-            kind = str if column.dtype.kind == "O" else column.dtype
-            new_array(group, name, dims, shape, kind, chunks=(ROWS_IN_CHUNK, *column.shape[1:]))
-        array = group[name]
-        assert isinstance(array, zarr.Array)
+            dtype = str if column.dtype.kind == "O" else column.dtype
+            new_array(group, name, dims, shape, dtype, chunks=(ROWS_IN_CHUNK, *column.shape[1:]))
+        array = get_array(group, name)
         with explained(str(group.store)):
             if array.shape[0] != shape[0]:
                 array.resize(shape)
@@ -100,28 +163,48 @@ def write_frames_axis(
 
 
 def grow(group: zarr.Group, n_frames: int) -> None:
-    """Make room for frames in the arrays of frames and atoms."""
+    """Resize the arrays per frame and atom to ``n_frames`` frames."""
     for _, array in list(group.arrays()):
         if array.shards is not None and array.shape[0] != n_frames:
             array.resize((n_frames, *array.shape[1:]))
 
 
-def read_window(
-    path: str | Path, frames: npt.NDArray[np.integer]
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Positions (frame,atom,xyz) and cells (frame,3,3) of some frames, in their order."""
+def read_window(path: str | Path, frames: npt.NDArray[np.integer]) -> tuple[AnyArray, AnyArray]:
+    """Read positions and cells of some frames.
+
+    Parameters
+    ----------
+    path
+        A trajectory store.
+    frames
+        Indices of the frames.
+
+    Returns
+    -------
+    position, cell
+        Positions (frame, atom, xyz) and cells (frame, vector, xyz) in Å, in the given
+        order.
+    """
     return _read_frames(path, "position", frames), _read_frames(path, "cell", frames)
 
 
-def read_images(path: str | Path, frames: npt.NDArray[np.integer]) -> npt.NDArray[Any]:
-    """Images (frame,atom,xyz) of some frames, in their order."""
+def read_images(path: str | Path, frames: npt.NDArray[np.integer]) -> AnyArray:
+    """Read images (frame, atom, xyz) of some frames, in the given order.
+
+    Parameters
+    ----------
+    path
+        A trajectory store.
+    frames
+        Indices of the frames.
+    """
     return _read_frames(path, "image", frames)
 
 
-def _read_frames(path: str | Path, name: str, frames: npt.NDArray[np.integer]) -> npt.NDArray[Any]:
-    # frames that follow each other are read at once, since a chunk holds several and is unpacked as a whole
-    array = open_group(path)[name]
-    assert isinstance(array, zarr.Array)
+def _read_frames(path: str | Path, name: str, frames: npt.NDArray[np.integer]) -> AnyArray:
+    # Consecutive frames are read at once: a chunk holds several and is decompressed as
+    # a whole.
+    array = get_array(open_group(path), name)
     stretches = np.split(frames, np.flatnonzero(np.diff(frames) != 1) + 1)
-    parts = [np.asarray(array[int(some[0]) : int(some[-1]) + 1]) for some in stretches]
+    parts = [np.asarray(array[int(part[0]) : int(part[-1]) + 1]) for part in stretches]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

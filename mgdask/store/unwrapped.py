@@ -1,4 +1,8 @@
-"""The store of true paths: positions without periodic jumps, atom by atom, for whatever follows atoms through time."""
+"""The store of an unwrapped trajectory, split by atoms.
+
+Positions have no periodic jumps. It serves everything that follows atoms through time.
+Its kind is ``paths`` and its array ``path``; both names are part of the file format.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +15,31 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from mgdask._typing import AnyArray, FloatArray
 from mgdask.errors import StoreError
 from mgdask.geometry import unwrap
 from mgdask.store.layout import CHUNK, GROUP, MIN_SHARD, ROWS_IN_CHUNK, ceil_div, trajectory_layout
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
-from mgdask.store.shards import new_array, new_group, open_group, put
+from mgdask.store.shards import (
+    get_array,
+    new_array,
+    new_group,
+    open_group,
+    put,
+    read_array,
+    shard_shape,
+)
 
-Float = npt.NDArray[np.float64]
+SCRATCH = "net_scratch"
+"""Net displacement of each atom in each block, until the blocks are joined."""
+CENTER_SCRATCH = "center_scratch"
+"""Centre of mass relative to the start of its block, until the blocks are joined."""
 
 
 @dataclass(frozen=True)
-class PathLayout:
-    """Frames and atoms of a shard and of a chunk of path(atom, frame, xyz)."""
+class UnwrappedLayout:
+    """Frames and atoms per shard and per chunk of path(atom, frame, xyz)."""
 
     shard_atoms: int
     shard_frames: int
@@ -31,28 +47,59 @@ class PathLayout:
     chunk_frames: int
 
 
-def path_layout(n_frames: int, n_atoms: int) -> PathLayout:
-    """Shards of 16 MiB and more, as wide in atoms as the chunks of the trajectory, so that making one reads nothing twice."""
+def unwrapped_layout(n_frames: int, n_atoms: int) -> UnwrappedLayout:
+    """Return the layout of an unwrapped trajectory.
+
+    Shards have at least 16 MiB and are as wide in atoms as the chunks of the
+    trajectory, so nothing is read twice to write them.
+
+    Parameters
+    ----------
+    n_frames, n_atoms
+        Number of frames and atoms.
+    """
     source = trajectory_layout(n_atoms)
     atoms = min(ceil_div(source.chunk_atoms, GROUP) * GROUP, ceil_div(n_atoms, GROUP) * GROUP)
-    # few frames are one shard, which is not filled up to the many that a shard of few atoms could hold
+    # A few frames make one shard, without padding to the many that a narrow shard could
+    # hold.
     step = source.chunk_frames if n_frames < source.shard_frames else source.shard_frames
-    every = ceil_div(n_frames, step) * step
-    frames = min(ceil_div(MIN_SHARD, 24 * atoms * source.shard_frames) * source.shard_frames, every)
-    chunk_frames = next(k for k in range(min(frames, 1024), 0, -1) if frames % k == 0)
-    chunk_atoms = next(
-        k for k in range(max(1, min(GROUP, CHUNK // (24 * chunk_frames))), 0, -1) if GROUP % k == 0
+    all_frames = ceil_div(n_frames, step) * step
+    frames = min(
+        ceil_div(MIN_SHARD, 24 * atoms * source.shard_frames) * source.shard_frames, all_frames
     )
-    return PathLayout(atoms, frames, chunk_atoms, chunk_frames)
+    chunk_frames = _largest_divisor(frames, 1024)
+    chunk_atoms = _largest_divisor(GROUP, max(1, min(GROUP, CHUNK // (24 * chunk_frames))))
+    return UnwrappedLayout(atoms, frames, chunk_atoms, chunk_frames)
+
+
+def _largest_divisor(n: int, limit: int) -> int:
+    return next(k for k in range(min(n, limit), 0, -1) if n % k == 0)
 
 
 def create(
     path: str | Path,
     attrs: Mapping[str, Any],
-    axes: Mapping[str, tuple[Sequence[str], npt.NDArray[Any]]],
+    axes: Mapping[str, tuple[Sequence[str], AnyArray]],
     n_blocks: int,
 ) -> None:
-    """An empty store of paths; ``axes`` are what is known of frames and atoms: name -> (dims, values)."""
+    """Create an empty store of an unwrapped trajectory.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+    attrs
+        Attributes of the store, with ``scheme``.
+    axes
+        Arrays of frames and atoms by name: (dimensions, values).
+    n_blocks
+        Number of blocks of frames.
+
+    Raises
+    ------
+    StoreError
+        If something is there, or ``path`` cannot be written.
+    """
     group = new_group(
         path, {**attrs, "mgdask_kind": "paths", "mgdask_ready": False}, overwrite=False
     )
@@ -61,15 +108,15 @@ def create(
         chunks = (ROWS_IN_CHUNK, *values.shape[1:]) if dims[0] == "frame" else None
         put(group, name, dims, values, chunks=chunks)
     n_atoms, n_frames = len(axes["atom_id"][1]), len(axes["step"][1])
-    cut = path_layout(n_frames, n_atoms)
+    layout = unwrapped_layout(n_frames, n_atoms)
     new_array(
         group,
         "path",
         ("atom", "frame", "xyz"),
         (n_atoms, n_frames, 3),
         "float64",
-        chunks=(cut.chunk_atoms, cut.chunk_frames, 3),
-        shards=(cut.shard_atoms, cut.shard_frames, 3),
+        chunks=(layout.chunk_atoms, layout.chunk_frames, 3),
+        shards=(layout.shard_atoms, layout.shard_frames, 3),
         attrs={"scheme": attrs["scheme"]},
     )
     new_array(
@@ -78,23 +125,24 @@ def create(
         ("frame", "xyz"),
         (n_frames, 3),
         "float64",
-        chunks=(max(1, cut.shard_frames), 3),
+        chunks=(max(1, layout.shard_frames), 3),
     )
     make_scratch(group, n_blocks)
     group.attrs["mgdask_ready"] = True
 
 
-SCRATCH = "net_scratch"
-"""Net displacement of every atom in every block of frames, until the blocks are joined."""
-CENTER_SCRATCH = "center_scratch"
-"""Centre of mass in every frame, counted from the block of frames that it is in, until the blocks are joined."""
-
-
 def make_scratch(group: zarr.Group, n_blocks: int) -> None:
-    """Arrays that a store of paths has only while it is made; those that are there stay."""
-    center = _array(group, "center_of_mass")
+    """Create the arrays that exist only during the unwrapping. Existing ones stay.
+
+    Parameters
+    ----------
+    group
+        Group of the store.
+    n_blocks
+        Number of blocks of frames.
+    """
     if SCRATCH not in group:
-        n_atoms = _array(group, "atom_id").shape[0]
+        n_atoms = get_array(group, "atom_id").shape[0]
         new_array(
             group,
             SCRATCH,
@@ -104,75 +152,119 @@ def make_scratch(group: zarr.Group, n_blocks: int) -> None:
             chunks=(1, n_atoms, 3),
         )
     if CENTER_SCRATCH not in group:
-        new_array(
-            group, CENTER_SCRATCH, ("frame", "xyz"), center.shape, "float64", chunks=center.chunks
-        )
+        center = get_array(group, "center_of_mass")
+        dims = ("frame", "xyz")
+        new_array(group, CENTER_SCRATCH, dims, center.shape, "float64", chunks=center.chunks)
 
 
 def drop_scratch(group: zarr.Group) -> None:
-    """Remove them."""
+    """Remove the arrays that exist only during the unwrapping."""
     for name in (SCRATCH, CENTER_SCRATCH):
         if name in group:
             del group[name]
 
 
 @dataclass(frozen=True)
-class PathSource:
-    """Where paths come from: a store of paths, or a trajectory store whose images give them."""
+class UnwrappedSource:
+    """Where unwrapped positions come from.
+
+    Attributes
+    ----------
+    store
+        Path of the store.
+    kind
+        ``"paths"`` for an unwrapped trajectory, ``"trajectory"`` for a trajectory whose
+        images give the unwrapped positions.
+    n_frames, n_atoms
+        Number of frames and atoms.
+    """
 
     store: str
     kind: str
     n_frames: int
     n_atoms: int
 
-    def read(self, frames: npt.NDArray[np.integer], first: int, last: int) -> Float:
-        """Paths of atoms ``first`` to ``last`` in some frames: (atom, frame, xyz) in Å."""
-        group = open_group(self.store)
-        low, high = int(frames.min()), int(frames.max()) + 1
-        dense = 2 * len(frames) >= high - low
-        if self.kind == "paths":
-            array = _array(group, "path")
-            found = (
-                np.asarray(array[first:last, low:high])[:, frames - low]
-                if dense
-                else np.stack([np.asarray(array[first:last, int(k)]) for k in frames], axis=1)
-            )
-            return np.ascontiguousarray(found)
-        out = np.empty((last - first, len(frames), 3))
-        position, image, cell = (_array(group, name) for name in ("position", "image", "cell"))
-        step = int(position.shards[0]) if position.shards else 1
-        cells = np.asarray(cell[...])
-        for start in range(low - low % step, high, step):
-            here = np.flatnonzero((frames >= start) & (frames < start + step))
-            if not len(here):
-                continue
-            a, b = int(frames[here].min()), int(frames[here].max()) + 1
-            r, n = np.asarray(position[a:b, first:last]), np.asarray(image[a:b, first:last])
-            for k in here:
-                t = int(frames[k]) - a
-                out[:, k] = unwrap(r[t], n[t], cells[int(frames[k])])
-        return out
+    def read(self, frames: npt.NDArray[np.integer], first: int, last: int) -> FloatArray:
+        """Read unwrapped positions.
 
-    def drift(self, frames: npt.NDArray[np.integer]) -> Float:
-        """Centre of mass (frame, xyz) in Å."""
+        Parameters
+        ----------
+        frames
+            Indices of the frames.
+        first, last
+            First and last (exclusive) atom.
+
+        Returns
+        -------
+        position
+            Unwrapped positions (atom, frame, xyz) in Å, C-contiguous.
+        """
+        if self.kind == "paths":
+            return self._read_unwrapped(frames, first, last)
+        return self._unwrap(frames, first, last)
+
+    def _read_unwrapped(self, frames: npt.NDArray[np.integer], first: int, last: int) -> FloatArray:
+        array = get_array(open_group(self.store), "path")
+        low, high = int(frames.min()), int(frames.max()) + 1
+        if 2 * len(frames) >= high - low:
+            values = np.asarray(array[first:last, low:high])[:, frames - low]
+        else:
+            values = np.stack([np.asarray(array[first:last, int(k)]) for k in frames], axis=1)
+        return np.ascontiguousarray(values)
+
+    def _unwrap(self, frames: npt.NDArray[np.integer], first: int, last: int) -> FloatArray:
         group = open_group(self.store)
-        center: Float = np.asarray(_array(group, "center_of_mass")[...])[frames]
+        position, image = get_array(group, "position"), get_array(group, "image")
+        cell = read_array(group, "cell")
+        low, high = int(frames.min()), int(frames.max()) + 1
+        step = shard_shape(position)[0] if position.shards else 1
+        unwrapped = np.empty((last - first, len(frames), 3))
+        for start in range(low - low % step, high, step):
+            in_shard = np.flatnonzero((frames >= start) & (frames < start + step))
+            if not len(in_shard):
+                continue
+            a, b = int(frames[in_shard].min()), int(frames[in_shard].max()) + 1
+            r, n = np.asarray(position[a:b, first:last]), np.asarray(image[a:b, first:last])
+            for k in in_shard:
+                t = int(frames[k]) - a
+                unwrapped[:, k] = unwrap(r[t], n[t], cell[int(frames[k])])
+        return unwrapped
+
+    def drift(self, frames: npt.NDArray[np.integer]) -> FloatArray:
+        """Read the centre of mass (frame, xyz) in Å.
+
+        Parameters
+        ----------
+        frames
+            Indices of the frames.
+        """
+        center: FloatArray = read_array(open_group(self.store), "center_of_mass")[frames]
         return center
 
 
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    array = group[name]
-    assert isinstance(array, zarr.Array)
-    return array
+def unwrapped_source(store: str | Path) -> tuple[UnwrappedSource, zarr.Group]:
+    """Return the source of unwrapped positions in a finished store, and its group.
 
+    Parameters
+    ----------
+    store
+        A trajectory store, or an unwrapped trajectory made by ``mgdask.unwrap``.
 
-def path_source(store: str | Path) -> tuple[PathSource, zarr.Group]:
-    """The source of paths that a finished store is; ``StoreError`` where it is none."""
+    Raises
+    ------
+    StoreError
+        If it is neither, or not finished.
+    """
     kind = str(open_group(store).attrs.get("mgdask_kind", ""))
     if kind not in ("paths", "trajectory"):
         raise StoreError(
-            f"{store} holds {kind or 'nothing that mgdask wrote'}; paths are in a trajectory store, or in one made by mgdask.unwrap"
+            f"{store} holds {kind or 'nothing that mgdask wrote'}; give a trajectory store, or an "
+            "unwrapped trajectory made by mgdask.unwrap"
         )
     group, _ = check_complete(store)
-    n_frames = int(_array(group, "step").shape[0])
-    return PathSource(str(store), kind, n_frames, int(_array(group, "atom_id").shape[0])), group
+    n_frames = get_array(group, "step").shape[0]
+    n_atoms = get_array(group, "atom_id").shape[0]
+    return UnwrappedSource(str(store), kind, n_frames, n_atoms), group
+
+
+path_source = unwrapped_source

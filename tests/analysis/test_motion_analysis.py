@@ -830,7 +830,7 @@ def test_other_stores_are_refused(twins, tmp_path):
         mgdask.plan(store, Chemistry(species=("Ni", "Nb")), out=tmp_path / "f.zarr", frames=[0]),
         progress=False,
     )
-    with pytest.raises(StoreError, match="holds features; paths are in a trajectory store"):
+    with pytest.raises(StoreError, match="holds features; give a trajectory store"):
         msd(tmp_path / "f.zarr")
     with pytest.raises(MgdaskError, match="nothing"):
         msd(tmp_path / "nothing.zarr")

@@ -240,7 +240,7 @@ def test_other_stores_are_refused(small, tmp_path):
     mgdask.run(
         mgdask.plan(small, Coordination(), out=tmp_path / "f.zarr", frames=[0]), progress=False
     )
-    with pytest.raises(StoreError, match="not a trajectory store"):
+    with pytest.raises(StoreError, match="holds features, not a trajectory"):
         mgdask.partial_rdf(tmp_path / "f.zarr")
 
 

@@ -25,7 +25,7 @@ from distributed import Client, LocalCluster
 import mgdask
 from mgdask.cli import main
 from mgdask.errors import RunError, StoreError
-from mgdask.execution import executor as execute
+from mgdask.execution.results import describe
 from mgdask.features.feature import Feature
 from mgdask.pipelines import unwrap as path_tasks
 from mgdask.pipelines.featurize import plan as plan_module
@@ -440,7 +440,7 @@ def test_a_block_that_takes_all_memory_fails_alone(glass_store, tmp_path, quiet)
 
 
 def test_no_memory_in_words():
-    text = execute.describe(MemoryError("Unable to allocate 8.0 TiB"))
+    text = describe(MemoryError("Unable to allocate 8.0 TiB"))
     assert "no memory was left for it (Unable to allocate 8.0 TiB): give workers more" in text
 
 
@@ -507,7 +507,7 @@ def test_who_is_taken_for_dead(tmp_path):
     name, me = tmp_path / "lock", lock._identity()
     alive = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(200)"])
     try:
-        began = lock._began(alive.pid)
+        began = lock._start_time(alive.pid)
         old = lock.LEASE + 100
         refused = [
             {
@@ -556,7 +556,7 @@ def test_who_is_taken_for_dead(tmp_path):
 
 
 def test_the_owner_gives_signs_of_life_and_keeps_to_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "BEAT", 0.02)
+    monkeypatch.setattr(lock, "HEARTBEAT", 0.02)
     name = tmp_path / "lock"
     with lock.held(name, tmp_path):
         os.utime(name, (1.0, 1.0))

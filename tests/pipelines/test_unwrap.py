@@ -151,7 +151,7 @@ def cut_small(monkeypatch):
     cut = layout.TrajectoryLayout(7, 7, 13)
     monkeypatch.setattr("mgdask.store.trajectory.trajectory_layout", lambda n: cut)
     monkeypatch.setattr("mgdask.pipelines.ingest.trajectory_layout", lambda n: cut)
-    monkeypatch.setattr(path_store, "path_layout", lambda f, n: path_store.PathLayout(12, 9, 4, 9))
+    monkeypatch.setattr(path_store, "unwrapped_layout", lambda f, n: path_store.UnwrappedLayout(12, 9, 4, 9))
 
 
 NOBODY = object()
@@ -238,8 +238,8 @@ def test_edges_of_blocks_lose_nothing(tmp_path, make, monkeypatch, rng):
     run = ["a"] * 3 + ["b"] * 1 + ["c"] * 3
     store = make_store(tmp_path / "t.zarr", position, image, CELLS["triclinic"], run=run)
     for frames in (1, 3, 6):
-        cut = path_store.PathLayout(3, frames, 1, frames)
-        monkeypatch.setattr(path_store, "path_layout", lambda f, n, cut=cut: cut)
+        cut = path_store.UnwrappedLayout(3, frames, 1, frames)
+        monkeypatch.setattr(path_store, "unwrapped_layout", lambda f, n, cut=cut: cut)
         for scheme in ("toroidal", "nearest"):
             found, center, ds = make(store, scheme)
             want = naive(scheme, position, image, CELLS["triclinic"], run)
@@ -311,7 +311,7 @@ def test_breathing_does_not_inflate_toroidal_paths(tmp_path, make, monkeypatch, 
         "mgdask.store.trajectory.trajectory_layout", lambda n: layout.TrajectoryLayout(500, 500, n)
     )
     monkeypatch.setattr(
-        path_store, "path_layout", lambda f, n: path_store.PathLayout(16, 300, 16, 300)
+        path_store, "unwrapped_layout", lambda f, n: path_store.UnwrappedLayout(16, 300, 16, 300)
     )
     rng = np.random.default_rng(7)
     n_frames, n_atoms, cell = 2001, 24, CELLS[name]
@@ -402,7 +402,7 @@ def lammps_truth(prefix):
 def test_images_give_the_paths_of_lammps(tmp_path, make, monkeypatch, name, tolerance):
     """Six digits of the dumps, all of the binary one; the cell expands by half, so that a wrong cell would be off by Å."""
     monkeypatch.setattr(
-        path_store, "path_layout", lambda f, n: path_store.PathLayout(128, 2, 64, 2)
+        path_store, "unwrapped_layout", lambda f, n: path_store.UnwrappedLayout(128, 2, 64, 2)
     )
     source = DATA / name
     if ".bin" in name:
@@ -685,7 +685,7 @@ def test_other_work_is_refused(store, tmp_path, rng):
     with pytest.raises(StoreError):
         unwrap(store, tmp_path / "folder", client=NOBODY, progress=False)
     assert (tmp_path / "folder" / "thesis.tex").exists()
-    with pytest.raises(StoreError, match="holds paths, not a trajectory store"):
+    with pytest.raises(StoreError, match="holds an unwrapped trajectory, not a trajectory"):
         unwrap(out, tmp_path / "again.zarr", client=NOBODY, progress=False)
 
 
@@ -718,7 +718,7 @@ def test_the_store_explains_itself(store, tmp_path):
 
 def test_the_cut_covers_everything():
     for n_frames, n_atoms in ((1, 1), (100, 50), (1001, 8000), (20_000, 50_000), (3, 10**6)):
-        cut = path_store.path_layout(n_frames, n_atoms)
+        cut = path_store.unwrapped_layout(n_frames, n_atoms)
         assert cut.shard_atoms % cut.chunk_atoms == cut.shard_frames % cut.chunk_frames == 0
         assert cut.shard_atoms % path_store.GROUP == path_store.GROUP % cut.chunk_atoms == 0
         source = layout.trajectory_layout(n_atoms)
@@ -737,7 +737,7 @@ def test_reading_paths_of_some_atoms_and_frames(store, tmp_path, kind):
     out = tmp_path / "p.zarr"
     unwrap(store, out, scheme="images", client=NOBODY, progress=False)
     every = read(out)[0]
-    source, _ = path_store.path_source(out if kind == "paths" else store)
+    source, _ = path_store.unwrapped_source(out if kind == "paths" else store)
     assert (source.kind, source.n_frames, source.n_atoms) == (kind, 25, 21)
     for frames in ([0], [24], [3, 4, 5, 6], [0, 9, 20], [1, 2, 4, 24], list(range(25))):
         for first, last in ((0, 21), (6, 15), (20, 21)):
@@ -751,11 +751,11 @@ def test_reading_paths_of_some_atoms_and_frames(store, tmp_path, kind):
 
 def test_other_stores_are_no_paths(store, tmp_path):
     new_group(tmp_path / "strange.zarr", {}, overwrite=False)
-    with pytest.raises(StoreError, match="holds nothing that mgdask wrote; paths are in"):
-        path_store.path_source(tmp_path / "strange.zarr")
+    with pytest.raises(StoreError, match="holds nothing that mgdask wrote; give a trajectory store"):
+        path_store.unwrapped_source(tmp_path / "strange.zarr")
     (Path(store) / "manifest" / "complete.json").unlink()
     with pytest.raises(StoreError, match="is not finished"):
-        path_store.path_source(store)
+        path_store.unwrapped_source(store)
 
 
 def test_a_store_of_paths_has_no_surroundings(store, tmp_path, small_soap):

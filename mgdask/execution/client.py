@@ -1,0 +1,63 @@
+"""Choose the Dask client that carries out the tasks of a call."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+LOOPBACK = "127.0.0.1:0"
+"""Address for Dask's HTTP servers.
+
+They start even without a dashboard, by default on all interfaces.
+"""
+
+
+@contextmanager
+def resolve_client(client: Client | None = None, threads: int | None = None) -> Iterator[Client]:
+    """Yield the given client, the current one, or a temporary one in this process.
+
+    Parameters
+    ----------
+    client
+        Client to use. Default: the current client of this process or task.
+    threads
+        Number of threads of a temporary client. Default: one per core.
+
+    Yields
+    ------
+    client
+        A connected client. A temporary one is closed when the context ends.
+    """
+    from distributed import Client, LocalCluster, get_client
+
+    if client is not None:
+        yield client
+        return
+    try:
+        current = get_client()
+    except ValueError:
+        current = None
+    if current is not None:
+        yield current
+        return
+    # Processes would need `if __name__ == "__main__"` in the user's script. Threads are
+    # enough, because the kernels release the GIL.
+    with (
+        LocalCluster(
+            processes=False,
+            n_workers=1,
+            threads_per_worker=threads,
+            memory_limit=0,
+            silence_logs=logging.ERROR,
+            dashboard_address=LOOPBACK,
+            worker_dashboard_address=LOOPBACK,
+            scheduler_kwargs={"dashboard": False},
+        ) as cluster,
+        Client(cluster) as temporary,
+    ):
+        yield temporary

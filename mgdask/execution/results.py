@@ -1,0 +1,126 @@
+"""Results and failures of tasks, their exceptions and their text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+
+from mgdask.errors import MgdaskError, RunError
+
+T = TypeVar("T")
+
+
+@dataclass
+class Outcome(Generic[T]):
+    """Results and failures of ``execute``.
+
+    Attributes
+    ----------
+    results
+        Result of each finished task by the task's name.
+    failures
+        Exception of each failed task by the task's name.
+    seconds
+        Wall-clock time of the call in s.
+    """
+
+    results: dict[str, T] = field(default_factory=dict)
+    failures: dict[str, Exception] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An ``MgdaskError`` that a task returns, because Dask would retry a raised one."""
+
+    error: MgdaskError
+
+
+class TasksFailedError(RunError):
+    """Some tasks failed for reasons other than an ``MgdaskError``.
+
+    Attributes
+    ----------
+    failures
+        Exception of each failed task by the task's name.
+    """
+
+    def __init__(
+        self, what: str, unit: str, n_tasks: int, failures: Mapping[str, Exception]
+    ) -> None:
+        self.what, self.unit, self.n_tasks = what, unit, n_tasks
+        self.failures = dict(failures)
+        name, error = next(iter(self.failures.items()))
+        super().__init__(
+            f"{what}: {len(self.failures)} of {n_tasks} {unit} failed, "
+            f"first {name}: {describe(error)}"
+        )
+
+    def __reduce__(
+        self,
+    ) -> tuple[type[TasksFailedError], tuple[str, str, int, dict[str, Exception]]]:
+        return type(self), (self.what, self.unit, self.n_tasks, self.failures)
+
+
+class NoWorkersError(RunError):
+    """No worker was connected for longer than the client allows.
+
+    Attributes
+    ----------
+    seconds
+        The time limit in s.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(
+            f"no worker was connected for {seconds:.0f} s; start workers and run the same "
+            "command again"
+        )
+
+    def __reduce__(self) -> tuple[type[NoWorkersError], tuple[float]]:
+        return type(self), (self.seconds,)
+
+
+def is_worker_death(error: BaseException) -> bool:
+    """Return whether a task failed because its workers died."""
+    from distributed import KilledWorker
+
+    return isinstance(error, KilledWorker)
+
+
+def describe(error: BaseException) -> str:
+    """Return the reason why a task failed, in one sentence."""
+    if is_worker_death(error):
+        return (
+            "its worker died several times while computing it, most likely for lack of memory: "
+            "give workers more, or plan with less (memory=)"
+        )
+    if isinstance(error, MemoryError):
+        return (
+            f"no memory was left for it ({error or 'MemoryError'}): give workers more, or plan "
+            "with less (memory=)"
+        )
+    return f"{type(error).__name__}: {error}"
+
+
+def render(table: Table, width: int = 110) -> str:
+    """Return a table as plain text, in a notebook too.
+
+    Parameters
+    ----------
+    table
+        Table to print.
+    width
+        Maximum line length in characters.
+    """
+    console = Console(
+        width=width, highlight=False, force_terminal=False, force_jupyter=False, color_system=None
+    )
+    with console.capture() as text:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in text.get().rstrip("\n").splitlines())
