@@ -1,42 +1,77 @@
-"""Ingest as tasks: index and audit, then one task for every shard of frames, resumable like any run."""
+"""Read trajectory files into a store, by one task per shard of frames."""
 
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from mgdask.errors import MgdaskError, StoreError
-from mgdask.execution.executor import execute, resolve_client
+from mgdask._typing import AnyArray, FloatArray
+from mgdask.errors import StoreError
+from mgdask.execution.client import resolve_client
+from mgdask.execution.executor import execute
 from mgdask.geometry import fractional
-from mgdask.pipelines.featurize.block import peak_memory, record
+from mgdask.pipelines.featurize.block import record
 from mgdask.readers.coordinates import image_increments
 from mgdask.readers.indexing import take_inventory
 from mgdask.readers.inventory import Inventory
 from mgdask.readers.window import read_window
 from mgdask.store import trajectory
 from mgdask.store.failures import explained
-from mgdask.store.layout import trajectory_layout
+from mgdask.store.layout import ceil_div, trajectory_layout
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.provenance import digest, versions
-from mgdask.store.shards import COMPRESSION, new_array, new_group, open_group, write_shard
+from mgdask.store.shards import (
+    COMPRESSION,
+    Group,
+    WrittenShard,
+    get_array,
+    new_array,
+    new_group,
+    open_group,
+    read_array,
+    write_shard,
+)
 
+if TYPE_CHECKING:
+    from distributed import Client
 
-class _Appended(MgdaskError):
-    """The store has grown since; not to be swallowed with other errors of the store."""
+J = TypeVar("J")
+R = TypeVar("R")
+
+MAX_NAMED_SOURCES = 20
+"""Number of source files that the attribute ``sources`` names."""
+MAX_NAMED_FRAMES = 5
+"""Number of frames that a note of the audit names."""
 
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What an ingest did; ``str`` is the text for a terminal, ``notes`` the audit."""
+    """What an ingest did; ``str`` gives a summary with the audit.
+
+    Attributes
+    ----------
+    path
+        The store.
+    n_frames, n_atoms
+        Number of frames and atoms in the store.
+    n_blocks, n_written
+        Number of all blocks, and of those written by this call.
+    seconds
+        Wall-clock time in s.
+    input_bytes
+        Size of the input files in bytes.
+    notes
+        Notes of the audit.
+    """
 
     path: str
     n_frames: int
@@ -50,8 +85,9 @@ class IngestReport:
     def __str__(self) -> str:
         rate = self.input_bytes / 1e6 / max(self.seconds, 1e-9)
         lines = [
-            f"{self.path}: {self.n_frames} frames of {self.n_atoms} atoms; {self.n_written} of {self.n_blocks} blocks written "
-            f"now, in {self.seconds:.1f} s ({rate:.0f} MB of input a second)"
+            f"{self.path}: {self.n_frames} frames of {self.n_atoms} atoms; {self.n_written} of "
+            f"{self.n_blocks} blocks written now, in {self.seconds:.1f} s ({rate:.0f} MB of input "
+            "per second)"
         ]
         lines += [f"  audit: {note}" for note in self.notes] or ["  audit: nothing to report"]
         return "\n".join(lines)
@@ -63,7 +99,7 @@ def ingest(
     *,
     species: Mapping[int, str] | Sequence[str] | None = None,
     timestep: float | None = None,
-    client: Any = None,
+    client: Client | None = None,
     append: bool = False,
     overwrite: bool = False,
     **options: Any,
@@ -72,26 +108,53 @@ def ingest(
 
     Parameters
     ----------
-    paths: names or patterns; several files are one trajectory in the order given (patterns: in natural order).
-    out: the store to write. A killed ingest goes on with the same call; another store there is refused without ``overwrite``.
-    species: element of every type, ``{1: "Cu", 2: "Zr"}`` or ("Cu", "Zr") for types 1, 2; not needed where files name elements.
-    timestep: in ps, for files without ITEM: TIME.
-    client: a ``distributed.Client``; default is the current one, else threads of this process.
-    append: add frames of a continued simulation to ``out``; a time step that is there already is kept once, and said.
-    options: ``units`` (LAMMPS style, default metal), ``run`` (label), ``run_per_file``, ``repeated`` ("last", "first", "all",
-        "error"), ``columns`` (further columns to keep), ``frames`` (a slice, numbers or "start:stop:step"), ``atom_style``.
+    paths
+        File names or patterns. Several files form one trajectory in the given order;
+        matches of a pattern are in natural order.
+    out
+        Store to write. Repeating an interrupted call computes only what is missing.
+    species
+        Element of each type, as ``{1: "Cu", 2: "Zr"}`` or as ("Cu", "Zr") for types 1
+        and 2. Not needed if the files name elements.
+    timestep
+        Timestep in ps, for files without ITEM: TIME.
+    client
+        Dask client. Default: the current one, else threads of this process.
+    append
+        Add frames of a continued simulation to ``out``. Timesteps that it already has
+        are left out and reported.
+    overwrite
+        Replace a store that is there.
+    options
+        ``units`` (LAMMPS style, default metal), ``run`` (label of the simulation),
+        ``run_per_file``, ``repeated`` ("last", "first", "all" or "error"), ``columns``
+        (further columns to keep), ``frames`` (a slice, indices or "start:stop:step"),
+        and ``atom_style``.
 
-    Returns an ``IngestReport`` with the audit's notes. Raises ``AuditError`` for what cannot be read right (with file, byte or
-    line, frame and timestep), ``StoreError`` for the target.
+    Returns
+    -------
+    report
+        An ``IngestReport`` with the notes of the audit.
 
-    >>> mgdask.ingest("dump.*.lammpstrj.gz", "glass.zarr", species={1: "Cu", 2: "Zr"}, timestep=0.002)  # doctest: +SKIP
+    Raises
+    ------
+    AuditError
+        If the input cannot be read correctly, with file, byte or line, frame and
+        timestep.
+    StoreError
+        If ``out`` cannot be written, or holds other work.
+
+    Examples
+    --------
+    >>> mgdask.ingest(
+    ...     "dump.*.gz", "glass.zarr", species={1: "Cu", 2: "Zr"}, timestep=0.002
+    ... )  # doctest: +SKIP
     """
     started = clock.perf_counter()
     out = Path(out)
     with resolve_client(client) as workers:
-        mapper = partial(_map_on, workers)
         inventory = take_inventory(
-            paths, species=species, timestep=timestep, mapper=mapper, **options
+            paths, species=species, timestep=timestep, mapper=partial(_map_on, workers), **options
         )
         manifest = Manifest(out)
         if append:
@@ -100,51 +163,60 @@ def ingest(
             start = 0
             _prepare_new(out, inventory, overwrite)
         with manifest.locked():
-            written, total = _fill(out, inventory, start, workers)
+            n_written, n_blocks = _fill(out, inventory, start, workers)
             attrs = open_group(out).attrs
             manifest.finish(f"{attrs['input_digest']} {attrs.get('append_digest', '')}")
-    size = sum(source.size for source in inventory.sources)
     return IngestReport(
         str(out),
         start + inventory.n_frames,
         inventory.n_atoms,
-        total,
-        written,
+        n_blocks,
+        n_written,
         clock.perf_counter() - started,
-        size,
+        sum(source.size for source in inventory.sources),
         inventory.notes,
     )
 
 
-def _map_on(client: Any, function: Callable[..., Any], jobs: Sequence[Any]) -> list[Any]:
+def _map_on(client: Client, function: Callable[[J], R], jobs: Sequence[J]) -> list[R]:
     if len(jobs) < 2:
         return [function(job) for job in jobs]
     return list(client.gather(client.map(function, jobs, pure=False)))
 
 
+def _atom_variables(inventory: Inventory) -> dict[str, tuple[str, str]]:
+    """Return (dtype, unit) of the further variables with a value per atom."""
+    return {
+        name: (dtype, unit)
+        for name, (dtype, unit, per_atom) in inventory.variables.items()
+        if per_atom
+    }
+
+
+# Creating a store
+
+
 def _prepare_new(out: Path, inventory: Inventory, overwrite: bool) -> None:
-    mine, sources = inventory.digest(), inventory.sources_table()
-    with suppress(StoreError):
-        group = open_group(out)
-        if (
-            not overwrite
-            and group.attrs.get("mgdask_kind") == "trajectory"
-            and group.attrs.get("input_digest") == mine
-        ):
-            held = int(group["position"].shape[0]) if "position" in group else -1
-            if held > inventory.n_frames:
-                raise _Appended(
-                    f"{out} holds these frames and {held - inventory.n_frames} that were appended later; nothing to do"
-                )
-            if held == inventory.n_frames and {"run", "cell"} <= set(group.array_keys()):
-                return  # the same ingest, to be finished
-            overwrite = True  # killed before its arrays were made: begin again
+    """Create the store, unless it was begun by the same ingest."""
+    same = _same_ingest(out, inventory)
+    if same is not None and not overwrite:
+        n_stored = get_array(same, "position").shape[0] if "position" in same else -1
+        if n_stored > inventory.n_frames:
+            raise StoreError(
+                f"{out} holds these frames and {n_stored - inventory.n_frames} that were appended "
+                "later; nothing to do"
+            )
+        if n_stored == inventory.n_frames and {"run", "cell"} <= set(same.array_keys()):
+            return
+        overwrite = True  # interrupted before its arrays were made
+    sources = inventory.sources_table()
+    more = len(sources) - MAX_NAMED_SOURCES
     attrs = {
         "mgdask_kind": "trajectory",
         "mgdask_format": trajectory.FORMAT,
-        "input_digest": mine,
-        "sources": ", ".join(source["name"] for source in sources[:20])
-        + (f" and {len(sources) - 20} more" if len(sources) > 20 else ""),
+        "input_digest": inventory.digest(),
+        "sources": ", ".join(source["name"] for source in sources[:MAX_NAMED_SOURCES])
+        + (f" and {more} more" if more > 0 else ""),
         "source_files": sources,
         "image_scheme": inventory.image_scheme,
         "units_of_input": inventory.units,
@@ -162,13 +234,26 @@ def _prepare_new(out: Path, inventory: Inventory, overwrite: bool) -> None:
         mass=inventory.mass,
         pbc=np.array(inventory.pbc),
         image_scheme=inventory.image_scheme,
-        variables={name: told[:2] for name, told in inventory.variables.items() if told[2]},
+        variables=_atom_variables(inventory),
         scratch=inventory.needs_image_pass,
     )
     _write_axis(group, inventory, 0)
 
 
-def _write_axis(group: Any, inventory: Inventory, start: int) -> None:
+def _same_ingest(out: Path, inventory: Inventory) -> Group | None:
+    """Return the store of the same files and options, if there is one."""
+    try:
+        group = open_group(out)
+    except StoreError:
+        return None
+    attrs = group.attrs
+    same = (
+        attrs.get("mgdask_kind") == "trajectory" and attrs.get("input_digest") == inventory.digest()
+    )
+    return group if same else None
+
+
+def _write_axis(group: Group, inventory: Inventory, start: int) -> None:
     trajectory.write_frames_axis(
         group,
         start,
@@ -181,263 +266,366 @@ def _write_axis(group: Any, inventory: Inventory, start: int) -> None:
     )
 
 
+# Appending to a store
+
+
 def _prepare_append(out: Path, inventory: Inventory) -> tuple[Inventory, int]:
+    """Make room for new frames; return the inventory of these and the first of them."""
     group = open_group(out, mode="r+")
     if group.attrs.get("mgdask_kind") != "trajectory":
         raise StoreError(f"append: {out} is not a trajectory store")
-    pending = group.attrs.get("append_digest") == inventory.digest()
-    if not pending:
+    own_digest = inventory.digest()
+    resumed = group.attrs.get("append_digest") == own_digest
+    if resumed:
+        start_attr: Any = group.attrs["append_start"]
+        start = int(start_attr)
+    else:
         check_complete(out, kind="trajectory")
-    start = int(group.attrs["append_start"]) if pending else int(group["position"].shape[0])
-    for name, mine in (
-        ("atom_id", inventory.atom_id),
-        ("species", inventory.species),
-        ("pbc", np.array(inventory.pbc)),
-    ):
-        stored = np.asarray(group[name][...])
-        if stored.shape != mine.shape or (stored != mine).any():
-            raise StoreError(
-                f"append: {name} differs from that of {out}; only a continuation of the same simulation can be added"
-            )
-    if group.attrs["image_scheme"] != inventory.image_scheme:
-        raise StoreError(
-            f"append: the files bring images by {inventory.image_scheme!r}, {out} has them by {group.attrs['image_scheme']!r}"
-        )
-    missing = {name for name, told in inventory.variables.items() if told[2]} ^ {
-        n for n, a in group.arrays() if a.attrs.get("source") == "further column of the input"
-    }
-    if missing:
-        raise StoreError(
-            f"append: the further columns differ from those of {out}: {sorted(missing)}"
-        )
-    if (inventory.time is None) != ("time" not in group):
-        raise StoreError(
-            f"append: {out} and the files do not both have times; give timestep as before"
-        )
-    runs = [str(r) for r in np.asarray(group["run"][:start])]
-    label = runs[-1]
-    known = {
-        int(s) for s, r in zip(np.asarray(group["step"][:start]), runs, strict=True) if r == label
-    }
-    same_run = set(inventory.run) == {inventory.run[0]} and inventory.run[0] not in runs
-    keep = [k for k, ref in enumerate(inventory.refs) if not (same_run and ref.step in known)]
-    notes = list(inventory.notes)
-    if len(keep) < inventory.n_frames:
-        dropped = [ref.where for k, ref in enumerate(inventory.refs) if k not in set(keep)]
-        notes.append(
-            f"append: time steps that {out} has already are left out: {'; '.join(dropped[:5])}"
-            + (f"; and {len(dropped) - 5} more" if len(dropped) > 5 else "")
-        )
-    if not keep:
-        raise StoreError(f"append: {out} has all these time steps already; nothing to add")
-    time = None if inventory.time is None else inventory.time[keep]
-    own = inventory.digest()
-    inventory = replace(
-        inventory,
-        refs=tuple(inventory.refs[k] for k in keep),
-        notes=tuple(notes),
-        time=time,
-        run=tuple(label if same_run else inventory.run[k] for k in keep),
-    )
-    if not pending:
+        start = get_array(group, "position").shape[0]
+    _check_continuation(out, group, inventory)
+    inventory, notes = _without_known_frames(out, group, inventory, start)
+    if not resumed:
         Manifest(out).reopen()
+        audit: Any = group.attrs["audit"]
+        source_files: Any = group.attrs["source_files"]
         group.attrs.update(
             {
-                "append_digest": own,
+                "append_digest": own_digest,
                 "append_start": start,
-                "audit": [*group.attrs["audit"], *notes],
-                "source_files": [*group.attrs["source_files"], *inventory.sources_table()],
+                "audit": [*audit, *notes],
+                "source_files": [*source_files, *inventory.sources_table()],
             }
         )
     n_frames = start + inventory.n_frames
     if inventory.needs_image_pass and trajectory.SCRATCH not in group:
-        shape = trajectory.per_atom(
+        layout = trajectory_layout(inventory.n_atoms)
+        new_array(
+            group,
             trajectory.SCRATCH,
-            "int32",
-            trajectory_layout(inventory.n_atoms),
-            n_frames,
-            inventory.n_atoms,
+            **trajectory.per_atom(trajectory.SCRATCH, "int32", layout, n_frames, inventory.n_atoms),
         )
-        new_array(group, trajectory.SCRATCH, **shape)
     trajectory.grow(group, n_frames)
     _write_axis(group, inventory, start)
     return inventory, start
 
 
-def _fill(out: Path, inventory: Inventory, start: int, client: Any) -> tuple[int, int]:
-    """Write all shards of frames that are not there yet; returns (blocks written, blocks)."""
-    manifest = Manifest(out)
-    size = trajectory_layout(inventory.n_atoms).shard_frames
-    n_frames = start + inventory.n_frames
-    name = digest([inventory.digest(), start, n_frames])
-    records = manifest.records()
-    todo = []
-    blocks = range(start // size, -(-n_frames // size))
-    for block in blocks:
-        if not manifest.done(f"frames-{block:08d}", name, records):
-            todo.append(block)
-    if todo or manifest.content() is None:
-        manifest.reopen()
-    jobs = _group_blocks(inventory, start, size, todo)
-    tasks = []
-    for group in jobs:
-        low, high = max(group[0] * size, start), min((group[-1] + 1) * size, n_frames)
-        before = low - 1 if inventory.needs_image_pass and low > start else low
-        part = inventory.window(before - start, high - start)
-        tasks.append(
-            (
-                f"frames {low}-{high - 1}",
-                (str(out), part, before, tuple(group), size, n_frames, name),
+def _check_continuation(out: Path, group: Group, inventory: Inventory) -> None:
+    """Raise ``StoreError`` unless the files continue the simulation of a store."""
+    for name, ours in (
+        ("atom_id", inventory.atom_id),
+        ("species", inventory.species),
+        ("pbc", np.array(inventory.pbc)),
+    ):
+        stored = read_array(group, name)
+        if stored.shape != ours.shape or (stored != ours).any():
+            raise StoreError(
+                f"append: {name} differs from that of {out}; only a continuation of the same "
+                "simulation can be added"
             )
+    if group.attrs["image_scheme"] != inventory.image_scheme:
+        raise StoreError(
+            f"append: the files bring images by {inventory.image_scheme!r}, {out} has them by "
+            f"{group.attrs['image_scheme']!r}"
         )
+    stored_columns = {
+        name
+        for name, array in group.arrays()
+        if array.attrs.get("source") == "further column of the input"
+    }
+    if different := set(_atom_variables(inventory)) ^ stored_columns:
+        raise StoreError(
+            f"append: the further columns differ from those of {out}: {sorted(different)}"
+        )
+    if (inventory.time is None) != ("time" not in group):
+        raise StoreError(
+            f"append: {out} and the files do not both have times; give timestep as before"
+        )
+
+
+def _without_known_frames(
+    out: Path, group: Group, inventory: Inventory, start: int
+) -> tuple[Inventory, list[str]]:
+    """Leave out the timesteps that a store already has; return the notes too."""
+    runs = [str(label) for label in np.asarray(get_array(group, "run")[:start])]
+    steps = np.asarray(get_array(group, "step")[:start])
+    label = runs[-1]
+    known = {int(step) for step, run in zip(steps, runs, strict=True) if run == label}
+    same_run = set(inventory.run) == {inventory.run[0]} and inventory.run[0] not in runs
+    keep = [k for k, ref in enumerate(inventory.refs) if not (same_run and ref.step in known)]
+    notes = list(inventory.notes)
+    if len(keep) < inventory.n_frames:
+        kept = set(keep)
+        dropped = [ref.where for k, ref in enumerate(inventory.refs) if k not in kept]
+        more = len(dropped) - MAX_NAMED_FRAMES
+        notes.append(
+            f"append: timesteps that {out} already has are left out: "
+            + "; ".join(dropped[:MAX_NAMED_FRAMES])
+            + (f"; and {more} more" if more > 0 else "")
+        )
+    if not keep:
+        raise StoreError(f"append: {out} already has all these timesteps; nothing to add")
+    inventory = replace(
+        inventory,
+        refs=tuple(inventory.refs[k] for k in keep),
+        notes=tuple(notes),
+        time=None if inventory.time is None else inventory.time[keep],
+        run=tuple(label if same_run else inventory.run[k] for k in keep),
+    )
+    return inventory, notes
+
+
+# Writing frames
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all tasks of an ingest share. ``start`` is the first new frame."""
+
+    out: str
+    digest: str
+    start: int
+    n_frames: int
+    block_frames: int
+
+    @property
+    def blocks(self) -> range:
+        return range(self.start // self.block_frames, ceil_div(self.n_frames, self.block_frames))
+
+    def frames(self, block: int) -> tuple[int, int]:
+        """First and last (exclusive) frame of a block."""
+        low = block * self.block_frames
+        return low, min(low + self.block_frames, self.n_frames)
+
+    def finish(self, block: str, wrote: Sequence[WrittenShard], began: float) -> None:
+        """Write the record of a finished block."""
+        Manifest(self.out).append(record(block, self.digest, wrote, began))
+
+
+def _frames_name(block: int) -> str:
+    return f"frames-{block:08d}"
+
+
+def _images_name(block: int) -> str:
+    return f"images-{block:08d}"
+
+
+def _fill(out: Path, inventory: Inventory, start: int, client: Client) -> tuple[int, int]:
+    """Write missing shards; return the number of blocks written and of all blocks."""
+    manifest = Manifest(out)
+    n_frames = start + inventory.n_frames
+    job = _Job(
+        str(out),
+        digest([inventory.digest(), start, n_frames]),
+        start,
+        n_frames,
+        trajectory_layout(inventory.n_atoms).shard_frames,
+    )
+    records = manifest.records()
+    missing = [
+        block for block in job.blocks if not manifest.done(_frames_name(block), job.digest, records)
+    ]
+    if missing or manifest.content() is None:
+        manifest.reopen()
+    tasks = []
+    for blocks in _group_blocks(inventory, job, missing):
+        low, high = max(job.frames(blocks[0])[0], start), job.frames(blocks[-1])[1]
+        # derived images need the frame before
+        first = low - 1 if inventory.needs_image_pass and low > start else low
+        part = inventory.window(first - start, high - start)
+        tasks.append((f"frames {low} to {high - 1}", (job, part, first, tuple(blocks))))
     execute(client, write_frames, tasks, what="ingest", unit="blocks")
     if inventory.needs_image_pass:
-        _join_images(out, inventory, start, size, list(blocks), name, client)
-    return len(todo), len(blocks)
+        _join_images(job, inventory, client)
+    return len(missing), len(job.blocks)
 
 
-def _group_blocks(
-    inventory: Inventory, start: int, size: int, todo: Sequence[int]
-) -> list[list[int]]:
-    # frames of some packed files are reached from the beginning only: their shards are one task, in one pass
+def _group_blocks(inventory: Inventory, job: _Job, missing: Iterable[int]) -> list[list[int]]:
+    """Group blocks into tasks: one per block, or one per file without random access."""
     streams = {source.path for source in inventory.sources if source.parallel == "stream"}
 
     def key(block: int) -> str:
-        path = inventory.refs[max(block * size - start, 0)].path
+        path = inventory.refs[max(job.frames(block)[0] - job.start, 0)].path
         return path if path in streams else f"{path} {block}"
 
-    return [list(group) for _, group in groupby(todo, key=key)]
+    return [list(blocks) for _, blocks in groupby(missing, key=key)]
 
 
-def write_frames(
-    out: str,
-    part: Inventory,
-    first: int,
-    blocks: Sequence[int],
-    size: int,
-    n_frames: int,
-    name: str,
-) -> dict[str, Any]:
-    """Task: read frames from ``first`` on, and write the shards ``blocks`` of every variable, each with its record."""
-    group = open_group(out, mode="r+")
-    manifest = Manifest(out)
-    names = ["position", "image", *(name for name, told in part.variables.items() if told[2])]
-    derive = part.needs_image_pass
-    if derive:
+class _ImageDeriver:
+    """Derives images from the steps of the atoms, relative to the start of a block.
+
+    Parameters
+    ----------
+    part
+        Frames that are read.
+    first
+        Number of the first of them.
+    """
+
+    def __init__(self, part: Inventory, first: int) -> None:
+        self.part, self.first = part, first
+        self.cell, self.origin = part.cell, part.origin
+        self.before: FloatArray | None = None
+        """Fractional positions in the previous frame of the run."""
+        self.image = np.zeros((part.n_atoms, 3), dtype=np.int32)
+
+    def restart(self) -> None:
+        """Count from zero again."""
+        self.image[:] = 0
+
+    def continue_store(self, group: Group) -> None:
+        """Continue from the last frame of a store to which frames are appended."""
+        last = self.first - 1
+        if str(get_array(group, "run")[last]) != self.part.run[0]:
+            return
+        position, cell, origin, image = (
+            np.asarray(get_array(group, name)[last])
+            for name in ("position", "cell", "origin", "image")
+        )
+        self.before = fractional(position, cell, origin)
+        self.image[:] = image
+
+    def step(self, frame: int, position: FloatArray) -> npt.NDArray[np.int32]:
+        """Return the images in the next frame; they begin at zero with each run."""
+        k = frame - self.first
+        if k > 0 and self.part.run[k] != self.part.run[k - 1]:
+            self.before = None
+            self.restart()
+        here = fractional(position, self.cell[k], self.origin[k])
+        if self.before is not None:
+            self.image += image_increments(self.before, here, self.part.pbc)
+        self.before = here
+        return self.image
+
+
+def write_frames(job: _Job, part: Inventory, first: int, blocks: Sequence[int]) -> None:
+    """Task: read frames from ``first`` on, and write the shards of some blocks.
+
+    Parameters
+    ----------
+    job
+        What all tasks share.
+    part
+        Frames to read.
+    first
+        Number of the first of them.
+    blocks
+        Consecutive blocks to write. Each gets its record.
+    """
+    group = open_group(job.out, mode="r+")
+    names = ["position", "image", *_atom_variables(part)]
+    images = _ImageDeriver(part, first) if part.needs_image_pass else None
+    if images is not None:
         names[1] = trajectory.SCRATCH
     frames = ((first + number - part.first, values) for number, values in read_window(part))
-    cells, origins = part.cell, part.origin
-    before: np.ndarray[Any, Any] | None = None
-    gained = np.zeros((part.n_atoms, 3), dtype=np.int32)
     for block in blocks:
         began = clock.perf_counter()
-        low, high = block * size, min((block + 1) * size, n_frames)
-        buffer: dict[str, Any] = {}
-        for variable in names:
-            array: Any = group[variable]
-            buffer[variable] = np.empty((high - low, *array.shape[1:]), dtype=array.dtype)
-            if low < first and block == blocks[0]:  # frames that were there before an append
-                buffer[variable][: first - low] = array[low:first]
-        gained[:] = 0
-        if derive and low < first and block == blocks[0]:
-            stored = group["image"][first - 1]
-            position = np.asarray(group["position"][first - 1])
-            before = fractional(
-                position,
-                np.asarray(group["cell"][first - 1]),
-                np.asarray(group["origin"][first - 1]),
-            )
-            gained[:] = stored
-            if str(group["run"][first - 1]) != part.run[0]:
-                before = None
-                gained[:] = 0
-            buffer[trajectory.SCRATCH][: first - low] = group["image"][low:first]
-        for k, values in frames:
-            if derive:
-                if (
-                    k > first and part.run[k - first] != part.run[k - first - 1]
-                ):  # paths begin again with every run
-                    before = None
-                    gained[:] = 0
-                here = fractional(values["position"], cells[k - first], origins[k - first])
-                if before is not None:
-                    gained += image_increments(before, here, part.pbc)
-                before = here
-                if k < low:  # the frame before the block: only where paths come from
-                    gained[:] = 0
+        low, high = job.frames(block)
+        buffer = _new_buffer(group, names, low, high)
+        if images is not None:
+            images.restart()
+        if job.start and low <= first == job.start:
+            _copy_stored(group, buffer, low, first)
+            if images is not None:
+                images.continue_store(group)
+        for frame, values in frames:
+            if images is not None:
+                image = images.step(frame, values["position"])
+                if frame < low:  # read for the positions only
+                    images.restart()
                     continue
-                values[trajectory.SCRATCH] = gained
-            for variable in names:
-                buffer[variable][k - low] = values[variable]
-            if k + 1 == high:
+                values[trajectory.SCRATCH] = image
+            for name in names:
+                buffer[name][frame - low] = values[name]
+            if frame + 1 == high:
                 break
         wrote = [
-            write_shard(
-                group, variable, (low, *[0] * (buffer[variable].ndim - 1)), buffer[variable]
-            )
-            for variable in names
+            write_shard(group, name, (low, *[0] * (data.ndim - 1)), data)
+            for name, data in buffer.items()
         ]
-        wrote = [dict(w, lasting=not w["file"].startswith(trajectory.SCRATCH)) for w in wrote]
-        manifest.append(record(f"frames-{block:08d}", name, wrote, began))
-    return {"rows": len(part.refs), "peak_memory": peak_memory()}
+        for shard in wrote:
+            shard["lasting"] = not shard["file"].startswith(trajectory.SCRATCH)
+        job.finish(_frames_name(block), wrote, began)
 
 
-def _join_images(
-    out: Path,
-    inventory: Inventory,
-    start: int,
-    size: int,
-    blocks: Sequence[int],
-    name: str,
-    client: Any,
-) -> None:
-    """Second pass over derived images: what the blocks before gained is added, from scratch arrays, so it can be repeated."""
-    group = open_group(out, mode="r+")
+def _new_buffer(group: Group, names: Sequence[str], low: int, high: int) -> dict[str, AnyArray]:
+    arrays = {name: get_array(group, name) for name in names}
+    return {
+        name: np.empty((high - low, *array.shape[1:]), dtype=array.dtype)
+        for name, array in arrays.items()
+    }
+
+
+def _copy_stored(group: Group, buffer: dict[str, AnyArray], low: int, first: int) -> None:
+    """Fill the frames of a block that a store had before frames were appended."""
+    for name, data in buffer.items():
+        source = "image" if name == trajectory.SCRATCH else name
+        data[: first - low] = get_array(group, source)[low:first]
+
+
+# Joining derived images
+
+
+def _join_images(job: _Job, inventory: Inventory, client: Client) -> None:
+    """Add to the derived images of each block what was gained in the blocks before.
+
+    The input is a scratch array, so this can be repeated.
+    """
+    group = open_group(job.out, mode="r+")
     if trajectory.SCRATCH not in group:
         return
-    n_frames = start + inventory.n_frames
-    manifest = Manifest(out)
+    manifest = Manifest(job.out)
     records = manifest.records()
+    scratch = get_array(group, trajectory.SCRATCH)
     offset = np.zeros((inventory.n_atoms, 3), dtype=np.int32)
     tasks = []
-    for k, block in enumerate(blocks):
-        low, high = block * size, min((block + 1) * size, n_frames)
-        breaks = [
-            k
-            for k in range(max(low, start + 1), high)
-            if inventory.run[k - start] != inventory.run[k - start - 1]
-        ]
-        until = (
-            breaks[0] if breaks else high
-        )  # frames from there on are of another run, which begins at zero
-        if not manifest.done(f"images-{block:08d}", name, records):
-            # one vector an atom: through a file, since those of all blocks would fill the client and the scheduler; zero for most blocks of a glass
+    for block in job.blocks:
+        low, high = job.frames(block)
+        until = _end_of_run(job, inventory, low, high)
+        if not manifest.done(_images_name(block), job.digest, records):
             gained = ""
             if offset.any():
+                # Through a file: those of all blocks would fill the client and the
+                # scheduler.
                 gained = str(manifest.folder / f"gained-{block:08d}.npy")
-                with explained(out):
+                with explained(job.out):
                     np.save(gained, offset)
-            tasks.append(
-                (f"images {low}-{high - 1}", (str(out), block, low, high, until, gained, name))
-            )
-        if k + 1 < len(blocks):
-            last = np.asarray(group[trajectory.SCRATCH][high - 1])
-            offset = offset + last if until == high else last
+            tasks.append((f"frames {low} to {high - 1}", (job, block, until, gained)))
+        last = np.asarray(scratch[high - 1])
+        offset = offset + last if until == high else last
     execute(client, write_images, tasks, what="images", unit="blocks")
-    for left in manifest.folder.glob("gained-*.npy"):
-        left.unlink()
+    for file in manifest.folder.glob("gained-*.npy"):
+        file.unlink()
     del group[trajectory.SCRATCH]
 
 
-def write_images(
-    out: str, block: int, low: int, high: int, until: int, gained: str, name: str
-) -> dict[str, Any]:
-    """Task: images of a block from its scratch images and what was gained before it (a file), up to where another run begins."""
+def _end_of_run(job: _Job, inventory: Inventory, low: int, high: int) -> int:
+    """Return the first frame of another run in a block, whose images begin at zero."""
+    for frame in range(max(low, job.start + 1), high):
+        k = frame - job.start
+        if inventory.run[k] != inventory.run[k - 1]:
+            return frame
+    return high
+
+
+def write_images(job: _Job, block: int, until: int, gained: str) -> None:
+    """Task: write the images of a block.
+
+    Parameters
+    ----------
+    job
+        What all tasks share.
+    block
+        The block.
+    until
+        First frame of another run, whose images begin at zero.
+    gained
+        File with the images at the end of the previous block; "" for zeros.
+    """
     began = clock.perf_counter()
-    group = open_group(out, mode="r+")
-    image = np.asarray(group[trajectory.SCRATCH][low:high])
+    group = open_group(job.out, mode="r+")
+    low, high = job.frames(block)
+    image = np.asarray(get_array(group, trajectory.SCRATCH)[low:high])
     if gained:
         image[: until - low] += np.load(gained)
     wrote = [write_shard(group, "image", (low, 0, 0), image)]
-    Manifest(out).append(record(f"images-{block:08d}", name, wrote, began))
-    return {"rows": high - low, "peak_memory": peak_memory()}
+    job.finish(_images_name(block), wrote, began)

@@ -1,47 +1,82 @@
-"""True paths of atoms, unwrapped by tasks over blocks of frames, into a store that is cut by atoms.
+"""Unwrap the positions of a trajectory by tasks over blocks of frames.
 
-Two passes: every block of frames finds what each atom gained in it and hands that on; then each block of frames and atoms is written, with what was
-gained before added. Neither holds more than a few frames.
+The first pass finds the net displacement of each atom in each block of frames. The
+second pass adds those of the previous blocks, and writes blocks of frames and atoms.
+Neither holds more than a few frames.
 """
 
 from __future__ import annotations
 
+import shutil
 import time as clock
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from mgdask._typing import FloatArray
 from mgdask.errors import ParameterError, StoreError
-from mgdask.execution.executor import execute, resolve_client
+from mgdask.execution.client import resolve_client
+from mgdask.execution.executor import execute
 from mgdask.geometry import cartesian, cell_changes, fractional
 from mgdask.pipelines.featurize.block import record
-from mgdask.store import unwrapped as path_store
+from mgdask.store import unwrapped as unwrapped_store
+from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import changed, check_complete
 from mgdask.store.provenance import digest, versions
-from mgdask.store.shards import open_group, write_shard
+from mgdask.store.shards import (
+    Group,
+    dimension_names,
+    get_array,
+    open_group,
+    read_array,
+    shard_shape,
+    write_shard,
+)
 
-Float = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    from distributed import Client
+
 Scheme = Literal["images", "nearest", "toroidal"]
 
 SCHEMES = {
     "images": "position + image @ cell of the frame (images as stored)",
-    "nearest": "the image nearest to the one of the frame before, in the cell of the frame",
-    "toroidal": "sum of the displacements from frame to frame, each reduced in the cell of the later frame",
+    "nearest": "the image nearest to the position in the previous frame, in the cell of the frame",
+    "toroidal": "sum of the displacements from frame to frame, each reduced in the cell of the "
+    "later frame",
 }
-"""How paths are made; all agree where the cell does not change and no atom moves half of it between frames."""
+"""Unwrapping schemes.
 
-FAR = 0.45
-"""A step of more than this share of the cell cannot be told from one the other way round, where images are guessed."""
+All agree if the cell is constant and no atom moves half of it between two frames.
+"""
+
+MAX_GUESSED_STEP = 0.45
+"""Largest step whose direction is certain without images, as a fraction of the cell."""
+
+AXES = ("atom_id", "species", "mass", "pbc", "step", "time", "run", "cell", "temperature")
+"""Arrays that are copied from the trajectory, as far as it has them."""
 
 
 @dataclass(frozen=True)
-class PathReport:
-    """What ``unwrap`` did; ``str`` says it."""
+class UnwrapReport:
+    """What ``unwrap`` did; ``str`` gives a summary.
+
+    Attributes
+    ----------
+    out
+        Store of the unwrapped trajectory.
+    scheme, why
+        Scheme that was used, and the reason.
+    n_frames, n_atoms
+        Number of frames and atoms.
+    largest_step
+        Largest step between two frames, as a fraction of the cell.
+    seconds
+        Wall-clock time in s.
+    """
 
     out: str
     scheme: str
@@ -53,21 +88,87 @@ class PathReport:
 
     def __str__(self) -> str:
         return (
-            f"{self.out}: paths of {self.n_atoms} atoms over {self.n_frames} frames, scheme {self.scheme!r} ({self.why}); "
-            f"largest step {self.largest_step:.3f} of the cell; {self.seconds:.1f} s"
+            f"{self.out}: unwrapped trajectory of {self.n_atoms} atoms over {self.n_frames} "
+            f"frames, scheme {self.scheme!r} ({self.why}); largest step {self.largest_step:.3f} "
+            f"of the cell; {self.seconds:.1f} s"
         )
 
 
-def select_scheme(scheme: str, cell: Float) -> tuple[str, str]:
-    """The scheme and why: as asked, or "images" where the cell is constant and "toroidal" where it changes."""
+def select_scheme(scheme: str, cell: FloatArray) -> tuple[str, str]:
+    """Return the unwrapping scheme and the reason for it.
+
+    Parameters
+    ----------
+    scheme
+        One of ``SCHEMES``, or ``"auto"``: "images" if the cell is constant, "toroidal"
+        if it changes.
+    cell
+        Cells (frame, vector, xyz) in Å.
+
+    Raises
+    ------
+    ParameterError
+        If the scheme is unknown.
+    """
     if scheme == "auto":
         changes = cell_changes(cell)
         return ("toroidal", "the cell changes") if changes else ("images", "the cell is constant")
     if scheme not in SCHEMES:
         raise ParameterError(
-            f"scheme={scheme!r} is unknown; there are 'auto', {', '.join(map(repr, SCHEMES))}"
+            f"scheme={scheme!r} is unknown; allowed are 'auto', {', '.join(map(repr, SCHEMES))}"
         )
-    return scheme, "as asked"
+    return scheme, "as requested"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all tasks of an unwrapping share."""
+
+    store: str
+    out: str
+    scheme: str
+    identity: str
+    n_frames: int
+    n_atoms: int
+    block_frames: int
+    block_atoms: int
+
+    @property
+    def blocks(self) -> range:
+        return range(ceil_div(self.n_frames, self.block_frames))
+
+    def frames(self, block: int) -> tuple[int, int]:
+        """First and last (exclusive) frame of a block."""
+        low = block * self.block_frames
+        return low, min(low + self.block_frames, self.n_frames)
+
+    def missing_shards(self) -> list[tuple[int, int]]:
+        """Blocks of frames and first atoms of the shards that are not finished."""
+        manifest = Manifest(self.out)
+        records = manifest.records()
+        return [
+            (block, first)
+            for block in self.blocks
+            for first in range(0, self.n_atoms, self.block_atoms)
+            if not manifest.done(_shard_name(block, first), self.identity, records)
+        ]
+
+    def check_input(self) -> None:
+        """Raise ``SourceChangedError`` unless the trajectory is as it was."""
+        if _identity(Manifest(self.store).content(), self.scheme) != self.identity:
+            raise changed(self.store)
+
+
+def _identity(content: str | None, scheme: str) -> str:
+    return digest({"input": content, "scheme": scheme, "format": 1})
+
+
+def _net_name(block: int) -> str:
+    return f"net-{block:08d}"
+
+
+def _shard_name(block: int, first: int) -> str:
+    return f"path-{block:08d}-{first:010d}"
 
 
 def unwrap(
@@ -76,347 +177,355 @@ def unwrap(
     *,
     scheme: str = "auto",
     allow_jumps: bool = False,
-    client: Any = None,
+    client: Client | None = None,
     progress: bool = True,
-) -> PathReport:
-    """Make a store of true paths of all atoms, cut by atoms, from a trajectory store.
+) -> UnwrapReport:
+    """Write the unwrapped trajectory of all atoms, split by atoms.
+
+    Unwrapped positions have no periodic jumps. They begin anew with each ``run``.
 
     Parameters
     ----------
-    store: a finished trajectory store. out: the store of paths to write; a killed call goes on when it is repeated.
-    scheme: "images": position + image @ cell, which keeps atoms on the lattice of images, but moves atoms that have crossed faces whenever the
-        cell breathes; "nearest": the same with images guessed anew, ignoring the stored ones; "toroidal": the sum of the displacements
-        from frame to frame, right for diffusion where the cell changes, in any cell; "auto": "images" where the cell is constant,
-        "toroidal" where it changes. The scheme and the reason are in the attrs.
-    allow_jumps: go on where images are guessed and an atom moves more than 0.45 of the cell between two frames.
+    store
+        A finished trajectory store.
+    out
+        Store to write. Repeating an interrupted call computes only what is missing.
+    scheme
+        "images": position + image @ cell. Atoms stay on the lattice of images, but
+        those that have crossed faces move whenever the cell breathes. "nearest": the
+        same with images derived again, ignoring the stored ones. "toroidal": sum of the
+        displacements from frame to frame, which is right for diffusion in a changing
+        cell of any shape. "auto": "images" if the cell is constant, "toroidal" if it
+        changes.
+    allow_jumps
+        Continue if images are derived and an atom moves more than 0.45 of the cell
+        between two frames.
+    client
+        Dask client. Default: the current one, else threads of this process.
+    progress
+        Show a bar on a terminal, or one log line per minute.
 
-    Returns a ``PathReport``. ``StoreError`` names atom and frames of a jump. The store holds path(atom, frame, xyz), center_of_mass(frame, xyz),
-    mass-weighted, and the coordinates of the trajectory. Paths begin anew with each ``run``.
+    Returns
+    -------
+    report
+        An ``UnwrapReport``. The store holds path(atom, frame, xyz) and the
+        mass-weighted center_of_mass(frame, xyz), both in Å, and the coordinates of the
+        trajectory. Its attributes state the scheme and the reason for it.
 
-    Source: von Bülow, Bullerjahn, Hummer, J. Chem. Phys. 153, 021101 (2020); Kulke, Vermaas, J. Chem. Theory Comput. 18, 6161 (2022).
+    Raises
+    ------
+    StoreError
+        If an atom jumps, with its id and the frames; or if ``out`` holds other work.
+    ParameterError
+        If the scheme is unknown.
 
+    References
+    ----------
+    von Bülow, Bullerjahn, Hummer, J. Chem. Phys. 153, 021101 (2020);
+    Kulke, Vermaas, J. Chem. Theory Comput. 18, 6161 (2022).
+
+    Examples
+    --------
     >>> print(mgdask.unwrap("glass.zarr", "paths.zarr"))  # doctest: +SKIP
     """
-    began = clock.perf_counter()
+    started = clock.perf_counter()
     group, content = check_complete(store, kind="trajectory")
-    cell = np.asarray(group["cell"][...])
-    chosen, why = select_scheme(scheme, cell)
-    n_frames, n_atoms = (int(n) for n in group["position"].shape[:2])
-    guessed = chosen == "nearest" or str(group["image"].attrs.get("scheme", "")).startswith(
-        "derived"
-    )
-    size = path_store.path_layout(n_frames, n_atoms).shard_frames
-    blocks = range(-(-n_frames // size))
-    identity = _identity(content, chosen)
-    _prepare(Path(out), store, identity, chosen, why, group, len(blocks))
-    manifest = Manifest(out)
-    with manifest.locked(), resolve_client(client) as workers:
-        records = manifest.records()
-        atoms = path_store.path_layout(n_frames, n_atoms).shard_atoms
-        left = [
-            (k, row)
-            for k in blocks
-            for row in range(0, n_atoms, atoms)
-            if not manifest.done(f"path-{k:08d}-{row:010d}", identity, records)
-        ]
-        if left or not manifest.done("mass-joined", identity, records):
-            manifest.reopen()
-            path_store.make_scratch(open_group(out, mode="r+"), len(blocks))
-            todo = [k for k in blocks if not manifest.done(f"net-{k:08d}", identity, records)]
-            if todo:
-                tasks = [
-                    (f"net {k}", (str(store), str(out), k, size, chosen, identity)) for k in todo
-                ]
-                execute(
-                    workers, _net, tasks, what="paths, first pass", unit="blocks", progress=progress
-                )
-            steps = [manifest.records()[f"net-{k:08d}"]["largest"] for k in blocks]
-            worst = max(steps, key=lambda item: item["share"])
-            if guessed and worst["share"] > FAR and not allow_jumps:
-                raise StoreError(
-                    f"{store}: atom {worst['atom']} moves {worst['share']:.2f} of the cell between frames {worst['frame'] - 1} and "
-                    f"{worst['frame']}, and the file had no images, so that nobody can tell which way it went. Store frames more "
-                    "often, or dump image flags (ix iy iz) or unwrapped coordinates (xu yu zu); allow_jumps=True (--allow-jumps) "
-                    "takes the shorter way"
-                )
-            open_group(out, mode="r+").attrs.update({"largest_step": worst})
-            _join_mass(out, blocks, size, n_frames, chosen, identity)
-            writes = [
-                (
-                    f"path {k} {row}",
-                    (
-                        str(store),
-                        str(out),
-                        k,
-                        size,
-                        row,
-                        min(row + atoms, n_atoms),
-                        chosen,
-                        identity,
-                    ),
-                )
-                for k, row in left
-            ]
-            execute(
-                workers, _write, writes, what="paths, second pass", unit="blocks", progress=progress
-            )
-        if manifest.content() is None:
-            path_store.drop_scratch(open_group(out, mode="r+"))
-            manifest.finish(identity)
-    worst = dict(open_group(out).attrs)["largest_step"]
-    return PathReport(
+    scheme, reason = select_scheme(scheme, read_array(group, "cell"))
+    n_frames, n_atoms = get_array(group, "position").shape[:2]
+    layout = unwrapped_store.unwrapped_layout(n_frames, n_atoms)
+    job = _Job(
+        str(store),
         str(out),
-        chosen,
-        why,
+        scheme,
+        _identity(content, scheme),
         n_frames,
         n_atoms,
-        float(worst["share"]),
-        clock.perf_counter() - began,
+        layout.shard_frames,
+        layout.shard_atoms,
+    )
+    _prepare(job, reason, group)
+    manifest = Manifest(out)
+    with manifest.locked(), resolve_client(client) as workers:
+        missing = job.missing_shards()
+        if missing or not manifest.done("mass-joined", job.identity, manifest.records()):
+            manifest.reopen()
+            unwrapped_store.make_scratch(open_group(out, mode="r+"), len(job.blocks))
+            _first_pass(job, workers, progress)
+            _check_steps(job, images_known=_images_known(group, scheme) or allow_jumps)
+            _join_mass(job)
+            _second_pass(job, missing, workers, progress)
+        if manifest.content() is None:
+            unwrapped_store.drop_scratch(open_group(out, mode="r+"))
+            manifest.finish(job.identity)
+    largest: Any = open_group(out).attrs["largest_step"]
+    return UnwrapReport(
+        job.out,
+        scheme,
+        reason,
+        n_frames,
+        n_atoms,
+        float(largest["share"]),
+        clock.perf_counter() - started,
     )
 
 
-def _identity(content: str | None, scheme: str) -> str:
-    return digest({"input": content, "scheme": scheme, "format": 1})
+def _images_known(group: Group, scheme: str) -> bool:
+    stored = str(get_array(group, "image").attrs.get("scheme", ""))
+    return scheme != "nearest" and not stored.startswith("derived")
 
 
-def _check_input(store: str, scheme: str, identity: str) -> None:
-    if _identity(Manifest(store).content(), scheme) != identity:
-        raise changed(store)
-
-
-def _prepare(
-    out: Path, store: str | Path, identity: str, scheme: str, why: str, group: Any, n_blocks: int
-) -> None:
+def _prepare(job: _Job, reason: str, group: Group) -> None:
+    """Create the store, unless it was begun before."""
+    out = Path(job.out)
     if out.exists():
-        found = open_group(out).attrs
-        if found.get("paths_digest") != identity:
+        attrs = open_group(out).attrs
+        if attrs.get("paths_digest") != job.identity:
             raise StoreError(f"{out} holds other work; choose another name, or remove it first")
-        if found.get("mgdask_ready"):
+        if attrs.get("mgdask_ready"):
             return
-        import shutil
-
         shutil.rmtree(out)
     axes = {
-        name: (tuple(group[name].metadata.dimension_names), np.asarray(group[name][...]))
-        for name in (
-            "atom_id",
-            "species",
-            "mass",
-            "pbc",
-            "step",
-            "time",
-            "run",
-            "cell",
-            "temperature",
-        )
+        name: (dimension_names(get_array(group, name)), read_array(group, name))
+        for name in AXES
         if name in group
     }
-    attrs = {
-        "scheme": scheme,
-        "scheme_meaning": SCHEMES[scheme],
-        "scheme_reason": why,
-        "input": str(store),
-        "paths_digest": identity,
+    new_attrs = {
+        "scheme": job.scheme,
+        "scheme_meaning": SCHEMES[job.scheme],
+        "scheme_reason": reason,
+        "input": job.store,
+        "paths_digest": job.identity,
         "citation": "von Bülow, Bullerjahn, Hummer, J. Chem. Phys. 153, 021101 (2020)",
         "versions": versions(),
     }
-    path_store.create(out, attrs, axes, n_blocks)
+    unwrapped_store.create(out, new_attrs, axes, len(job.blocks))
 
 
-class _Steps:
-    """Some atoms over some frames, one frame after the other: what each carries on from frame to frame.
+def _first_pass(job: _Job, client: Client, progress: bool) -> None:
+    manifest = Manifest(job.out)
+    records = manifest.records()
+    tasks = []
+    for block in job.blocks:
+        if not manifest.done(_net_name(block), job.identity, records):
+            low, high = job.frames(block)
+            tasks.append((f"frames {low} to {high - 1}", (job, block)))
+    if tasks:
+        execute(client, _net, tasks, what="unwrap, first pass", unit="blocks", progress=progress)
 
-    That is the path itself for "toroidal", the number of crossings for "nearest", and nothing for "images", whose images are stored.
-    """
 
-    def __init__(
-        self,
-        store: str,
-        low: int,
-        high: int,
-        first: int,
-        last: int,
-        scheme: str,
-        *,
-        measure: bool = False,
-    ) -> None:
-        self.group, self.measure = open_group(store), measure or scheme == "nearest"
-        self.low, self.high, self.first, self.last, self.scheme = low, high, first, last, scheme
-        self.cell, self.run = (
-            np.asarray(self.group["cell"][...]),
-            np.asarray(self.group["run"][...]),
+def _second_pass(
+    job: _Job, missing: Sequence[tuple[int, int]], client: Client, progress: bool
+) -> None:
+    tasks = []
+    for block, first in missing:
+        low, high = job.frames(block)
+        last = min(first + job.block_atoms, job.n_atoms)
+        name = f"frames {low} to {high - 1}, atoms {first} to {last - 1}"
+        tasks.append((name, (job, block, first, last)))
+    execute(client, _write, tasks, what="unwrap, second pass", unit="blocks", progress=progress)
+
+
+def _check_steps(job: _Job, *, images_known: bool) -> None:
+    """Store the largest step, and refuse it if its direction is uncertain."""
+    records = Manifest(job.out).records()
+    steps = [records[_net_name(block)]["largest"] for block in job.blocks]
+    largest = max(steps, key=lambda step: float(step["share"]))
+    if not images_known and largest["share"] > MAX_GUESSED_STEP:
+        raise StoreError(
+            f"{job.store}: atom {largest['atom']} moves {largest['share']:.2f} of the cell between "
+            f"frames {largest['frame'] - 1} and {largest['frame']}. The file had no images, so the "
+            "direction is ambiguous. Store frames more often, or dump image flags (ix iy iz) or "
+            "unwrapped coordinates (xu yu zu); allow_jumps=True (--allow-jumps) takes the shorter "
+            "way"
         )
-        self.pbc, self.origin = (
-            np.asarray(self.group["pbc"][...]),
-            np.asarray(self.group["origin"][...]),
-        )
-
-    def frames(self) -> Iterator[_Step]:
-        """Every frame of the block; the one before it is looked at for where paths come from."""
-        size = int(self.group["position"].shards[0])
-        before: tuple[Float, Float] | None = None
-        for start in range(max(self.low - 1, 0), self.high, size):
-            stop = min(start + size, self.high)
-            position = np.asarray(self.group["position"][start:stop, self.first : self.last])
-            image = np.asarray(self.group["image"][start:stop, self.first : self.last]).astype(
-                np.float64
-            )
-            for k in range(start, stop):
-                r, n = position[k - start], image[k - start]
-                if k >= self.low:
-                    begins = k == 0 or self.run[k] != self.run[k - 1]
-                    gained, share = (
-                        (None, None) if begins or before is None else self._gained(before, r, n, k)
-                    )
-                    yield _Step(k, r, n, self.cell[k], gained, share)
-                before = r, n
-
-    def _gained(
-        self, before: tuple[Float, Float], r: Float, n: Float, k: int
-    ) -> tuple[Float, Float | None]:
-        cell, crossed, share = self.cell[k], n - before[1], None
-        if self.measure:
-            share = fractional(r, cell, self.origin[k]) - fractional(
-                before[0], self.cell[k - 1], self.origin[k - 1]
-            )
-            if self.scheme == "nearest":
-                crossed = np.where(self.pbc, -np.floor(share + 0.5), 0.0)
-            share = np.where(self.pbc, np.abs(share + crossed), 0.0)
-        if self.scheme == "toroidal":
-            return r - before[0] + cartesian(crossed, cell), share
-        return crossed, share
+    open_group(job.out, mode="r+").attrs.update({"largest_step": largest})
 
 
 @dataclass(frozen=True)
 class _Step:
-    frame: int
-    position: Float
-    image: Float
-    cell: Float
-    gained: Float | None
-    """None where a run begins."""
-    share: Float | None
+    """One frame of some atoms, and what they gained since the frame before.
 
-    def start(self, scheme: str) -> Float:
-        """What is carried from the first frame of a run."""
+    ``gained`` and ``share`` are None in the first frame of a run.
+    """
+
+    frame: int
+    position: FloatArray
+    image: FloatArray
+    cell: FloatArray
+    gained: FloatArray | None
+    """Displacement for "toroidal", numbers of crossed faces otherwise."""
+    share: FloatArray | None
+    """Size of the step as a fraction of the cell, if it is measured."""
+
+    def start(self, scheme: str) -> FloatArray:
+        """Return what is carried from the first frame of a run."""
         if scheme != "toroidal":
             return np.zeros_like(self.position)
         return self.position + cartesian(self.image, self.cell)
 
-    def path(self, scheme: str, carried: Float) -> Float:
-        """True positions in this frame."""
+    def unwrapped(self, scheme: str, carried: FloatArray) -> FloatArray:
+        """Unwrapped positions in this frame."""
         if scheme == "toroidal":
             return carried
         return self.position + cartesian(self.image if scheme == "images" else carried, self.cell)
 
 
-def _net(store: str, out: str, block: int, size: int, scheme: str, identity: str) -> dict[str, Any]:
-    """Task of the first pass: what every atom gained in a block of frames, its largest step, and the centre of mass so far."""
+class _Stepper:
+    """Goes through frames in order, and finds what atoms carry from one to the next.
+
+    That is the unwrapped position for "toroidal", the number of crossed faces for
+    "nearest", and nothing for "images", whose images are stored.
+    """
+
+    def __init__(self, job: _Job, first: int, last: int, *, measure: bool = False) -> None:
+        self.scheme = job.scheme
+        self.measure = measure or job.scheme == "nearest"
+        self.atoms = slice(first, last)
+        group = open_group(job.store)
+        self.position = get_array(group, "position")
+        self.image = get_array(group, "image")
+        self.cell, self.run = read_array(group, "cell"), read_array(group, "run")
+        self.pbc, self.origin = read_array(group, "pbc"), read_array(group, "origin")
+
+    def steps(self, low: int, high: int) -> Iterator[_Step]:
+        """Yield every frame of a block; the frame before it is read too."""
+        size = shard_shape(self.position)[0]
+        before: tuple[FloatArray, FloatArray] | None = None
+        for start in range(max(low - 1, 0), high, size):
+            stop = min(start + size, high)
+            position = np.asarray(self.position[start:stop, self.atoms])
+            image = np.asarray(self.image[start:stop, self.atoms]).astype(np.float64)
+            for frame, r, n in zip(range(start, stop), position, image, strict=True):
+                if frame >= low:
+                    yield self._step(frame, r, n, before)
+                before = r, n
+
+    def _step(
+        self,
+        frame: int,
+        r: FloatArray,
+        n: FloatArray,
+        before: tuple[FloatArray, FloatArray] | None,
+    ) -> _Step:
+        cell = self.cell[frame]
+        begins = frame == 0 or self.run[frame] != self.run[frame - 1]
+        if begins or before is None:
+            return _Step(frame, r, n, cell, None, None)
+        crossed, share = n - before[1], None
+        if self.measure:
+            share = fractional(r, cell, self.origin[frame]) - fractional(
+                before[0], self.cell[frame - 1], self.origin[frame - 1]
+            )
+            if self.scheme == "nearest":
+                crossed = np.where(self.pbc, -np.floor(share + 0.5), 0.0)
+            share = np.where(self.pbc, np.abs(share + crossed), 0.0)
+        if self.scheme == "toroidal":
+            return _Step(frame, r, n, cell, r - before[0] + cartesian(crossed, cell), share)
+        return _Step(frame, r, n, cell, crossed, share)
+
+
+def _net(job: _Job, block: int) -> None:
+    """Task of the first pass, for all atoms in a block of frames.
+
+    It writes their net displacement and the centre of mass relative to the start of the
+    block, and records the largest step.
+    """
     began = clock.perf_counter()
-    target = open_group(out, mode="r+")
-    n_frames, n_atoms = int(target["step"].shape[0]), int(target["atom_id"].shape[0])
-    low, high = block * size, min((block + 1) * size, n_frames)
-    mass, ids = np.asarray(target["mass"][...]), np.asarray(target["atom_id"][...])
+    target = open_group(job.out, mode="r+")
+    low, high = job.frames(block)
+    mass, ids = read_array(target, "mass"), read_array(target, "atom_id")
     weight = mass / mass.sum()
-    carried, until, largest = (
-        np.zeros((n_atoms, 3)),
-        high,
-        {"share": 0.0, "frame": low, "atom": int(ids[0])},
-    )
+    carried, until = np.zeros((job.n_atoms, 3)), high
+    largest = {"share": 0.0, "frame": low, "atom": int(ids[0])}
     center = np.empty((high - low, 3))
-    for step in _Steps(store, low, high, 0, n_atoms, scheme, measure=True).frames():
+    for step in _Stepper(job, 0, job.n_atoms, measure=True).steps(low, high):
         if step.gained is None:
-            carried, until = step.start(scheme), min(until, step.frame)
+            carried, until = step.start(job.scheme), min(until, step.frame)
         else:
             carried = carried + step.gained
-            assert step.share is not None
-            worst = int(step.share.max(axis=1).argmax())
-            if step.share[worst].max() > largest["share"]:
-                largest = {
-                    "share": float(step.share[worst].max()),
-                    "frame": step.frame,
-                    "atom": int(ids[worst]),
-                }
-        center[step.frame - low] = np.einsum("i,ij->j", weight, step.path(scheme, carried))
-    _check_input(
-        store, scheme, identity
-    )  # a change after this block was read is the next one's affair
+            largest = _larger(largest, step, ids)
+        center[step.frame - low] = np.einsum("i,ij->j", weight, step.unwrapped(job.scheme, carried))
+    job.check_input()  # a later change concerns the next block
     wrote = [
-        write_shard(target, path_store.SCRATCH, (block, 0, 0), carried[None]),
-        write_shard(target, path_store.CENTER_SCRATCH, (low, 0), center),
+        write_shard(target, unwrapped_store.SCRATCH, (block, 0, 0), carried[None]),
+        write_shard(target, unwrapped_store.CENTER_SCRATCH, (low, 0), center),
     ]
     extra = {
         "largest": largest,
         "until": until,
         "mean": np.einsum("i,ij->j", weight, carried).tolist(),
     }
-    Manifest(out).append({**record(f"net-{block:08d}", identity, wrote, began), **extra})
-    return {"rows": high - low}
+    Manifest(job.out).append({**record(_net_name(block), job.identity, wrote, began), **extra})
 
 
-def _join_mass(
-    out: str | Path, blocks: range, size: int, n_frames: int, scheme: str, identity: str
-) -> None:
-    """Centres of mass of all blocks: what the blocks before carried is added, up to where another run begins.
+def _larger(largest: dict[str, Any], step: _Step, ids: FloatArray) -> dict[str, Any]:
+    """Return the larger of the largest step so far and that of a frame."""
+    assert step.share is not None
+    worst = int(step.share.max(axis=1).argmax())
+    share = float(step.share[worst].max())
+    if share > largest["share"]:
+        return {"share": share, "frame": step.frame, "atom": int(ids[worst])}
+    return largest
 
-    They come from a scratch array, so that this can be repeated.
+
+def _join_mass(job: _Job) -> None:
+    """Join the centres of mass of all blocks.
+
+    What the previous blocks carried is added, up to where another run begins. The input
+    is a scratch array, so this can be repeated.
     """
     began = clock.perf_counter()
-    records = Manifest(out).records()
-    group = open_group(out, mode="r+")
-    cell, carried = np.asarray(group["cell"][...]), np.zeros(3)
-    scratch: Any = group[path_store.CENTER_SCRATCH]
-    every, wrote = np.asarray(scratch[...]), []
-    for k in blocks:
-        low, high = k * size, min((k + 1) * size, n_frames)
-        told = records[f"net-{k:08d}"]
-        until = int(told["until"])
-        if scheme != "images":
-            every[low:until] += (
+    records = Manifest(job.out).records()
+    group = open_group(job.out, mode="r+")
+    cell, carried = read_array(group, "cell"), np.zeros(3)
+    center = read_array(group, unwrapped_store.CENTER_SCRATCH)
+    wrote = []
+    for block in job.blocks:
+        low, high = job.frames(block)
+        net = records[_net_name(block)]
+        until = int(net["until"])
+        if job.scheme != "images":
+            center[low:until] += (
                 carried
-                if scheme == "toroidal"
+                if job.scheme == "toroidal"
                 else np.einsum("k,fkj->fj", carried, cell[low:until])
             )
-            carried = np.array(told["mean"]) + (carried if until == high else 0.0)
-        wrote.append(write_shard(group, "center_of_mass", (low, 0), every[low:high]))
-    Manifest(out).append(record("mass-joined", identity, wrote, began))
+            carried = np.array(net["mean"]) + (carried if until == high else 0.0)
+        wrote.append(write_shard(group, "center_of_mass", (low, 0), center[low:high]))
+    Manifest(job.out).append(record("mass-joined", job.identity, wrote, began))
 
 
-def _write(
-    store: str, out: str, block: int, size: int, first: int, last: int, scheme: str, identity: str
-) -> dict[str, Any]:
-    """Task of the second pass: the paths of some atoms in a block of frames, one shard."""
+def _write(job: _Job, block: int, first: int, last: int) -> None:
+    """Task of the second pass: write one shard, some atoms in a block of frames."""
     began = clock.perf_counter()
-    target = open_group(out, mode="r+")
-    n_frames = int(target["step"].shape[0])
-    low, high = block * size, min((block + 1) * size, n_frames)
-    carried = _carried(target, Manifest(out).records(), block, size, n_frames, first, last)
+    target = open_group(job.out, mode="r+")
+    low, high = job.frames(block)
+    carried = _carried(job, target, Manifest(job.out).records(), block, first, last)
     values = np.empty((last - first, high - low, 3))
-    for step in _Steps(store, low, high, first, last, scheme).frames():
-        carried = step.start(scheme) if step.gained is None else carried + step.gained
-        values[:, step.frame - low] = step.path(scheme, carried)
-    _check_input(store, scheme, identity)
+    for step in _Stepper(job, first, last).steps(low, high):
+        carried = step.start(job.scheme) if step.gained is None else carried + step.gained
+        values[:, step.frame - low] = step.unwrapped(job.scheme, carried)
+    job.check_input()
     wrote = [write_shard(target, "path", (first, low, 0), values)]
-    Manifest(out).append(record(f"path-{block:08d}-{first:010d}", identity, wrote, began))
-    return {"rows": (high - low) * (last - first)}
+    Manifest(job.out).append(record(_shard_name(block, first), job.identity, wrote, began))
 
 
 def _carried(
-    group: Any,
-    records: dict[str, dict[str, Any]],
+    job: _Job,
+    group: Group,
+    records: Mapping[str, Mapping[str, Any]],
     block: int,
-    size: int,
-    n_frames: int,
     first: int,
     last: int,
-) -> Float:
-    """What some atoms carry into a block: the sum of what the blocks before gained, since the last one in which a run began."""
+) -> FloatArray:
+    """Sum what some atoms gained in the previous blocks since the last new run."""
     start = block
     while start > 0:
         start -= 1
-        if int(records[f"net-{start:08d}"]["until"]) < min((start + 1) * size, n_frames):
+        if int(records[_net_name(start)]["until"]) < job.frames(start)[1]:
             break
+    net = get_array(group, unwrapped_store.SCRATCH)
     carried = np.zeros((last - first, 3))
     for k in range(start, block):
-        carried = carried + np.asarray(group[path_store.SCRATCH][k, first:last])
+        carried = carried + np.asarray(net[k, first:last])
     return carried

@@ -113,7 +113,7 @@ def test_appending_a_continued_simulation(tmp_path, walk, short_shards, images):
     )  # the restart writes the last frame again
     report = mgdask.ingest(later, tmp_path / "a.zarr", species=SPECIES, timestep=0.001, append=True)
     assert report.n_frames == 11
-    assert any("already are left out" in note and "timestep 400" in note for note in report.notes)
+    assert any("already has are left out" in note and "timestep 400" in note for note in report.notes)
     found = true_path(tmp_path / "a.zarr")
     np.testing.assert_allclose(found - found[0], walk - walk[0], atol=1e-9)
     ds = mgdask.open_store(tmp_path / "a.zarr")
@@ -123,6 +123,20 @@ def test_appending_a_continued_simulation(tmp_path, walk, short_shards, images):
     again = mgdask.ingest(later, tmp_path / "a.zarr", species=SPECIES, timestep=0.001, append=True)
     assert again.n_written == 0
     assert mgdask.open_store(tmp_path / "a.zarr").sizes["frame"] == 11
+
+
+def test_appending_at_the_edge_of_a_shard_continues_the_images(tmp_path, walk, short_shards):
+    """Three frames per shard, six stored: the first new frame is the first of its shard."""
+    for name, frames, options in (("1", range(6), {}), ("2", range(6, 11), {"append": True})):
+        mgdask.ingest(
+            dump(tmp_path / f"{name}.dump", walk, frames),
+            tmp_path / "a.zarr",
+            species=SPECIES,
+            timestep=0.001,
+            **options,
+        )
+    found = true_path(tmp_path / "a.zarr")
+    np.testing.assert_allclose(found - found[0], walk - walk[0], atol=1e-9)
 
 
 def test_what_is_no_continuation_is_refused(tmp_path, walk, short_shards):

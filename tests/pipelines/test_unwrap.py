@@ -14,7 +14,7 @@ from distributed import Client, LocalCluster
 import mgdask
 from mgdask.errors import ParameterError, StoreError
 from mgdask.pipelines import unwrap as paths_module
-from mgdask.pipelines.unwrap import FAR, select_scheme, unwrap
+from mgdask.pipelines.unwrap import MAX_GUESSED_STEP, select_scheme, unwrap
 from mgdask.readers.coordinates import DERIVED
 from mgdask.store import layout, trajectory
 from mgdask.store import unwrapped as path_store
@@ -368,10 +368,10 @@ def test_auto_says_why():
     assert select_scheme("auto", boxes) == ("images", "the cell is constant")
     boxes[2, 1, 0] += 1e-5
     assert select_scheme("auto", boxes) == ("toroidal", "the cell changes")
-    assert select_scheme("nearest", boxes) == ("nearest", "as asked")
+    assert select_scheme("nearest", boxes) == ("nearest", "as requested")
     with pytest.raises(
         ParameterError,
-        match=r"scheme='heuristic' is unknown; there are 'auto', 'images', 'nearest', 'toroidal'",
+        match=r"scheme='heuristic' is unknown; allowed are 'auto', 'images', 'nearest', 'toroidal'",
     ):
         select_scheme("heuristic", boxes)
 
@@ -479,12 +479,12 @@ def test_nearest_guesses_even_where_the_file_has_images(tmp_path, small):
     _, store = leap(tmp_path / "t.zarr", CELLS["triclinic"], derived=False, share=0.46)
     with pytest.raises(StoreError, match=r"atom 12 moves 0\.46 .* between frames 6 and 7"):
         unwrap(store, tmp_path / "n.zarr", scheme="nearest", client=NOBODY, progress=False)
-    assert FAR == 0.45
+    assert MAX_GUESSED_STEP == 0.45
     _, near = leap(tmp_path / "u.zarr", CELLS["triclinic"], derived=False, share=0.44)
     report = unwrap(near, tmp_path / "m.zarr", scheme="nearest", client=NOBODY, progress=False)
     for word in (
-        "paths of 3 atoms over 9 frames",
-        "'nearest' (as asked)",
+        "unwrapped trajectory of 3 atoms over 9 frames",
+        "'nearest' (as requested)",
         "largest step 0.440 of the cell",
     ):
         assert word in str(report)
@@ -627,9 +627,9 @@ def test_what_was_done_is_not_done_again(store, tmp_path, monkeypatch):
         patch.setattr(paths_module, "_join_mass", lambda *a: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             unwrap(store, out, client=NOBODY, progress=False)
-    assert seen == [("paths, first pass", 3)]
+    assert seen == [("unwrap, first pass", 3)]
     unwrap(store, out, client=NOBODY, progress=False)
-    assert seen[1:] == [("paths, second pass", 3 * 2)]
+    assert seen[1:] == [("unwrap, second pass", 3 * 2)]
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
     report = unwrap(store, out, client=NOBODY, progress=False)
     assert len(seen) == 2
