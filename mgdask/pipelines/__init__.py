@@ -1,1 +1,4 @@
-"""What runs as tasks: ingest, unwrapping, radial distribution functions, dynamics, verification, features."""
+"""Computations that run as tasks.
+
+Ingest, unwrapping, radial distribution functions, dynamics, verification and features.
+"""

@@ -15,7 +15,7 @@ from mgdask.elements import mass
 from mgdask.errors import MgdaskError, ParameterError, StoreError
 from mgdask.features import Chemistry
 from mgdask.geometry import wrap
-from mgdask.pipelines import dynamics as motion
+from mgdask.pipelines import lag_tasks
 from mgdask.pipelines import unwrap as unwrap_module
 from mgdask.store import layout
 from mgdask.store import unwrapped as path_store
@@ -495,13 +495,13 @@ def test_workers_and_blocks_do_not_change_a_bit(twins, client, processes, monkey
     assert all(np.isfinite(v).all() for one in plain for v in one.values())
     assert same_bits(all_four(paths, client=processes), plain)
     counted = []
-    execute = motion.execute
+    execute = lag_tasks.execute
     monkeypatch.setattr(
-        motion, "execute", lambda *a, **k: counted.append(len(a[2])) or execute(*a, **k)
+        lag_tasks, "execute", lambda *a, **k: counted.append(len(a[2])) or execute(*a, **k)
     )
     frame = 24 * 40 * 256
     for block, tasks in ((2 * frame, 2), (2 * frame - 1, 3)):
-        monkeypatch.setattr(motion, "BLOCK", block)
+        monkeypatch.setattr(lag_tasks, "TASK_BYTES", block)
         assert same_bits(all_four(paths), plain)
         assert counted == [tasks] * 4
         counted.clear()
@@ -700,7 +700,7 @@ def test_a_trajectory_whose_cell_changes_needs_paths(tmp_path):
         lambda s: mgdask.van_hove(s, lags=[0.01]),
     ):
         with pytest.raises(
-            StoreError, match=r"the cell changes: make a store of paths first, mgdask\.unwrap\('"
+            StoreError, match=r"the cell changes: unwrap it first with mgdask\.unwrap\('"
         ):
             call(store)
 
@@ -784,7 +784,7 @@ def test_a_store_of_paths_is_opened(twins, tmp_path):
 def test_drift_asked_of_a_trajectory(twins):
     with pytest.raises(
         StoreError,
-        match=r"remove_drift needs the centre of mass: make a store of paths first, mgdask\.unwrap",
+        match=r"remove_drift needs the centre of mass: unwrap it first with mgdask\.unwrap",
     ):
         msd(twins["even"][0], remove_drift=True)
 
@@ -793,12 +793,12 @@ def test_a_chunk_too_large_for_a_task(twins, tmp_path, monkeypatch):
     store = twins["even"][0]
     paths = str(tmp_path / "paths.zarr")
     mgdask.unwrap(store, paths, progress=False)
-    monkeypatch.setattr(motion, "LARGEST", 24 * 40 * N)
+    monkeypatch.setattr(lag_tasks, "MAX_TASK_BYTES", 24 * 40 * N)
     plain = msd(store)
-    monkeypatch.setattr(motion, "LARGEST", 24 * 40 * N - 1)
+    monkeypatch.setattr(lag_tasks, "MAX_TASK_BYTES", 24 * 40 * N - 1)
     with pytest.raises(
         StoreError,
-        match=r"all 40 frames of a chunk of atoms take 1 MiB: make a store of paths first, mgdask\.unwrap",
+        match=r"all 40 frames of a chunk of atoms take 1 MiB: unwrap it first with mgdask\.unwrap",
     ):
         msd(store)
     assert same_bits([msd(paths)], [plain])

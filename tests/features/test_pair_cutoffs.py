@@ -110,7 +110,7 @@ def test_tasks_and_workers_do_not_change_a_bit(glass_store, client, monkeypatch)
         rdf_module, "execute", lambda *a, **k: counted.append(len(a[2])) or execute(*a, **k)
     )
     for atoms, tasks in ((10**9, 1), (4000, 2), (2000, 4), (1999, 8), (700, 12)):
-        monkeypatch.setattr(rdf_module, "ATOMS_A_TASK", atoms)
+        monkeypatch.setattr(rdf_module, "ATOMS_PER_TASK", atoms)
         assert mgdask.partial_rdf(glass_store, client=client, **options).identical(plain)
         assert counted.pop() == tasks
     with (
