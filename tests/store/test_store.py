@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -195,3 +197,44 @@ def test_parts_of_a_large_frame_are_not_small():
     assert (
         block_layout(1, 1_024_000, 512, limit=2**20).rows * 512 <= 2**20 + large.chunk_rows * 512
     )  # memory comes first
+
+
+WITHOUT_POSIX = """
+import sys
+from pathlib import Path
+import psutil  # its build for Linux needs resource
+sys.modules |= {"fcntl": None, "resource": None}  # as on Windows
+import mgdask
+ds = mgdask.open_store(sys.argv[1])
+assert ds.position.shape == (8, 2000, 3)
+from mgdask.pipelines import dynamics, ingest, rdf, unwrap, verify
+from mgdask.pipelines.featurize import block, lazy, plan, run
+from mgdask.store.lock import held
+real_open = open
+def without_proc(file, *words, **options):
+    if str(file).startswith("/proc"):
+        raise FileNotFoundError(file)
+    return real_open(file, *words, **options)
+block.open = without_proc
+assert block.peak_memory() > 2**20
+folder = Path(sys.argv[2])
+name = folder / "lock"
+name.write_text('{"pid": 4194301}')  # left by a dead process
+with held(name, folder):
+    try:
+        with held(name, folder):
+            raise AssertionError("held twice")
+    except mgdask.errors.StoreError as error:
+        print(error)
+"""
+
+
+def test_opening_needs_no_module_of_posix(glass_store, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_POSIX, glass_store, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "is being written by process" in done.stdout
