@@ -32,6 +32,7 @@ NO_WORKERS_TIMEOUT = 600.0
 A client may set its own ``no_workers_timeout``.
 """
 NO_WORKERS = NO_WORKERS_TIMEOUT
+"""Name in version 0.1."""
 MAX_SOLO_FAILURES = 3
 """Tasks that may kill a worker on their own before the remaining ones are given up."""
 POLL_INTERVAL = 2.0

@@ -268,3 +268,4 @@ def unwrapped_source(store: str | Path) -> tuple[UnwrappedSource, zarr.Group]:
 
 
 path_source = unwrapped_source
+"""Name in version 0.1."""

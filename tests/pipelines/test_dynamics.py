@@ -76,7 +76,9 @@ def cut():
             "mgdask.pipelines.featurize.plan",
         ):
             patch.setattr(f"{name}.trajectory_layout", lambda n: small)
-        patch.setattr(path_store, "unwrapped_layout", lambda f, n: path_store.UnwrappedLayout(24, 8, 12, 8))
+        patch.setattr(
+            path_store, "unwrapped_layout", lambda f, n: path_store.UnwrappedLayout(24, 8, 12, 8)
+        )
         yield
 
 

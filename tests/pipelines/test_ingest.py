@@ -113,7 +113,9 @@ def test_appending_a_continued_simulation(tmp_path, walk, short_shards, images):
     )  # the restart writes the last frame again
     report = mgdask.ingest(later, tmp_path / "a.zarr", species=SPECIES, timestep=0.001, append=True)
     assert report.n_frames == 11
-    assert any("already has are left out" in note and "timestep 400" in note for note in report.notes)
+    assert any(
+        "already has are left out" in note and "timestep 400" in note for note in report.notes
+    )
     found = true_path(tmp_path / "a.zarr")
     np.testing.assert_allclose(found - found[0], walk - walk[0], atol=1e-9)
     ds = mgdask.open_store(tmp_path / "a.zarr")

@@ -151,7 +151,9 @@ def cut_small(monkeypatch):
     cut = layout.TrajectoryLayout(7, 7, 13)
     monkeypatch.setattr("mgdask.store.trajectory.trajectory_layout", lambda n: cut)
     monkeypatch.setattr("mgdask.pipelines.ingest.trajectory_layout", lambda n: cut)
-    monkeypatch.setattr(path_store, "unwrapped_layout", lambda f, n: path_store.UnwrappedLayout(12, 9, 4, 9))
+    monkeypatch.setattr(
+        path_store, "unwrapped_layout", lambda f, n: path_store.UnwrappedLayout(12, 9, 4, 9)
+    )
 
 
 NOBODY = object()
@@ -751,7 +753,9 @@ def test_reading_paths_of_some_atoms_and_frames(store, tmp_path, kind):
 
 def test_other_stores_are_no_paths(store, tmp_path):
     new_group(tmp_path / "strange.zarr", {}, overwrite=False)
-    with pytest.raises(StoreError, match="holds nothing that mgdask wrote; give a trajectory store"):
+    with pytest.raises(
+        StoreError, match="holds nothing that mgdask wrote; give a trajectory store"
+    ):
         path_store.unwrapped_source(tmp_path / "strange.zarr")
     (Path(store) / "manifest" / "complete.json").unlink()
     with pytest.raises(StoreError, match="is not finished"):
