@@ -206,7 +206,7 @@ def _words(error: BaseException) -> str:
 def _kept(base: Any) -> Any:
     """A class of dask-jobqueue with ``fill`` and ``keep``."""
     from distributed.core import Status
-    from distributed.deploy import SpecCluster
+    from distributed.deploy.spec import SpecCluster
 
     class KeptJob(base.job_cls):  # type: ignore[misc]
         async def close(self) -> None:
@@ -227,7 +227,7 @@ def _kept(base: Any) -> Any:
             super().__init__(*arguments, **options)
 
         def _update_worker_status(self, op: str, msg: Any) -> None:
-            super(SpecCluster, self)._update_worker_status(
+            super(SpecCluster, self)._update_worker_status(  # type: ignore[misc]
                 op, msg
             )  # jobs are given up by keep() alone
 
