@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from mgdask._typing import AnyArray, FloatArray
 from mgdask.errors import StoreError
 from mgdask.execution.client import resolve_client
-from mgdask.execution.executor import execute
-from mgdask.geometry import fractional
-from mgdask.pipelines.featurize.block import record
-from mgdask.readers.coordinates import image_increments
+from mgdask.pipelines.ingest_tasks import atom_variables, fill
 from mgdask.readers.indexing import take_inventory
 from mgdask.readers.inventory import Inventory
-from mgdask.readers.window import read_window
 from mgdask.store import trajectory
-from mgdask.store.failures import explained
-from mgdask.store.layout import ceil_div, trajectory_layout
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
-from mgdask.store.provenance import digest, versions
+from mgdask.store.provenance import versions
 from mgdask.store.shards import (
     COMPRESSION,
     Group,
-    WrittenShard,
     get_array,
-    new_array,
     new_group,
     open_group,
     read_array,
-    write_shard,
 )
 
 if TYPE_CHECKING:
@@ -163,7 +151,7 @@ def ingest(
             start = 0
             _prepare_new(out, inventory, overwrite)
         with manifest.locked():
-            n_written, n_blocks = _fill(out, inventory, start, workers)
+            n_written, n_blocks = fill(out, inventory, start, workers)
             attrs = open_group(out).attrs
             manifest.finish(f"{attrs['input_digest']} {attrs.get('append_digest', '')}")
     return IngestReport(
@@ -182,15 +170,6 @@ def _map_on(client: Client, function: Callable[[J], R], jobs: Sequence[J]) -> li
     if len(jobs) < 2:
         return [function(job) for job in jobs]
     return list(client.gather(client.map(function, jobs, pure=False)))
-
-
-def _atom_variables(inventory: Inventory) -> dict[str, tuple[str, str]]:
-    """Return (dtype, unit) of the further variables with a value per atom."""
-    return {
-        name: (dtype, unit)
-        for name, (dtype, unit, per_atom) in inventory.variables.items()
-        if per_atom
-    }
 
 
 # Creating a store
@@ -234,7 +213,7 @@ def _prepare_new(out: Path, inventory: Inventory, overwrite: bool) -> None:
         mass=inventory.mass,
         pbc=np.array(inventory.pbc),
         image_scheme=inventory.image_scheme,
-        variables=_atom_variables(inventory),
+        variables=atom_variables(inventory),
         scratch=inventory.needs_image_pass,
     )
     _write_axis(group, inventory, 0)
@@ -297,13 +276,8 @@ def _prepare_append(out: Path, inventory: Inventory) -> tuple[Inventory, int]:
             }
         )
     n_frames = start + inventory.n_frames
-    if inventory.needs_image_pass and trajectory.SCRATCH not in group:
-        layout = trajectory_layout(inventory.n_atoms)
-        new_array(
-            group,
-            trajectory.SCRATCH,
-            **trajectory.per_atom(trajectory.SCRATCH, "int32", layout, n_frames, inventory.n_atoms),
-        )
+    if inventory.needs_image_pass:
+        trajectory.make_scratch(group, n_frames, inventory.n_atoms)
     trajectory.grow(group, n_frames)
     _write_axis(group, inventory, start)
     return inventory, start
@@ -332,7 +306,7 @@ def _check_continuation(out: Path, group: Group, inventory: Inventory) -> None:
         for name, array in group.arrays()
         if array.attrs.get("source") == "further column of the input"
     }
-    if different := set(_atom_variables(inventory)) ^ stored_columns:
+    if different := set(atom_variables(inventory)) ^ stored_columns:
         raise StoreError(
             f"append: the further columns differ from those of {out}: {sorted(different)}"
         )
@@ -372,260 +346,3 @@ def _without_known_frames(
         run=tuple(label if same_run else inventory.run[k] for k in keep),
     )
     return inventory, notes
-
-
-# Writing frames
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What all tasks of an ingest share. ``start`` is the first new frame."""
-
-    out: str
-    digest: str
-    start: int
-    n_frames: int
-    block_frames: int
-
-    @property
-    def blocks(self) -> range:
-        return range(self.start // self.block_frames, ceil_div(self.n_frames, self.block_frames))
-
-    def frames(self, block: int) -> tuple[int, int]:
-        """First and last (exclusive) frame of a block."""
-        low = block * self.block_frames
-        return low, min(low + self.block_frames, self.n_frames)
-
-    def finish(self, block: str, wrote: Sequence[WrittenShard], began: float) -> None:
-        """Write the record of a finished block."""
-        Manifest(self.out).append(record(block, self.digest, wrote, began))
-
-
-def _frames_name(block: int) -> str:
-    return f"frames-{block:08d}"
-
-
-def _images_name(block: int) -> str:
-    return f"images-{block:08d}"
-
-
-def _fill(out: Path, inventory: Inventory, start: int, client: Client) -> tuple[int, int]:
-    """Write missing shards; return the number of blocks written and of all blocks."""
-    manifest = Manifest(out)
-    n_frames = start + inventory.n_frames
-    job = _Job(
-        str(out),
-        digest([inventory.digest(), start, n_frames]),
-        start,
-        n_frames,
-        trajectory_layout(inventory.n_atoms).shard_frames,
-    )
-    records = manifest.records()
-    missing = [
-        block for block in job.blocks if not manifest.done(_frames_name(block), job.digest, records)
-    ]
-    if missing or manifest.content() is None:
-        manifest.reopen()
-    tasks = []
-    for blocks in _group_blocks(inventory, job, missing):
-        low, high = max(job.frames(blocks[0])[0], start), job.frames(blocks[-1])[1]
-        # derived images need the frame before
-        first = low - 1 if inventory.needs_image_pass and low > start else low
-        part = inventory.window(first - start, high - start)
-        tasks.append((f"frames {low} to {high - 1}", (job, part, first, tuple(blocks))))
-    execute(client, write_frames, tasks, what="ingest", unit="blocks")
-    if inventory.needs_image_pass:
-        _join_images(job, inventory, client)
-    return len(missing), len(job.blocks)
-
-
-def _group_blocks(inventory: Inventory, job: _Job, missing: Iterable[int]) -> list[list[int]]:
-    """Group blocks into tasks: one per block, or one per file without random access."""
-    streams = {source.path for source in inventory.sources if source.parallel == "stream"}
-
-    def key(block: int) -> str:
-        path = inventory.refs[max(job.frames(block)[0] - job.start, 0)].path
-        return path if path in streams else f"{path} {block}"
-
-    return [list(blocks) for _, blocks in groupby(missing, key=key)]
-
-
-class _ImageDeriver:
-    """Derives images from the steps of the atoms, relative to the start of a block.
-
-    Parameters
-    ----------
-    part
-        Frames that are read.
-    first
-        Number of the first of them.
-    """
-
-    def __init__(self, part: Inventory, first: int) -> None:
-        self.part, self.first = part, first
-        self.cell, self.origin = part.cell, part.origin
-        self.before: FloatArray | None = None
-        """Fractional positions in the previous frame of the run."""
-        self.image = np.zeros((part.n_atoms, 3), dtype=np.int32)
-
-    def restart(self) -> None:
-        """Count from zero again."""
-        self.image[:] = 0
-
-    def continue_store(self, group: Group) -> None:
-        """Continue from the last frame of a store to which frames are appended."""
-        last = self.first - 1
-        if str(get_array(group, "run")[last]) != self.part.run[0]:
-            return
-        position, cell, origin, image = (
-            np.asarray(get_array(group, name)[last])
-            for name in ("position", "cell", "origin", "image")
-        )
-        self.before = fractional(position, cell, origin)
-        self.image[:] = image
-
-    def step(self, frame: int, position: FloatArray) -> npt.NDArray[np.int32]:
-        """Return the images in the next frame; they begin at zero with each run."""
-        k = frame - self.first
-        if k > 0 and self.part.run[k] != self.part.run[k - 1]:
-            self.before = None
-            self.restart()
-        here = fractional(position, self.cell[k], self.origin[k])
-        if self.before is not None:
-            self.image += image_increments(self.before, here, self.part.pbc)
-        self.before = here
-        return self.image
-
-
-def write_frames(job: _Job, part: Inventory, first: int, blocks: Sequence[int]) -> None:
-    """Task: read frames from ``first`` on, and write the shards of some blocks.
-
-    Parameters
-    ----------
-    job
-        What all tasks share.
-    part
-        Frames to read.
-    first
-        Number of the first of them.
-    blocks
-        Consecutive blocks to write. Each gets its record.
-    """
-    group = open_group(job.out, mode="r+")
-    names = ["position", "image", *_atom_variables(part)]
-    images = _ImageDeriver(part, first) if part.needs_image_pass else None
-    if images is not None:
-        names[1] = trajectory.SCRATCH
-    frames = ((first + number - part.first, values) for number, values in read_window(part))
-    for block in blocks:
-        began = clock.perf_counter()
-        low, high = job.frames(block)
-        buffer = _new_buffer(group, names, low, high)
-        if images is not None:
-            images.restart()
-        if job.start and low <= first == job.start:
-            _copy_stored(group, buffer, low, first)
-            if images is not None:
-                images.continue_store(group)
-        for frame, values in frames:
-            if images is not None:
-                image = images.step(frame, values["position"])
-                if frame < low:  # read for the positions only
-                    images.restart()
-                    continue
-                values[trajectory.SCRATCH] = image
-            for name in names:
-                buffer[name][frame - low] = values[name]
-            if frame + 1 == high:
-                break
-        wrote = [
-            write_shard(group, name, (low, *[0] * (data.ndim - 1)), data)
-            for name, data in buffer.items()
-        ]
-        for shard in wrote:
-            shard["lasting"] = not shard["file"].startswith(trajectory.SCRATCH)
-        job.finish(_frames_name(block), wrote, began)
-
-
-def _new_buffer(group: Group, names: Sequence[str], low: int, high: int) -> dict[str, AnyArray]:
-    arrays = {name: get_array(group, name) for name in names}
-    return {
-        name: np.empty((high - low, *array.shape[1:]), dtype=array.dtype)
-        for name, array in arrays.items()
-    }
-
-
-def _copy_stored(group: Group, buffer: dict[str, AnyArray], low: int, first: int) -> None:
-    """Fill the frames of a block that a store had before frames were appended."""
-    for name, data in buffer.items():
-        source = "image" if name == trajectory.SCRATCH else name
-        data[: first - low] = get_array(group, source)[low:first]
-
-
-# Joining derived images
-
-
-def _join_images(job: _Job, inventory: Inventory, client: Client) -> None:
-    """Add to the derived images of each block what was gained in the blocks before.
-
-    The input is a scratch array, so this can be repeated.
-    """
-    group = open_group(job.out, mode="r+")
-    if trajectory.SCRATCH not in group:
-        return
-    manifest = Manifest(job.out)
-    records = manifest.records()
-    scratch = get_array(group, trajectory.SCRATCH)
-    offset = np.zeros((inventory.n_atoms, 3), dtype=np.int32)
-    tasks = []
-    for block in job.blocks:
-        low, high = job.frames(block)
-        until = _end_of_run(job, inventory, low, high)
-        if not manifest.done(_images_name(block), job.digest, records):
-            gained = ""
-            if offset.any():
-                # Through a file: those of all blocks would fill the client and the
-                # scheduler.
-                gained = str(manifest.folder / f"gained-{block:08d}.npy")
-                with explained(job.out):
-                    np.save(gained, offset)
-            tasks.append((f"frames {low} to {high - 1}", (job, block, until, gained)))
-        last = np.asarray(scratch[high - 1])
-        offset = offset + last if until == high else last
-    execute(client, write_images, tasks, what="images", unit="blocks")
-    for file in manifest.folder.glob("gained-*.npy"):
-        file.unlink()
-    del group[trajectory.SCRATCH]
-
-
-def _end_of_run(job: _Job, inventory: Inventory, low: int, high: int) -> int:
-    """Return the first frame of another run in a block, whose images begin at zero."""
-    for frame in range(max(low, job.start + 1), high):
-        k = frame - job.start
-        if inventory.run[k] != inventory.run[k - 1]:
-            return frame
-    return high
-
-
-def write_images(job: _Job, block: int, until: int, gained: str) -> None:
-    """Task: write the images of a block.
-
-    Parameters
-    ----------
-    job
-        What all tasks share.
-    block
-        The block.
-    until
-        First frame of another run, whose images begin at zero.
-    gained
-        File with the images at the end of the previous block; "" for zeros.
-    """
-    began = clock.perf_counter()
-    group = open_group(job.out, mode="r+")
-    low, high = job.frames(block)
-    image = np.asarray(get_array(group, trajectory.SCRATCH)[low:high])
-    if gained:
-        image[: until - low] += np.load(gained)
-    wrote = [write_shard(group, "image", (low, 0, 0), image)]
-    job.finish(_images_name(block), wrote, began)

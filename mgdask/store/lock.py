@@ -50,17 +50,18 @@ def held(name: Path, store: Path) -> Iterator[None]:
 
     Notes
     -----
-    On one machine a second process is refused exactly as long as the first one lives,
-    even if that was killed. A process number that was reused is noticed if there is a
-    ``/proc``. Between machines, on NFS and Lustre, it is refused while the first one
-    touches the file, and for ``LEASE`` seconds after. Both times come from the clock of
-    the file server.
+    On one machine a second process is refused exactly as long as the first one lives. The
+    lock of a killed process is removed. A reused process number is noticed if there is a
+    ``/proc``. Between machines, on NFS and Lustre, the second process is refused while the
+    first one touches the file, and for ``LEASE`` seconds after. Both times come from the
+    clock of the file server.
 
     Two processes can hold the lock if the owner hangs for longer than ``LEASE`` (a
     frozen file system, SIGSTOP), or if NFS caches attributes for longer (``actimeo``).
-    The same holds for file systems without exclusive creation, such as mounted object
-    stores. Even then no shard is torn: shards and records are replaced as a whole, and
-    both processes write the same bytes, because other parameters are refused before.
+    Two that start at the same time can also hold it on file systems without exclusive
+    creation, such as some mounted object stores. Even then no shard is torn. Shards and
+    records are replaced as a whole, and both processes write the same bytes, because a
+    store of other parameters is refused before.
     """
     me: dict[str, Any] = {
         **_identity(),
@@ -79,7 +80,7 @@ def held(name: Path, store: Path) -> Iterator[None]:
     finally:
         stop.set()
         heartbeat.join()
-        # somebody who took us for dead may own it now
+        # another process that took this one for dead may own it now
         if (_read(name) or {}).get("token") == me["token"]:
             name.unlink(missing_ok=True)
 

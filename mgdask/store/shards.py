@@ -88,7 +88,7 @@ def new_group(path: str | Path, attrs: Mapping[str, Any], *, overwrite: bool) ->
             )
             raise StoreError(f"{path} exists already; {hint}")
         with explained(path):
-            # first of all, so that whoever reads it now can see that it has changed
+            # first of all, so that a reader of the store can see that it has changed
             (path / FOLDER / COMPLETE).unlink(missing_ok=True)
             shutil.rmtree(path)
     with explained(path):

@@ -162,6 +162,21 @@ def write_frames_axis(
             array[start:] = column
 
 
+def make_scratch(group: zarr.Group, n_frames: int, n_atoms: int) -> None:
+    """Create the scratch array of images if it is not there.
+
+    Parameters
+    ----------
+    group
+        Group of the store.
+    n_frames, n_atoms
+        Number of frames and atoms.
+    """
+    if SCRATCH not in group:
+        layout = trajectory_layout(n_atoms)
+        new_array(group, SCRATCH, **per_atom(SCRATCH, "int32", layout, n_frames, n_atoms))
+
+
 def grow(group: zarr.Group, n_frames: int) -> None:
     """Resize the arrays per frame and atom to ``n_frames`` frames."""
     for _, array in list(group.arrays()):

@@ -846,14 +846,14 @@ def test_other_stores_are_refused(twins, tmp_path):
 
 def test_paths_that_were_not_finished(tmp_path, monkeypatch):
     store = store_of(tmp_path, walk(6, 5, 0.1, seed=0))
-    write = unwrap_module._write
+    write = unwrap_module.write_unwrapped
     with monkeypatch.context() as patch:
-        patch.setattr(unwrap_module, "_write", lambda *a: 1 / 0)
+        patch.setattr(unwrap_module, "write_unwrapped", lambda *a: 1 / 0)
         with pytest.raises(MgdaskError, match="ZeroDivisionError"):
             unwrapped(store)
     out = str(tmp_path / "auto.zarr")
     for look in (msd, mgdask.open_store):
         with pytest.raises(StoreError, match=r"auto\.zarr is not finished"):
             look(out)
-    assert unwrap_module._write is write
+    assert unwrap_module.write_unwrapped is write
     assert same_bits([msd(unwrapped(store))], [msd(store)])

@@ -321,14 +321,14 @@ def test_a_source_that_changes_while_paths_are_made_is_noticed(own_store, tmp_pa
     mark, away, join = (
         own_store / "manifest" / "complete.json",
         tmp_path / "complete.json",
-        path_tasks._join_mass,
+        path_tasks.join_mass,
     )
 
     def change(*words):
         join(*words)
         mark.rename(away)
 
-    monkeypatch.setattr(path_tasks, "_join_mass", change)
+    monkeypatch.setattr(path_tasks, "join_mass", change)
     with pytest.raises(SourceChangedError, match=r"own\.zarr has changed"):
         mgdask.unwrap(own_store, tmp_path / "p.zarr", progress=False)
     assert not [

@@ -8,7 +8,7 @@ import pytest
 import mgdask
 from mgdask.errors import AuditError, RunError, StoreError
 from mgdask.geometry import unwrap
-from mgdask.pipelines import ingest as ingest_module
+from mgdask.pipelines import ingest_tasks
 from mgdask.store import layout
 from mgdask.store.manifest import Manifest
 from tests.conftest import SPECIES, write_dump
@@ -19,7 +19,7 @@ from tests.pipelines.test_featurize import files
 def short_shards(monkeypatch):
     """Shards of three frames, so that a few frames make several blocks."""
     cut = layout.TrajectoryLayout(3, 1, 4)
-    monkeypatch.setattr(ingest_module, "trajectory_layout", lambda n: cut)
+    monkeypatch.setattr(ingest_tasks, "trajectory_layout", lambda n: cut)
     monkeypatch.setattr("mgdask.store.trajectory.trajectory_layout", lambda n: cut)
 
 
@@ -79,7 +79,7 @@ def test_derived_images_follow_the_path_over_blocks(tmp_path, walk, short_shards
 def test_blocks_do_not_change_a_byte(tmp_path, walk, short_shards, monkeypatch):
     name = dump(tmp_path / "a.dump", walk, range(11), images=True)
     mgdask.ingest(name, tmp_path / "a.zarr", species=SPECIES)
-    whole = ingest_module.write_shard
+    whole = ingest_tasks.write_shard
 
     def dying(group, variable, start, data):
         if (
@@ -88,12 +88,12 @@ def test_blocks_do_not_change_a_byte(tmp_path, walk, short_shards, monkeypatch):
             raise RuntimeError("killed")
         return whole(group, variable, start, data)
 
-    monkeypatch.setattr(ingest_module, "write_shard", dying)
+    monkeypatch.setattr(ingest_tasks, "write_shard", dying)
     with pytest.raises(RunError, match="killed"):
         mgdask.ingest(name, tmp_path / "b.zarr", species=SPECIES)
     with pytest.raises(StoreError, match=r"is not finished.*mgdask ingest"):
         mgdask.open_store(tmp_path / "b.zarr")
-    monkeypatch.setattr(ingest_module, "write_shard", whole)
+    monkeypatch.setattr(ingest_tasks, "write_shard", whole)
     report = mgdask.ingest(name, tmp_path / "b.zarr", species=SPECIES)
     assert 0 < report.n_written < report.n_blocks == 4
     assert files(tmp_path / "a.zarr") == files(tmp_path / "b.zarr")
@@ -190,8 +190,8 @@ def test_no_array_travels_with_a_task(tmp_path, walk, short_shards, monkeypatch)
         asked.extend((function.__name__, value) for _, arguments in tasks for value in arguments)
         return execute(client, function, tasks, **options)
 
-    execute = ingest_module.execute
-    monkeypatch.setattr(ingest_module, "execute", watched)
+    execute = ingest_tasks.execute
+    monkeypatch.setattr(ingest_tasks, "execute", watched)
     mgdask.ingest(
         dump(tmp_path / "a.dump", walk, range(11)),
         tmp_path / "a.zarr",

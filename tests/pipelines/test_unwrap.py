@@ -14,6 +14,7 @@ from distributed import Client, LocalCluster
 import mgdask
 from mgdask.errors import ParameterError, StoreError
 from mgdask.pipelines import unwrap as paths_module
+from mgdask.pipelines import unwrap_tasks
 from mgdask.pipelines.unwrap import MAX_GUESSED_STEP, select_scheme, unwrap
 from mgdask.readers.coordinates import DERIVED
 from mgdask.store import layout, trajectory
@@ -150,7 +151,7 @@ def small(monkeypatch):
 def cut_small(monkeypatch):
     cut = layout.TrajectoryLayout(7, 7, 13)
     monkeypatch.setattr("mgdask.store.trajectory.trajectory_layout", lambda n: cut)
-    monkeypatch.setattr("mgdask.pipelines.ingest.trajectory_layout", lambda n: cut)
+    monkeypatch.setattr("mgdask.pipelines.ingest_tasks.trajectory_layout", lambda n: cut)
     monkeypatch.setattr(
         path_store, "unwrapped_layout", lambda f, n: path_store.UnwrappedLayout(12, 9, 4, 9)
     )
@@ -562,10 +563,10 @@ def test_processes_and_threads_give_the_same_bytes(store, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("point", "scheme"),
     [
-        ("_net", "toroidal"),
-        ("_join_mass", "nearest"),
+        ("net_displacement", "toroidal"),
+        ("join_mass", "nearest"),
         ("mass record", "toroidal"),
-        ("_write", "nearest"),
+        ("write_unwrapped", "nearest"),
         ("drop_scratch", "images"),
         ("finish", "toroidal"),
     ],
@@ -593,10 +594,10 @@ def test_killed_anywhere_goes_on(store, tmp_path, monkeypatch, scheme, point):
             super().append(told)
 
     with monkeypatch.context() as patch:
-        if point in ("_net", "_write"):
+        if point in ("net_displacement", "write_unwrapped"):
             patch.setattr(paths_module, point, broken(getattr(paths_module, point), 2))
-        elif point == "_join_mass":
-            patch.setattr(paths_module, point, broken(paths_module._join_mass, 0))
+        elif point == "join_mass":
+            patch.setattr(paths_module, point, broken(paths_module.join_mass, 0))
         elif point == "drop_scratch":  # one of the two is gone already
 
             def dropped(group):
@@ -606,6 +607,7 @@ def test_killed_anywhere_goes_on(store, tmp_path, monkeypatch, scheme, point):
             patch.setattr(path_store, point, dropped)
         else:
             patch.setattr(paths_module, "Manifest", Ended)
+            patch.setattr(unwrap_tasks, "Manifest", Ended)
         with pytest.raises(FloatingPointError, match="killed"):
             unwrap(store, out, scheme=scheme, client=NOBODY, progress=False)
     with pytest.raises(StoreError, match=r"is not finished.*mgdask unwrap"):
@@ -626,7 +628,7 @@ def test_what_was_done_is_not_done_again(store, tmp_path, monkeypatch):
 
     monkeypatch.setattr(paths_module, "execute", spy)
     with monkeypatch.context() as patch:
-        patch.setattr(paths_module, "_join_mass", lambda *a: 1 / 0)
+        patch.setattr(paths_module, "join_mass", lambda *a: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             unwrap(store, out, client=NOBODY, progress=False)
     assert seen == [("unwrap, first pass", 3)]
@@ -661,7 +663,7 @@ def test_a_lost_part_of_the_first_pass_is_done_again(store, tmp_path, monkeypatc
     out, quiet = tmp_path / "p.zarr", tmp_path / "q.zarr"
     unwrap(store, quiet, client=NOBODY, progress=False)
     with monkeypatch.context() as patch:
-        patch.setattr(paths_module, "_join_mass", lambda *a: 1 / 0)
+        patch.setattr(paths_module, "join_mass", lambda *a: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             unwrap(store, out, client=NOBODY, progress=False)
     (out / "net_scratch" / "c" / "2" / "0" / "0").unlink()

@@ -1,0 +1,331 @@
+"""Tasks of an ingest: write whole shards of frames, then join derived images."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mgdask._typing import AnyArray, FloatArray
+from mgdask.execution.executor import execute
+from mgdask.geometry import fractional
+from mgdask.pipelines.featurize.block import record
+from mgdask.readers.coordinates import image_increments
+from mgdask.readers.inventory import Inventory
+from mgdask.readers.window import read_window
+from mgdask.store import trajectory
+from mgdask.store.failures import explained
+from mgdask.store.layout import ceil_div, trajectory_layout
+from mgdask.store.manifest import Manifest
+from mgdask.store.provenance import digest
+from mgdask.store.shards import Group, WrittenShard, get_array, open_group, write_shard
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def atom_variables(inventory: Inventory) -> dict[str, tuple[str, str]]:
+    """Return (dtype, unit) of the further variables with a value per atom."""
+    return {
+        name: (dtype, unit)
+        for name, (dtype, unit, per_atom) in inventory.variables.items()
+        if per_atom
+    }
+
+
+@dataclass(frozen=True)
+class IngestJob:
+    """What all tasks of an ingest share.
+
+    Attributes
+    ----------
+    out
+        Store to write.
+    digest
+        Digest of the input, which the records get.
+    start
+        First frame to write; above 0 if frames are appended.
+    n_frames
+        Number of frames of the store.
+    block_frames
+        Number of frames of a block.
+    """
+
+    out: str
+    digest: str
+    start: int
+    n_frames: int
+    block_frames: int
+
+    @property
+    def blocks(self) -> range:
+        """Blocks to write."""
+        return range(self.start // self.block_frames, ceil_div(self.n_frames, self.block_frames))
+
+    def frames(self, block: int) -> tuple[int, int]:
+        """Return the first and last (exclusive) frame of a block.
+
+        Parameters
+        ----------
+        block
+            Number of the block.
+        """
+        low = block * self.block_frames
+        return low, min(low + self.block_frames, self.n_frames)
+
+    def finish(self, block: str, wrote: Sequence[WrittenShard], began: float) -> None:
+        """Write the record of a finished block."""
+        Manifest(self.out).append(record(block, self.digest, wrote, began))
+
+
+def _frames_name(block: int) -> str:
+    return f"frames-{block:08d}"
+
+
+def _images_name(block: int) -> str:
+    return f"images-{block:08d}"
+
+
+def fill(out: Path, inventory: Inventory, start: int, client: Client) -> tuple[int, int]:
+    """Write all missing shards.
+
+    Parameters
+    ----------
+    out
+        The store.
+    inventory
+        Frames to write.
+    start
+        Number of the first of them.
+    client
+        Dask client.
+
+    Returns
+    -------
+    n_written, n_blocks
+        Number of blocks written, and of all blocks of these frames.
+    """
+    manifest = Manifest(out)
+    n_frames = start + inventory.n_frames
+    job = IngestJob(
+        str(out),
+        digest([inventory.digest(), start, n_frames]),
+        start,
+        n_frames,
+        trajectory_layout(inventory.n_atoms).shard_frames,
+    )
+    records = manifest.records()
+    missing = [
+        block for block in job.blocks if not manifest.done(_frames_name(block), job.digest, records)
+    ]
+    if missing or manifest.content() is None:
+        manifest.reopen()
+    tasks = []
+    for blocks in _group_blocks(inventory, job, missing):
+        low, high = max(job.frames(blocks[0])[0], start), job.frames(blocks[-1])[1]
+        # derived images need the frame before
+        first = low - 1 if inventory.needs_image_pass and low > start else low
+        part = inventory.window(first - start, high - start)
+        tasks.append((f"frames {low} to {high - 1}", (job, part, first, tuple(blocks))))
+    execute(client, write_frames, tasks, what="ingest", unit="blocks")
+    if inventory.needs_image_pass:
+        _join_images(job, inventory, client)
+    return len(missing), len(job.blocks)
+
+
+def _group_blocks(inventory: Inventory, job: IngestJob, missing: Iterable[int]) -> list[list[int]]:
+    """Group blocks into tasks: one per block, or one per file without random access."""
+    streams = {source.path for source in inventory.sources if source.parallel == "stream"}
+
+    def key(block: int) -> str:
+        path = inventory.refs[max(job.frames(block)[0] - job.start, 0)].path
+        return path if path in streams else f"{path} {block}"
+
+    return [list(blocks) for _, blocks in groupby(missing, key=key)]
+
+
+class _ImageDeriver:
+    """Derives images from the steps of the atoms, relative to the start of a block.
+
+    Parameters
+    ----------
+    part
+        Frames that are read.
+    first
+        Number of the first of them.
+    """
+
+    def __init__(self, part: Inventory, first: int) -> None:
+        self.part, self.first = part, first
+        self.cell, self.origin = part.cell, part.origin
+        self.before: FloatArray | None = None
+        """Fractional positions in the previous frame of the run."""
+        self.image = np.zeros((part.n_atoms, 3), dtype=np.int32)
+
+    def restart(self) -> None:
+        """Count from zero again."""
+        self.image[:] = 0
+
+    def continue_store(self, group: Group) -> None:
+        """Continue from the last frame of a store to which frames are appended."""
+        last = self.first - 1
+        if str(get_array(group, "run")[last]) != self.part.run[0]:
+            return
+        position, cell, origin, image = (
+            np.asarray(get_array(group, name)[last])
+            for name in ("position", "cell", "origin", "image")
+        )
+        self.before = fractional(position, cell, origin)
+        self.image[:] = image
+
+    def step(self, frame: int, position: FloatArray) -> npt.NDArray[np.int32]:
+        """Return the images in the next frame; they begin at zero with each run."""
+        k = frame - self.first
+        if k > 0 and self.part.run[k] != self.part.run[k - 1]:
+            self.before = None
+            self.restart()
+        here = fractional(position, self.cell[k], self.origin[k])
+        if self.before is not None:
+            self.image += image_increments(self.before, here, self.part.pbc)
+        self.before = here
+        return self.image
+
+
+def write_frames(job: IngestJob, part: Inventory, first: int, blocks: Sequence[int]) -> None:
+    """Task: read frames from ``first`` on, and write the shards of some blocks.
+
+    Parameters
+    ----------
+    job
+        What all tasks share.
+    part
+        Frames to read.
+    first
+        Number of the first of them.
+    blocks
+        Consecutive blocks to write. Each gets its record.
+    """
+    group = open_group(job.out, mode="r+")
+    names = ["position", "image", *atom_variables(part)]
+    images = _ImageDeriver(part, first) if part.needs_image_pass else None
+    if images is not None:
+        names[1] = trajectory.SCRATCH
+    frames = ((first + number - part.first, values) for number, values in read_window(part))
+    for block in blocks:
+        began = clock.perf_counter()
+        low, high = job.frames(block)
+        buffer = _new_buffer(group, names, low, high)
+        if images is not None:
+            images.restart()
+        if job.start and low <= first == job.start:
+            _copy_stored(group, buffer, low, first)
+            if images is not None:
+                images.continue_store(group)
+        for frame, values in frames:
+            if images is not None:
+                image = images.step(frame, values["position"])
+                if frame < low:  # read for the positions only
+                    images.restart()
+                    continue
+                values[trajectory.SCRATCH] = image
+            for name in names:
+                buffer[name][frame - low] = values[name]
+            if frame + 1 == high:
+                break
+        wrote = [
+            write_shard(group, name, (low, *[0] * (data.ndim - 1)), data)
+            for name, data in buffer.items()
+        ]
+        for shard in wrote:
+            shard["lasting"] = not shard["file"].startswith(trajectory.SCRATCH)
+        job.finish(_frames_name(block), wrote, began)
+
+
+def _new_buffer(group: Group, names: Sequence[str], low: int, high: int) -> dict[str, AnyArray]:
+    arrays = {name: get_array(group, name) for name in names}
+    return {
+        name: np.empty((high - low, *array.shape[1:]), dtype=array.dtype)
+        for name, array in arrays.items()
+    }
+
+
+def _copy_stored(group: Group, buffer: dict[str, AnyArray], low: int, first: int) -> None:
+    """Fill the frames of a block that a store had before frames were appended."""
+    for name, data in buffer.items():
+        source = "image" if name == trajectory.SCRATCH else name
+        data[: first - low] = get_array(group, source)[low:first]
+
+
+# Joining derived images
+
+
+def _join_images(job: IngestJob, inventory: Inventory, client: Client) -> None:
+    """Add to the derived images of each block what was gained in the blocks before.
+
+    The input is a scratch array, so this can be repeated.
+    """
+    group = open_group(job.out, mode="r+")
+    if trajectory.SCRATCH not in group:
+        return
+    manifest = Manifest(job.out)
+    records = manifest.records()
+    scratch = get_array(group, trajectory.SCRATCH)
+    offset = np.zeros((inventory.n_atoms, 3), dtype=np.int32)
+    tasks = []
+    for block in job.blocks:
+        low, high = job.frames(block)
+        until = _end_of_run(job, inventory, low, high)
+        if not manifest.done(_images_name(block), job.digest, records):
+            gained = ""
+            if offset.any():
+                # Through a file: those of all blocks would fill the client and the
+                # scheduler.
+                gained = str(manifest.folder / f"gained-{block:08d}.npy")
+                with explained(job.out):
+                    np.save(gained, offset)
+            tasks.append((f"frames {low} to {high - 1}", (job, block, until, gained)))
+        last = np.asarray(scratch[high - 1])
+        offset = offset + last if until == high else last
+    execute(client, write_images, tasks, what="images", unit="blocks")
+    for file in manifest.folder.glob("gained-*.npy"):
+        file.unlink()
+    del group[trajectory.SCRATCH]
+
+
+def _end_of_run(job: IngestJob, inventory: Inventory, low: int, high: int) -> int:
+    """Return the first frame of another run in a block, whose images begin at zero."""
+    for frame in range(max(low, job.start + 1), high):
+        k = frame - job.start
+        if inventory.run[k] != inventory.run[k - 1]:
+            return frame
+    return high
+
+
+def write_images(job: IngestJob, block: int, until: int, gained: str) -> None:
+    """Task: write the images of a block.
+
+    Parameters
+    ----------
+    job
+        What all tasks share.
+    block
+        The block.
+    until
+        First frame of another run, whose images begin at zero.
+    gained
+        File with the images at the end of the previous block; "" for zeros.
+    """
+    began = clock.perf_counter()
+    group = open_group(job.out, mode="r+")
+    low, high = job.frames(block)
+    image = np.asarray(get_array(group, trajectory.SCRATCH)[low:high])
+    if gained:
+        image[: until - low] += np.load(gained)
+    wrote = [write_shard(group, "image", (low, 0, 0), image)]
+    job.finish(_images_name(block), wrote, began)
