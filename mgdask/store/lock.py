@@ -50,11 +50,11 @@ def held(name: Path, store: Path) -> Iterator[None]:
 
     Notes
     -----
-    On one machine a second process is refused exactly as long as the first one lives. The
-    lock of a killed process is removed. A reused process number is noticed if there is a
-    ``/proc``. Between machines, on NFS and Lustre, the second process is refused while the
-    first one touches the file, and for ``LEASE`` seconds after. Both times come from the
-    clock of the file server.
+    On one machine a second process is refused exactly as long as the first one lives.
+    The lock of a killed process is removed. A reused process number is noticed if there
+    is a ``/proc``. Between machines, on NFS and Lustre, the second process is refused
+    while the first one touches the file, and for ``LEASE`` seconds after. Both times
+    come from the clock of the file server.
 
     Two processes can hold the lock if the owner hangs for longer than ``LEASE`` (a
     frozen file system, SIGSTOP), or if NFS caches attributes for longer (``actimeo``).
