@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
+from dask.utils import format_bytes
 
 from mgdask._typing import AnyArray, FloatArray, IntArray
 from mgdask.elements import atomic_number
@@ -186,7 +187,7 @@ class LagTasks:
                 raise _unwrap_first(
                     self.source.store,
                     f"all {self.source.n_frames} frames of a chunk of atoms take "
-                    f"{needed / 2**20:.0f} MiB",
+                    f"{format_bytes(needed)}",
                 )
         return [(first, min(first + size, n_atoms)) for first in range(0, n_atoms, size)]
 

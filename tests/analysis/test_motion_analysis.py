@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
+from dask.utils import format_bytes
 from distributed import Client, LocalCluster
 from scipy.integrate import quad
 from scipy.stats import chi2, maxwell
@@ -798,7 +799,7 @@ def test_a_chunk_too_large_for_a_task(twins, tmp_path, monkeypatch):
     monkeypatch.setattr(lag_tasks, "MAX_TASK_BYTES", 24 * 40 * N - 1)
     with pytest.raises(
         StoreError,
-        match=r"all 40 frames of a chunk of atoms take 1 MiB: unwrap it first with mgdask\.unwrap",
+        match=rf"all 40 frames of a chunk of atoms take {format_bytes(24 * 40 * N)}: unwrap it first with mgdask\.unwrap",
     ):
         msd(store)
     assert same_bits([msd(paths)], [plain])

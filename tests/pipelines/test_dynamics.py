@@ -147,7 +147,7 @@ def by_hand(feature, path, mass, drift=None):
 
 
 def paths_of(case, scheme, threads, out):
-    """Paths (frame, atom, 3) and centres of mass by ``unwrap``, which test_paths.py holds against naive twins."""
+    """Unwrapped positions (frame, atom, 3) and centres of mass, which test_unwrap.py compares with naive twins."""
     unwrap(case.store, out, scheme=scheme, client=threads, progress=False)
     ds = mgdask.open_store(out)
     return ds.path.transpose("frame", "atom", "xyz").values, ds.center_of_mass.values
