@@ -113,7 +113,7 @@ def test_wrong_features_are_refused(glass_store, tmp_path):
         (("--soap", "r_cut=5,n_max=4,l_max=x,sigma=0.5"), "l_max='x'"),
         (("--soap", "r_cut=5,nmax=4"), "unknown option 'nmax'"),
         (("--recipe", tmp_path / "a.yaml"), "A recipe is 'features:'"),
-        ((), "no feature asked for"),
+        ((), "no feature is given"),
         (("--soap", SOAP, "--memory", "100MiB"), "Dominating is"),
         (("--soap", SOAP, "--centers", "Ni"), "no Ni in the store"),
     ):

@@ -239,7 +239,7 @@ def test_wrong_words_are_refused(glass_store, tmp_path, monkeypatch, capsys, wor
         ("features:\n  - mediumrange: {feature: {interstice: {radii: {Cu: -1}}}}", "radii="),
         ("features:\n  - mediumrange: {feature: 3}", "feature=3"),
         ("set: [sro]", "set: Extra inputs"),
-        ("sets: []", "asks for nothing"),
+        ("sets: []", "is empty: list sets or features"),
         ("features: [", "is not YAML"),
     ],
 )

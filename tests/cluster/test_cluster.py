@@ -480,5 +480,5 @@ def test_sigterm_ends_the_jobs_of_a_run(slurm, glass_store, tmp_path):
     process.terminate()
     _, text = process.communicate(timeout=SOON)
     assert process.returncode == 130, text
-    assert "the same command goes on from there" in text
+    assert "the same command resumes" in text
     wait_until(lambda: not any(map(alive, jobs_of(slurm))), "SIGTERM left a job")
