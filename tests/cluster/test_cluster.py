@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 import mgdask
 from mgdask import cluster
-from mgdask.cluster import opening, queue
+from mgdask.cluster import jobs
+from mgdask.cluster.client import MAX_FRUITLESS_JOBS
 from mgdask.cluster.queue import job_options
 from mgdask.errors import MissingDependencyError, ParameterError, RunError
 from mgdask.pipelines.featurize import plan as plan_module
@@ -52,7 +53,7 @@ def wait_until(true, what):
 def slurm(tmp_path, monkeypatch):
     """The stand-in's folder; jobs find this checkout, and are looked at often."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr(queue, "LOOK_EVERY", 0.5)
+    monkeypatch.setattr(jobs, "JOB_CHECK_INTERVAL", 0.5)
     folder = put_on_path(tmp_path / "bin", monkeypatch)
     yield folder
     for job in jobs_of(folder):
@@ -87,12 +88,12 @@ def test_words_files_and_texts_make_sites(tmp_path):
             "unknown key 'walltime'; kind local takes dashboard, kind, memory",
         ),
         ({"kind": "moab"}, "'local', 'scheduler', 'slurm'"),
-        ({**SITE, "walltime": "12:00"}, r"walltime: '12:00' is no time: write \[D-\]HH:MM:SS"),
+        ({**SITE, "walltime": "12:00"}, r"walltime: '12:00' is not a time: write \[D-\]HH:MM:SS"),
         ({**SITE, "cores": 8, "processes": 3}, "processes: 3 does not divide cores: 8"),
-        ({k: v for k, v in SITE.items() if k != "interface"}, "kind slurm needs interface too"),
+        ({k: v for k, v in SITE.items() if k != "interface"}, "kind slurm also needs interface"),
         ({**SITE, "jobs": 0}, "jobs: must be at least 1"),
         ({**SITE, "dashboard": "yes"}, "must be off, loopback, or an address"),
-        ({**SITE, "kind": "htcondor"}, "kind htcondor needs disk too"),
+        ({**SITE, "kind": "htcondor"}, "kind htcondor also needs disk"),
         ({"kind": "scheduler"}, "needs either address"),
         ({**SITE, "memory": "much"}, "memory: could not parse"),
     ],
@@ -181,10 +182,40 @@ def test_a_job_script_has_what_the_site_says_and_writes_nothing(kind, tmp_path):
     assert "--lifetime" not in cluster.job_script(cluster.read_site(about), fixed=True)
 
 
-def test_without_dask_jobqueue_the_install_line_is_said(monkeypatch):
+def test_without_dask_jobqueue_the_error_has_the_install_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'mgdask\[jobqueue\]'"):
+    with pytest.raises(MissingDependencyError, match=r"kind slurm needs .* pip install dask-job"):
         cluster.job_script(cluster.read_site(SITE))
+
+
+JOBQUEUE = """
+import signal, sys, threading
+from mgdask.cluster.jobs import import_jobqueue
+before, install = signal.getsignal(signal.SIGINT), signal.signal
+if sys.argv[1] == "thread":
+    thread = threading.Thread(target=import_jobqueue, args=("this test",))
+    thread.start()
+    thread.join()
+else:
+    import_jobqueue("this test")
+assert "dask_jobqueue" in sys.modules
+assert signal.getsignal(signal.SIGINT) is before
+assert signal.signal is install
+"""
+
+
+@pytest.mark.parametrize("where", ["main", "thread"])
+def test_importing_dask_jobqueue_prints_nothing_and_leaves_ctrl_c_alone(where):
+    words = [sys.executable, "-c", JOBQUEUE, where]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_package_is_cheap_and_its_functions_are_reachable():
+    code = "import sys, mgdask; mgdask.cluster; assert not {'distributed', 'pydantic'} & set(sys.modules)"
+    code += "; mgdask.cluster.open_cluster, mgdask.cluster.ONE_THREAD, mgdask.cluster.read_site"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert set(cluster.__all__) <= set(dir(cluster))
 
 
 def test_a_queue_that_does_not_answer_says_so(slurm, monkeypatch):
@@ -215,7 +246,7 @@ def test_a_queue_that_does_not_answer_says_so(slurm, monkeypatch):
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     if shutil.which("sbatch") is None:
         with (
-            pytest.raises(RunError, match="there is no sbatch on PATH"),
+            pytest.raises(RunError, match="sbatch is not on PATH"),
             cluster.open_cluster(SITE),
         ):
             pass
@@ -223,17 +254,17 @@ def test_a_queue_that_does_not_answer_says_so(slurm, monkeypatch):
 
 
 def test_jobs_that_end_at_once_end_the_wait(slurm, monkeypatch):
-    monkeypatch.setattr(queue, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(jobs, "JOB_CHECK_INTERVAL", 0.1)
     with (
         pytest.raises(
             RunError,
-            match="jobs ended before a worker came from them; give the site a log_directory",
+            match="jobs ended before a worker connected; give the site a log_directory",
         ),
         cluster.open_cluster({**SITE, "python": "/bin/false"}),
     ):
         pass
     assert (
-        opening.FRUITLESS <= len(jobs_of(slurm)) <= 2 * opening.FRUITLESS
+        MAX_FRUITLESS_JOBS <= len(jobs_of(slurm)) <= 2 * MAX_FRUITLESS_JOBS
     )  # no storm of submissions
     assert not any(map(alive, jobs_of(slurm)))
 

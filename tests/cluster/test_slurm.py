@@ -37,9 +37,9 @@ SMALL = 2**18
 SOAP = "r_cut=16,n_max=3,l_max=16,sigma=0.5,rbf=polynomial,dtype=float32"
 # the command line, with small blocks and an eye on the queue every second
 CLIENT = f"""
-from mgdask.cluster import queue
+from mgdask.cluster import jobs
 from mgdask.pipelines.featurize import plan
-plan.MAX_BLOCK, queue.LOOK_EVERY = {SMALL}, 1.0
+plan.MAX_BLOCK, jobs.JOB_CHECK_INTERVAL = {SMALL}, 1.0
 from mgdask.cli import main
 main()
 """
