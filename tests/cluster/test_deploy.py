@@ -194,7 +194,10 @@ def test_a_campaign_submits_itself_until_the_store_is_finished(campaign, glass_s
 def test_a_campaign_stops_where_nothing_moves_or_it_is_told_to(campaign, glass_store, tmp_path):
     out = tmp_path / "features.zarr"
     stuck = campaign(out, "bash", "-c", "exit 7")
-    assert "finished no block (the command ended with status 7): stopped" in stuck.communicate(timeout=120)[0]
+    assert (
+        "finished no block (the command ended with status 7): stopped"
+        in stuck.communicate(timeout=120)[0]
+    )
     assert stuck.returncode == 7
     idle = campaign(out, "true")
     assert "finished no block" in idle.communicate(timeout=120)[0]
