@@ -191,7 +191,7 @@ REQUIRED = {
         *("step", "run", "atom_id", "species", "mass"),
     ),
     "paths": ("path", "cell", "pbc", "step", "run", "atom_id", "species", "mass"),
-    "features": ("step", "run", "atom_id", "species"),
+    "features": ("run", "atom_id", "species"),
 }
 """Variables that a store of each kind must have."""
 

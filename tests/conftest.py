@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# Several tests run at the same time. LightGBM starts OpenMP threads on every core, which
-# would wait for each other in busy loops.
+# Several tests run at the same time. LightGBM starts OpenMP threads on every core,
+# which would wait for each other in busy loops.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import dask
@@ -33,7 +33,7 @@ SLOWEST_FIRST = (
     "search",
     "softness_training",
 )
-"""Test files that take longest. They start first, so that none runs alone at the end."""
+"""Test files that take longest. They start first: none then runs alone at the end."""
 
 
 def pytest_collection_modifyitems(items):

@@ -45,7 +45,7 @@ def test_help_imports_no_heavy_library(words):
 
 
 def commands():
-    """Every command by its full name; those of studies are generated from their options."""
+    """Return every command by its full name, except those of studies."""
 
     def below(group, name):
         context = click.Context(group, info_name=name)
@@ -89,7 +89,7 @@ def test_lists_of_names_are_in_the_help_of_their_options():
 
 @pytest.fixture
 def logger():
-    """The logger of mgdask, which is as before afterwards."""
+    """The logger of mgdask; its state is restored afterwards."""
     logger = logging.getLogger("mgdask")
     level, handlers = logger.level, [*logger.handlers]
     yield logger
