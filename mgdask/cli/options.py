@@ -14,6 +14,7 @@ from mgdask.errors import ParameterError
 
 if TYPE_CHECKING:
     from mgdask.cluster.client import Client
+    from mgdask.features import Feature
     from mgdask.pipelines.featurize.plan import Plan
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -159,21 +160,24 @@ def feature_options(command: Command) -> Command:
 
 
 def make_plan(
+    store: str, *, out: str, memory: str, threads: int, centers: str | None, **selection: Any
+) -> Plan:
+    """Plan the run that the options of ``feature_options`` describe."""
+    selected = _select_features(store, **selection)
+    return mgdask.plan(
+        store, selected, out=out, memory=memory, threads=threads, centers=parse_names(centers)
+    )
+
+
+def _select_features(
     store: str,
+    *,
     soaps: Sequence[str],
     features: Sequence[str],
     sets: Sequence[str],
     recipe: str | None,
-    out: str,
-    memory: str,
-    threads: int,
-    centers: str | None,
-) -> Plan:
-    """Plan the run that the options of ``feature_options`` describe."""
+) -> list[Feature]:
     from mgdask.cli.recipe import gather_features
 
     texts = [*features, *(f"soap:{text}" for text in soaps)]
-    selected = gather_features(texts, sets, recipe, store_species(store))
-    return mgdask.plan(
-        store, selected, out=out, memory=memory, threads=threads, centers=parse_names(centers)
-    )
+    return gather_features(texts, sets, recipe, store_species(store))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
@@ -31,7 +31,7 @@ REPORT_INTERVAL = 60.0
 
 @contextmanager
 def open_cluster(
-    site: str | Path | Mapping[str, Any] | Site,
+    site: str | Path | Mapping[str, object] | Site,
     *,
     memory: str | int | None = None,
     threads: int | None = None,
@@ -81,14 +81,7 @@ def open_cluster(
     site = read_site(site)
     required = _parse_bytes(memory)
     if site.kind == "local":
-        if threads is None or "threads" in site.model_fields_set:
-            threads = site.threads
-        opened = local_client(
-            site.workers,
-            threads=threads,
-            memory=required if site.memory is None else site.worker_memory,
-            site=site,
-        )
+        opened = _local_client(site, required, threads)
     elif site.kind == "scheduler":
         opened = connect(str(site.address or site.file), tls=site.tls)
     else:
@@ -96,6 +89,15 @@ def open_cluster(
         opened = _queue_client(site, fixed=fixed, wait=wait)
     with opened as client:
         yield client
+
+
+def _local_client(
+    site: Site, memory: int | None, threads: int | None
+) -> AbstractContextManager[Client]:
+    if threads is None or "threads" in site.model_fields_set:
+        threads = site.threads
+    memory = memory if site.memory is None else site.worker_memory
+    return local_client(site.workers, threads=threads, memory=memory, site=site)
 
 
 @contextmanager

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 from mgdask.errors import MissingDependencyError
 
 if TYPE_CHECKING:
-    from dask_jobqueue.core import JobQueueCluster
+    from dask_jobqueue.core import Job, JobQueueCluster
+    from distributed import Scheduler
+    from tornado.ioloop import IOLoop
 else:  # the base class is known only when a queueing system is used
     JobQueueCluster = object
 
@@ -76,10 +78,12 @@ class SupervisedCluster(JobQueueCluster):
     """
 
     job_cls: Any
+    loop: IOLoop
+    scheduler: Scheduler
     fruitless_jobs = 0
     """Number of jobs in a row that ended before a worker of theirs had connected."""
     next_submission = 0.0
-    """Earliest time of the next submission, as of ``time.monotonic``."""
+    """Earliest time of the next submission, on the clock of ``time.monotonic``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.first_check: dict[str, float] = {}
@@ -93,9 +97,10 @@ class SupervisedCluster(JobQueueCluster):
         # not that of SpecCluster, which closes the job when its worker leaves
         Cluster._update_worker_status(self, op, msg)
 
-    def _forget(self, name: str) -> Any:
+    def _forget(self, name: str) -> Job:
         self.worker_spec.pop(name, None)
-        return self.workers.pop(name, None)
+        job: Job = self.workers.pop(name)
+        return job
 
     async def fill(self, n_jobs: int) -> None:
         """Submit jobs until there are ``n_jobs``.
@@ -166,7 +171,7 @@ class SupervisedCluster(JobQueueCluster):
             return None
         return [line.split()[0] for line in text.splitlines() if line.strip()]
 
-    def _has_ended(self, name: str, job: Any, listed: list[str] | None, now: float) -> bool:
+    def _has_ended(self, name: str, job: Job, listed: list[str] | None, now: float) -> bool:
         first_check = self.first_check.setdefault(name, now)
         if self._is_connected(name):
             self.last_connected[name] = now
@@ -174,7 +179,7 @@ class SupervisedCluster(JobQueueCluster):
             return False
         # job ids may carry suffixes such as 17.server
         is_listed = listed is None or any(
-            re.match(rf"{re.escape(job.job_id)}(?!\d)", word) for word in listed
+            re.match(rf"{re.escape(str(job.job_id))}(?!\d)", word) for word in listed
         )
         if not is_listed and now - first_check >= JOB_CHECK_INTERVAL:
             return True

@@ -68,7 +68,7 @@ def make_security(tls: Tls | None) -> Security | None:
     return Security(tls_ca_file=tls.ca, require_encryption=True, **roles)
 
 
-def dashboard_options(dashboard: str) -> dict[str, Any]:
+def dashboard_options(dashboard: str) -> dict[str, bool | str]:
     """Return the scheduler options for off, loopback or an address."""
     address = {"off": LOOPBACK, "loopback": "127.0.0.1:8787"}.get(dashboard, dashboard)
     return {"dashboard": dashboard != "off", "dashboard_address": address}

@@ -19,7 +19,7 @@ from mgdask.cluster.site import Site, is_scheduler_file
 from mgdask.errors import ParameterError, RunError
 
 if TYPE_CHECKING:
-    from distributed import LocalCluster
+    from distributed import LocalCluster, Scheduler
 
     from mgdask.cluster.jobs import SupervisedCluster
 
@@ -76,12 +76,14 @@ def start(
         cluster = _start_workers(site, fixed=fixed)
         try:
             with cluster:
-                _write_scheduler_file(path, cluster, site)
+                scheduler = cluster.scheduler
+                assert scheduler is not None
+                _write_scheduler_file(path, scheduler, site)
                 say(
-                    f"scheduler at {cluster.scheduler.address}, scheduler file {path}; stop it "
-                    f"with: mgdask cluster stop {path}"
+                    f"scheduler at {scheduler.address}, scheduler file {path}; stop it with: "
+                    f"mgdask cluster stop {path}"
                 )
-                _wait_until_stopped(cluster, stopped)
+                _wait_until_stopped(scheduler, stopped)
         finally:  # not before the jobs have ended, for which stop() waits
             path.unlink(missing_ok=True)
     say("scheduler stopped, its workers have ended")
@@ -141,14 +143,12 @@ def _start_workers(site: Site, *, fixed: bool) -> LocalCluster | SupervisedClust
     return queue_cluster(site, fixed=fixed)
 
 
-def _wait_until_stopped(
-    cluster: LocalCluster | SupervisedCluster, stopped: threading.Event
-) -> None:
+def _wait_until_stopped(scheduler: Scheduler, stopped: threading.Event) -> None:
     from distributed.core import Status
 
     while not stopped.wait(0.5):
-        asked = cluster.scheduler.task_metadata.get(_STOP, False)
-        if asked or cluster.scheduler.status != Status.running:
+        asked = scheduler.task_metadata.get(_STOP, False)
+        if asked or scheduler.status != Status.running:
             return
 
 
@@ -170,15 +170,13 @@ def _signals_noted() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _write_scheduler_file(
-    path: Path, cluster: LocalCluster | SupervisedCluster, site: Site
-) -> None:
-    identity = cluster.scheduler.identity()
+def _write_scheduler_file(path: Path, scheduler: Scheduler, site: Site) -> None:
+    identity = scheduler.identity()
     tls = None if site.tls is None else site.tls.model_dump()
     content = {
         "type": "Scheduler",
         "id": identity["id"],
-        "address": cluster.scheduler.address,
+        "address": scheduler.address,
         "services": identity["services"],
         "workers": {},
         "mgdask": {"host": socket.gethostname(), "pid": os.getpid(), "tls": tls},

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import yaml
 from pydantic import (
@@ -247,7 +247,7 @@ def seconds(text: str) -> int:
     return ((days * 24 + hours) * 60 + minutes) * 60 + rest
 
 
-def read_site(source: str | Path | Mapping[str, Any] | Site) -> Site:
+def read_site(source: str | Path | Mapping[str, object] | Site) -> Site:
     r"""Read where workers come from.
 
     Parameters
@@ -307,7 +307,7 @@ def is_scheduler_file(path: Path) -> bool:
         return False
 
 
-def _load(text: str, file: str) -> Mapping[str, Any]:
+def _load(text: str, file: str) -> Mapping[str, object]:
     try:
         content = yaml.load(text, Loader=yaml.BaseLoader)  # which keeps all values as text
     except yaml.YAMLError as error:
@@ -320,7 +320,7 @@ def _load(text: str, file: str) -> Mapping[str, Any]:
     return content
 
 
-def _make_site(values: Mapping[str, Any], file: str) -> Site:
+def _make_site(values: Mapping[str, object], file: str) -> Site:
     values = {key: value for key, value in values.items() if value not in ("", "null", "~", None)}
     kind = values.get("kind")
     allowed = _ALLOWED_KEYS.get(str(kind), set(Site.model_fields))
@@ -330,7 +330,7 @@ def _make_site(values: Mapping[str, Any], file: str) -> Site:
             f"{file}: unknown key {unknown[0]!r}; kind {kind} takes {', '.join(sorted(allowed))}"
         )
     try:
-        return Site(**values)
+        return Site.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         key = ".".join(map(str, first["loc"]))

@@ -334,6 +334,7 @@ def main():
     else:
         open_client, options = cluster.open_cluster, {"site": sys.argv[1]}
     with open_client(**options) as client:
+        client.wait_for_workers(int(sys.argv[2]))
         client.submit(sum, [1]).result()
         addresses = [*sockets()]
         for more in client.run(sockets).values():
@@ -352,15 +353,14 @@ def test_everything_listens_on_the_loopback_address(site, slurm, tmp_path):
     script = tmp_path / "listen.py"
     script.write_text(LISTEN)
     text = "\n".join(f"{key}: {value}" for key, value in SITE.items()) if site == "slurm" else site
-    done = subprocess.run(
-        [sys.executable, str(script), text], capture_output=True, text=True, check=False
-    )
+    n_workers = SITE["jobs"] if site == "slurm" else 1
+    words = [sys.executable, str(script), text, str(n_workers)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found = re.fullmatch(r"\['127.0.0.1'\] (\d+)", done.stdout.strip())
-    assert found, done.stdout
-    assert int(found[1]) >= (
-        2 if site == "threads" else 5
-    )  # scheduler, its HTTP, nanny, worker, its HTTP
+    answer = re.fullmatch(r"\['127.0.0.1'\] (\d+)", done.stdout.strip())
+    assert answer, done.stdout
+    # scheduler, its HTTP, nanny, worker, its HTTP
+    assert int(answer[1]) >= (2 if site == "threads" else 5)
 
 
 @pytest.fixture
