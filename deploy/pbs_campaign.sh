@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# As slurm_campaign.sh, for PBS, which passes no words to a script and gives no signal in time: untested on a real PBS.
+# slurm_campaign.sh for PBS, which passes no arguments to a script and sends no early signal. Untested on a real PBS.
 #
 #     qsub -v STORE=features.zarr,COMMAND="mgdask featurize glass.zarr --set interstice --out features.zarr --cluster pbs.yaml" \
 #         deploy/pbs_campaign.sh
 #
-#   MGDASK_SECONDS  how long a round may last (default 42000): less than the walltime below by what it takes to stop
-#   MGDASK_ROUNDS   jobs at most, one after the other (default 50)
+#   MGDASK_SECONDS  length of a round (default 42000): the walltime below minus the time to stop
+#   MGDASK_ROUNDS   maximum number of jobs, one after the other (default 50)
 #PBS -N mgdask-campaign
 #PBS -l select=1:ncpus=2:mem=8gb
 #PBS -l walltime=12:00:00
@@ -13,8 +13,8 @@
 set -u
 
 cd "${PBS_O_WORKDIR:-.}" || exit 1
-store=${STORE:?say which store: qsub -v STORE=...,COMMAND=...}
-: "${COMMAND:?say which command: qsub -v STORE=...,COMMAND=...}"
+store=${STORE:?set STORE: qsub -v STORE=...,COMMAND=...}
+: "${COMMAND:?set COMMAND: qsub -v STORE=...,COMMAND=...}"
 round=${MGDASK_ROUND:-1}
 rounds=${MGDASK_ROUNDS:-50}
 self=${MGDASK_SCRIPT:-${PBS_O_WORKDIR:-.}/deploy/pbs_campaign.sh}
@@ -39,11 +39,11 @@ if [ "$state" -eq 0 ] && [ "$status" -eq 0 ]; then
 fi
 now=$(done_blocks)
 if [ "$now" -le "$before" ]; then
-    echo "round $round finished no block (command's status $status): stopped" >&2
+    echo "round $round finished no block (the command ended with status $status): stopped" >&2
     exit $((status == 0 ? 1 : status))
 fi
 if [ "$round" -ge "$rounds" ]; then
-    echo "$rounds rounds are used up, $now blocks done: stopped" >&2
+    echo "the maximum of $rounds rounds is reached, $now blocks done: stopped" >&2
     exit 75
 fi
 export STORE COMMAND MGDASK_ROUND=$((round + 1)) MGDASK_ROUNDS=$rounds MGDASK_SCRIPT=$self

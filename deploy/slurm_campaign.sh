@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# A run that is longer than any job may last: this job drives it, and submits itself again until the store is finished.
+# Drives a run that is longer than any job may be: the job resubmits itself until the store is finished.
 #
 #     sbatch deploy/slurm_campaign.sh features.zarr \
 #         mgdask featurize glass.zarr --set interstice --out features.zarr --cluster slurm.yaml
 #
-# First word: the store that is watched; the rest: the command, which must go on where it left off (mgdask featurize does). The job itself needs
-# little: the workers are jobs of their own, from slurm.yaml. Without --cluster the work is done in this job.
-#   MGDASK_ROUNDS   jobs at most, one after the other (default 50)
-# It ends with the status of the command's last round: 0 when the store is finished, 75 when the rounds are used up, else an error. It stops
-# when a round has finished no block, and when it is cancelled (scancel).
+# The first argument is the store to watch. The others are the command, which must resume where it stopped, as
+# mgdask featurize does. The job itself needs few resources: the workers are jobs of their own, from slurm.yaml.
+# Without --cluster, this job does the work.
+#   MGDASK_ROUNDS   maximum number of jobs, one after the other (default 50)
+# The exit status is 0 if the store is finished, 75 if MGDASK_ROUNDS is reached, and else that of the command.
+# It stops if a round has finished no block, or if it is cancelled (scancel).
 #SBATCH --job-name=mgdask-campaign
 #SBATCH --ntasks=1
 #SBATCH --cpus-per-task=2
@@ -19,14 +20,14 @@
 set -u
 
 if [ "$#" -lt 2 ]; then
-    echo "use: sbatch slurm_campaign.sh STORE COMMAND ..." >&2
+    echo "usage: sbatch slurm_campaign.sh STORE COMMAND ..." >&2
     exit 64
 fi
 store=$1
 shift
 round=${MGDASK_ROUND:-1}
 rounds=${MGDASK_ROUNDS:-50}
-# Slurm runs a copy of this file from its spool folder: the next round needs the original.
+# Slurm runs a copy of this file from its spool directory; the next round needs the original.
 self=${MGDASK_SCRIPT:-$(scontrol show job "${SLURM_JOB_ID:-0}" 2> /dev/null | sed -n 's/^ *Command=\([^ ]*\).*/\1/p')}
 self=${self:-$0}
 
@@ -47,7 +48,7 @@ trap 'time_is_up=yes; kill -TERM "$command" 2> /dev/null' USR1
 trap 'kill -TERM "$command" 2> /dev/null; wait "$command"; echo "cancelled"; exit 143' TERM INT
 wait "$command"
 status=$?
-while kill -0 "$command" 2> /dev/null; do # a signal ends wait before the command has ended
+while kill -0 "$command" 2> /dev/null; do # a signal interrupts wait before the command has ended
     wait "$command"
     status=$?
 done
@@ -60,14 +61,14 @@ if [ "$state" -eq 0 ] && [ "$status" -eq 0 ]; then
 fi
 now=$(done_blocks)
 if [ "$now" -le "$before" ]; then
-    echo "round $round finished no block (command's status $status): stopped" >&2
+    echo "round $round finished no block (the command ended with status $status): stopped" >&2
     exit $((status == 0 ? 1 : status))
 fi
 if [ "$time_is_up" = no ] && [ "$status" -ne 0 ]; then
-    echo "the command ended with status $status after $((now - before)) blocks; tried again" >&2
+    echo "the command ended with status $status after $((now - before)) blocks; trying again" >&2
 fi
 if [ "$round" -ge "$rounds" ]; then
-    echo "$rounds rounds are used up, $now blocks done: stopped" >&2
+    echo "the maximum of $rounds rounds is reached, $now blocks done: stopped" >&2
     exit 75
 fi
 export MGDASK_ROUND=$((round + 1)) MGDASK_ROUNDS=$rounds MGDASK_SCRIPT=$self

@@ -1,41 +1,64 @@
-"""The few kinds of error a user can meet. Each says what, where, what is allowed and what to do next."""
+"""The kinds of errors that mgdask raises.
+
+Each message says what is wrong, the value received, what is allowed, and the next step.
+"""
 
 from __future__ import annotations
 
 
 class MgdaskError(Exception):
-    """Anything mgdask refuses or could not finish; the message is meant for the user."""
+    """Base class of all errors raised by mgdask; the message is meant for the user."""
 
 
 class ParameterError(MgdaskError, ValueError):
-    """An argument is outside what is allowed."""
+    """An argument has a value that is not allowed."""
 
 
 class AuditError(MgdaskError, ValueError):
-    """An input file cannot be read right: the message names file, byte or line, frame and timestep."""
+    """An input file cannot be read correctly.
+
+    The message names the file, the byte or line, the frame and the time step.
+    """
 
 
 class StoreError(MgdaskError):
-    """A store is missing, unfinished, of another kind, or belongs to other parameters."""
+    """A store is missing, unfinished, of another kind, or of other parameters."""
 
 
 class PlanError(MgdaskError):
-    """A plan does not fit: the message names the dominating term and the number to change."""
+    """A plan does not fit into the memory of a worker.
+
+    The message names the dominant term and the number to change.
+    """
 
 
 class RunError(MgdaskError):
-    """Blocks of a run failed; the finished ones stay and a second run does only what is missing."""
+    """Blocks of a run failed.
+
+    Finished blocks are kept. A second run computes only the missing ones.
+    """
 
 
 class MissingDependencyError(MgdaskError, ImportError):
-    """An optional package is not installed; the message has the install line."""
+    """A package that is needed is not installed; the message has the install command.
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        self._given = (package, extra, purpose)
+    Parameters
+    ----------
+    package
+        Name of the package.
+    extra
+        Extra of mgdask that installs it, or ``None`` for a required package.
+    purpose
+        What needs the package, as the subject of a sentence.
+    """
+
+    def __init__(self, package: str, extra: str | None, purpose: str) -> None:
+        self._arguments = (package, extra, purpose)
+        target = package if extra is None else f"'mgdask[{extra}]'"
         super().__init__(
-            f"{purpose} needs the optional package {package}, which is not installed. "
-            f"Install it with: pip install 'mgdask[{extra}]'"
+            f"{purpose} needs the {'' if extra is None else 'optional '}package {package}, which "
+            f"is not installed. Install it with: pip install {target}"
         )
 
-    def __reduce__(self) -> tuple[type[MissingDependencyError], tuple[str, str, str]]:
-        return type(self), self._given  # it comes back from workers by pickle
+    def __reduce__(self) -> tuple[type[MissingDependencyError], tuple[str, str | None, str]]:
+        return type(self), self._arguments  # workers return errors by pickle

@@ -1,51 +1,99 @@
-"""Cell geometry: fractions, heights, wrapping, minimum image, true paths; orthogonal and triclinic alike.
+"""Geometry of periodic cells: fractions, heights, wrapping, minimum image, unwrapping.
 
-``cell`` is (3, 3) with the vectors as rows, in Å; ``pbc`` says along which vectors it repeats.
+``cell`` has shape (3, 3), with the cell vectors as rows, in Å. It may be orthogonal or
+triclinic. ``pbc`` says along which vectors it repeats.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
+from mgdask._typing import BoolArray, FloatArray, Periodic
 from mgdask.errors import ParameterError
 
-Float = npt.NDArray[np.float64]
-Int = npt.NDArray[np.int32]
-Periodic = Sequence[bool] | npt.NDArray[np.bool_]
 
+def volume(cell: FloatArray) -> float:
+    """Return the volume |a · (b × c)| of a cell.
 
-def volume(cell: Float) -> float:
-    """Volume |a · (b × c)| in Å³."""
+    Parameters
+    ----------
+    cell
+        Cell vectors as rows (3, 3) in Å.
+
+    Returns
+    -------
+    Volume in Å³.
+
+    Examples
+    --------
+    >>> round(volume(np.diag([2.0, 3.0, 4.0])), 12)
+    24.0
+    """
     return float(abs(np.linalg.det(cell)))
 
 
-def face_heights(cell: Float) -> Float:
-    """Distances (3,) between opposite faces, V / |b × c| and so on, in Å."""
+def face_heights(cell: FloatArray) -> FloatArray:
+    """Return the distances between opposite faces of a cell, V / |b × c| and so on.
+
+    Parameters
+    ----------
+    cell
+        Cell vectors as rows (3, 3) in Å.
+
+    Returns
+    -------
+    Distances (3,) in Å.
+
+    Examples
+    --------
+    >>> face_heights(np.array([[2.0, 0, 0], [1, 3, 0], [0, 0, 4]])).round(3).tolist()
+    [1.897, 3.0, 4.0]
+    """
     a, b, c = cell
     normals = np.array([np.cross(b, c), np.cross(c, a), np.cross(a, b)])
-    heights: Float = abs(a @ normals[0]) / np.linalg.norm(normals, axis=1)
+    heights: FloatArray = abs(a @ normals[0]) / np.linalg.norm(normals, axis=1)
     return heights
 
 
-def complete_cell(cell: npt.ArrayLike, pbc: Periodic) -> Float:
-    """The cell with zero vectors of non-periodic axes replaced by unit vectors normal to the others.
+def complete_cell(cell: npt.ArrayLike, pbc: Periodic) -> FloatArray:
+    """Replace zero vectors of non-periodic axes by unit vectors normal to the others.
 
-    A molecule or a cluster has no cell along its free axes; fractions need one. ``ParameterError`` if a periodic
-    vector is zero, or the vectors do not span space.
+    Molecules and clusters have no cell vectors along their free axes, but fractional
+    coordinates need them.
+
+    Parameters
+    ----------
+    cell
+        Cell vectors as rows (3, 3) in Å. Vectors of non-periodic axes may be zero.
+    pbc
+        Three booleans, one per cell vector.
+
+    Returns
+    -------
+    Cell vectors (3, 3) in Å, none of them zero.
+
+    Raises
+    ------
+    ParameterError
+        If a periodic vector is zero, or if the vectors are linearly dependent.
+
+    Examples
+    --------
+    >>> complete_cell(np.diag([3.0, 4.0, 0.0]), (True, True, False)).tolist()
+    [[3.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 1.0]]
     """
     full = np.array(cell, dtype=np.float64)
     if full.shape != (3, 3) or not np.isfinite(full).all():
         raise ParameterError(
-            f"cell must be 3 x 3 finite numbers with the vectors as rows, in Å; got {cell!r}"
+            f"cell must be a finite (3, 3) array with the vectors as rows, in Å; got {cell!r}"
         )
     missing = ~full.any(axis=1)
     for k in np.flatnonzero(missing).tolist():
         if pbc[k]:
             raise ParameterError(
-                f"cell vector {k} is zero although pbc[{k}] is True; give the vector or pbc=False there"
+                f"cell vector {k} is zero although pbc[{k}] is True; give the vector, or set "
+                f"pbc[{k}] to False"
             )
     if missing.any():
         _, _, basis = np.linalg.svd(full[~missing]) if (~missing).any() else (None, None, np.eye(3))
@@ -58,67 +106,205 @@ def complete_cell(cell: npt.ArrayLike, pbc: Periodic) -> Float:
     return full
 
 
-def fractional(position: Float, cell: Float, origin: Float | None = None) -> Float:
-    """Fractions s of r = origin + s @ cell."""
+def fractional(
+    position: FloatArray, cell: FloatArray, origin: FloatArray | None = None
+) -> FloatArray:
+    """Return the fractional coordinates s of r = origin + s @ cell.
+
+    Parameters
+    ----------
+    position
+        Positions r (..., xyz) in Å.
+    cell
+        Cell vectors as rows (3, 3) in Å.
+    origin
+        Lower corner of the cell (3,) in Å. Default: zero.
+
+    Returns
+    -------
+    Fractional coordinates (..., vector).
+
+    Notes
+    -----
+    The result for an atom does not depend on the number of atoms: no BLAS is used.
+
+    Examples
+    --------
+    >>> fractional(np.array([[1.0, 1.0, 1.0]]), np.diag([2.0, 4.0, 5.0])).tolist()
+    [[0.5, 0.25, 0.2]]
+    """
     shifted = position if origin is None else position - origin
     off_diagonal = cell - np.diag(np.diagonal(cell))
     if not off_diagonal.any():
         return np.asarray(shifted / np.diagonal(cell))
     a, b, c = cell
     reciprocal = np.array([np.cross(b, c), np.cross(c, a), np.cross(a, b)]) / (a @ np.cross(b, c))
-    # einsum without BLAS: the same bits whatever the number of atoms in one call
     return np.asarray(np.einsum("...j,kj->...k", shifted, reciprocal))
 
 
-def cartesian(fraction: Float, cell: Float, origin: Float | None = None) -> Float:
-    """r = origin + s @ cell."""
-    position: Float = np.einsum("...k,kj->...j", fraction, cell)
+def cartesian(
+    fraction: FloatArray, cell: FloatArray, origin: FloatArray | None = None
+) -> FloatArray:
+    """Return the positions r = origin + s @ cell.
+
+    Parameters
+    ----------
+    fraction
+        Fractional coordinates s (..., vector).
+    cell
+        Cell vectors as rows (3, 3) in Å.
+    origin
+        Lower corner of the cell (3,) in Å. Default: zero.
+
+    Returns
+    -------
+    Positions (..., xyz) in Å.
+
+    Examples
+    --------
+    >>> cartesian(np.array([[0.5, 0.25, 0.2]]), np.diag([2.0, 4.0, 5.0])).tolist()
+    [[1.0, 1.0, 1.0]]
+    """
+    position: FloatArray = np.einsum("...k,kj->...j", fraction, cell)
     return position if origin is None else position + origin
 
 
-def wrap(position: Float, cell: Float, origin: Float, pbc: Periodic) -> tuple[Float, Int]:
-    """Positions moved into the cell along periodic vectors, and the images that undo it.
+def wrap(
+    position: FloatArray, cell: FloatArray, origin: FloatArray, pbc: Periodic
+) -> tuple[FloatArray, npt.NDArray[np.int32]]:
+    """Move positions into the cell along its periodic vectors.
 
-    ``position = wrapped + image @ cell``; atoms already inside keep their bits. An atom within rounding of the upper
-    face, whose wrapped fraction would round to 1, is set on the lower one.
+    Parameters
+    ----------
+    position
+        Positions (..., xyz) in Å.
+    cell
+        Cell vectors as rows (3, 3) in Å.
+    origin
+        Lower corner of the cell (3,) in Å.
+    pbc
+        Three booleans, one per cell vector.
+
+    Returns
+    -------
+    Wrapped positions (..., xyz) in Å, and images (..., vector) such that
+    ``position = wrapped + image @ cell``.
+
+    Notes
+    -----
+    Positions inside the cell keep their bits. An atom within rounding of the upper
+    face, whose wrapped fraction would round to 1, is moved to the lower face.
+
+    Examples
+    --------
+    >>> cell, origin = 5 * np.eye(3), np.zeros(3)
+    >>> wrapped, image = wrap(np.array([[7.0, 1, -1]]), cell, origin, [True] * 3)
+    >>> wrapped.tolist(), image.tolist()
+    ([[2.0, 1.0, 4.0]], [[1, 0, -1]])
     """
     periodic = np.asarray(pbc, dtype=bool)
-    whole = np.floor(fractional(position, cell, origin))
-    whole[..., ~periodic] = 0.0
+    image = np.floor(fractional(position, cell, origin))
+    image[..., ~periodic] = 0.0
     wrapped = np.array(position, dtype=np.float64)
-    moved = (whole[..., 0] != 0.0) | (whole[..., 1] != 0.0) | (whole[..., 2] != 0.0)
-    if moved.any():  # the others have fractions in [0, 1) already
-        before, steps = wrapped[moved], whole[moved]
-        after = before - cartesian(steps, cell)
-        fraction = fractional(after, cell, origin)
-        off = (((fraction < 0.0) | (fraction >= 1.0)) & periodic).any(
-            axis=-1
-        )  # rounded onto or across a face
-        if off.any():
-            inside = np.where(periodic, fraction[off] - np.floor(fraction[off]), fraction[off])
-            inside[(inside >= 1.0) & periodic] = 0.0
-            after[off] = cartesian(inside, cell, origin)
-            shift = np.rint(fractional(before[off] - after[off], cell))
-            steps[off] = np.where(periodic, shift, 0.0)
-        wrapped[moved], whole[moved] = after, steps
-    return wrapped, whole.astype(np.int32)
+    outside = (image[..., 0] != 0.0) | (image[..., 1] != 0.0) | (image[..., 2] != 0.0)
+    if outside.any():
+        wrapped[outside], image[outside] = _wrap_outside(
+            wrapped[outside], image[outside], cell, origin, periodic
+        )
+    return wrapped, image.astype(np.int32)
 
 
-def unwrap(position: Float, image: npt.NDArray[np.integer], cell: Float) -> Float:
-    """True path: position + image @ cell."""
+def _wrap_outside(
+    position: FloatArray,
+    image: FloatArray,
+    cell: FloatArray,
+    origin: FloatArray,
+    periodic: BoolArray,
+) -> tuple[FloatArray, FloatArray]:
+    """Wrap positions outside the cell; correct those rounded onto or across a face."""
+    wrapped = position - cartesian(image, cell)
+    fraction = fractional(wrapped, cell, origin)
+    misplaced = (((fraction < 0.0) | (fraction >= 1.0)) & periodic).any(axis=-1)
+    if misplaced.any():
+        fraction = fraction[misplaced]
+        inside = np.where(periodic, fraction - np.floor(fraction), fraction)
+        inside[(inside >= 1.0) & periodic] = 0.0
+        wrapped[misplaced] = cartesian(inside, cell, origin)
+        shift = np.rint(fractional(position[misplaced] - wrapped[misplaced], cell))
+        image[misplaced] = np.where(periodic, shift, 0.0)
+    return wrapped, image
+
+
+def unwrap(position: FloatArray, image: npt.NDArray[np.integer], cell: FloatArray) -> FloatArray:
+    """Return the unwrapped positions, position + image @ cell.
+
+    Parameters
+    ----------
+    position
+        Wrapped positions (..., xyz) in Å.
+    image
+        Images (..., vector).
+    cell
+        Cell vectors as rows (3, 3) in Å.
+
+    Returns
+    -------
+    Unwrapped positions (..., xyz) in Å.
+
+    Examples
+    --------
+    >>> unwrap(np.array([[2.0, 1, 4]]), np.array([[1, 0, -1]]), 5 * np.eye(3)).tolist()
+    [[7.0, 1.0, -1.0]]
+    """
     return position + cartesian(image.astype(np.float64), cell)
 
 
-def minimum_image(delta: Float, cell: Float, pbc: Periodic) -> Float:
-    """Displacements reduced by whole cell vectors so that every fraction is in [-1/2, 1/2).
+def minimum_image(delta: FloatArray, cell: FloatArray, pbc: Periodic) -> FloatArray:
+    """Reduce displacements by whole cell vectors to fractions in [-1/2, 1/2).
 
-    Exact nearest image for orthogonal cells; in a strongly skewed cell the nearest image can be one vector further.
+    Parameters
+    ----------
+    delta
+        Displacements (..., xyz) in Å.
+    cell
+        Cell vectors as rows (3, 3) in Å.
+    pbc
+        Three booleans, one per cell vector.
+
+    Returns
+    -------
+    Reduced displacements (..., xyz) in Å.
+
+    Notes
+    -----
+    For orthogonal cells this is the nearest image. In a strongly skewed cell, the
+    nearest image may be one vector further.
+
+    Examples
+    --------
+    >>> minimum_image(np.array([[23.0, 0, 0]]), 24 * np.eye(3), (True,) * 3).tolist()
+    [[-1.0, 0.0, 0.0]]
     """
-    whole = np.floor(fractional(delta, cell) + 0.5)
-    whole[..., ~np.asarray(pbc, dtype=bool)] = 0.0
-    return delta - cartesian(whole, cell)
+    image = np.floor(fractional(delta, cell) + 0.5)
+    image[..., ~np.asarray(pbc, dtype=bool)] = 0.0
+    return delta - cartesian(image, cell)
 
 
-def cell_changes(cell: Float) -> bool:
-    """Whether the cell is another one in some frame."""
+def cell_changes(cell: FloatArray) -> bool:
+    """Whether the cell differs between frames.
+
+    Parameters
+    ----------
+    cell
+        Cell vectors of all frames (frame, vector, xyz) in Å.
+
+    Returns
+    -------
+    True if a component differs from the first frame by more than 1e-9 of the largest.
+
+    Examples
+    --------
+    >>> cell_changes(np.stack([np.eye(3), 1.01 * np.eye(3)]))
+    True
+    """
     return bool((np.abs(cell - cell[0]) > 1e-9 * np.abs(cell[0]).max()).any())

@@ -1,17 +1,41 @@
-"""Every array mgdask knows: its dims, kind, unit, meaning and source. A name exists once, here.
+"""Every array that mgdask writes: its dims, kind of dtype, unit, meaning and source.
 
-The text goes into the ``attrs`` of every store written, so that a store explains itself to whoever opens
-it in ten years with nothing but xarray.
+The descriptions go into the ``attrs`` of every store. A store thus explains itself to
+whoever opens it with xarray alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mgdask.errors import ParameterError, StoreError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclass(frozen=True)
 class Variable:
-    """One named array: ``dims`` in order, NumPy dtype ``kind``, ``unit`` as text, ``meaning`` in a sentence."""
+    """Description of an array.
+
+    Parameters
+    ----------
+    name
+        Name of the variable. For features, the name of the family.
+    dims
+        Dimensions in order.
+    kind
+        Kind of dtype: ``"f"``, ``"i"``, ``"b"``, or ``"U"`` for text.
+    unit
+        Unit, ``"1"`` for none, ``"Z"`` for atomic numbers.
+    meaning
+        What the values mean.
+    source
+        Paper that defines it.
+    """
 
     name: str
     dims: tuple[str, ...]
@@ -20,9 +44,13 @@ class Variable:
     meaning: str
     source: str = ""
 
+    def __str__(self) -> str:
+        unit = "" if self.unit == "1" else f" in {self.unit}"
+        return f"{self.name}({', '.join(self.dims)}){unit}"
+
 
 def _feature(family: str, meaning: str, source: str) -> Variable:
-    # the columns of a feature; a variable of another name has its family's entry
+    # a feature with a name of its own has the entry of its family
     return Variable(family, ("frame", "atom", f"{family}_feature"), "f", "1", meaning, source)
 
 
@@ -46,21 +74,21 @@ VARIABLES = _table(
         ("frame", "atom", "xyz"),
         "i",
         "1",
-        "box images: position + image @ cell is the true path; the scheme is named in attrs",
+        "box images: position + image @ cell is the unwrapped position; attrs name the scheme",
     ),
     Variable(
-        "cell", ("frame", "vector", "xyz"), "f", "Å", "cell vectors, one a row; triclinic allowed"
+        "cell", ("frame", "vector", "xyz"), "f", "Å", "cell vectors as rows; may be triclinic"
     ),
     Variable("origin", ("frame", "xyz"), "f", "Å", "lower corner of the cell"),
-    Variable("pbc", ("vector",), "b", "1", "whether the cell repeats along a vector"),
-    Variable("time", ("frame",), "f", "ps", "physical time; uneven spacing is normal"),
-    Variable("step", ("frame",), "i", "1", "time step of the simulation as written in the file"),
+    Variable("pbc", ("vector",), "b", "1", "whether the cell repeats along each vector"),
+    Variable("time", ("frame",), "f", "ps", "physical time; the spacing may be uneven"),
+    Variable("step", ("frame",), "i", "1", "time step of the simulation, as in the file"),
     Variable(
         "run",
         ("frame",),
         "U",
         "1",
-        "which simulation a frame belongs to; data are split by it, never by row",
+        "simulation that a frame belongs to; data are split by it, never by row",
     ),
     Variable(
         "atom_id",
@@ -78,7 +106,7 @@ VARIABLES = _table(
     ),
     _feature(
         "interstice",
-        "empty share of distances, triangles and tetrahedra between an atom and its neighbours",
+        "share of distances, triangles and tetrahedra among neighbours that is interstice",
         "Wang, Jain, Nat. Commun. 10, 5537 (2019)",
     ),
     _feature(
@@ -89,22 +117,22 @@ VARIABLES = _table(
     _feature("coordination", "number of neighbours", "Wang, Jain, Nat. Commun. 10, 5537 (2019)"),
     _feature(
         "voronoi_indices",
-        "facets of the Voronoi cell by their number of edges",
+        "number of facets of the Voronoi cell with 3, 4, ... edges",
         "Finney, Proc. R. Soc. A 319, 479 (1970)",
     ),
     _feature(
         "motifs",
-        "whether the Voronoi cell is a characteristic one",
+        "whether the Voronoi cell is that of a characteristic motif",
         "Wang, Jain, Nat. Commun. 10, 5537 (2019)",
     ),
     _feature(
         "packing",
-        "how densely an atom and its neighbours are packed",
+        "packing density of an atom and its neighbours",
         "Yang et al., Phys. Rev. Lett. 109, 105502 (2012)",
     ),
     _feature(
         "fold_symmetry",
-        "share of the facets of the Voronoi cell by their number of edges",
+        "share of the facets of the Voronoi cell with 3, 4, ... edges",
         "Peng, Li, Wang, Phys. Rev. Lett. 106, 135503 (2011)",
     ),
     _feature(
@@ -114,10 +142,12 @@ VARIABLES = _table(
     ),
     _feature(
         "bond_moments",
-        "moments of the directions to the neighbours in spherical harmonics",
+        "spherical-harmonic moments of the directions to the neighbours",
         "Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983)",
     ),
-    _feature("chemistry", "species of an atom's neighbours", "Cowley, Phys. Rev. 77, 669 (1950)"),
+    _feature(
+        "chemistry", "species of the neighbours of an atom", "Cowley, Phys. Rev. 77, 669 (1950)"
+    ),
     _feature(
         "symmetry_functions",
         "Behler-Parrinello symmetry functions",
@@ -128,14 +158,14 @@ VARIABLES = _table(
         ("atom", "frame", "xyz"),
         "f",
         "Å",
-        "true positions, without periodic jumps; the scheme is in attrs",
+        "unwrapped positions; attrs name the scheme",
     ),
     Variable(
         "center_of_mass",
         ("frame", "xyz"),
         "f",
         "Å",
-        "mass-weighted mean of the true positions of all atoms",
+        "mass-weighted mean of the unwrapped positions of all atoms",
     ),
     _feature(
         "nonaffine",
@@ -143,7 +173,9 @@ VARIABLES = _table(
         "Falk, Langer, Phys. Rev. E 57, 7192 (1998)",
     ),
     _feature(
-        "lag_displacement", "displacement over lag times", "Liu et al., J. Mater. Inf. 2, 20 (2022)"
+        "lag_displacement",
+        "displacements over lag times",
+        "Liu et al., J. Mater. Inf. 2, 20 (2022)",
     ),
     _feature(
         "chebyshev",
@@ -151,11 +183,38 @@ VARIABLES = _table(
         "Artrith, Urban, Ceder, Phys. Rev. B 96, 014112 (2017)",
     ),
 )
-"""The vocabulary, by name."""
+"""All variables by name."""
+
+REQUIRED = {
+    "trajectory": (
+        *("position", "image", "cell", "origin", "pbc"),
+        *("step", "run", "atom_id", "species", "mass"),
+    ),
+    "paths": ("path", "cell", "pbc", "step", "run", "atom_id", "species", "mass"),
+    "features": ("run", "atom_id", "species"),
+}
+"""Variables that a store of each kind must have."""
+
+_DTYPE_KINDS = {"f": "f", "i": "iu", "b": "b", "U": "UTO"}
 
 
 def attrs(name: str) -> dict[str, str]:
-    """The descriptive ``attrs`` of variable ``name``; empty where the name came from the user's own file."""
+    """Return the ``attrs`` that describe a variable.
+
+    Parameters
+    ----------
+    name
+        Name of the variable.
+
+    Returns
+    -------
+    Unit, long name and source; empty for a variable of the user's own.
+
+    Examples
+    --------
+    >>> attrs("origin")
+    {'units': 'Å', 'long_name': 'lower corner of the cell'}
+    """
     variable = VARIABLES.get(name)
     if variable is None:
         return {}
@@ -163,3 +222,58 @@ def attrs(name: str) -> dict[str, str]:
     if variable.source:
         text["source"] = variable.source
     return text
+
+
+def validate(ds: xr.Dataset, kind: str, source: str | Path = "the Dataset") -> None:
+    """Check that a Dataset has the variables of a store, as described here.
+
+    Only metadata are read. Variables with other names are not checked.
+
+    Parameters
+    ----------
+    ds
+        Dataset to check.
+    kind
+        ``"trajectory"``, ``"paths"`` or ``"features"``.
+    source
+        Path of the store, for the message.
+
+    Raises
+    ------
+    StoreError
+        If variables are missing, or have wrong dims, dtypes or units. The message lists
+        all of them.
+    ParameterError
+        If ``kind`` is unknown.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> ds = xr.Dataset({"step": ("atom", [1])})
+    >>> validate(ds, "features")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    mgdask.errors.StoreError: ... step has dims (atom), expected (frame); ...
+    """
+    if kind not in REQUIRED:
+        raise ParameterError(f"kind={kind!r} is unknown; allowed: {', '.join(REQUIRED)}")
+    problems = [
+        problem for name in ds.variables if name in VARIABLES for problem in _problems(ds, name)
+    ]
+    problems += [f"{VARIABLES[n]} is missing" for n in REQUIRED[kind] if n not in ds.variables]
+    if problems:
+        raise StoreError(f"{source} is not a valid {kind} store: {'; '.join(problems)}")
+
+
+def _problems(ds: xr.Dataset, name: Hashable) -> Iterator[str]:
+    expected, variable = VARIABLES[str(name)], ds.variables[name]
+    dims = tuple(map(str, variable.dims))
+    allowed = [expected.dims]
+    if expected.dims[-1].endswith("_feature"):  # some features are averages over atoms
+        allowed.append(("frame", expected.dims[-1]))
+    if dims not in allowed:
+        yield f"{name} has dims ({', '.join(dims)}), expected ({', '.join(expected.dims)})"
+    if variable.dtype.kind not in _DTYPE_KINDS[expected.kind]:
+        yield f"{name} has dtype {variable.dtype}, expected kind {expected.kind}"
+    unit = variable.attrs.get("units", expected.unit)
+    if unit != expected.unit:
+        yield f"{name} has unit {unit}, expected {expected.unit}"

@@ -1,11 +1,12 @@
-"""Fixtures shared by the tests: real small dumps, the shipped glass, a store of it, a client of worker processes."""
+"""Fixtures shared by all tests: the shipped glass, small dumps, and a Dask client."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-# several tests run side by side: threads of OpenMP, which LightGBM starts on every core, would wait for each other spinning
+# Several tests run at the same time. LightGBM starts OpenMP threads on every core,
+# which would wait for each other in busy loops.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import dask
@@ -16,11 +17,10 @@ from distributed import Client, LocalCluster
 import mgdask
 
 DATA = Path(__file__).parent / "data"
-GLASS = Path(mgdask.__file__).parent / "datasets" / "data" / "zrcu.lammpstrj.gz"
+GLASS = mgdask.datasets.path("zrcu")
 SPECIES = {1: "Zr", 2: "Cu"}
 
-
-LONG = (
+SLOWEST_FIRST = (
     "slurm",
     "notebooks",
     "deploy",
@@ -33,13 +33,13 @@ LONG = (
     "search",
     "softness_training",
 )
-"""Files of tests that take longest: they begin first, so that none is left running alone at the end."""
+"""Test files that take longest. They start first: none then runs alone at the end."""
 
 
 def pytest_collection_modifyitems(items):
-    """Long files first, the others in their order."""
-    place = {f"test_{name}": k for k, name in enumerate(LONG)}
-    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+    """Order the slowest files first and keep the order of the others."""
+    rank = {f"test_{name}": k for k, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 def write_dump(
@@ -50,13 +50,12 @@ def write_dump(
     flags="pp pp pp",
     tilt=None,
 ):
-    """A dump of frames: (step, rows) with rows as lists of words."""
+    """Write a LAMMPS text dump; each frame is (step, rows of values)."""
+    names = "xy xz yz " if tilt else ""
     with open(path, "w") as out:
         for step, rows in frames:
-            head = "xy xz yz " if tilt else ""
-            out.write(
-                f"ITEM: TIMESTEP\n{step}\nITEM: NUMBER OF ATOMS\n{len(rows)}\nITEM: BOX BOUNDS {head}{flags}\n"
-            )
+            out.write(f"ITEM: TIMESTEP\n{step}\nITEM: NUMBER OF ATOMS\n{len(rows)}\n")
+            out.write(f"ITEM: BOX BOUNDS {names}{flags}\n")
             for k, (lo, hi) in enumerate(box):
                 out.write(f"{lo} {hi}" + (f" {tilt[k]}" if tilt else "") + "\n")
             out.write(f"ITEM: ATOMS {columns}\n")
@@ -66,7 +65,7 @@ def write_dump(
 
 @pytest.fixture(scope="session")
 def glass_store(tmp_path_factory):
-    """The shipped glass as a finished store."""
+    """Path of a trajectory store of the shipped glass."""
     path = tmp_path_factory.mktemp("glass") / "glass.zarr"
     mgdask.ingest(str(GLASS), path, species=SPECIES, timestep=0.002)
     return str(path)
@@ -74,36 +73,28 @@ def glass_store(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def glass(glass_store):
-    """Positions, cell and atomic numbers of its last frame."""
+    """Positions, cell and atomic numbers of the last frame of the shipped glass."""
     ds = mgdask.open_store(glass_store)
     return ds.position[-1].values, ds.cell[-1].values, ds.species.values
 
 
 @pytest.fixture
 def small_soap():
-    """A SOAP that is quick."""
+    """A SOAP with few columns."""
     return mgdask.SOAP(
         species=("Cu", "Zr"), r_cut=4.0, n_max=4, l_max=3, sigma=0.5, rbf="polynomial"
     )
 
 
-@pytest.fixture(autouse=True)
-def dask_without_a_client():
-    """A client that could not connect ends late, and then leaves its setting behind: without a client, Dask works in threads."""
-    from distributed.client import _get_global_client
-
-    if _get_global_client() is None and dask.config.get("scheduler", None) == "dask.distributed":
-        dask.config.config.pop("scheduler")
-
-
 @pytest.fixture
 def rng():
+    """A random generator with a fixed seed."""
     return np.random.default_rng(20261121)
 
 
 @pytest.fixture(scope="module")
 def client():
-    """Two worker processes, and the default client of the module."""
+    """Client of two worker processes, which is the default client of the module."""
     with (
         LocalCluster(
             n_workers=2,
@@ -115,3 +106,15 @@ def client():
         Client(cluster) as client,
     ):
         yield client
+
+
+@pytest.fixture(autouse=True)
+def no_stale_scheduler():
+    """Let Dask use threads again after a client that could not connect.
+
+    Such a client closes late and leaves its scheduler in Dask's configuration.
+    """
+    from distributed.client import _get_global_client
+
+    if _get_global_client() is None and dask.config.get("scheduler", None) == "dask.distributed":
+        dask.config.config.pop("scheduler")

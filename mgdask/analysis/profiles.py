@@ -13,6 +13,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from mgdask import geometry as box
+from mgdask._typing import Periodic
 from mgdask.analysis.estimate import Float, Integer, share_variance, vector
 from mgdask.elements import symbol
 from mgdask.errors import ParameterError
@@ -22,7 +23,7 @@ AXES = {"a": 0, "b": 1, "c": 2, "x": 0, "y": 1, "z": 2}
 
 
 def _fractions(
-    position: npt.ArrayLike, cell: npt.ArrayLike, origin: npt.ArrayLike | None, pbc: box.Periodic
+    position: npt.ArrayLike, cell: npt.ArrayLike, origin: npt.ArrayLike | None, pbc: Periodic
 ) -> tuple[Float, Float]:
     """Fractions (atom, 3), within [0, 1) along periodic vectors, and the cell."""
     r = np.asarray(position, dtype=np.float64)
@@ -171,7 +172,7 @@ def profile(
     bins: int = 20,
     numbers: npt.ArrayLike | None = None,
     values: Values = None,
-    pbc: box.Periodic = (True, True, True),
+    pbc: Periodic = (True, True, True),
 ) -> xr.Dataset:
     """Number density, composition and means of values of the atoms in slabs along a cell vector.
 
@@ -215,7 +216,7 @@ def grid_profile(
     bins: int | Sequence[int] = 10,
     numbers: npt.ArrayLike | None = None,
     values: Values = None,
-    pbc: box.Periodic = (True, True, True),
+    pbc: Periodic = (True, True, True),
 ) -> xr.Dataset:
     """Number density, composition and means of values of the atoms on a grid of the cell.
 

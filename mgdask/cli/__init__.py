@@ -1,38 +1,74 @@
-"""The command line: ``mgdask ingest | inspect | rdf | unwrap | plan | featurize | status | verify | cluster | study | demo``. No logic."""
+"""The command line ``mgdask``: thin commands, each a call of a public function."""
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 
 import click
 
 import mgdask
-from mgdask.cli import cluster, commands, study, verify
+from mgdask.cli.groups import LazyGroup, examples
 from mgdask.errors import MgdaskError
 
+COMMANDS = {
+    "ingest": (
+        "commands:ingest",
+        "Read simulation files into one trajectory store, with an audit.",
+    ),
+    "inspect": ("commands:inspect", "Show what a store holds."),
+    "rdf": ("commands:rdf", "Compute the radial distribution functions of all species pairs."),
+    "unwrap": ("commands:unwrap", "Unwrap the trajectories of all atoms into a store."),
+    "plan": ("commands:plan", "Show what a run would compute and need, without running it."),
+    "featurize": ("commands:featurize", "Compute features into a store, or resume doing so."),
+    "status": ("commands:status", "Show how many blocks of a store are finished."),
+    "verify": ("commands:verify", "Compare every block of a store with its recorded checksum."),
+    "cluster": ("cluster:cluster", "Show job scripts; start and stop schedulers."),
+    "study": ("study:study", "Reproduce published studies, from stores to results."),
+    "demo": ("commands:demo", "Run the whole workflow on a Zr-Cu glass shipped with mgdask."),
+    "completion": ("completion:completion", "Show how to enable shell completion."),
+}
+"""Module in ``mgdask.cli`` and line of help of each command, in the order of work."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
+
+class _StderrHandler(logging.Handler):
+    """Writes to the standard error of the moment, which test runners replace."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
+
+
+def _configure_logging(level: int) -> None:
+    logger = logging.getLogger("mgdask")
+    logger.setLevel(level)
+    if not any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
+        logger.addHandler(_StderrHandler())
+
+
+@click.group(
+    cls=LazyGroup,
+    targets={name: (f"mgdask.cli.{target}", text) for name, (target, text) in COMMANDS.items()},
+    anywhere=("--quiet", "--verbose", "--debug"),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=examples(
+        "mgdask demo",
+        "mgdask ingest dump.*.gz --out glass.zarr --species Zr,Cu --timestep 0.002",
+        "mgdask featurize glass.zarr --set interstice --out features.zarr",
+    ),
+)
+@click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
+@click.option("--verbose", is_flag=True, help="Log details too.")
+@click.option("--debug", is_flag=True, help="Show the full traceback of an error.")
 @click.version_option(mgdask.__version__, prog_name="mgdask")
-def cli(debug: bool) -> None:
-    """Trajectories of metallic glasses in, labelled atomic features out, at any scale."""
+def cli(quiet: bool, verbose: bool, debug: bool) -> None:
+    """Turn trajectories of metallic glasses into atomic features and models.
 
-
-for command in (
-    commands.ingest,
-    commands.inspect,
-    commands.rdf,
-    commands.unwrap,
-    commands.plan,
-    commands.featurize,
-    commands.status,
-    cluster.cluster,
-    verify.verify,
-    study.study,
-    commands.demo,
-):
-    cli.add_command(command)
+    --quiet, --verbose and --debug are accepted anywhere on the line.
+    """
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other; give one")
+    _configure_logging(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
 
 
 def _interrupt(*_: object) -> None:
@@ -40,32 +76,33 @@ def _interrupt(*_: object) -> None:
 
 
 def main() -> None:
-    """Entry point: exit status 0 only when all is done; an error is one readable message on stderr."""
-    # --debug is accepted anywhere on the line, since it is typed after something went wrong.
-    words = [word for word in sys.argv[1:] if word != "--debug"]
-    debug = len(words) < len(sys.argv) - 1
-    # what a queueing system and ``timeout`` send: the workers' jobs are cancelled and nothing is left running
+    """Run the command line.
+
+    The exit status is 0 only if all work is done. An error is one message on the
+    standard error.
+    """
+    debug = "--debug" in sys.argv[1:]
+    # queueing systems and ``timeout`` send SIGTERM: end like ctrl-C, which cancels jobs
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        status = cli.main(args=words, prog_name="mgdask", standalone_mode=False)
+        status = cli.main(prog_name="mgdask", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         if debug:
             raise
-        click.echo(
-            "stopped; finished blocks stay, and the same command goes on from there", err=True
-        )
+        click.echo("stopped; finished blocks are kept, and the same command resumes", err=True)
         sys.exit(130)
     except Exception as error:
         if debug:
             raise
-        text = (
-            str(error)
-            if isinstance(error, MgdaskError)
-            else f"{type(error).__name__}: {error} (--debug shows where)"
-        )
-        click.echo(f"mgdask: {text}", err=True)
+        click.echo(f"mgdask: {_describe_error(error)}", err=True)
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _describe_error(error: Exception) -> str:
+    if isinstance(error, MgdaskError):
+        return str(error)
+    return f"{type(error).__name__}: {error} (--debug shows the traceback)"

@@ -1,43 +1,78 @@
-"""Where workers come from: ``mgdask cluster show | start | stop``."""
+"""``mgdask cluster``: job scripts, and schedulers that outlive their clients."""
 
 from __future__ import annotations
 
 import click
 
-from mgdask.cluster import job_script, read_site, start, stop
+from mgdask.cli.groups import examples
 
 
-@click.group()
+@click.group(
+    epilog=examples(
+        "mgdask cluster show slurm.yaml",
+        "mgdask cluster start slurm.yaml --scheduler-file scheduler.json",
+        "mgdask cluster stop scheduler.json",
+    )
+)
 def cluster() -> None:
-    """Site files: the job script they make, a scheduler that outlives its clients."""
+    """Show job scripts; start and stop schedulers.
+
+    A site file (YAML) states where workers come from. deploy/ has one for each queueing
+    system.
+    """
 
 
-@cluster.command("show")
+@cluster.command(
+    "show",
+    epilog=examples("mgdask cluster show slurm.yaml", "mgdask cluster show pbs.yaml --fixed"),
+)
 @click.argument("site")
-@click.option("--fixed", is_flag=True, help="As for training: no lifetime.")
-def show(site: str, fixed: bool) -> None:
+@click.option("--fixed", is_flag=True, help="As for training: without a worker lifetime.")
+def show_script(site: str, fixed: bool) -> None:
     """Print the job script of a site without submitting it."""
+    from mgdask.cluster import job_script, read_site
+
     click.echo(job_script(read_site(site), fixed=fixed), nl=False)
 
 
-@cluster.command("start")
+@cluster.command(
+    "start",
+    epilog=examples(
+        "mgdask cluster start slurm.yaml --scheduler-file scheduler.json",
+        "mgdask cluster start slurm.yaml --scheduler-file scheduler.json --fixed",
+    ),
+)
 @click.argument("site")
 @click.option(
-    "--scheduler-file", required=True, help="File to write for clients: --scheduler FILE."
+    "--scheduler-file",
+    required=True,
+    help="File to write. Clients connect with --scheduler FILE.",
 )
 @click.option(
     "--fixed",
     is_flag=True,
-    help="One pool of workers, no lifetime and no replacement: for training.",
+    help="Keep one pool of workers without lifetime or replacement, for training.",
 )
-def begin(site: str, scheduler_file: str, fixed: bool) -> None:
-    """Run a scheduler and its workers until they are stopped; clients come and go."""
+def start_scheduler(site: str, scheduler_file: str, fixed: bool) -> None:
+    """Run a scheduler and its workers until they are stopped.
+
+    Clients may connect and disconnect meanwhile.
+    """
+    from mgdask.cluster import read_site, start
+
     start(read_site(site), scheduler_file, fixed=fixed, say=click.echo)
 
 
-@cluster.command("stop")
+@cluster.command(
+    "stop",
+    epilog=examples(
+        "mgdask cluster stop scheduler.json", "mgdask cluster stop /shared/me/scheduler.json"
+    ),
+)
 @click.argument("scheduler_file")
-def end(scheduler_file: str) -> None:
-    """Stop the scheduler of a scheduler file, and its jobs."""
+def stop_scheduler(scheduler_file: str) -> None:
+    """Stop a scheduler and cancel its jobs."""
+    from mgdask.cluster import stop
+
     stop(scheduler_file)
     click.echo("stopped")

@@ -1,4 +1,4 @@
-"""The commands, each a call of the function of the same name."""
+"""The commands, each a call of the public function of the same name."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 import mgdask
+from mgdask.cli.groups import examples
 from mgdask.cli.options import (
     feature_options,
     fit_to_site,
@@ -18,17 +19,22 @@ from mgdask.cli.options import (
 )
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "mgdask ingest dump.*.gz --out glass.zarr --species Zr,Cu --timestep 0.002",
+        "mgdask ingest more.dump.gz --out glass.zarr --species Zr,Cu --timestep 0.002 --append",
+    )
+)
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--out", required=True, help="Trajectory store to write.")
 @click.option(
     "--species",
-    help="Elements of types 1, 2, ...: Cu,Zr. Not needed where the file names elements.",
+    help="Elements of atom types 1, 2, ...: Cu,Zr. Not needed if the files name elements.",
 )
 @click.option("--timestep", type=float, help="Time step of the simulation in ps.")
-@click.option("--units", help="LAMMPS unit style, where the file does not say it [default: metal].")
-@click.option("--run", help="Label of this simulation [default: from the file's name].")
-@click.option("--run-per-file", is_flag=True, help="Every file is a simulation of its own.")
+@click.option("--units", help="LAMMPS unit style, if the files do not state it [default: metal].")
+@click.option("--run", help="Label of this simulation [default: from the file name].")
+@click.option("--run-per-file", is_flag=True, help="Treat every file as a simulation of its own.")
 @click.option(
     "--repeated",
     type=click.Choice(["last", "first", "all", "error"]),
@@ -37,7 +43,7 @@ from mgdask.cli.options import (
     help="Which frame of a repeated time step to keep.",
 )
 @click.option(
-    "--append", is_flag=True, help="Add the frames of a continued simulation to an existing store."
+    "--append", is_flag=True, help="Append the frames of a continued simulation to the store."
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 @worker_options
@@ -51,7 +57,11 @@ def ingest(
     site: str | None,
     **options: Any,
 ) -> None:
-    """Read dumps (text, gz, zst, extxyz, data, ...) into one Zarr store, with an audit."""
+    """Read simulation files into one trajectory store, with an audit.
+
+    Reads LAMMPS dumps and data files (plain, gz, zst, binary), extxyz, H5MD and NetCDF.
+    Several PATHS are one trajectory in the order given.
+    """
     with open_workers(workers, threads, scheduler, None, site) as client:
         report = mgdask.ingest(
             list(paths), out, species=parse_species(species), client=client, **options
@@ -59,20 +69,27 @@ def ingest(
     click.echo(str(report))
 
 
-@click.command()
+@click.command(epilog=examples("mgdask inspect glass.zarr", "mgdask inspect features.zarr"))
 @click.argument("store")
 def inspect(store: str) -> None:
-    """Show frames, atoms, species, cell, times, chunks and audit of a store."""
+    """Show what a store holds.
+
+    Lists frames, atoms, species, cell, times, chunks and the audit.
+    """
     from mgdask.report.text import describe
 
     click.echo(describe(mgdask.open_store(store)))
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "mgdask rdf glass.zarr", "mgdask rdf glass.zarr --r-max 8 --bins 400 --out rdf.csv"
+    )
+)
 @click.argument("store")
-@click.option("--r-max", default=10.0, show_default=True, help="Å.")
+@click.option("--r-max", default=10.0, show_default=True, help="Largest distance in Å.")
 @click.option("--bins", default=500, show_default=True, help="Number of bins.")
-@click.option("--out", help="CSV file for the curves.")
+@click.option("--out", help="CSV file to write the curves to.")
 @worker_options
 def rdf(
     store: str,
@@ -84,29 +101,38 @@ def rdf(
     scheduler: str | None,
     site: str | None,
 ) -> None:
-    """Radial distribution functions of every pair of species: first peaks and minima, for use as cut-offs."""
-    with open_workers(workers, threads, scheduler, None, site) as client:
-        found = mgdask.partial_rdf(store, r_max=r_max, bins=bins, client=client)
+    """Compute the radial distribution functions of all species pairs.
+
+    Prints the first peak, the first minimum (a cutoff for features) and the
+    coordination number of each pair.
+    """
     from mgdask.report.text import describe_rdf
 
-    click.echo(describe_rdf(found))
+    with open_workers(workers, threads, scheduler, None, site) as client:
+        curves = mgdask.partial_rdf(store, r_max=r_max, bins=bins, client=client)
+    click.echo(describe_rdf(curves))
     if out is not None:
-        curves = found.g.stack(pair=("species", "neighbor_species")).to_pandas()
-        curves.columns = ["-".join(pair) for pair in curves.columns]
-        curves.assign(all=found.g_all.values).to_csv(out)
+        table = curves.g.stack(pair=("species", "neighbor_species")).to_pandas()
+        table.columns = ["-".join(pair) for pair in table.columns]
+        table.assign(all=curves.g_all.values).to_csv(out)
         click.echo(f"curves in {out}")
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "mgdask unwrap glass.zarr --out unwrapped.zarr",
+        "mgdask unwrap glass.zarr --out unwrapped.zarr --scheme toroidal --workers 4",
+    )
+)
 @click.argument("store")
-@click.option("--out", required=True, help="Store of paths to write.")
+@click.option("--out", required=True, help="Store of unwrapped trajectories to write.")
 @click.option(
     "--scheme", default="auto", show_default=True, help="auto, images, nearest or toroidal."
 )
 @click.option(
     "--allow-jumps",
     is_flag=True,
-    help="Go on where an atom moves more than 0.45 of the cell between frames.",
+    help="Continue even if an atom moves more than 0.45 of the cell between two frames.",
 )
 @worker_options
 def unwrap(
@@ -118,57 +144,117 @@ def unwrap(
     site: str | None,
     **options: Any,
 ) -> None:
-    """True paths of all atoms, cut by atoms, for what follows atoms through time."""
+    """Unwrap the trajectories of all atoms into a store.
+
+    The new store is chunked by atoms, for analyses that follow atoms through time.
+    """
     with open_workers(workers, threads, scheduler, None, site) as client:
         click.echo(str(mgdask.unwrap(store, out, client=client, **options)))
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "mgdask plan glass.zarr --set interstice --out features.zarr",
+        "mgdask plan glass.zarr --recipe features.yaml --out features.zarr --memory 4GiB",
+    )
+)
 @feature_options
 @click.option("--threads", default=1, show_default=True, help="Threads of each worker.")
 def plan(**options: Any) -> None:
-    """Say what a run would do and need, without doing it; refuse what does not fit."""
+    """Show what a run would compute and need, without running it.
+
+    Fails if a block does not fit into the memory of a worker.
+    """
     click.echo(str(make_plan(**options)))
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "mgdask featurize glass.zarr --set interstice --out features.zarr --workers 4",
+        "mgdask featurize glass.zarr --soap r_cut=5,n_max=8,l_max=8,sigma=0.5 --out soap.zarr "
+        "--cluster slurm.yaml",
+    )
+)
 @feature_options
 @worker_options
-@click.option(
-    "--retries", default=2, show_default=True, help="Times a failed block is tried again."
-)
+@click.option("--retries", default=2, show_default=True, help="How often to retry a failed block.")
 def featurize(
     workers: int | None, scheduler: str | None, site: str | None, retries: int, **options: Any
 ) -> None:
-    """Compute features into a Zarr store; run it again after any interruption and only the rest is done."""
+    """Compute features into a store, or resume doing so.
+
+    After an interruption, the same command computes only the missing blocks.
+    """
     options = fit_to_site(site, options)
-    work = make_plan(**options)
-    click.echo(str(work))
+    plan = make_plan(**options)
+    click.echo(str(plan))
     with open_workers(workers, options["threads"], scheduler, options["memory"], site) as client:
-        report = mgdask.run(work, client, retries=retries)
+        report = mgdask.run(plan, client, retries=retries)
     click.echo(str(report))
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "mgdask status features.zarr", "mgdask status features.zarr && mgdask verify features.zarr"
+    )
+)
 @click.argument("store")
 def status(store: str) -> int:
-    """Say how many blocks of a store are done; the exit status is 0 when it is finished and 3 while it is not."""
+    """Show how many blocks of a store are finished.
+
+    The exit status is 0 if all are, and 3 if blocks are missing.
+    """
     from mgdask.store.progress import read_progress
 
-    found = read_progress(store)
-    click.echo(str(found))
-    return 0 if found.finished else 3
+    progress = read_progress(store)
+    click.echo(str(progress))
+    return 0 if progress.finished else 3
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "mgdask verify features.zarr", "mgdask verify features.zarr --repair --workers 4"
+    )
+)
+@click.argument("store")
 @click.option(
-    "--out", default="mgdask-demo", show_default=True, help="Folder for the stores and the picture."
+    "--repair",
+    is_flag=True,
+    help="Discard damaged blocks. The command that made the store then computes them again.",
+)
+@worker_options
+def verify(
+    store: str,
+    repair: bool,
+    workers: int | None,
+    threads: int,
+    scheduler: str | None,
+    site: str | None,
+) -> int:
+    """Compare every block of a store with its recorded checksum.
+
+    The exit status is 1 if a block is damaged.
+    """
+    with open_workers(workers, threads, scheduler, None, site) as client:
+        report = mgdask.verify(store, repair=repair, client=client)
+    click.echo(str(report))
+    return 0 if report.ok else 1
+
+
+@click.command(epilog=examples("mgdask demo", "mgdask demo --out my-demo --workers 4"))
+@click.option(
+    "--out", default="mgdask-demo", show_default=True, help="Folder for the stores and the figure."
 )
 @click.option(
-    "--workers", type=int, help="Local worker processes [default: the cores this process may use]."
+    "--workers",
+    type=int,
+    help="Number of local worker processes [default: the cores this process may use].",
 )
 def demo(out: str, workers: int | None) -> None:
-    """The whole way on a real Zr-Cu glass that comes with the package: ingest, inspect, plan, featurize, picture."""
+    """Run the whole workflow on a Zr-Cu glass shipped with mgdask.
+
+    Ingests, inspects, plans, featurizes and draws a figure.
+    """
     from mgdask.datasets.demo import run_demo
 
     run_demo(Path(out), workers=workers, say=click.echo)

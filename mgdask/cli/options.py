@@ -1,31 +1,42 @@
-"""Options that several commands share, and what is made of them: workers, features, a plan."""
+"""Options that several commands share: workers, features, a plan."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 import mgdask
-from mgdask import cluster
-from mgdask.cli.recipe import gather_features
-from mgdask.elements import symbol
+from mgdask.cli.groups import NamesOption
 from mgdask.errors import ParameterError
-from mgdask.features import SETS
+
+if TYPE_CHECKING:
+    from mgdask.cluster.client import Client
+    from mgdask.features import Feature
+    from mgdask.pipelines.featurize.plan import Plan
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def parse_names(text: str | None) -> list[str] | None:
+    """Return the names of a comma-separated list; ``None`` without one."""
+    return None if text is None else [name.strip() for name in text.split(",")]
 
 
 def parse_species(text: str | None) -> dict[int, str] | None:
-    return (
-        None
-        if text is None
-        else {kind: name.strip() for kind, name in enumerate(text.split(","), start=1)}
-    )
+    """Return the element of each atom type 1, 2, ... from ``"Cu,Zr"``."""
+    names = parse_names(text)
+    return None if names is None else dict(enumerate(names, start=1))
 
 
 def store_species(store: str) -> list[str]:
-    return [symbol(z) for z in sorted({int(z) for z in mgdask.open_store(store)["species"].values})]
+    """Return the element symbols of a store, by atomic number."""
+    from mgdask.elements import symbol
+
+    numbers = mgdask.open_store(store)["species"].values
+    return [symbol(number) for number in sorted({int(z) for z in numbers})]
 
 
 @contextmanager
@@ -35,30 +46,33 @@ def open_workers(
     scheduler: str | None,
     memory: str | None,
     site: str | None = None,
-) -> Iterator[Any]:
-    if sum(given is not None for given in (workers, scheduler, site)) > 1:
+) -> Iterator[Client]:
+    """Open a client of the workers that the options of ``worker_options`` name."""
+    from mgdask import cluster
+
+    if sum(option is not None for option in (workers, scheduler, site)) > 1:
         raise ParameterError(
-            "--workers, --scheduler and --cluster exclude each other: each says where workers come from"
+            "--workers, --scheduler and --cluster exclude each other: each says where workers "
+            "come from; give one"
         )
     if site is not None:
-        with cluster.open_cluster(
-            site, memory=memory, threads=threads if _typed("threads") else None
-        ) as client:
-            yield client
+        site_threads = threads if _is_given("threads") else None
+        opened = cluster.open_cluster(site, memory=memory, threads=site_threads)
     elif scheduler is not None:
-        with cluster.connect(scheduler) as client:
-            yield client
+        opened = cluster.connect(scheduler)
     else:
-        with cluster.local_client(workers, threads=threads, memory=memory) as client:
-            yield client
+        opened = cluster.local_client(workers, threads=threads, memory=memory)
+    with opened as client:
+        yield client
 
 
-def worker_options(command: Any) -> Any:
+def worker_options(command: Command) -> Command:
+    """Add the options that say where workers come from."""
     for option in (
         click.option(
             "--cluster",
             "site",
-            help="Site file (YAML) that says where workers come from: see deploy/.",
+            help="Site file (YAML) of a queueing system or machine; see deploy/.",
         ),
         click.option("--scheduler", help="Address or scheduler file of a running Dask scheduler."),
         click.option(
@@ -67,51 +81,77 @@ def worker_options(command: Any) -> Any:
         click.option(
             "--workers",
             type=int,
-            help="Local worker processes [default: the cores this process may use].",
+            help="Number of local worker processes [default: the cores this process may use].",
         ),
     ):
         command = option(command)
     return command
 
 
-def _typed(name: str) -> bool:
-    """Whether the user gave an option, rather than its default."""
+def _is_given(name: str) -> bool:
+    """Whether the user gave an option, as opposed to its default."""
     source = click.get_current_context().get_parameter_source(name)
     return source is not None and source is not click.core.ParameterSource.DEFAULT
 
 
 def fit_to_site(site: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """Options of a plan with the memory and threads that the workers of a site have, where the user gave none."""
+    """Fill in the memory and threads of a site's workers, unless the user gave them."""
     if site is None:
         return options
-    where = cluster.read_site(site)
-    if where.worker_memory is not None and not _typed("memory"):
-        options["memory"] = f"{where.worker_memory}B"
-    if where.worker_threads is not None and not _typed("threads"):
-        options["threads"] = where.worker_threads
+    from mgdask.cluster import read_site
+
+    settings = read_site(site)
+    if settings.worker_memory is not None and not _is_given("memory"):
+        options["memory"] = f"{settings.worker_memory}B"
+    if settings.worker_threads is not None and not _is_given("threads"):
+        options["threads"] = settings.worker_threads
     return options
 
 
-def feature_options(command: Any) -> Any:
+def set_names() -> Iterable[str]:
+    """Return the names of the feature sets."""
+    from mgdask.features import SETS
+
+    return SETS
+
+
+def family_names() -> Iterable[str]:
+    """Return the names of the feature families."""
+    from mgdask.features import FEATURES
+
+    return sorted(FEATURES)
+
+
+def feature_options(command: Command) -> Command:
+    """Add the options for features, central atoms and the store to write."""
     for option in (
-        click.option(
-            "--centers", help="Only these central atoms: species symbols such as Cu or Cu,Zr."
-        ),
-        click.option("--memory", default="2GiB", show_default=True, help="Memory of one worker."),
+        click.option("--centers", help="Restrict to central atoms of these elements: Cu or Cu,Zr."),
+        click.option("--memory", default="2GiB", show_default=True, help="Memory of each worker."),
         click.option("--out", required=True, help="Feature store to write."),
-        click.option("--recipe", help="YAML file that lists features and parameters."),
-        click.option("--set", "sets", multiple=True, help=f"A ready-made list: {', '.join(SETS)}."),
+        click.option("--recipe", help="YAML file that lists features and their parameters."),
+        click.option(
+            "--set",
+            "sets",
+            cls=NamesOption,
+            names=set_names,
+            multiple=True,
+            help="Feature set, one of {names}. May be repeated.",
+        ),
         click.option(
             "--feature",
             "features",
+            cls=NamesOption,
+            names=family_names,
             multiple=True,
-            help="A family and its options: interstice:cutoff=3.8,small_facets=none",
+            help="Feature family with its parameters, such as "
+            "interstice:cutoff=3.8,small_facets=none. May be repeated. Families: {names}.",
         ),
         click.option(
             "--soap",
             "soaps",
             multiple=True,
-            help="Short for --feature soap:r_cut=5,n_max=11,l_max=12,sigma=0.5,rbf=polynomial",
+            help="SOAP with its parameters, such as "
+            "r_cut=5,n_max=11,l_max=12,sigma=0.5,rbf=polynomial. Short for --feature soap:...",
         ),
         click.argument("store"),
     ):
@@ -120,18 +160,24 @@ def feature_options(command: Any) -> Any:
 
 
 def make_plan(
-    store: str,
-    soaps: tuple[str, ...],
-    features: tuple[str, ...],
-    sets: tuple[str, ...],
-    recipe: str | None,
-    out: str,
-    memory: str,
-    threads: int,
-    centers: str | None,
-) -> Any:
-    wanted = gather_features(
-        [*features, *(f"soap:{text}" for text in soaps)], sets, recipe, store_species(store)
+    store: str, *, out: str, memory: str, threads: int, centers: str | None, **selection: Any
+) -> Plan:
+    """Plan the run that the options of ``feature_options`` describe."""
+    selected = _select_features(store, **selection)
+    return mgdask.plan(
+        store, selected, out=out, memory=memory, threads=threads, centers=parse_names(centers)
     )
-    chosen = None if centers is None else [name.strip() for name in centers.split(",")]
-    return mgdask.plan(store, wanted, out=out, memory=memory, threads=threads, centers=chosen)
+
+
+def _select_features(
+    store: str,
+    *,
+    soaps: Sequence[str],
+    features: Sequence[str],
+    sets: Sequence[str],
+    recipe: str | None,
+) -> list[Feature]:
+    from mgdask.cli.recipe import gather_features
+
+    texts = [*features, *(f"soap:{text}" for text in soaps)]
+    return gather_features(texts, sets, recipe, store_species(store))

@@ -1,22 +1,8 @@
-"""Where workers come from: this machine, a scheduler that already runs, or jobs of a queueing system."""
+"""Where workers come from: this machine, a running scheduler or a queueing system.
 
-from __future__ import annotations
+The list of public names is in ``__init__.pyi``.
+"""
 
-from mgdask.cluster.client import open_cluster
-from mgdask.cluster.local import ONE_THREAD, available_cores, connect, local_client
-from mgdask.cluster.queue import job_script
-from mgdask.cluster.scheduler import start, stop
-from mgdask.cluster.site import Site, read_site
+import lazy_loader
 
-__all__ = [
-    "ONE_THREAD",
-    "Site",
-    "available_cores",
-    "connect",
-    "job_script",
-    "local_client",
-    "open_cluster",
-    "read_site",
-    "start",
-    "stop",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

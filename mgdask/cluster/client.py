@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
@@ -16,57 +16,92 @@ from mgdask.cluster.queue import queue_cluster
 from mgdask.cluster.site import Site, read_site, seconds
 from mgdask.errors import ParameterError, RunError
 
+if TYPE_CHECKING:
+    from distributed import Client as Client
+
+    from mgdask.cluster.jobs import SupervisedCluster
+
 log = logging.getLogger(__name__)
 
-FRUITLESS = 3
-"""Jobs that may end without any worker before opening a cluster gives up."""
+MAX_FRUITLESS_JOBS = 3
+"""Number of jobs in a row that may end without a worker before the wait is given up."""
+REPORT_INTERVAL = 60.0
+"""Seconds between two messages while waiting for the first worker."""
 
 
 @contextmanager
 def open_cluster(
-    site: str | Path | Mapping[str, Any] | Site,
+    site: str | Path | Mapping[str, object] | Site,
     *,
     memory: str | int | None = None,
     threads: int | None = None,
     fixed: bool = False,
     wait: bool = True,
-) -> Iterator[Any]:
-    """A ``distributed.Client`` of the workers that a site names; they end with the ``with`` block.
+) -> Iterator[Client]:
+    """Open a client of the workers that a site names.
 
-    Parameters: ``site`` as for ``read_site``; ``memory`` and ``threads`` that a worker must have (bytes or "2GiB"): a local site takes them where
-    it says nothing itself, a queueing system whose workers have less is refused; ``fixed`` keeps one pool of workers, with no lifetime and no
-    replacement, for training of LightGBM, whose ranks must not change (give it a walltime that is long enough); ``wait`` for the first worker
-    of a queue before the block begins.
+    The workers end with the ``with`` block. Until then, jobs of a queueing system that
+    end are replaced.
 
-    Returns a context manager. Jobs of a queue that end are replaced until the block ends. Raises ``RunError`` with the words of the queueing
-    system where it does not answer, refuses jobs, or jobs end before a worker comes; ``ParameterError`` for a wrong site;
-    ``MissingDependencyError`` without dask-jobqueue.
+    Parameters
+    ----------
+    site
+        As for ``read_site``.
+    memory
+        Memory that each worker must have, in bytes or as ``"2GiB"``. It applies to a
+        local site without a memory of its own.
+    threads
+        Threads that each worker must have. They apply to a local site without
+        ``threads``.
+    fixed
+        Keep one pool of workers without lifetime or replacement, for distributed
+        training with LightGBM. The walltime of the site must cover the whole training.
+    wait
+        Wait for the first worker of a queueing system before the block begins.
 
+    Returns
+    -------
+    Context manager of a ``distributed.Client``.
+
+    Raises
+    ------
+    ParameterError
+        If the site is wrong, or its workers have less memory or other threads.
+    RunError
+        If the queueing system does not answer or refuses jobs, or if jobs end before a
+        worker has connected. The message quotes the queueing system.
+    MissingDependencyError
+        If dask-jobqueue is not installed.
+
+    Examples
+    --------
     >>> with open_cluster("slurm.yaml") as client:  # doctest: +SKIP
     ...     mgdask.run(plan, client)
     """
     site = read_site(site)
-    wanted = _bytes(memory)
+    required = _parse_bytes(memory)
     if site.kind == "local":
-        found = site.worker_memory if site.memory is not None else wanted
-        count = site.threads if "threads" in site.model_fields_set or threads is None else threads
-        with local_client(site.workers, threads=count, memory=found, site=site) as client:
-            yield client
-        return
-    if site.kind == "scheduler":
-        with connect(str(site.address or site.file), tls=site.tls) as client:
-            yield client
-        return
-    if wanted is not None and wanted > (site.worker_memory or 0):
-        raise ParameterError(
-            f"memory={memory}: a worker of this site has {(site.worker_memory or 0) / 2**30:.2f} GiB, its share of a job's memory among "
-            f"{site.workers_per_job} processes; plan with less, or give fewer processes or more memory in the site"
-        )
-    if threads is not None and threads != site.worker_threads:
-        raise ParameterError(
-            f"threads={threads}: a worker of this site has {site.worker_threads} (cores {site.cores} over {site.workers_per_job} "
-            "processes); change processes in the site"
-        )
+        opened = _local_client(site, required, threads)
+    elif site.kind == "scheduler":
+        opened = connect(str(site.address or site.file), tls=site.tls)
+    else:
+        _check_workers(site, required, threads)
+        opened = _queue_client(site, fixed=fixed, wait=wait)
+    with opened as client:
+        yield client
+
+
+def _local_client(
+    site: Site, memory: int | None, threads: int | None
+) -> AbstractContextManager[Client]:
+    if threads is None or "threads" in site.model_fields_set:
+        threads = site.threads
+    memory = memory if site.memory is None else site.worker_memory
+    return local_client(site.workers, threads=threads, memory=memory, site=site)
+
+
+@contextmanager
+def _queue_client(site: Site, *, fixed: bool, wait: bool) -> Iterator[Client]:
     from distributed import Client
 
     with (
@@ -75,44 +110,62 @@ def open_cluster(
     ):
         client.no_workers_timeout = seconds(site.patience)
         if wait:
-            _wait_for_a_worker(cluster, client, site)
+            _wait_for_worker(cluster, client, site)
         yield client
 
 
-def _bytes(memory: str | int | None) -> int | None:
+def _parse_bytes(memory: str | int | None) -> int | None:
     if memory is None:
         return None
     try:
         return int(TypeAdapter(ByteSize).validate_python(memory))
     except ValidationError:
         raise ParameterError(
-            f"memory={memory!r} is no size; write 2GiB, 500MB or a number of bytes"
+            f"memory={memory!r} is not a size; write 2GiB, 500MB or a number of bytes"
         ) from None
 
 
-def _wait_for_a_worker(cluster: Any, client: Any, site: Site) -> None:
-    began = said = time.monotonic()
+def _check_workers(site: Site, memory: int | None, threads: int | None) -> None:
+    """Raise ``ParameterError`` if the workers of a queueing system do not suffice."""
+    available = site.worker_memory or 0
+    if memory is not None and memory > available:
+        raise ParameterError(
+            f"memory={memory / 2**30:.2f} GiB: a worker of this site has "
+            f"{available / 2**30:.2f} GiB, because {site.workers_per_job} processes share the "
+            "memory of a job. Plan with less memory, or set fewer processes or more memory in "
+            "the site"
+        )
+    if threads is not None and threads != site.worker_threads:
+        raise ParameterError(
+            f"threads={threads}: a worker of this site has {site.worker_threads} (cores "
+            f"{site.cores} over {site.workers_per_job} processes); change processes in the site"
+        )
+
+
+def _wait_for_worker(cluster: SupervisedCluster, client: Client, site: Site) -> None:
+    started = last_report = time.monotonic()
     while not client.nthreads():
         time.sleep(0.5)
         now = time.monotonic()
-        if cluster.fruitless >= FRUITLESS:
-            where = (
-                f"look into {site.log_directory}"
+        if cluster.fruitless_jobs >= MAX_FRUITLESS_JOBS:
+            hint = (
+                f"see their output in {site.log_directory}"
                 if site.log_directory
                 else "give the site a log_directory"
             )
             raise RunError(
-                f"kind {site.kind}: {cluster.fruitless} jobs ended before a worker came from them; {where}, and at the script that "
-                "mgdask cluster show prints"
+                f"kind {site.kind}: {cluster.fruitless_jobs} jobs ended before a worker connected; "
+                f"{hint}, and check the script that mgdask cluster show prints"
             )
-        if now - began > seconds(site.patience):
+        if now - started > seconds(site.patience):
             raise RunError(
-                f"kind {site.kind}: no worker came within {site.patience} (patience in the site)"
+                f"kind {site.kind}: no worker connected within {site.patience} (patience in the "
+                "site)"
             )
-        if now - said > 60:
-            said = now
+        if now - last_report > REPORT_INTERVAL:
+            last_report = now
             log.warning(
-                "%s jobs are in the queue since %.0f min, no worker yet",
+                "%s jobs have been queued for %.0f min, no worker has connected yet",
                 len(cluster.workers),
-                (now - began) / 60,
+                (now - started) / 60,
             )

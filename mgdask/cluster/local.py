@@ -1,7 +1,7 @@
-"""Workers of this machine, and those of a scheduler that already runs.
+"""Workers of this machine, and clients of a running scheduler.
 
-Workers of one machine are processes with one thread each by default, so a worker that dies takes one block with
-it, and BLAS, OpenMP and numba are held to one thread inside each of them.
+Workers of one machine are processes with one thread each by default. A worker that dies
+then takes one block with it. BLAS, OpenMP and numba use one thread inside each worker.
 """
 
 from __future__ import annotations
@@ -11,28 +11,46 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mgdask.cluster.site import Site, Tls, is_scheduler_file
 from mgdask.errors import ParameterError, RunError
 
+if TYPE_CHECKING:
+    from distributed import Client, LocalCluster, Security
+
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
-"""Environment of a worker: its threads are dask's, never those of a library underneath."""
+"""Environment of a worker. Its threads are Dask's, not those of a library."""
 LOOPBACK = "127.0.0.1:0"
-"""Where Dask's HTTP servers listen, which it starts even without a dashboard, and on all addresses if not told."""
+"""Address of Dask's HTTP servers.
+
+Dask starts them even without a dashboard, by default on all addresses.
+"""
 
 
 def available_cores() -> int:
-    """Cores this process may use: what the queueing system or ``taskset`` left it, not what the machine has."""
-    return (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    )
+    """Return the number of cores that this process may use.
+
+    Queueing systems and ``taskset`` may allow fewer than the machine has.
+
+    Returns
+    -------
+    Number of cores.
+
+    Examples
+    --------
+    >>> available_cores() >= 1
+    True
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def make_security(tls: Tls | None) -> Any:
-    """``distributed.Security`` that refuses anything unencrypted, from the files of a site; None without."""
+def make_security(tls: Tls | None) -> Security | None:
+    """Return Dask's security settings, which refuse unencrypted connections."""
     from distributed import Security
 
     if tls is None:
@@ -40,7 +58,7 @@ def make_security(tls: Tls | None) -> Any:
     for name, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
         if not Path(path).is_file():
             raise ParameterError(
-                f"tls.{name}: {path} does not exist; deploy/README.md says how to make one"
+                f"tls.{name}: {path} does not exist; deploy/README.md shows how to make it"
             )
     roles = {
         f"tls_{role}_{part}": path
@@ -50,10 +68,10 @@ def make_security(tls: Tls | None) -> Any:
     return Security(tls_ca_file=tls.ca, require_encryption=True, **roles)
 
 
-def dashboard_options(dashboard: str) -> dict[str, Any]:
-    """Options of a scheduler for ``dashboard`` of a site: off, loopback or an address."""
-    where = {"off": LOOPBACK, "loopback": "127.0.0.1:8787"}.get(dashboard, dashboard)
-    return {"dashboard": dashboard != "off", "dashboard_address": where}
+def dashboard_options(dashboard: str) -> dict[str, bool | str]:
+    """Return the scheduler options for off, loopback or an address."""
+    address = {"off": LOOPBACK, "loopback": "127.0.0.1:8787"}.get(dashboard, dashboard)
+    return {"dashboard": dashboard != "off", "dashboard_address": address}
 
 
 def local_cluster(
@@ -62,8 +80,8 @@ def local_cluster(
     threads: int = 1,
     memory: str | int | None = None,
     site: Site | None = None,
-) -> Any:
-    """A ``distributed.LocalCluster`` of worker processes where scheduler, nannies and workers listen on the loopback address only."""
+) -> LocalCluster:
+    """Start worker processes; scheduler and workers listen on the loopback address."""
     from distributed import LocalCluster
 
     workers = available_cores() if workers is None else workers
@@ -93,12 +111,37 @@ def local_client(
     threads: int = 1,
     memory: str | int | None = None,
     site: Site | None = None,
-) -> Iterator[Any]:
-    """A ``distributed.Client`` on worker processes of this machine, closed at the end.
+) -> Iterator[Client]:
+    """Open a client of worker processes of this machine.
 
-    ``workers`` defaults to the cores this process may use; ``memory`` is the limit of one worker, above which dask
-    restarts it (default: an even share of the machine); a ``site`` adds its dashboard and TLS. Everything listens on the
-    loopback address only.
+    Everything listens on the loopback address only. The workers end with the ``with``
+    block.
+
+    Parameters
+    ----------
+    workers
+        Number of worker processes. Default: the cores that this process may use.
+    threads
+        Threads of each worker.
+    memory
+        Memory limit of each worker, in bytes or as ``"2GiB"``. Dask restarts a worker
+        that exceeds it. Default: an even share of the machine.
+    site
+        Site whose dashboard and TLS settings apply.
+
+    Returns
+    -------
+    Context manager of a ``distributed.Client``.
+
+    Raises
+    ------
+    ParameterError
+        If ``workers`` or ``threads`` is less than 1, or a TLS file is missing.
+
+    Examples
+    --------
+    >>> with local_client(2, memory="2GiB") as client:  # doctest: +SKIP
+    ...     mgdask.run(plan, client)
     """
     from distributed import Client
 
@@ -110,38 +153,73 @@ def local_client(
 
 
 @contextmanager
-def connect(scheduler: str, *, timeout: float = 30.0, tls: Tls | None = None) -> Iterator[Any]:
-    """A ``distributed.Client`` of a running scheduler, given by its address or its scheduler file.
+def connect(scheduler: str, *, timeout: float = 30.0, tls: Tls | None = None) -> Iterator[Client]:
+    """Open a client of a running scheduler.
 
-    ``tls`` are the files of an encrypted one; a scheduler file of ``mgdask cluster start`` names them itself.
+    Parameters
+    ----------
+    scheduler
+        Address such as ``"tcp://10.0.0.1:8786"``, or path of a scheduler file.
+    timeout
+        Seconds to wait for an answer.
+    tls
+        Files for encryption. A scheduler file of ``mgdask cluster start`` names them.
+
+    Returns
+    -------
+    Context manager of a ``distributed.Client``.
+
+    Raises
+    ------
+    ParameterError
+        If ``scheduler`` is neither an address nor a scheduler file, or a TLS file is
+        missing.
+    RunError
+        If no scheduler answers.
+
+    Examples
+    --------
+    >>> with connect("scheduler.json") as client:  # doctest: +SKIP
+    ...     mgdask.run(plan, client)
     """
     from distributed import Client
 
-    path = Path(scheduler)
-    if "://" not in scheduler and ":" not in scheduler and not path.exists():
-        raise ParameterError(
-            f"scheduler={scheduler!r} is neither an address such as tcp://10.0.0.1:8786 nor an existing scheduler "
-            "file; start one with: mgdask cluster start site.yaml --scheduler-file FILE"
-        )
-    where: dict[str, Any] = {"address": scheduler}
-    if path.is_file():
-        if not is_scheduler_file(path):
-            raise ParameterError(
-                f"scheduler={scheduler!r} is no scheduler file: it has no address in JSON"
-            )
-        about = json.loads(path.read_text(encoding="utf-8"))
-        where = {"address": about["address"]}
-        named = about.get("mgdask", {}).get("tls")
-        tls = Tls(**named) if tls is None and named else tls
-    where |= {"timeout": timeout, "security": make_security(tls)}
+    address, tls = _find_scheduler(scheduler, tls)
+    options: dict[str, Any] = {
+        "address": address,
+        "timeout": timeout,
+        "security": make_security(tls),
+    }
     try:
-        # a client that cannot connect would stay the default one of this process, and all later work would go to it
-        Client(**where, set_as_default=False).close()
-        client = Client(**where)
+        # A client that fails to connect would stay the default client of this process,
+        # and all later work would go to it. So a first one tries.
+        Client(**options, set_as_default=False).close()
+        client = Client(**options)
     except (OSError, TimeoutError) as error:
         raise RunError(
-            f"no scheduler answers at {scheduler} within {timeout:g} s ({error}). Is it running, and reachable from "
-            "this machine?"
+            f"no scheduler answers at {scheduler} within {timeout:g} s ({error}). Is it running, "
+            "and can this machine reach it?"
         ) from error
     with client:
         yield client
+
+
+def _find_scheduler(scheduler: str, tls: Tls | None) -> tuple[str, Tls | None]:
+    """Return address and TLS files of a scheduler."""
+    path = Path(scheduler)
+    if not path.is_file():
+        if ":" not in scheduler:
+            raise ParameterError(
+                f"scheduler={scheduler!r} is neither an address such as tcp://10.0.0.1:8786 nor an "
+                "existing scheduler file; start a scheduler with: mgdask cluster start site.yaml "
+                "--scheduler-file FILE"
+            )
+        return scheduler, tls
+    if not is_scheduler_file(path):
+        raise ParameterError(
+            f"scheduler={scheduler!r} is not a scheduler file: a scheduler file is JSON with an "
+            "address"
+        )
+    content = json.loads(path.read_text(encoding="utf-8"))
+    files = content.get("mgdask", {}).get("tls")
+    return str(content["address"]), Tls(**files) if tls is None and files else tls

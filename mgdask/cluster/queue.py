@@ -1,44 +1,35 @@
-"""Jobs of a queueing system as workers, through dask-jobqueue, each replaced when it ends.
-
-dask-jobqueue's own ``adapt`` replaces a job only where it has one worker (it looks jobs up by the names of workers, which differ where a
-job has several), and no job that ended before its worker came. Here the queueing system is asked which jobs there are.
-"""
+"""Workers as jobs of a queueing system, through dask-jobqueue."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import re
 import shutil
 import subprocess
 import tempfile
-import time
 import warnings
 from dataclasses import dataclass
 from typing import Any
 
+from mgdask.cluster.jobs import SupervisedCluster, import_jobqueue, supervised
 from mgdask.cluster.local import LOOPBACK, ONE_THREAD, dashboard_options, make_security
 from mgdask.cluster.site import Site, seconds
-from mgdask.errors import MissingDependencyError, RunError
+from mgdask.errors import RunError
 
-log = logging.getLogger(__name__)
-
-LOOK_EVERY = 20.0
-"""Seconds between two looks at the jobs; the queueing system is asked only while one of them has no worker."""
-LOST_AFTER = 30.0
-"""Seconds after which a job is given up whose workers have all gone while it is still in the queue."""
-SLOWEST = 600.0
-"""Seconds between two submissions at most, when jobs end before their workers come or cannot be submitted."""
+ANSWER_TIMEOUT = 120.0
+"""Seconds within which a queueing system must answer."""
 
 
 @dataclass(frozen=True)
 class _System:
-    """Names of one queueing system: dask-jobqueue's class, the command that submits, those that answer and list jobs."""
+    """Names of one queueing system.
+
+    ``cluster`` is a class of dask-jobqueue. ``submit``, ``status`` and ``list_jobs``
+    are commands. ``account`` is the option of dask-jobqueue for the project.
+    """
 
     cluster: str
     submit: str
-    answers: tuple[str, ...]
-    jobs: tuple[str, ...]
+    status: tuple[str, ...]
+    list_jobs: tuple[str, ...]
     account: str
 
 
@@ -66,31 +57,25 @@ _SYSTEMS = {
 }
 
 
-def _class(kind: str) -> Any:
-    try:
-        import dask_jobqueue
-    except ImportError:
-        raise MissingDependencyError(
-            "dask-jobqueue", "jobqueue", f"a site of kind {kind}"
-        ) from None
-    return getattr(dask_jobqueue, _SYSTEMS[kind].cluster)
+def _cluster_class(kind: str) -> Any:
+    module = import_jobqueue(f"a site of kind {kind}")
+    return getattr(module, _SYSTEMS[kind].cluster)
 
 
-def _time(site: Site) -> str:
-    whole = seconds(str(site.walltime))
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    if site.kind == "lsf":  # it knows no seconds; a minute more is asked for rather than one less
-        whole = -(-whole // 60)
-        return f"{whole // 60:02d}:{whole % 60:02d}"
-    return f"{hours:02d}:{minutes:02d}:{rest:02d}"
+def _format_walltime(site: Site) -> str:
+    total = seconds(str(site.walltime))
+    if site.kind == "lsf":  # LSF takes whole minutes: round up
+        minutes = -(-total // 60)
+        return f"{minutes // 60:02d}:{minutes % 60:02d}"
+    return f"{total // 3600:02d}:{total // 60 % 60:02d}:{total % 60:02d}"
 
 
 def job_options(site: Site, *, fixed: bool = False) -> dict[str, Any]:
-    """What dask-jobqueue is told of one job of a site."""
+    """Return the options of dask-jobqueue for one job of a site."""
     lifetime, stagger = site.lifetime
-    extra = ["--dashboard-address", LOOPBACK, "--no-dashboard"]
+    worker_arguments = ["--dashboard-address", LOOPBACK, "--no-dashboard"]
     if not fixed:
-        extra += ["--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{stagger}s"]
+        worker_arguments += ["--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{stagger}s"]
     options: dict[str, Any] = {
         "cores": site.cores,
         "processes": site.workers_per_job,
@@ -99,7 +84,7 @@ def job_options(site: Site, *, fixed: bool = False) -> dict[str, Any]:
         "interface": site.interface,
         "python": site.python,
         "job_name": "mgdask",
-        "worker_extra_args": extra,
+        "worker_extra_args": worker_arguments,
         "job_script_prologue": [
             *site.prologue,
             *(f"export {name}={value}" for name, value in ONE_THREAD.items()),
@@ -109,15 +94,19 @@ def job_options(site: Site, *, fixed: bool = False) -> dict[str, Any]:
         "local_directory": site.local_directory,
         "log_directory": site.log_directory,
     }
-    system = _SYSTEMS[site.kind]
     if site.kind == "htcondor":
         pairs = (line.partition("=") for line in site.directives)
-        options["job_extra_directives"] = {key.strip(): value.strip() for key, _, value in pairs}
-        options["disk"] = f"{int(site.disk or 0)}B"
+        directives = {key.strip(): value.strip() for key, _, value in pairs}
         if site.project is not None:
-            options["job_extra_directives"]["accounting_group"] = site.project
+            directives["accounting_group"] = site.project
+        options |= {"job_extra_directives": directives, "disk": f"{int(site.disk or 0)}B"}
     else:
-        options |= {"queue": site.queue, system.account: site.project, "walltime": _time(site)}
+        account = _SYSTEMS[site.kind].account
+        options |= {
+            "queue": site.queue,
+            account: site.project,
+            "walltime": _format_walltime(site),
+        }
     if site.resource is not None:
         options["resource_spec"] = site.resource
     if site.kind == "oar":
@@ -126,63 +115,86 @@ def job_options(site: Site, *, fixed: bool = False) -> dict[str, Any]:
 
 
 def job_script(site: Site, *, fixed: bool = False) -> str:
-    """The job script of a site of a queueing system, as ``open_cluster`` would submit it; nothing is submitted or written.
+    r"""Return the job script that ``open_cluster`` would submit for a site.
 
-    The scheduler's address stands as a placeholder, because there is none yet. The queueing system need not be installed.
+    Nothing is submitted or written, and the queueing system need not be installed. The
+    address of the scheduler is a placeholder, because no scheduler runs yet.
+
+    Parameters
+    ----------
+    site
+        Site of a queueing system.
+    fixed
+        As for ``open_cluster``.
+
+    Returns
+    -------
+    The script, or a line that says that the kind of the site has none.
+
+    Raises
+    ------
+    MissingDependencyError
+        If dask-jobqueue is not installed.
+
+    Examples
+    --------
+    >>> from mgdask.cluster import read_site
+    >>> job_script(read_site("local"))
+    'kind local has no job script\n'
     """
     if site.kind not in _SYSTEMS:
         return f"kind {site.kind} has no job script\n"
     options = job_options(site, fixed=fixed)
-    security = make_security(site.tls) if site.tls is not None else None
+    security = make_security(site.tls)
     protocol = "tcp" if security is None else "tls"
     if security is not None:
         options |= {"security": security, "protocol": "tls://"}
-    with tempfile.TemporaryDirectory(
-        prefix="mgdask-log-"
-    ) as stand_in:  # a Job makes its log folder
+    # a job of dask-jobqueue creates its log directory: give it a temporary one
+    with tempfile.TemporaryDirectory(prefix="mgdask-log-") as placeholder:
         if site.log_directory is not None:
-            options["log_directory"] = stand_in
-        job = _class(site.kind).job_cls(f"{protocol}://SCHEDULER:PORT", name="mgdask-0", **options)
-        text = str(job.job_script())
-        return (
-            text.replace(stand_in, site.log_directory) if site.log_directory is not None else text
-        )
+            options["log_directory"] = placeholder
+        job_class = _cluster_class(site.kind).job_cls
+        job = job_class(f"{protocol}://SCHEDULER:PORT", name="mgdask-0", **options)
+        return str(job.job_script()).replace(placeholder, site.log_directory or placeholder)
 
 
 def check_answers(site: Site) -> None:
-    """``RunError`` with its own words where the queueing system of a site is not there or does not answer."""
+    """Raise ``RunError`` if the queueing system is not installed or does not answer."""
     system = _SYSTEMS[site.kind]
-    for command in (system.submit, system.answers[0]):
+    for command in (system.submit, system.status[0]):
         if shutil.which(command) is None:
             raise RunError(
-                f"kind {site.kind}: there is no {command} on PATH of this machine. Submit from a login node where it is, or use kind: local"
+                f"kind {site.kind}: {command} is not on PATH of this machine. Submit from a login "
+                "node of the queueing system, or use kind: local"
             )
+    line = " ".join(system.status)
     try:
         done = subprocess.run(
-            system.answers, capture_output=True, text=True, timeout=120, check=False
+            system.status, capture_output=True, text=True, timeout=ANSWER_TIMEOUT, check=False
         )
     except subprocess.TimeoutExpired:
         raise RunError(
-            f"kind {site.kind}: {' '.join(system.answers)} does not answer within 120 s"
+            f"kind {site.kind}: {line} does not answer within {ANSWER_TIMEOUT:g} s"
         ) from None
     if done.returncode:
         raise RunError(
-            f"kind {site.kind}: {' '.join(system.answers)} ends with status {done.returncode}: {(done.stderr or done.stdout).strip()}"
+            f"kind {site.kind}: {line} ends with status {done.returncode}: "
+            f"{(done.stderr or done.stdout).strip()}"
         )
 
 
-def queue_cluster(site: Site, *, fixed: bool = False) -> Any:
-    """A running dask-jobqueue cluster of a site, its jobs submitted, and replaced as they end unless ``fixed``."""
-    base = _class(site.kind)
+def queue_cluster(site: Site, *, fixed: bool = False) -> SupervisedCluster:
+    """Start a scheduler and submit the jobs of a site.
+
+    Jobs that end are replaced, unless the pool is ``fixed``.
+    """
+    cluster_class = supervised(_cluster_class(site.kind))
     check_answers(site)
-    security = make_security(site.tls)
-    options = {"interface": site.interface, **dashboard_options(site.dashboard)}
-    kind = _kept(base)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Port .* is already in use")
-        cluster = kind(
-            scheduler_options=options,
-            security=security,
+        cluster = cluster_class(
+            scheduler_options={"interface": site.interface, **dashboard_options(site.dashboard)},
+            security=make_security(site.tls),
             name="mgdask",
             **job_options(site, fixed=fixed),
         )
@@ -190,130 +202,7 @@ def queue_cluster(site: Site, *, fixed: bool = False) -> Any:
         cluster.sync(cluster.fill, site.jobs)
     except RuntimeError as error:
         cluster.close()
-        raise RunError(f"kind {site.kind}: no job could be submitted: {_words(error)}") from None
+        raise RunError(f"kind {site.kind}: no job could be submitted: {error}") from None
     if not fixed:
-        cluster.loop.add_callback(cluster.keep, site.jobs, _SYSTEMS[site.kind].jobs)
+        cluster.loop.add_callback(cluster.supervise, site.jobs, _SYSTEMS[site.kind].list_jobs)
     return cluster
-
-
-def _words(error: BaseException) -> str:
-    """What the command said on stderr, of dask-jobqueue's account of it."""
-    text = str(error)
-    found = re.search(r"stderr:\n(.*)", text, flags=re.S)
-    return found.group(1).strip() if found and found.group(1).strip() else text.strip()
-
-
-def _kept(base: Any) -> Any:
-    """A class of dask-jobqueue with ``fill`` and ``keep``."""
-    from distributed.core import Status
-    from distributed.deploy.spec import SpecCluster
-
-    class KeptJob(base.job_cls):  # type: ignore[misc]
-        async def close(self) -> None:
-            await super().close()
-            self.status = (
-                Status.closed
-            )  # dask-jobqueue forgets it, and the cluster's end then fails
-
-    class KeptCluster(base):  # type: ignore[misc]
-        job_cls = KeptJob
-        fruitless = 0
-        """Jobs that ended, one after the other, before any worker of theirs came."""
-        next_try = 0.0
-
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            self.born: dict[str, float] = {}
-            self.seen: dict[str, float] = {}
-            super().__init__(*arguments, **options)
-
-        def _update_worker_status(self, op: str, msg: Any) -> None:
-            super(SpecCluster, self)._update_worker_status(  # type: ignore[misc]
-                op, msg
-            )  # jobs are given up by keep() alone
-
-        def _forget(self, name: str) -> Any:
-            self.worker_spec.pop(name, None)
-            return self.workers.pop(name, None)
-
-        async def fill(self, jobs: int) -> None:
-            """Submit until there are ``jobs``; raises what the last failure said if not one could be submitted."""
-            before = len(self.workers)
-            while (
-                len(self.worker_spec) < jobs
-            ):  # a new name each: the scheduler refuses one that it still knows
-                self.worker_spec[self._new_worker_name(self._i)] = self.new_spec
-                self._i += 1
-            try:
-                await self._correct_state()
-            except Exception as error:
-                for name in [name for name, job in self.workers.items() if job.job_id is None]:
-                    self._forget(name).status = Status.closed
-                log.error(
-                    "%s jobs wanted, %s submitted: %s", jobs, len(self.workers), _words(error)
-                )
-                if len(self.workers) <= before:
-                    raise RuntimeError(_words(error)) from None
-
-        def _connected(self, name: str) -> bool:
-            suffixes = self.worker_spec.get(name, {}).get("group", [""])
-            names = {str(worker.name) for worker in self.scheduler.workers.values()}
-            return any(f"{name}{suffix}" in names for suffix in suffixes)
-
-        async def _listed(self, command: tuple[str, ...]) -> list[str] | None:
-            try:
-                text = await asyncio.wait_for(self.job_cls._call(list(command)), 120)
-            except (
-                Exception
-            ) as error:  # a queueing system under load: nothing is known, so nothing is done
-                log.warning("%s: %s", command[0], _words(error))
-                return None
-            return [line.split()[0] for line in text.splitlines() if line.strip()]
-
-        async def keep(self, jobs: int, command: tuple[str, ...]) -> None:
-            """Replace jobs that ended, until the cluster closes."""
-            while self.status == Status.running:
-                await asyncio.sleep(LOOK_EVERY)
-                if self.status != Status.running or self.scheduler.status != Status.running:
-                    return
-                try:
-                    await self._look(jobs, command)
-                except Exception:  # a look that failed must not be the last one
-                    log.exception("the jobs could not be looked at")
-
-        async def _look(self, jobs: int, command: tuple[str, ...]) -> None:
-            missing = [name for name in self.workers if not self._connected(name)]
-            listed = await self._listed(command) if missing else None
-            now = time.monotonic()
-            for name, job in list(self.workers.items()):
-                born = self.born.setdefault(name, now)
-                if self._connected(name):
-                    self.seen[name] = now
-                    self.fruitless = 0
-                    continue
-                there = listed is None or any(
-                    re.match(rf"{re.escape(job.job_id)}(?!\d)", word) for word in listed
-                )
-                gone = not there and now - born >= LOOK_EVERY
-                lost = name in self.seen and now - self.seen[name] > LOST_AFTER
-                if gone or lost:
-                    log.info("job %s (%s) has ended", job.job_id, name)
-                    if name not in self.seen:
-                        self._wait_longer(now)
-                        log.error(
-                            "job %s ended before a worker came from it; its output says why",
-                            job.job_id,
-                        )
-                    self._forget(name)
-                    await job.close()
-            if len(self.workers) < jobs and now >= self.next_try:
-                try:
-                    await self.fill(jobs)
-                except RuntimeError:
-                    self._wait_longer(now)
-
-        def _wait_longer(self, now: float) -> None:
-            self.fruitless += 1
-            self.next_try = now + min(SLOWEST, LOOK_EVERY * 2.0 ** min(self.fruitless, 20))
-
-    KeptCluster.__name__ = base.__name__
-    return KeptCluster

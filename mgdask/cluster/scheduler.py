@@ -1,4 +1,4 @@
-"""A scheduler that outlives its clients: started in the foreground with a scheduler file, stopped through that file."""
+"""Schedulers that outlive their clients, stopped through their scheduler file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mgdask.cluster.local import connect, local_cluster
 from mgdask.cluster.queue import queue_cluster
 from mgdask.cluster.site import Site, is_scheduler_file
 from mgdask.errors import ParameterError, RunError
 
+if TYPE_CHECKING:
+    from distributed import LocalCluster, Scheduler
+
+    from mgdask.cluster.jobs import SupervisedCluster
+
 _STOP = "mgdask-stop"
+"""Key of the scheduler's metadata by which ``stop`` asks ``start`` to end."""
 
 
 def start(
@@ -26,117 +32,164 @@ def start(
     scheduler_file: str | Path,
     *,
     fixed: bool = False,
-    say: Callable[[str], Any] = print,
+    say: Callable[[str], object] = print,
 ) -> None:
-    """Run a scheduler and its workers until it is stopped, and write a scheduler file for clients, as ``mgdask cluster start`` does.
+    """Run a scheduler and its workers until they are stopped.
 
-    Parameters: ``site`` of this machine or of a queueing system; ``scheduler_file`` to write, on a file system that clients see; ``fixed`` as
-    for ``open_cluster``; ``say`` takes a line of text.
+    Returns after ``stop``, ctrl-C or SIGTERM. Its jobs are then cancelled and the
+    scheduler file is removed. Clients may connect and disconnect meanwhile. This is
+    ``mgdask cluster start``.
 
-    Returns when it was stopped by ``stop``, ctrl-C or SIGTERM; its jobs are then cancelled and the file is removed. Clients come
-    and go meanwhile. Raises ``ParameterError`` where the file belongs to another scheduler that may live, ``RunError`` as ``open_cluster``.
+    Parameters
+    ----------
+    site
+        Site of this machine or of a queueing system.
+    scheduler_file
+        File to write, on a file system that the clients see.
+    fixed
+        As for ``open_cluster``.
+    say
+        Function that receives a line of text.
+
+    Raises
+    ------
+    ParameterError
+        If the scheduler of the site runs already, or the file exists.
+    RunError
+        As for ``open_cluster``.
+
+    Examples
+    --------
+    >>> start(read_site("slurm.yaml"), "scheduler.json")  # doctest: +SKIP
     """
     path = Path(scheduler_file)
     if site.kind == "scheduler":
         raise ParameterError(
-            "kind scheduler: it runs already, there is nothing to start; use it with --scheduler"
+            "kind scheduler names a scheduler that runs already; use it with --scheduler"
         )
     if path.exists():
         raise ParameterError(
-            f"scheduler_file={str(path)!r} exists: a scheduler may be running. Stop it with: mgdask cluster stop {path}"
+            f"scheduler_file={str(path)!r} exists: a scheduler may be running. Stop it with: "
+            f"mgdask cluster stop {path}"
         )
-    with _until_stopped() as stopped:
-        if site.kind == "local":
-            cluster = local_cluster(
-                site.workers, threads=site.threads, memory=site.memory, site=site
-            )
-        else:
-            cluster = queue_cluster(site, fixed=fixed)
+    with _signals_noted() as stopped:
+        cluster = _start_workers(site, fixed=fixed)
         try:
             with cluster:
-                _write(path, cluster, site)
+                scheduler = cluster.scheduler
+                assert scheduler is not None
+                _write_scheduler_file(path, scheduler, site)
                 say(
-                    f"scheduler at {cluster.scheduler.address}, scheduler file {path}; stop it with: mgdask cluster stop {path}"
+                    f"scheduler at {scheduler.address}, scheduler file {path}; stop it with: "
+                    f"mgdask cluster stop {path}"
                 )
-                while not stopped.wait(0.5):
-                    asked = cluster.scheduler.task_metadata.get(_STOP, False)
-                    if asked or cluster.scheduler.status.name != "running":
-                        break
-        finally:
+                _wait_until_stopped(scheduler, stopped)
+        finally:  # not before the jobs have ended, for which stop() waits
             path.unlink(missing_ok=True)
-    say("scheduler stopped, its workers ended")
+    say("scheduler stopped, its workers have ended")
 
 
 def stop(scheduler_file: str | Path, *, timeout: float = 120.0) -> None:
-    """Stop the scheduler of a scheduler file and end its jobs.
+    """Stop a scheduler and cancel its jobs.
 
-    Returns when they have ended and the file is gone. Raises ``ParameterError`` where it is no scheduler file, ``RunError`` where nothing
-    answers; a file that a dead scheduler left on this machine is removed.
+    Returns when the jobs have ended and the scheduler file is gone.
+
+    Parameters
+    ----------
+    scheduler_file
+        File that ``start`` has written.
+    timeout
+        Seconds to wait for the jobs to end.
+
+    Raises
+    ------
+    ParameterError
+        If the file is not a scheduler file.
+    RunError
+        If no scheduler answers, or its jobs do not end in time. The file of a dead
+        scheduler of this machine is removed.
+
+    Examples
+    --------
+    >>> stop("scheduler.json")  # doctest: +SKIP
     """
     path = Path(scheduler_file)
     if not is_scheduler_file(path):
-        raise ParameterError(f"{path} is not there or no scheduler file")
-    about = json.loads(path.read_text(encoding="utf-8")).get("mgdask", {})
-    if about.get("host") == socket.gethostname() and not _lives(int(about["pid"])):
+        raise ParameterError(f"{path} does not exist or is not a scheduler file")
+    started_by = json.loads(path.read_text(encoding="utf-8")).get("mgdask", {})
+    if started_by.get("host") == socket.gethostname() and not _is_alive(int(started_by["pid"])):
         path.unlink(missing_ok=True)
         raise RunError(
-            f"the scheduler of {path} (process {about['pid']}) is dead; the file was removed"
+            f"the scheduler of {path} (process {started_by['pid']}) is dead; the file was removed"
         )
     with connect(str(path)) as client:
-        if about:
-            client.set_metadata(
-                _STOP, True
-            )  # start() then ends its jobs while the scheduler still answers
+        if started_by:  # start() ends its jobs while the scheduler still answers
+            client.set_metadata(_STOP, True)
         else:
             client.shutdown()
-    ends = time.monotonic() + timeout
-    while about and path.exists():
-        if time.monotonic() > ends:
+    deadline = time.monotonic() + timeout
+    while started_by and path.exists():
+        if time.monotonic() > deadline:
             raise RunError(
-                f"the scheduler of {path} was told to stop and has not ended its jobs within {timeout:g} s"
+                f"the scheduler of {path} was asked to stop, but its jobs have not ended within "
+                f"{timeout:g} s"
             )
         time.sleep(0.2)
 
 
+def _start_workers(site: Site, *, fixed: bool) -> LocalCluster | SupervisedCluster:
+    if site.kind == "local":
+        return local_cluster(site.workers, threads=site.threads, memory=site.memory, site=site)
+    return queue_cluster(site, fixed=fixed)
+
+
+def _wait_until_stopped(scheduler: Scheduler, stopped: threading.Event) -> None:
+    from distributed.core import Status
+
+    while not stopped.wait(0.5):
+        asked = scheduler.task_metadata.get(_STOP, False)
+        if asked or scheduler.status != Status.running:
+            return
+
+
 @contextmanager
-def _until_stopped() -> Iterator[threading.Event]:
+def _signals_noted() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM and ctrl-C set, instead of ending the process."""
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopped
         return
-    before = {
+    handlers = {
         number: signal.signal(number, lambda *_: stopped.set())
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
         yield stopped
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
-def _write(path: Path, cluster: Any, site: Site) -> None:
-    about = cluster.scheduler.identity()
+def _write_scheduler_file(path: Path, scheduler: Scheduler, site: Site) -> None:
+    identity = scheduler.identity()
     tls = None if site.tls is None else site.tls.model_dump()
-    text = json.dumps(
-        {
-            "type": "Scheduler",
-            "id": about["id"],
-            "address": cluster.scheduler.address,
-            "services": about["services"],
-            "workers": {},
-            "mgdask": {"host": socket.gethostname(), "pid": os.getpid(), "tls": tls},
-        },
-        indent=2,
-    )
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    content = {
+        "type": "Scheduler",
+        "id": identity["id"],
+        "address": scheduler.address,
+        "services": identity["services"],
+        "workers": {},
+        "mgdask": {"host": socket.gethostname(), "pid": os.getpid(), "tls": tls},
+    }
+    # only its owner may read it, and clients never see half of it
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.replace(fresh, path)
+        json.dump(content, stream, indent=2)
+    os.replace(temporary, path)
 
 
-def _lives(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""A site: one small YAML that says where workers come from. Reading it, refusing what is wrong in words, plain arithmetic."""
+"""Site files: small YAML files that say where workers come from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import yaml
 from pydantic import (
@@ -22,39 +22,39 @@ from mgdask.errors import ParameterError
 
 Kind = Literal["local", "scheduler", "slurm", "pbs", "lsf", "sge", "htcondor", "oar"]
 QUEUES = ("slurm", "pbs", "lsf", "sge", "htcondor", "oar")
+MIN_WALLTIME = 10
+"""Shortest walltime in seconds."""
 
-_ANY = {"kind", "dashboard", "tls"}
-_QUEUE = _ANY | {
-    "jobs",
-    "cores",
-    "memory",
-    "processes",
-    "walltime",
-    "project",
-    "queue",
-    "interface",
-    "directives",
-    "skip_directives",
-    "prologue",
-    "python",
-    "local_directory",
-    "log_directory",
-    "patience",
+_COMMON_KEYS = {"kind", "dashboard", "tls"}
+_QUEUE_KEYS = _COMMON_KEYS | {
+    *("jobs", "cores", "memory", "processes", "walltime", "project", "queue", "interface"),
+    *("directives", "skip_directives", "prologue", "python", "local_directory"),
+    *("log_directory", "patience"),
 }
-_ALLOWED: dict[str, set[str]] = {
-    "local": _ANY | {"workers", "threads", "memory"},
+_ALLOWED_KEYS: dict[str, set[str]] = {
+    "local": _COMMON_KEYS | {"workers", "threads", "memory"},
     "scheduler": {"kind", "tls", "address", "file"},
-    **dict.fromkeys(QUEUES, _QUEUE),
-    "pbs": _QUEUE | {"resource"},
-    "sge": _QUEUE | {"resource"},
-    "oar": _QUEUE | {"resource", "memory_property"},
-    "htcondor": (_QUEUE - {"queue"}) | {"disk"},
+    **dict.fromkeys(QUEUES, _QUEUE_KEYS),
+    "pbs": _QUEUE_KEYS | {"resource"},
+    "sge": _QUEUE_KEYS | {"resource"},
+    "oar": _QUEUE_KEYS | {"resource", "memory_property"},
+    "htcondor": (_QUEUE_KEYS - {"queue"}) | {"disk"},
 }
-_NEEDED = ("jobs", "cores", "memory", "walltime", "interface")
+_REQUIRED_KEYS = ("jobs", "cores", "memory", "walltime", "interface")
 
 
 class Tls(BaseModel):
-    """Files with which Dask encrypts and checks who connects: the authority, a certificate, its key. Paths, never contents."""
+    """Files with which Dask encrypts connections and authenticates clients.
+
+    Parameters
+    ----------
+    ca
+        Path of the certificate of the authority.
+    cert
+        Path of the certificate.
+    key
+        Path of its private key.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     ca: str
@@ -63,10 +63,9 @@ class Tls(BaseModel):
 
     @field_validator("ca", "cert", "key")
     @classmethod
-    def _is_a_path(cls, value: str) -> str:
-        if (
-            "\n" in value or "-----BEGIN" in value
-        ):  # the value stays out of the message: it is a secret
+    def _check_path(cls, value: str) -> str:
+        if "\n" in value or "-----BEGIN" in value:
+            # the value is a secret: keep it out of the message
             raise ValueError(
                 "is the content of a key or certificate; give the path of the file that holds it"
             )
@@ -74,12 +73,48 @@ class Tls(BaseModel):
 
 
 class Site(BaseModel):
-    """Where workers come from, as read from a site file; ``mgdask.cluster.read_site`` makes one.
+    """Where workers come from; ``read_site`` makes one.
 
-    ``kind: local``: ``workers`` processes of this machine with ``threads`` each and ``memory`` each. ``kind: scheduler``: ``address`` or scheduler
-    ``file``. A queueing system: ``jobs``, each with ``cores`` and ``memory`` shared by ``processes`` workers (default one a core), for a
-    ``walltime`` of [D-]HH:MM:SS, on the network ``interface`` that workers and scheduler listen on. ``dashboard``: off, loopback or an address.
-    ``patience``: how long a run waits for the queue when no worker is there.
+    Parameters
+    ----------
+    kind
+        ``local``, ``scheduler``, or a queueing system.
+    workers, threads
+        For ``local``: number of worker processes (default: available cores) and threads
+        of each.
+    memory
+        For ``local``: memory of each worker. For a queueing system: memory of each job.
+    address, file
+        For ``scheduler``: its address or its scheduler file.
+    jobs
+        Number of jobs.
+    cores, processes
+        Cores of each job, and the workers among which they and the memory are divided.
+        Default: one worker per core.
+    walltime
+        Time limit of each job, as [D-]HH:MM:SS.
+    project, queue
+        Project that is charged, and queue or partition.
+    interface
+        Network interface on which the scheduler and the workers listen.
+    directives, skip_directives
+        Lines to add to the head of the job script, and lines to leave out.
+    prologue
+        Shell lines that run before the worker starts.
+    python
+        Python interpreter of the workers. Default: the one that submits.
+    local_directory, log_directory
+        Directories for data that workers spill, and for the output of jobs.
+    resource, memory_property
+        Resource request, and OAR's name for the memory per core.
+    disk
+        For ``htcondor``: disk space of each job.
+    patience
+        How long to wait if no worker is connected, as [D-]HH:MM:SS.
+    dashboard
+        ``off``, ``loopback`` or an address with a port.
+    tls
+        Files for encryption.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -112,12 +147,12 @@ class Site(BaseModel):
 
     @field_validator("dashboard", mode="before")
     @classmethod
-    def _off(cls, value: Any) -> Any:
+    def _read_false(cls, value: object) -> object:
         return "off" if value is False else value
 
     @field_validator("dashboard")
     @classmethod
-    def _where(cls, value: str) -> str:
+    def _check_dashboard(cls, value: str) -> str:
         if value not in ("off", "loopback") and not re.fullmatch(r"[\w.:\[\]-]*:\d+", value):
             raise ValueError(
                 "must be off, loopback, or an address with a port such as 10.0.0.5:8787"
@@ -126,152 +161,178 @@ class Site(BaseModel):
 
     @field_validator("walltime", "patience")
     @classmethod
-    def _is_a_time(cls, value: str | None) -> str | None:
+    def _check_time(cls, value: str | None) -> str | None:
         if value is not None:
             seconds(value)
         return value
 
     @field_validator("workers", "threads", "jobs", "cores", "processes")
     @classmethod
-    def _at_least_one(cls, value: int | None) -> int | None:
+    def _check_count(cls, value: int | None) -> int | None:
         if value is not None and value < 1:
             raise ValueError("must be at least 1")
         return value
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Site:
-        given = self.model_fields_set
-        wrong = sorted(given - _ALLOWED[self.kind])
-        if wrong:
+    def _check_keys(self) -> Site:
+        unexpected = sorted(self.model_fields_set - _ALLOWED_KEYS[self.kind])
+        if unexpected:
             raise ValueError(
-                f"{wrong[0]}: not for kind {self.kind}, which takes {', '.join(sorted(_ALLOWED[self.kind]))}"
+                f"{unexpected[0]}: not for kind {self.kind}, which takes "
+                f"{', '.join(sorted(_ALLOWED_KEYS[self.kind]))}"
             )
         if self.kind == "scheduler" and (self.address is None) == (self.file is None):
             raise ValueError(
                 "kind scheduler needs either address, such as tcp://10.0.0.1:8786, or file"
             )
         if self.kind in QUEUES:
-            missing = [name for name in _NEEDED if name not in given] + (
-                ["disk"] if self.kind == "htcondor" and self.disk is None else []
-            )
-            if missing:
-                raise ValueError(f"kind {self.kind} needs {', '.join(missing)} too")
-            if self.cores % self.workers_per_job:
-                raise ValueError(
-                    f"processes: {self.processes} does not divide cores: {self.cores}, so that cores would idle or be shared"
-                )
-            if seconds(str(self.walltime)) < 10:
-                raise ValueError("walltime must be at least 10 s")
+            self._check_job()
         return self
+
+    def _check_job(self) -> None:
+        missing = [name for name in _REQUIRED_KEYS if name not in self.model_fields_set]
+        if self.kind == "htcondor" and self.disk is None:
+            missing.append("disk")
+        if missing:
+            raise ValueError(f"kind {self.kind} also needs {', '.join(missing)}")
+        if self.cores % self.workers_per_job:
+            raise ValueError(
+                f"processes: {self.processes} does not divide cores: {self.cores}; cores would be "
+                "idle or shared"
+            )
+        if seconds(str(self.walltime)) < MIN_WALLTIME:
+            raise ValueError(f"walltime must be at least {MIN_WALLTIME} s")
 
     @property
     def workers_per_job(self) -> int:
-        """Worker processes of one job of a queueing system."""
+        """Number of workers per job of a queueing system."""
         return self.processes if self.processes is not None else self.cores
 
     @property
     def worker_threads(self) -> int | None:
-        """Threads of one worker; None where a running scheduler decides."""
+        """Threads of each worker; ``None`` if a running scheduler decides."""
         if self.kind in QUEUES:
             return self.cores // self.workers_per_job
         return self.threads if self.kind == "local" else None
 
     @property
     def worker_memory(self) -> int | None:
-        """Bytes of one worker; None where the site does not say."""
+        """Memory of each worker in bytes; ``None`` if the site states none."""
         if self.memory is None:
             return None
         return int(self.memory) // (self.workers_per_job if self.kind in QUEUES else 1)
 
     @property
     def lifetime(self) -> tuple[int, int]:
-        """Seconds after which a worker leaves, and by how much they differ, so that the last one leaves before the walltime ends.
+        """Lifetime of workers in seconds, and its random spread.
 
-        The margin is 5 % of the walltime, at least 60 s, less than half; workers leave between 1.5 and 0.5 margins before the end.
+        The last worker leaves before the walltime ends. The margin is 5 % of the
+        walltime, at least 60 s and less than half of it. Workers leave between 1.5 and
+        0.5 margins before the end.
         """
-        whole = seconds(str(self.walltime))
-        margin = min(max(60, whole // 20), whole * 9 // 20)
-        return whole - margin, margin // 2
+        total = seconds(str(self.walltime))
+        margin = min(max(60, total // 20), total * 9 // 20)
+        return total - margin, margin // 2
 
 
 def seconds(text: str) -> int:
-    """Seconds of a time written [D-]HH:MM:SS."""
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)", text)
-    if found is None:
+    """Return the seconds of a time written as [D-]HH:MM:SS."""
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)", text)
+    if match is None:
         raise ValueError(
-            f"{text!r} is no time: write [D-]HH:MM:SS, such as 02:00:00 (HH:MM means minutes to some systems)"
+            f"{text!r} is not a time: write [D-]HH:MM:SS, such as 02:00:00 (some systems read "
+            "HH:MM as minutes)"
         )
-    days, hours, minutes, rest = (int(part or 0) for part in found.groups())
+    days, hours, minutes, rest = (int(part or 0) for part in match.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + rest
 
 
-def read_site(source: str | Path | Mapping[str, Any] | Site) -> Site:
-    """A ``Site`` from a YAML file, its text, a mapping, or a short word.
+def read_site(source: str | Path | Mapping[str, object] | Site) -> Site:
+    r"""Read where workers come from.
 
-    Parameters: ``source``, a path of a YAML file; YAML text; a mapping; ``local``; the address or the scheduler file of a running scheduler.
+    Parameters
+    ----------
+    source
+        Path of a site file (YAML), YAML text, or a mapping; ``"local"``; or the address
+        or the scheduler file of a running scheduler.
 
-    Returns a ``Site``. Raises ``ParameterError`` that names the key, what is allowed and the file. Values are read as they are written: ``off``
-    is a word and ``12:00:00`` a time, whatever YAML makes of them.
+    Returns
+    -------
+    The site.
 
-    >>> read_site("kind: local\\nworkers: 2\\nmemory: 2GiB").worker_memory
+    Raises
+    ------
+    ParameterError
+        If a key or value is wrong. The message names the key, what is allowed and the
+        file.
+
+    Notes
+    -----
+    YAML 1.1 would read ``off`` as false and ``12:00:00`` as a number. Here they are
+    read as they are written.
+
+    Examples
+    --------
+    >>> read_site("kind: local\nworkers: 2\nmemory: 2GiB").worker_memory
     2147483648
     """
     if isinstance(source, Site):
         return source
     if isinstance(source, Mapping):
-        return _make(source, "site")
+        return _make_site(source, "site")
     text = str(source)
     if text == "local":
         return Site(kind="local")
     if re.match(r"\w+://", text) or re.fullmatch(r"[\w.-]+:\d+", text):
         return Site(kind="scheduler", address=text)
     if "\n" in text or re.search(r":\s", text):
-        return _make(_load(text, "site"), "site")
+        return _make_site(_load(text, "site"), "site")
     path = Path(text)
     if not path.is_file():
         raise ParameterError(
-            f"site={text!r} is neither local, an address such as tcp://10.0.0.1:8786, a scheduler file nor a YAML file that "
-            "exists; deploy/ has one for each queueing system"
+            f"site={text!r} is neither local, an address such as tcp://10.0.0.1:8786, a scheduler "
+            "file nor a YAML file that exists; deploy/ has one for each queueing system"
         )
     content = path.read_text(encoding="utf-8")
     if content.lstrip().startswith("{") and is_scheduler_file(path):
         return Site(kind="scheduler", file=text)
-    return _make(_load(content, text), text)
+    return _make_site(_load(content, text), text)
 
 
 def is_scheduler_file(path: Path) -> bool:
-    """Whether a file is what a scheduler writes: JSON with its address."""
+    """Whether a file is JSON with the address of a scheduler."""
     try:
         return "address" in json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
         return False
 
 
-def _load(text: str, where: str) -> Mapping[str, Any]:
+def _load(text: str, file: str) -> Mapping[str, object]:
     try:
-        found = yaml.load(
-            text, Loader=yaml.BaseLoader
-        )  # all values are words: YAML 1.1 makes 12:00:00 a number and off false
+        content = yaml.load(text, Loader=yaml.BaseLoader)  # which keeps all values as text
     except yaml.YAMLError as error:
-        raise ParameterError(f"{where} is no YAML: {error}") from None
-    if not isinstance(found, Mapping):
+        raise ParameterError(f"{file} is not YAML: {error}") from None
+    if not isinstance(content, Mapping):
         raise ParameterError(
-            f"{where} must be a mapping that begins with 'kind: ...', one of {', '.join(get_args(Kind))}"
+            f"{file} must be a mapping that begins with 'kind: ...', one of "
+            f"{', '.join(get_args(Kind))}"
         )
-    return found
+    return content
 
 
-def _make(values: Mapping[str, Any], where: str) -> Site:
-    given = {key: value for key, value in values.items() if value not in ("", "null", "~", None)}
-    kind = given.get("kind")
-    unknown = sorted(set(map(str, given)) - set(_ALLOWED.get(str(kind), Site.model_fields)))
+def _make_site(values: Mapping[str, object], file: str) -> Site:
+    values = {key: value for key, value in values.items() if value not in ("", "null", "~", None)}
+    kind = values.get("kind")
+    allowed = _ALLOWED_KEYS.get(str(kind), set(Site.model_fields))
+    unknown = sorted(set(map(str, values)) - allowed)
     if unknown:
-        allowed = ", ".join(sorted(_ALLOWED.get(str(kind), set(Site.model_fields))))
-        raise ParameterError(f"{where}: unknown key {unknown[0]!r}; kind {kind} takes {allowed}")
+        raise ParameterError(
+            f"{file}: unknown key {unknown[0]!r}; kind {kind} takes {', '.join(sorted(allowed))}"
+        )
     try:
-        return Site(**given)
+        return Site.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        place = ".".join(map(str, first["loc"]))
+        key = ".".join(map(str, first["loc"]))
         message = str(first["msg"]).removeprefix("Value error, ")
-        raise ParameterError(f"{where}: {place + ': ' if place else ''}{message}") from None
+        raise ParameterError(f"{file}: {key + ': ' if key else ''}{message}") from None

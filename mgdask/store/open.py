@@ -8,6 +8,7 @@ from pathlib import Path
 import xarray as xr
 import zarr
 
+from mgdask import variables
 from mgdask.errors import StoreError
 from mgdask.store.failures import SourceChangedError
 from mgdask.store.manifest import Manifest
@@ -119,6 +120,8 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
     """
     group = open_group(path) if partial else check_complete(path)[0]
     ds = xr.open_zarr(path, consolidated=False, zarr_format=3, chunks=None)
+    if not partial:
+        variables.validate(ds, str(group.attrs["mgdask_kind"]), path)
     loaded: dict[Hashable, xr.Variable] = {}
     for name, variable in ds.variables.items():
         array = group[str(name)]

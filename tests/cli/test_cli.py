@@ -1,4 +1,4 @@
-"""The commands as a user types them, and the README's main job."""
+"""The main commands as a user types them, their errors, and the demo."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ SOAP = "r_cut=4,n_max=3,l_max=2,sigma=0.5,rbf=polynomial"
 
 
 def mgdask_command(*words, ok=True, cwd=None):
+    """Run the command line in a process of its own."""
     code = "from mgdask.cli import main; main()"
     env = {
         **os.environ,
@@ -35,7 +36,7 @@ def mgdask_command(*words, ok=True, cwd=None):
     return done
 
 
-def test_the_four_commands(tmp_path):
+def test_ingest_inspect_plan_and_featurize(tmp_path):
     store, out = tmp_path / "glass.zarr", tmp_path / "features.zarr"
     done = mgdask_command(
         "ingest", GLASS, "--out", store, "--species", "Zr,Cu", "--timestep", 0.002, "--workers", 1
@@ -97,9 +98,8 @@ def test_errors_are_one_message_on_stderr(tmp_path):
     ):
         done = mgdask_command(*words, ok=False)
         assert message in done.stderr
-        assert (
-            "Traceback" not in done.stderr or "during heartbeat" in done.stderr
-        )  # which Dask may log as it ends
+        # Dask may log the latter as it ends
+        assert "Traceback" not in done.stderr or "during heartbeat" in done.stderr
         assert not done.stdout
     assert (
         "Traceback" in mgdask_command("inspect", tmp_path / "none.zarr", "--debug", ok=False).stderr
@@ -113,7 +113,7 @@ def test_wrong_features_are_refused(glass_store, tmp_path):
         (("--soap", "r_cut=5,n_max=4,l_max=x,sigma=0.5"), "l_max='x'"),
         (("--soap", "r_cut=5,nmax=4"), "unknown option 'nmax'"),
         (("--recipe", tmp_path / "a.yaml"), "A recipe is 'features:'"),
-        ((), "no feature asked for"),
+        ((), "no feature is given"),
         (("--soap", SOAP, "--memory", "100MiB"), "Dominating is"),
         (("--soap", SOAP, "--centers", "Ni"), "no Ni in the store"),
     ):
@@ -139,7 +139,7 @@ def demo(tmp_path_factory):
     return folder, mgdask_command("demo", "--workers", 2, cwd=folder).stdout
 
 
-def test_demo_does_the_main_job(demo):
+def test_the_demo_runs_all_steps(demo):
     folder, text = demo
     picture = folder / "mgdask-demo" / "environments.png"
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

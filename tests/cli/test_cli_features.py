@@ -1,4 +1,4 @@
-"""Families, sets, recipes and radial distribution functions as a user types them."""
+"""Feature families, sets, recipes and RDFs on the command line."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ features:
 
 
 def refused(monkeypatch, capsys, *words):
-    """What the command says on stderr."""
+    """Return the error message of a command that must fail."""
     monkeypatch.setattr(sys, "argv", ["mgdask", *map(str, words)])
     with pytest.raises(SystemExit) as status:
         main()
     assert status.value.code != 0
-    said = capsys.readouterr()
-    assert not said.out
-    assert "Traceback" not in said.err
-    assert said.err.count("\n") <= 6
-    return said.err
+    output = capsys.readouterr()
+    assert not output.out
+    assert "Traceback" not in output.err
+    assert output.err.count("\n") <= 6
+    return output.err
 
 
 def answered(monkeypatch, capsys, *words):
+    """Return the output of a command that must succeed."""
     monkeypatch.setattr(sys, "argv", ["mgdask", *map(str, words)])
     with pytest.raises(SystemExit) as status:
         main()
-    said = capsys.readouterr()
-    assert status.value.code == 0, said.err
-    return said.out
+    output = capsys.readouterr()
+    assert status.value.code == 0, output.err
+    return output.out
 
 
 def test_a_set_and_a_feature(glass_store, tmp_path, monkeypatch, capsys):
@@ -220,7 +221,7 @@ def test_rdf(glass_store, tmp_path, monkeypatch, capsys):
         (("--feature", "chemistry:species=Cu"), "lacks Zr"),
     ],
 )
-def test_wrong_words_are_refused(glass_store, tmp_path, monkeypatch, capsys, words, message):
+def test_wrong_features_are_refused(glass_store, tmp_path, monkeypatch, capsys, words, message):
     assert message in refused(
         monkeypatch, capsys, "plan", glass_store, "--out", tmp_path / "f.zarr", *words
     )
@@ -239,7 +240,7 @@ def test_wrong_words_are_refused(glass_store, tmp_path, monkeypatch, capsys, wor
         ("features:\n  - mediumrange: {feature: {interstice: {radii: {Cu: -1}}}}", "radii="),
         ("features:\n  - mediumrange: {feature: 3}", "feature=3"),
         ("set: [sro]", "set: Extra inputs"),
-        ("sets: []", "asks for nothing"),
+        ("sets: []", "is empty: list sets or features"),
         ("features: [", "is not YAML"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A stand-in for Slurm's commands that runs job scripts as processes of this machine: ids are process groups."""
+"""Stand-ins for the commands of Slurm. Jobs are process groups of this machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ echo 'debug* up infinite 1 idle here'
 
 
 def put_on_path(folder: Path, monkeypatch) -> Path:
-    """Write the commands into ``folder`` and put it before all else on PATH; ``refuse``, ``down``, ``silent`` in it make them fail."""
+    """Write the commands to ``folder`` and put it first on PATH.
+
+    Files named ``refuse``, ``down`` and ``silent`` in it make sbatch, sinfo and squeue
+    fail.
+    """
     folder.mkdir(exist_ok=True)
     for name, text in COMMANDS.items():
         path = folder / name
@@ -41,13 +45,13 @@ def put_on_path(folder: Path, monkeypatch) -> Path:
 
 
 def jobs_of(folder: Path) -> list[int]:
-    """Ids of all jobs that were ever submitted."""
+    """Return the ids of all jobs that were ever submitted."""
     path = folder / "jobs"
     return [int(word) for word in path.read_text().split()] if path.exists() else []
 
 
 def alive(job: int) -> bool:
-    """Whether any process of a job lives."""
+    """Whether a process of a job is alive."""
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             words = status.read_text().rpartition(")")[2].split()

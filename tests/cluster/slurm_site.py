@@ -1,7 +1,9 @@
-"""A real Slurm on this machine: munged, slurmctld and several slurmd as plain processes of this user, loopback only.
+"""A real Slurm on this machine: munged, slurmctld and several slurmd.
 
-Debian's packages do (``.ci/slurm-install``); no systemd, no cgroups, no root. Everything lies in one folder with a short
-name, since paths of sockets may have 107 characters at most, and every process of the site has that folder in its environment.
+They are processes of this user on the loopback address, without systemd, cgroups or
+root. Debian's packages suffice (``.ci/slurm-install``). All files are in one folder,
+which the environment of every process names. Its own name is short, since paths of
+sockets have at most 107 characters.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pathlib import Path
 import psutil
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scancel", "scontrol", "sinfo", "squeue")
-# Debian keeps daemons where the PATH of a plain user does not look
+# Debian installs daemons outside the PATH of normal users
 SEARCH = os.pathsep.join(
     [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"]
 )
@@ -64,23 +66,31 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 
 def why_absent() -> str:
-    """What keeps Slurm from being started here, empty for nothing."""
+    """Return why Slurm cannot be started; empty if it can."""
     missing = [name for name in PROGRAMS if shutil.which(name, path=SEARCH) is None]
-    return f"Slurm is not here (no {', '.join(missing)}): run .ci/slurm-install" if missing else ""
+    return (
+        f"Slurm is not installed (no {', '.join(missing)}): run .ci/slurm-install"
+        if missing
+        else ""
+    )
 
 
 def wait_until(
-    true: Callable[[], object], what: str, seconds: float = 180.0, every: float = 0.1
+    condition: Callable[[], object], what: str, seconds: float = 180.0, every: float = 0.1
 ) -> None:
-    """Come back when ``true()``; ``AssertionError`` after so many seconds."""
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until, f"after {seconds:g} s still not: {what}"
+    """Wait until a condition holds; ``AssertionError`` after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(every)
 
 
 class Slurm:
-    """``with Slurm() as slurm``: nodes of ``cores`` and ``memory`` MB, had or not; ``environment`` is what its commands need."""
+    """A Slurm that runs in a ``with`` block.
+
+    Its nodes claim to have ``cores`` and ``memory`` MB, which the machine may lack. Its
+    commands need ``environment``.
+    """
 
     def __init__(self, nodes: int = 3, cores: int = 2, memory: int = 9000) -> None:
         self.nodes, self.cores, self.memory = nodes, cores, memory
@@ -93,7 +103,7 @@ class Slurm:
         self._daemons: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Slurm:
-        # munged wants the way to its socket open to all, and to be writable by nobody else
+        # munged requires that all can enter this folder and only its owner can write
         self.folder.chmod(0o711)
         (self.folder / "state").mkdir()
         key = self.folder / "munge.key"
@@ -111,8 +121,8 @@ class Slurm:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self) -> None:
-        """Start all daemons, on ports that are free now; jobs of before are forgotten."""
-        for attempt in range(3):  # a port may be taken between here and there
+        """Start all daemons on free ports; earlier jobs are forgotten."""
+        for attempt in range(3):  # another process may take a port meanwhile
             try:
                 return self._start()
             except AssertionError:
@@ -121,12 +131,13 @@ class Slurm:
                 self.stop()
 
     def _start(self) -> None:
-        (self.folder / "jobs.txt").unlink(missing_ok=True)  # numbers begin at 1 again
+        (self.folder / "jobs.txt").unlink(missing_ok=True)  # job numbers start at 1 again
         host, user = socket.gethostname().split(".")[0], pwd.getpwuid(os.getuid()).pw_name
         port, *ports = _free_ports(self.nodes + 1)
         lines = "\n".join(
-            f"NodeName=node{k} NodeHostname={host} NodeAddr=127.0.0.1 Port={own} CPUs={self.cores} RealMemory={self.memory}"
-            for k, own in enumerate(ports)
+            f"NodeName=node{k} NodeHostname={host} NodeAddr=127.0.0.1 Port={node_port} "
+            f"CPUs={self.cores} RealMemory={self.memory}"
+            for k, node_port in enumerate(ports)
         )
         conf = CONF.format(host=host, user=user, port=port, folder=self.folder, nodes=lines)
         (self.folder / "slurm.conf").write_text(conf)
@@ -148,7 +159,7 @@ class Slurm:
 
     def _spawn(self, program: str, *options: str) -> None:
         command = [str(shutil.which(program, path=SEARCH)), *options]
-        if helper := shutil.which("setpriv"):  # a killed test run leaves no daemon behind
+        if helper := shutil.which("setpriv"):  # a killed test run must leave no daemon
             command = [helper, "--pdeathsig", "TERM", *command]
         with open(self.folder / "output.log", "ab") as log:
             self._daemons.append(
@@ -162,19 +173,18 @@ class Slurm:
                 )
             )
 
-    def _wait(self, true: Callable[[], object], what: str) -> None:
-        def seen() -> object:
+    def _wait(self, condition: Callable[[], object], what: str) -> None:
+        def checked() -> object:
             ended = [process.args for process in self._daemons if process.poll() is not None]
             assert not ended, f"{ended} ended: {self.logs()}"
-            return true()
+            return condition()
 
-        wait_until(seen, f"{what}: {self.logs()}")
+        wait_until(checked, f"{what}: {self.logs()}")
 
     def stop(self) -> None:
-        """End all daemons and all jobs, and whatever else of this site lives."""
-        if all(
-            process.poll() is None for process in self._daemons
-        ):  # without them scancel waits for minutes
+        """End all jobs, daemons and other processes of the site."""
+        # without the daemons, scancel would wait for minutes
+        if all(process.poll() is None for process in self._daemons):
             with suppress(subprocess.TimeoutExpired, AssertionError):
                 self.cancel(*self.jobs())
                 wait_until(lambda: not self.jobs(), "jobs end", 30)
@@ -188,41 +198,40 @@ class Slurm:
                 process.wait()
         self._daemons.clear()
         while left := self.processes():
-            for one in left:
+            for process in left:
                 with suppress(psutil.Error):
-                    one.kill()
+                    process.kill()
             psutil.wait_procs(left, timeout=5)
 
     def cut_power(self) -> None:
-        """Everything ends at once, clients too, and without a word."""
+        """Kill everything at once, clients included."""
         signal_all(self.processes())
         self.stop()
 
     def processes(self) -> list[psutil.Process]:
-        """All processes of the site and of its jobs, but not this one and those it was started from."""
-        mine = {os.getpid(), *(one.pid for one in psutil.Process().parents())}
-        found = []
+        """Return all processes of the site, without this one and its parents."""
+        own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+        processes = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
-                if process.pid in mine or process.status() == psutil.STATUS_ZOMBIE:
+                if process.pid in own or process.status() == psutil.STATUS_ZOMBIE:
                     continue
-                if process.environ().get("SLURM_CONF") == self.environment[
-                    "SLURM_CONF"
-                ] or self._writes(process.pid):
-                    found.append(process)
-        return found
+                conf = process.environ().get("SLURM_CONF")
+                if conf == self.environment["SLURM_CONF"] or self._has_open_file(process.pid):
+                    processes.append(process)
+        return processes
 
-    def _writes(self, pid: int) -> bool:
-        # slurmstepd writes its title over its environment, but keeps the log of its slurmd open
+    def _has_open_file(self, pid: int) -> bool:
+        # slurmstepd overwrites its environment, but keeps the log of its slurmd open
         with suppress(OSError):
             return any(
-                os.readlink(one).startswith(f"{self.folder}/")
-                for one in Path(f"/proc/{pid}/fd").iterdir()
+                os.readlink(link).startswith(f"{self.folder}/")
+                for link in Path(f"/proc/{pid}/fd").iterdir()
             )
         return False
 
     def call(self, *command: str, timeout: float = 30.0) -> str:
-        """What a command such as squeue prints; empty if it fails, as it may while daemons are busy."""
+        """Return what a command prints; empty if it fails, for example under load."""
         done = subprocess.run(
             command,
             env=self.environment,
@@ -234,44 +243,44 @@ class Slurm:
         return done.stdout if done.returncode == 0 else ""
 
     def states(self) -> list[str]:
-        """The state of each node."""
+        """Return the state of each node."""
         return self.call("sinfo", "-h", "-N", "-o", "%T").split()
 
     def jobs(self, state: str = "") -> list[str]:
-        """Numbers of the jobs that wait or run, or are in ``state`` (RUNNING)."""
+        """Return the ids of waiting and running jobs, or of those in ``state``."""
         return self.call("squeue", "-h", "-o", "%i", *(["-t", state] if state else [])).split()
 
     def cancel(self, *jobs: str) -> None:
-        """End jobs: SIGKILL for their processes, and the jobs are over."""
+        """Cancel jobs and kill their processes."""
         if jobs:
             self.call("scancel", "--signal=KILL", "--full", *jobs)
             self.call("scancel", *jobs)
 
     def ended(self) -> dict[str, str]:
-        """Number and last state of the jobs that are over, from the log of finished jobs."""
+        """Return the final states of ended jobs by id."""
         try:
             lines = (self.folder / "jobs.txt").read_text().splitlines()
         except FileNotFoundError:
             return {}
-        words = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
-        return {one["JobId"]: one.get("JobState", "") for one in words}
+        jobs = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
+        return {job["JobId"]: job.get("JobState", "") for job in jobs}
 
     def workers(self, job: str) -> list[psutil.Process]:
-        """Processes that hold a dask worker of a job: nanny first."""
-        found = []
+        """Return the processes of the Dask worker of a job, nanny first."""
+        workers = []
         for process in self.processes():
             with suppress(psutil.Error):
                 if process.environ().get("SLURM_JOB_ID") == job and "python" in process.name():
-                    found.append(process)
-        return sorted(found, key=lambda one: one.create_time())
+                    workers.append(process)
+        return sorted(workers, key=lambda worker: worker.create_time())
 
     def logs(self) -> str:
-        """The ends of all logs, for the message of a failure."""
-        names = [*self.folder.glob("*.log"), self.folder / "slurm.conf"]
+        """Return the ends of all logs, for failure messages."""
+        paths = [*self.folder.glob("*.log"), self.folder / "slurm.conf"]
         return "\n".join(
-            f"{name.name}: {name.read_text(errors='replace')[-1500:]}"
-            for name in names
-            if name.exists()
+            f"{path.name}: {path.read_text(errors='replace')[-1500:]}"
+            for path in paths
+            if path.exists()
         )
 
 
@@ -284,7 +293,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def signal_all(processes: list[psutil.Process], number: int = signal.SIGKILL) -> None:
-    """One signal to each, whether it still lives or not."""
+    """Send a signal to processes; those that have ended are skipped."""
     for process in processes:
         with suppress(psutil.Error):
             process.send_signal(number)

@@ -1,4 +1,4 @@
-"""What deploy/ holds: site files that load and make scripts, batch scripts that submit themselves until the work is done."""
+"""The site files, batch scripts and container files of deploy/."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ mgdask.run(mgdask.plan(sys.argv[2], Stub(fault="slow"), out=sys.argv[3]), progre
 """
 
 
-def test_there_is_one_for_each_kind():
+def test_there_is_a_site_file_for_each_kind():
     assert {path.stem for path in SITES} == {"local", *MARKS}
     assert {"slurm_campaign.sh", "Dockerfile", "mgdask.def", "README.md"} <= {
         path.name for path in DEPLOY.iterdir()
@@ -70,7 +70,7 @@ def test_a_site_file_loads_and_makes_a_script(path):
     assert f"--nworkers {site.processes}" in text
     assert f"--interface {site.interface}" in text
     examples = 0
-    for line in path.read_text().splitlines():  # what stands in comments as an example is right too
+    for line in path.read_text().splitlines():  # examples in comments must be valid too
         if (
             line.startswith("# ")
             and ": " in line
@@ -86,7 +86,7 @@ def test_a_site_file_loads_and_makes_a_script(path):
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-def test_batch_scripts_are_sound_bash(path):
+def test_batch_scripts_are_valid_bash(path):
     subprocess.run(["bash", "-n", str(path)], check=True)
     if shutil.which("shellcheck"):
         subprocess.run(["shellcheck", str(path)], check=True)
@@ -104,7 +104,7 @@ def test_a_local_site_featurizes(glass_store, tmp_path):
     assert files(out) == files(plain)
 
 
-def test_status_counts_blocks_and_says_whether_it_is_finished(glass_store, tmp_path, monkeypatch):
+def test_status_counts_blocks(glass_store, tmp_path, monkeypatch):
     assert str(read_progress(glass_store)).endswith("finished")
     monkeypatch.setattr(plan_module, "MAX_BLOCK", 2**12)
     out = tmp_path / "features.zarr"
@@ -128,7 +128,10 @@ def test_status_counts_blocks_and_says_whether_it_is_finished(glass_store, tmp_p
 
 @pytest.fixture
 def campaign(tmp_path):
-    """A folder of stand-ins (mgdask of this checkout, an sbatch that notes), and how a round is started in it."""
+    """Function that starts a round of a campaign.
+
+    It uses mgdask of this checkout, and an sbatch that only records its arguments.
+    """
     (tmp_path / "run.py").write_text(RUN)
     for name, text in (
         ("mgdask", f'exec {sys.executable} "{tmp_path}/run.py" "$@"'),
@@ -164,7 +167,7 @@ def submitted(folder):
     return path.read_text().splitlines() if path.exists() else []
 
 
-def test_a_campaign_submits_itself_until_the_store_is_finished(campaign, glass_store, tmp_path):
+def test_a_campaign_resubmits_itself_until_the_store_is_finished(campaign, glass_store, tmp_path):
     out = tmp_path / "features.zarr"
     words = (out, "mgdask", "featurize", glass_store, out)
     first = campaign(*words)
@@ -173,7 +176,7 @@ def test_a_campaign_submits_itself_until_the_store_is_finished(campaign, glass_s
             break
         assert first.poll() is None, first.stdout.read()
         time.sleep(0.05)
-    first.send_signal(signal.SIGUSR1)  # what Slurm sends before the time is up
+    first.send_signal(signal.SIGUSR1)  # what Slurm sends shortly before the walltime
     text, _ = first.communicate(timeout=120)
     assert first.returncode == 0, text
     assert "round 1 of at most 50, 0 blocks done" in text
@@ -191,29 +194,33 @@ def test_a_campaign_submits_itself_until_the_store_is_finished(campaign, glass_s
     assert len(submitted(tmp_path)) == 1
 
 
-def test_a_campaign_stops_where_nothing_moves_or_it_is_told_to(campaign, glass_store, tmp_path):
+def test_a_campaign_stops_without_progress_or_when_cancelled(campaign, glass_store, tmp_path):
     out = tmp_path / "features.zarr"
     stuck = campaign(out, "bash", "-c", "exit 7")
-    assert "finished no block (command's status 7): stopped" in stuck.communicate(timeout=120)[0]
+    assert (
+        "finished no block (the command ended with status 7): stopped"
+        in stuck.communicate(timeout=120)[0]
+    )
     assert stuck.returncode == 7
     idle = campaign(out, "true")
     assert "finished no block" in idle.communicate(timeout=120)[0]
     assert idle.returncode == 1
     cancelled = campaign(out, "sleep", "600")
     assert "round 1" in cancelled.stdout.readline()
-    time.sleep(0.5)  # until the trap is set; a TERM before that ends it too
+    time.sleep(0.5)  # until the trap is set; an earlier TERM would also end it
     cancelled.terminate()
     cancelled.communicate(timeout=120)
     assert cancelled.returncode in (143, -signal.SIGTERM)
     assert submitted(tmp_path) == []
-    shell = f"mkdir -p {out} && cp -r {glass_store}/. {out} && rm {out}/manifest/complete.json"  # blocks, but no end
+    # a store with blocks that is not finished
+    shell = f"mkdir -p {out} && cp -r {glass_store}/. {out} && rm {out}/manifest/complete.json"
     last = campaign(out, "bash", "-c", shell, MGDASK_ROUND="3", MGDASK_ROUNDS="3")
-    assert "3 rounds are used up" in last.communicate(timeout=120)[0]
+    assert "the maximum of 3 rounds is reached" in last.communicate(timeout=120)[0]
     assert last.returncode == 75
     assert submitted(tmp_path) == []
 
 
-def test_containers_copy_all_that_a_build_needs(tmp_path):
+def test_containers_copy_all_that_the_build_needs():
     docker = (DEPLOY / "Dockerfile").read_text()
     apptainer = (DEPLOY / "mgdask.def").read_text()
     for name in ("pyproject.toml", "README.md", "mgdask"):
@@ -223,7 +230,6 @@ def test_containers_copy_all_that_a_build_needs(tmp_path):
         )
         assert f"    {name} /src/{name}" in apptainer
     extras = (ROOT / "pyproject.toml").read_text()
-    for extra in ("jobqueue", "learn"):
-        assert f"\n{extra} = [" in extras
-        assert extra in docker
-        assert extra in apptainer
+    assert "\nlearn = [" in extras
+    for content in (docker, apptainer):
+        assert "'/src[learn]'" in content

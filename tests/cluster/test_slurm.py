@@ -1,4 +1,4 @@
-"""A real Slurm: features through its jobs, and the losses a supercomputer brings, each with the bytes of a quiet run."""
+"""Runs on a real Slurm, undisturbed and with losses; the bytes must be the same."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ pytestmark = [pytest.mark.slurm, pytest.mark.skipif(bool(why_absent()), reason=w
 CAMPAIGN = Path(__file__).parents[2] / "deploy" / "slurm_campaign.sh"
 WORKERS = 2
 IN_FLIGHT = 2 * WORKERS
-"""Blocks that a run has handed out and not yet heard of, at most."""
+"""Maximum number of blocks that a run has submitted but not yet seen finished."""
 SMALL = 2**18
-"""Bytes of a block: a small glass has as many as a large one."""
+"""Block size in bytes, so that a small glass has many blocks."""
 SOAP = "r_cut=16,n_max=3,l_max=16,sigma=0.5,rbf=polynomial,dtype=float32"
-# the command line, with small blocks and an eye on the queue every second
+# the command line with small blocks, which checks its jobs every second
 CLIENT = f"""
-from mgdask.cluster import queue
+from mgdask.cluster import jobs
 from mgdask.pipelines.featurize import plan
-plan.MAX_BLOCK, queue.LOOK_EVERY = {SMALL}, 1.0
+plan.MAX_BLOCK, jobs.JOB_CHECK_INTERVAL = {SMALL}, 1.0
 from mgdask.cli import main
 main()
 """
@@ -50,28 +50,25 @@ def slurm():
     with ExitStack() as stack:
         try:
             running = stack.enter_context(Slurm())
-        except (
-            AssertionError,
-            OSError,
-        ) as error:  # a machine that Slurm does not like says nothing about mgdask
+        except (AssertionError, OSError) as error:
+            # whether Slurm runs on this machine says nothing about mgdask
             if os.environ.get("MGDASK_SLURM") == "required":
                 raise
-            pytest.skip(
-                f"Slurm is installed and does not start here (MGDASK_SLURM=required makes this an error): {error}"
-            )
+            pytest.skip(f"Slurm does not start (MGDASK_SLURM=required makes this fail): {error}")
         yield running
     assert not running.processes()
 
 
 @pytest.fixture
 def site(tmp_path):
-    """Writes a site file of that many jobs."""
+    """Function that writes a site file."""
 
     def write(jobs=WORKERS, walltime="00:30:00"):
         path = tmp_path / f"site-{jobs}.yaml"
         path.write_text(
-            f"kind: slurm\njobs: {jobs}\ncores: 1\nmemory: 2GiB\nwalltime: {walltime}\ninterface: lo\n"
-            f"python: {sys.executable}\nlog_directory: {tmp_path / 'logs'}\nlocal_directory: {tmp_path / 'scratch'}\n"
+            f"kind: slurm\njobs: {jobs}\ncores: 1\nmemory: 2GiB\nwalltime: {walltime}\n"
+            f"interface: lo\npython: {sys.executable}\nlog_directory: {tmp_path / 'logs'}\n"
+            f"local_directory: {tmp_path / 'scratch'}\n"
         )
         return path
 
@@ -80,7 +77,7 @@ def site(tmp_path):
 
 @pytest.fixture(scope="module")
 def quiet(glass_store, tmp_path_factory):
-    """Files of the features as this process makes them, without any cluster, and their number of blocks."""
+    """Files and number of blocks of a run in this process, without a cluster."""
     out = tmp_path_factory.mktemp("quiet") / "f.zarr"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan_module, "MAX_BLOCK", SMALL)
@@ -94,14 +91,14 @@ def quiet(glass_store, tmp_path_factory):
 
 @dataclass
 class Run:
-    """A ``mgdask featurize`` that goes on as a process of its own."""
+    """A ``mgdask featurize`` in a process of its own."""
 
     process: subprocess.Popen[str]
     out: Path
     log: Path
 
     def wait_for(self, blocks):
-        """Come back when so many blocks are done: what is on disk of them, as (inode, time of change) of each file."""
+        """Wait until so many blocks are done; return their files."""
 
         def enough():
             assert self.process.poll() is None, self.text()
@@ -111,23 +108,24 @@ class Run:
         return self.written(Manifest(self.out).records())
 
     def written(self, blocks):
-        found = {}
+        """Return frame, row, inode and modification time of each file of the blocks."""
+        written = {}
         for name in blocks:
             frame, row = (int(word) for word in name.split("-")[1:])
             record = Manifest(self.out).records()[name]
             stats = [(self.out / file).stat() for file in record["files"]]
-            found[name] = [(frame, row, one.st_ino, one.st_mtime_ns) for one in stats]
-        return found
+            written[name] = [(frame, row, stat.st_ino, stat.st_mtime_ns) for stat in stats]
+        return written
 
     def finish(self):
-        """The last table of the command: blocks computed now and blocks done before."""
+        """Return the numbers of blocks computed now and done before."""
         try:
             assert self.process.wait(400) == 0, self.text()
         finally:
             self.kill()
-        found = re.search(r"(\d+) computed now, (\d+) were done before", self.text())
-        assert found, self.text()
-        return int(found.group(1)), int(found.group(2))
+        counts = re.search(r"(\d+) computed now, (\d+) were done before", self.text())
+        assert counts, self.text()
+        return int(counts.group(1)), int(counts.group(2))
 
     def kill(self):
         self.process.kill()
@@ -144,7 +142,7 @@ class Run:
 
 @pytest.fixture
 def featurize(slurm, glass_store, tmp_path):
-    """Starts the command; whatever is left of it ends with the test."""
+    """Function that starts the command; the test ends what is left of it."""
     started = []
 
     def start(site, soap=SOAP):
@@ -183,28 +181,28 @@ def featurize(slurm, glass_store, tmp_path):
 
 
 def job_of(pid):
-    """The Slurm job that a process belongs to."""
+    """Return the Slurm job of a process."""
     return psutil.Process(pid).environ()["SLURM_JOB_ID"]
 
 
 def newest_worker(out):
-    """Process that finished a block and lives."""
+    """Return the id of a living process that has finished a block."""
     pids = {record["pid"] for record in Manifest(out).records().values()}
     return max(pid for pid in pids if psutil.pid_exists(pid))
 
 
 def listening(slurm, run):
-    """Addresses that the processes of a run and of Slurm listen on, and how many of them do."""
+    """Return where the processes of a run and of Slurm listen, and how many do."""
     pids = {process.pid for process in slurm.processes()} | {run.process.pid}
-    found = [
-        one
-        for one in psutil.net_connections("inet")
-        if one.status == psutil.CONN_LISTEN and one.pid in pids
+    connections = [
+        connection
+        for connection in psutil.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN and connection.pid in pids
     ]
-    return {one.laddr.ip for one in found}, len({one.pid for one in found})
+    return {c.laddr.ip for c in connections}, len({c.pid for c in connections})
 
 
-def test_a_glass_through_slurm_jobs(slurm, featurize, site, quiet):
+def test_slurm_jobs_give_the_same_bytes(slurm, featurize, site, quiet):
     before = set(slurm.ended())
     run = featurize(site())
     run.wait_for(3)
@@ -212,9 +210,8 @@ def test_a_glass_through_slurm_jobs(slurm, featurize, site, quiet):
     assert job_of(newest_worker(run.out)) in slurm.jobs("RUNNING")
     addresses, processes = listening(slurm, run)
     assert addresses <= {"127.0.0.1", "::1"}
-    assert (
-        processes >= 1 + slurm.nodes + 1 + WORKERS
-    )  # slurmctld, slurmd, the client with its scheduler, workers
+    # slurmctld, slurmd, the client with its scheduler, workers
+    assert processes >= 1 + slurm.nodes + 1 + WORKERS
     assert run.finish() == (quiet[1], 0)
     assert files(run.out) == quiet[0]
     wait_until(lambda: not slurm.jobs(), "the jobs end with the client")
@@ -222,7 +219,7 @@ def test_a_glass_through_slurm_jobs(slurm, featurize, site, quiet):
 
 
 @pytest.mark.parametrize("how", ["scancel", "kill -9"])
-def test_a_lost_worker_costs_the_blocks_in_flight(slurm, featurize, site, quiet, how):
+def test_a_lost_worker_costs_only_the_blocks_in_flight(slurm, featurize, site, quiet, how):
     run = featurize(site())
     done = run.wait_for(8)
     victim = newest_worker(run.out)
@@ -241,13 +238,13 @@ def test_a_lost_worker_costs_the_blocks_in_flight(slurm, featurize, site, quiet,
         wait_until(lambda: slurm.ended().get(job) == "CANCELLED", "Slurm says so")
 
 
-def test_a_killed_client_is_started_again(slurm, featurize, site, quiet):
+def test_a_killed_client_resumes(slurm, featurize, site, quiet):
     run = featurize(site())
     run.wait_for(8)
     jobs = set(slurm.jobs())
     run.kill()
     again = featurize(site())
-    # its workers may have finished the blocks they were at
+    # its workers may have finished their blocks meanwhile
     done = run.written(Manifest(run.out).records())
     computed, kept = again.finish()
     assert computed + kept == quiet[1]
@@ -259,9 +256,7 @@ def test_a_killed_client_is_started_again(slurm, featurize, site, quiet):
     )
 
 
-def test_the_whole_cluster_loses_power_and_the_plan_is_finished_later(
-    slurm, featurize, site, quiet
-):
+def test_a_run_resumes_after_a_power_failure_of_the_cluster(slurm, featurize, site, quiet):
     run = featurize(site())
     run.wait_for(8)
     slurm.cut_power()
@@ -275,13 +270,11 @@ def test_the_whole_cluster_loses_power_and_the_plan_is_finished_later(
     assert run.written(done) == done
 
 
-def test_jobs_whose_lifetime_ends_are_replaced_until_the_plan_is_done(
-    slurm, featurize, site, quiet
-):
+def test_jobs_at_the_end_of_their_lifetime_are_replaced(slurm, featurize, site, quiet):
     before = set(slurm.ended())
     run = featurize(site(walltime="00:00:20"))  # workers leave after 7 to 15 s
     run.wait_for(4)
-    # a client that hangs for a while hands out nothing, so that the first workers cannot finish the plan, however quick they are
+    # a stopped client submits no blocks, so the first workers cannot finish the plan
     run.process.send_signal(signal.SIGSTOP)
     first = {record["pid"] for record in Manifest(run.out).records().values()}
     processes = [process for job in slurm.jobs() for process in slurm.workers(job)]
@@ -290,7 +283,7 @@ def test_jobs_whose_lifetime_ends_are_replaced_until_the_plan_is_done(
         lambda: all(
             not one.is_running() or time.time() - one.create_time() > 20 for one in processes
         ),
-        "their time",
+        "the first workers end",
     )
     done = run.written(Manifest(run.out).records())
     assert 4 <= len(done) < quiet[1]
@@ -304,7 +297,7 @@ def test_jobs_whose_lifetime_ends_are_replaced_until_the_plan_is_done(
     assert sum(after[name] != done[name] for name in done) <= IN_FLIGHT
 
 
-def test_training_survives_the_loss_of_a_rank_s_job(slurm, site, tmp_path, monkeypatch, rng):
+def test_training_survives_the_loss_of_the_job_of_a_rank(slurm, site, tmp_path, monkeypatch, rng):
     learn = pytest.importorskip("mgdask.learn")
     pytest.importorskip("lightgbm")
     for name in ("SLURM_CONF", "PATH"):
@@ -322,7 +315,7 @@ def test_training_survives_the_loss_of_a_rank_s_job(slurm, site, tmp_path, monke
     lost = []
 
     def cancel_a_rank(folder):
-        # the rank that does not write the checkpoint, once there is one
+        # after the first checkpoint, the rank that does not write it
         wait_until((folder / "checkpoint.json").exists, "a checkpoint", 240, every=0.02)
         (seen,) = folder.glob("attempt-*/rank-1.json")
         lost.append(job_of(json.loads(seen.read_text())["pid"]))
@@ -349,7 +342,7 @@ def test_training_survives_the_loss_of_a_rank_s_job(slurm, site, tmp_path, monke
     wait_until(lambda: not slurm.jobs(), "the pool ends with the client")
 
 
-def test_a_campaign_submits_itself_until_the_plan_is_done(
+def test_a_campaign_resubmits_itself_until_the_plan_is_done(
     slurm, featurize, site, glass_store, quiet, tmp_path
 ):
     (tmp_path / "bin").mkdir()
@@ -389,9 +382,8 @@ def test_a_campaign_submits_itself_until_the_plan_is_done(
         lambda: len(Manifest(out).records()) >= 8 or first not in slurm.jobs(), "some blocks", 240
     )
     assert first in slurm.jobs(), text()
-    slurm.call(
-        "scancel", "--batch", "--signal=USR1", first
-    )  # what Slurm sends before the time is up
+    # what Slurm sends shortly before the walltime
+    slurm.call("scancel", "--batch", "--signal=USR1", first)
     wait_until(lambda: Manifest(out).content() is not None or not slurm.jobs(), "the end", 400)
     wait_until(lambda: not slurm.jobs(), "the last job ends", 240)
     log = text()

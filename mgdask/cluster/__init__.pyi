@@ -1,0 +1,10 @@
+from .client import open_cluster as open_cluster
+from .local import ONE_THREAD as ONE_THREAD
+from .local import available_cores as available_cores
+from .local import connect as connect
+from .local import local_client as local_client
+from .queue import job_script as job_script
+from .scheduler import start as start
+from .scheduler import stop as stop
+from .site import Site as Site
+from .site import read_site as read_site
