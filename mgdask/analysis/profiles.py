@@ -31,7 +31,7 @@ Variables = dict[str, tuple[tuple[str, ...], AnyArray, dict[str, str]]]
 def _fractions(
     position: npt.ArrayLike, cell: npt.ArrayLike, origin: npt.ArrayLike | None, pbc: Periodic
 ) -> tuple[FloatArray, FloatArray]:
-    """Fractions (atom, 3), within [0, 1) along periodic vectors, and the complete cell."""
+    """Fractions (atom, 3), in [0, 1) along periodic vectors, and the full cell."""
     r = np.asarray(position, dtype=np.float64)
     if r.ndim != 2 or r.shape[1] != 3 or not np.isfinite(r).all():
         raise ParameterError(
@@ -68,7 +68,7 @@ class _Binning:
 
     @classmethod
     def from_fractions(cls, fraction: FloatArray, bins: dict[str, tuple[int, int]]) -> _Binning:
-        """Assign atoms by their fractions; ``bins`` is (axis, number of bins) by dim."""
+        """Assign atoms by fractions; ``bins`` is (axis, number of bins) by dim."""
         flat = np.zeros(len(fraction), dtype=np.int64)
         inside = np.ones(len(fraction), dtype=bool)
         for axis, n in bins.values():
@@ -89,7 +89,7 @@ class _Binning:
 
 
 def _density(binning: _Binning, bin_volume: float) -> Variables:
-    """Counts and number densities."""
+    """Count atoms and compute number densities."""
     dims, shape, count = binning.dims, binning.shape, binning.count
     unit = {"units": "Å^-3"}
     density = {**unit, "long_name": "number density"}
@@ -209,7 +209,7 @@ def profile(
 
         density = n / (V / bins)
         mean = 1/n sum_i v_i,   error = s_v / sqrt(n),   s_v their standard deviation
-        composition c = n_X / n,   error = sqrt(p (1 - p) / n),   p = (n_X + 1/2) / (n + 1)
+        c = n_X / n,   error = sqrt(p (1 - p) / n),   p = (n_X + 1/2) / (n + 1)
 
     Parameters
     ----------
@@ -243,8 +243,8 @@ def profile(
         Only with ``values``, under their names. The mean is NaN in empty slabs.
     slab, slab_distance (slab)
         Fraction at the middle of the slab, and its distance in Å from the lower face
-        along the normal. The attribute ``outside`` counts atoms outside the cell along a
-        free axis, which are in no slab; ``bin_volume`` is in Å^3.
+        along the normal. The attribute ``outside`` counts atoms outside the cell along
+        a free axis, which are in no slab; ``bin_volume`` is in Å^3.
 
     Raises
     ------
@@ -260,7 +260,8 @@ def profile(
     Examples
     --------
     >>> r = np.array([[1.0, 1, 1], [1, 1, 2], [1, 1, 9]])
-    >>> profile(r, np.eye(3) * 10, bins=2, values={"q": [1.0, 3.0, 5.0]}).q.values.tolist()
+    >>> result = profile(r, np.eye(3) * 10, bins=2, values={"q": [1.0, 3.0, 5.0]})
+    >>> result.q.values.tolist()
     [2.0, 5.0]
     """
     vector = AXES.get(axis) if isinstance(axis, str) else axis
