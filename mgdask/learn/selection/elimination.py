@@ -171,7 +171,8 @@ def drop_correlated(
     constant = np.isnan(np.diagonal(r))
     if constant.all():
         raise ParameterError(
-            f"all {len(label)} columns of X are constant over these {len(x)} rows; look at the columns"
+            f"all {len(label)} columns of X are constant over these {len(x)} rows; "
+            "check the columns"
         )
     kept: list[int] = []
     dropped: dict[str, tuple[str, float]] = {}
@@ -245,7 +246,7 @@ def recursive_elimination(
     seed: int = 0,
     score: Judge = held_out_score,
 ) -> Elimination:
-    """Eliminate features recursively, with importance from cross-validation over groups.
+    """Eliminate features recursively, with cross-validated importance.
 
     In each round the ``step`` columns with the lowest I are dropped::
 
@@ -372,7 +373,8 @@ def _round(
         found = np.asarray(importance(model, held, y[test]), dtype=np.float64)
         if found.shape != (len(columns),) or not np.isfinite(found).all():
             raise ParameterError(
-                f"importance gave {found.shape} values{'' if np.isfinite(found).all() else ' with NaN'} for "
+                f"importance gave {found.shape} values"
+                f"{'' if np.isfinite(found).all() else ' with NaN'} for "
                 f"{len(columns)} columns; it must return one finite number per column"
             )
         found = np.maximum(found, 0.0)
