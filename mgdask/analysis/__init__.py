@@ -1,4 +1,7 @@
-"""What is read off finished numbers: relaxation, creep, barriers, groups, profiles. Pure functions, no files, no tasks."""
+"""Analyses of computed numbers: relaxation, creep, barriers, groups, order, profiles.
+
+All are pure functions on arrays. They read no files and submit no tasks.
+"""
 
 import lazy_loader
 

@@ -1,4 +1,8 @@
-"""Relaxation times against temperature: Vogel-Fulcher-Tammann, glass temperature, fragility, activation energies."""
+"""Temperature dependence of relaxation times, and the barriers behind it.
+
+Vogel-Fulcher-Tammann fits with glass transition temperature and fragility, effective
+activation energies, and means of barriers. Temperatures are in K, energies in eV.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +14,36 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from mgdask._typing import FloatArray
 from mgdask.analysis.estimate import (
     BOLTZMANN,
+    LN10,
     Estimate,
-    Float,
-    enough,
-    errors_of,
-    increasing,
+    as_standard_errors,
+    as_vector,
+    check_increasing,
+    check_points,
+    check_positive,
+    describe,
+    fit_line,
     least_squares,
-    line,
-    positive,
-    vector,
 )
 from mgdask.errors import ParameterError
-
-LN10 = math.log(10.0)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Bootstrap of one parameter: standard deviation, and the percentiles 2.5 and 97.5."""
+    """Bootstrap distribution of one parameter.
+
+    Parameters
+    ----------
+    error
+        Standard deviation.
+    low
+        Percentile 2.5.
+    high
+        Percentile 97.5.
+    """
 
     error: float
     low: float
@@ -38,7 +52,31 @@ class Spread:
 
 @dataclass(frozen=True)
 class VFT:
-    """Fit lg(tau / ps) = A + B / (T - T0) with the T_g where tau = ``at`` ps and the kinetic fragility m there."""
+    """Vogel-Fulcher-Tammann fit lg(tau / ps) = A + B / (T - T0).
+
+    Parameters
+    ----------
+    a
+        A, dimensionless.
+    b
+        B in K.
+    t0
+        T0 in K. Its error is NaN if it is held at 0.
+    glass_temperature
+        T_g in K, at which tau = ``at``.
+    fragility
+        Kinetic fragility m at T_g.
+    at
+        Relaxation time in ps that defines T_g.
+    covariance
+        Covariance of (A, B, T0), shape (3, 3).
+    reduced_chi2
+        Reduced chi squared; NaN if no errors of tau were given.
+    bootstrap
+        Bootstrap distributions by the names "A", "B", "T0", "T_g" and "m", or None.
+    note
+        Reservations about the fit; empty if there are none.
+    """
 
     a: Estimate
     b: Estimate
@@ -51,61 +89,102 @@ class VFT:
     bootstrap: Mapping[str, Spread] | None = None
     note: str = ""
 
-    def curve(self, temperature: npt.ArrayLike) -> Float:
-        """The fitted relaxation time in ps at ``temperature`` in K; NaN at T0 and below."""
+    def curve(self, temperature: npt.ArrayLike) -> FloatArray:
+        """Evaluate the fitted relaxation time.
+
+        Parameters
+        ----------
+        temperature
+            Temperatures in K, any shape.
+
+        Returns
+        -------
+        Relaxation times in ps, of the same shape; NaN at T0 and below.
+        """
         above = np.asarray(temperature, dtype=np.float64) - self.t0.value
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             return np.asarray(
                 np.where(above > 0, 10.0 ** (self.a.value + self.b.value / above), np.nan)
             )
 
-    def barrier(self, temperature: npt.ArrayLike) -> tuple[Float, Float]:
-        """Effective barrier k_B ln 10 B T^2 / (T - T0)^2 in eV at ``temperature`` in K, with its standard error."""
+    def barrier(self, temperature: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Compute the effective barrier k_B ln 10 B T^2 / (T - T0)^2.
+
+        Parameters
+        ----------
+        temperature
+            Temperatures in K, any shape.
+
+        Returns
+        -------
+        Barriers in eV and their standard errors, of the same shape; NaN at T0 and
+        below.
+        """
         t = np.asarray(temperature, dtype=np.float64)
         above = np.where(t > self.t0.value, t - self.t0.value, np.nan)
         energy = BOLTZMANN * LN10 * self.b.value * (t / above) ** 2
         by_b, by_t0 = energy / self.b.value, 2.0 * energy / above
         (_, _, _), (_, bb, bt), (_, _, tt) = self.covariance
-        return energy, np.sqrt(
-            np.maximum(0.0, by_b**2 * bb + 2.0 * by_b * by_t0 * bt + by_t0**2 * tt)
-        )
+        variance = by_b**2 * bb + 2.0 * by_b * by_t0 * bt + by_t0**2 * tt
+        return energy, np.sqrt(np.maximum(0.0, variance))
 
     def __str__(self) -> str:
-        text = f"A = {self.a}, B = {self.b}, T0 = {self.t0}"
-        text += f", T_g = {self.glass_temperature} at {self.at:g} ps, m = {self.fragility}"
-        return f"{text}; {self.note}" if self.note else text
+        return describe(
+            {
+                "A": self.a,
+                "B": self.b,
+                "T0": self.t0,
+                "T_g": f"{self.glass_temperature} at {self.at:g} ps",
+                "m": self.fragility,
+            },
+            self.note,
+        )
 
 
-def _vft(t: Float, a: float, b: float, t0: float) -> Float:
+@dataclass(frozen=True, eq=False)
+class _VFTParameters:
+    """Fitted (A, B, T0) with their covariance."""
+
+    values: FloatArray
+    covariance: FloatArray
+    dof: float
+    reduced_chi2: float
+    t0_is_fixed: bool = False
+
+
+def _vft(t: FloatArray, a: float, b: float, t0: float) -> FloatArray:
+    """VFT law lg tau."""
     return np.asarray(a + b / (t - t0))
 
 
-def _vft_fit(t: Float, lg: Float, sigma: Float | None) -> tuple[Float, Float, float, float, bool]:
-    """Parameters, covariance, dof, reduced chi2, whether T0 is held at zero."""
+def _fit_parameters(t: FloatArray, lg: FloatArray, sigma: FloatArray | None) -> _VFTParameters:
+    """Fit the VFT law, or Arrhenius' law if the data do not bend more than that."""
     coldest = float(t.min())
 
-    def at_gap(gap: float) -> tuple[Float, float]:
-        found = line(1.0 / (t - coldest + gap), lg, sigma)
-        miss = lg - found.parameters[0] - found.parameters[1] / (t - coldest + gap)
-        return found.parameters, float(((miss / (1.0 if sigma is None else sigma)) ** 2).sum())
+    def fit_at_gap(gap: float) -> tuple[FloatArray, float]:
+        """Line in 1 / (T - T0) for T0 = coldest - gap, and its squared deviation."""
+        fit = fit_line(1.0 / (t - coldest + gap), lg, sigma)
+        residual = lg - fit.parameters[0] - fit.parameters[1] / (t - coldest + gap)
+        return fit.parameters, float(((residual / (1.0 if sigma is None else sigma)) ** 2).sum())
 
     gaps = coldest * np.logspace(-3, 0, 61)
-    best = int(np.argmin([at_gap(gap)[1] for gap in gaps]))
+    best = int(np.argmin([fit_at_gap(gap)[1] for gap in gaps]))
     if best < len(gaps) - 1:
-        a, b = at_gap(gaps[best])[0]
+        a, b = fit_at_gap(gaps[best])[0]
         start = (a, max(b, 1e-6), coldest - gaps[best])
-        lower, upper = (-np.inf, 0.0, 0.0), (np.inf, np.inf, coldest * (1.0 - 1e-6))
-        fit = least_squares("VFT fit", _vft, start, t, lg, sigma, lower, upper)
+        bounds = (-np.inf, 0.0, 0.0), (np.inf, np.inf, coldest * (1.0 - 1e-6))
+        fit = least_squares("VFT fit", _vft, start, t, lg, sigma, bounds)
         if fit.parameters[2] > 1e-6 * coldest:
-            return fit.parameters, fit.covariance, fit.dof, fit.reduced_chi2, False
-    flat = line(1.0 / t, lg, sigma)
+            return _VFTParameters(fit.parameters, fit.covariance, fit.dof, fit.reduced_chi2)
+    arrhenius = fit_line(1.0 / t, lg, sigma)
     covariance = np.zeros((3, 3))
-    covariance[:2, :2] = flat.covariance
-    return np.append(flat.parameters, 0.0), covariance, flat.dof, flat.reduced_chi2, True
+    covariance[:2, :2] = arrhenius.covariance
+    values = np.append(arrhenius.parameters, 0.0)
+    return _VFTParameters(values, covariance, arrhenius.dof, arrhenius.reduced_chi2, True)
 
 
-def _glass(a: float, b: float, t0: float, at: float) -> tuple[float, float]:
-    """T_g and m; NaN where tau never reaches ``at``."""
+def _glass_transition(a: float, b: float, t0: float, at: float) -> tuple[float, float]:
+    """T_g and m; NaN if tau never reaches ``at``."""
     rise = math.log10(at) - a
     if rise <= 0:
         return math.nan, math.nan
@@ -122,128 +201,174 @@ def fit_vft(
     bootstrap: int = 0,
     seed: int | None = None,
 ) -> VFT:
-    """Vogel-Fulcher-Tammann fit of relaxation times, with the glass transition temperature and the kinetic fragility.
+    """Fit relaxation times with the Vogel-Fulcher-Tammann law.
 
-        lg(tau / ps) = A + B / (T - T0),  0 <= T0 < min T,   T_g = T0 + B / (lg at - A)
+    The fit gives the glass transition temperature and the kinetic fragility::
+
+        lg(tau / ps) = A + B / (T - T0),  0 <= T0 < min T
+        T_g = T0 + B / (lg at - A)
         m = d lg tau / d(T_g / T) at T_g = B T_g / (T_g - T0)^2
 
-    (with x = T_g / T: d/dx B / (T_g / x - T0) = B T_g x^-2 / (T_g / x - T0)^2, at x = 1.)
+    Parameters
+    ----------
+    temperature
+        Temperatures in K, shape (n,).
+    tau
+        Relaxation times in ps, shape (n,).
+    at
+        Relaxation time in ps that defines T_g. Simulations reach about 10^4 ps. The
+        laboratory value, 10^14 ps or 100 s, is far outside the data.
+    error
+        Standard errors of tau in ps, shape (n,), used as weights through
+        error / (tau ln 10).
+    bootstrap
+        Number of bootstrap resamples, at least 10; 0 for none.
+    seed
+        Seed of the bootstrap. Required if there is one.
 
-    Parameters: ``temperature`` (n,) in K; ``tau`` (n,) in ps; ``at`` the relaxation time in ps that defines T_g: 10^4
-    ps is what a simulation reaches, 10^14 ps (100 s) the laboratory's, far outside the data; ``error`` (n,) standard
-    errors of tau in ps, as weights through error / (tau ln 10); ``bootstrap`` the number of resamples with ``seed``.
+    Returns
+    -------
+    Parameters with standard errors, T_g, m and, on request, bootstrap distributions.
 
-    Returns a ``VFT``. The covariance C of (A, B, T0) is (J' W J)^-1, scaled by the residuals where no ``error`` is
-    given; the errors of T_g and m are first order, sqrt(g' C g), with g the analytic gradient. The bootstrap draws new
-    lg tau around the fitted curve, from the stated errors where given, else from the residuals times sqrt(n / (n - 3)),
-    fits each anew, and gives standard deviations and 95 % percentiles by the names "A", "B", "T0", "T_g", "m": better
-    where the fit is far from linear. Where the data bend no more than Arrhenius', T0 is set to 0 without an error,
-    those of the others hold it fixed, and ``note`` says so.
+    Raises
+    ------
+    ParameterError
+        If there are fewer than 4 points (3 with errors), tau does not rise on cooling,
+        or the seed is missing.
 
-    Valid for the equilibrium liquid. Points below the simulation's own glass transition, which age, must be left out.
-    T_g outside the data is an extrapolation (in ``note``). ``ParameterError`` for fewer than 4 points (3 with errors),
-    tau that does not rise on cooling, no seed.
+    Notes
+    -----
+    The covariance C of (A, B, T0) is (J' W J)^-1, scaled by the residuals if no
+    ``error`` is given. Errors of T_g and m are first order, sqrt(g' C g) with the
+    analytic gradient g.
 
-    Source: Vogel, Phys. Z. 22, 645 (1921); Fulcher (1925); Tammann, Hesse (1926); fragility: Böhmer et al., J. Chem.
-    Phys. 99, 4201 (1993).
+    The bootstrap draws new lg tau around the fitted curve and fits each sample. Noise
+    comes from the given errors, else from the residuals times sqrt(n / (n - 3)). It
+    yields standard deviations and 95 % percentiles, which are better if the fit is far
+    from linear.
 
+    If the data bend no more than Arrhenius' law, T0 is held at 0 and has no error. The
+    other errors are then conditional on it, and ``note`` says so.
+
+    Valid for the equilibrium liquid. Leave out points below the simulation's own glass
+    transition, which age. A T_g outside the data is an extrapolation, see ``note``.
+
+    References
+    ----------
+    Vogel, Phys. Z. 22, 645 (1921); Fulcher (1925); Tammann, Hesse (1926). Fragility:
+    Böhmer et al., J. Chem. Phys. 99, 4201 (1993).
+
+    Examples
+    --------
     >>> T = np.array([900.0, 950, 1000, 1100, 1200, 1400])
-    >>> print(round(fit_vft(T, 10 ** (-2.0 + 1500.0 / (T - 600.0))).glass_temperature.value, 3))
+    >>> fit = fit_vft(T, 10 ** (-2.0 + 1500.0 / (T - 600.0)))
+    >>> round(fit.glass_temperature.value, 3)
     850.0
     """
-    t = positive("temperature", vector("temperature", temperature))
-    times = positive("tau", vector("tau", tau, length=len(t)))
+    t = check_positive("temperature", as_vector("temperature", temperature))
+    times = check_positive("tau", as_vector("tau", tau, length=len(t)))
     if not (math.isfinite(at) and at > 0):
         raise ParameterError(
             f"at={at} must be a relaxation time in ps above 0; 1e4 is customary in simulations"
         )
-    given = errors_of("error", error, len(t))
-    sigma = None if given is None else given / (times * LN10)
-    distinct = len(np.unique(t))
-    enough("temperature (different values)", distinct, 3, sigma is not None)
+    tau_error = as_standard_errors("error", error, len(t))
+    sigma = None if tau_error is None else tau_error / (times * LN10)
+    check_points("temperature (different values)", len(np.unique(t)), 3, sigma is not None)
     lg = np.log10(times)
-    if line(1.0 / t, lg, sigma).parameters[1] <= 0:
+    if fit_line(1.0 / t, lg, sigma).parameters[1] <= 0:
         raise ParameterError(
-            "tau does not rise on cooling, so no VFT law describes it; "
-            "check that temperature is in K and tau in its order"
+            "tau does not rise on cooling, so it does not follow a VFT law; "
+            "check that temperature is in K and that tau is in the same order"
         )
-    parameters, covariance, dof, chi2, held = _vft_fit(t, lg, sigma)
-    a, b, t0 = parameters.tolist()
-    tg, m = _glass(a, b, t0, at)
-    notes = []
-    if held:
-        notes.append("no bend beyond Arrhenius' law: T0 is held at 0 K")
-    tg_error = m_error = math.nan
-    if math.isnan(tg):
-        notes.append(f"tau never reaches {at:g} ps: 10^A is {10.0**a:.3g} ps")
-    else:
-        rise = math.log10(at) - a
-        of_tg = np.array([b / rise**2, 1.0 / rise, 1.0])
-        of_m = np.array([-2.0 * rise * t0 / b - 1.0, -(rise**2) * t0 / b**2, rise**2 / b])
-        tg_error, m_error = (math.sqrt(max(0.0, g @ covariance @ g)) for g in (of_tg, of_m))
-        if not t.min() <= tg <= t.max():
-            notes.append(f"T_g is extrapolated: the data span {t.min():g} to {t.max():g} K")
+    fit = _fit_parameters(t, lg, sigma)
+    notes = ["no bend beyond Arrhenius' law: T0 is held at 0 K"] if fit.t0_is_fixed else []
+    glass_temperature, fragility, note = _glass_estimates(fit, at, t)
+    notes += [note] if note else []
     spreads = None
     if bootstrap:
-        spreads, failed = _vft_bootstrap(t, lg, sigma, parameters, at, bootstrap, seed)
-        if failed:
-            notes.append(f"{failed} of {bootstrap} bootstrap fits failed and were left out")
-    errors = np.sqrt(np.maximum(0.0, np.diagonal(covariance)))
+        spreads, n_failed = _bootstrap_vft(t, lg, sigma, fit.values, at, bootstrap, seed)
+        if n_failed:
+            notes.append(f"{n_failed} of {bootstrap} bootstrap fits failed and were left out")
+    a, b, t0 = fit.values.tolist()
+    errors = np.sqrt(np.maximum(0.0, np.diagonal(fit.covariance)))
     return VFT(
-        Estimate(a, float(errors[0]), "1", dof),
-        Estimate(b, float(errors[1]), "K", dof),
-        Estimate(t0, math.nan if held else float(errors[2]), "K", dof),
-        Estimate(tg, tg_error, "K", dof),
-        Estimate(m, m_error, "1", dof),
-        at,
-        tuple((float(r[0]), float(r[1]), float(r[2])) for r in covariance),
-        chi2,
-        spreads,
-        "; ".join(notes),
+        a=Estimate(a, float(errors[0]), "1", fit.dof),
+        b=Estimate(b, float(errors[1]), "K", fit.dof),
+        t0=Estimate(t0, math.nan if fit.t0_is_fixed else float(errors[2]), "K", fit.dof),
+        glass_temperature=glass_temperature,
+        fragility=fragility,
+        at=at,
+        covariance=tuple((float(r[0]), float(r[1]), float(r[2])) for r in fit.covariance),
+        reduced_chi2=fit.reduced_chi2,
+        bootstrap=spreads,
+        note="; ".join(notes),
     )
 
 
-def _vft_bootstrap(
-    t: Float,
-    lg: Float,
-    sigma: Float | None,
-    parameters: Float,
+def _glass_estimates(
+    fit: _VFTParameters, at: float, t: FloatArray
+) -> tuple[Estimate, Estimate, str]:
+    """T_g and m with first-order errors, and a reservation about them."""
+    a, b, t0 = fit.values.tolist()
+    tg, m = _glass_transition(a, b, t0, at)
+    tg_error = m_error = math.nan
+    note = ""
+    if math.isnan(tg):
+        note = f"tau never reaches {at:g} ps: 10^A is {10.0**a:.3g} ps"
+    else:
+        rise = math.log10(at) - a
+        tg_gradient = np.array([b / rise**2, 1.0 / rise, 1.0])
+        m_gradient = np.array([-2.0 * rise * t0 / b - 1.0, -(rise**2) * t0 / b**2, rise**2 / b])
+        tg_error, m_error = (
+            math.sqrt(max(0.0, g @ fit.covariance @ g)) for g in (tg_gradient, m_gradient)
+        )
+        if not t.min() <= tg <= t.max():
+            note = f"T_g is extrapolated: the data span {t.min():g} to {t.max():g} K"
+    return Estimate(tg, tg_error, "K", fit.dof), Estimate(m, m_error, "1", fit.dof), note
+
+
+def _bootstrap_vft(
+    t: FloatArray,
+    lg: FloatArray,
+    sigma: FloatArray | None,
+    parameters: FloatArray,
     at: float,
-    repeats: int,
+    n_resamples: int,
     seed: int | None,
 ) -> tuple[dict[str, Spread], int]:
-    if repeats < 10:
+    """Distributions of the parameters, T_g and m, and how many fits failed."""
+    if n_resamples < 10:
         raise ParameterError(
-            f"bootstrap={repeats} is too few for an error; give some hundreds, or 0 for none"
+            f"bootstrap={n_resamples} is too few for an error; give some hundreds, or 0 for none"
         )
     if seed is None:
         raise ParameterError(
-            "bootstrap needs a seed; give seed=0 or another whole number, so that it can be repeated"
+            "bootstrap needs a seed to be repeatable; give seed=0 or another whole number"
         )
     rng = np.random.default_rng(seed)
     fitted = _vft(t, *parameters)
     residual = (lg - fitted) * math.sqrt(len(t) / max(1, len(t) - 3))
     rows: list[tuple[float, ...]] = []
-    for _ in range(repeats):
+    for _ in range(n_resamples):
         noise = rng.choice(residual, len(t)) if sigma is None else rng.normal(0.0, sigma)
         try:
-            a, b, t0 = _vft_fit(t, fitted + noise, sigma)[0].tolist()
+            a, b, t0 = _fit_parameters(t, fitted + noise, sigma).values.tolist()
         except ParameterError:
             continue
-        rows.append((a, b, t0, *_glass(a, b, t0, at)))
+        rows.append((a, b, t0, *_glass_transition(a, b, t0, at)))
     table = np.array(rows).reshape(-1, 5)
     table = table[np.isfinite(table).all(axis=1)]
     if len(table) < 10:
         raise ParameterError(
-            f"only {len(table)} of {repeats} bootstrap fits succeeded; the data do not determine the law"
+            f"only {len(table)} of {n_resamples} bootstrap fits succeeded; "
+            "the data do not determine the law"
         )
     low, high = np.percentile(table, [2.5, 97.5], axis=0)
-    names = ("A", "B", "T0", "T_g", "m")
-    found = {
-        n: Spread(float(table[:, k].std(ddof=1)), float(low[k]), float(high[k]))
-        for k, n in enumerate(names)
+    spreads = {
+        name: Spread(float(table[:, k].std(ddof=1)), float(low[k]), float(high[k]))
+        for k, name in enumerate(("A", "B", "T0", "T_g", "m"))
     }
-    return found, repeats - len(table)
+    return spreads, n_resamples - len(table)
 
 
 def effective_barrier(
@@ -253,39 +378,68 @@ def effective_barrier(
     error: npt.ArrayLike | None = None,
     fit: VFT | None = None,
 ) -> xr.Dataset:
-    """Effective activation energy of relaxation against temperature, from successive temperatures and from a VFT fit.
+    """Compute the effective activation energy of relaxation against temperature.
 
-        E_eff = k_B d ln tau / d(1/T),   VFT: E_eff = k_B ln 10 B T^2 / (T - T0)^2,   k_B = 8.617333262e-5 eV/K
+    It comes from successive temperatures and from a VFT fit::
 
-    Parameters: ``temperature`` (n,) in K, all different, in any order; ``tau`` (n,) in ps; ``error`` (n,) standard
-    errors of tau in ps; ``fit`` a ``VFT``, else one is fitted where there are points enough (4, or 3 with errors).
+        E_eff = k_B d ln tau / d(1/T)
+        VFT: E_eff = k_B ln 10 B T^2 / (T - T0)^2,   k_B = 8.617333262e-5 eV/K
 
-    Returns a Dataset in eV: ``local`` and ``local_error`` (interval,) between successive temperatures, at
-    ``interval_temperature`` 2 / (1/T_1 + 1/T_2), errors NaN without ``error``; ``vft`` and ``vft_error``
-    (temperature,), NaN without a fit. Local values of neighbouring intervals share a point, so their errors are
-    anticorrelated. Valid as a slope; as the height of a barrier only where it does not depend on T (a constant entropy
-    drops out of the slope, a changing one does not). ``ParameterError`` for fewer than 2 temperatures or two equal
-    ones.
+    Parameters
+    ----------
+    temperature
+        Temperatures in K, shape (n,), all different, in any order.
+    tau
+        Relaxation times in ps, shape (n,).
+    error
+        Standard errors of tau in ps, shape (n,).
+    fit
+        VFT fit to evaluate. By default one is fitted if there are at least 4 points, or
+        3 with errors.
 
-    Source: e.g. Debenedetti, Stillinger, Nature 410, 259 (2001).
+    Returns
+    -------
+    local, local_error (interval)
+        Barriers in eV between successive temperatures, at ``interval_temperature``
+        2 / (1/T_1 + 1/T_2). Errors are NaN without ``error``.
+    vft, vft_error (temperature)
+        Barriers in eV of the VFT fit; NaN without one.
 
+    Raises
+    ------
+    ParameterError
+        If there are fewer than 2 temperatures or two are equal.
+
+    Notes
+    -----
+    Local values of neighbouring intervals share a point, so their errors are
+    anticorrelated. Valid as a slope. It is the height of a barrier only if that does
+    not depend on T: a constant entropy drops out of the slope, a changing one does not.
+
+    References
+    ----------
+    See Debenedetti, Stillinger, Nature 410, 259 (2001).
+
+    Examples
+    --------
     >>> T = np.array([800.0, 900.0, 1000.0])
-    >>> effective_barrier(T, 0.1 * np.exp(0.5 / (8.617333262e-5 * T))).local.values.round(6).tolist()
+    >>> tau = 0.1 * np.exp(0.5 / (8.617333262e-5 * T))
+    >>> effective_barrier(T, tau).local.values.round(6).tolist()
     [0.5, 0.5]
     """
-    t = positive("temperature", vector("temperature", temperature))
-    times = positive("tau", vector("tau", tau, length=len(t)))
-    sigma = errors_of("error", error, len(t))
+    t = check_positive("temperature", as_vector("temperature", temperature))
+    times = check_positive("tau", as_vector("tau", tau, length=len(t)))
+    sigma = as_standard_errors("error", error, len(t))
     if len(t) < 2:
         raise ParameterError(f"temperature has {len(t)} values; a slope needs at least 2")
     order = np.argsort(t, kind="stable")
-    t, times = increasing("temperature (sorted)", t[order]), times[order]
+    t, times = check_increasing("temperature (sorted)", t[order]), times[order]
     step = np.diff(1.0 / t)
     local = BOLTZMANN * np.diff(np.log(times)) / step
-    spread = np.full(len(local), np.nan)
+    local_error = np.full(len(local), np.nan)
     if sigma is not None:
         relative = sigma[order] / times
-        spread = BOLTZMANN * np.hypot(relative[1:], relative[:-1]) / np.abs(step)
+        local_error = BOLTZMANN * np.hypot(relative[1:], relative[:-1]) / np.abs(step)
         sigma = sigma[order]
     note = ""
     if fit is None:
@@ -294,28 +448,22 @@ def effective_barrier(
             note = fit.note if math.isnan(fit.t0.error) else ""
         else:
             note = f"no VFT fit of {len(t)} temperatures"
-    vft, vft_error = (
-        fit.barrier(t) if fit is not None else (np.full(len(t), np.nan), np.full(len(t), np.nan))
-    )
+    missing = np.full(len(t), np.nan)
+    vft, vft_error = fit.barrier(t) if fit is not None else (missing, missing)
+    middle = 2.0 / (1.0 / t[1:] + 1.0 / t[:-1])
     unit = {"units": "eV"}
+    local_name = {"long_name": "effective barrier between successive temperatures"}
+    vft_name = {"long_name": "effective barrier of the VFT fit"}
     return xr.Dataset(
         {
-            "local": (
-                "interval",
-                local,
-                {**unit, "long_name": "effective barrier between successive temperatures"},
-            ),
-            "local_error": ("interval", spread, unit),
-            "vft": ("temperature", vft, {**unit, "long_name": "effective barrier of the VFT fit"}),
+            "local": ("interval", local, unit | local_name),
+            "local_error": ("interval", local_error, unit),
+            "vft": ("temperature", vft, unit | vft_name),
             "vft_error": ("temperature", vft_error, unit),
         },
         coords={
             "temperature": ("temperature", t, {"units": "K"}),
-            "interval_temperature": (
-                "interval",
-                2.0 / (1.0 / t[1:] + 1.0 / t[:-1]),
-                {"units": "K"},
-            ),
+            "interval_temperature": ("interval", middle, {"units": "K"}),
         },
         attrs={"note": note} if note else {},
     )
@@ -323,7 +471,19 @@ def effective_barrier(
 
 @dataclass(frozen=True)
 class MeanBarrier:
-    """Mean of barriers, their standard deviation, how many there are, and how many of equal weight would do."""
+    """Mean of barriers.
+
+    Parameters
+    ----------
+    mean
+        Mean in eV with its standard error.
+    deviation
+        Standard deviation in eV.
+    count
+        Number of barriers.
+    effective_count
+        Number of equally weighted barriers that would be as informative.
+    """
 
     mean: Estimate
     deviation: float
@@ -331,37 +491,63 @@ class MeanBarrier:
     effective_count: float
 
     def __str__(self) -> str:
-        return (
-            f"mean barrier {self.mean}, standard deviation {self.deviation:.4g} eV, of {self.count}"
+        return describe(
+            {"mean": self.mean, "standard deviation": f"{self.deviation:.4g} eV"},
+            f"of {self.count} barriers",
         )
 
 
 def arithmetic_mean_barrier(
     barriers: npt.ArrayLike, weights: npt.ArrayLike | None = None
 ) -> MeanBarrier:
-    """Arithmetic mean of barriers, weighted on request, with its standard error.
+    """Compute the arithmetic mean of barriers with its standard error.
 
-        <E> = sum_i w_i E_i / sum_i w_i,   error^2 = n / (n - 1) sum_i w_i^2 (E_i - <E>)^2 / (sum_i w_i)^2
+    The mean may be weighted::
 
-    which is s / sqrt(n) for equal weights. The standard deviation is sqrt(sum_i w_i (E_i - <E>)^2 / sum_i w_i n / (n -
-    1)), the effective count (sum w)^2 / sum w^2.
+        <E> = sum_i w_i E_i / sum_i w_i
+        error^2 = n / (n - 1) sum_i w_i^2 (E_i - <E>)^2 / (sum_i w_i)^2
+        deviation^2 = n / (n - 1) sum_i w_i (E_i - <E>)^2 / sum_i w_i
 
-    This stands where Eqs. 9-10 of the supporting information of the paper on ductility belong. They were not at hand:
-    the formulas above are the plain definition of a weighted mean, to be compared with the paper before results are
-    called by its name.
+    The error is s / sqrt(n) for equal weights. The effective count is
+    (sum w)^2 / sum w^2.
 
-    Parameters: ``barriers`` (n,) in eV, NaN left out; ``weights`` (n,), not negative, any scale: how much a barrier
-    counts, such as how many atoms it stands for (not 1 / error^2). Returns a ``MeanBarrier`` in eV; the error is NaN
-    for one barrier. Valid for independent barriers: those found from one starting minimum, or of neighbouring atoms,
-    are not. ``ParameterError`` for no barrier, or weights that are negative or all 0.
+    Parameters
+    ----------
+    barriers
+        Barriers in eV, shape (n,). NaN is left out.
+    weights
+        How much each barrier counts, such as the number of atoms that it represents.
+        Shape (n,), not negative, on any scale. These are not 1 / error^2.
 
-    Source of the error: Cochran, Sampling Techniques (1977), ch. 6.
+    Returns
+    -------
+    Mean, standard deviation and counts. The error is NaN for a single barrier.
 
+    Raises
+    ------
+    ParameterError
+        If there is no barrier, or weights are negative or all 0.
+
+    Notes
+    -----
+    Valid for independent barriers. Those found from one starting minimum, or of
+    neighbouring atoms, are not independent.
+
+    This function takes the place of Eqs. (9) and (10) of the supporting information of
+    the paper on ductility, which was not available. It implements the plain definition
+    of a weighted mean. Compare it with the paper before citing the paper for results.
+
+    References
+    ----------
+    Error: Cochran, Sampling Techniques (1977), ch. 6.
+
+    Examples
+    --------
     >>> print(arithmetic_mean_barrier([1.0, 2.0, 3.0, 4.0]).mean)
     2.50 ± 0.65 eV
     """
-    e = vector("barriers", barriers, finite=False)
-    w = np.ones(len(e)) if weights is None else vector("weights", weights, length=len(e))
+    e = as_vector("barriers", barriers, finite=False)
+    w = np.ones(len(e)) if weights is None else as_vector("weights", weights, length=len(e))
     if (w < 0).any():
         raise ParameterError(
             f"weights[{int(np.argmin(w))}] is {w.min():g}; weights must not be negative"
@@ -370,13 +556,15 @@ def arithmetic_mean_barrier(
     e, w = e[keep], w[keep]
     n = len(e)
     if not n:
-        raise ParameterError("barriers has no finite value of a weight above 0; give at least one")
+        raise ParameterError("barriers has no finite value of weight above 0; give at least one")
     total = w.sum()
     mean = float((w * e).sum() / total)
-    away = (e - mean) ** 2
-    correction = n / (n - 1) if n > 1 else math.nan
-    error = math.sqrt(correction * float((w**2 * away).sum())) / total if n > 1 else math.nan
-    deviation = math.sqrt(correction * float((w * away).sum() / total)) if n > 1 else math.nan
+    squares = (e - mean) ** 2
+    error = deviation = math.nan
+    if n > 1:
+        correction = n / (n - 1)
+        error = math.sqrt(correction * float((w**2 * squares).sum())) / total
+        deviation = math.sqrt(correction * float((w * squares).sum() / total))
     return MeanBarrier(
         Estimate(mean, float(error), "eV", float(n - 1)),
         deviation,

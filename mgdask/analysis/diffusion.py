@@ -1,4 +1,4 @@
-"""What mean squared displacements say: diffusion coefficients, and how far from Gaussian displacements are."""
+"""Diffusion: coefficients from mean squared displacements, non-Gaussian parameter."""
 
 from __future__ import annotations
 
@@ -9,31 +9,55 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from mgdask._typing import FloatArray
 from mgdask.analysis.estimate import (
     Estimate,
-    Float,
-    curve_of,
-    enough,
-    line,
-    positive,
+    as_curve,
+    check_points,
+    check_positive,
+    describe,
+    describe_window,
+    fit_line,
 )
 from mgdask.errors import ParameterError
 
-LN10 = math.log(10.0)
-
 
 def non_gaussian_parameter(second: npt.ArrayLike, fourth: npt.ArrayLike) -> npt.ArrayLike:
-    """Non-Gaussian parameter of displacements in three dimensions, from their second and fourth moments.
+    """Compute the non-Gaussian parameter of displacements in three dimensions.
+
+    From the second and fourth moments of the displacements::
 
         alpha_2 = 3 <r^4> / (5 <r^2>^2) - 1
 
-    Parameters: ``second`` <r^2> in Å^2 and ``fourth`` <r^4> in Å^4, of one shape or broadcasting, such as (lag,);
-    DataArrays stay DataArrays. Returns alpha_2: 0 for Gaussian displacements, NaN where <r^2> is 0 (lag 0). Valid in
-    three dimensions, for averages over the same atoms and starts; an average of alpha_2 over parts is another quantity.
-    The estimate from N independent displacements is biased by order 1/N. ``ParameterError`` for negative moments.
+    Parameters
+    ----------
+    second
+        <r^2> in Å^2, any shape, such as (lag,).
+    fourth
+        <r^4> in Å^4, of a shape that broadcasts with ``second``.
 
-    Source: Rahman, Phys. Rev. 136, A405 (1964).
+    Returns
+    -------
+    alpha_2 of the common shape; a DataArray if the moments are DataArrays. It is 0 for
+    Gaussian displacements and NaN where <r^2> is 0 (lag 0).
 
+    Raises
+    ------
+    ParameterError
+        If a moment is negative.
+
+    Notes
+    -----
+    Valid in three dimensions, for averages over the same atoms and origins. An average
+    of alpha_2 over subsets is another quantity. The estimate from N independent
+    displacements is biased by order 1/N.
+
+    References
+    ----------
+    Rahman, Phys. Rev. 136, A405 (1964).
+
+    Examples
+    --------
     >>> r = np.random.default_rng(0).normal(size=(200_000, 3))
     >>> r2 = (r**2).sum(axis=1)
     >>> bool(abs(non_gaussian_parameter(r2.mean(), (r2**2).mean())) < 0.01)
@@ -44,16 +68,37 @@ def non_gaussian_parameter(second: npt.ArrayLike, fourth: npt.ArrayLike) -> npt.
     for name, moment in (("second", m2), ("fourth", m4)):
         if bool((moment < 0).any()):
             raise ParameterError(
-                f"{name} has negative values; even moments of displacements cannot be below 0: give <r^2> and <r^4>"
+                f"{name} has negative values; even moments of displacements cannot be below 0: "
+                "give <r^2> and <r^4>"
             )
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio: npt.ArrayLike = 3.0 * m4 / (5.0 * m2**2) - 1.0  # 0 / 0 is NaN, as it should be
+        ratio: npt.ArrayLike = 3.0 * m4 / (5.0 * m2**2) - 1.0  # 0 / 0 gives NaN, as intended
     return ratio
 
 
 @dataclass(frozen=True)
 class Diffusion:
-    """Diffusion coefficient in Å^2/ps from MSD = offset + 2 d D t, and the exponent d lg MSD / d lg t there."""
+    """Diffusion coefficient from a linear fit of the mean squared displacement.
+
+    Parameters
+    ----------
+    coefficient
+        D in Å^2/ps, from MSD = offset + 2 d D t.
+    offset
+        MSD of the fitted line at t = 0, in Å^2.
+    exponent
+        d lg MSD / d lg t within the window.
+    linear
+        Whether the exponent is 1 within the tolerance.
+    dimensions
+        Number of dimensions d.
+    window
+        First and last fitted lag in ps.
+    points
+        Number of fitted points.
+    reduced_chi2
+        Reduced chi squared; NaN if no errors of the MSD were given.
+    """
 
     coefficient: Estimate
     offset: Estimate
@@ -66,21 +111,31 @@ class Diffusion:
 
     @property
     def si(self) -> Estimate:
-        """The coefficient in m^2/s: 1 Å^2/ps = 1e-8 m^2/s."""
+        """Diffusion coefficient in m^2/s: 1 Å^2/ps = 1e-8 m^2/s."""
         return self.coefficient.scaled(1e-8, "m^2/s")
 
-    def curve(self, time: npt.ArrayLike) -> Float:
-        """The fitted MSD in Å^2 at ``time`` in ps."""
+    def curve(self, time: npt.ArrayLike) -> FloatArray:
+        """Evaluate the fitted line.
+
+        Parameters
+        ----------
+        time
+            Lag times in ps, any shape.
+
+        Returns
+        -------
+        MSD in Å^2, of the same shape.
+        """
         t = np.asarray(time, dtype=np.float64)
         return np.asarray(self.offset.value + 2 * self.dimensions * self.coefficient.value * t)
 
     def __str__(self) -> str:
-        judged = (
-            ""
-            if self.linear
-            else "; the MSD is NOT linear here, so this is no diffusion coefficient"
+        warning = "" if self.linear else "the MSD is NOT linear here: D is not meaningful"
+        return describe(
+            {"D": self.coefficient, "exponent": self.exponent},
+            describe_window(self.points, self.window),
+            warning,
         )
-        return f"D = {self.coefficient}, exponent {self.exponent} from {self.window[0]:g} to {self.window[1]:g} ps{judged}"
 
 
 def fit_diffusion(
@@ -92,25 +147,55 @@ def fit_diffusion(
     dimensions: int = 3,
     tolerance: float = 0.05,
 ) -> Diffusion:
-    """Diffusion coefficient from a mean-square displacement, with the exponent that shows whether it is linear.
+    """Fit a diffusion coefficient to a mean squared displacement.
+
+    Two least-squares fits over the window give::
 
         <r^2>(t) = offset + 2 d D t,   exponent = d lg <r^2> / d lg t
 
-    both by least squares over the window.
+    The exponent shows whether the displacement is diffusive.
 
-    Parameters: ``time`` (n,) in ps or None for a DataArray with dim ``lag``; ``msd`` (n,) in Å^2, NaN left out;
-    ``window`` (first, last) lag in ps, None for all above zero; ``error`` (n,) standard errors of the MSD in Å^2 as
-    weights; ``dimensions`` d, 1 to 3; ``tolerance`` by which the exponent may differ from 1 (a choice of mgdask's own).
+    Parameters
+    ----------
+    time
+        Lag times in ps, shape (n,). None takes them from a DataArray with dim ``lag``.
+    msd
+        Mean squared displacement in Å^2, shape (n,). NaN points are left out.
+    window
+        First and last lag in ps. All lags above zero by default.
+    error
+        Standard errors of the MSD in Å^2, shape (n,), used as weights.
+    dimensions
+        Number of dimensions d, 1 to 3.
+    tolerance
+        Largest deviation of the exponent from 1 that still counts as linear. The
+        default is mgdask's own choice.
 
-    Returns a ``Diffusion``: D in Å^2/ps (``.si`` in m^2/s), offset in Å^2, exponent, and ``linear``, whether |exponent
-    - 1| <= tolerance. Valid where linear, with displacements that are true paths and the drift of the centre of mass
-    taken out. Points of one trajectory are strongly correlated, so the standard errors are too small: trust the spread
-    over independent runs. ``ParameterError`` for fewer than 3 points in the window (2 with errors).
+    Returns
+    -------
+    D in Å^2/ps (``.si`` in m^2/s), offset in Å^2, exponent and ``linear``.
 
-    Source: Einstein, Ann. Phys. 322, 549 (1905).
+    Raises
+    ------
+    ParameterError
+        If the window holds fewer than 3 points (2 with errors), or an option is out of
+        range.
 
+    Notes
+    -----
+    Valid if the MSD is linear, from an unwrapped trajectory whose centre-of-mass drift
+    was removed. Points of one trajectory are strongly correlated, so the standard
+    errors are too small. The spread over independent runs is the better error.
+
+    References
+    ----------
+    Einstein, Ann. Phys. 322, 549 (1905).
+
+    Examples
+    --------
     >>> t = np.linspace(0, 100, 51)
-    >>> print(round(fit_diffusion(t, 0.3 + 6 * 0.05 * t, window=(20, 100)).coefficient.value, 6))
+    >>> fit = fit_diffusion(t, 0.3 + 6 * 0.05 * t, window=(20, 100))
+    >>> round(fit.coefficient.value, 6)
     0.05
     """
     if dimensions not in (1, 2, 3):
@@ -119,29 +204,27 @@ def fit_diffusion(
         )
     if not tolerance > 0:
         raise ParameterError(f"tolerance={tolerance} must be above 0; 0.05 is the default")
-    t, y, sigma = curve_of(time, msd, "msd", error)
+    t, y, sigma = as_curve(time, msd, "msd", error)
     low, high = window if window is not None else (0.0, math.inf)
     if not low < high:
         raise ParameterError(
             f"window={window} must be (first, last) lag in ps, the first below the last"
         )
     keep = (t > 0) & (t >= low) & (t <= high)
-    t, y = t[keep], positive("msd (in the window)", y[keep])
+    t, y = t[keep], check_positive("msd (in the window)", y[keep])
     sigma = None if sigma is None else sigma[keep]
-    enough(f"msd within the window {(low, high)}", len(t), 2, sigma is not None)
-    fit = line(t, y, sigma)
-    slope = line(np.log(t), np.log(y), None if sigma is None else sigma / y)
-    scale = 1.0 / (2 * dimensions)
-    exponent = float(slope.parameters[1])
+    check_points(f"msd within the window {(low, high)}", len(t), 2, sigma is not None)
+    fit = fit_line(t, y, sigma)
+    log_fit = fit_line(np.log(t), np.log(y), None if sigma is None else sigma / y)
+    slope = Estimate(float(fit.parameters[1]), float(fit.errors[1]), "Å^2/ps", fit.dof)
+    exponent = float(log_fit.parameters[1])
     return Diffusion(
-        Estimate(float(fit.parameters[1]), float(fit.errors[1]), "Å^2/ps", fit.dof).scaled(
-            scale, "Å^2/ps"
-        ),
-        Estimate(float(fit.parameters[0]), float(fit.errors[0]), "Å^2", fit.dof),
-        Estimate(exponent, float(slope.errors[1]), "1", slope.dof),
-        abs(exponent - 1.0) <= tolerance,
-        dimensions,
-        (float(t[0]), float(t[-1])),
-        len(t),
-        fit.reduced_chi2,
+        coefficient=slope.scaled(1.0 / (2 * dimensions), "Å^2/ps"),
+        offset=Estimate(float(fit.parameters[0]), float(fit.errors[0]), "Å^2", fit.dof),
+        exponent=Estimate(exponent, float(log_fit.errors[1]), "1", log_fit.dof),
+        linear=abs(exponent - 1.0) <= tolerance,
+        dimensions=dimensions,
+        window=(float(t[0]), float(t[-1])),
+        points=len(t),
+        reduced_chi2=fit.reduced_chi2,
     )

@@ -1,32 +1,48 @@
-"""A value with its standard error, least squares that gives them, and the checks of arguments the analyses share."""
+"""Values with standard errors, least squares that yields them, and argument checks.
+
+All analyses share these helpers: the result types, one way to print them, weighted
+linear and nonlinear fits, and the validation of curves.
+"""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from scipy.optimize import OptimizeWarning, curve_fit
-from scipy.stats import t as student
+from scipy.stats import t as student_t
 
+from mgdask._typing import FloatArray
 from mgdask.errors import ParameterError
 
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
-
 BOLTZMANN = 8.617333262e-5
-"""k_B in eV/K (CODATA 2018, exact in the SI)."""
+"""Boltzmann constant in eV/K (CODATA 2018; exact in the SI)."""
+LN10 = math.log(10.0)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """``value`` with its standard ``error``, both in ``unit``; ``dof`` degrees of freedom behind it (inf: given).
+    """A value with its standard error.
 
+    Parameters
+    ----------
+    value
+        Best estimate, in ``unit``.
+    error
+        Standard error, in ``unit``. NaN if it is unknown.
+    unit
+        Unit of both numbers; "1" if dimensionless.
+    dof
+        Degrees of freedom behind the error. Infinite if the errors of the data were
+        given.
+
+    Examples
+    --------
     >>> print(Estimate(1234.5678, 3.21, "K"))
     1234.6 ± 3.2 K
     >>> low, high = Estimate(10.0, 1.0, "K", dof=4).interval(0.95)
@@ -40,18 +56,44 @@ class Estimate:
     dof: float = math.inf
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Two-sided confidence interval from Student's t with ``dof`` degrees of freedom (normal where infinite)."""
+        """Compute the two-sided confidence interval from Student's t distribution.
+
+        Parameters
+        ----------
+        level
+            Confidence level between 0 and 1.
+
+        Returns
+        -------
+        Lower and upper end, in ``unit``. Infinite ``dof`` gives the normal interval.
+
+        Raises
+        ------
+        ParameterError
+            If ``level`` is not between 0 and 1.
+        """
         if not 0.0 < level < 1.0:
             raise ParameterError(f"level={level} must lie between 0 and 1; 0.95 is customary")
-        reach = (
-            float(student.ppf(0.5 + 0.5 * level, min(self.dof, 1e9))) * self.error
-            if self.dof > 0
-            else math.nan
-        )
-        return self.value - reach, self.value + reach
+        half_width = math.nan
+        if self.dof > 0:
+            quantile = float(student_t.ppf(0.5 + 0.5 * level, min(self.dof, 1e9)))
+            half_width = quantile * self.error
+        return self.value - half_width, self.value + half_width
 
     def scaled(self, factor: float, unit: str) -> Estimate:
-        """The same in another unit."""
+        """Convert to another unit.
+
+        Parameters
+        ----------
+        factor
+            Size of the present unit in the new one.
+        unit
+            Name of the new unit.
+
+        Returns
+        -------
+        The same estimate in the new unit.
+        """
         return Estimate(self.value * factor, self.error * abs(factor), unit, self.dof)
 
     def __str__(self) -> str:
@@ -62,31 +104,80 @@ class Estimate:
         power = math.floor(math.log10(size)) if size > 0 else 0
         power = 0 if -4 < power < 6 else power
         value, error = self.value / 10.0**power, self.error / 10.0**power
-        end = f"e{power:+03d}" if power else ""
         if not (math.isfinite(error) and error > 1e-9 * abs(value)):
-            text = "?" if not math.isfinite(error) else "0"
-            return f"({value:.5g} ± {text}){end}{unit}" if end else f"{value:.5g} ± {text}{unit}"
-        digits = min(max(0, 1 - math.floor(math.log10(error))), 12)
-        body = f"{value:.{digits}f} ± {error:.{digits}f}"
-        return f"({body}){end}{unit}" if end else f"{body}{unit}"
+            body = f"{value:.5g} ± {'0' if math.isfinite(error) else '?'}"
+        else:
+            digits = min(max(0, 1 - math.floor(math.log10(error))), 12)
+            body = f"{value:.{digits}f} ± {error:.{digits}f}"
+        return f"({body})e{power:+03d}{unit}" if power else f"{body}{unit}"
 
 
-def vector(
+def describe(estimates: Mapping[str, object], *details: str) -> str:
+    """Format the estimates of a result, and remarks about them, on one line.
+
+    Parameters
+    ----------
+    estimates
+        Values by the symbols they are printed with.
+    *details
+        Remarks such as the fitted window. Empty ones are left out.
+
+    Returns
+    -------
+    One line of text.
+
+    Examples
+    --------
+    >>> describe({"D": Estimate(0.05, 0.001)}, "40 points", "")
+    'D = 0.0500 ± 0.0010; 40 points'
+    """
+    head = ", ".join(f"{symbol} = {value}" for symbol, value in estimates.items())
+    return "; ".join([head, *(detail for detail in details if detail)])
+
+
+def describe_window(n_points: int, window: tuple[float, float]) -> str:
+    """Format the number of fitted points and the window in ps that they span."""
+    return f"{n_points} points from {window[0]:g} to {window[1]:g} ps"
+
+
+def as_vector(
     name: str, values: npt.ArrayLike, *, length: int | None = None, finite: bool = True
-) -> Float:
-    """``values`` as float64 (n,), of ``length`` where given and without NaN unless allowed; else ``ParameterError``."""
+) -> FloatArray:
+    """Convert an argument to a one-dimensional float64 array.
+
+    Parameters
+    ----------
+    name
+        Argument named in error messages.
+    values
+        Numbers, shape (n,).
+    length
+        Required n. Any by default.
+    finite
+        Whether NaN and infinities are refused.
+
+    Returns
+    -------
+    Array of shape (n,).
+
+    Raises
+    ------
+    ParameterError
+        If the values are not numbers, or have another shape or NaN.
+    """
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ParameterError(f"{name} must be numbers, one a point; {error}") from None
+        raise ParameterError(f"{name} must be numbers, one per point; {error}") from None
     if array.ndim != 1:
         raise ParameterError(
             f"{name} has shape {array.shape}; it must be one-dimensional: "
-            "choose one curve first, such as .sel(species='Cu')"
+            "select one curve first, such as .sel(species='Cu')"
         )
     if length is not None and len(array) != length:
         raise ParameterError(
-            f"{name} has {len(array)} values where {length} are needed; give arrays of the same points"
+            f"{name} has {len(array)} values but {length} are needed; "
+            "give arrays of the same points"
         )
     bad = np.flatnonzero(~np.isfinite(array))
     if finite and len(bad):
@@ -97,70 +188,123 @@ def vector(
     return array
 
 
-def positive(name: str, values: Float) -> Float:
-    """``values``, all above zero."""
+def check_positive(name: str, values: FloatArray) -> FloatArray:
+    """Return ``values`` if all are above zero, else raise ``ParameterError``."""
     bad = np.flatnonzero(values <= 0)
     if len(bad):
         raise ParameterError(
-            f"{name}[{bad[0]}] is {values[bad[0]]:g}; all must be above 0: drop those points or check the units"
+            f"{name}[{bad[0]}] is {values[bad[0]]:g}; all must be above 0: "
+            "drop those points or check the units"
         )
     return values
 
 
-def increasing(name: str, values: Float) -> Float:
-    """``values``, strictly increasing."""
+def check_increasing(name: str, values: FloatArray) -> FloatArray:
+    """Return ``values`` if they increase strictly, else raise ``ParameterError``."""
     bad = np.flatnonzero(np.diff(values) <= 0)
     if len(bad):
         k = int(bad[0])
         raise ParameterError(
-            f"{name} must increase strictly; {name}[{k + 1}] = {values[k + 1]:g} follows {values[k]:g}: "
-            "sort the points and drop repeats"
+            f"{name} must increase strictly; {name}[{k + 1}] = {values[k + 1]:g} follows "
+            f"{values[k]:g}: sort the points and drop repeats"
         )
     return values
 
 
-def errors_of(name: str, error: npt.ArrayLike | None, length: int) -> Float | None:
-    """Standard errors (n,) of the data, all above zero, or None where none are given."""
-    return None if error is None else positive(name, vector(name, error, length=length))
+def as_standard_errors(name: str, error: npt.ArrayLike | None, length: int) -> FloatArray | None:
+    """Convert standard errors to an array (n,) of positive numbers; None stays None."""
+    if error is None:
+        return None
+    return check_positive(name, as_vector(name, error, length=length))
 
 
-def enough(name: str, points: int, parameters: int, known: bool) -> None:
-    """Refuses fits without a degree of freedom; with known errors as many points as parameters will do."""
-    least = parameters if known else parameters + 1
-    if points < least:
+def check_points(name: str, n_points: int, n_parameters: int, errors_known: bool) -> None:
+    """Refuse fits without a degree of freedom to estimate the errors.
+
+    If the errors of the data are known, as many points as parameters suffice.
+
+    Parameters
+    ----------
+    name
+        What has the points, for the error message.
+    n_points
+        Number of points.
+    n_parameters
+        Number of fitted parameters.
+    errors_known
+        Whether standard errors of the data were given.
+
+    Raises
+    ------
+    ParameterError
+        If there are too few points.
+    """
+    minimum = n_parameters if errors_known else n_parameters + 1
+    if n_points < minimum:
         raise ParameterError(
-            f"{name} has {points} points, {least} are needed for {parameters} parameters"
-            f"{'' if known else ' and their standard errors'}: give more points"
-            f"{'' if known else ', or the errors of these'}"
+            f"{name} has {n_points} points, {minimum} are needed for {n_parameters} parameters"
+            f"{'' if errors_known else ' and their standard errors'}: give more points"
+            f"{'' if errors_known else ', or the errors of these'}"
         )
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
-    """Parameters (p,) with covariance (p, p), degrees of freedom, and reduced chi squared (NaN without errors)."""
+class FitResult:
+    """Parameters (p,) with covariance (p, p), degrees of freedom and goodness of fit.
 
-    parameters: Float
-    covariance: Float
+    ``reduced_chi2`` is NaN if no errors of the data were given.
+    """
+
+    parameters: FloatArray
+    covariance: FloatArray
     dof: float
     reduced_chi2: float
 
     @property
-    def errors(self) -> Float:
+    def errors(self) -> FloatArray:
         """Standard errors (p,)."""
         return np.sqrt(np.diagonal(self.covariance))
 
 
 def least_squares(
-    what: str,
-    function: Callable[..., Float],
-    start: Sequence[float] | Float,
-    x: Float,
-    y: Float,
-    error: Float | None,
-    lower: Sequence[float],
-    upper: Sequence[float],
-) -> Fitted:
-    """Bounded least squares; covariance (J' W J)^-1, scaled by the residuals unless errors are given."""
+    name: str,
+    function: Callable[..., FloatArray],
+    start: Sequence[float] | FloatArray,
+    x: FloatArray,
+    y: FloatArray,
+    error: FloatArray | None,
+    bounds: tuple[Sequence[float], Sequence[float]],
+) -> FitResult:
+    """Fit a function by bounded least squares.
+
+    The covariance is (J' W J)^-1, scaled by the residuals unless errors are given.
+
+    Parameters
+    ----------
+    name
+        What is fitted, for the error message.
+    function
+        Model, called as ``function(x, *parameters)``.
+    start
+        Initial parameters, shape (p,).
+    x
+        Abscissae, shape (n,).
+    y
+        Ordinates, shape (n,).
+    error
+        Standard errors of ``y``, shape (n,), or None.
+    bounds
+        Lower and upper bounds of the parameters, each of length p.
+
+    Returns
+    -------
+    Fitted parameters and their covariance.
+
+    Raises
+    ------
+    ParameterError
+        If the data do not determine the parameters.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", OptimizeWarning)
@@ -171,7 +315,7 @@ def least_squares(
                 p0=np.asarray(start, dtype=np.float64),
                 sigma=error,
                 absolute_sigma=error is not None,
-                bounds=(list(lower), list(upper)),
+                bounds=(list(bounds[0]), list(bounds[1])),
                 method="trf",
                 x_scale="jac",
                 ftol=1e-13,
@@ -181,24 +325,44 @@ def least_squares(
             )
     except (RuntimeError, OptimizeWarning, np.linalg.LinAlgError) as problem:
         raise ParameterError(
-            f"the {what} does not determine its parameters from these {len(x)} points ({problem}): "
-            "look at the data, give more points or another window"
+            f"the {name} does not determine its parameters from these {len(x)} points "
+            f"({problem}): look at the data, give more points or another window"
         ) from None
-    return _judged(
+    return _fit_result(
         np.asarray(parameters), np.asarray(covariance), y - function(x, *parameters), error
     )
 
 
-def _judged(parameters: Float, covariance: Float, residual: Float, error: Float | None) -> Fitted:
+def _fit_result(
+    parameters: FloatArray,
+    covariance: FloatArray,
+    residual: FloatArray,
+    error: FloatArray | None,
+) -> FitResult:
+    """Add degrees of freedom and reduced chi squared to fitted parameters."""
     free = len(residual) - len(parameters)
     if error is None:
-        return Fitted(parameters, covariance, float(free), math.nan)
+        return FitResult(parameters, covariance, float(free), math.nan)
     chi2 = float(((residual / error) ** 2).sum())
-    return Fitted(parameters, covariance, math.inf, chi2 / free if free else math.nan)
+    return FitResult(parameters, covariance, math.inf, chi2 / free if free else math.nan)
 
 
-def line(x: Float, y: Float, error: Float | None) -> Fitted:
-    """Straight line y = p0 + p1 x by least squares, weighted by 1 / error^2 where given."""
+def fit_line(x: FloatArray, y: FloatArray, error: FloatArray | None) -> FitResult:
+    """Fit y = p0 + p1 x by least squares, weighted by 1 / error^2 if errors are given.
+
+    Parameters
+    ----------
+    x
+        Abscissae, shape (n,).
+    y
+        Ordinates, shape (n,).
+    error
+        Standard errors of ``y``, shape (n,), or None.
+
+    Returns
+    -------
+    Intercept and slope with their covariance.
+    """
     weight = np.ones_like(x) if error is None else 1.0 / error**2
     total = weight.sum()
     center = (weight * x).sum() / total
@@ -213,55 +377,111 @@ def line(x: Float, y: Float, error: Float | None) -> Fitted:
     if error is None:
         free = len(x) - 2
         covariance = covariance * (float((residual**2).sum()) / free if free > 0 else math.nan)
-    return _judged(parameters, covariance, residual, error)
+    return _fit_result(parameters, covariance, residual, error)
 
 
-def share_variance(successes: npt.ArrayLike, trials: npt.ArrayLike) -> Float:
-    """Variance of a share, p (1 - p) / n with p = (x + 1/2) / (n + 1): never zero; NaN for n = 0."""
+def proportion_variance(successes: npt.ArrayLike, trials: npt.ArrayLike) -> FloatArray:
+    """Estimate the variance of a proportion so that it is never zero.
+
+    The estimate is p (1 - p) / n with p = (x + 1/2) / (n + 1).
+
+    Parameters
+    ----------
+    successes
+        Counts x, any shape.
+    trials
+        Numbers of trials n, of the same shape.
+
+    Returns
+    -------
+    Variances of the same shape; NaN where n = 0.
+    """
     x, n = np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64)
     p = (x + 0.5) / (n + 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(n > 0, p * (1.0 - p) / n, np.nan), dtype=np.float64)
 
 
-def curve_of(
+def as_curve(
     time: npt.ArrayLike | None, values: npt.ArrayLike, name: str, error: npt.ArrayLike | None
-) -> tuple[Float, Float, Float | None]:
-    """Time and values without the NaN points, times increasing and not negative."""
+) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+    """Convert a curve against lag time to arrays without its NaN points.
+
+    Parameters
+    ----------
+    time
+        Lag times in ps, shape (n,), not negative and strictly increasing. None takes
+        the coordinate ``time`` or ``lag`` of a DataArray with dim ``lag``.
+    values
+        Ordinates, shape (n,). NaN points are dropped.
+    name
+        Argument named in error messages.
+    error
+        Standard errors of ``values``, shape (n,), or None.
+
+    Returns
+    -------
+    Times, values and errors of the finite points.
+
+    Raises
+    ------
+    ParameterError
+        If the arrays do not fit together or the times do not increase.
+    """
     if time is None:
-        if not isinstance(values, xr.DataArray) or "lag" not in values.dims:
-            raise ParameterError(
-                f"time=None needs {name} as a DataArray with dim 'lag'; give the times of its points in ps"
-            )
-        if "time" in values.coords and values["time"].dims == ("lag",):
-            time = values["time"].values
-        elif "lag" in values.coords:
-            time = values["lag"].values
-        else:
-            raise ParameterError(
-                f"{name} has dim 'lag' without a coordinate; give time, or .assign_coords(lag=...)"
-            )
-    y = vector(name, values, finite=False)
-    t = increasing("time", vector("time", time, length=len(y)))
-    sigma = None if error is None else vector("error", error, length=len(y), finite=False)
+        time = _lag_times(values, name)
+    y = as_vector(name, values, finite=False)
+    t = check_increasing("time", as_vector("time", time, length=len(y)))
+    sigma = None if error is None else as_vector("error", error, length=len(y), finite=False)
     if len(t) and t[0] < 0:
         raise ParameterError(
-            f"time[0] is {t[0]:g} ps; lag times cannot be negative: give the distance in time"
+            f"time[0] is {t[0]:g} ps; lag times cannot be negative: give time differences"
         )
     keep = np.isfinite(y)
     if sigma is not None:
-        sigma = errors_of("error", sigma[keep], int(keep.sum()))
+        sigma = as_standard_errors("error", sigma[keep], int(keep.sum()))
     return t[keep], y[keep], sigma
 
 
-def pearson(weight: Float, x: Float, y: Float) -> Float:
-    """Weighted Pearson correlations, one a row: weight (b, n), x and y (b or 1, n)."""
+def _lag_times(values: npt.ArrayLike, name: str) -> npt.ArrayLike:
+    """Lag times of a DataArray with dim ``lag``."""
+    if not isinstance(values, xr.DataArray) or "lag" not in values.dims:
+        raise ParameterError(
+            f"time=None needs {name} as a DataArray with dim 'lag'; "
+            "give the times of its points in ps"
+        )
+    if "time" in values.coords and values["time"].dims == ("lag",):
+        return values["time"].values
+    if "lag" not in values.coords:
+        raise ParameterError(
+            f"{name} has dim 'lag' without a coordinate; give time, or .assign_coords(lag=...)"
+        )
+    return values["lag"].values
+
+
+def weighted_pearson(weight: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
+    """Compute weighted Pearson correlations, one per row.
+
+    Parameters
+    ----------
+    weight
+        Weights, shape (b, n).
+    x
+        First variable, shape (b, n) or (1, n).
+    y
+        Second variable, shape (b, n) or (1, n).
+
+    Returns
+    -------
+    Correlations, shape (b,). NaN if either variable does not vary.
+    """
     total = weight.sum(axis=1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         dx = x - (weight * x).sum(axis=1, keepdims=True) / total
         dy = y - (weight * y).sum(axis=1, keepdims=True) / total
-        up = (weight * dx * dy).sum(axis=1)
-        below = np.sqrt((weight * dx**2).sum(axis=1) * (weight * dy**2).sum(axis=1))
+        numerator = (weight * dx * dy).sum(axis=1)
+        denominator = np.sqrt((weight * dx**2).sum(axis=1) * (weight * dy**2).sum(axis=1))
         return np.asarray(
-            np.where(below > 0, np.clip(up / below, -1.0, 1.0), np.nan), dtype=np.float64
+            np.where(denominator > 0, np.clip(numerator / denominator, -1.0, 1.0), np.nan),
+            dtype=np.float64,
         )

@@ -1,12 +1,13 @@
-"""Groups of atoms with extreme scores (soft and hard): what they are made of, how they differ from the whole.
+"""Composition and structure of groups of atoms with extreme (soft or hard) scores.
 
-A group is a mask (atom,). ``whole`` is the mask of the atoms a group is compared with, all where None; a group is part
-of it. Standard errors take atoms as independent. Neighbours are not, so they are lower bounds; the spread over
+A group is a mask (atom,). ``whole`` is the mask of the atoms that a group is compared
+with, all atoms by default; a group is part of it. Standard errors treat atoms as
+independent. Neighbours are not, so these errors are lower bounds. The spread over
 independent configurations is the better error.
 
-The formulas for composition, polyhedra and coordination stand where Eqs. (3) to (5) of Liu et al., J. Mater. Inf. 2, 20
-(2022) belong. That paper was not at hand: what is computed is defined here, and is to be compared with the paper before
-results are called by its name.
+The formulas for composition, polyhedra and coordination take the place of Eqs. (3) to
+(5) of Liu et al., J. Mater. Inf. 2, 20 (2022), which was not available. Compare the
+definitions given here with the paper before citing it for results.
 """
 
 from __future__ import annotations
@@ -19,34 +20,57 @@ import numpy.typing as npt
 import xarray as xr
 from scipy.stats import rankdata
 
-from mgdask.analysis.estimate import Float, Integer, Mask, pearson, share_variance, vector
+from mgdask._typing import BoolArray, FloatArray, IntArray
+from mgdask.analysis.estimate import as_vector, proportion_variance, weighted_pearson
 from mgdask.elements import symbol
 from mgdask.errors import ParameterError
 
-Groups = Mapping[str, npt.NDArray[np.bool_]]
+Groups = Mapping[str, BoolArray]
+"""Masks (atom,) by name of the group."""
 
 
 def extreme_groups(
     score: npt.ArrayLike, fraction: float = 0.1, ids: npt.ArrayLike | None = None
-) -> tuple[Mask, Mask]:
-    """Masks of the atoms with the lowest and with the highest scores.
+) -> tuple[BoolArray, BoolArray]:
+    """Select the atoms with the lowest and with the highest scores.
 
-        k = floor(fraction n),  n the atoms whose score is not NaN
+    Each group has k atoms, of the n whose score is not NaN::
 
-    Parameters: ``score`` (atom,), of any unit; ``fraction`` above 0, at most 1/2; ``ids`` (atom,) atom ids, whole
-    numbers, all different, the row numbers where None.
+        k = floor(fraction n)
 
-    Returns (low, high), masks (atom,) of k atoms each, without common atoms. Of atoms with equal scores those with the
-    lower ids count as lower, so the groups are the same whatever the order of the rows. Atoms with NaN are in neither.
-    Valid for any score; where many are equal, as with counts, the border of a group is set by ids and means nothing.
-    Scores of different species are compared as they are: choose one species first if their levels differ.
-    ``ParameterError`` where k would be 0.
+    Parameters
+    ----------
+    score
+        Scores, shape (atom,), in any unit.
+    fraction
+        Share of the atoms in each group, above 0 and at most 1/2.
+    ids
+        Different integer atom ids, shape (atom,). Row numbers by default.
 
+    Returns
+    -------
+    Masks (atom,) of the lowest and of the highest scores, without common atoms. Atoms
+    with NaN are in neither.
+
+    Raises
+    ------
+    ParameterError
+        If k is 0 or the arrays do not fit together.
+
+    Notes
+    -----
+    Of atoms with equal scores, those with lower ids count as lower. The groups
+    therefore do not depend on the order of the rows. If many scores are equal, as for
+    counts, the border of a group is set by ids and has no meaning. Scores of different
+    species are compared as they are. Select one species first if their levels differ.
+
+    Examples
+    --------
     >>> low, high = extreme_groups([0.3, 0.1, np.nan, 0.9, 0.5], 0.25)
     >>> np.flatnonzero(low).tolist(), np.flatnonzero(high).tolist()
     ([1], [3])
     """
-    s = vector("score", score, finite=False)
+    s = as_vector("score", score, finite=False)
     if not 0.0 < fraction <= 0.5:
         raise ParameterError(
             f"fraction={fraction} must be above 0 and at most 0.5; 0.1 takes a tenth at either end"
@@ -54,19 +78,20 @@ def extreme_groups(
     number = np.arange(len(s)) if ids is None else np.asarray(ids)
     if number.shape != s.shape or number.dtype.kind not in "iu":
         raise ParameterError(
-            f"ids must be {len(s)} whole numbers, one an atom; got {number.dtype} {number.shape}"
+            f"ids must be {len(s)} whole numbers, one per atom; got {number.dtype} {number.shape}"
         )
     if len(np.unique(number)) != len(number):
         raise ParameterError(
             "ids has repeated values; give each atom its own, or one frame at a time"
         )
-    there = np.flatnonzero(~np.isnan(s))
-    k = math.floor(fraction * len(there) + 1e-9)
+    scored = np.flatnonzero(~np.isnan(s))
+    k = math.floor(fraction * len(scored) + 1e-9)
     if k == 0:
         raise ParameterError(
-            f"fraction={fraction} of {len(there)} atoms with a score is no atom; give a larger fraction"
+            f"fraction={fraction} of {len(scored)} atoms with a score selects no atom; "
+            "give a larger fraction"
         )
-    order = there[np.lexsort((number[there], s[there]))]
+    order = scored[np.lexsort((number[scored], s[scored]))]
     low, high = np.zeros(len(s), dtype=bool), np.zeros(len(s), dtype=bool)
     low[order[:k]], high[order[len(order) - k :]] = True, True
     return low, high
@@ -74,29 +99,53 @@ def extreme_groups(
 
 def masks_of(
     groups: Groups, whole: npt.ArrayLike | None, length: int
-) -> tuple[list[str], list[Mask], Mask]:
-    def mask(name: str, values: npt.ArrayLike) -> Mask:
+) -> tuple[list[str], list[BoolArray], BoolArray]:
+    """Check the masks of groups and of the whole.
+
+    Parameters
+    ----------
+    groups
+        Masks by name.
+    whole
+        Mask of the atoms to compare with, or None for all.
+    length
+        Number of atoms.
+
+    Returns
+    -------
+    Names and masks of the groups, and the mask of the whole.
+
+    Raises
+    ------
+    ParameterError
+        If a mask does not fit or a group has atoms outside the whole.
+    """
+
+    def mask(name: str, values: npt.ArrayLike) -> BoolArray:
         array = np.asarray(values)
         if array.dtype != np.bool_ or array.shape != (length,):
             raise ParameterError(
-                f"{name} must be a mask of {length} booleans, one an atom; got {array.dtype} {array.shape}"
+                f"{name} must be a mask of {length} booleans, one per atom; "
+                f"got {array.dtype} {array.shape}"
             )
         return array
 
     if not isinstance(groups, Mapping) or not groups:
         raise ParameterError("groups must map names to masks, such as {'low': low, 'high': high}")
-    everyone = np.ones(length, dtype=bool) if whole is None else mask("whole", whole)
+    whole_mask = np.ones(length, dtype=bool) if whole is None else mask("whole", whole)
     names = [str(name) for name in groups]
-    found = [mask(f"group {name!r}", values) for name, values in groups.items()]
-    for name, chosen in zip(names, found, strict=True):
-        if (chosen & ~everyone).any():
+    masks = [mask(f"group {name!r}", values) for name, values in groups.items()]
+    for name, group in zip(names, masks, strict=True):
+        n_outside = int((group & ~whole_mask).sum())
+        if n_outside:
             raise ParameterError(
-                f"group {name!r} has {int((chosen & ~everyone).sum())} atoms outside whole; a group is part of it"
+                f"group {name!r} has {n_outside} atoms outside whole; a group must be part of it"
             )
-    return names, found, everyone
+    return names, masks, whole_mask
 
 
-def atomic_numbers(numbers: npt.ArrayLike, length: int | None = None) -> Integer:
+def atomic_numbers(numbers: npt.ArrayLike, length: int | None = None) -> IntArray:
+    """Check atomic numbers (atom,) and convert them to int64."""
     z = np.asarray(numbers)
     if z.ndim != 1 or z.dtype.kind not in "iu" or (length is not None and len(z) != length):
         needed = "" if length is None else f"{length} "
@@ -106,16 +155,22 @@ def atomic_numbers(numbers: npt.ArrayLike, length: int | None = None) -> Integer
     return z.astype(np.int64)
 
 
-def _shares(inside: Integer, size: Integer, total: Integer, everyone: int) -> dict[str, Float]:
-    """Shares of classes in groups against the whole: counts (group, class), sizes (group,), counts (class,), atoms."""
+def _shares(
+    inside: IntArray, size: IntArray, total: IntArray, n_whole: int
+) -> dict[str, FloatArray]:
+    """Shares of classes in groups against the whole.
+
+    ``inside`` (group, class) and ``total`` (class,) are counts, ``size`` (group,) the
+    sizes of the groups, ``n_whole`` the number of atoms of the whole.
+    """
     n = size[:, None].astype(np.float64)
-    rest = everyone - n
+    rest = n_whole - n
     with np.errstate(divide="ignore", invalid="ignore"):
-        share, overall = inside / n, total / everyone
+        share, overall = inside / n, total / n_whole
         other = np.where(rest > 0, (total - inside) / rest, overall)
-        mine = share_variance(inside, n)
-        theirs = np.where(rest > 0, share_variance(total - inside, rest), 0.0)
-        outside = 1.0 - n / everyone  # the group is part of the whole: both move together
+        mine = proportion_variance(inside, n)
+        theirs = np.where(rest > 0, proportion_variance(total - inside, rest), 0.0)
+        outside = 1.0 - n / n_whole  # the group is part of the whole, so they are correlated
         relative = share / overall - 1.0
         spread = outside / overall**2 * np.sqrt(other**2 * mine + share**2 * theirs)
     return {
@@ -128,7 +183,7 @@ def _shares(inside: Integer, size: Integer, total: Integer, everyone: int) -> di
 
 
 def _share_dataset(
-    parts: dict[str, Float], names: list[str], labels: list[str], dim: str, what: str
+    parts: dict[str, FloatArray], names: list[str], labels: list[str], dim: str, what: str
 ) -> xr.Dataset:
     text = {
         "fraction": f"share of a {what} in the group",
@@ -150,34 +205,66 @@ def _share_dataset(
 def composition(
     numbers: npt.ArrayLike, groups: Groups, *, whole: npt.ArrayLike | None = None
 ) -> xr.Dataset:
-    """Composition of groups against that of the whole.
+    """Compare the composition of groups with that of the whole.
 
-        f_g(X) = n_g(X) / n_g,   deviation = (f_g(X) - f(X)) / f(X),   f(X) = n(X) / n in the whole
+    For species X, with n_g(X) its atoms in group g::
 
-    Standard errors: of f_g binomial, sqrt(p (1 - p) / n_g) with p = (n_g(X) + 1/2) / (n_g + 1), so never 0; of the
-    deviation first order in the independent shares of the group and of the rest, as a group is part of the whole: (1 -
-    w) / f^2 sqrt(f_r^2 var f_g + f_g^2 var f_r), with w = n_g / n, f_r the share in the rest.
+        f_g(X) = n_g(X) / n_g,   f(X) = n(X) / n in the whole
+        deviation = (f_g(X) - f(X)) / f(X)
 
-    Parameters: ``numbers`` (atom,) atomic numbers; ``groups`` name to mask (atom,); ``whole`` mask (atom,).
+    Parameters
+    ----------
+    numbers
+        Atomic numbers, shape (atom,).
+    groups
+        Masks (atom,) by name.
+    whole
+        Mask (atom,) of the atoms to compare with. All atoms by default.
 
-    Returns a Dataset (group, species): ``fraction``, ``fraction_error``, ``overall``, ``deviation``,
-    ``deviation_error``, ``count`` (group,). All 1. Valid for independent atoms. NaN for an empty group.
-    ``ParameterError`` for masks that do not fit.
+    Returns
+    -------
+    fraction, fraction_error (group, species)
+        Fraction in the group and its standard error.
+    overall (species)
+        Fraction in the whole.
+    deviation, deviation_error (group, species)
+        Relative deviation and its standard error.
+    count (group)
+        Number of atoms. Fractions of an empty group are NaN.
 
-    Source: in place of Eqs. (3-4) of Liu et al., J. Mater. Inf. 2, 20 (2022); see the text of the module.
+    Raises
+    ------
+    ParameterError
+        If the masks do not fit.
 
+    Notes
+    -----
+    Valid for independent atoms. The error of f_g is binomial, sqrt(p (1 - p) / n_g)
+    with p = (n_g(X) + 1/2) / (n_g + 1), so it is never 0. That of the deviation is
+    first order in the independent shares of the group and of the rest (f_r), with w =
+    n_g / n::
+
+        (1 - w) / f^2 sqrt(f_r^2 var f_g + f_g^2 var f_r)
+
+    References
+    ----------
+    In place of Eqs. (3) and (4) of Liu et al., J. Mater. Inf. 2, 20 (2022); see the
+    module docstring.
+
+    Examples
+    --------
     >>> z = np.array([29, 29, 40, 40])
-    >>> found = composition(z, {"low": np.array([True, True, True, False])})
-    >>> found.deviation.sel(species="Cu").values.round(3).tolist()
+    >>> result = composition(z, {"low": np.array([True, True, True, False])})
+    >>> result.deviation.sel(species="Cu").values.round(3).tolist()
     [0.333]
     """
     z = atomic_numbers(numbers)
-    names, masks, everyone = masks_of(groups, whole, len(z))
-    kinds = np.unique(z[everyone])
-    total = np.array([(z[everyone] == k).sum() for k in kinds], dtype=np.int64)
+    names, masks, whole_mask = masks_of(groups, whole, len(z))
+    kinds = np.unique(z[whole_mask])
+    total = np.array([(z[whole_mask] == k).sum() for k in kinds], dtype=np.int64)
     inside = np.array([[(z[m] == k).sum() for k in kinds] for m in masks], dtype=np.int64)
     size = np.array([m.sum() for m in masks], dtype=np.int64)
-    parts = _shares(inside, size, total, int(everyone.sum()))
+    parts = _shares(inside, size, total, int(whole_mask.sum()))
     out = _share_dataset(parts, names, [symbol(int(k)) for k in kinds], "species", "species")
     return out.assign(count=("group", size))
 
@@ -189,26 +276,57 @@ def polyhedra(
     whole: npt.ArrayLike | None = None,
     top: int | None = 20,
 ) -> xr.Dataset:
-    """Shares of Voronoi polyhedra in groups against the whole.
+    """Compare the shares of Voronoi polyhedra in groups with those of the whole.
+
+    For polyhedron P::
 
         f_g(P) = n_g(P) / n_g,   deviation = (f_g(P) - f(P)) / f(P)
 
-    with the errors of ``composition``.
+    Parameters
+    ----------
+    indices
+        Numbers of facets by number of edges, shape (atom, k), such as the columns n3 to
+        n7 of ``VoronoiIndices``. A row with NaN is an open cell and is not counted.
+    groups
+        Masks (atom,) by name.
+    whole
+        Mask (atom,) of the atoms to compare with. All atoms by default.
+    top
+        Number of most common polyhedra of the whole to return. None returns all.
 
-    Parameters: ``indices`` (atom, k) facets by number of edges, such as the columns n3 to n7 of ``VoronoiIndices``; a
-    row with NaN is an open cell and in no count; ``groups`` and ``whole`` as in ``composition``; ``top`` that many
-    commonest polyhedra of the whole, None for all.
+    Returns
+    -------
+    fraction, fraction_error (group, polyhedron)
+        Share in the group and its standard error.
+    overall (polyhedron)
+        Share in the whole.
+    deviation, deviation_error (group, polyhedron)
+        Relative deviation and its standard error.
+    count (group)
+        Number of closed cells.
 
-    Returns a Dataset (group, polyhedron) as ``composition``'s, polyhedra as text such as "<0,0,12,0,0>", commonest
-    first, of equally common ones the smaller indices first; ``count`` (group,) the closed cells. Valid as
-    ``composition``'s; shares of polyhedra seen a few times have errors that are rough. ``ParameterError`` for arrays of
-    other shapes, indices that are not whole numbers, no closed cell.
+    Raises
+    ------
+    ParameterError
+        If arrays have other shapes, indices are not whole numbers or no cell is closed.
 
-    Source: in place of Eqs. (3-4) of Liu et al., J. Mater. Inf. 2, 20 (2022); see the text of the module.
+    Notes
+    -----
+    Polyhedra are labelled with text such as "<0,0,12,0,0>", the most common first. Of
+    equally common ones the smaller indices come first. Errors are those of
+    ``composition``. They are rough for polyhedra that occur a few times only.
 
-    >>> n = np.array([[0, 0, 12, 0, 0], [0, 2, 8, 2, 0], [0, 0, 12, 0, 0], [0, 2, 8, 1, 0]])
-    >>> found = polyhedra(n, {"low": np.array([True, False, True, False])})
-    >>> found.polyhedron.values[0].item(), found.deviation.values[0, 0].item()
+    References
+    ----------
+    In place of Eqs. (3) and (4) of Liu et al., J. Mater. Inf. 2, 20 (2022); see the
+    module docstring.
+
+    Examples
+    --------
+    >>> icosahedron = [0, 0, 12, 0, 0]
+    >>> n = np.array([icosahedron, [0, 2, 8, 2, 0], icosahedron, [0, 2, 8, 1, 0]])
+    >>> result = polyhedra(n, {"low": np.array([True, False, True, False])})
+    >>> result.polyhedron.values[0].item(), result.deviation.values[0, 0].item()
     ('<0,0,12,0,0>', 1.0)
     """
     n = np.asarray(indices, dtype=np.float64)
@@ -216,14 +334,15 @@ def polyhedra(
         raise ParameterError(
             f"indices has shape {n.shape}; it must be (atom, facets with 3, 4, ... edges)"
         )
-    names, masks, everyone = masks_of(groups, whole, len(n))
+    names, masks, whole_mask = masks_of(groups, whole, len(n))
     if top is not None and top < 1:
         raise ParameterError(f"top={top} must be at least 1, or None for all polyhedra")
     closed = np.isfinite(n).all(axis=1)
-    use = closed & everyone
+    use = closed & whole_mask
     if not use.any():
         raise ParameterError(
-            "indices has no closed cell in whole: every row has NaN; choose atoms away from surfaces"
+            "indices has no closed cell in whole: every row has NaN; "
+            "select atoms away from surfaces"
         )
     if (n[use] != np.round(n[use])).any() or (n[use] < 0).any():
         raise ParameterError(
@@ -252,53 +371,80 @@ def coordination_change(
     *,
     whole: npt.ArrayLike | None = None,
 ) -> xr.Dataset:
-    """Mean coordination number of groups minus that of the whole, for each species and all together.
+    """Compare mean coordination numbers of groups with those of the whole.
+
+    For each species X, and for all species together::
 
         change = <CN>_g(X) - <CN>(X)
 
-    with means over the atoms of species X in the group and in the whole. Standard error, for independent atoms of the
-    group (g) and the rest (r): (1 - w) sqrt(s_g^2 / n_g + s_r^2 / n_r), w = n_g / n of that species.
+    Parameters
+    ----------
+    coordination
+        Coordination numbers, partial ones, or any other value per atom, shape (atom,).
+        NaN is left out.
+    numbers
+        Atomic numbers, shape (atom,).
+    groups
+        Masks (atom,) by name.
+    whole
+        Mask (atom,) of the atoms to compare with. All atoms by default.
 
-    Parameters: ``coordination`` (atom,) neighbours of an atom, or those of one species, or any other value of an atom;
-    NaN left out; ``numbers`` (atom,) atomic numbers; ``groups`` and ``whole`` as in ``composition``.
+    Returns
+    -------
+    mean (group, species)
+        Mean in the group; NaN without atoms. The last species is "all".
+    overall (species)
+        Mean in the whole.
+    change, change_error (group, species)
+        Difference and its standard error, which is NaN for a single atom.
+    count (group, species)
+        Number of atoms.
 
-    Returns a Dataset (group, species), the last species being "all": ``mean``, ``overall`` (species,), ``change``,
-    ``change_error``, ``count``. "all" holds the group's different composition as well as the change within a species.
-    NaN means for no atom, NaN errors for one. ``ParameterError`` for arrays that do not fit together.
+    Raises
+    ------
+    ParameterError
+        If the arrays do not fit together.
 
-    Source: in place of Eq. (5) of Liu et al., J. Mater. Inf. 2, 20 (2022); see the text of the module.
+    Notes
+    -----
+    The species "all" mixes the different composition of the group with the change
+    within each species. For independent atoms of the group (g) and the rest (r), with
+    w = n_g / n of that species, the standard error is::
 
-    >>> cn = np.array([12.0, 13, 15, 16])
-    >>> found = coordination_change(cn, np.array([29, 29, 40, 40]), {"low": np.array([True, False, True, False])})
-    >>> found.change.sel(group="low").values.tolist()
+        (1 - w) sqrt(s_g^2 / n_g + s_r^2 / n_r)
+
+    References
+    ----------
+    In place of Eq. (5) of Liu et al., J. Mater. Inf. 2, 20 (2022); see the module
+    docstring.
+
+    Examples
+    --------
+    >>> cn, z = np.array([12.0, 13, 15, 16]), np.array([29, 29, 40, 40])
+    >>> low = np.array([True, False, True, False])
+    >>> result = coordination_change(cn, z, {"low": low})
+    >>> result.change.sel(group="low").values.tolist()
     [-0.5, -0.5, -0.5]
     """
-    cn = vector("coordination", coordination, finite=False)
+    cn = as_vector("coordination", coordination, finite=False)
     z = atomic_numbers(numbers, len(cn))
-    names, masks, everyone = masks_of(groups, whole, len(cn))
-    everyone = everyone & np.isfinite(cn)
-    kinds = np.unique(z[everyone]).tolist()
-    of_kind = [everyone & (z == k) for k in kinds] + [everyone]
+    names, masks, whole_mask = masks_of(groups, whole, len(cn))
+    whole_mask = whole_mask & np.isfinite(cn)
+    kinds = np.unique(z[whole_mask]).tolist()
+    of_kind = [whole_mask & (z == k) for k in kinds] + [whole_mask]
     shape = (len(masks), len(of_kind))
     mean, change, error = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
     overall, count = np.full(shape[1], np.nan), np.zeros(shape, dtype=np.int64)
-    for b, mine in enumerate(of_kind):
-        if mine.any():
-            overall[b] = cn[mine].mean()
+    for b, members in enumerate(of_kind):
+        if members.any():
+            overall[b] = cn[members].mean()
         for a, mask in enumerate(masks):
-            group, rest = cn[mine & mask], cn[mine & ~mask]
+            group, rest = cn[members & mask], cn[members & ~mask]
             count[a, b] = len(group)
-            if not len(group):
-                continue
-            mean[a, b] = group.mean()
-            change[a, b] = mean[a, b] - overall[b]
-            if not len(rest):
-                error[a, b] = 0.0
-            elif len(group) > 1 and len(rest) > 1:
-                share = len(rest) / (len(group) + len(rest))
-                error[a, b] = share * math.sqrt(
-                    group.var(ddof=1) / len(group) + rest.var(ddof=1) / len(rest)
-                )
+            if len(group):
+                mean[a, b] = group.mean()
+                change[a, b] = mean[a, b] - overall[b]
+                error[a, b] = _change_error(group, rest)
     both = ("group", "species")
     one = {"units": "1"}
     return xr.Dataset(
@@ -317,29 +463,66 @@ def coordination_change(
     )
 
 
+def _change_error(group: FloatArray, rest: FloatArray) -> float:
+    """Error of the mean of a group minus the mean of group and rest."""
+    if not len(rest):
+        return 0.0
+    if len(group) < 2 or len(rest) < 2:
+        return math.nan
+    share = len(rest) / (len(group) + len(rest))
+    variance = group.var(ddof=1) / len(group) + rest.var(ddof=1) / len(rest)
+    return share * math.sqrt(variance)
+
+
 def trend(score: npt.ArrayLike, value: npt.ArrayLike, bins: int = 10) -> xr.Dataset:
-    """Mean of a value of the atoms, such as five-fold symmetry, in bins of the score with equally many atoms.
+    """Average a value of the atoms in bins of the score with equally many atoms.
+
+    The value may be the five-fold symmetry, for example::
 
         <v>_b = 1/n_b sum_(i in b) v_i,   error = s_b / sqrt(n_b)
 
-    Parameters: ``score`` (atom,), ``value`` (atom,), of any unit, atoms where either is NaN left out; ``bins`` at least
-    2. Atoms are sorted by score, equal ones by their rows, and cut into parts whose sizes differ by one at most.
+    Parameters
+    ----------
+    score
+        Scores, shape (atom,), in any unit.
+    value
+        Values, shape (atom,), in any unit. Atoms with NaN in either are left out.
+    bins
+        Number of bins, at least 2. Their sizes differ by one at most.
 
-    Returns a Dataset (bin,): ``score`` (mean), ``score_low``, ``score_high``, ``value`` (mean), ``value_error``,
-    ``count``; attrs ``pearson`` and ``spearman`` of all atoms together. Valid where a bin has many atoms; errors are
-    NaN for one. ``ParameterError`` for fewer atoms than bins.
+    Returns
+    -------
+    score, score_low, score_high (bin)
+        Mean, smallest and largest score.
+    value, value_error (bin)
+        Mean value and its standard error, which is NaN for a single atom.
+    count (bin)
+        Number of atoms. The attributes ``pearson`` and ``spearman`` are the
+        correlations over all atoms.
 
+    Raises
+    ------
+    ParameterError
+        If there are fewer atoms than bins.
+
+    Notes
+    -----
+    Atoms with equal scores are sorted by row. Valid if a bin has many atoms.
+
+    Examples
+    --------
     >>> s = np.arange(100.0)
     >>> trend(s, 0.5 + s / 100, bins=4).value.values.round(6).tolist()
     [0.62, 0.87, 1.12, 1.37]
     """
-    s = vector("score", score, finite=False)
-    v = vector("value", value, length=len(s), finite=False)
+    s = as_vector("score", score, finite=False)
+    v = as_vector("value", value, length=len(s), finite=False)
     keep = np.isfinite(s) & np.isfinite(v)
     s, v = s[keep], v[keep]
     if bins < 2 or len(s) < bins:
         raise ParameterError(
-            f"bins={bins} must be at least 2 and at most the {len(s)} atoms that have score and value"
+            f"bins={bins} must be at least 2 and at most {len(s)}, "
+            "the number of atoms with score and value"
         )
     order = np.argsort(s, kind="stable")
     parts = np.array_split(order, bins)
@@ -354,9 +537,9 @@ def trend(score: npt.ArrayLike, value: npt.ArrayLike, bins: int = 10) -> xr.Data
             "count": ("bin", [len(p) for p in parts]),
         },
         attrs={
-            "pearson": float(pearson(np.ones((1, len(s))), s[None], v[None])[0]),
+            "pearson": float(weighted_pearson(np.ones((1, len(s))), s[None], v[None])[0]),
             "spearman": float(
-                pearson(np.ones((1, len(s))), rankdata(s)[None], rankdata(v)[None])[0]
+                weighted_pearson(np.ones((1, len(s))), rankdata(s)[None], rankdata(v)[None])[0]
             ),
         },
     )

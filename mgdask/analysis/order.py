@@ -1,4 +1,4 @@
-"""Chemical order of groups of atoms, and how a score goes with what atoms do later."""
+"""Chemical order of groups of atoms, and correlation of a score with later motion."""
 
 from __future__ import annotations
 
@@ -9,28 +9,55 @@ import numpy.typing as npt
 import xarray as xr
 from scipy.stats import rankdata
 
-from mgdask.analysis.estimate import Float, pearson, vector
+from mgdask._typing import BoolArray, FloatArray
+from mgdask.analysis.estimate import as_vector, weighted_pearson
 from mgdask.analysis.groups import Groups, atomic_numbers, masks_of
 from mgdask.elements import atomic_number
 from mgdask.errors import ParameterError
 
+_BATCH_WEIGHTS = 2_000_000
+"""Number of bootstrap weights held at a time."""
+
 
 def signs(order: npt.ArrayLike, strong: float = 0.1, weak: float = 0.02) -> npt.NDArray[np.str_]:
-    """Order as signs: '++' above ``strong``, '+' above ``weak``, '0' up to it, '-' and '--' below; '' for NaN.
+    """Classify chemical order by signs.
 
-    Parameters: ``order`` of any shape; 0 <= ``weak`` < ``strong``, thresholds of mgdask's own choice. Returns text of
-    the same shape. ``ParameterError`` for thresholds in another order.
+    Parameters
+    ----------
+    order
+        Order parameters, any shape.
+    strong
+        Threshold above which the sign is '++' (below its negative, '--').
+    weak
+        Threshold above which the sign is '+' (below its negative, '-'). Between the
+        weak thresholds the sign is '0'.
 
+    Returns
+    -------
+    Text of the same shape; empty for NaN.
+
+    Raises
+    ------
+    ParameterError
+        Unless 0 <= ``weak`` < ``strong``.
+
+    Notes
+    -----
+    The default thresholds are mgdask's own choice.
+
+    Examples
+    --------
     >>> signs([0.3, 0.05, -0.01, -0.03, -0.5]).tolist()
     ['++', '+', '0', '-', '--']
     """
     if not 0.0 <= weak < strong:
         raise ParameterError(
-            f"weak={weak} and strong={strong} must obey 0 <= weak < strong; 0.02 and 0.1 are the defaults"
+            f"weak={weak} and strong={strong} must obey 0 <= weak < strong; "
+            "0.02 and 0.1 are the defaults"
         )
     x = np.asarray(order, dtype=np.float64)
-    steps = [np.isnan(x), x > strong, x > weak, x < -strong, x < -weak]
-    return np.select(steps, ["", "++", "+", "--", "-"], default="0").astype(np.str_)
+    conditions = [np.isnan(x), x > strong, x > weak, x < -strong, x < -weak]
+    return np.select(conditions, ["", "++", "+", "--", "-"], default="0").astype(np.str_)
 
 
 def cargill_spaepen(
@@ -43,65 +70,93 @@ def cargill_spaepen(
     strong: float = 0.1,
     weak: float = 0.02,
 ) -> xr.Dataset:
-    """Cargill-Spaepen order -alpha_A(B) around the atoms of groups and of the whole, with its signs.
+    """Compute the Cargill-Spaepen order around the atoms of groups and of the whole.
+
+    The order parameter of B around A is::
 
         -alpha_A(B) = (Z_A(B) - f_B Z_A) / (f_B Z_A)
 
-    Z_A(B) is the mean number of B around the A of a group, whichever group the neighbours are in, Z_A their sum over B,
-    f_B the fraction of B among all atoms of the whole. Positive: these A prefer B. The error is first order: with r =
-    Z_A(B) / Z_A, that of the mean of n_i(B) - r n_i over the A, divided by f_B Z_A.
+    Z_A(B) is the mean number of B around the A atoms of a group, in whichever group the
+    neighbours are. Z_A is its sum over B, f_B the fraction of B among all atoms of the
+    whole. It is positive if these A atoms prefer B.
 
-    Parameters: ``counts`` (atom, species) neighbours by species, in the order of ``species`` (symbols); rows with NaN
-    are left out of the means, not of f_B; ``numbers`` (atom,) atomic numbers; ``groups``, ``whole`` as in
-    ``composition``; ``strong``, ``weak`` thresholds as in ``signs``.
+    Parameters
+    ----------
+    counts
+        Neighbours of each atom by species, shape (atom, species). Rows with NaN are
+        left out of the means, but not of f_B.
+    numbers
+        Atomic numbers, shape (atom,).
+    species
+        Symbols of the columns of ``counts``.
+    groups
+        Masks (atom,) by name, as in ``composition``.
+    whole
+        Mask (atom,) of the atoms to compare with. All atoms by default.
+    strong
+        Threshold of a strong sign, see ``signs``.
+    weak
+        Threshold of a weak sign, see ``signs``.
 
-    Returns a Dataset (group, species, neighbor_species), with a first group "whole": ``order``, ``order_error``,
-    ``sign``, ``count`` (group, species). For one group with all atoms ``order`` is ``mgdask.cargill_spaepen``'s. Valid
-    where a group has many atoms of the species; NaN without any. ``ParameterError`` for counts of other shapes or a
-    species that is missing.
+    Returns
+    -------
+    order, order_error, sign (group, species, neighbor_species)
+        Order parameter, its standard error and its sign. The first group is "whole".
+    count (group, species)
+        Number of atoms in the mean.
 
-    Source: Cargill, Spaepen, J. Non-Cryst. Solids 43, 91 (1981).
+    Raises
+    ------
+    ParameterError
+        If arrays do not fit together or a species has no atom.
 
+    Notes
+    -----
+    Valid if a group has many atoms of the species; NaN if it has none. For one group of
+    all atoms, ``order`` equals that of ``mgdask.cargill_spaepen``. The error is first
+    order: with r = Z_A(B) / Z_A, it is that of the mean of n_i(B) - r n_i over the A
+    atoms, divided by f_B Z_A.
+
+    References
+    ----------
+    Cargill, Spaepen, J. Non-Cryst. Solids 43, 91 (1981).
+
+    Examples
+    --------
     >>> n = np.array([[6, 6], [6, 6], [8, 4], [8, 4]])
-    >>> z, everyone = np.array([29, 29, 40, 40]), np.ones(4, dtype=bool)
-    >>> cargill_spaepen(n, z, ("Cu", "Zr"), {"all": everyone}).sign.sel(group="all").values.tolist()
+    >>> z, groups = np.array([29, 29, 40, 40]), {"all": np.ones(4, dtype=bool)}
+    >>> result = cargill_spaepen(n, z, ("Cu", "Zr"), groups)
+    >>> result.sign.sel(group="all").values.tolist()
     [['0', '0'], ['++', '--']]
     """
     n = np.asarray(counts, dtype=np.float64)
     if n.ndim != 2 or n.shape[1] != len(species):
         raise ParameterError(
-            f"counts has shape {n.shape}; it must be (atom, {len(species)}), one column a species"
+            f"counts has shape {n.shape}; it must be (atom, {len(species)}), one column per species"
         )
     z = atomic_numbers(numbers, len(n))
-    names, masks, everyone = masks_of(groups, whole, len(n))
+    names, masks, whole_mask = masks_of(groups, whole, len(n))
     if "whole" in names:
         raise ParameterError(
             "a group cannot be called 'whole', which stands for all atoms; give it another name"
         )
     kinds = [atomic_number(s) for s in species]
-    fraction = np.array([(z[everyone] == k).mean() if everyone.any() else 0.0 for k in kinds])
+    fraction = np.array([(z[whole_mask] == k).mean() if whole_mask.any() else 0.0 for k in kinds])
     if (fraction == 0).any():
         missing = [s for s, f in zip(species, fraction, strict=True) if f == 0]
         raise ParameterError(
             f"species {', '.join(missing)} has no atom in whole; leave it out of species and counts"
         )
-    names, masks = ["whole", *names], [everyone, *masks]
-    there = np.isfinite(n).all(axis=1)
-    k = len(species)
-    order, error = np.full((len(masks), k, k), np.nan), np.full((len(masks), k, k), np.nan)
-    size = np.zeros((len(masks), k), dtype=np.int64)
+    names, masks = ["whole", *names], [whole_mask, *masks]
+    complete = np.isfinite(n).all(axis=1)
+    shape = (len(masks), len(species), len(species))
+    order, error = np.full(shape, np.nan), np.full(shape, np.nan)
+    size = np.zeros(shape[:2], dtype=np.int64)
     for g, mask in enumerate(masks):
-        for a in range(k):
-            rows = n[mask & there & (z == kinds[a])]
-            size[g, a] = m = len(rows)
-            mean = rows.mean(axis=0) if m else np.zeros(k)
-            if mean.sum() == 0:
-                continue
-            random = fraction * mean.sum()
-            order[g, a] = (mean - random) / random
-            if m > 1:
-                residual = rows - mean / mean.sum() * rows.sum(axis=1, keepdims=True)
-                error[g, a] = np.sqrt((residual**2).sum(axis=0) / (m * (m - 1))) / random
+        for a, kind in enumerate(kinds):
+            rows = n[mask & complete & (z == kind)]
+            size[g, a] = len(rows)
+            order[g, a], error[g, a] = _order_of_rows(rows, fraction)
     dims = ("group", "species", "neighbor_species")
     return xr.Dataset(
         {
@@ -115,12 +170,27 @@ def cargill_spaepen(
     )
 
 
-def _weighted_ranks(weight: Float, values: Float) -> Float:
-    """Mid-ranks of ``values`` (n,) in samples that hold them ``weight`` (b, n) times, exact with ties."""
+def _order_of_rows(rows: FloatArray, fraction: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Order and its error (species,) from the neighbour counts of one species."""
+    order, error = np.full(len(fraction), np.nan), np.full(len(fraction), np.nan)
+    m = len(rows)
+    mean = rows.mean(axis=0) if m else np.zeros(len(fraction))
+    if mean.sum() == 0:
+        return order, error
+    random = fraction * mean.sum()
+    order = (mean - random) / random
+    if m > 1:
+        residual = rows - mean / mean.sum() * rows.sum(axis=1, keepdims=True)
+        error = np.sqrt((residual**2).sum(axis=0) / (m * (m - 1))) / random
+    return order, error
+
+
+def _weighted_ranks(weight: FloatArray, values: FloatArray) -> FloatArray:
+    """Mid-ranks of ``values`` (n,) that occur ``weight`` (b, n) times."""
     order = np.argsort(values, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(values[order]) > 0])
-    counted = np.add.reduceat(weight[:, order], starts, axis=1)
-    middle = np.cumsum(counted, axis=1) - 0.5 * counted + 0.5
+    tie_weight = np.add.reduceat(weight[:, order], starts, axis=1)
+    middle = np.cumsum(tie_weight, axis=1) - 0.5 * tie_weight + 0.5
     out = np.empty_like(weight)
     out[:, order] = np.repeat(middle, np.diff(np.r_[starts, len(values)]), axis=1)
     return out
@@ -135,33 +205,70 @@ def score_correlation(
     level: float = 0.95,
     lags: npt.ArrayLike | None = None,
 ) -> xr.Dataset:
-    """Pearson's and Spearman's correlation of a score with later motion, such as D^2_min, with bootstrap intervals.
+    """Correlate a score with later motion, such as D^2_min, with bootstrap intervals.
 
-        r = sum_i (s_i - <s>) (m_i - <m>) / sqrt(sum_i (s_i - <s>)^2 sum_i (m_i - <m>)^2)
+    Pearson's correlation over the atoms i is::
 
-    over the atoms i, for Spearman with mid-ranks in place of s and m. The bootstrap draws as many atoms as there are,
-    with replacement, the same draws for every lag, with ranks taken anew in each; the interval holds the middle
-    ``level`` of its results.
+        r = sum_i ds_i dm_i / sqrt(sum_i ds_i^2 sum_i dm_i^2)
+        ds_i = s_i - <s>,   dm_i = m_i - <m>
 
-    Parameters: ``score`` (atom,); ``motion`` (lag, atom) or (atom,), of any unit; NaN left out, lag by lag; ``seed`` of
-    the draws; ``bootstrap`` their number, at least 20; ``level`` of the interval; ``lags`` (lag,) in ps, from the
-    coordinate ``lag`` of a DataArray where None.
+    Spearman's is the same with mid-ranks in place of s and m.
 
-    Time: some 70 ns a draw, atom and lag. Returns a Dataset (lag,): ``pearson``, ``pearson_low``, ``pearson_high``,
-    ``spearman`` and so on, ``count``; NaN where fewer than 3 atoms are left or either side does not vary. Valid for one
-    species at a time, where motion does not mix species' levels, and as far as atoms are independent: D^2_min of
-    neighbours shares displacements, so intervals are too narrow. D^2_min has a heavy tail, which rules Pearson: look at
-    Spearman, or give its logarithm. ``ParameterError`` for arrays that do not fit together.
+    Parameters
+    ----------
+    score
+        Scores, shape (atom,).
+    motion
+        Measure of motion, shape (lag, atom) or (atom,). NaN is left out lag by lag.
+    seed
+        Seed of the bootstrap.
+    bootstrap
+        Number of resamples, at least 20.
+    level
+        Confidence level of the intervals, between 0 and 1.
+    lags
+        Lag times in ps, shape (lag,). By default the coordinate ``lag`` of a DataArray.
 
-    Source: Efron, Tibshirani, An Introduction to the Bootstrap (1993), ch. 13 (percentile interval); Falk, Langer,
-    Phys. Rev. E 57, 7192 (1998) for D^2_min.
+    Returns
+    -------
+    pearson, pearson_low, pearson_high (lag)
+        Pearson's correlation and its interval.
+    spearman, spearman_low, spearman_high (lag)
+        Spearman's correlation and its interval.
+    count (lag)
+        Number of atoms. With fewer than 3, or if either side does not vary, the
+        correlations are NaN.
 
+    Raises
+    ------
+    ParameterError
+        If the arrays do not fit together or an option is out of range.
+
+    Notes
+    -----
+    Each resample draws as many atoms as there are, with replacement. All lags share the
+    draws, and ranks are recomputed in each. A resample costs about 70 ns per atom and
+    lag.
+
+    Valid for one species at a time, so that motion does not mix the levels of species.
+    It takes atoms as independent. D^2_min of neighbours shares displacements, so the
+    intervals are too narrow. D^2_min has a heavy tail, which dominates Pearson's
+    correlation: use Spearman's, or give its logarithm.
+
+    References
+    ----------
+    Percentile interval: Efron, Tibshirani, An Introduction to the Bootstrap (1993), ch.
+    13. D^2_min: Falk, Langer, Phys. Rev. E 57, 7192 (1998).
+
+    Examples
+    --------
     >>> s = np.arange(50.0)
-    >>> found = score_correlation(s, np.stack([s, -(s**3)]), seed=0, bootstrap=50, lags=[1.0, 10.0])
-    >>> found.spearman.values.round(6).tolist()
+    >>> motion = np.stack([s, -(s**3)])
+    >>> result = score_correlation(s, motion, seed=0, bootstrap=50, lags=[1.0, 10.0])
+    >>> result.spearman.values.round(6).tolist()
     [1.0, -1.0]
     """
-    s = vector("score", score, finite=False)
+    s = as_vector("score", score, finite=False)
     if lags is None and isinstance(motion, xr.DataArray) and "lag" in motion.coords:
         lags = motion["lag"].values
     if isinstance(motion, xr.DataArray) and "lag" in motion.dims:
@@ -169,48 +276,58 @@ def score_correlation(
     m = np.atleast_2d(np.asarray(motion, dtype=np.float64))
     if m.ndim != 2 or m.shape[1] != len(s):
         raise ParameterError(
-            f"motion has shape {m.shape}; it must be (lag, {len(s)}), one column for every score"
+            f"motion has shape {m.shape}; it must be (lag, {len(s)}), one column per score"
         )
     if bootstrap < 20:
         raise ParameterError(
-            f"bootstrap={bootstrap} is too few for an interval; give at least 20, some hundreds are usual"
+            f"bootstrap={bootstrap} is too few for an interval; "
+            "give at least 20, some hundreds are usual"
         )
     if not 0.0 < level < 1.0:
         raise ParameterError(f"level={level} must lie between 0 and 1; 0.95 is customary")
-    lag = None if lags is None else vector("lags", np.atleast_1d(np.asarray(lags)), length=len(m))
+    lag = (
+        None if lags is None else as_vector("lags", np.atleast_1d(np.asarray(lags)), length=len(m))
+    )
+    valid = np.isfinite(s) & np.isfinite(m)
+    draws = _bootstrap_correlations(s, m, valid, bootstrap, seed)
     columns = np.full((2, 3, len(m)), np.nan)
-    keeps = np.isfinite(s) & np.isfinite(m)
-    draws = np.full((2, len(m), bootstrap), np.nan)
-    rng = np.random.default_rng(seed)
-    batch = max(1, 2_000_000 // max(1, len(s)))
-    for first in range(0, bootstrap, batch):
-        b = min(batch, bootstrap - first)
-        weight = np.stack(
-            [np.bincount(rng.integers(0, len(s), len(s)), minlength=len(s)) for _ in range(b)]
-        )
-        for k, keep in enumerate(keeps):
-            if keep.sum() < 3:
-                continue
-            w, x, y = weight[:, keep].astype(np.float64), s[keep], m[k, keep]
-            draws[0, k, first : first + b] = pearson(w, x[None], y[None])
-            draws[1, k, first : first + b] = pearson(
-                w, _weighted_ranks(w, x), _weighted_ranks(w, y)
-            )
-    for k, keep in enumerate(keeps):
+    for k, keep in enumerate(valid):
         if keep.sum() < 3:
             continue
-        one, x, y = np.ones((1, int(keep.sum()))), s[keep], m[k, keep]
-        columns[0, 0, k] = pearson(one, x[None], y[None])[0]
-        columns[1, 0, k] = pearson(one, rankdata(x)[None], rankdata(y)[None])[0]
+        ones, x, y = np.ones((1, int(keep.sum()))), s[keep], m[k, keep]
+        columns[0, 0, k] = weighted_pearson(ones, x[None], y[None])[0]
+        columns[1, 0, k] = weighted_pearson(ones, rankdata(x)[None], rankdata(y)[None])[0]
         for kind in range(2):
-            good = draws[kind, k][np.isfinite(draws[kind, k])]
-            if np.isfinite(columns[kind, 0, k]) and len(good) >= 0.9 * bootstrap:
-                columns[kind, 1:, k] = np.quantile(good, [0.5 - 0.5 * level, 0.5 + 0.5 * level])
+            finite = draws[kind, k][np.isfinite(draws[kind, k])]
+            if np.isfinite(columns[kind, 0, k]) and len(finite) >= 0.9 * bootstrap:
+                columns[kind, 1:, k] = np.quantile(finite, [0.5 - 0.5 * level, 0.5 + 0.5 * level])
     variables = {
         f"{name}{end}": ("lag", columns[a, b], {"units": "1"})
         for a, name in enumerate(("pearson", "spearman"))
         for b, end in enumerate(("", "_low", "_high"))
     }
     out = xr.Dataset(variables, attrs={"level": level, "bootstrap": bootstrap, "seed": seed})
-    out["count"] = ("lag", keeps.sum(axis=1))
+    out["count"] = ("lag", valid.sum(axis=1))
     return out if lag is None else out.assign_coords(lag=("lag", lag, {"units": "ps"}))
+
+
+def _bootstrap_correlations(
+    score: FloatArray, motion: FloatArray, valid: BoolArray, n_resamples: int, seed: int
+) -> FloatArray:
+    """Pearson's and Spearman's correlations (2, lag, resample) of resampled atoms."""
+    n = len(score)
+    draws = np.full((2, len(motion), n_resamples), np.nan)
+    rng = np.random.default_rng(seed)
+    batch = max(1, _BATCH_WEIGHTS // max(1, n))
+    for first in range(0, n_resamples, batch):
+        b = min(batch, n_resamples - first)
+        weight = np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(b)])
+        for k, keep in enumerate(valid):
+            if keep.sum() < 3:
+                continue
+            w, x, y = weight[:, keep].astype(np.float64), score[keep], motion[k, keep]
+            stop = first + b
+            draws[0, k, first:stop] = weighted_pearson(w, x[None], y[None])
+            ranks = _weighted_ranks(w, x), _weighted_ranks(w, y)
+            draws[1, k, first:stop] = weighted_pearson(w, *ranks)
+    return draws

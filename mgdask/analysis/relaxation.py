@@ -1,10 +1,12 @@
-"""Relaxation: times of correlation functions, Kohlrausch and VFT fits, barriers, diffusion, non-Gaussian parameter.
+"""Relaxation times of correlation functions, and Kohlrausch fits of their decay.
 
-Times in ps, temperatures in K, energies in eV, lengths in Å. Standard errors come from the covariance of a
-least-squares fit: weighted by the errors of the data where given, else scaled by the residuals. Both take the points as
-independent. Points of one correlation function at neighbouring lags come from the same trajectory and are not: their
-errors come out too small, and independent runs should be fitted one by one instead, the spread of their results being
-the error. A ``reduced_chi2`` far above 1 says that the given errors are too small, or the law is not the data's.
+Times are in ps. Standard errors come from the covariance of a least-squares fit. It is
+weighted by the errors of the data if they are given, else scaled by the residuals. Both
+treat the points as independent. Neighbouring lags of one correlation function come from
+the same trajectory and are not, so their errors come out too small. Fit independent
+runs one by one instead and take the spread of the results as the error. A
+``reduced_chi2`` far above 1 means that the given errors are too small or that the law
+does not hold.
 """
 
 from __future__ import annotations
@@ -16,22 +18,39 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import digamma, gamma
 
+from mgdask._typing import FloatArray
 from mgdask.analysis.estimate import (
     Estimate,
-    Float,
-    curve_of,
-    enough,
+    FitResult,
+    as_curve,
+    check_points,
+    describe,
+    describe_window,
+    fit_line,
     least_squares,
-    line,
 )
 from mgdask.errors import ParameterError
 
-LN10 = math.log(10.0)
+_BETA_RANGE = (1e-3, 1.5)
 
 
 @dataclass(frozen=True)
 class RelaxationTime:
-    """Time in ps at which a correlation falls below ``level``; NaN with a ``reason`` where it does not."""
+    """Time at which a correlation function falls below a level.
+
+    Parameters
+    ----------
+    value
+        Relaxation time in ps; NaN if there is none.
+    error
+        Standard error in ps; NaN if no errors of the correlation were given.
+    level
+        Level of the correlation function.
+    bracket
+        Times in ps of the last point before and the first point below the level.
+    reason
+        Why there is no value; empty if there is one.
+    """
 
     value: float
     error: float
@@ -47,7 +66,9 @@ class RelaxationTime:
     def __str__(self) -> str:
         if self.reason:
             return f"no relaxation time at level {self.level:.4g}: {self.reason}"
-        return f"tau = {Estimate(self.value, self.error, 'ps')} at level {self.level:.4g}"
+        return describe(
+            {"tau": Estimate(self.value, self.error, "ps")}, f"at level {self.level:.4g}"
+        )
 
 
 def relaxation_time(
@@ -57,64 +78,112 @@ def relaxation_time(
     *,
     error: npt.ArrayLike | None = None,
 ) -> RelaxationTime:
-    """Time at which a correlation function, such as F_s(q, t) or an overlap, first falls below a level.
+    """Find the time at which a correlation function first falls below a level.
+
+    The function may be F_s(q, t) or an overlap. It is interpolated linearly in lg t::
 
         lg tau = lg t_1 + (F_1 - level) / (F_1 - F_2) (lg t_2 - lg t_1)
 
-    with (t_1, F_1) the last point before, and (t_2, F_2) the first point below ``level``.
+    (t_1, F_1) is the last point before and (t_2, F_2) the first point below ``level``.
 
-    Parameters: ``time`` (n,) in ps, increasing; None takes the coordinate ``time`` or ``lag`` of a DataArray with dim
-    ``lag``. ``correlation`` (n,), NaN points left out; ``level`` above 0; ``error`` (n,) the standard errors of
-    ``correlation``, propagated through the formula.
+    Parameters
+    ----------
+    time
+        Lag times in ps, shape (n,), increasing. None takes the coordinate ``time`` or
+        ``lag`` of a DataArray with dim ``lag``.
+    correlation
+        Correlation function, shape (n,). NaN points are left out.
+    level
+        Level above 0. 1/e by default.
+    error
+        Standard errors of ``correlation``, shape (n,), propagated through the formula.
 
-    Returns a ``RelaxationTime``: value and error in ps (error NaN without ``error``), ``bracket`` (t_1, t_2). It is
-    NaN, with a reason, if the correlation never falls below, or is below at the shortest lag above zero. Valid where
-    lags are dense against lg t (some 5 a decade). A noisy curve that hovers at the level gives the first of its
-    crossings, which is biased low. ``ParameterError`` for arrays that do not fit together.
+    Returns
+    -------
+    Value and error in ps with the bracket (t_1, t_2). The value is NaN, with a reason,
+    if the correlation never falls below the level or starts below it.
 
-    Source: the usual definition, e.g. Kob, Andersen, Phys. Rev. E 52, 4134 (1995).
+    Raises
+    ------
+    ParameterError
+        If the arrays do not fit together or ``level`` is not positive.
 
+    Notes
+    -----
+    Valid if lags are dense in lg t, about five per decade. A noisy curve that hovers
+    around the level gives the first of its crossings, which is biased low.
+
+    References
+    ----------
+    The usual definition, see Kob, Andersen, Phys. Rev. E 52, 4134 (1995).
+
+    Examples
+    --------
     >>> t = np.logspace(-1, 3, 81)
     >>> print(f"{relaxation_time(t, np.exp(-t / 20.0)).value:.2f}")
     20.00
     """
     if not (math.isfinite(level) and level > 0):
         raise ParameterError(f"level={level} must be a number above 0; 1/e is customary")
-    t, f, sigma = curve_of(time, correlation, "correlation", error)
-    later = t > 0
-    t, f = t[later], f[later]
-    sigma = None if sigma is None else sigma[later]
-
-    def missing(reason: str) -> RelaxationTime:
-        return RelaxationTime(math.nan, math.nan, level, (math.nan, math.nan), reason)
-
-    if not len(t):
-        return missing("there is no point at a lag above zero")
+    t, f, sigma = as_curve(time, correlation, "correlation", error)
+    positive = t > 0
+    t, f = t[positive], f[positive]
+    sigma = None if sigma is None else sigma[positive]
     below = np.flatnonzero(f < level)
-    if not len(below):
-        return missing(
-            f"it never falls below; the smallest value is {f.min():.4g}, the longest lag {t[-1]:g} ps"
-        )
+    reason = _why_no_crossing(t, f, below)
+    if reason:
+        return RelaxationTime(math.nan, math.nan, level, (math.nan, math.nan), reason)
     k = int(below[0])
-    if k == 0:
-        return missing(
-            f"it starts below: {f[0]:.4g} at the shortest lag above zero, {t[0]:g} ps; shorter lags are needed"
-        )
     drop, width = f[k - 1] - f[k], math.log(t[k] / t[k - 1])
     tau = float(t[k - 1] * math.exp((f[k - 1] - level) / drop * width))
-    spread = math.nan
+    tau_error = math.nan
     if sigma is not None:
-        before, after = (
-            (level - f[k]) / drop**2 * sigma[k - 1],
-            (f[k - 1] - level) / drop**2 * sigma[k],
+        from_before = (level - f[k]) / drop**2 * sigma[k - 1]
+        from_after = (f[k - 1] - level) / drop**2 * sigma[k]
+        tau_error = tau * width * math.hypot(from_before, from_after)
+    return RelaxationTime(tau, tau_error, level, (float(t[k - 1]), float(t[k])))
+
+
+def _why_no_crossing(t: FloatArray, f: FloatArray, below: npt.NDArray[np.intp]) -> str:
+    """Explain why a level is not crossed from above; empty if it is."""
+    if not len(t):
+        return "there is no point at a lag above zero"
+    if not len(below):
+        return (
+            f"it never falls below; the smallest value is {f.min():.4g}, "
+            f"the longest lag {t[-1]:g} ps"
         )
-        spread = tau * width * math.hypot(before, after)
-    return RelaxationTime(tau, spread, level, (float(t[k - 1]), float(t[k])))
+    if below[0] == 0:
+        return (
+            f"it starts below: {f[0]:.4g} at the shortest lag above zero, {t[0]:g} ps; "
+            "shorter lags are needed"
+        )
+    return ""
 
 
 @dataclass(frozen=True)
 class Kohlrausch:
-    """Fit f exp(-(t / tau)^beta) with the mean relaxation time tau / beta Gamma(1 / beta) and its window."""
+    """Fit of a stretched exponential f exp(-(t / tau)^beta).
+
+    Parameters
+    ----------
+    f
+        Height of the plateau.
+    tau
+        Relaxation time in ps.
+    beta
+        Stretching exponent.
+    mean
+        Mean relaxation time tau / beta Gamma(1 / beta) in ps.
+    window
+        First and last fitted lag in ps.
+    points
+        Number of fitted points.
+    reduced_chi2
+        Reduced chi squared; NaN if no errors of the correlation were given.
+    note
+        Reservations about the fit; empty if there are none.
+    """
 
     f: Estimate
     tau: Estimate
@@ -125,63 +194,101 @@ class Kohlrausch:
     reduced_chi2: float
     note: str = ""
 
-    def curve(self, time: npt.ArrayLike) -> Float:
-        """The fitted correlation at ``time`` in ps."""
+    def curve(self, time: npt.ArrayLike) -> FloatArray:
+        """Evaluate the fitted correlation function.
+
+        Parameters
+        ----------
+        time
+            Lag times in ps, any shape.
+
+        Returns
+        -------
+        Correlation of the same shape.
+        """
         ratio = np.asarray(time, dtype=np.float64) / self.tau.value
         return np.asarray(self.f.value * np.exp(-(ratio**self.beta.value)))
 
     def __str__(self) -> str:
-        low, high = self.window
-        text = f"f = {self.f}, tau = {self.tau}, beta = {self.beta}, mean = {self.mean}"
-        text += f"; {self.points} points from {low:g} to {high:g} ps"
-        return f"{text}; {self.note}" if self.note else text
+        return describe(
+            {"f": self.f, "tau": self.tau, "beta": self.beta, "mean": self.mean},
+            describe_window(self.points, self.window),
+            self.note,
+        )
 
 
-def _stretched(t: Float, f: float, log_tau: float, beta: float) -> Float:
+def _stretched_exponential(t: FloatArray, f: float, log_tau: float, beta: float) -> FloatArray:
+    """Kohlrausch function with ln tau as parameter."""
     exponent = np.minimum(beta * (np.log(t) - log_tau), 7.0)  # exp(-exp(7)) is zero
     return np.asarray(f * np.exp(-np.exp(exponent)))
 
 
 def after_plateau(time: npt.ArrayLike, correlation: npt.ArrayLike) -> float:
-    """Time in ps from which a correlation leaves its plateau: where it is flattest against lg t before its final decay.
+    """Find the time at which a correlation function leaves its plateau.
 
-    Slopes s(t) = -dF / d lg t are those of straight lines through the points within a quarter of a decade. From the
-    time where F is 1/e of its first value (or the end), the flattest slope is sought towards shorter times until the
-    slope has risen to 1.5 times the flattest one plus 2 % of F's range: that is the microscopic decay. Without a
-    microscopic decay in the data it is the first lag.
+    The plateau is the flattest part in lg t before the final decay. Slopes
+    s(t) = -dF / d lg t are those of straight lines through the points within a quarter
+    of a decade. The search starts where F is 1/e of its first value, or at the end. It
+    goes to shorter times until the slope has risen to 1.5 times the flattest one plus
+    2 % of the range of F, which marks the microscopic decay. Without a microscopic
+    decay in the data the result is the first lag.
 
-    Parameters: ``time`` (n,) in ps, increasing; ``correlation`` (n,). Returns a time of the data in ps. Not valid where
-    plateau and final decay are not separated (hot liquids): there is no such region then. ``ParameterError`` for arrays
-    that do not fit together. A definition of mgdask's own.
+    Parameters
+    ----------
+    time
+        Lag times in ps, shape (n,), increasing.
+    correlation
+        Correlation function, shape (n,).
 
+    Returns
+    -------
+    Time in ps, one of the data.
+
+    Raises
+    ------
+    ParameterError
+        If the arrays do not fit together or hold no finite point.
+
+    Notes
+    -----
+    The definition is mgdask's own. It is not valid if plateau and final decay are not
+    separated, as in hot liquids.
+
+    Examples
+    --------
     >>> t = np.logspace(-2, 4, 121)
-    >>> two_steps = 0.3 * np.exp(-((t / 0.1) ** 2)) + 0.7 * np.exp(-((t / 500.0) ** 0.7))
-    >>> 0.2 < after_plateau(t, two_steps) < 2.0
+    >>> fast, slow = np.exp(-((t / 0.1) ** 2)), np.exp(-((t / 500.0) ** 0.7))
+    >>> 0.2 < after_plateau(t, 0.3 * fast + 0.7 * slow) < 2.0
     True
     """
-    t, f, _ = curve_of(time, correlation, "correlation", None)
-    later = t > 0
-    t, f = t[later], f[later]
+    t, f, _ = as_curve(time, correlation, "correlation", None)
+    positive = t > 0
+    t, f = t[positive], f[positive]
     if not len(t):
         raise ParameterError("correlation has no finite value at a lag above zero; give some")
-    x = np.log10(t)
-    slope = np.full(len(t), np.nan)
-    for k in range(len(t)):
-        near = np.abs(x - x[k]) <= 0.25
+    slope = _local_slopes(np.log10(t), f)
+    below = np.flatnonzero(f < f[0] / math.e)
+    flattest = int(below[0]) if len(below) else len(t) - 1
+    margin = 0.02 * float(np.ptp(f))
+    for k in range(flattest, -1, -1):
+        if slope[k] < slope[flattest]:
+            flattest = k
+        elif slope[k] > 1.5 * abs(slope[flattest]) + margin:
+            break
+    return float(t[flattest])
+
+
+def _local_slopes(log_time: FloatArray, f: FloatArray) -> FloatArray:
+    """Slopes -dF / d lg t of lines through the points within a quarter of a decade."""
+    slope = np.full(len(f), np.nan)
+    for k in range(len(f)):
+        near = np.abs(log_time - log_time[k]) <= 0.25
         if near.sum() < 3:
-            near = np.zeros(len(t), dtype=bool)
+            near = np.zeros(len(f), dtype=bool)
             near[max(0, k - 1) : k + 2] = True
         if near.sum() >= 2:
-            slope[k] = -line(x[near], f[near], None).parameters[1]
-    below = np.flatnonzero(f < f[0] / math.e)
-    best = int(below[0]) if len(below) else len(t) - 1
-    margin = 0.02 * float(np.ptp(f))
-    for k in range(best, -1, -1):
-        if slope[k] < slope[best]:
-            best = k
-        elif slope[k] > 1.5 * abs(slope[best]) + margin:
-            break
-    return float(t[best])
+            slope[k] = -fit_line(log_time[near], f[near], None).parameters[1]
+    return slope
 
 
 def fit_kohlrausch(
@@ -191,80 +298,113 @@ def fit_kohlrausch(
     *,
     error: npt.ArrayLike | None = None,
 ) -> Kohlrausch:
-    """Kohlrausch (stretched exponential) fit of the final decay of a correlation function.
+    """Fit a Kohlrausch (stretched exponential) law to the final decay of a correlation.
 
-        F(t) = f exp(-(t / tau)^beta),   0 < beta <= 1.5,   <tau> = tau / beta Gamma(1 / beta)
+    The law and its mean relaxation time are::
 
-    Parameters: ``time`` (n,) in ps or None, and ``correlation`` (n,), as in ``relaxation_time``; ``from_time`` in ps,
-    points before are left out (None: from the plateau on, see ``after_plateau``; t = 0 is never used); ``error`` (n,)
-    standard errors of ``correlation`` as weights.
+        F(t) = f exp(-(t / tau)^beta),   0 < beta <= 1.5
+        <tau> = tau / beta Gamma(1 / beta)
 
-    Returns a ``Kohlrausch`` with value and standard error of f, tau (ps), beta and <tau> (ps), and the window. tau is
-    fitted as ln tau; errors come from (J' W J)^-1, scaled by the residuals where no ``error`` is given, first order in
-    <tau>. Valid for a decay that is seen: where the data end above f / e, tau is extrapolated, and ``note`` says so; on
-    the bound of beta the errors are NaN. Neighbouring lags of one trajectory are correlated, which makes the errors too
-    small. ``ParameterError`` for fewer than 4 points and arrays that do not fit together.
+    Parameters
+    ----------
+    time
+        Lag times in ps, shape (n,), or None, as in ``relaxation_time``.
+    correlation
+        Correlation function, shape (n,). NaN points are left out.
+    from_time
+        Time in ps before which points are left out. None starts at the end of the
+        plateau, see ``after_plateau``. The point t = 0 is never used.
+    error
+        Standard errors of ``correlation``, shape (n,), used as weights.
 
-    Source: Kohlrausch, Ann. Phys. 167, 179 (1854); Williams, Watts, Trans. Faraday Soc. 66, 80 (1970).
+    Returns
+    -------
+    Value and standard error of f, tau, beta and <tau>, with the fitted window.
 
+    Raises
+    ------
+    ParameterError
+        If fewer than 4 points remain or the arrays do not fit together.
+
+    Notes
+    -----
+    tau is fitted as ln tau. Errors come from (J' W J)^-1, scaled by the residuals if no
+    ``error`` is given; that of <tau> is first order. If the data end above f / e, tau
+    is extrapolated and ``note`` says so. If beta is on its bound, the errors are NaN.
+    Neighbouring lags of one trajectory are correlated, so the errors are too small.
+
+    References
+    ----------
+    Kohlrausch, Ann. Phys. 167, 179 (1854); Williams, Watts, Trans. Faraday Soc. 66, 80
+    (1970).
+
+    Examples
+    --------
     >>> t = np.logspace(-1, 4, 60)
     >>> fit = fit_kohlrausch(t, 0.8 * np.exp(-((t / 300.0) ** 0.6)))
     >>> print(f"{fit.f.value:.3f} {fit.tau.value:.1f} {fit.beta.value:.3f}")
     0.800 300.0 0.600
     """
-    t, y, sigma = curve_of(time, correlation, "correlation", error)
+    t, y, sigma = as_curve(time, correlation, "correlation", error)
     if not (t > 0).any():
         raise ParameterError("correlation has no finite value at a lag above zero; give some")
     if from_time is not None and not math.isfinite(from_time):
         raise ParameterError(
             f"from_time={from_time} must be a time in ps, or None for the end of the plateau"
         )
-    first = after_plateau(t, y) if from_time is None else from_time
-    keep = (t > 0) & (t >= first)
+    start = after_plateau(t, y) if from_time is None else from_time
+    keep = (t > 0) & (t >= start)
     t, y = t[keep], y[keep]
     sigma = None if sigma is None else sigma[keep]
-    enough(f"correlation from {first:g} ps on", len(t), 3, sigma is not None)
-    height = float(y[: max(1, len(y) // 20)].mean())
-    if height <= 0:
-        raise ParameterError(
-            f"correlation is {height:.3g} at {t[0]:g} ps, where the fit starts; it must be above 0: lower from_time"
-        )
-    fallen = np.flatnonzero(y < height / math.e)
-    guess = float(t[fallen[0]]) if len(fallen) else 3.0 * float(t[-1])
+    check_points(f"correlation from {start:g} ps on", len(t), 3, sigma is not None)
     fit = least_squares(
         "Kohlrausch fit",
-        _stretched,
-        (height, math.log(guess), 0.7),
+        _stretched_exponential,
+        _kohlrausch_start(t, y),
         t,
         y,
         sigma,
-        (0.0, -np.inf, 1e-3),
-        (np.inf, np.inf, 1.5),
+        ((0.0, -np.inf, _BETA_RANGE[0]), (np.inf, np.inf, _BETA_RANGE[1])),
     )
+    return _kohlrausch(fit, t, y)
+
+
+def _kohlrausch_start(t: FloatArray, y: FloatArray) -> tuple[float, float, float]:
+    """Guess f, ln tau and beta."""
+    height = float(y[: max(1, len(y) // 20)].mean())
+    if height <= 0:
+        raise ParameterError(
+            f"correlation is {height:.3g} at {t[0]:g} ps, where the fit starts; "
+            "it must be above 0: lower from_time"
+        )
+    below = np.flatnonzero(y < height / math.e)
+    tau = float(t[below[0]]) if len(below) else 3.0 * float(t[-1])
+    return height, math.log(tau), 0.7
+
+
+def _kohlrausch(fit: FitResult, t: FloatArray, y: FloatArray) -> Kohlrausch:
+    """Turn fitted (f, ln tau, beta) into the result, with its reservations."""
     f, log_tau, beta = fit.parameters.tolist()
     errors, notes = fit.errors, []
     if y[-1] > f / math.e:
         notes.append(f"the data end at {y[-1]:.3g}, above f/e: tau is extrapolated")
-    if beta > 1.5 - 1e-6 or beta < 1e-3 + 1e-6:
+    if beta > _BETA_RANGE[1] - 1e-6 or beta < _BETA_RANGE[0] + 1e-6:
         notes.append(f"beta is on its bound {beta:.3g}: no errors can be given")
         errors = np.full(3, np.nan)
-    mean = math.exp(log_tau) / beta * float(gamma(1.0 / beta))
-    gradient = np.array(
-        [0.0, 1.0, -(1.0 + float(digamma(1.0 / beta)) / beta) / beta]
-    )  # of ln <tau>
-    spread = (
-        mean * math.sqrt(max(0.0, gradient @ fit.covariance @ gradient))
-        if np.isfinite(errors).all()
-        else math.nan
-    )
     tau, dof = math.exp(log_tau), fit.dof
+    mean = tau / beta * float(gamma(1.0 / beta))
+    mean_error = math.nan
+    if np.isfinite(errors).all():
+        # gradient of ln <tau>
+        gradient = np.array([0.0, 1.0, -(1.0 + float(digamma(1.0 / beta)) / beta) / beta])
+        mean_error = mean * math.sqrt(max(0.0, gradient @ fit.covariance @ gradient))
     return Kohlrausch(
-        Estimate(f, float(errors[0]), "1", dof),
-        Estimate(tau, tau * float(errors[1]), "ps", dof),
-        Estimate(beta, float(errors[2]), "1", dof),
-        Estimate(mean, spread, "ps", dof),
-        (float(t[0]), float(t[-1])),
-        len(t),
-        fit.reduced_chi2,
-        "; ".join(notes),
+        f=Estimate(f, float(errors[0]), "1", dof),
+        tau=Estimate(tau, tau * float(errors[1]), "ps", dof),
+        beta=Estimate(beta, float(errors[2]), "1", dof),
+        mean=Estimate(mean, mean_error, "ps", dof),
+        window=(float(t[0]), float(t[-1])),
+        points=len(t),
+        reduced_chi2=fit.reduced_chi2,
+        note="; ".join(notes),
     )

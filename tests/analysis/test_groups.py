@@ -202,7 +202,7 @@ def test_cargill_spaepen_error_covers_and_random_is_zero():
         cargill_spaepen(
             np.ones((2, 1)), np.array([29, 29]), ("Cu",), {"whole": np.ones(2, dtype=bool)}
         )
-    with pytest.raises(ParameterError, match="one column a species"):
+    with pytest.raises(ParameterError, match="one column per species"):
         cargill_spaepen(np.ones((2, 3)), np.array([29, 29]), ("Cu",), {"a": np.ones(2, dtype=bool)})
 
 

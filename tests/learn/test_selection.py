@@ -71,7 +71,7 @@ def test_elimination_finds_the_relevant_columns(rng):
     def judge(model, X, y):
         return np.abs(model.w[:-1])
 
-    options = {"groups": groups, "wanted": 3, "folds": 4, "seed": 2}
+    options = {"groups": groups, "n_features": 3, "folds": 4, "seed": 2}
     found = recursive_elimination(fit, judge, x, y, step=3, **options)
     assert found.selected == ("4", "11", "7")
     assert found.columns == (4, 11, 7)
@@ -103,7 +103,7 @@ def test_elimination_keeps_groups_apart_and_judges_on_held_out_rows(rng):
         x,
         x[:, 1],
         groups,
-        wanted=2,
+        n_features=2,
         folds=3,
         score=lambda m, X, y: 0.0,
     )
@@ -129,7 +129,7 @@ def test_elimination_with_lightgbm(rng):
         return np.abs(model.predict(X, pred_contrib=True)[:, :-1]).mean(axis=0)
 
     found = recursive_elimination(
-        fit, judge, x, y, np.arange(2000) % 10, wanted=2, step=3, folds=3, seed=1
+        fit, judge, x, y, np.arange(2000) % 10, n_features=2, step=3, folds=3, seed=1
     )
     assert set(found.columns) == {2, 5}
     assert found.scores[-1][1] > 0.9
@@ -215,11 +215,11 @@ def test_refusals_in_words(rng):
         (lambda: drop_correlated(np.ones((3, 2))), "all 2 columns"),
         (lambda: drop_correlated(x[:, 0]), r"\(row, column\)"),
         (lambda: drop_correlated(x, block_rows=0), "block_rows=0"),
-        (lambda: eliminate(wanted=4), "wanted=4"),
-        (lambda: eliminate(wanted=1, step=0), "step=0"),
-        (lambda: eliminate(wanted=1, step=1.5), "step=1.5"),
-        (lambda: eliminate(lambda m, X, y: [1, 2], wanted=1), "one finite number a column"),
-        (lambda: eliminate(y=y[:5], wanted=1), "each of the 20 rows"),
+        (lambda: eliminate(n_features=4), "n_features=4"),
+        (lambda: eliminate(n_features=1, step=0), "step=0"),
+        (lambda: eliminate(n_features=1, step=1.5), "step=1.5"),
+        (lambda: eliminate(lambda m, X, y: [1, 2], n_features=1), "one finite number per column"),
+        (lambda: eliminate(y=y[:5], n_features=1), "each of the 20 rows"),
         (lambda: relieff(hole, y), "row 4"),
         (lambda: relieff(x, y * 0), "one class only"),
         (lambda: relieff(x, y, 10), "class 0 has 10: take fewer"),

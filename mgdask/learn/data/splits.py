@@ -1,4 +1,7 @@
-"""Which rows train and which test: whole groups only, such as simulations, never rows of one group on both sides."""
+"""Splits of rows into training and test sets by whole groups, and undersampling.
+
+Rows of one group, such as a simulation, are never on both sides.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mgdask._typing import IntArray
 from mgdask.errors import MissingDependencyError, ParameterError
-from mgdask.learn.data.arrays import Integer, Label, coded, generator
+from mgdask.learn.data.arrays import Label, coded, generator
 
 _DRAWS = 256
 _TABLE_ROWS = 20_000
@@ -36,12 +40,28 @@ def _some(labels: Sequence[Label]) -> str:
 
 @dataclass(frozen=True)
 class Split:
-    """Groups that train and groups that test; JSON-able, so that it can stand in a model card.
+    """Groups that train and groups that test, as plain values for a model card.
 
-    ``train`` and ``test`` the groups, sorted, without common ones; ``train_rows`` and ``test_rows`` their numbers of
-    rows; ``seed`` None where nothing was drawn; ``how`` it came about; ``digest`` sha256 of the groups of all rows in
-    their order, so that other data, or the same rows in another order, are recognised.
+    Parameters
+    ----------
+    train
+        Training groups, sorted.
+    test
+        Test groups, sorted; none of them trains.
+    train_rows
+        Number of training rows.
+    test_rows
+        Number of test rows.
+    seed
+        Seed of the split; None if nothing was drawn.
+    how
+        Description of how the split was made.
+    digest
+        SHA-256 of the groups of all rows in order. It recognizes other data, and the
+        same rows in another order.
 
+    Examples
+    --------
     >>> split = group_split(["a", "a", "b", "c"], ["b"], seed=1)
     >>> split.train, split.test, split.train_rows
     (('a', 'c'), ('b',), 3)
@@ -60,8 +80,23 @@ class Split:
     def __post_init__(self) -> None:
         check_disjoint(self.train, self.test)
 
-    def rows(self, groups: npt.ArrayLike) -> tuple[Integer, Integer]:
-        """Row numbers (training, test), each increasing; ``ParameterError`` where ``groups`` (row,) are not these."""
+    def rows(self, groups: npt.ArrayLike) -> tuple[IntArray, IntArray]:
+        """Find the row numbers of both sides.
+
+        Parameters
+        ----------
+        groups
+            Group of each row, shape (row,), as when the split was made.
+
+        Returns
+        -------
+        Increasing row numbers of the training and of the test rows.
+
+        Raises
+        ------
+        ParameterError
+            If the groups or their order differ.
+        """
         kinds, which = coded("groups", groups)
         if _digest(kinds, which) != self.digest:
             raise ParameterError(
@@ -72,21 +107,32 @@ class Split:
         return np.flatnonzero(~testing), np.flatnonzero(testing)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {**asdict(self), "train": list(self.train), "test": list(self.test)}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Split:
-        """The split of ``as_dict``."""
+        """Build a split from the values of ``as_dict``."""
         return cls(**{**plain, "train": tuple(plain["train"]), "test": tuple(plain["test"])})
 
 
 def check_disjoint(train: npt.ArrayLike, test: npt.ArrayLike) -> None:
-    """Refuses groups that both train and test.
+    """Refuse groups that both train and test.
 
-    Parameters: ``train``, ``test`` groups, or the groups of rows (row,); compared as text, so that 1 equals "1".
-    ``ParameterError`` names the common ones.
+    Parameters
+    ----------
+    train
+        Training groups, or the group of each row.
+    test
+        Test groups, or the group of each row. Compared as text, so 1 equals "1".
 
+    Raises
+    ------
+    ParameterError
+        If groups are common; it names them.
+
+    Examples
+    --------
     >>> check_disjoint(["a", "b"], ["c"])
     """
     common = sorted(
@@ -99,7 +145,7 @@ def check_disjoint(train: npt.ArrayLike, test: npt.ArrayLike) -> None:
         )
 
 
-def _digest(kinds: tuple[Label, ...], which: Integer) -> str:
+def _digest(kinds: tuple[Label, ...], which: IntArray) -> str:
     found = hashlib.sha256(repr(kinds).encode())
     found.update(which.astype("<i4").tobytes())
     return found.hexdigest()
@@ -107,7 +153,7 @@ def _digest(kinds: tuple[Label, ...], which: Integer) -> str:
 
 def _made(
     kinds: tuple[Label, ...],
-    which: Integer,
+    which: IntArray,
     testing: set[int],
     seed: int | None,
     how: str,
@@ -127,7 +173,7 @@ def _made(
     )
 
 
-def _table(which: Integer, number: int, strata: npt.ArrayLike | None) -> Integer:
+def _table(which: IntArray, number: int, strata: npt.ArrayLike | None) -> IntArray:
     """Rows of each stratum in each group (group, stratum)."""
     if strata is None:
         return np.bincount(which, minlength=number).astype(np.int64)[:, None]
@@ -142,18 +188,37 @@ def group_split(
     seed: int,
     strata: npt.ArrayLike | None = None,
 ) -> Split:
-    """One split into training and test groups, drawn or named.
+    """Split whole groups into training and test groups.
 
-    Parameters: ``groups`` (row,) text or numbers; ``test`` share of the groups between 0 and 1, at least one group on
-    either side, or the list of groups set aside; ``seed`` a whole number; ``strata`` (row,) labels whose shares should
-    be alike on both sides: of 256 draws, the one where the test share of the rows of every stratum is nearest to the
-    wanted one is taken. Groups stay whole, so the balance is as good as the groups allow.
+    Parameters
+    ----------
+    groups
+        Group of each row, text or numbers, shape (row,).
+    test
+        Share of the groups to test on, between 0 and 1, or the list of test groups.
+    seed
+        Whole number.
+    strata
+        Labels whose shares should be alike on both sides, shape (row,). Of 256 draws,
+        the one whose test shares of all strata are closest to the target is used.
 
-    Returns a ``Split``; ``.rows(groups)`` gives the row numbers. The same for any order of the rows, but for its
-    digest. Valid for two groups or more. ``ParameterError`` for one group, unknown groups, a share outside (0, 1).
+    Returns
+    -------
+    The split; ``.rows(groups)`` gives the row numbers.
 
-    Source: scikit-learn's GroupShuffleSplit on the table of groups.
+    Raises
+    ------
+    ParameterError
+        If there is only one group, a group is unknown or the share is out of range.
 
+    Notes
+    -----
+    Each side has at least one group. Groups stay whole, so the balance is as good as
+    they allow. Apart from its digest, the split does not depend on the order of rows.
+    It is scikit-learn's GroupShuffleSplit on the table of groups.
+
+    Examples
+    --------
     >>> split = group_split(np.repeat(np.arange(10), 3), 0.2, seed=1)
     >>> len(split.test), split.test_rows
     (2, 6)
@@ -194,20 +259,41 @@ def group_split(
 def group_folds(
     groups: npt.ArrayLike, k: int, seed: int, strata: npt.ArrayLike | None = None
 ) -> list[Split]:
-    """k folds of whole groups: every group tests once.
+    """Split whole groups into k folds, so that every group tests once.
 
-    Parameters: ``groups`` (row,) text or numbers; ``k`` at least 2 and at most the number of groups; ``seed`` a whole
-    number, which decides between groups that are equal in size (in strata where given); ``strata`` (row,) labels whose
-    shares should be alike in all folds. Without strata the folds are alike in rows.
+    Parameters
+    ----------
+    groups
+        Group of each row, text or numbers, shape (row,).
+    k
+        Number of folds, from 2 to the number of groups.
+    seed
+        Whole number. It decides between groups of equal size.
+    strata
+        Labels whose shares should be alike in all folds, shape (row,). By default the
+        folds have about equally many rows.
 
-    Returns k ``Split``s; the same for any order of the rows, but for the digest. Where strata would leave a fold empty
-    the folds are balanced in rows instead, and ``how`` says so. Strata of more than 20 000 rows are balanced by shares
-    rounded to a 20 000th. ``ParameterError`` for fewer groups than folds.
+    Returns
+    -------
+    One split per fold. Apart from the digest, they do not depend on the order of rows.
 
-    Source: scikit-learn's StratifiedGroupKFold, given a table of groups, as it loops over rows in Python; without
-    strata the rule of its GroupKFold, largest group first into the smallest fold, but with a stable sort: that one's
-    order of groups of equal size depends on the processor.
+    Raises
+    ------
+    ParameterError
+        If there are fewer groups than folds.
 
+    Notes
+    -----
+    If strata would leave a fold empty, rows are balanced instead and ``how`` says so.
+    Strata of more than 20 000 rows are balanced by shares rounded to a 20 000th.
+
+    With strata, the rule is scikit-learn's StratifiedGroupKFold on a table of groups.
+    Without, it is that of GroupKFold with a stable sort: the largest group goes first,
+    into the smallest fold. GroupKFold's order of equally large groups depends on the
+    processor.
+
+    Examples
+    --------
     >>> [s.test for s in group_folds(["a", "a", "b", "c", "c", "d"], 2, seed=3)]
     [('c', 'd'), ('a', 'b')]
     """
@@ -234,12 +320,12 @@ def group_folds(
     ]
 
 
-def _shrunk(count: Integer) -> Integer:
+def _shrunk(count: IntArray) -> IntArray:
     """Counts in proportion, of about ``_TABLE_ROWS`` in all; none that was above 0 becomes 0."""
     return np.asarray(np.ceil(count * min(1.0, _TABLE_ROWS / count.sum())), dtype=np.int64)
 
 
-def _even(count: Integer, k: int) -> Integer:
+def _even(count: IntArray, k: int) -> IntArray:
     """Fold of each group: the largest first, each into the fold with the fewest rows, then the fewest groups."""
     fold = np.empty(len(count), dtype=np.int64)
     rows, members = np.zeros(k, dtype=np.int64), np.zeros(k, dtype=np.int64)
@@ -249,7 +335,7 @@ def _even(count: Integer, k: int) -> Integer:
     return fold
 
 
-def _stratified(table: Integer, k: int) -> Integer | None:
+def _stratified(table: IntArray, k: int) -> IntArray | None:
     """Fold of each group, or None where a fold would be empty."""
     count = _shrunk(table)
     group, stratum = (np.repeat(i.reshape(-1), count.reshape(-1)) for i in np.indices(count.shape))
@@ -267,11 +353,24 @@ def _stratified(table: Integer, k: int) -> Integer | None:
 
 
 def leave_one_group_out(groups: npt.ArrayLike) -> list[Split]:
-    """One split for every group: it tests, all others train; in the order of the sorted groups.
+    """Make one split per group, in which that group tests and all others train.
 
-    Parameters: ``groups`` (row,). Returns as many ``Split``s as there are groups, without seed, since nothing is
-    drawn. ``ParameterError`` for one group.
+    Parameters
+    ----------
+    groups
+        Group of each row, shape (row,).
 
+    Returns
+    -------
+    Splits in the order of the sorted groups. They have no seed.
+
+    Raises
+    ------
+    ParameterError
+        If there is only one group.
+
+    Examples
+    --------
     >>> [s.test for s in leave_one_group_out(["b", "a", "b"])]
     [('a',), ('b',)]
     """
@@ -292,19 +391,43 @@ def _enough(kinds: tuple[Label, ...], needed: int, what: str) -> None:
 
 def undersample(
     labels: npt.ArrayLike, seed: int, ratio: float = 1.0, strata: npt.ArrayLike | None = None
-) -> Integer:
-    """Rows of a balanced random part: all rows of the rarest class, as many of every other.
+) -> IntArray:
+    """Draw a balanced subset: all rows of the rarest class and as many of each other.
 
-        n'_c = min(n_c, round(ratio n_r)),   r the class with the fewest rows
+    With r the class that has the fewest rows::
 
-    Parameters: ``labels`` (row,) classes; ``seed`` a whole number; ``ratio`` above 0, rows of another class for one of
-    the rarest; ``strata`` (row,) a second label, such as the group: the formula then holds in each stratum, with r the
-    class that is rarest over all, so that the share of r is the same in every stratum and cannot be told from it.
+        n'_c = min(n_c, round(ratio n_r))
 
-    Returns row numbers, increasing. Valid for two classes or more. In a stratum with too few rows of another class all
-    of them are taken, and one without rows of r gives none. Scores of a model trained so are not probabilities of the
-    whole: calibrate them. ``ParameterError`` for one class.
+    Parameters
+    ----------
+    labels
+        Class of each row, shape (row,).
+    seed
+        Whole number.
+    ratio
+        Rows of each other class per row of the rarest, above 0.
+    strata
+        Second label, such as the group, shape (row,). The formula then holds in each
+        stratum, with r the class that is rarest overall.
 
+    Returns
+    -------
+    Increasing row numbers.
+
+    Raises
+    ------
+    ParameterError
+        If there is only one class or ``ratio`` is not positive.
+
+    Notes
+    -----
+    With strata, the share of r is the same in every stratum. A stratum with too few
+    rows of another class keeps all of them. One without rows of r is dropped. Scores of
+    a model trained this way are not probabilities of the whole population: calibrate
+    them.
+
+    Examples
+    --------
     >>> rows = undersample([0, 0, 0, 0, 1, 0, 1], seed=1)
     >>> len(rows), {4, 6} <= set(rows.tolist())
     (4, True)
@@ -332,5 +455,5 @@ def undersample(
     order = np.argsort(cell, kind="stable")  # rows of one cell together, in random order
     start = np.concatenate(([0], np.cumsum(count.reshape(-1))))[:-1]
     place = np.arange(len(label)) - start[cell[order]]
-    kept: Integer = np.sort(mixed[order[place < quota.reshape(-1)[cell[order]]]])
+    kept: IntArray = np.sort(mixed[order[place < quota.reshape(-1)[cell[order]]]])
     return kept

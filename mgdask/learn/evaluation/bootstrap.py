@@ -1,31 +1,58 @@
-"""Intervals of metrics by resampling, of whole groups, such as simulations, where their rows are not independent."""
+"""Intervals of metrics by resampling, of whole groups if rows are not independent.
+
+A group may be a simulation, whose rows share what is random about it.
+"""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from mgdask._renamed import renamed_arguments
+from mgdask._typing import AnyArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
-from mgdask.learn.data.arrays import Float, Integer, binary, coded, generator, vector
+from mgdask.learn.data.arrays import binary, coded, generator, vector
 from mgdask.learn.evaluation.metrics import Prepared, prepare
 
-Metric = str | Callable[[Any, Float, Float], float]
-FEWEST = 5
-"""Below so many groups their spread cannot be told, and intervals say so."""
+Metric = str | Callable[[AnyArray, FloatArray, FloatArray], float]
+MIN_GROUPS = 5
+"""Minimum number of groups for a reliable interval."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """``value`` of a metric on all rows, between ``low`` and ``high`` at ``level``; JSON-able.
+    """Value of a metric on all rows with its resampling interval.
 
-    ``repeats`` resamples of ``resampled`` ("rows", "groups", or "groups and rows"); ``groups`` their number, None for
-    rows; ``reliable`` False with the reason in ``note``.
+    Parameters
+    ----------
+    value
+        Metric on all rows.
+    low
+        Lower end of the interval.
+    high
+        Upper end of the interval.
+    level
+        Confidence level.
+    n_resamples
+        Number of resamples.
+    resampled
+        What was resampled: "rows", "groups", or "groups and rows".
+    groups
+        Number of groups; None if rows were resampled.
+    reliable
+        Whether the interval can be trusted. If not, ``note`` says why.
+    note
+        Warning about the interval; empty if it is reliable.
+    n_undefined
+        Number of resamples in which the metric is not defined. They are left out.
 
+    Examples
+    --------
     >>> print(Interval(0.7712, 0.7533, 0.7881, 0.95, 1000, "groups", 12))
     0.771 [0.753, 0.788] (95 %, 1000 resamples of 12 groups)
     """
@@ -34,72 +61,134 @@ class Interval:
     low: float
     high: float
     level: float
-    repeats: int
+    n_resamples: int
     resampled: str
     groups: int | None = None
     reliable: bool = True
     note: str = ""
+    n_undefined: int = 0
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+    @property
+    def repeats(self) -> int:
+        """Old name of ``n_resamples``."""
+        warnings.warn(
+            "Interval.repeats is Interval.n_resamples since version 0.2",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return self.n_resamples
+
+    @property
+    def method(self) -> str:
+        """Level, number and kind of resamples, and the warning if there is one."""
+        units = self.resampled if self.groups is None else f"{self.groups} {self.resampled}"
+        warning = f"; {self.note}" if self.note else ""
+        return f"{100 * self.level:g} %, {self.n_resamples} resamples of {units}{warning}"
+
+    def as_dict(self) -> dict[str, float | int | str | bool | None]:
+        """Return plain values for JSON, with the keys of version 0.1."""
+        return {
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "level": self.level,
+            "repeats": self.n_resamples,
+            "resampled": self.resampled,
+            "groups": self.groups,
+            "reliable": self.reliable,
+            "note": self.note,
+        }
 
     def __str__(self) -> str:
-        what = self.resampled if self.groups is None else f"{self.groups} {self.resampled}"
-        end = f"; {self.note}" if self.note else ""
-        body = f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-        return f"{body} ({100 * self.level:g} %, {self.repeats} resamples of {what}{end})"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] ({self.method})"
 
 
 @dataclass(frozen=True, eq=False)
 class _Called:
     """A user's metric, called with weights."""
 
-    metric: Callable[[Any, Float, Float], float]
-    y: Any
-    score: Float
+    metric: Callable[[AnyArray, FloatArray, FloatArray], float]
+    y: AnyArray
+    score: FloatArray
 
-    def value(self, weight: Float) -> Float:
+    def value(self, weight: FloatArray) -> FloatArray:
         return np.asarray(self.metric(self.y, self.score, weight), dtype=np.float64)
 
-    def resampled(self, group: Integer, counts: Float) -> Float:
+    def resampled(self, group: IntArray, counts: FloatArray) -> FloatArray:
         return np.array([self.value(row[group]) for row in counts])
 
 
+@renamed_arguments(repeats="n_resamples")
 def bootstrap(
     metric: Metric,
     y: npt.ArrayLike,
     score: npt.ArrayLike,
     groups: npt.ArrayLike | None = None,
     *,
-    repeats: int = 1000,
+    n_resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
     threshold: float = 0.5,
 ) -> Interval:
-    """Value of a metric with its percentile bootstrap interval, by group where groups are given.
+    """Compute a metric with its percentile bootstrap interval.
 
-        low, high = quantiles (1 -+ level) / 2 of metric(w_b),   b = 1 ... repeats
+    With w_b how often each row is drawn in resample b::
 
-    with w_b how often each row is drawn: rows with replacement; with ``groups``, whole groups with replacement, since
-    rows of one group share what is random about it.
+        low, high = quantiles (1 -+ level) / 2 of metric(w_b),   b = 1 ... n_resamples
 
-    Parameters: ``metric`` a name of ``mgdask.learn.evaluation.metrics.METRICS``, or a callable of (y, score, weights (row,));
-    ``y`` (row,) 0 and 1, or numbers for "rmse" and "r2"; ``score`` (row,); ``groups`` (row,) text or numbers;
-    ``repeats`` at least 20; ``seed`` a whole number; ``level`` between 0 and 1; ``threshold`` of "recall" and
-    "precision".
+    Rows are drawn with replacement. With ``groups``, whole groups are drawn, since rows
+    of one group share what is random about it.
 
-    Returns an ``Interval``, the same bits for the same seed. With fewer than 5 groups, groups are drawn and then rows
-    within each, and the interval is marked as unreliable. Resamples where the metric is not defined (one class) are
-    left out and counted in the note. Valid for a model that is given: what another training set would change is not in
-    it. Percentile intervals are too narrow for few groups: at level 0.95 an AUC that differs between groups was covered
-    by 0.81 of them for 5 groups, 0.87 for 10, 0.92 for 20 and 40. Of a million rows a repeat takes 7 to 60 ms by rows;
-    by groups all repeats together take under a second, but for "average_precision" and callables.
-    ``ParameterError`` for arrays that do not fit, one class, options out of range.
+    Parameters
+    ----------
+    metric
+        Name in ``mgdask.learn.evaluation.metrics.METRICS``, or a callable of y, score
+        and weights (row,).
+    y
+        Labels 0 and 1, or numbers for "rmse" and "r2", shape (row,).
+    score
+        Scores, shape (row,).
+    groups
+        Group of each row, text or numbers, shape (row,). By default rows are drawn.
+    n_resamples
+        Number of resamples, at least 20.
+    seed
+        Whole number. The same seed gives the same bits.
+    level
+        Confidence level between 0 and 1.
+    threshold
+        Decision threshold of "recall" and "precision".
 
-    Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), ch. 13; by cluster: Davison & Hinkley,
-    Bootstrap Methods and their Application (1997), sec. 3.8.
+    Returns
+    -------
+    Value, interval and how it was obtained.
 
+    Raises
+    ------
+    ParameterError
+        If arrays do not fit, there is only one class, or an option is out of range.
+
+    Notes
+    -----
+    With fewer than 5 groups, groups are drawn and then rows within each. The interval
+    is then marked as unreliable. Resamples in which the metric is not defined (one
+    class) are left out and counted.
+
+    Valid for a given model. The spread over training sets is not included. Percentile
+    intervals are too narrow for few groups. At level 0.95, an AUC that differs between
+    groups was covered by 0.81 of them for 5 groups, 0.87 for 10, and 0.92 for 20 and
+    40.
+
+    For a million rows, a resample of rows takes 7 to 60 ms. All resamples of groups
+    together take under a second, except for "average_precision" and callables.
+
+    References
+    ----------
+    Efron & Tibshirani, An Introduction to the Bootstrap (1993), ch. 13. By cluster:
+    Davison & Hinkley, Bootstrap Methods and their Application (1997), sec. 3.8.
+
+    Examples
+    --------
     >>> y = np.arange(200) % 2
     >>> bootstrap("roc_auc", y, y + np.sin(np.arange(200.0)), seed=1).value > 0.7
     True
@@ -110,11 +199,12 @@ def bootstrap(
         if isinstance(metric, str)
         else _Called(metric, np.asarray(y), s)
     )
-    found, number, how = _resamples(ready, len(s), groups, repeats, seed, level)
+    resamples, n_groups, resampled = _resamples(ready, len(s), groups, n_resamples, seed, level)
     value = float(ready.value(np.ones(len(s))))
-    return _interval(value, found, number, how, repeats, level)
+    return _interval(value, resamples, n_groups, resampled, level)
 
 
+@renamed_arguments(repeats="n_resamples")
 def bootstrap_contrast(
     metric: str,
     y: npt.ArrayLike,
@@ -122,24 +212,56 @@ def bootstrap_contrast(
     weights: npt.ArrayLike,
     groups: npt.ArrayLike | None = None,
     *,
-    repeats: int = 1000,
+    n_resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
     threshold: float = 0.5,
 ) -> Interval:
-    """A weighted sum of one metric over several scores of the same rows, such as a difference, with its paired interval.
+    """Compute a weighted sum of one metric over several scores, with a paired interval.
 
-        value = sum_k c_k metric(y, s_k),   every resample drawn once for all k
+    Every resample is drawn once for all scores k of the same rows::
 
-    What the rows have in common, hard ones and easy ones, then cancels in a difference: two scores whose own intervals
-    overlap may well differ.
+        value = sum_k c_k metric(y, s_k)
 
-    Parameters: ``metric`` a name of ``mgdask.learn.evaluation.metrics.METRICS``; ``scores`` (score,row); ``weights`` c (score,):
-    (1, -1) for a difference, 1/n each for a mean; all others as in ``bootstrap``, with the same resamples for the same
-    seed. Returns an ``Interval``. ``ParameterError`` for arrays that do not fit.
+    What is common to all scores then cancels in a difference. Two scores may differ
+    although their own intervals overlap.
 
-    Source: as ``bootstrap``.
+    Parameters
+    ----------
+    metric
+        Name in ``mgdask.learn.evaluation.metrics.METRICS``.
+    y
+        Labels or numbers, shape (row,).
+    scores
+        Scores, shape (score, row).
+    weights
+        Coefficients c, shape (score,): (1, -1) for a difference, 1/n each for a mean.
+    groups
+        Group of each row, shape (row,). By default rows are drawn.
+    n_resamples
+        Number of resamples, at least 20.
+    seed
+        Whole number. The same seed gives the same bits.
+    level
+        Confidence level between 0 and 1.
+    threshold
+        Decision threshold of "recall" and "precision".
 
+    Returns
+    -------
+    Value, interval and how it was obtained.
+
+    Raises
+    ------
+    ParameterError
+        If arrays do not fit or an option is out of range.
+
+    See Also
+    --------
+    bootstrap : Interval of one score, from the same resamples for the same seed.
+
+    Examples
+    --------
     >>> y = np.arange(200) % 2
     >>> str(bootstrap_contrast("roc_auc", y, [y * 1.0, np.zeros(200)], [1, -1]))[:20]
     '0.500 [0.500, 0.500]'
@@ -148,25 +270,26 @@ def bootstrap_contrast(
     each = [vector("scores", score) for score in np.asarray(scores)]
     if len(each) != len(coefficient):
         raise ParameterError(
-            f"weights has {len(coefficient)} numbers for {len(each)} scores; give one a score"
+            f"weights has {len(coefficient)} numbers for {len(each)} scores; give one per score"
         )
     ready = _Summed(coefficient, tuple(prepare(metric, y, score, threshold) for score in each))
-    found, number, how = _resamples(ready, len(each[0]), groups, repeats, seed, level)
-    return _interval(float(ready.value(np.ones(len(each[0])))), found, number, how, repeats, level)
+    n = len(each[0])
+    resamples, n_groups, resampled = _resamples(ready, n, groups, n_resamples, seed, level)
+    return _interval(float(ready.value(np.ones(n))), resamples, n_groups, resampled, level)
 
 
 @dataclass(frozen=True, eq=False)
 class _Summed:
-    coefficient: Float
+    coefficient: FloatArray
     parts: tuple[Prepared, ...]
 
-    def value(self, weight: Float) -> Float:
+    def value(self, weight: FloatArray) -> FloatArray:
         return self._sum([part.value(weight) for part in self.parts])
 
-    def resampled(self, group: Integer, counts: Float) -> Float:
+    def resampled(self, group: IntArray, counts: FloatArray) -> FloatArray:
         return self._sum([part.resampled(group, counts) for part in self.parts])
 
-    def _sum(self, values: list[Float]) -> Float:
+    def _sum(self, values: list[FloatArray]) -> FloatArray:
         # in this order of scores, as sums of floats depend on it
         return np.asarray(
             sum(c * v for c, v in zip(self.coefficient, values, strict=True)), dtype=np.float64
@@ -174,56 +297,84 @@ class _Summed:
 
 
 def _interval(
-    value: float, found: Float, number: int | None, how: str, repeats: int, level: float
+    value: float,
+    resamples: FloatArray,
+    n_groups: int | None,
+    resampled: str,
+    level: float,
 ) -> Interval:
-    low, high, note = _quantiles(found, level)
-    if number is not None and number < FEWEST:
-        note = f"{number} groups are too few to tell their spread, the interval is unreliable" + (
-            note and f"; {note}"
+    """Interval from the values of the metric (resample,)."""
+    low, high = _quantiles(resamples, level)
+    n_undefined = int(np.isnan(resamples).sum())
+    warning = []
+    if n_groups is not None and n_groups < MIN_GROUPS:
+        warning.append(
+            f"{n_groups} groups are too few to estimate their spread, the interval is unreliable"
         )
-    return Interval(value, float(low), float(high), level, repeats, how, number, not note, note)
-
-
-def _quantiles(found: Float, level: float) -> tuple[Float, Float, str]:
-    """Quantiles over the first axis without NaN, and what to say of the NaN."""
-    undefined = int(np.isnan(found).sum()) if found.ndim == 1 else 0
-    note = (
-        f"{undefined} of {len(found)} resamples have no value, the interval is unreliable"
-        if undefined
-        else ""
+    if n_undefined:
+        warning.append(
+            f"{n_undefined} of {len(resamples)} resamples have no value, the interval is unreliable"
+        )
+    return Interval(
+        value=value,
+        low=float(low),
+        high=float(high),
+        level=level,
+        n_resamples=len(resamples),
+        resampled=resampled,
+        groups=n_groups,
+        reliable=not warning,
+        note="; ".join(warning),
+        n_undefined=n_undefined,
     )
-    ends = np.full((2, *found.shape[1:]), np.nan)
-    there = ~np.isnan(found).all(axis=0)
-    ends[:, there] = np.nanquantile(found[:, there], [0.5 - 0.5 * level, 0.5 + 0.5 * level], axis=0)
-    return ends[0], ends[1], note
+
+
+def _quantiles(resamples: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
+    """Quantiles over the first axis, without NaN."""
+    ends = np.full((2, *resamples.shape[1:]), np.nan)
+    defined = ~np.isnan(resamples).all(axis=0)
+    ends[:, defined] = np.nanquantile(
+        resamples[:, defined], [0.5 - 0.5 * level, 0.5 + 0.5 * level], axis=0
+    )
+    return ends[0], ends[1]
 
 
 def _resamples(
-    ready: Prepared, rows: int, groups: npt.ArrayLike | None, repeats: int, seed: int, level: float
-) -> tuple[Float, int | None, str]:
+    ready: Prepared,
+    rows: int,
+    groups: npt.ArrayLike | None,
+    n_resamples: int,
+    seed: int,
+    level: float,
+) -> tuple[FloatArray, int | None, str]:
     """Values of the metric (resample, ...), number of groups, and what was drawn."""
-    if repeats < 20:
+    if n_resamples < 20:
         raise ParameterError(
-            f"repeats={repeats} must be at least 20; 1000 settles two digits of a 95 % interval"
+            f"n_resamples={n_resamples} must be at least 20; "
+            "1000 settles two digits of a 95 % interval"
         )
     if not 0.0 < level < 1.0:
         raise ParameterError(f"level={level} must lie between 0 and 1; 0.95 is customary")
     rng = generator(seed)
     if groups is None:
         # drawn rows are counted, not copied: the sorted order serves all resamples
-        draws = (np.bincount(rng.integers(0, rows, rows), minlength=rows) for _ in range(repeats))
+        draws = (
+            np.bincount(rng.integers(0, rows, rows), minlength=rows) for _ in range(n_resamples)
+        )
         return np.array([ready.value(w.astype(np.float64)) for w in draws]), None, "rows"
     kinds, group = coded("groups", groups, rows)
     number = len(kinds)
-    counts = rng.multinomial(number, np.full(number, 1.0 / number), size=repeats).astype(np.float64)
-    if number >= FEWEST:
+    counts = rng.multinomial(number, np.full(number, 1.0 / number), size=n_resamples).astype(
+        np.float64
+    )
+    if number >= MIN_GROUPS:
         return ready.resampled(group, counts), number, "groups"
     weights = _within(group, counts.astype(np.int64), rng)
     return np.array([ready.value(w) for w in weights]), number, "groups and rows"
 
 
-def _within(group: Integer, counts: Integer, rng: np.random.Generator) -> Iterator[Float]:
-    """Weights of rows (row,) for each resample: rows drawn with replacement within groups drawn ``counts`` times."""
+def _within(group: IntArray, counts: IntArray, rng: np.random.Generator) -> Iterator[FloatArray]:
+    """Weights (row,) per resample: rows drawn within groups drawn ``counts`` times."""
     members = [np.flatnonzero(group == g) for g in range(counts.shape[1])]
     for drawn in counts:
         weight = np.zeros(len(group))
@@ -235,19 +386,23 @@ def _within(group: Integer, counts: Integer, rng: np.random.Generator) -> Iterat
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Observed share of positive rows by predicted probability: arrays (bin,), with an interval; NaN: empty bin."""
+    """Observed share of positive rows by predicted probability, in bins.
 
-    predicted: Float
-    observed: Float
-    low: Float
-    high: Float
-    count: Integer
-    edges: Float
+    All arrays have shape (bin,), except ``edges`` (bin + 1,). Empty bins are NaN.
+    ``low`` and ``high`` are the interval of ``observed``.
+    """
+
+    predicted: FloatArray
+    observed: FloatArray
+    low: FloatArray
+    high: FloatArray
+    count: IntArray
+    edges: FloatArray
     reliable: bool
 
     @property
     def expected_error(self) -> float:
-        """Mean of abs(observed - predicted) over rows (ECE)."""
+        """Expected calibration error: mean of abs(observed - predicted) over rows."""
         return float(
             np.nansum(self.count * np.abs(self.observed - self.predicted)) / self.count.sum()
         )
@@ -255,15 +410,15 @@ class Calibration:
 
 @dataclass(frozen=True, eq=False)
 class _Binned:
-    bin: Integer
-    value_of: Float
+    bin: IntArray
+    value_of: FloatArray
     bins: int
 
-    def value(self, weight: Float) -> Float:
+    def value(self, weight: FloatArray) -> FloatArray:
         up = np.bincount(self.bin, weights=weight * self.value_of, minlength=self.bins)
         return _divided(up, np.bincount(self.bin, weights=weight, minlength=self.bins))
 
-    def resampled(self, group: Integer, counts: Float) -> Float:
+    def resampled(self, group: IntArray, counts: FloatArray) -> FloatArray:
         shape = (counts.shape[1], self.bins)
         cell = group * self.bins + self.bin
         up = np.bincount(cell, weights=self.value_of, minlength=math.prod(shape)).reshape(shape)
@@ -272,11 +427,12 @@ class _Binned:
         )
 
 
-def _divided(up: npt.NDArray[Any], below: npt.NDArray[Any]) -> Float:
+def _divided(up: AnyArray, below: AnyArray) -> FloatArray:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(up / below, dtype=np.float64)
 
 
+@renamed_arguments(repeats="n_resamples")
 def calibration_curve(
     y: npt.ArrayLike,
     probability: npt.ArrayLike,
@@ -284,23 +440,52 @@ def calibration_curve(
     *,
     bins: int = 10,
     strategy: str = "uniform",
-    repeats: int = 1000,
+    n_resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
 ) -> Calibration:
-    """Share of positive rows among rows with about the same predicted probability, with bootstrap intervals.
+    """Compute the share of positive rows by predicted probability, with intervals.
 
-        predicted_b = <p>_b,   observed_b = <y>_b   over the rows of bin b
+    Over the rows of bin b::
 
-    Parameters: ``y`` (row,) 0 and 1; ``probability`` (row,) in [0, 1]; ``groups``, ``repeats``, ``seed``, ``level`` as
-    in ``bootstrap``; ``bins`` at least 1, of equal width ("uniform") or with equally many rows ("quantile").
+        predicted_b = <p>_b,   observed_b = <y>_b
 
-    Returns a ``Calibration``; bins are [low, high), the last one closed; NaN for an empty one. ``reliable`` False for
-    fewer than 5 groups. Valid for probabilities of the whole: after undersampling the curve lies below the diagonal.
-    ``ParameterError`` for probabilities outside [0, 1].
+    Parameters
+    ----------
+    y
+        Labels 0 and 1, shape (row,).
+    probability
+        Predicted probabilities in [0, 1], shape (row,).
+    groups
+        Group of each row, shape (row,). By default rows are drawn.
+    bins
+        Number of bins, at least 1.
+    strategy
+        "uniform" for bins of equal width, "quantile" for equally many rows.
+    n_resamples
+        Number of resamples, at least 20.
+    seed
+        Whole number. The same seed gives the same bits.
+    level
+        Confidence level between 0 and 1.
 
-    Source: scikit-learn's calibration_curve gives the same values, for bins with rows, but for those at an edge.
+    Returns
+    -------
+    Arrays (bin,). Bins are [low, high), the last one closed; empty bins are NaN.
 
+    Raises
+    ------
+    ParameterError
+        If arrays do not fit, a probability is outside [0, 1] or an option out of range.
+
+    Notes
+    -----
+    The curve is marked as unreliable for fewer than 5 groups. Valid for probabilities
+    of the whole population. After undersampling the curve lies below the diagonal.
+    scikit-learn's calibration_curve gives the same values, except for rows at an edge.
+
+    Examples
+    --------
     >>> p = np.array([0.1, 0.2, 0.7, 0.9])
     >>> calibration_curve([0, 1, 1, 1], p, bins=2).observed.tolist()
     [0.5, 1.0]
@@ -320,11 +505,11 @@ def calibration_curve(
     bins = max(len(edges) - 1, 1)
     which = np.clip(np.searchsorted(edges, p, side="right") - 1, 0, bins - 1)
     ready = _Binned(which, positive, bins)
-    found, number, _ = _resamples(ready, len(p), groups, repeats, seed, level)
-    low, high, _ = _quantiles(found, level)
+    resamples, n_groups, _ = _resamples(ready, len(p), groups, n_resamples, seed, level)
+    low, high = _quantiles(resamples, level)
     count = np.bincount(which, minlength=bins)
     ones = np.ones(len(p))
     predicted, observed = _Binned(which, p, bins).value(ones), ready.value(ones)
     return Calibration(
-        predicted, observed, low, high, count, edges, number is None or number >= FEWEST
+        predicted, observed, low, high, count, edges, n_groups is None or n_groups >= MIN_GROUPS
     )

@@ -1,4 +1,4 @@
-"""Which columns to keep: none that repeats another, and the most important ones by recursive elimination."""
+"""Feature selection by correlation and by recursive elimination."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mgdask._renamed import renamed_arguments
 from mgdask.errors import ParameterError
 from mgdask.learn.data.arrays import (
     Float,
@@ -29,9 +30,20 @@ Judge = Callable[[Any, Matrix, npt.NDArray[Any]], npt.ArrayLike]
 
 @dataclass(frozen=True)
 class Uncorrelated:
-    """Columns kept, in their order, with their places ``columns``; ``dropped`` name: (kept one it repeats, r).
+    """Columns of which no two are strongly correlated.
 
-    ``constant`` are those without spread, dropped too. JSON-able by ``as_dict``.
+    Parameters
+    ----------
+    names
+        Names of the kept columns, in their order.
+    columns
+        Indices of the kept columns.
+    dropped
+        By the name of a dropped column: the kept column that it repeats, and r.
+    constant
+        Names of columns without spread, which are dropped too.
+    threshold
+        Largest absolute correlation of two kept columns.
     """
 
     names: tuple[str, ...]
@@ -41,19 +53,41 @@ class Uncorrelated:
     threshold: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
 def correlation(X: npt.ArrayLike, block_rows: int | None = None) -> Float:
-    """Pearson correlations of columns (column, column), from two passes over blocks of rows.
+    """Compute Pearson correlations of columns in two passes over blocks of rows.
+
+    With the covariance sums C::
 
         r_ab = C_ab / sqrt(C_aa C_bb),   C = sum_i (x_i - <x>)(x_i - <x>)'
 
-    Parameters: ``X`` (row, column), memory-mapped welcome; ``block_rows`` 64 MiB worth of rows where None. NaN for a
-    column without spread. Sums of blocks are added in order, in float64: the same bits for the same blocks.
-    ``ParameterError`` for NaN. Memory: two blocks and column^2. numpy.corrcoef gives the same, with two copies of X.
+    Parameters
+    ----------
+    X
+        Matrix, shape (row, column). It may be memory-mapped.
+    block_rows
+        Rows per block. Blocks of 64 MiB by default.
 
+    Returns
+    -------
+    Correlations, shape (column, column). NaN for a column without spread.
+
+    Raises
+    ------
+    ParameterError
+        If there are NaN values.
+
+    Notes
+    -----
+    Sums of blocks are added in order, in float64, so the same blocks give the same
+    bits. Memory: two blocks and column^2. numpy.corrcoef gives the same with two copies
+    of X.
+
+    Examples
+    --------
     >>> correlation(np.array([[0.0, 1.0], [1.0, 3.0], [2.0, 5.0]])).round(12).tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """
@@ -82,21 +116,45 @@ def drop_correlated(
     importance: npt.ArrayLike | None = None,
     block_rows: int | None = None,
 ) -> Uncorrelated:
-    """Columns of which no two are linearly correlated by more than ``threshold``.
+    """Drop columns that are linearly correlated with a more important one.
 
-        keep a if |r_ab| <= threshold for all b kept before it
+    Column a is kept if it does not repeat a column b kept before it::
 
-    Parameters: ``X`` (row, column); ``names`` (column,); ``threshold`` above 0, at most 1; ``importance`` (column,):
-    columns are gone through from the most important down, equal ones in their order, or in their order where None;
-    ``block_rows`` bounds the memory.
+        |r_ab| <= threshold for all kept b
 
-    Returns ``Uncorrelated``; the kept columns stand in their order in X. A dropped column goes with the first kept one
-    that it repeats. Valid for linear relations of pairs: a column that is a sum of others stays. Correlations of test
-    rows must not decide: give training rows. ``ParameterError`` for NaN, options out of range, only constant columns.
+    Parameters
+    ----------
+    X
+        Matrix of training rows, shape (row, column).
+    names
+        Names of the columns. Numbers by default.
+    threshold
+        Largest absolute correlation of two kept columns, above 0 and at most 1.
+    importance
+        Importances, shape (column,). The most important columns are considered first,
+        equal ones in their order. By default the order of the columns decides.
+    block_rows
+        Rows per block. Blocks of 64 MiB by default.
 
+    Returns
+    -------
+    Kept columns in their order, and the dropped ones with the column they repeat.
+
+    Raises
+    ------
+    ParameterError
+        If there are NaN values, an option is out of range or all columns are constant.
+
+    Notes
+    -----
+    Valid for linear relations of pairs: a column that is a sum of others is kept. Test
+    rows must not influence the selection, so give training rows only.
+
+    Examples
+    --------
     >>> x = np.array([[0.0, 1.0, 5.0], [1.0, 3.0, 5.0], [2.0, 5.1, 5.0]])
-    >>> found = drop_correlated(x, ["a", "b", "c"])
-    >>> found.names, found.dropped["b"][0], found.constant
+    >>> result = drop_correlated(x, ["a", "b", "c"])
+    >>> result.names, result.dropped["b"][0], result.constant
     (('a',), 'a', ('c',))
     """
     x = matrix("X", X)
@@ -113,7 +171,8 @@ def drop_correlated(
     constant = np.isnan(np.diagonal(r))
     if constant.all():
         raise ParameterError(
-            f"all {len(label)} columns of X are constant over these {len(x)} rows; look at the columns"
+            f"all {len(label)} columns of X are constant over these {len(x)} rows; "
+            "check the columns"
         )
     kept: list[int] = []
     dropped: dict[str, tuple[str, float]] = {}
@@ -132,11 +191,26 @@ def drop_correlated(
 
 @dataclass(frozen=True)
 class Elimination:
-    """Columns that were left, most important first, and what was seen on the way; JSON-able by ``as_dict``.
+    """Columns kept by recursive elimination.
 
-    ``selected`` names with ``columns`` their places and ``importance`` the mean over folds, scaled to a sum of 1;
-    ``ranking`` name: place among all columns, 1 the most important, columns eliminated later before those eliminated
-    earlier; ``scores`` for each number of columns, falling: (number, mean over folds, standard deviation over folds).
+    Parameters
+    ----------
+    selected
+        Names of the kept columns, most important first.
+    columns
+        Their indices.
+    importance
+        Their mean importances over folds, scaled to a sum of 1.
+    ranking
+        Rank of every column by name; 1 is the most important. Columns eliminated later
+        rank before those eliminated earlier.
+    scores
+        (number of columns, mean over folds, standard deviation over folds), from all
+        columns down.
+    folds
+        Number of folds.
+    seed
+        Seed of the folds.
     """
 
     selected: tuple[str, ...]
@@ -148,16 +222,17 @@ class Elimination:
     seed: int
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
 def held_out_score(model: Any, X: Matrix, y: npt.NDArray[Any]) -> float:
-    """AUC of ``model.predict`` for labels 0 and 1, R2 for other numbers, on rows that did not train."""
+    """Compute the AUC of ``model.predict`` for labels 0 and 1, else R2."""
     score = np.asarray(model.predict(X))
     return roc_auc(y, score) if np.isin(y, (0, 1)).all() else r2(y, score)
 
 
+@renamed_arguments(wanted="n_features")
 def recursive_elimination(
     fit: Fit,
     importance: Judge,
@@ -165,38 +240,81 @@ def recursive_elimination(
     y: npt.ArrayLike,
     groups: npt.ArrayLike,
     names: Sequence[str] | None = None,
-    wanted: int = 15,
+    n_features: int = 15,
     step: int | float = 1,
     folds: int = 5,
     seed: int = 0,
     score: Judge = held_out_score,
 ) -> Elimination:
-    """Recursive feature elimination with importance from cross-validation over groups.
+    """Eliminate features recursively, with cross-validated importance.
 
-        I_a = 1/K sum_k max(I_a^(k), 0) / sum_b max(I_b^(k), 0);   the ``step`` columns with the lowest I go; repeat
+    In each round the ``step`` columns with the lowest I are dropped::
 
-    Parameters: ``fit`` of (X, y) of training rows to a model, which may undersample; ``importance`` of (model, X, y) of
-    held-out rows to (column,), larger is more important; ``X`` (row, column), ``y``, ``groups`` (row,); ``names``
-    (column,); ``wanted`` columns to be left; ``step`` columns a round, or a share of those left between 0 and 1, at
-    least one; ``folds`` of groups, the same in all rounds; ``seed`` draws them; ``score`` of (model, X, y) of held-out
-    rows to a number, the AUC or R2 of ``model.predict`` where not given.
+        I_a = 1/K sum_k max(I_a^(k), 0) / sum_b max(I_b^(k), 0)
 
-    Returns an ``Elimination``. Of equally important columns the later one goes first; a fold whose importances are all
-    0 counts for none. Same bits for the same seed if ``fit`` has them. Costs folds times rounds trainings and holds one
-    fold's rows and columns as a copy. Valid for ranking; the score of the selected columns is too good, as the held-out
-    rows chose them: report one from groups set aside. ``ParameterError`` for too few groups, importances that do not
-    fit.
+    Parameters
+    ----------
+    fit
+        Function of (X, y) of training rows that returns a model. It may undersample.
+    importance
+        Function of (model, X, y) of held-out rows that returns importances (column,).
+        Larger is more important.
+    X
+        Matrix, shape (row, column).
+    y
+        Labels or numbers, shape (row,).
+    groups
+        Group of each row, shape (row,).
+    names
+        Names of the columns. Numbers by default.
+    n_features
+        Number of columns to keep.
+    step
+        Columns dropped per round, or the share of those left, between 0 and 1.
+    folds
+        Number of folds of groups, the same in all rounds.
+    seed
+        Seed of the folds.
+    score
+        Function of (model, X, y) of held-out rows that returns a number. By default the
+        AUC or R2 of ``model.predict``.
 
-    Source: Guyon et al., Machine Learning 46, 389 (2002). scikit-learn's RFECV takes importances from the training rows
-    and eliminates in each fold apart; here a round's importance is the mean over folds on held-out rows.
+    Returns
+    -------
+    Selected columns, ranking of all columns and score for each number of columns.
 
-    >>> fit = lambda X, y: np.linalg.lstsq(X, y, rcond=None)[0]
+    Raises
+    ------
+    ParameterError
+        If there are too few groups or the importances do not fit.
+
+    Notes
+    -----
+    Of equally important columns the later one is dropped first. A fold whose
+    importances are all 0 does not contribute. Results are the same bits for the same
+    seed if ``fit`` is deterministic. The cost is folds times rounds trainings. One fold
+    is held as a copy.
+
+    Valid for ranking. The score of the selected columns is too good, since the held-out
+    rows selected them. Report a score from groups set aside. scikit-learn's RFECV takes
+    importances from the training rows and eliminates in each fold separately.
+
+    References
+    ----------
+    Guyon et al., Machine Learning 46, 389 (2002).
+
+    Examples
+    --------
     >>> rng = np.random.default_rng(1)
     >>> x = rng.normal(size=(60, 4))
-    >>> found = recursive_elimination(
-    ...     fit, lambda m, X, y: abs(m), x, 2 * x[:, 2] + x[:, 0], np.arange(60) % 6, list("abcd"), wanted=2,
-    ...     score=lambda m, X, y: -np.abs(y - X @ m).max())
-    >>> found.selected
+    >>> y, groups = 2 * x[:, 2] + x[:, 0], np.arange(60) % 6
+    >>> result = recursive_elimination(
+    ...     lambda X, y: np.linalg.lstsq(X, y, rcond=None)[0],
+    ...     lambda model, X, y: abs(model),
+    ...     x, y, groups, list("abcd"), n_features=2,
+    ...     score=lambda model, X, y: -np.abs(y - X @ model).max(),
+    ... )
+    >>> result.selected
     ('c', 'a')
     """
     x = matrix("X", X)
@@ -206,9 +324,9 @@ def recursive_elimination(
         raise ParameterError(
             f"y has shape {target.shape}; one value for each of the {len(x)} rows of X is needed"
         )
-    if not 1 <= wanted <= len(label):
+    if not 1 <= n_features <= len(label):
         raise ParameterError(
-            f"wanted={wanted} must be between 1 and the {len(label)} columns there are"
+            f"n_features={n_features} must be between 1 and the {len(label)} columns there are"
         )
     if not (step >= 1 and step == int(step)) and not 0.0 < step < 1.0:
         raise ParameterError(
@@ -223,10 +341,10 @@ def recursive_elimination(
         mean, values = _round(fit, importance, score, x, target, parts, left)
         scores.append((len(left), float(values.mean()), float(values.std())))
         order = np.argsort(-mean, kind="stable")
-        if len(left) <= wanted:
+        if len(left) <= n_features:
             break
         number = max(int(step * len(left)), 1) if step < 1 else int(step)
-        out = order[max(len(left) - number, wanted) :][::-1].tolist()
+        out = order[max(len(left) - number, n_features) :][::-1].tolist()
         gone += [left[i] for i in out]
         left = [c for i, c in enumerate(left) if i not in set(out)]
     kept = [left[i] for i in order]
@@ -255,8 +373,9 @@ def _round(
         found = np.asarray(importance(model, held, y[test]), dtype=np.float64)
         if found.shape != (len(columns),) or not np.isfinite(found).all():
             raise ParameterError(
-                f"importance gave {found.shape} values{'' if np.isfinite(found).all() else ' with NaN'} for "
-                f"{len(columns)} columns; it must return one finite number a column"
+                f"importance gave {found.shape} values"
+                f"{'' if np.isfinite(found).all() else ' with NaN'} for "
+                f"{len(columns)} columns; it must return one finite number per column"
             )
         found = np.maximum(found, 0.0)
         total += found / found.sum() if found.sum() > 0 else 0.0
