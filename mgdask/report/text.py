@@ -1,4 +1,4 @@
-"""What a store holds, in words: the text behind ``mgdask inspect``."""
+"""Descriptions of stores and results as text, for ``mgdask inspect`` and ``rdf``."""
 
 from __future__ import annotations
 
@@ -7,35 +7,37 @@ import pandas as pd
 import xarray as xr
 from rich.table import Table
 
+from mgdask._typing import AnyArray
 from mgdask.elements import symbol
 from mgdask.execution.executor import render
 
 
-def _composition(numbers: np.ndarray) -> str:
-    kinds, counts = np.unique(numbers, return_counts=True)
+def _composition(species: AnyArray) -> str:
+    numbers, counts = np.unique(species, return_counts=True)
     return ", ".join(
-        f"{symbol(int(z))} {n} ({n / len(numbers):.1%})" for z, n in zip(kinds, counts, strict=True)
+        f"{symbol(int(z))} {n} ({n / len(species):.1%})"
+        for z, n in zip(numbers, counts, strict=True)
     )
 
 
-def _spacing(values: np.ndarray, unit: str) -> str:
+def _spacing(values: AnyArray, unit: str) -> str:
     if len(values) == 1:
         return f"{values[0]:g} {unit}"
     gaps = np.diff(values.astype(np.float64))
     even = np.allclose(gaps, gaps[0], rtol=1e-6)
-    how = f"every {gaps[0]:g}" if even else f"spacing {gaps.min():g} to {gaps.max():g}"
-    return f"{values[0]:g} to {values[-1]:g} {unit}, {how}"
+    spacing = f"every {gaps[0]:g}" if even else f"spacing {gaps.min():g} to {gaps.max():g}"
+    return f"{values[0]:g} to {values[-1]:g} {unit}, {spacing}"
 
 
 def _cell(ds: xr.Dataset) -> str:
     cell = ds["cell"].values
     lengths = np.linalg.norm(cell, axis=2)
-    moves = bool((np.abs(cell - cell[0]) > 1e-9).any())
+    changes = bool((np.abs(cell - cell[0]) > 1e-9).any())
     shape = "orthogonal" if np.allclose(cell * (1 - np.eye(3)), 0.0) else "triclinic"
-    text = f"{shape}, {'changing' if moves else 'constant'}: " + " x ".join(
+    text = f"{shape}, {'changing' if changes else 'constant'}: " + " x ".join(
         f"{v:.4f}" for v in lengths[0]
     )
-    if moves:
+    if changes:
         text += " to " + " x ".join(f"{v:.4f}" for v in lengths[-1])
     pbc = "".join("p" if p else "f" for p in ds["pbc"].values)
     return f"{text} Å, boundaries {pbc}"
@@ -49,8 +51,8 @@ def _bytes(n: float) -> str:
     raise AssertionError
 
 
-def describe(ds: xr.Dataset, *, width: int = 110) -> str:
-    """Frames, atoms, species, cell, times, chunks and audit of an opened store, as text for a terminal."""
+def _facts(ds: xr.Dataset) -> Table:
+    """One row per property of the store."""
     facts = Table(show_header=False, box=None, pad_edge=False)
     facts.add_column(style="bold")
     facts.add_column()
@@ -73,7 +75,11 @@ def describe(ds: xr.Dataset, *, width: int = 110) -> str:
     for key in ("sources", "image_scheme", "compression", "input", "citation"):
         if key in ds.attrs:
             facts.add_row(key.replace("_", " "), str(ds.attrs[key]))
+    return facts
 
+
+def _arrays(ds: xr.Dataset) -> Table:
+    """One row per data variable."""
     arrays = Table(box=None, pad_edge=False)
     for head in ("array", "dims", "shape", "dtype", "unit", "chunk", "shard", "size"):
         arrays.add_column(head, justify="right" if head == "size" else "left", overflow="fold")
@@ -89,8 +95,30 @@ def describe(ds: xr.Dataset, *, width: int = 110) -> str:
             " x ".join(map(str, shard)) if shard else "",
             _bytes(array.nbytes),
         )
+    return arrays
+
+
+def describe(ds: xr.Dataset, *, width: int = 110) -> str:
+    """Describe an opened store for a terminal.
+
+    Parameters
+    ----------
+    ds
+        Trajectory or feature store from ``open_store``.
+    width
+        Columns of the terminal.
+
+    Returns
+    -------
+    Frames, runs, atoms, species, cell, times, arrays with their chunks, and the
+    notes of the audit.
+
+    Examples
+    --------
+    >>> print(describe(mgdask.open_store("glass.zarr")))  # doctest: +SKIP
+    """
     notes = ds.attrs.get("audit")
-    text = [render(facts, width), render(arrays, width)]
+    text = [render(_facts(ds), width), render(_arrays(ds), width)]
     if notes is not None:
         text.append(
             "\n".join(
@@ -104,18 +132,32 @@ def describe(ds: xr.Dataset, *, width: int = 110) -> str:
 
 
 def describe_rdf(rdf: xr.Dataset) -> str:
-    """Peaks, troughs and coordination numbers of ``partial_rdf`` as a table in text."""
+    """Describe partial radial distribution functions for a terminal.
+
+    Parameters
+    ----------
+    rdf
+        Result of ``mgdask.partial_rdf``.
+
+    Returns
+    -------
+    Table of first peak (Å), first minimum (Å) and coordination number per pair.
+
+    Examples
+    --------
+    >>> print(describe_rdf(mgdask.partial_rdf("glass.zarr")))  # doctest: +SKIP
+    """
     table = Table(box=None, pad_edge=False)
     for column in ("pair", "first peak, Å", "first minimum, Å", "neighbours within it"):
         table.add_column(column, justify="left" if column == "pair" else "right")
     for a in rdf["species"].values:
         for b in rdf["neighbor_species"].values:
-            one = rdf.sel(species=a, neighbor_species=b)
+            pair = rdf.sel(species=a, neighbor_species=b)
             table.add_row(
                 f"{a}-{b}",
-                f"{float(one['first_peak']):.3f}",
-                f"{float(one['first_minimum']):.3f}",
-                f"{float(one['coordination']):.2f}",
+                f"{float(pair['first_peak']):.3f}",
+                f"{float(pair['first_minimum']):.3f}",
+                f"{float(pair['coordination']):.2f}",
             )
     table.add_row(
         "all", f"{float(rdf['first_peak_all']):.3f}", f"{float(rdf['first_minimum_all']):.3f}", ""
@@ -126,25 +168,41 @@ def describe_rdf(rdf: xr.Dataset) -> str:
 def commonest_polyhedra(
     features: xr.Dataset, n: int = 10, *, name: str = "voronoi_indices"
 ) -> pd.DataFrame:
-    """The ``n`` commonest Voronoi polyhedra <n3 n4 n5 n6 n7> of each frame's central atoms together: share of all atoms, and by element.
+    """Count the most common Voronoi polyhedra.
 
-    Parameters: ``features`` a feature store or Dataset with ``VoronoiIndices``; ``name`` of that variable. Open cells (NaN) are left out.
-    Returns a table indexed by polyhedron, with columns "share" and the share among the atoms of each element.
+    A polyhedron is named by its numbers of faces with 3 to 7 edges, <n3 n4 n5 n6 n7>.
+    Atoms of all frames are counted together. Open cells (NaN) are left out.
+
+    Parameters
+    ----------
+    features
+        Feature store or Dataset with ``VoronoiIndices``.
+    n
+        Number of polyhedra to return.
+    name
+        Name of the variable with the Voronoi indices.
+
+    Returns
+    -------
+    Table indexed by ``polyhedron``. The column ``share`` is the share of all atoms; the
+    others, one per element, are the shares of that element's atoms.
+
+    Examples
+    --------
+    >>> commonest_polyhedra(mgdask.open_store("features.zarr"), 5)  # doctest: +SKIP
     """
-    found = np.asarray(features[name].transpose("frame", "atom", ...).values)
-    numbers = np.broadcast_to(features["species"].values, found.shape[:2])[
-        np.isfinite(found[..., 0])
-    ]
-    found = found[np.isfinite(found[..., 0])].astype(np.int64)
-    kinds, which = np.unique(found, axis=0, return_inverse=True)
-    which = which.ravel()
-    count = np.bincount(which, minlength=len(kinds))
+    indices = np.asarray(features[name].transpose("frame", "atom", ...).values)
+    closed = np.isfinite(indices[..., 0])
+    species = np.broadcast_to(features["species"].values, indices.shape[:2])[closed]
+    polyhedra, kind = np.unique(indices[closed].astype(np.int64), axis=0, return_inverse=True)
+    kind = kind.ravel()
+    count = np.bincount(kind, minlength=len(polyhedra))
     order = np.argsort(-count, kind="stable")[:n]
     table = pd.DataFrame(
-        {"share": count[order] / max(len(found), 1)},
-        index=["<" + " ".join(map(str, kinds[k])) + ">" for k in order],
+        {"share": count[order] / max(len(species), 1)},
+        index=["<" + " ".join(map(str, polyhedra[k])) + ">" for k in order],
     )
-    for z in np.unique(numbers):
-        mine = np.bincount(which[numbers == z], minlength=len(kinds))
-        table[symbol(int(z))] = mine[order] / max(int((numbers == z).sum()), 1)
+    for z in np.unique(species):
+        of_element = np.bincount(kind[species == z], minlength=len(polyhedra))
+        table[symbol(int(z))] = of_element[order] / max(int((species == z).sum()), 1)
     return table.rename_axis("polyhedron")
