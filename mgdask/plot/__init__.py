@@ -1,1 +1,5 @@
-"""Generic pictures of stores and scores, drawn with matplotlib."""
+"""Generic matplotlib pictures, one kind per file.
+
+Nothing here knows of a study or a paper. matplotlib is imported when the first picture
+is drawn, not when this package is imported.
+"""

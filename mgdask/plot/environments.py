@@ -1,106 +1,77 @@
-"""Pictures of a feature store: what the environments are, where they sit, how they change over the frames."""
+"""Environments of a feature store: where they are, and how they change over frames."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
+from mgdask._typing import AnyArray
 from mgdask.elements import symbol
 from mgdask.errors import ParameterError
+from mgdask.plot.intervals import draw_points
+from mgdask.plot.slab import draw_slab as draw_slab
+from mgdask.plot.style import CYCLE, figure, save, style
 
-MARKERS = "osD^vP"
+if TYPE_CHECKING:
+    from mgdask.plot.style import Axes
 
 
 def principal_components(values: xr.DataArray, *, n_components: int = 2) -> xr.DataArray:
-    """Leading principal components of a feature over all its frames and atoms, lazily.
+    """Compute the leading principal components of a feature over all frames and atoms.
 
-    The covariance of the columns (n_columns x n_columns) is accumulated block by block, so the features themselves are
-    never gathered: ``C = <x x^T> - <x><x>^T``, then ``y = (x - <x>) V`` with the eigenvectors ``V`` of the largest
-    eigenvalues. The sign of a component is fixed by its largest loading being positive.
+        C = <x x^T> - <x><x>^T,    y = (x - <x>) V
 
-    Returns the components with dims (frame, atom, component); ``attrs["explained"]`` holds their shares of the variance.
+    where the columns of V are the eigenvectors of C with the largest eigenvalues. C is
+    accumulated block by block, so the features are never gathered.
+
+    Parameters
+    ----------
+    values
+        Feature (frame, atom, column).
+    n_components
+        Number of components.
+
+    Returns
+    -------
+    ``principal_component`` (frame, atom, component), computed lazily. Its attribute
+    ``explained`` holds the share of the variance of each component.
+
+    Notes
+    -----
+    The sign of a component is fixed: its largest loading is positive.
+
+    Examples
+    --------
+    >>> x = xr.DataArray([[[0.0, 0.0], [1.0, 2.0]]], dims=("frame", "atom", "column"))
+    >>> np.round(principal_components(x).attrs["explained"], 6).tolist()
+    [1.0, 0.0]
     """
-    columns = values.dims[-1]
-    n = int(np.prod([values.sizes[d] for d in values.dims[:-1]]))
+    column, rows = values.dims[-1], values.dims[:-1]
+    n = int(np.prod([values.sizes[dim] for dim in rows]))
     flat = values.astype(np.float64)
-    rows = values.dims[:-1]
-    mean = flat.mean(rows)
-    second = xr.dot(flat, flat.rename({columns: "_other"}), dim=rows) / n
-    mean, second = (
-        xr.Dataset({"mean": mean, "second": second}).load().values()
-    )  # one pass over the features
-    covariance = second.values - np.outer(mean.values, mean.values)
-    weights, vectors = np.linalg.eigh(covariance)
-    order = np.argsort(weights)[::-1][:n_components]
-    basis = vectors[:, order]
+    moments = xr.Dataset(
+        {
+            "mean": flat.mean(rows),
+            "second": xr.dot(flat, flat.rename({column: "_other"}), dim=rows) / n,
+        }
+    ).load()  # together, so that the features are read once
+    mean = moments["mean"]
+    covariance = moments["second"].values - np.outer(mean.values, mean.values)
+    eigenvalues, eigenvectors = np.linalg.eigh(covariance)
+    order = np.argsort(eigenvalues)[::-1][:n_components]
+    basis = eigenvectors[:, order]
     basis = basis * np.sign(basis[np.abs(basis).argmax(0), np.arange(basis.shape[1])])
-    loading = xr.DataArray(basis, dims=(columns, "component"))
-    scores = xr.dot(flat - mean, loading, dim=str(columns))
-    scores.attrs["explained"] = [float(w) for w in weights[order] / weights.clip(0).sum()]
+    loading = xr.DataArray(basis, dims=(column, "component"))
+    scores = xr.dot(flat - mean, loading, dim=str(column))
+    scores.attrs["explained"] = [float(w) for w in eigenvalues[order] / eigenvalues.clip(0).sum()]
     named: xr.DataArray = scores.rename("principal_component")
     return named
 
 
-def draw_slab(
-    axes: Any,
-    frame: xr.Dataset,
-    values: xr.DataArray,
-    *,
-    slab: float = 5.0,
-    along: str = "z",
-    cmap: str = "viridis",
-    size: float = 150.0,
-) -> Any:
-    """Draw the atoms of a slab through the middle of a cell, seen along one axis, coloured by a value of each.
-
-    Parameters: ``axes`` of matplotlib; ``frame`` one frame of an opened trajectory store; ``values`` (atom,) with the coordinate atom_id, some or
-    all atoms (NaN stay white); ``slab`` thickness in Å; ``along`` "x", "y" or "z" the direction of view; ``size`` of the largest atoms in
-    points². Colours span the 2nd to the 98th percentile. Returns what a colour bar needs.
-
-    >>> drawn = draw_slab(plt.gca(), ds.isel(frame=0), out.bond_order.isel(frame=0).sel(bond_order_feature="q6"))  # doctest: +SKIP
-    >>> plt.colorbar(drawn, label="q6")                                                                      # doctest: +SKIP
-    """
-    if values.dims != ("atom",) or "atom_id" not in values.coords:
-        raise ParameterError(
-            f"values must be (atom,) with the coordinate atom_id; got {values.dims}; choose a frame and a column first"
-        )
-    rows = np.searchsorted(frame["atom_id"].values, values["atom_id"].values)
-    position, numbers = frame["position"].values[rows], frame["species"].values[rows]
-    if along not in ("x", "y", "z"):
-        raise ParameterError(f"along={along!r} must be 'x', 'y' or 'z'")
-    axis = "xyz".index(along)
-    one, other = (k for k in range(3) if k != axis)
-    depth = position[:, axis] - frame["origin"].values[axis]
-    shown = np.abs(depth - 0.5 * frame["cell"].values[axis, axis]) < 0.5 * slab
-    colour, kinds = np.asarray(values.values, dtype=np.float64), np.unique(numbers)
-    limits = {
-        "vmin": float(np.nanquantile(colour, 0.02)),
-        "vmax": float(np.nanquantile(colour, 0.98)),
-    }
-    drawn: Any = None
-    for mark, z in zip(MARKERS, kinds, strict=False):
-        pick = shown & (numbers == z)
-        drawn = axes.scatter(
-            position[pick, one],
-            position[pick, other],
-            c=colour[pick],
-            s=size if z == kinds.max() else 0.5 * size,
-            marker=mark,
-            cmap=cmap,
-            edgecolors="0.25",
-            linewidths=0.4,
-            label=symbol(int(z)),
-            plotnonfinite=True,
-            **limits,
-        )
-    axes.set(xlabel=f"{'xyz'[one]} (Å)", ylabel=f"{'xyz'[other]} (Å)", aspect="equal")
-    axes.legend(loc="upper right", framealpha=0.9)
-    return drawn
-
-
+@style()
 def plot_environments(
     trajectory: xr.Dataset,
     features: xr.Dataset,
@@ -110,67 +81,84 @@ def plot_environments(
     progress: xr.DataArray | None = None,
     slab: float = 5.0,
 ) -> Path:
-    """Draw a slab of the last frame coloured by local environment, and the map of all environments.
+    """Draw a slab coloured by local environment, and the map of all environments.
 
-    ``trajectory`` and ``features`` are two opened stores of the same frames and atoms; ``progress(frame)`` (for example
-    the temperature) orders the frames on the right panel, whose lines are means over the atoms of a species with their
-    standard deviations. ``slab`` is the thickness in Å. Writes a PNG at ``path`` and returns it.
+    Left: a slab of the last frame. Middle: the principal components of its atoms.
+    Right: the mean of the second component per species over the frames, with its
+    standard error.
+
+    Parameters
+    ----------
+    trajectory, features
+        Opened stores of the same frames and atoms.
+    path
+        PNG file to write.
+    name
+        Name of the feature.
+    progress
+        Abscissa (frame,) of the right panel, for example the temperature; by default
+        the number of the frame.
+    slab
+        Thickness of the slab in Å.
+
+    Returns
+    -------
+    The path.
+
+    Raises
+    ------
+    ParameterError
+        If the feature store has no variable ``name``.
+
+    Examples
+    --------
+    >>> plot_environments(trajectory, features, "environments.png")  # doctest: +SKIP
     """
     if name not in features:
-        raise ParameterError(
-            f"name={name!r} is not in the feature store; it holds {sorted(map(str, features.data_vars))}"
-        )
-    import matplotlib
-
-    matplotlib.use("Agg", force=False)
-    from matplotlib.figure import Figure
-
+        held = sorted(map(str, features.data_vars))
+        raise ParameterError(f"name={name!r} is not in the feature store; it holds {held}")
     scores = principal_components(features[name]).load()
-    explained = scores.attrs["explained"]
-    numbers = features["species"].values
-    kinds = np.unique(numbers)
-    figure = Figure(figsize=(12.5, 4.2), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
-    # the first component tells the elements apart, which the markers do
-    colour = scores.isel(frame=-1, component=1).assign_attrs(long_name="second principal component")
-    drawn = draw_slab(left, trajectory.isel(frame=-1), colour, slab=slab)
-    figure.colorbar(drawn, ax=left, label="second principal component", shrink=0.85)
+    species = features["species"].values
+    fig = figure(12.5, 4.2)
+    left, middle, right = fig.subplots(1, 3)
+    # the first component separates the elements, which the markers show already
+    second = scores.isel(frame=-1, component=1)
+    mappable = draw_slab(left, trajectory.isel(frame=-1), second, slab=slab)
+    fig.colorbar(mappable, ax=left, label="second principal component", shrink=0.85)
     left.set(title=f"slab of {slab:g} Å, last frame")
+    _draw_map(middle, scores, species)
+    _draw_progress(right, scores, species, progress)
+    return save(fig, path)
 
-    for tint, z in zip(
-        ("tab:orange", "tab:blue", "tab:green", "tab:red", "tab:purple"), kinds, strict=False
-    ):
-        cloud = scores.values[-1][numbers == z]
-        middle.scatter(cloud[:, 0], cloud[:, 1], s=5, color=tint, alpha=0.6, label=symbol(int(z)))
-        of_kind = scores.values[:, numbers == z, 1]
-        x = np.arange(len(of_kind)) if progress is None else progress.values
-        right.errorbar(
-            x,
-            of_kind.mean(1),
-            of_kind.std(1) / np.sqrt(of_kind.shape[1]),
-            marker="o",
-            ms=4,
-            capsize=2,
-            color=tint,
-            label=symbol(int(z)),
-        )
-    middle.set(
-        xlabel=f"component 1 ({explained[0]:.0%} of variance)",
-        ylabel=f"component 2 ({explained[1]:.0%})",
+
+def _draw_map(axes: Axes, scores: xr.DataArray, species: AnyArray) -> None:
+    for color, z in zip(CYCLE, np.unique(species), strict=False):
+        points = scores.values[-1][species == z]
+        axes.scatter(points[:, 0], points[:, 1], s=5, color=color, alpha=0.6, label=symbol(int(z)))
+    first, second = scores.attrs["explained"][:2]
+    axes.set(
+        xlabel=f"component 1 ({first:.0%} of variance)",
+        ylabel=f"component 2 ({second:.0%})",
         title=f"{scores.sizes['atom']} environments, last frame",
     )
-    label = (
-        "frame"
-        if progress is None
-        else f"{progress.attrs.get('long_name', progress.name)} ({progress.attrs.get('units', '1')})"
-    )
-    right.set(
+    axes.legend()
+
+
+def _draw_progress(
+    axes: Axes, scores: xr.DataArray, species: AnyArray, progress: xr.DataArray | None
+) -> None:
+    x = np.arange(scores.sizes["frame"]) if progress is None else progress.values
+    for color, z in zip(CYCLE, np.unique(species), strict=False):
+        values = scores.values[:, species == z, 1]
+        error = values.std(1) / np.sqrt(values.shape[1])
+        draw_points(axes, x, values.mean(1), error, color=color, line=True, label=symbol(int(z)))
+    label = "frame"
+    if progress is not None:
+        quantity = progress.attrs.get("long_name", progress.name)
+        label = f"{quantity} ({progress.attrs.get('units', '1')})"
+    axes.set(
         xlabel=label,
         ylabel="component 2, mean and its standard error",
         title=f"{scores.sizes['frame']} frames",
     )
-    middle.legend()
-    right.legend()
-    path = Path(path)
-    figure.savefig(path, dpi=130)
-    return path
+    axes.legend()

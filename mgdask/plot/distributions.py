@@ -1,0 +1,102 @@
+"""Distributions: histograms, and halved violins of two classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mgdask._typing import FloatArray
+from mgdask.plot.style import DARK_GREY, LIGHT_GREY
+
+if TYPE_CHECKING:
+    from mgdask.plot.style import Axes
+
+
+def draw_density(axes: Axes, middle: npt.ArrayLike, density: npt.ArrayLike) -> None:
+    """Draw a histogram as a filled outline.
+
+    Parameters
+    ----------
+    axes
+        matplotlib axes to draw on.
+    middle
+        Middle of each bin (bin,).
+    density
+        Height of each bin (bin,).
+
+    Examples
+    --------
+    >>> draw_density(axes, [0.25, 0.75], [1.5, 0.5])  # doctest: +SKIP
+    """
+    axes.fill_between(middle, density, step="mid", color=LIGHT_GREY, lw=0)
+    axes.step(middle, density, where="mid", color=DARK_GREY)
+
+
+@dataclass(frozen=True)
+class HalfViolin:
+    """Density of one class, and its quartiles.
+
+    Parameters
+    ----------
+    density
+        Density at the points of the common grid (point,).
+    quartiles
+        First quartile, median and third quartile.
+    """
+
+    density: FloatArray
+    quartiles: Sequence[float]
+
+
+def draw_half_violins(
+    axes: Axes,
+    names: Sequence[str],
+    grids: Sequence[npt.ArrayLike],
+    pairs: Sequence[tuple[HalfViolin, HalfViolin]],
+    classes: Mapping[str, str],
+) -> None:
+    """Draw violins whose right half is one class and whose left half is another.
+
+    Both halves of a violin share one scale. A line along each half spans the quartiles,
+    and a line across marks the median.
+
+    Parameters
+    ----------
+    axes
+        matplotlib axes to draw on.
+    names
+        Name of each violin.
+    grids
+        Values (point,) at which the densities of each violin are known.
+    pairs
+        Right and left half of each violin.
+    classes
+        Colour of the right and of the left class by the name in the legend.
+
+    Examples
+    --------
+    >>> classes = {"plastic": "red", "other": "blue"}               # doctest: +SKIP
+    >>> draw_half_violins(axes, ["area"], [grid], [pair], classes)  # doctest: +SKIP
+    """
+    for k, (grid, pair) in enumerate(zip(grids, pairs, strict=True)):
+        scale = 0.44 / np.nanmax([half.density for half in pair])
+        for half, (label, color), side in zip(pair, classes.items(), (1.0, -1.0), strict=True):
+            axes.fill_betweenx(
+                grid,
+                k,
+                k + side * scale * half.density,
+                color=color,
+                alpha=0.75,
+                lw=0,
+                label=label if k == 0 else None,
+            )
+            first, median, third = half.quartiles
+            axes.plot([k + side * 0.05] * 2, [first, third], color="black", lw=1.5)
+            axes.plot([k, k + side * 0.3], [median] * 2, color="black", lw=2.5)
+    axes.set_xticks(range(len(names)), names, fontsize=9)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))

@@ -1,0 +1,167 @@
+"""Values with their intervals: bars, points over an axis, and points by category."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mgdask._typing import FloatArray
+from mgdask.plot.style import BLUE, SKY_BLUE
+
+if TYPE_CHECKING:
+    from mgdask.plot.style import Axes
+
+
+def error_lengths(value: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike) -> FloatArray:
+    """Return the lengths of error bars as matplotlib takes them.
+
+    Parameters
+    ----------
+    value, low, high
+        Values and the ends of their intervals, each (point,).
+
+    Returns
+    -------
+    Distances from ``value`` to ``low`` and to ``high``, shape (2, point).
+
+    Examples
+    --------
+    >>> error_lengths([0.5], [0.25], [1.0]).tolist()
+    [[0.25], [0.5]]
+    """
+    ends = np.stack([np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)])
+    return np.abs(ends - np.asarray(value, dtype=np.float64))
+
+
+def draw_bars(
+    axes: Axes,
+    names: Sequence[str],
+    value: npt.ArrayLike,
+    low: npt.ArrayLike,
+    high: npt.ArrayLike,
+    *,
+    base: float = 0.0,
+    xlabel: str = "",
+) -> None:
+    """Draw horizontal bars with intervals. The first is on top and stands out.
+
+    Parameters
+    ----------
+    axes
+        matplotlib axes to draw on.
+    names
+        Name of each bar.
+    value, low, high
+        Values and the ends of their intervals, each (bar,).
+    base
+        Value at which bars begin, marked by a dotted line.
+    xlabel
+        Label of the values.
+
+    Examples
+    --------
+    >>> draw_bars(axes, ["a", "b"], value, low, high, base=0.5)  # doctest: +SKIP
+    """
+    at, length = np.arange(len(names)), np.asarray(value, dtype=np.float64) - base
+    axes.barh(
+        at,
+        length,
+        left=base,
+        xerr=error_lengths(value, low, high),
+        color=[BLUE if k == 0 else SKY_BLUE for k in at],
+        error_kw={"lw": 1.2, "capsize": 2.5},
+    )
+    axes.axvline(base, color="0.4", ls=":")
+    axes.set_yticks(at, names)
+    axes.invert_yaxis()
+    axes.set_xlabel(xlabel)
+
+
+def draw_points(
+    axes: Axes,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    error: npt.ArrayLike,
+    *,
+    color: str,
+    x_error: npt.ArrayLike | None = None,
+    line: bool = False,
+    marker: str = "o",
+    label: str | None = None,
+) -> None:
+    """Draw points with error bars over a continuous axis.
+
+    Parameters
+    ----------
+    axes
+        matplotlib axes to draw on.
+    x, y
+        Places of the points, each (point,).
+    error
+        Lengths of the vertical bars, (point,) or (2, point).
+    color
+        Colour of points and bars.
+    x_error
+        Lengths of horizontal bars, in the same form; none by default.
+    line
+        Whether to join the points.
+    marker
+        Marker of matplotlib.
+    label
+        Entry of the legend.
+
+    Examples
+    --------
+    >>> draw_points(axes, [0, 1], [0.1, 0.4], [0.05, 0.1], color=BLUE)  # doctest: +SKIP
+    """
+    axes.errorbar(
+        x,
+        y,
+        error,
+        x_error,
+        fmt=f"{marker}-" if line else marker,
+        ms=4,
+        capsize=2,
+        color=color,
+        elinewidth=1.0,
+        label=label,
+    )
+
+
+def draw_categories(
+    axes: Axes,
+    names: Sequence[str],
+    values: Sequence[npt.ArrayLike],
+    errors: Sequence[npt.ArrayLike],
+    means: Sequence[float],
+) -> None:
+    """Draw points with intervals side by side per category, and a bar at their mean.
+
+    Parameters
+    ----------
+    axes
+        matplotlib axes to draw on.
+    names
+        Name of each category.
+    values
+        Per category the values (point,).
+    errors
+        Per category the lengths of their error bars (2, point).
+    means
+        Per category the mean.
+
+    Examples
+    --------
+    >>> draw_categories(axes, ["same"], values, errors, [0.75])  # doctest: +SKIP
+    """
+    for k, (value, error, mean) in enumerate(zip(values, errors, means, strict=True)):
+        n = len(np.asarray(value))
+        # in the given order, so that pictures of the same numbers are the same
+        x = k + (np.linspace(-0.25, 0.25, n) if n > 1 else np.zeros(1))
+        axes.errorbar(x, value, error, fmt="o", ms=4, capsize=2, color=SKY_BLUE)
+        axes.plot([k - 0.35, k + 0.35], [mean] * 2, color=BLUE, lw=2)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlim(-0.6, len(names) - 0.4)

@@ -1,0 +1,162 @@
+"""Values over two axes: matrices, filled contours, and groups of points on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgdask._typing import FloatArray
+
+if TYPE_CHECKING:
+    from mgdask.plot.style import Axes, ScalarMappable
+
+
+def draw_matrix(
+    axes: Axes,
+    values: FloatArray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    low: FloatArray,
+    high: FloatArray,
+    span: tuple[float, float],
+    cmap: str = "viridis",
+) -> ScalarMappable:
+    """Draw a matrix as coloured cells with the value and its interval written in each.
+
+    Parameters
+    ----------
+    axes
+        matplotlib axes to draw on.
+    values
+        Values (row, column). Cells with NaN stay grey and empty.
+    rows, columns
+        Names of rows and columns.
+    low, high
+        Ends of the intervals (row, column).
+    span
+        Values at the two ends of the colour scale.
+    cmap
+        Name of a matplotlib colour map whose low end is dark.
+
+    Returns
+    -------
+    The mappable that a colour bar needs.
+
+    Examples
+    --------
+    >>> image = draw_matrix(axes, auc, ["a", "b"], ["a", "b"], low=low, high=high,
+    ...                     span=(0.5, 0.9))  # doctest: +SKIP
+    """
+    image = axes.imshow(values, cmap=cmap, vmin=span[0], vmax=span[1], aspect="auto")
+    axes.set_facecolor("0.9")
+    shade = (values - span[0]) / (span[1] - span[0])
+    for i, k in zip(*np.nonzero(np.isfinite(values)), strict=True):
+        dark = shade[i, k] < 0.6
+        axes.text(
+            k,
+            i,
+            f"{values[i, k]:.3f}\n[{low[i, k]:.3f}, {high[i, k]:.3f}]",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if dark else "black",
+        )
+    axes.set_xticks(range(len(columns)), columns, rotation=30 if len(columns) > 4 else 0)
+    axes.set_yticks(range(len(rows)), rows)
+    return image
+
+
+def draw_surface(
+    axes: Axes, x: FloatArray, y: FloatArray, values: FloatArray, *, cmap: str = "cividis"
+) -> ScalarMappable:
+    """Draw a function of two variables as filled contours.
+
+    Parameters
+    ----------
+    axes
+        matplotlib axes to draw on.
+    x, y
+        Grids (x,) and (y,).
+    values
+        Values (x, y).
+    cmap
+        Name of a matplotlib colour map.
+
+    Returns
+    -------
+    The mappable that a colour bar needs.
+
+    Examples
+    --------
+    >>> surface = draw_surface(axes, x, y, mean)  # doctest: +SKIP
+    """
+    surface = axes.contourf(x, y, values.T, 12, cmap=cmap)
+    axes.set(xlim=x[[0, -1]], ylim=y[[0, -1]])
+    return surface
+
+
+@dataclass(frozen=True)
+class PointGroup:
+    """Points of one kind, and their median.
+
+    Parameters
+    ----------
+    points
+        Places of the points (point, 2).
+    median
+        Median of the whole group (2,).
+    marker, color
+        Marker and fill of matplotlib.
+    median_size
+        Area of the median's marker in points².
+    """
+
+    points: FloatArray
+    median: FloatArray
+    marker: str
+    color: str
+    median_size: float = 110.0
+
+
+def draw_point_groups(axes: Axes, groups: Mapping[str, PointGroup]) -> None:
+    """Draw groups of points, each with a large marker at its median.
+
+    Parameters
+    ----------
+    axes
+        matplotlib axes to draw on.
+    groups
+        Groups by the name in the legend.
+
+    Notes
+    -----
+    The legend stands below the axes.
+
+    Examples
+    --------
+    >>> draw_point_groups(axes, {"icosahedra": group})  # doctest: +SKIP
+    """
+    for name, group in groups.items():
+        draw = partial(axes.scatter, marker=group.marker, color=group.color, edgecolors="black")
+        draw(group.points[:, 0], group.points[:, 1], s=14, linewidths=0.35, alpha=0.8)
+        draw(
+            group.median[0],
+            group.median[1],
+            s=group.median_size,
+            linewidths=1.6,
+            zorder=4,
+            label=name,
+        )
+    axes.legend(
+        fontsize=8,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.12),
+        ncols=4,
+        markerscale=0.6,
+        handletextpad=0.2,
+    )

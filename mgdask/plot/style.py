@@ -1,0 +1,116 @@
+"""How all pictures look: colours, fonts, new figures, and files.
+
+Figures are made without pyplot, so drawing leaves no global state and needs no display.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes as Axes
+    from matplotlib.cm import ScalarMappable as ScalarMappable
+    from matplotlib.figure import Figure as Figure
+
+BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
+ORANGE, SKY_BLUE, PURPLE, YELLOW = "#E69F00", "#56B4E9", "#CC79A7", "#F0E442"
+"""Okabe and Ito's colours, distinct in every common colour blindness."""
+DARK_GREY, LIGHT_GREY, FILL_GREY = "0.35", "0.8", "0.6"
+CYCLE = (ORANGE, BLUE, GREEN, VERMILION, PURPLE, SKY_BLUE)
+"""Colours of groups such as species, in this order."""
+
+SETTINGS: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so files do not depend on the host
+    "font.size": 10.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11.0,
+    "legend.frameon": False,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the package's style inside a ``with`` block, or as a decorator.
+
+    The settings of the caller are back afterwards.
+
+    Examples
+    --------
+    >>> with style():
+    ...     fig = figure(4.0, 3.0)
+    """
+    import matplotlib
+
+    with matplotlib.rc_context(SETTINGS):
+        yield
+
+
+def figure(width: float, height: float) -> Figure:
+    """Make an empty figure.
+
+    Parameters
+    ----------
+    width, height
+        Size in inches.
+
+    Returns
+    -------
+    Figure with constrained layout, not known to pyplot.
+
+    Examples
+    --------
+    >>> figure(4.0, 3.0).get_size_inches().tolist()
+    [4.0, 3.0]
+    """
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(fig: Figure, path: str | Path, *, dpi: float = 130.0) -> Path:
+    """Write a figure to a file whose suffix names the format.
+
+    Parameters
+    ----------
+    fig
+        Figure to write.
+    path
+        File to write.
+    dpi
+        Dots per inch.
+
+    Returns
+    -------
+    The path.
+
+    Examples
+    --------
+    >>> save(figure(4.0, 3.0), "empty.png")  # doctest: +SKIP
+    """
+    target = Path(path)
+    fig.savefig(target, dpi=dpi)
+    return target
+
+
+def letter_panels(panels: Iterable[Axes]) -> None:
+    """Title the panels of a figure (a), (b), (c) ... on their left.
+
+    Parameters
+    ----------
+    panels
+        Axes in reading order, at most 26.
+
+    Examples
+    --------
+    >>> panels = figure(4.0, 3.0).subplots(1, 2)
+    >>> letter_panels(panels)
+    >>> panels[1].get_title(loc="left")
+    '(b)'
+    """
+    for letter, axes in zip("abcdefghijklmnopqrstuvwxyz", panels, strict=False):
+        axes.set_title(f"({letter})", loc="left", fontweight="bold")
