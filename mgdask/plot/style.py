@@ -30,6 +30,8 @@ SETTINGS: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.titlesize": 11.0,
     "legend.frameon": False,
+    "figure.constrained_layout.h_pad": 0.08,
+    "figure.constrained_layout.w_pad": 0.08,
 }
 
 

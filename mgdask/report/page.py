@@ -80,7 +80,7 @@ class Figure:
     alt
         What the picture shows, for readers who cannot see it.
     caption
-        Sentences below the picture. Empty ones are left out.
+        Paragraphs below the picture. Empty ones are left out.
     """
 
     template: ClassVar[str] = "figure.html"

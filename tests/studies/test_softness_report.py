@@ -24,7 +24,7 @@ from mgdask.studies.softness.results import extremes, softness_numbers
 from mgdask.studies.softness.training import learn_softness
 from tests.studies.test_softness_training import SETTINGS, halves
 
-FEW = {"samples": 40, "grid": 4, "drawn": 15}
+FEW = {"samples": 40, "grid": 4, "markers": 15}
 FIGURES = ("softness.png", "features.png", "dependence.png", "slice.png")
 
 
@@ -323,7 +323,7 @@ def test_tables_and_sentences_say_what_the_file_says(page, written):
         in said
     )
     alone, together = written["dependence"]["alone"], written["dependence"]["together"]
-    assert f"to {alone[1]['value'][-1]:.3g} {alone[1]['qs'][-1]:.2f}." in said
+    assert f"to {alone[1]['value'][-1]:.3g} gives {alone[1]['qs'][-1]:.2f}." in said
     assert (
         f"from {np.min(together['qs']):.2f} to {np.max(together['qs']):.2f}; their correlation is {together['correlation']:.2f}"
         in said
@@ -384,7 +384,7 @@ def test_no_soft_atoms_and_one_column(glasses, found, tmp_path):
     assert written["leading"][0]["importance"] == pytest.approx(1.0)
     assert written["dependence"]["together"] == {}
     assert "softest tenth" in page
-    assert "nan" not in re.sub(r"base64,[^']*", "", page).lower()
+    assert "nan" not in re.sub(r'base64,[^"]*', "", page).lower()
 
 
 def test_few_atoms(glasses, found, tmp_path):
@@ -398,7 +398,7 @@ def test_few_atoms(glasses, found, tmp_path):
     written = json.loads((tmp_path / "numbers.json").read_text())
     assert (written["atoms"], written["plastic"]) == (15, 3)
     assert written["conditional"]["softest_ratio"] is None  # no bin has 20 atoms
-    assert "3 of the 15 atoms that count" in page
+    assert "3 of the 15 eligible atoms" in page
 
 
 def test_bad_input_in_words(glasses, found):

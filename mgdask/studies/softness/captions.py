@@ -21,7 +21,8 @@ COLUMNS = (
     "An interstice is a gap between an atom and its neighbours: the part of a distance, a "
     "triangle (area) or a tetrahedron (volume) between them that no atomic sphere covers. "
     "A column's name states the interstice and its statistic over the neighbours, such as "
-    "the mean or the standard deviation."
+    "the mean or the standard deviation (std). Names such as 'max of area mean' are medium-range: "
+    "the largest 'area mean' among the neighbours."
 )
 
 
@@ -88,13 +89,13 @@ def _yield_caption(at_yield: Numbers) -> list[str]:
     shown = np.flatnonzero(at_yield["count"] >= at_yield["fewest"])
     if not len(shown):
         return []
-    start, end = (
+    ends = " and ".join(
         f"{rounded(at_yield['score'][k], 2)} at a strain of {100 * at_yield['strain'][k]:.2f} %"
-        for k in (shown[0], shown[-1])
+        for k in dict.fromkeys((shown[0], shown[-1]))
     )
     return [
         f"(d) Mean QS of the atoms that turn plastic at each strain, if at least "
-        f"{at_yield['fewest']} do: {start} and {end}."
+        f"{at_yield['fewest']} do: {ends}."
     ]
 
 
@@ -165,7 +166,7 @@ def dependence_caption(numbers: Numbers) -> list[str]:
     caption = [
         f"({letter}) Setting {short(curve['column'])} to {curve['value'][0]:.3g} in all atoms "
         f"gives a mean QS of {rounded(curve['qs'][0], 2)}, setting it to {curve['value'][-1]:.3g} "
-        f"{rounded(curve['qs'][-1], 2)}."
+        f"gives {rounded(curve['qs'][-1], 2)}."
         for letter, curve in zip("ab", alone, strict=False)
     ]
     caption.append("Grey: standard deviation among the models. Below: number of atoms by value.")

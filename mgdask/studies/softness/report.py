@@ -142,8 +142,8 @@ def _summary(numbers: Numbers) -> Text:
         [
             QS,
             f"{plastic} of the {atoms} eligible atoms, {100 * numbers['base']:.1f} %, are plastic "
-            f"at a strain of {100 * numbers['strain']:.1f} %: their non-affine displacement D²min "
-            f"is above {numbers['threshold']:g} Å². Eligible atoms are those away from free "
+            f"at a strain of {100 * numbers['strain']:.1f} %: their non-affine squared displacement "
+            f"D²min, summed over neighbours, is above {numbers['threshold']:g} Å². Eligible atoms are those away from free "
             "surfaces that have all features. "
             f"QS is the mean of {numbers['draws']} models of {numbers['columns']} columns, trained "
             f"on {', '.join(numbers['train'])}. This glass was set aside. The heterogeneity of "
@@ -181,8 +181,9 @@ def _score_tables(numbers: Numbers) -> list[Block]:
             )
             for name, interval in intervals.items()
         ],
-        note=f"Intervals by resampling {' and '.join(resampled)}"
-        + "".join(f"; {note}" for note in notes),
+        note="roc_auc is the area under the ROC curve: 1 is perfect, 0.5 is a guess. Recall is the "
+        "share of plastic atoms with QS of at least 0.5. Intervals are from resampling "
+        f"{' and '.join(resampled)}{''.join(f'; {note}' for note in notes)}.",
     )
     metrics = list(next(iter(numbers["baselines"].values()), {}))
     guesses = Table(
@@ -229,7 +230,7 @@ def _probability_table(numbers: Numbers) -> Table:
 def _class_table(numbers: Numbers) -> Table:
     return Table(
         "Mass-radius dimension D of the softest, the hardest and random atoms",
-        ("class", "rule", "atoms", "D", "error", "own class near, over random"),
+        ("class", "rule", "atoms", "D", "error", "clustering"),
         [
             (
                 name,
@@ -242,7 +243,8 @@ def _class_table(numbers: Numbers) -> Table:
             for name, group in numbers["extremes"].items()
         ],
         note="The error is that of a straight line through points that are not independent, so it "
-        "is too small.",
+        "is too small. Clustering is the number of near neighbours in an atom's own class, divided "
+        "by the number if the class were drawn at random.",
     )
 
 

@@ -352,8 +352,8 @@ def draw_slice(softness: Softness, glass: Glass, path: Path, *, slab: float = 6.
     fig = figure(13.0, 5.6)
     panels = fig.subplots(1, 2)
     for axes, values, label, title in (
-        (panels[0], softness.qs, "quench-in softness QS", "before deformation"),
-        (panels[1], d2min, "D²min (Å²)", f"after a strain of {strain:.1f} %"),
+        (panels[0], softness.qs, "quench-in softness QS", "undeformed"),
+        (panels[1], d2min, "D²min (Å²)", f"at {strain:.1f} % strain"),
     ):
         array = xr.DataArray(values, dims="atom", coords={"atom_id": frame["atom_id"].variable})
         mappable = draw_slab(axes, frame, array, slab=slab, along="y", cmap="cividis", size=60)
