@@ -14,7 +14,7 @@ MOVED = {
     "box": "geometry",
     "cluster.opening": "cluster.client",
     "cluster.serve": "cluster.scheduler",
-    "explore.compare": "studies.softness.comparison_figures",
+    "explore.compare": "studies.softness.figures.comparison",
     "explore.demo": "datasets.demo",
     "explore.plots": "plot.environments",
     "explore.report": "report.text",

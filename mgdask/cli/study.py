@@ -199,7 +199,7 @@ def compare(
 ) -> None:
     """Feature sets against each other on the same atoms, splits and draws (Wang & Jain 2019, Fig. 5a)."""
     from mgdask.studies.softness.comparison import compare, prepare_sets, write_table
-    from mgdask.studies.softness.comparison_figures import compare_figure, growth_figure
+    from mgdask.studies.softness.figures import compare_figure, growth_figure
     from mgdask.studies.softness.growth import score_growth
 
     options["species"] = None if centers is None else [name.strip() for name in centers.split(",")]
@@ -277,7 +277,7 @@ def transfer(
 ) -> None:
     """Models of each glass tested on every other (Wang & Jain 2019, Fig. 4)."""
     from mgdask.studies.softness.comparison import write_table
-    from mgdask.studies.softness.comparison_figures import transfer_figure
+    from mgdask.studies.softness.figures import transfer_figure
     from mgdask.studies.softness.transfer import read_labels, transfer, transfer_by_category
 
     options["species"] = None if centers is None else [name.strip() for name in centers.split(",")]

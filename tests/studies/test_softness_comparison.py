@@ -15,6 +15,7 @@ from mgdask.cli import cli
 from mgdask.errors import ParameterError
 from mgdask.learn.evaluation import bootstrap as bootstraps
 from mgdask.learn.evaluation.bootstrap import bootstrap, bootstrap_contrast
+from mgdask.studies.softness import compared_sets
 from mgdask.studies.softness import comparison as compare_softness
 from mgdask.studies.softness import growth as growth_softness
 from mgdask.studies.softness import subsets as chosen
@@ -26,14 +27,14 @@ from mgdask.studies.softness.comparison import (
     species_of,
     write_table,
 )
-from mgdask.studies.softness.comparison_figures import compare_figure, growth_figure
+from mgdask.studies.softness.figures import compare_figure, growth_figure
 from mgdask.studies.softness.growth import score_growth
 from mgdask.studies.softness.subsets import choose
 from mgdask.studies.softness.training import learn_softness
 from tests.studies.test_softness_training import halves
 
 LEARNING = {"wanted": None, "folds": 0, "draws": 2, "rounds": 30, "params": {"min_data_in_leaf": 3}}
-OPTIONS = {"margin": 4.0, "threshold": 2.0, "repeats": 100, "learning": LEARNING, "progress": False}
+OPTIONS = {"margin": 4.0, "threshold": 2.0, "n_resamples": 100, "learning": LEARNING, "progress": False}
 SETS = ["interstice", "coordination", "motifs", "all"]
 
 
@@ -58,7 +59,7 @@ def glasses(stores, out, found):
 
 
 def test_examples():
-    for module in (chosen, compare_softness, growth_softness, bootstraps):
+    for module in (chosen, compared_sets, compare_softness, growth_softness, bootstraps):
         told = doctest.testmod(module, extraglobs={"np": np})
         assert told.failed == 0
 
@@ -214,7 +215,7 @@ def test_growth(glasses, monkeypatch):
 
     monkeypatch.setattr(growth_softness, "learn_softness", spy)
     grown = score_growth(
-        glasses[:1], glasses[1], fractions=(0.3, 0.6), subsets=2, learning=LEARNING, repeats=100
+        glasses[:1], glasses[1], fractions=(0.3, 0.6), subsets=2, learning=LEARNING, n_resamples=100
     )
     _, label, atoms = glasses[0].rows()
     assert grown.atoms.values.tolist() == pytest.approx(
@@ -250,7 +251,7 @@ def test_growth_refuses(glasses):
 def test_bad_input_in_words(stores, out, tmp_path):
     with pytest.raises(ParameterError, match="train is empty"):
         compare([], stores[1], out, sets=["motifs"], **OPTIONS)
-    with pytest.raises(ParameterError, match=r"left.zarr is there 2 times"):
+    with pytest.raises(ParameterError, match=r"left.zarr is given 2 times"):
         compare([stores[0]], stores[0], out, sets=["motifs"], **OPTIONS)
     with pytest.raises(ParameterError, match="no set 'wrong'"):
         resolve_sets(["wrong"], ("Cu", "Zr"))
@@ -272,7 +273,7 @@ def test_tables_and_pictures(found, glasses, tmp_path):
         found.difference.values.tolist(), abs=1e-14
     )
     grown = score_growth(
-        glasses[:1], glasses[1], fractions=(0.5,), subsets=1, learning=LEARNING, repeats=50
+        glasses[:1], glasses[1], fractions=(0.5,), subsets=1, learning=LEARNING, n_resamples=50
     )
     for draw, result, name in (
         (compare_figure, found, "one.png"),

@@ -14,7 +14,7 @@ from mgdask.cli import cli
 from mgdask.errors import ParameterError
 from mgdask.studies.softness import transfer as transfer_softness
 from mgdask.studies.softness.comparison import write_table
-from mgdask.studies.softness.comparison_figures import transfer_figure
+from mgdask.studies.softness.figures import transfer_figure
 from mgdask.studies.softness.data import prepare_glass
 from mgdask.studies.softness.training import learn_softness
 from mgdask.studies.softness.transfer import (
@@ -26,7 +26,7 @@ from mgdask.studies.softness.transfer import (
 from tests.studies.test_softness_training import halves
 
 LEARNING = {"wanted": None, "folds": 0, "draws": 2, "rounds": 30, "params": {"min_data_in_leaf": 3}}
-OPTIONS = {"margin": 4.0, "threshold": 2.0, "repeats": 100, "learning": LEARNING, "progress": False}
+OPTIONS = {"margin": 4.0, "threshold": 2.0, "n_resamples": 100, "learning": LEARNING, "progress": False}
 LABELS = {
     "left": {"system": "CuZr", "rate": "1e12"},
     "right": {"system": "CuZr", "rate": "1e12"},
@@ -135,7 +135,7 @@ def test_columns_with_names_of_species(stores, out):
     )
     with pytest.raises(
         ParameterError,
-        match=r"right and other have other columns, such as 'count_Cu_cutoff'.*the 1 that all",
+        match=r"right and other have different columns, such as 'count_Cu_cutoff'.*the 1 that all",
     ):
         transfer(pair, out, features="chemistry", **quick)
     told = transfer(
@@ -157,7 +157,7 @@ def test_same_seed_same_bits(found, stores, out):
 def test_bad_input_in_words(stores, out, tmp_path):
     with pytest.raises(ParameterError, match="two glasses or more"):
         transfer(stores[:1], out)
-    with pytest.raises(ParameterError, match=r"left.zarr is there 2 times"):
+    with pytest.raises(ParameterError, match=r"left.zarr is given 2 times"):
         transfer([stores[0], tmp_path / "left.zarr"], out)
     with pytest.raises(ParameterError, match=r"labels of .*other.zarr: None"):
         transfer(stores, out, labels={"left": LABELS["left"], "right": LABELS["right"]})

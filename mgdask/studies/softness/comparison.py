@@ -1,184 +1,88 @@
-"""Every feature set on the same atoms, splits and draws: which one tells best which atoms turn plastic, and by how much.
+"""Compare feature sets on the same atoms, splits and undersamples.
 
-Source: Wang, Jain, Nat. Commun. 10, 5537 (2019), Fig. 5a.
+Which set predicts best which atoms turn plastic, and by how much: Wang, Jain,
+Nat. Commun. 10, 5537 (2019), Fig. 5a.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
-from mgdask.elements import symbol
+from mgdask._renamed import renamed_arguments
+from mgdask._typing import FloatArray, IntArray
 from mgdask.errors import ParameterError
-from mgdask.execution.executor import resolve_client
-from mgdask.features import SOAP, Feature, feature_set
-from mgdask.features.sets import mro_sets, sro_sets
 from mgdask.learn.evaluation.bootstrap import Interval, bootstrap, bootstrap_contrast
+from mgdask.report.json import write_json
 from mgdask.store.manifest import Manifest
-from mgdask.store.open import open_store
-from mgdask.studies.softness.data import Glass, prepare_glass
+from mgdask.studies.softness.compared_sets import COMPARED as COMPARED
+from mgdask.studies.softness.compared_sets import Features, prepare_sets
+from mgdask.studies.softness.compared_sets import resolve_sets as resolve_sets
+from mgdask.studies.softness.compared_sets import species_of as species_of
+from mgdask.studies.softness.data import Glass
 from mgdask.studies.softness.subsets import choose, resampled_regions
 from mgdask.studies.softness.training import learn_softness
 
-Float = npt.NDArray[np.float64]
-Features = str | Sequence[Feature]
 METRICS = ("roc_auc", "recall")
-LEARNING: Mapping[str, Any] = {"wanted": None, "folds": 0}
-"""What ``learn_softness`` is told where nothing else is said: the score of all columns is compared, so leading ones are not looked for."""
+INTERVAL_ENDS = (("", "value"), ("_low", "low"), ("_high", "high"))
+"""Suffix of a variable, and the field of an interval it holds."""
 
 
-def _one(
-    find: Callable[[Sequence[str]], dict[str, Feature]], name: str
-) -> Callable[[Sequence[str]], list[Feature]]:
-    return lambda species: [find(species)[name]]
-
-
-def _named(name: str) -> Callable[[Sequence[str]], list[Feature]]:
-    return lambda species: feature_set(name, species)
-
-
-COMPARED: dict[str, Callable[[Sequence[str]], list[Feature]]] = {
-    "interstice": _named("interstice"),
-    **{name: _one(sro_sets, name) for name in sro_sets(("Cu", "Zr"))},
-    **{name: _one(mro_sets, name) for name in mro_sets(("Cu", "Zr"))},
-    "sro": _named("sro"),
-    "mro": _named("mro"),
-    "sro_mro": lambda species: [*feature_set("sro", species), *feature_set("mro", species)],
-    "symmetry": _named("symmetry_functions"),
-    "chebyshev": _named("chebyshev"),
-    "soap": lambda species: [SOAP(species=tuple(species), r_cut=5.0, n_max=6, l_max=6, sigma=0.5)],
+OLD_NAMES = {
+    "n_undersamples": "draws",
+    "num_boost_round": "rounds",
+    "n_features": "wanted",
+    "n_resamples": "repeats",
 }
-"""Features by name, of a list of species: interstice (80 columns for two species), the eight short-range sets and the ten medium-range ones
-(``mediumrange_...``, but averaged fold symmetry) of ``sro`` (49) and ``mro`` (169), ``sro_mro`` (218), symmetry (166), chebyshev (90), soap
-(r_cut 5 Å, n_max = l_max = 6: 546)."""
+"""Names of version 0.1 of arguments of ``learn_softness``."""
 
 
-def species_of(stores: Sequence[str | Path]) -> tuple[str, ...]:
-    """Symbols of all species in some stores, by atomic number.
+def learning_arguments(learning: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the arguments of ``learn_softness`` for a comparison.
 
-    >>> species_of(["glass_1.zarr"])  # doctest: +SKIP
-    ('Cu', 'Zr')
+    The score of all columns is compared, so leading columns are not selected and there
+    is no cross-validation, unless ``learning`` says otherwise.
+
+    Parameters
+    ----------
+    learning
+        Arguments that differ from these defaults.
+
+    Returns
+    -------
+    Keyword arguments.
+
+    Examples
+    --------
+    >>> learning_arguments({"folds": 3})["folds"]
+    3
     """
-    numbers = {
-        int(z)
-        for store in stores
-        for z in np.unique(np.asarray(open_store(store)["species"].values))
-    }
-    return tuple(symbol(z) for z in sorted(numbers))
+    defaults = {"n_features": None, "folds": 0, "n_resamples": 20, "progress": False}
+    arguments = {OLD_NAMES.get(name, name): value for name, value in defaults.items()}
+    return arguments | {OLD_NAMES.get(k, k): value for k, value in (learning or {}).items()}
 
 
-def resolve_sets(
-    sets: Sequence[str] | Mapping[str, Features] | None, species: Sequence[str]
-) -> dict[str, list[Feature]]:
-    """Lists of features by name.
+@dataclass(frozen=True)
+class _SetScore:
+    """What one feature set scored on the test glass."""
 
-    Parameters: ``sets`` names of ``COMPARED``, or a mapping of names to names of ``feature_set`` or ``COMPARED``, or lists of features; None for
-    all of ``COMPARED``; "all" is every feature of the others, each once, and alone every one of ``COMPARED``. ``ParameterError`` for unknown names,
-    and those that cannot name a file.
-
-    >>> [len(found) for found in resolve_sets(["coordination", "interstice", "all"], ("Cu", "Zr")).values()]
-    [1, 2, 3]
-    """
-    given: Mapping[str, Features]
-    if sets is None:
-        given = {name: name for name in (*COMPARED, "all")}
-    elif isinstance(sets, Mapping):
-        given = sets
-    else:
-        given = {name: name for name in ([sets] if isinstance(sets, str) else sets)}
-    found: dict[str, list[Feature]] = {}
-    for name, wanted in given.items():
-        if not re.fullmatch(r"[A-Za-z0-9_]+", name) or name == "d2min":
-            raise ParameterError(
-                f"the set {name!r} names a file: give it letters, digits and _, and not 'd2min'"
-            )
-        if not isinstance(wanted, str):
-            found[name] = list(wanted)
-        elif wanted in COMPARED:
-            found[name] = COMPARED[wanted](species)
-        elif wanted != "all":
-            found[name] = feature_set(wanted, species)
-        else:
-            found[name] = []
-    for name, wanted in given.items():
-        if wanted == "all":
-            others = {other: listed for other, listed in found.items() if given[other] != "all"}
-            found[name] = _each_once(
-                others or {other: find(species) for other, find in COMPARED.items()}
-            )
-    if not found:
-        raise ParameterError(f"sets is empty; there are {', '.join(COMPARED)} and all")
-    return found
+    intervals: Mapping[str, Interval]
+    columns: int
+    feature_seconds: float
+    learn_seconds: float
+    score: FloatArray
 
 
-def _each_once(sets: Mapping[str, Sequence[Feature]]) -> list[Feature]:
-    kept: dict[str, Feature] = {}
-    parts: set[tuple[str, str]] = set()
-    for name, features in sets.items():
-        for feature in features:
-            columns = {(repr(feature), label) for label in feature.labels}
-            if columns <= parts:
-                continue
-            parts |= columns
-            label = feature.name if feature.name not in kept else f"{name}_{feature.name}"
-            kept[label] = feature.named(label)
-    return list(kept.values())
-
-
-def check_stems(stores: Sequence[str | Path]) -> None:
-    """``ParameterError`` where two stores have one name, which names their labels and features in the folder of a study."""
-    stems = [Path(store).stem for store in stores]
-    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
-    if twice:
-        raise ParameterError(
-            f"{twice[0]}.zarr is there {stems.count(twice[0])} times; give every store a name of its own"
-        )
-
-
-def prepare_sets(
-    stores: Sequence[str | Path],
-    out: str | Path,
-    sets: Sequence[str] | Mapping[str, Features] | None = None,
-    *,
-    client: Any = None,
-    **options: Any,
-) -> dict[str, list[Glass]]:
-    """Glasses by feature set, computed into ``out`` or found there: labels once, features at <out>/<store>-<set>.zarr.
-
-    Parameters: ``stores`` with names of their own; ``sets`` as of ``resolve_sets``; ``options`` of ``prepare_glass``. Errors as of these.
-
-    >>> glasses = prepare_sets(["g1.zarr", "g2.zarr"], "out", ["interstice"])["interstice"]  # doctest: +SKIP
-    """
-    check_stems(stores)
-    found = resolve_sets(sets, species_of(stores))
-    with resolve_client(client) as workers:
-        return {
-            name: [
-                prepare_glass(
-                    store,
-                    out,
-                    features=features,
-                    name=name,
-                    client=workers,
-                    progress=False,
-                    **options,
-                )
-                for store in stores
-            ]
-            for name, features in found.items()
-        }
-
-
+@renamed_arguments(repeats="n_resamples")
 def compare(
     train: str | Path | Sequence[str | Path],
     test: str | Path,
@@ -187,30 +91,65 @@ def compare(
     sets: Sequence[str] | Mapping[str, Features] | None = None,
     learning: Mapping[str, Any] | None = None,
     seed: int = 0,
-    repeats: int = 1000,
+    n_resamples: int = 1000,
     client: Any = None,
     progress: bool = True,
     **options: Any,
 ) -> xr.Dataset:
-    """How well each feature set tells plastic atoms on a glass set aside, all from the same rows, labels and draws.
+    """Compare how well feature sets predict plastic atoms of a glass set aside.
 
-        difference_k = AUC_k - AUC_1,   both on the same resamples of the test atoms
+        difference_k = AUC_k - AUC_1
+
+    All sets use the same atoms, labels and undersamples. Both AUC of a difference are
+    from the same resamples of the test atoms.
 
     Parameters
     ----------
-    train: stores of deformed glasses to learn from. test: the one set aside. out: folder for labels and features, kept between calls.
-    sets: as of ``resolve_sets``; the first is the one that the others are held against. learning: further arguments of ``learn_softness``
-        (draws, rounds, params, ...). repeats: of the bootstrap, over regions of 15 Å of the test glass. options: of ``prepare_glass`` (strain,
-        threshold, margin, ...).
+    train
+        Stores of deformed glasses to learn from.
+    test
+        Store of the glass that is set aside.
+    out
+        Folder for labels and features, which are kept between calls.
+    sets
+        See ``resolve_sets``. The others are compared with the first.
+    learning
+        Further arguments of ``learn_softness``.
+    seed
+        Seed of undersampling, training and resampling.
+    n_resamples
+        Number of resamples of the bootstrap over regions of 15 Å of the test glass.
+    client
+        Dask client; by default the current one, else threads of this process.
+    progress
+        Whether to print a line per set.
+    **options
+        Further arguments of ``prepare_glass``, such as ``strain`` and ``margin``.
 
-    Returns by set: roc_auc and recall with _low and _high (95 %), difference (of the AUC) with its ends, columns, feature_seconds (by the clock,
-    summed over blocks when they were computed, first loading of kernels included) and learn_seconds (by the clock of this call: other at the next).
-    Only atoms that have every feature of every set count. Errors as of ``prepare_glass`` and ``learn_softness``. Intervals are those of one test
-    glass and given models: they hold neither the spread between glasses nor that between draws of training atoms.
+    Returns
+    -------
+    By ``set``: ``roc_auc``, ``recall`` and ``difference`` with their 95 % intervals
+    (``_low``, ``_high``), ``columns``, ``feature_seconds`` and ``learn_seconds``.
 
-    Source: Wang, Jain, Nat. Commun. 10, 5537 (2019), Fig. 5a.
+    Raises
+    ------
+    ParameterError
+        See ``prepare_glass`` and ``learn_softness``.
 
-    >>> found = compare("g1.zarr", "g2.zarr", "out", sets=["interstice", "symmetry"])  # doctest: +SKIP
+    Notes
+    -----
+    Only atoms that have every feature of every set are included. The intervals are
+    those of one test glass and given models. They contain neither the spread between
+    glasses nor that between training sets. ``feature_seconds`` was measured when the
+    features were computed, summed over blocks; ``learn_seconds`` is that of this call.
+
+    References
+    ----------
+    Wang, Jain, Nat. Commun. 10, 5537 (2019), Fig. 5a.
+
+    Examples
+    --------
+    >>> comparison = compare("g1.zarr", "g2.zarr", "out")  # doctest: +SKIP
     """
     stores = [*([train] if isinstance(train, str | Path) else train), test]
     if len(stores) < 2:
@@ -219,97 +158,131 @@ def compare(
     common = [
         _common_atoms([glasses[k] for glasses in prepared.values()]) for k in range(len(stores))
     ]
-    rows: list[dict[str, Any]] = []
-    first: Float | None = None
-    for name, every in prepared.items():
-        glasses = [choose(glass, atoms=atoms) for glass, atoms in zip(every, common, strict=True)]
-        started = time.perf_counter()
-        softness = learn_softness(
-            glasses[:-1],
-            glasses[-1],
+    scores: dict[str, _SetScore] = {}
+    for name, glasses in prepared.items():
+        scores[name] = _score_set(
+            glasses,
+            common,
+            reference=next((score.score for score in scores.values()), None),
+            learning=learning_arguments(learning),
             seed=seed,
-            repeats=20,
-            progress=False,
-            **{**LEARNING, **(learning or {})},
-        )
-        spent = time.perf_counter() - started
-        score = softness.qs[common[-1]]
-        first = score if first is None else first
-        label = glasses[-1].plastic()[common[-1]]
-        where = resampled_regions(glasses[-1], common[-1])
-        told = {
-            metric: bootstrap(metric, label, score, where, repeats=repeats, seed=seed)
-            for metric in METRICS
-        }
-        told["difference"] = bootstrap_contrast(
-            "roc_auc", label, [score, first], [1, -1], where, repeats=repeats, seed=seed
-        )
-        rows.append(
-            {
-                "told": told,
-                "columns": len(glasses[-1].columns()),
-                "feature_seconds": sum(map(_seconds, every)),
-                "learn_seconds": spent,
-            }
+            n_resamples=n_resamples,
         )
         if progress:
-            print(
-                f"{name}: {rows[-1]['columns']} columns, AUC {told['roc_auc']}",
-                file=sys.stderr,
-                flush=True,
-            )
-    last = next(iter(prepared.values()))
-    plastic = [int(glass.plastic()[atoms].sum()) for glass, atoms in zip(last, common, strict=True)]
-    about = {
-        "train": [glass.name for glass in last[:-1]],
-        "test": last[-1].name,
-        "reference": next(iter(prepared)),
-        "seed": seed,
-        "train_atoms": sum(map(len, common[:-1])),
-        "train_plastic": sum(plastic[:-1]),
-        "test_atoms": len(common[-1]),
-        "test_plastic": plastic[-1],
-        "intervals": _how(rows[0]["told"]["roc_auc"]),
+            auc = scores[name].intervals["roc_auc"]
+            print(f"{name}: {scores[name].columns} columns, AUC {auc}", file=sys.stderr, flush=True)
+    return _comparison(scores, prepared, common, seed)
+
+
+def _score_set(
+    glasses: Sequence[Glass],
+    common: Sequence[IntArray],
+    *,
+    reference: FloatArray | None,
+    learning: Mapping[str, Any],
+    seed: int,
+    n_resamples: int,
+) -> _SetScore:
+    """Train on all glasses but the last, and score that one."""
+    *train_on, test_on = (
+        choose(glass, atoms=atoms) for glass, atoms in zip(glasses, common, strict=True)
+    )
+    started = time.perf_counter()
+    softness = learn_softness(train_on, test_on, seed=seed, **learning)
+    spent = time.perf_counter() - started
+    score = softness.qs[common[-1]]
+    label = test_on.plastic()[common[-1]]
+    regions = resampled_regions(test_on, common[-1])
+    intervals = {
+        metric: bootstrap(metric, label, score, regions, repeats=n_resamples, seed=seed)
+        for metric in METRICS
     }
-    columns = {
-        name + end: ("set", [getattr(row["told"][name], item) for row in rows])
-        for name in (*METRICS, "difference")
-        for end, item in (("", "value"), ("_low", "low"), ("_high", "high"))
+    intervals["difference"] = bootstrap_contrast(
+        "roc_auc",
+        label,
+        [score, score if reference is None else reference],
+        [1, -1],
+        regions,
+        repeats=n_resamples,
+        seed=seed,
+    )
+    return _SetScore(
+        intervals, len(test_on.columns()), sum(map(_feature_seconds, glasses)), spent, score
+    )
+
+
+def _comparison(
+    scores: Mapping[str, _SetScore],
+    prepared: Mapping[str, Sequence[Glass]],
+    common: Sequence[IntArray],
+    seed: int,
+) -> xr.Dataset:
+    """Scores of all sets as one Dataset."""
+    glasses = next(reversed(prepared.values()))
+    plastic = [
+        int(glass.plastic()[atoms].sum()) for glass, atoms in zip(glasses, common, strict=True)
+    ]
+    first = next(iter(scores))
+    intervals = {
+        metric + suffix: ("set", [getattr(s.intervals[metric], item) for s in scores.values()])
+        for metric in (*METRICS, "difference")
+        for suffix, item in INTERVAL_ENDS
     }
     plain = {
-        name: ("set", [row[name] for row in rows])
+        name: ("set", [getattr(score, name) for score in scores.values()])
         for name in ("columns", "feature_seconds", "learn_seconds")
     }
-    return xr.Dataset({**columns, **plain}, coords={"set": list(prepared)}, attrs=about)
+    return xr.Dataset(
+        {**intervals, **plain},
+        coords={"set": list(scores)},
+        attrs={
+            "train": [glass.name for glass in glasses[:-1]],
+            "test": glasses[-1].name,
+            "reference": first,
+            "seed": seed,
+            "train_atoms": sum(map(len, common[:-1])),
+            "train_plastic": sum(plastic[:-1]),
+            "test_atoms": len(common[-1]),
+            "test_plastic": plastic[-1],
+            "intervals": scores[first].intervals["roc_auc"].method,
+        },
+    )
 
 
-def _common_atoms(glasses: Sequence[Glass]) -> npt.NDArray[np.int64]:
+def _common_atoms(glasses: Sequence[Glass]) -> IntArray:
     return np.asarray(
         reduce(np.intersect1d, [glass.rows()[2] for glass in glasses]), dtype=np.int64
     )
 
 
-def _seconds(glass: Glass) -> float:
+def _feature_seconds(glass: Glass) -> float:
     return float(sum(record["seconds"] for record in Manifest(glass.features).records().values()))
 
 
-def _how(interval: Interval) -> str:
-    """What was resampled, and what to beware of."""
-    return str(interval).split("(", 1)[1].rstrip(")")
+@renamed_arguments(found="result")
+def write_table(result: xr.Dataset, target: str | Path) -> Path:
+    """Write a result as a CSV file, and as JSON with its attributes.
 
+    Parameters
+    ----------
+    result
+        Result of ``compare``, ``transfer`` or ``score_growth``.
+    target
+        Path without the suffixes ``.csv`` and ``.json``. Its folder is made if missing.
 
-def write_table(found: xr.Dataset, target: str | Path) -> Path:
-    """Write a result as <target>.csv, a row each place, and <target>.json, with what it is about; returns the path of the CSV.
+    Returns
+    -------
+    Path of the CSV file.
 
-    >>> write_table(compare("g1.zarr", "g2.zarr", "out"), "out/compare")  # doctest: +SKIP
+    Examples
+    --------
+    >>> write_table(comparison, "out/compare").name  # doctest: +SKIP
+    'compare.csv'
     """
     path = Path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = found.to_dataframe().reset_index()
+    table = result.to_dataframe().reset_index()
     table.to_csv(path.with_suffix(".csv"), index=False)
-    plain = {
-        "about": found.attrs,
-        "rows": json.loads(table.to_json(orient="records", double_precision=15)),
-    }
-    path.with_suffix(".json").write_text(json.dumps(plain, indent=1), encoding="utf-8")
+    rows = json.loads(table.to_json(orient="records", double_precision=15))
+    write_json({"about": result.attrs, "rows": rows}, path.with_suffix(".json"))
     return path.with_suffix(".csv")
