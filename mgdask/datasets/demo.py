@@ -1,31 +1,47 @@
-"""The main job from end to end on a real glass that is shipped with the package."""
+"""The demo: the main job from end to end on the shipped glass."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections.abc import Callable
-from importlib.resources import as_file, files
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
 import mgdask
-from mgdask import cluster
+from mgdask import cluster, datasets
 from mgdask.plot.environments import plot_environments
 from mgdask.report.text import describe
 
 SOAP_OPTIONS = "r_cut=5,n_max=8,l_max=8,sigma=0.5,rbf=polynomial,dtype=float32"
+"""Options of the command line that give the same features."""
 
 
 def run_demo(
     folder: Path, *, workers: int | None = None, say: Callable[[str], None] = print
 ) -> Path:
-    """Ingest, inspect, plan, featurize and draw the shipped Zr44Cu56 glass in ``folder``; returns the picture's path.
+    """Ingest, inspect, plan, featurize and draw the shipped Zr44Cu56 glass.
 
-    Eight inherent structures of 2000 atoms from 1800 K down to 1 K. The stores are kept, so that they can be explored,
-    and a second demo goes on from what the first one left.
+    The stores are kept, so they can be explored. A second demo continues from what the
+    first one left.
+
+    Parameters
+    ----------
+    folder
+        Folder for the dump, the stores and the picture. It is made if missing.
+    workers
+        Number of worker processes; by default one per core of this process.
+    say
+        Function that prints a text.
+
+    Returns
+    -------
+    Path of the picture.
+
+    Examples
+    --------
+    >>> run_demo(Path("mgdask-demo"), workers=2)  # doctest: +SKIP
     """
     started = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
@@ -33,25 +49,16 @@ def run_demo(
         folder / name
         for name in ("zrcu.lammpstrj.gz", "glass.zarr", "features.zarr", "environments.png")
     )
-    data = files("mgdask.datasets") / "data"
-    with as_file(data / "zrcu.lammpstrj.gz") as shipped:
-        shutil.copyfile(shipped, dump)
-    temperature = np.loadtxt(
-        (data / "zrcu.temperature.txt").read_text(encoding="utf-8").splitlines()
-    )
-
+    shutil.copyfile(datasets.path("zrcu"), dump)
     with cluster.local_client(workers) as client:
         say(f"1. ingest {dump}")
         if glass.exists():
-            say(f"   {glass} is there already")
+            say(f"   {glass} exists already")
         else:
-            say(
-                str(
-                    mgdask.ingest(
-                        [str(dump)], str(glass), species={1: "Zr", 2: "Cu"}, client=client
-                    )
-                )
+            report = mgdask.ingest(
+                [str(dump)], str(glass), species=datasets.SPECIES["zrcu"], client=client
             )
+            say(str(report))
         trajectory = mgdask.open_store(str(glass))
         say(f"\n2. inspect {glass}\n{describe(trajectory)}")
         soap = mgdask.SOAP(
@@ -68,14 +75,15 @@ def run_demo(
         say(str(mgdask.run(plan, client)))
         features = mgdask.open_store(str(out))
         say(f"\n5. picture\n{features}")
-        label = xr.DataArray(
-            temperature, dims="frame", attrs={"long_name": "temperature", "units": "K"}
+        temperature = xr.DataArray(
+            datasets.temperature("zrcu"),
+            dims="frame",
+            attrs={"long_name": "temperature", "units": "K"},
         )
-        plot_environments(trajectory, features, picture, progress=label)
-
+        plot_environments(trajectory, features, picture, progress=temperature)
     say(f"""
-Done in {time.perf_counter() - started:.0f} s. Everything lies in {folder.resolve()}:
-  {dump.name:20} the dump, 8 inherent structures of a Zr44Cu56 glass former from 1800 K to 1 K
+Done in {time.perf_counter() - started:.0f} s. Everything is in {folder.resolve()}:
+  {dump.name:20} the dump, 8 inherent structures of a Zr44Cu56 glass former, 1800 K to 1 K
   {glass.name:20} its trajectory store      mgdask.open_store("{glass}")
   {out.name:20} its SOAP features         mgdask.open_store("{out}")
   {picture.name:20} the picture

@@ -12,9 +12,10 @@ from mgdask.studies.softness.figures import short
 Numbers = Mapping[str, Any]
 
 QS = (
-    "Quench-in softness (QS) is the probability, as a classifier sees it, that an atom turns "
-    "plastic when the glass is deformed. It is computed from the undeformed structure alone. "
-    "QS near 1 is soft, QS near 0 is hard."
+    "Quench-in softness (QS) tells how likely an atom is to turn plastic when the glass is "
+    "deformed. It is the output of a classifier that reads the undeformed structure alone: QS near "
+    "1 is soft, QS near 0 is hard. The classifier learned from equal numbers of plastic and other "
+    "atoms, so QS ranks atoms but is not their probability in this glass."
 )
 COLUMNS = (
     "The score is computed from structural features, one number per atom and column. "

@@ -1,0 +1,142 @@
+"""Generic pictures: what is drawn, and that drawing leaves no trace in the process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import mgdask
+from mgdask.errors import ParameterError
+from mgdask.plot.distributions import HalfViolin, draw_half_violins
+from mgdask.plot.environments import draw_slab as old_draw_slab
+from mgdask.plot.environments import principal_components
+from mgdask.plot.intervals import draw_bars, draw_categories, error_lengths
+from mgdask.plot.maps import PointGroup, draw_matrix, draw_point_groups
+from mgdask.plot.slab import draw_slab, ring_atoms, slab_atoms
+from mgdask.plot.style import figure, letter_panels, save, style
+
+
+@pytest.fixture
+def axes():
+    return figure(4.0, 3.0).subplots()
+
+
+@pytest.fixture(scope="module")
+def frame(glass_store):
+    return mgdask.open_store(glass_store).isel(frame=-1).load()
+
+
+def test_importing_pictures_does_not_import_matplotlib():
+    code = (
+        "import sys, mgdask.plot.environments, mgdask.plot.maps, mgdask.plot.curves, "
+        "mgdask.plot.distributions, mgdask.studies.softness.figures, mgdask.datasets.demo; "
+        "assert 'matplotlib' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_style_ends_with_the_drawing():
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    with style():
+        assert not figure(2.0, 2.0).subplots().spines["top"].get_visible()
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_panels_and_file(tmp_path):
+    fig = figure(4.0, 3.0)
+    panels = fig.subplots(1, 3)
+    letter_panels(panels)
+    assert [axes.get_title(loc="left") for axes in panels] == ["(a)", "(b)", "(c)"]
+    first, second = (save(fig, tmp_path / name, dpi=50) for name in ("a.png", "b.png"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_slab_shows_its_atoms(axes, frame):
+    assert old_draw_slab is draw_slab
+    values = xr.DataArray(
+        np.arange(frame.sizes["atom"], dtype=float),
+        dims="atom",
+        coords={"atom_id": frame["atom_id"].variable},
+    )[::2]
+    draw_slab(axes, frame, values, slab=6.0, along="x")
+    middle = 0.5 * frame.cell.values[0, 0]
+    depth = frame.position.values[:, 0] - frame.origin.values[0]
+    inside = np.abs(depth - middle) < 3.0
+    assert np.array_equal(slab_atoms(frame, slab=6.0, along="x"), inside)
+    offsets = np.concatenate([one.get_offsets() for one in axes.collections])
+    shown = inside & (np.arange(len(inside)) % 2 == 0)
+    expected = frame.position.values[shown][:, [1, 2]]
+    assert sorted(map(tuple, offsets)) == sorted(map(tuple, expected))
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["Cu", "Zr"]
+    ring_atoms(axes, frame, np.arange(len(inside)) < 500, slab=6.0, along="x")
+    assert len(axes.collections[-1].get_offsets()) == inside[:500].sum()
+
+
+def test_slab_refuses_in_words(axes, frame):
+    with pytest.raises(ParameterError, match="choose a frame and a column first"):
+        draw_slab(axes, frame, frame["position"])
+    with pytest.raises(ParameterError, match="along='w' must be"):
+        slab_atoms(frame, along="w")
+
+
+def test_components_are_those_of_all_rows(rng):
+    values = rng.normal(size=(3, 40, 5)) @ rng.normal(size=(5, 5))
+    scores = principal_components(
+        xr.DataArray(values, dims=("frame", "atom", "column")), n_components=3
+    )
+    flat = values.reshape(-1, 5)
+    _, s, v = np.linalg.svd(flat - flat.mean(0), full_matrices=False)
+    v *= np.sign(v[np.arange(5), np.abs(v).argmax(1)])[:, None]
+    np.testing.assert_allclose(scores.values.reshape(-1, 3), (flat - flat.mean(0)) @ v[:3].T)
+    np.testing.assert_allclose(scores.attrs["explained"], (s**2 / (s**2).sum())[:3])
+
+
+def test_bars_and_their_intervals(axes):
+    draw_bars(axes, ["a", "b"], [0.8, 0.6], [0.7, 0.5], [0.95, 0.65], base=0.5)
+    bars = axes.patches
+    assert [bar.get_x() for bar in bars] == [0.5, 0.5]
+    assert [bar.get_width() for bar in bars] == pytest.approx([0.3, 0.1])
+    assert axes.yaxis_inverted()
+    ends = axes.collections[0].get_segments()
+    assert [end[:, 0].tolist() for end in ends] == [
+        pytest.approx([0.7, 0.95]),
+        pytest.approx([0.5, 0.65]),
+    ]
+    np.testing.assert_allclose(error_lengths([0.8], [0.7], [0.95]), [[0.1], [0.15]])
+
+
+def test_categories_and_matrix(axes):
+    draw_categories(
+        axes, ["x", "y"], [[0.6], [0.7, 0.9]], [np.zeros((2, 1)), np.zeros((2, 2))], [0.6, 0.8]
+    )
+    means = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_lw() == 2]
+    assert [line.get_ydata()[0] for line in means] == [0.6, 0.8]
+    board = figure(4.0, 3.0).subplots()
+    auc = np.array([[np.nan, 0.9], [0.5, np.nan]])
+    draw_matrix(board, auc, ["a", "b"], ["a", "b"], low=auc - 0.1, high=auc + 0.1, span=(0.5, 1.0))
+    texts = {(int(t.get_position()[0]), int(t.get_position()[1])): t for t in board.texts}
+    assert texts[1, 0].get_text() == "0.900\n[0.800, 1.000]"
+    assert texts[0, 1].get_color() == "white"
+    assert texts[1, 0].get_color() == "black"
+    assert len(texts) == 2
+
+
+def test_violins_share_a_scale_and_groups_have_medians(axes):
+    grid = np.linspace(-1, 1, 5)
+    right, left = np.array([0.0, 1, 2, 1, 0]), np.array([0.0, 0, 1, 0, 0])
+    pair = (HalfViolin(right, (-0.5, 0.0, 0.5)), HalfViolin(left, (-0.2, 0.1, 0.2)))
+    draw_half_violins(axes, ["area"], [grid], [pair], {"plastic": "red", "other": "blue"})
+    widths = [body.get_paths()[0].get_extents() for body in axes.collections]
+    assert widths[0].x1 == pytest.approx(0.44)
+    assert widths[1].x0 == pytest.approx(-0.22)
+    groups = {"ico": PointGroup(np.zeros((3, 2)), np.array([1.0, 2.0]), "o", "red")}
+    board = figure(4.0, 3.0).subplots()
+    draw_point_groups(board, groups)
+    assert [len(one.get_offsets()) for one in board.collections] == [3, 1]
+    assert board.collections[1].get_offsets()[0].tolist() == [1.0, 2.0]
