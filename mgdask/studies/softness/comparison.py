@@ -25,7 +25,8 @@ from mgdask.learn.evaluation.bootstrap import Interval, bootstrap, bootstrap_con
 from mgdask.report.json import write_json
 from mgdask.store.manifest import Manifest
 from mgdask.studies.softness.compared_sets import COMPARED as COMPARED
-from mgdask.studies.softness.compared_sets import Features, prepare_sets
+from mgdask.studies.softness.compared_sets import Features
+from mgdask.studies.softness.compared_sets import prepare_sets as prepare_sets
 from mgdask.studies.softness.compared_sets import resolve_sets as resolve_sets
 from mgdask.studies.softness.compared_sets import species_of as species_of
 from mgdask.studies.softness.data import Glass
@@ -218,7 +219,7 @@ def _comparison(
     seed: int,
 ) -> xr.Dataset:
     """Scores of all sets as one Dataset."""
-    glasses = next(reversed(prepared.values()))
+    glasses = list(prepared.values())[-1]
     plastic = [
         int(glass.plastic()[atoms].sum()) for glass, atoms in zip(glasses, common, strict=True)
     ]

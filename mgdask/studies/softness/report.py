@@ -142,9 +142,10 @@ def _summary(numbers: Numbers) -> Text:
         [
             QS,
             f"{plastic} of the {atoms} eligible atoms, {100 * numbers['base']:.1f} %, are plastic "
-            f"at a strain of {100 * numbers['strain']:.1f} %: their non-affine squared displacement "
-            f"D²min, summed over neighbours, is above {numbers['threshold']:g} Å². Eligible atoms are those away from free "
-            "surfaces that have all features. "
+            f"at a strain of {100 * numbers['strain']:.1f} %: their non-affine squared "
+            "displacement D²min, summed over neighbours, is above "
+            f"{numbers['threshold']:g} Å². Eligible atoms are away from free surfaces and have "
+            "all features. "
             f"QS is the mean of {numbers['draws']} models of {numbers['columns']} columns, trained "
             f"on {', '.join(numbers['train'])}. This glass was set aside. The heterogeneity of "
             "the glass, the standard deviation of QS, is "
@@ -192,9 +193,9 @@ def _score_tables(numbers: Numbers) -> list[Block]:
         [
             (
                 guess.replace("_", " "),
-                *(rounded(intervals[metric]["value"]) for metric in metrics),
+                *(rounded(of_metrics[metric]["value"]) for metric in metrics),
             )
-            for guess, intervals in numbers["baselines"].items()
+            for guess, of_metrics in numbers["baselines"].items()
         ],
     )
     if not numbers["folds"]:
