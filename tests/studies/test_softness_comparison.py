@@ -34,7 +34,13 @@ from mgdask.studies.softness.training import learn_softness
 from tests.studies.test_softness_training import halves
 
 LEARNING = {"wanted": None, "folds": 0, "draws": 2, "rounds": 30, "params": {"min_data_in_leaf": 3}}
-OPTIONS = {"margin": 4.0, "threshold": 2.0, "n_resamples": 100, "learning": LEARNING, "progress": False}
+OPTIONS = {
+    "margin": 4.0,
+    "threshold": 2.0,
+    "n_resamples": 100,
+    "learning": LEARNING,
+    "progress": False,
+}
 SETS = ["interstice", "coordination", "motifs", "all"]
 
 

@@ -14,8 +14,8 @@ from mgdask.cli import cli
 from mgdask.errors import ParameterError
 from mgdask.studies.softness import transfer as transfer_softness
 from mgdask.studies.softness.comparison import write_table
-from mgdask.studies.softness.figures import transfer_figure
 from mgdask.studies.softness.data import prepare_glass
+from mgdask.studies.softness.figures import transfer_figure
 from mgdask.studies.softness.training import learn_softness
 from mgdask.studies.softness.transfer import (
     pair_category,
@@ -26,7 +26,13 @@ from mgdask.studies.softness.transfer import (
 from tests.studies.test_softness_training import halves
 
 LEARNING = {"wanted": None, "folds": 0, "draws": 2, "rounds": 30, "params": {"min_data_in_leaf": 3}}
-OPTIONS = {"margin": 4.0, "threshold": 2.0, "n_resamples": 100, "learning": LEARNING, "progress": False}
+OPTIONS = {
+    "margin": 4.0,
+    "threshold": 2.0,
+    "n_resamples": 100,
+    "learning": LEARNING,
+    "progress": False,
+}
 LABELS = {
     "left": {"system": "CuZr", "rate": "1e12"},
     "right": {"system": "CuZr", "rate": "1e12"},
