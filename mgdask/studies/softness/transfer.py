@@ -174,21 +174,7 @@ def transfer(
             "by='label' needs labels={store: {'system': ..., 'composition': ..., 'rate': ...}}"
         )
     name = features if isinstance(features, str) else "features"
-    prepared = []
-    with resolve_client(client) as workers:
-        for store in stores:
-            resolved = resolve_sets({name: features}, species_of([store]))[name]
-            prepared.append(
-                prepare_glass(
-                    store,
-                    out,
-                    features=resolved,
-                    name=name,
-                    client=workers,
-                    progress=False,
-                    **options,
-                )
-            )
+    prepared = _prepare(stores, out, features, name, client, options)
     shared = _columns(prepared, columns)
     glasses = [choose(glass, columns=shared) for glass in prepared]
     groups = {glass.name: [k] for k, glass in enumerate(glasses)}
@@ -271,6 +257,30 @@ def transfer_by_category(result: xr.Dataset) -> xr.Dataset:
 
 def _deviation(values: FloatArray) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else np.nan
+
+
+def _prepare(
+    stores: Sequence[str | Path],
+    out: str | Path,
+    features: str | Sequence[Feature],
+    name: str,
+    client: Any,
+    options: Mapping[str, Any],
+) -> list[Glass]:
+    """Glasses with the features that suit the species of each."""
+    with resolve_client(client) as workers:
+        return [
+            prepare_glass(
+                store,
+                out,
+                features=resolve_sets({name: features}, species_of([store]))[name],
+                name=name,
+                client=workers,
+                progress=False,
+                **options,
+            )
+            for store in stores
+        ]
 
 
 def _labels(stores: Sequence[str | Path], labels: Mapping[str, Label] | None) -> list[Label]:
