@@ -195,7 +195,7 @@ def _score_set(
     label = test_on.plastic()[common[-1]]
     regions = resampled_regions(test_on, common[-1])
     intervals = {
-        metric: bootstrap(metric, label, score, regions, repeats=n_resamples, seed=seed)
+        metric: bootstrap(metric, label, score, regions, n_resamples=n_resamples, seed=seed)
         for metric in METRICS
     }
     intervals["difference"] = bootstrap_contrast(
@@ -204,7 +204,7 @@ def _score_set(
         [score, score if reference is None else reference],
         [1, -1],
         regions,
-        repeats=n_resamples,
+        n_resamples=n_resamples,
         seed=seed,
     )
     return _SetScore(

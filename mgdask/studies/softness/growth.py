@@ -153,7 +153,7 @@ def _intervals(
     regions = resampled_regions(test_on, test_on.rows()[2])
     each = [
         [
-            bootstrap("roc_auc", label, score, regions, repeats=n_resamples, seed=seed)
+            bootstrap("roc_auc", label, score, regions, n_resamples=n_resamples, seed=seed)
             for score in row
         ]
         for row in scores
@@ -165,7 +165,7 @@ def _intervals(
             row,
             np.full(subsets, 1.0 / subsets),
             regions,
-            repeats=n_resamples,
+            n_resamples=n_resamples,
             seed=seed,
         )
         for row in scores

@@ -349,6 +349,6 @@ def _test(softness: Softness, glass: Glass, n_resamples: int, seed: int) -> dict
     )
     regions = resampled_regions(glass, atoms)
     return {
-        metric: bootstrap(metric, y, score, regions, repeats=n_resamples, seed=seed)
+        metric: bootstrap(metric, y, score, regions, n_resamples=n_resamples, seed=seed)
         for metric in METRICS
     }
