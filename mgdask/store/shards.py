@@ -11,7 +11,7 @@ import shutil
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,11 @@ from mgdask import variables
 from mgdask.errors import StoreError
 from mgdask.store.failures import explained
 from mgdask.store.manifest import FOLDER
+
+Group: TypeAlias = zarr.Group
+"""For type annotations in rooms that do not import zarr."""
+Array: TypeAlias = zarr.Array[Any]
+"""For type annotations in rooms that do not import zarr."""
 
 COMPRESSION = "blosc(zstd, level 1, shuffle), crc32c"
 """Of trajectories and paths; chosen by ``tests/benchmarks/compression.py``: smallest files."""

@@ -16,6 +16,7 @@ from mgdask.features import Coordination
 from mgdask.features.lag import LagDisplacement
 from mgdask.features.nonaffine import NonAffine
 from mgdask.features.window import FrameAxis
+from mgdask.pipelines.featurize import memory as memory_module
 from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.pipelines.unwrap import unwrap
 from mgdask.store import layout
@@ -73,7 +74,7 @@ def cut():
         for name in (
             "mgdask.store.trajectory",
             "mgdask.store.layout",
-            "mgdask.pipelines.featurize.plan",
+            "mgdask.pipelines.featurize.memory",
         ):
             patch.setattr(f"{name}.trajectory_layout", lambda n: small)
         patch.setattr(path_store, "path_layout", lambda f, n: path_store.PathLayout(24, 8, 12, 8))
@@ -421,9 +422,9 @@ def test_a_copy_where_memory_is_small(constant, tmp_path, monkeypatch, threads):
     roomy = mgdask.plan(constant.store, feature, out=tmp_path / "r.zarr")
     assert roomy.paths == ""
     monkeypatch.setattr(
-        plan_module, "trajectory_layout", lambda n: layout.TrajectoryLayout(4000, 8, 4000)
+        memory_module, "trajectory_layout", lambda n: layout.TrajectoryLayout(4000, 8, 4000)
     )
-    monkeypatch.setattr(plan_module, "_memory", tight(plan_module._memory))
+    monkeypatch.setattr(plan_module, "project_memory", tight(plan_module.project_memory))
     plan = mgdask.plan(constant.store, feature, out=tmp_path / "f.zarr", memory="500MiB")
     assert plan.paths == f"{tmp_path / 'f.zarr'}.paths.zarr"
     assert plan.why_paths == "all frames of the atoms of a chunk do not fit into memory"
@@ -470,10 +471,10 @@ class Flaky(LagDisplacement):
 
     family: ClassVar[str] = "flaky"
 
-    def describe_paths(self, path, frames, axis, origins, *rest):
+    def describe_trajectories(self, trajectories, origins, out):
         if FAULTS & set(origins.tolist()):
             raise FloatingPointError("out of order")
-        return super().describe_paths(path, frames, axis, origins, *rest)
+        return super().describe_trajectories(trajectories, origins, out)
 
 
 @pytest.mark.parametrize("which", ["constant", "breathing"])
