@@ -16,11 +16,12 @@ from mgdask.errors import ParameterError
 from mgdask.features.bondorder import BondMoments, BondOrder
 from mgdask.features.chebyshev import SphericalChebyshev
 from mgdask.features.chemistry import Chemistry
-from mgdask.features.feature import Feature, is_required
+from mgdask.features.feature import Feature
 from mgdask.features.interstice import Interstice
 from mgdask.features.lag import LagDisplacement
 from mgdask.features.mediumrange import MediumRange
 from mgdask.features.nonaffine import NonAffine
+from mgdask.features.parameters import is_required
 from mgdask.features.soap import SOAP
 from mgdask.features.symmetry import SymmetryFunctions
 from mgdask.features.voronoi import Coordination, FoldSymmetry, Motifs, Packing, VoronoiIndices
