@@ -216,7 +216,7 @@ def test_columns_are_labelled_each_by_its_own(glass_store, tmp_path):
         # names that the output needs for something else
         (
             [Interstice(), Coordination().named("interstice_amlearn")],
-            "'interstice_amlearn', which is the name of something else",
+            "'interstice_amlearn', which is the name of another variable",
         ),
         ([Coordination().named("species")], "named 'species', which"),
         ([Coordination().named("frame")], "named 'frame', which"),
