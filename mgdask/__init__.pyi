@@ -13,6 +13,7 @@ from .features import Chemistry as Chemistry
 from .features import Coordination as Coordination
 from .features import Feature as Feature
 from .features import FoldSymmetry as FoldSymmetry
+from .features import FrameFeature as FrameFeature
 from .features import Interstice as Interstice
 from .features import LagDisplacement as LagDisplacement
 from .features import MediumRange as MediumRange
@@ -21,7 +22,9 @@ from .features import NonAffine as NonAffine
 from .features import Packing as Packing
 from .features import SphericalChebyshev as SphericalChebyshev
 from .features import SymmetryFunctions as SymmetryFunctions
+from .features import TrajectoryFeature as TrajectoryFeature
 from .features import VoronoiIndices as VoronoiIndices
+from .features import WindowFeature as WindowFeature
 from .features import feature_set as feature_set
 from .features.pair_cutoffs import cargill_spaepen as cargill_spaepen
 from .features.pair_cutoffs import pair_cutoffs as pair_cutoffs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
@@ -20,7 +19,7 @@ from mgdask.features.environments import (
     SmallFacets,
     VoronoiNeighbors,
 )
-from mgdask.features.feature import Feature, validate_fields
+from mgdask.features.feature import FrameFeature, feature_dataclass
 from mgdask.kernels.bondorder import coarse, invariants, moments, triples
 
 Degree = Annotated[int, Field(ge=0, le=30)]
@@ -28,8 +27,8 @@ Quantity = Literal["q", "w", "coarse_q", "coarse_w"]
 Marks = dict[str, BoolArray]
 
 
-@dataclass(frozen=True)
-class BondMoments(Feature):
+@feature_dataclass
+class BondMoments(FrameFeature):
     """Moments of the neighbor directions in real spherical harmonics.
 
         q_lm = sum_j w_j Y_lm(r_ij) / sum_j w_j,   m = -l..l of each degree in turn
@@ -65,7 +64,6 @@ class BondMoments(Feature):
     citation: ClassVar[str] = "Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983)"
 
     def __post_init__(self) -> None:
-        validate_fields(self)
         if not self.degrees or len(set(self.degrees)) < len(self.degrees):
             raise ParameterError(
                 f"{type(self).__name__}: degrees={self.degrees} must be one or more distinct l"
@@ -113,8 +111,8 @@ class BondMoments(Feature):
         return {**environments.flags(bonds), "no_neighbor": bonds.first == bonds.last}
 
 
-@dataclass(frozen=True)
-class BondOrder(Feature):
+@feature_dataclass
+class BondOrder(FrameFeature):
     """Bond-orientational order parameters q_l and w_l; by default 16 columns.
 
         q_lm = sum_j w_j Y_lm(r_ij) / sum_j w_j
@@ -178,7 +176,6 @@ class BondOrder(Feature):
     )
 
     def __post_init__(self) -> None:
-        validate_fields(self)
         if not self.quantities or len(set(self.quantities)) < len(self.quantities):
             raise ParameterError(
                 f"BondOrder: quantities={self.quantities} must be one or more distinct names"
@@ -236,7 +233,7 @@ class BondOrder(Feature):
         return any(quantity.startswith("coarse") for quantity in self.quantities)
 
     @property
-    def dependencies(self) -> tuple[Feature, ...]:
+    def dependencies(self) -> tuple[FrameFeature, ...]:
         """The moments, if those of neighbors are needed."""
         return (self.moments,) if self._averages else ()
 

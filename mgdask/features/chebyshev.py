@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.elements import atomic_number
 from mgdask.errors import ParameterError
 from mgdask.features.environments import CutoffNeighbors, LocalEnvironments, Neighborhood, spans
-from mgdask.features.feature import OfSpecies, check_configuration, validate_fields
+from mgdask.features.feature import OfSpecies, check_configuration, feature_dataclass
 from mgdask.kernels.chebyshev import chebyshev, chebyshev_gradient
 
 
@@ -31,7 +30,7 @@ class Gradient(NamedTuple):
     value: FloatArray
 
 
-@dataclass(frozen=True)
+@feature_dataclass
 class SphericalChebyshev(OfSpecies):
     """Spherical Chebyshev power spectrum of the neighbor density; default 90 columns.
 
@@ -85,7 +84,6 @@ class SphericalChebyshev(OfSpecies):
     citation: ClassVar[str] = "Artrith, Urban, Ceder, Phys. Rev. B 96, 014112 (2017)"
 
     def __post_init__(self) -> None:
-        validate_fields(self)
         if (
             len({atomic_number(name) for name in self.species}) < len(self.species)
             or not self.species

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -19,12 +18,12 @@ from mgdask.features.environments import (
     VoronoiNeighbors,
     spans,
 )
-from mgdask.features.feature import OfSpecies, sort_species, validate_fields
+from mgdask.features.feature import OfSpecies, feature_dataclass, sort_species
 
 Quantity = Literal["element", "count", "fraction", "deviation"]
 
 
-@dataclass(frozen=True)
+@feature_dataclass
 class Chemistry(OfSpecies):
     """Element of an atom, and number, fraction and deviation of each species around it.
 
@@ -79,7 +78,6 @@ class Chemistry(OfSpecies):
     citation: ClassVar[str] = "Cowley, Phys. Rev. 77, 669 (1950)"
 
     def __post_init__(self) -> None:
-        validate_fields(self)
         object.__setattr__(self, "species", sort_species(self.species))
         if isinstance(self.composition, dict):
             object.__setattr__(self, "composition", tuple(sorted(self.composition.items())))

@@ -1,9 +1,12 @@
-"""What several features of one block share: neighbour lists, Voronoi cells, and each other's values, each worked out once.
+"""Neighbor lists, Voronoi cells and values that several features of a block share.
 
-A ``LocalEnvironments`` belongs to one frame. Lists are kept for the atoms that were asked for so far and grow when more are asked for; an
-atom's own entries depend on the frame only, so it does not matter who asked first. What is made of neighbours' values needs atoms
-around the block as well: these guests are worked on in batches, of which only the values stay. For large frames the sorted atoms and
-the values are kept from block to block, in each thread.
+A ``LocalEnvironments`` belongs to one frame. Lists are kept for the atoms asked for so
+far and grow when more are asked for. An atom's own entries depend on the frame only, so
+that the order of requests does not matter.
+
+Features made of neighbors' values need atoms around the block as well. This halo is
+computed in batches, of which only the values are kept. For large frames the cell lists
+and the values are kept from block to block, in each thread.
 """
 
 from __future__ import annotations
@@ -11,14 +14,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray, Periodic
 from mgdask.elements import atomic_number, radius, symbol
 from mgdask.errors import ParameterError
+from mgdask.features.neighbor_lists import (
+    CutoffNeighbors,
+    Interstices,
+    Neighborhood,
+    NeighborList,
+    Pool,
+    SmallFacets,
+    VoronoiNeighbors,
+    once,
+    spans,
+)
 from mgdask.geometry import complete_cell
 from mgdask.kernels.interstice import interstices
 from mgdask.kernels.neighbors import CellList, list_neighbors, make_cell_list
@@ -36,139 +50,66 @@ from mgdask.kernels.voronoi import (
 )
 
 if TYPE_CHECKING:
-    from mgdask.features.feature import Feature
+    from mgdask.features.feature import FrameFeature
 
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
-SmallFacets = Literal["static", "amlearn", "none"]
 Radii = str | tuple[tuple[str, float], ...]
 
 LARGE = 20_000
-"""Atoms of a frame from which on it pays to keep it sorted for the next block."""
+"""Minimum number of atoms of a frame that is kept for the next block."""
 KEPT_VALUES = 2**28
-"""Bytes of the values of one feature that are kept from block to block, at most."""
+"""Maximum bytes of one feature's values that are kept from block to block."""
 HALO_BATCH = 4096
-"""Atoms around a block that are worked on at a time."""
+"""Atoms of the halo of a block that are computed at a time."""
 _RECENT = threading.local()
 _STATES = {"open_cell": OPEN, "coincident_atom": COINCIDENT, "uncertain_cell": UNCERTAIN}
 
 
-@dataclass(frozen=True)
-class VoronoiNeighbors:
-    """Neighbours that share a facet; ``small_facets`` as in ``Interstice``."""
+class _Values(NamedTuple):
+    """Values of a feature: which atoms have them, rows, and flags by name."""
 
-    small_facets: SmallFacets = "static"
-
-
-@dataclass(frozen=True)
-class CutoffNeighbors:
-    """Neighbours up to a distance in Å."""
-
-    cutoff: float
-
-
-Neighborhood = VoronoiNeighbors | CutoffNeighbors
-
-
-class NeighborList(NamedTuple):
-    """Neighbours of some atoms: those of the k-th are entries ``first[k]:last[k]`` of row, vector (Å), distance (Å); for Voronoi neighbours
-    also of area (Å²), edges and pyramid (Å³), and volume (Å³) and state of the k-th cell.
-    """
-
-    first: Integer
-    last: Integer
-    row: Integer
-    vector: Float
-    distance: Float
-    area: Float
-    edges: Integer
-    pyramid: Float
-    volume: Float
-    state: Integer
-
-
-class Interstices(NamedTuple):
-    """Hulls of some atoms: ``first[k]:last[k]`` the k-th one's entries of area and volume; volume of its hull, cones and mark, as in
-    ``mgdask.kernels.interstice``.
-    """
-
-    first: Integer
-    last: Integer
-    area: Float
-    volume: Float
-    hull: Float
-    cones: Float
-    flag: Integer
-
-
-@dataclass
-class _Pool:
-    """Pieces of different lengths for some atoms; ``slot`` (atom,) is an atom's place, -1 where it has none yet."""
-
-    slot: Integer
-    first: Integer = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    last: Integer = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    per_entry: list[npt.NDArray[Any]] = field(default_factory=list)
-    per_atom: list[npt.NDArray[Any]] = field(default_factory=list)
-    added: list[Integer] = field(default_factory=list)
-
-    def missing(self, atoms: Integer) -> Integer:
-        """Those of ``atoms`` that have no place yet, each once."""
-        return once(atoms[self.slot[atoms] < 0])
-
-    def add(
-        self, atoms: Integer, offset: Integer, per_entry: list[Any], per_atom: list[Any]
-    ) -> None:
-        """Give places to ``atoms``, whose entries are ``offset[k]:offset[k+1]`` of the arrays ``per_entry``."""
-        self.slot[atoms] = len(self.first) + np.arange(len(atoms))
-        self.added.append(atoms)
-        base = len(self.per_entry[0]) if self.per_entry else 0
-        self.first = np.concatenate([self.first, base + offset[:-1]])
-        self.last = np.concatenate([self.last, base + offset[1:]])
-        self.per_entry, self.per_atom = (
-            _join(self.per_entry, per_entry),
-            _join(self.per_atom, per_atom),
-        )
-
-    def clear(self) -> None:
-        """Forget all atoms."""
-        for atoms in self.added:
-            self.slot[atoms] = -1
-        self.first, self.last = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-        self.per_entry, self.per_atom, self.added = [], [], []
-
-
-def once(atoms: Integer) -> Integer:
-    """Sorted, each once; most often they are already."""
-    return atoms if (atoms[1:] > atoms[:-1]).all() else np.unique(atoms)
-
-
-def _join(old: list[npt.NDArray[Any]], new: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-    return [np.concatenate(pair) for pair in zip(old, new, strict=True)] if old else new
+    known: BoolArray
+    rows: AnyArray
+    flags: dict[str, BoolArray]
 
 
 class LocalEnvironments:
-    """One frame: ``position`` (atom,3) Å, ``cell`` (3,3) Å, ``numbers`` (atom,) Z, ``pbc``, and what is known about it so far."""
+    """One frame, with what has been computed for it so far.
+
+    Parameters
+    ----------
+    position
+        Positions (atom, 3) in Å.
+    cell
+        Cell vectors (3, 3) in Å, one per row.
+    numbers
+        Atomic numbers (atom,).
+    pbc
+        Whether each cell vector repeats.
+    centers
+        Indices (center,) of atoms whose lists are kept (default all).
+    dependencies
+        Features whose values are needed for the neighbors of centers too. Their halos
+        are computed together.
+    """
 
     def __init__(
         self,
-        position: Float,
-        cell: Float,
+        position: FloatArray,
+        cell: FloatArray,
         numbers: npt.NDArray[np.integer],
-        pbc: Any,
-        centers: Integer | None = None,
-        parts: Sequence[Feature] = (),
+        pbc: Periodic,
+        centers: IntArray | None = None,
+        dependencies: Sequence[FrameFeature] = (),
     ) -> None:
-        """``centers`` are the atoms whose lists are kept (default all); ``parts`` features whose values are needed around them too."""
         self.position = np.ascontiguousarray(position, dtype=np.float64)
         self.cell = complete_cell(cell, pbc)
         self.numbers = np.asarray(numbers, dtype=np.int64)
         self.pbc = tuple(bool(p) for p in pbc)
         self._kept = _kept(self.position, self.cell, self.pbc, self.numbers)
         self._passing: dict[Any, Any] = {}
-        self._pools: dict[Any, _Pool] = {}
+        self._pools: dict[Any, Pool] = {}
         self._spacing: float | None = None
-        self._parts = tuple(parts)
+        self._dependencies = tuple(dependencies)
         self._own = np.ones(len(self.position), dtype=bool)
         if centers is not None and len(centers) < len(self.position):
             self._own[:] = False
@@ -179,31 +120,53 @@ class LocalEnvironments:
         return len(self.position)
 
     def cell_list(self, cutoff: float) -> CellList:
-        """The atoms sorted for a cut-off."""
+        """Return the atoms sorted into cells for a cutoff in Å."""
         if cutoff not in self._kept:
             self._kept[cutoff] = make_cell_list(self.position, self.cell, self.pbc, cutoff)
-        grid: CellList = self._kept[cutoff]
-        return grid
+        cells: CellList = self._kept[cutoff]
+        return cells
 
-    def slots(self, names: tuple[str, ...]) -> Integer:
-        """(atom,) index of each atom's element in ``names``, which are in the order of atomic numbers."""
+    def slots(self, names: tuple[str, ...]) -> IntArray:
+        """Return the index (atom,) of each atom's element in ``names``.
+
+        Parameters
+        ----------
+        names
+            Element symbols, sorted by atomic number.
+
+        Returns
+        -------
+        Indices (atom,).
+        """
         return np.searchsorted(
             np.array([atomic_number(name) for name in names]), self.numbers
         ).astype(np.int64)
 
-    def neighbors(self, cutoff: float, atoms: Integer) -> NeighborList:
-        """Neighbours of ``atoms`` up to ``cutoff`` Å."""
-        pool = self._pools.setdefault(("neighbors", cutoff), _Pool(np.full(len(self), -1)))
+    def neighbors(self, cutoff: float, atoms: IntArray) -> NeighborList:
+        """Return the neighbors of some atoms within a distance.
+
+        Parameters
+        ----------
+        cutoff
+            Cutoff distance in Å.
+        atoms
+            Indices (center,) of the atoms.
+
+        Returns
+        -------
+        The list, without what belongs to Voronoi cells.
+        """
+        pool = self._pools.setdefault(("neighbors", cutoff), Pool(np.full(len(self), -1)))
         new = pool.missing(atoms)
         if len(new) or not pool.per_entry:
             offset, row, vector, distance = list_neighbors(self.cell_list(cutoff), new)
             pool.add(new, offset, [row, vector, distance], [])
-        at = pool.slot[atoms]
+        slot = pool.slot[atoms]
         row, vector, distance = pool.per_entry
         nothing, none = np.empty(0), np.empty(0, dtype=np.int64)
         return NeighborList(
-            pool.first[at],
-            pool.last[at],
+            pool.first[slot],
+            pool.last[slot],
             row,
             vector,
             distance,
@@ -214,9 +177,21 @@ class LocalEnvironments:
             none,
         )
 
-    def voronoi(self, atoms: Integer, small_facets: SmallFacets = "none") -> NeighborList:
-        """Facets of the Voronoi cells of ``atoms``, without those that the rule drops."""
-        pool = self._pools.setdefault(("voronoi", small_facets), _Pool(np.full(len(self), -1)))
+    def voronoi(self, atoms: IntArray, small_facets: SmallFacets = "none") -> NeighborList:
+        """Return the Voronoi neighbors of some atoms.
+
+        Parameters
+        ----------
+        atoms
+            Indices (center,) of the atoms.
+        small_facets
+            Which small facets are dropped, as in ``Interstice``.
+
+        Returns
+        -------
+        The list, one entry per facet.
+        """
+        pool = self._pools.setdefault(("voronoi", small_facets), Pool(np.full(len(self), -1)))
         new = pool.missing(atoms)
         if len(new) or not pool.per_entry:
             all_facets = small_facets == "none"
@@ -226,86 +201,130 @@ class LocalEnvironments:
                 else select(_as_cells(self.voronoi(new)), RULES[small_facets])
             )
             pool.add(new, cells.offset, list(cells[1:7]), [cells.volume, cells.state])
-        at = pool.slot[atoms]
+        slot = pool.slot[atoms]
         row, vector, area, edges, pyramid, distance = pool.per_entry
         volume, state = pool.per_atom
         return NeighborList(
-            pool.first[at],
-            pool.last[at],
+            pool.first[slot],
+            pool.last[slot],
             row,
             vector,
             distance,
             area,
             edges,
             pyramid,
-            volume[at],
-            state[at],
+            volume[slot],
+            state[slot],
         )
 
-    def interstices(self, radii: Radii, small_facets: SmallFacets, atoms: Integer) -> Interstices:
-        """Triangles of the hulls of the Voronoi neighbours of ``atoms``: entries ``first[k]:last[k]`` are those of the k-th."""
+    def interstices(self, radii: Radii, small_facets: SmallFacets, atoms: IntArray) -> Interstices:
+        """Return the hulls of the Voronoi neighbors of some atoms.
+
+        Parameters
+        ----------
+        radii
+            As in ``radii``.
+        small_facets
+            Which small facets are dropped, as in ``Interstice``.
+        atoms
+            Indices (center,) of the atoms.
+
+        Returns
+        -------
+        Triangles and volumes of the hulls.
+        """
         pool = self._pools.setdefault(
-            ("interstices", radii, small_facets), _Pool(np.full(len(self), -1))
+            ("interstices", radii, small_facets), Pool(np.full(len(self), -1))
         )
         new = pool.missing(atoms)
         if len(new) or not pool.per_entry:
             cells, radius = self.voronoi(new, small_facets), self.radii(radii)
-            found = interstices(
+            hulls = interstices(
                 cells.first, cells.last, cells.row, cells.vector, radius[new], radius
             )
             pool.add(
-                new, found.offset, [found.area, found.volume], [found.hull, found.cones, found.flag]
+                new, hulls.offset, [hulls.area, hulls.volume], [hulls.hull, hulls.cones, hulls.flag]
             )
-        at = pool.slot[atoms]
+        slot = pool.slot[atoms]
         (area, volume), (hull, cones, flag) = pool.per_entry, pool.per_atom
         return Interstices(
-            pool.first[at], pool.last[at], area, volume, hull[at], cones[at], flag[at]
+            pool.first[slot], pool.last[slot], area, volume, hull[slot], cones[slot], flag[slot]
         )
 
-    def bonds(self, kind: Neighborhood, atoms: Integer) -> NeighborList:
-        """Neighbours of one kind or the other."""
+    def bonds(self, kind: Neighborhood, atoms: IntArray) -> NeighborList:
+        """Return the neighbors of some atoms, of either kind.
+
+        Parameters
+        ----------
+        kind
+            Voronoi neighbors, or neighbors by distance.
+        atoms
+            Indices (center,) of the atoms.
+
+        Returns
+        -------
+        The list.
+        """
         if isinstance(kind, CutoffNeighbors):
             return self.neighbors(kind.cutoff, atoms)
         return self.voronoi(atoms, kind.small_facets)
 
-    def flags(self, bonds: NeighborList) -> dict[str, npt.NDArray[np.bool_]]:
-        """Which Voronoi cells are open, of coincident atoms, or could not be closed by rounding; nothing for neighbours by distance."""
+    def flags(self, bonds: NeighborList) -> dict[str, BoolArray]:
+        """Return which Voronoi cells are incomplete, by reason.
+
+        Cells may be open, belong to coincident atoms, or not close due to rounding.
+        Lists of neighbors by distance have no flags.
+        """
         if not len(bonds.state):
             return {}
         return {name: bonds.state == state for name, state in _STATES.items()}
 
-    def with_neighbors(self, kind: Neighborhood, atoms: Integer) -> Integer:
-        """``atoms`` and their neighbours, sorted, each once."""
+    def with_neighbors(self, kind: Neighborhood, atoms: IntArray) -> IntArray:
+        """Return atoms and their neighbors, sorted, each once."""
         bonds = self.bonds(kind, atoms)
-        wanted = np.zeros(len(self), dtype=bool)
-        wanted[atoms] = True
-        wanted[bonds.row[spans(bonds.first, bonds.last)]] = True
-        return np.flatnonzero(wanted)
+        included = np.zeros(len(self), dtype=bool)
+        included[atoms] = True
+        included[bonds.row[spans(bonds.first, bonds.last)]] = True
+        return np.flatnonzero(included)
 
-    def values(self, feature: Feature, atoms: Integer) -> npt.NDArray[Any]:
-        """A feature's values (atom, column), those of ``atoms`` filled in; kept for those who ask again, the next block of the frame included."""
+    def values(self, feature: FrameFeature, atoms: IntArray) -> AnyArray:
+        """Return a feature's values, computed at least for some atoms.
+
+        Values are kept for later requests, also those of the next block of the frame.
+
+        Parameters
+        ----------
+        feature
+            A feature with one row per atom.
+        atoms
+            Indices of the atoms.
+
+        Returns
+        -------
+        Values (atom, column) of all atoms. Only rows computed so far are valid.
+        """
         known, rows, _ = self._table(feature)
         new = once(atoms[~known[atoms]])
-        self._work_out(feature, new[self._own[new]])
-        halo = self._near_each_other(new[~self._own[new]])
-        together = self._parts if feature in self._parts else (feature,)
+        self._compute_values(feature, new[self._own[new]])
+        halo = self._in_cell_order(new[~self._own[new]])
+        together = self._dependencies if feature in self._dependencies else (feature,)
         for first in range(0, len(halo), HALO_BATCH):
             if self._halo is None:
                 self._halo = copy(self)
                 self._halo._pools, self._halo._own = {}, np.ones(len(self), dtype=bool)
-            some = halo[first : first + HALO_BATCH]
-            for part in together:
-                self._halo.values(part, some)
+            batch = halo[first : first + HALO_BATCH]
+            for other in together:
+                self._halo.values(other, batch)
             for pool in self._halo._pools.values():
                 pool.clear()
         return rows
 
-    def _near_each_other(self, atoms: Integer) -> Integer:
-        # in the order of the bins, so that a batch finds its neighbours in cache; of values the order does not matter
-        grid = next((item for item in self._kept.values() if isinstance(item, CellList)), None)
-        return atoms if grid is None else atoms[np.argsort(grid.rank[atoms], kind="stable")]
+    def _in_cell_order(self, atoms: IntArray) -> IntArray:
+        """Return atoms so that those of a batch are close and share neighbors."""
+        cells = next((item for item in self._kept.values() if isinstance(item, CellList)), None)
+        return atoms if cells is None else atoms[np.argsort(cells.rank[atoms], kind="stable")]
 
-    def _work_out(self, feature: Feature, atoms: Integer) -> None:
+    def _compute_values(self, feature: FrameFeature, atoms: IntArray) -> None:
         if not len(atoms):
             return
         known, rows, flags = self._table(feature)
@@ -315,24 +334,33 @@ class LocalEnvironments:
         rows[atoms] = fresh
         known[atoms] = True
 
-    def _table(
-        self, feature: Feature
-    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any], dict[str, npt.NDArray[np.bool_]]]:
-        # rows that nobody fills take no memory: pages come when they are written to
+    def _table(self, feature: FrameFeature) -> _Values:
+        """Return the values kept for a feature."""
         size = len(self) * feature.n_columns * feature.output_dtype.itemsize
         tables = self._kept if size <= KEPT_VALUES else self._passing
         if ("values", feature) not in tables:
+            # rows that are never filled take no memory: pages come when written to
             rows = np.empty((len(self), feature.n_columns), dtype=feature.output_dtype)
-            tables["values", feature] = (np.zeros(len(self), dtype=bool), rows, {})
-        found: tuple[npt.NDArray[np.bool_], npt.NDArray[Any], dict[str, npt.NDArray[np.bool_]]] = (
-            tables["values", feature]
-        )
-        return found
+            tables["values", feature] = _Values(np.zeros(len(self), dtype=bool), rows, {})
+        table: _Values = tables["values", feature]
+        return table
 
-    def fill(
-        self, feature: Feature, atoms: Integer, out: npt.NDArray[Any]
-    ) -> dict[str, npt.NDArray[np.bool_]]:
-        """The rows of ``atoms`` into ``out``, from those kept if all are there; returns the marks of special atoms."""
+    def fill(self, feature: FrameFeature, atoms: IntArray, out: AnyArray) -> dict[str, BoolArray]:
+        """Fill ``out`` with a feature's rows, from kept values if all are there.
+
+        Parameters
+        ----------
+        feature
+            The feature.
+        atoms
+            Indices (center,) of the atoms.
+        out
+            Array (center, column) to fill, or (column,) if ``level`` is "frame".
+
+        Returns
+        -------
+        Flags (center,) of atoms that needed special treatment, by name.
+        """
         if feature.level == "atom" and (
             ("values", feature) in self._kept or ("values", feature) in self._passing
         ):
@@ -342,8 +370,24 @@ class LocalEnvironments:
                 return {name: flag[atoms] for name, flag in flags.items()}
         return feature.describe(self, atoms, out)
 
-    def radii(self, kind: Radii) -> Float:
-        """(atom,) radius in Å: a table's name, or (symbol, radius) pairs."""
+    def radii(self, kind: Radii) -> FloatArray:
+        """Return the radius (atom,) of every atom in Å.
+
+        Parameters
+        ----------
+        kind
+            "miracle", "covalent", "rdf" (half the first peak of g_XX(r) of this frame),
+            or (symbol, radius in Å) pairs.
+
+        Returns
+        -------
+        Radii in Å.
+
+        Raises
+        ------
+        ParameterError
+            If an element has no radius.
+        """
         present = np.unique(self.numbers)
         table = np.full(int(present.max(initial=0)) + 1, np.nan)
         for number in present:
@@ -359,34 +403,34 @@ class LocalEnvironments:
                         f"radii={given} lacks {name}, which the atoms contain; add its radius in Å"
                     )
                 table[number] = given[name]
-        found: Float = table[self.numbers]
-        return found
+        radii: FloatArray = table[self.numbers]
+        return radii
 
     def _rdf_radius(self, number: int) -> float:
         key = ("rdf radius", number)
-        if key not in self._kept:  # a number of the whole frame: kept with the sorted atoms
+        if key not in self._kept:  # a number of the whole frame: kept with the cell lists
             edges = np.linspace(0.0, 3.0 * self.spacing, 301)
             slot = np.where(self.numbers == number, 0, 1).astype(np.int64)
             counts = pair_counts(
                 self.cell_list(float(edges[-1])), np.flatnonzero(slot == 0), slot, 2, edges
             )
             self._kept[key] = 0.5 * first_peak(counts[0, 0] / np.diff(edges**3), edges)
-        found: float = self._kept[key]
-        return found
+        half_peak: float = self._kept[key]
+        return half_peak
 
     @property
     def spacing(self) -> float:
-        """Mean spacing of the atoms in Å."""
+        """Mean distance between atoms in Å."""
         if self._spacing is None:
             self._spacing = mean_spacing(self.position, self.cell, self.pbc)
         return self._spacing
 
-    def _cells(self, atoms: Integer) -> Cells:
+    def _cells(self, atoms: IntArray) -> Cells:
         return cells_by_radius(self.cell_list, self.spacing, all(self.pbc), atoms)
 
 
 def _as_cells(bonds: NeighborList) -> Cells:
-    # in the order of ``first``: one after the other
+    # entries in the order of the atoms, one atom after the other
     pick = spans(bonds.first, bonds.last)
     offset = np.zeros(len(bonds.first) + 1, dtype=np.int64)
     np.cumsum(bonds.last - bonds.first, out=offset[1:])
@@ -396,57 +440,37 @@ def _as_cells(bonds: NeighborList) -> Cells:
     return make_cells(offset, items, bonds.volume, bonds.state)
 
 
-def spans(first: Integer, last: Integer) -> Integer:
-    """Indices first[0] .. last[0]-1, first[1] .. last[1]-1, and so on."""
-    count = last - first
-    ends = np.cumsum(count)
-    return np.repeat(first - (ends - count), count) + np.arange(ends[-1] if len(ends) else 0)
+def _kept(
+    position: FloatArray, cell: FloatArray, pbc: tuple[bool, ...], numbers: IntArray
+) -> dict[Any, Any]:
+    """Return what this thread keeps of the frame, if it is large and was the last one.
 
-
-def bytes_of(kind: Neighborhood, n_atoms: int, n_centers: int) -> int:
-    """Bytes of a list of neighbours of some centres, at densities of metals: 20 facets a cell, 0.09 atoms in a cubic Å; twice, while it
-    grows; and of the atoms sorted, once for all kinds of Voronoi neighbours, which are taken from the same cells.
+    Frames are compared by value, since the caller may move atoms in place.
     """
-    each = 20.0 if isinstance(kind, VoronoiNeighbors) else 0.09 * 4.19 * kind.cutoff**3
-    entry = 64 if isinstance(kind, VoronoiNeighbors) else 40
-    sorted_atoms = (
-        0
-        if isinstance(kind, VoronoiNeighbors) and kind != VoronoiNeighbors("none")
-        else 150 * n_atoms
-    )
-    return int(2 * each * entry * n_centers) + sorted_atoms
-
-
-def _kept(position: Float, cell: Float, pbc: tuple[bool, ...], numbers: Integer) -> dict[Any, Any]:
-    """What is known of the last large frame of this thread, if this is it; compared by value, since the caller may move atoms in place."""
     if len(position) < LARGE:
         return {}
     last = getattr(_RECENT, "frame", None)
     if (
         last is not None
         and last[0] == (cell.tobytes(), pbc)
-        and _same(last[1], position)
-        and _same(last[2], numbers)
+        and np.array_equal(last[1], position)
+        and np.array_equal(last[2], numbers)
     ):
         kept: dict[Any, Any] = last[3]
         return kept
-    _RECENT.frame = None  # let the old one go before a new one is made
+    _RECENT.frame = None  # release the old one before a new one is made
     fresh: dict[Any, Any] = {}
     _RECENT.frame = ((cell.tobytes(), pbc), position.copy(), numbers.copy(), fresh)
     return fresh
 
 
-def _same(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
-    return bool(np.array_equal(a, b))
-
-
 __all__ = [
     "CLOSED",
+    "CutoffNeighbors",
+    "LocalEnvironments",
     "NeighborList",
     "Neighborhood",
     "SmallFacets",
-    "LocalEnvironments",
     "VoronoiNeighbors",
-    "CutoffNeighbors",
     "spans",
 ]

@@ -1,79 +1,140 @@
-"""What every feature is: a frozen dataclass with validated parameters, labels, a footprint and ``compute``."""
+"""Base classes of all features.
+
+A feature is a frozen dataclass of validated parameters. It knows its labels and its
+memory, and computes the values of some atoms. What it reads is visible in its type:
+``FrameFeature``, ``WindowFeature`` or ``TrajectoryFeature``.
+"""
 
 from __future__ import annotations
 
-import typing
+import dataclasses
+import inspect
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
-from dataclasses import MISSING, fields, is_dataclass
-from functools import lru_cache
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+import pydantic
 
+from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray, Periodic
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
-from mgdask.features.environments import LocalEnvironments, Neighborhood, VoronoiNeighbors, bytes_of
-from mgdask.features.window import FrameAxis, Window
+from mgdask.features.environments import LocalEnvironments, Neighborhood, VoronoiNeighbors
+from mgdask.features.parameters import InnerFeature as InnerFeature
+from mgdask.features.parameters import feature_dataclass as feature_dataclass
+from mgdask.features.parameters import is_required, parameter_descriptions
+from mgdask.features.window import FrameAxis, Trajectories, Window
 from mgdask.geometry import complete_cell
 
-Periodic = Sequence[bool] | npt.NDArray[np.bool_]
-
-
-@lru_cache(maxsize=32)
-def _validators(kind: Any) -> dict[str, TypeAdapter[Any]]:
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return {
-        item.name: TypeAdapter(
-            hints[item.name], config=ConfigDict(strict=False, arbitrary_types_allowed=True)
-        )
-        for item in fields(kind)
-    }
-
-
-def validate_fields(feature: Any) -> None:
-    """Check and coerce every field by its annotation; ``ParameterError`` with the value and what is allowed."""
-    kind: Any = type(feature)
-    for name, validator in _validators(kind).items():
-        value = getattr(feature, name)
-        try:
-            object.__setattr__(feature, name, validator.validate_python(value))
-        except ValidationError as error:
-            why = error.errors()[0]["msg"]
-            raise ParameterError(f"{kind.__name__}: {name}={value!r}: {why}") from None
+if TYPE_CHECKING:
+    from mgdask.features.engine import FeatureKinds
 
 
 class Feature(ABC):
-    """Base of all features: knows its parameters, its columns, what it costs, and how to describe the atoms of one frame.
+    """Base of all features: parameters, columns, memory and cost.
 
-    The same object serves the lazy path (``featurize``), the batch path (``run``) and one configuration (``compute``); all
-    three call ``describe``, so they give the same bits.
+    Derive your own feature from one of the three kinds, which differ in what they read:
+
+    ``FrameFeature``
+        One frame at a time: most features of structure.
+    ``WindowFeature``
+        Several frames per row, with all atoms: strain, for example.
+    ``TrajectoryFeature``
+        The unwrapped trajectories of its own atoms: displacements, for example.
+
+    A feature sets ``family``, ``long_name``, ``citation`` and ``labels``. It states its
+    working memory (``footprint``) and its run time (``cost``). The same object serves
+    one configuration (``compute``), ``mgdask.featurize``, and ``mgdask.plan`` with
+    ``mgdask.run``. All of them give the same bits.
+
+    See Also
+    --------
+    mgdask.features.feature_dataclass : decorator that makes and checks the parameters.
+
+    Notes
+    -----
+    A package makes its features known to ``mgdask featurize --feature``, to recipes
+    and to ``make_feature`` by an entry point. Its name must be the family::
+
+        [project.entry-points."mgdask.features"]
+        mean_distance = "my_package:MeanDistance"
+
+    Examples
+    --------
+    >>> import mgdask
+    >>> from mgdask.features import CutoffNeighbors, feature_dataclass
+    >>> @feature_dataclass
+    ... class MeanDistance(mgdask.FrameFeature):
+    ...     cutoff: float = 4.0
+    ...     family = "mean_distance"
+    ...     long_name = "mean distance to the neighbors"
+    ...     citation = "none"
+    ...     labels = ("mean",)
+    ...
+    ...     @property
+    ...     def neighborhood(self):
+    ...         return (CutoffNeighbors(self.cutoff),)
+    ...
+    ...     def footprint(self, n_atoms, n_centers):
+    ...         return 8 * n_centers
+    ...
+    ...     def cost(self, n_centers):
+    ...         return 2e-6 * n_centers
+    ...
+    ...     def describe(self, environments, centers, out):
+    ...         near = environments.neighbors(self.cutoff, centers)
+    ...         for k, (first, last) in enumerate(zip(near.first, near.last)):
+    ...             distance = near.distance[first:last]
+    ...             out[k] = distance.mean() if len(distance) else np.nan
+    ...         return {"no_neighbor": near.first == near.last}
+    >>> feature = MeanDistance(cutoff=3.0)
+    >>> feature.compute([[0, 0, 0], [0, 0, 2.5]], 9 * np.eye(3), [29, 40])
+    array([[2.5],
+           [2.5]])
     """
 
     family: ClassVar[str]
+    """Name of the feature on command lines and in recipes."""
     citation: ClassVar[str]
     long_name: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     @property
     def name(self) -> str:
-        """Name of the variable: the family's, or the one given by ``named``."""
+        """Name of the variable: the default, or the one given by ``named``."""
         given: str = getattr(self, "_name", self.default_name)
         return given
 
     @property
     def default_name(self) -> str:
-        """Name of the variable where none was given."""
+        """Name of the variable unless another one is given."""
         return self.family
 
     def named(self, name: str) -> Self:
-        """The same feature under another name, so that two of a family can stand in one output."""
+        """Return the same feature under another variable name.
+
+        Two features of one family can stand in one output that way.
+
+        Parameters
+        ----------
+        name
+            Name of the variable. Letters, digits and underscores.
+
+        Returns
+        -------
+        A copy of the feature, equal to it.
+
+        Raises
+        ------
+        ParameterError
+            If ``name`` is not an identifier, or ends in ``_feature``.
+        """
         if not name.isidentifier() or name.endswith("_feature"):
             raise ParameterError(
-                f"name={name!r} must be a word of letters, digits and _ that does not end in _feature"
+                f"name={name!r} must be a word of letters, digits and _ "
+                "that does not end in _feature"
             )
         other = copy(self)
         object.__setattr__(other, "_name", name)
@@ -82,15 +143,18 @@ class Feature(ABC):
     @property
     @abstractmethod
     def labels(self) -> tuple[str, ...]:
-        """Name of every column."""
+        """Label of every column."""
 
     @property
     def amlearn_labels(self) -> tuple[str, ...]:
-        """What amlearn (the code of Wang & Jain 2019) calls the columns; empty where it does not have them."""
+        """Names of the columns in amlearn, the code of Wang and Jain (2019).
+
+        Empty if amlearn does not have the feature.
+        """
         return ()
 
-    def coordinates(self) -> dict[str, npt.NDArray[Any]]:
-        """Further coordinates of the columns, by name."""
+    def coordinates(self) -> dict[str, AnyArray]:
+        """Return further coordinates of the columns by name."""
         names = self.amlearn_labels
         return {f"{self.name}_amlearn": np.array(names, dtype=object)} if names else {}
 
@@ -101,12 +165,12 @@ class Feature(ABC):
 
     @property
     def output_dtype(self) -> np.dtype[Any]:
-        """dtype of the output."""
+        """Dtype of the output."""
         return np.dtype(np.float64)
 
     @property
     def level(self) -> Literal["atom", "frame"]:
-        """Whether there is a row for every central atom, or one for the whole frame."""
+        """Whether the output has a row per central atom or one per frame."""
         return "atom"
 
     @property
@@ -116,77 +180,133 @@ class Feature(ABC):
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
-        """For every column the neighbours it is made of, over which ``MediumRange`` averages it; Voronoi where it is not said."""
-        return (VoronoiNeighbors(),) * self.n_columns
-
-    @property
-    def dependencies(self) -> tuple[Feature, ...]:
-        """Features that this one is made of; they are kept while a block is worked on, for whoever else wants them."""
+        """Neighbors that each column is computed from; empty if it uses no list."""
         return ()
 
     @property
-    def reads(self) -> Literal["frames", "paths"]:
-        """What it is made of: whole frames, or the paths of its central atoms through time."""
-        return "frames"
+    def dependencies(self) -> tuple[FrameFeature, ...]:
+        """Features whose values it uses; a block computes them once for all."""
+        return ()
 
     def frames_needed(self, axis: FrameAxis, frame: int) -> tuple[int, ...]:
-        """Frames that the row of ``frame`` is made of."""
+        """Return the frames from which the row of ``frame`` is computed."""
         return (frame,)
 
+    @abstractmethod
+    def add_to(self, kinds: FeatureKinds) -> None:
+        """Enter the feature into the list of its kind."""
+
     def parameters(self) -> dict[str, Any]:
-        """Every parameter, JSON-able; ``make_feature(family, parameters)`` gives an equal object."""
-        found = {}
-        for item in fields(self):  # type: ignore[arg-type]
-            found[item.name] = _plain(getattr(self, item.name))
-        return found
+        """Return all parameters as JSON-compatible values.
+
+        ``make_feature(family, parameters)`` gives an equal feature.
+        """
+        return {item.name: _plain(getattr(self, item.name)) for item in dataclasses.fields(self)}
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Return the JSON schema of the parameters.
+
+        Descriptions are taken from the Parameters section of the class docstring.
+
+        Returns
+        -------
+        A JSON schema (draft 2020-12) of an object with one property per parameter.
+
+        Examples
+        --------
+        >>> from mgdask.features import Coordination
+        >>> Coordination.json_schema()["properties"]["cutoff"]["exclusiveMinimum"]
+        0
+        """
+        schema = pydantic.TypeAdapter(cls).json_schema()
+        described = parameter_descriptions(cls)
+        for name, entry in schema.get("properties", {}).items():
+            if name in described:
+                entry.setdefault("description", described[name])
+        schema["description"] = inspect.cleandoc(cls.__doc__ or "").partition("\n")[0]
+        return schema
 
     def summary(self) -> str:
-        """The parameters that are not defaults, in a line; ``parameters`` has all."""
-        found = []
-        for item in fields(self):  # type: ignore[arg-type]
+        """Return one line with the parameters that differ from their defaults."""
+        parts = []
+        for item in dataclasses.fields(self):
             value = getattr(self, item.name)
             if isinstance(value, Feature):
-                found.append(f"{item.name}={value.family}({value.summary()})")
-            elif _is_required(item) or value != item.default:
-                found.append(
-                    f"{item.name}={'+'.join(map(str, value)) if isinstance(value, tuple) else value}"
-                )
-        return ", ".join(found)
+                parts.append(f"{item.name}={value.family}({value.summary()})")
+            elif is_required(item) or value != item.default:
+                text = "+".join(map(str, value)) if isinstance(value, tuple) else value
+                parts.append(f"{item.name}={text}")
+        return ", ".join(parts)
 
-    def check_species(self, numbers: npt.NDArray[np.integer]) -> None:  # noqa: B027 - most describe any element
-        """``ParameterError`` if atoms of these atomic numbers cannot be described."""
+    def check_species(self, numbers: npt.NDArray[np.integer]) -> None:  # noqa: B027
+        """Raise ``ParameterError`` if these atomic numbers cannot be described."""
 
     def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
-        """Which neighbours it asks its surroundings for, and of how many atoms, at most."""
+        """Return the neighbor lists it uses, with the maximum atoms in each."""
         return dict.fromkeys(self.neighborhood, n_centers)
 
     @abstractmethod
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """Bytes of working memory of ``describe`` beyond its inputs, its output and the lists of neighbours."""
+        """Return the bytes of working memory for a block.
+
+        Inputs, output and neighbor lists are not included.
+        """
 
     @abstractmethod
     def cost(self, n_centers: int) -> float:
-        """Rough seconds on one core, for planning only."""
+        """Return a rough run time in seconds on one core, for planning only."""
 
+    @abstractmethod
     def prepare(self) -> None:
-        """Build tables and compile, so that what follows can be timed; safe to call again."""
-        position = np.array(
-            [[0.0, 0.0, 0.0], [2.5, 0.0, 0.0], [0.0, 2.5, 0.0], [0.0, 0.0, 2.5], [2.0, 2.0, 2.0]]
-        )
-        self.compute(position, 6.0 * np.eye(3), np.full(5, self.example_number))
+        """Build tables and compile. It is safe to call this again."""
 
     @property
     def example_number(self) -> int:
-        """An atomic number that the feature knows."""
+        """An atomic number that the feature can describe."""
         return 29
+
+
+class FrameFeature(Feature):
+    """A feature of one frame, computed from the environments of its atoms.
+
+    Subclasses implement ``describe``. Neighbor lists, Voronoi cells and values of other
+    features are shared by all features of a block through ``LocalEnvironments``. See
+    ``Feature`` for an example.
+    """
+
+    @property
+    def neighborhood(self) -> tuple[Neighborhood, ...]:
+        """Neighbors that each column is computed from; default Voronoi neighbors.
+
+        ``MediumRange`` averages each column over them.
+        """
+        return (VoronoiNeighbors(),) * self.n_columns
+
+    def add_to(self, kinds: FeatureKinds) -> None:
+        """Enter the feature into the list of its kind."""
+        kinds.single_frame.append(self)
+        kinds.framewise.append(self)
 
     @abstractmethod
     def describe(
-        self, environments: LocalEnvironments, centers: npt.NDArray[np.int64], out: npt.NDArray[Any]
-    ) -> dict[str, npt.NDArray[np.bool_]]:
-        """Fill ``out`` (center,column), or (column,) where averaged, for some atoms of a frame.
+        self, environments: LocalEnvironments, centers: IntArray, out: AnyArray
+    ) -> dict[str, BoolArray]:
+        """Compute the rows of some atoms of a frame.
 
-        Returns marks (center,) of the atoms that needed special treatment, by the name under which they are to be counted.
+        Parameters
+        ----------
+        environments
+            The frame, with its neighbor lists and Voronoi cells.
+        centers
+            Indices (center,) of the central atoms.
+        out
+            Array (center, column) to fill, or (column,) if ``level`` is "frame".
+
+        Returns
+        -------
+        Flags (center,) of atoms that needed special treatment, by name. Their number is
+        written to the attrs of the output.
         """
 
     def describe_frame(
@@ -194,22 +314,11 @@ class Feature(ABC):
         window: Window,
         frame: int,
         environments: LocalEnvironments,
-        centers: npt.NDArray[np.int64],
-        out: npt.NDArray[Any],
-    ) -> dict[str, npt.NDArray[np.bool_]]:
-        """``describe`` for a frame of a window, whose surroundings are ``environments``; those made of several frames take them from the window."""
+        centers: IntArray,
+        out: AnyArray,
+    ) -> dict[str, BoolArray]:
+        """Compute the rows of ``frame``, reusing values the environments keep."""
         return environments.fill(self, centers, out)
-
-    def compute_block(
-        self,
-        position: npt.NDArray[np.float64],
-        cell: npt.NDArray[np.float64],
-        numbers: npt.NDArray[np.integer],
-        centers: npt.NDArray[np.integer],
-        pbc: Periodic,
-    ) -> npt.NDArray[Any]:
-        """(frame,atom,xyz),(frame,3,3),(atom,),(center,) -> (frame,center,column), or (frame,column) where averaged."""
-        return compute_features((self,), position, cell, numbers, centers, pbc)[0][0]
 
     def compute(
         self,
@@ -218,125 +327,202 @@ class Feature(ABC):
         numbers: npt.ArrayLike,
         centers: npt.ArrayLike | None = None,
         pbc: Sequence[bool] = (True, True, True),
-    ) -> npt.NDArray[Any]:
-        """One configuration, NumPy in and out.
+    ) -> AnyArray:
+        """Compute the feature of one configuration, NumPy in and out.
 
-        ``position`` (atom,3) in Å, ``cell`` (3,3) with the vectors as rows, ``numbers`` (atom,) atomic numbers, ``centers``
-        rows of the central atoms (default all), ``pbc`` which vectors repeat. Returns (center, column), or (column,)
-        where the feature averages over the frame. ``ParameterError`` for wrong shapes, NaN, unknown species, a flat cell.
+        Parameters
+        ----------
+        position
+            Positions (atom, 3) in Å.
+        cell
+            Cell vectors (3, 3) in Å, one per row.
+        numbers
+            Atomic numbers (atom,).
+        centers
+            Indices of the central atoms (default all).
+        pbc
+            Whether each cell vector repeats.
+
+        Returns
+        -------
+        Values (center, column), or (column,) if ``level`` is "frame".
+
+        Raises
+        ------
+        ParameterError
+            For wrong shapes, positions that are not finite, species the feature does
+            not know, or a flat cell.
         """
-        r, box, z, chosen = check_configuration(position, cell, numbers, centers, pbc)
+        r, box, z, rows = check_configuration(position, cell, numbers, centers, pbc)
         self.check_species(z)
-        block = self.compute_block(r[None], box[None], z, chosen, pbc)
-        return np.asarray(block[0])
+        environments = LocalEnvironments(r, box, z, pbc, rows, self.dependencies)
+        shape = (len(rows), self.n_columns) if self.level == "atom" else (self.n_columns,)
+        out = np.empty(shape, dtype=self.output_dtype)
+        environments.fill(self, rows, out)
+        return out
+
+    def prepare(self) -> None:
+        """Build tables and compile by describing five atoms."""
+        position = np.array(
+            [[0.0, 0.0, 0.0], [2.5, 0.0, 0.0], [0.0, 2.5, 0.0], [0.0, 0.0, 2.5], [2.0, 2.0, 2.0]]
+        )
+        self.compute(position, 6.0 * np.eye(3), np.full(5, self.example_number))
 
 
-class OfSpecies(Feature):
-    """A feature that tells elements apart, and knows only those it was given."""
+class WindowFeature(Feature):
+    """A feature that compares several frames, with all atoms in each.
+
+    Subclasses implement ``frames_needed`` and ``describe_frame``. Frames are read with
+    the periodic images of the atoms, so that ``Window.unwrapped`` works.
+    """
+
+    def add_to(self, kinds: FeatureKinds) -> None:
+        """Enter the feature into the list of its kind."""
+        kinds.windows.append(self)
+        kinds.framewise.append(self)
+
+    @abstractmethod
+    def frames_needed(self, axis: FrameAxis, frame: int) -> tuple[int, ...]:
+        """Return the frames from which the row of ``frame`` is computed.
+
+        Parameters
+        ----------
+        axis
+            Times and runs of all frames.
+        frame
+            Index of the frame that has the row.
+
+        Returns
+        -------
+        Increasing indices of frames, ``frame`` included.
+        """
+
+    @abstractmethod
+    def describe_frame(
+        self,
+        window: Window,
+        frame: int,
+        environments: LocalEnvironments,
+        centers: IntArray,
+        out: AnyArray,
+    ) -> dict[str, BoolArray]:
+        """Compute the rows of one frame of a window.
+
+        Parameters
+        ----------
+        window
+            At least the frames that ``frames_needed`` names.
+        frame
+            Index of the frame that has the rows.
+        environments
+            Neighbor lists and Voronoi cells of that frame.
+        centers
+            Indices (center,) of the central atoms.
+        out
+            Array (center, column) to fill, or (column,) if ``level`` is "frame".
+
+        Returns
+        -------
+        Flags (center,) of atoms that needed special treatment, by name.
+        """
+
+    def prepare(self) -> None:
+        """Build tables and compile. The default does nothing."""
+
+
+class TrajectoryFeature(Feature):
+    """A feature of the unwrapped trajectories of its central atoms.
+
+    Rows belong to origins, the frames from which time is counted. Subclasses implement
+    ``origin_frames``, ``frames_needed`` and ``describe_trajectories``.
+    """
+
+    def add_to(self, kinds: FeatureKinds) -> None:
+        """Enter the feature into the list of its kind."""
+        kinds.trajectories.append(self)
+
+    @abstractmethod
+    def frames_needed(self, axis: FrameAxis, frame: int) -> tuple[int, ...]:
+        """Return the frames from which the row of ``frame`` is computed."""
+
+    @property
+    def needs_drift(self) -> bool:
+        """Whether the motion of the center of mass is subtracted; default no."""
+        return False
+
+    @abstractmethod
+    def origin_frames(self, axis: FrameAxis) -> IntArray:
+        """Return the frames that have rows.
+
+        Parameters
+        ----------
+        axis
+            Times and runs of all frames.
+
+        Returns
+        -------
+        Increasing indices (origin,) of frames.
+
+        Raises
+        ------
+        ParameterError
+            If the trajectory lacks the times that the feature asks for.
+        """
+
+    @abstractmethod
+    def describe_trajectories(
+        self, trajectories: Trajectories, origins: IntArray, out: AnyArray
+    ) -> dict[str, BoolArray]:
+        """Compute the rows of some atoms at some origins.
+
+        Parameters
+        ----------
+        trajectories
+            Unwrapped trajectories of the central atoms, at least in the frames that
+            ``frames_needed`` names.
+        origins
+            Frames (origin,) that have rows.
+        out
+            Array (origin, atom, column) to fill.
+
+        Returns
+        -------
+        Flags (origin, atom) of rows that needed special treatment, by name.
+        """
+
+    def prepare(self) -> None:
+        """Build tables and compile. The default does nothing."""
+
+
+class OfSpecies(FrameFeature):
+    """A feature that tells elements apart and describes only those in ``species``."""
 
     species: tuple[str, ...]
 
     @property
     def example_number(self) -> int:
-        """The first species."""
+        """Atomic number of the first species."""
         return atomic_number(self.species[0])
 
     def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
-        """``ParameterError`` where atoms are of other elements."""
-        strange = sorted(
-            {int(z) for z in np.unique(numbers)} - {atomic_number(name) for name in self.species}
-        )
-        if strange:
+        """Raise ``ParameterError`` if atoms are of other elements."""
+        known = {atomic_number(name) for name in self.species}
+        unknown = sorted({int(z) for z in np.unique(numbers)} - known)
+        if unknown:
             raise ParameterError(
-                f"{type(self).__name__}: species={self.species} lacks {', '.join(symbol(z) for z in strange)}, which the atoms contain; "
+                f"{type(self).__name__}: species={self.species} lacks "
+                f"{', '.join(symbol(z) for z in unknown)}, which the atoms contain; "
                 "add them to species"
             )
 
 
-def compute_features(
-    features: Sequence[Feature],
-    position: npt.NDArray[np.float64],
-    cell: npt.NDArray[np.float64],
-    numbers: npt.NDArray[np.integer],
-    centers: npt.NDArray[np.integer],
-    pbc: Periodic,
-) -> tuple[list[npt.NDArray[Any]], list[dict[str, int]]]:
-    """Several features of one block, which share neighbours, Voronoi cells and each other's values.
-
-    (frame,atom,xyz),(frame,3,3),(atom,),(center,) -> for each feature (frame,center,column), or (frame,column) where it averages; and for each
-    the atoms that needed special treatment, counted by name.
-    """
-    axis = FrameAxis(np.full(len(position), np.nan), np.zeros(len(position), dtype=np.int64))
-    window = Window(
-        np.arange(len(position)),
-        position,
-        None,
-        cell,
-        np.asarray(numbers),
-        tuple(bool(p) for p in pbc),
-        axis,
-    )
-    return compute_window(features, window, range(len(position)), centers)
-
-
-def compute_window(
-    features: Sequence[Feature],
-    window: Window,
-    frames: Sequence[int],
-    centers: npt.NDArray[np.integer],
-) -> tuple[list[npt.NDArray[Any]], list[dict[str, int]]]:
-    """``compute_features`` for some frames of a window, which holds the others that their rows are made of."""
-    chosen = np.ascontiguousarray(centers, dtype=np.int64)
-    found: list[npt.NDArray[Any]] = []
-    for feature in features:
-        rows = (len(chosen),) if feature.level == "atom" else ()
-        found.append(np.empty((len(frames), *rows, feature.n_columns), dtype=feature.output_dtype))
-    counts: list[Counter[str]] = [Counter() for _ in features]
-    # what is made of others comes first: it asks for the values of more atoms than the centres
-    order = sorted(range(len(features)), key=lambda k: -_depth(features[k]))
-    parts = tuple(dict.fromkeys(part for feature in features for part in feature.dependencies))
-    for k, frame in enumerate(frames):
-        environments = LocalEnvironments(
-            window.position[window.place(frame)],
-            window.cell[window.place(frame)],
-            window.numbers,
-            window.pbc,
-            chosen,
-            parts,
-        )
-        for which in order:
-            flags = features[which].describe_frame(
-                window, frame, environments, chosen, found[which][k]
-            )
-            counts[which].update({name: int(flag.sum()) for name, flag in flags.items()})
-    return found, [dict(count) for count in counts]
-
-
-def working_memory(features: Sequence[Feature], n_atoms: int, n_centers: int) -> int:
-    """Bytes of working memory of several features of one block, which share their lists of neighbours."""
-    wanted: dict[Neighborhood, int] = {}
-    for feature in features:
-        for kind, n in feature.neighbor_lists(n_atoms, n_centers).items():
-            every = (
-                (VoronoiNeighbors("none"), kind) if isinstance(kind, VoronoiNeighbors) else (kind,)
-            )
-            for each in every:
-                wanted[each] = max(wanted.get(each, 0), n)
-    return sum(bytes_of(kind, n_atoms, n) for kind, n in wanted.items()) + sum(
-        f.footprint(n_atoms, n_centers) for f in features
-    )
-
-
-def _depth(feature: Feature) -> int:
-    return 1 + max((_depth(part) for part in feature.dependencies), default=-1)
-
-
 def _plain(value: Any) -> Any:
+    """Return a parameter as JSON-compatible values."""
     if isinstance(value, Feature):
         given = {"name": value.name} if "_name" in vars(value) else {}
         return {value.family: {**given, **value.parameters()}}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
@@ -346,88 +532,83 @@ def check_configuration(
     numbers: npt.ArrayLike,
     centers: npt.ArrayLike | None,
     pbc: Periodic,
-) -> tuple[
-    npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]
-]:
-    """The arguments of ``compute`` as arrays, or a ``ParameterError`` that says what is wrong with them."""
+) -> tuple[FloatArray, FloatArray, IntArray, IntArray]:
+    """Return the arguments of ``compute`` as checked arrays.
+
+    Parameters
+    ----------
+    position
+        Positions (atom, 3) in Å.
+    cell
+        Cell vectors (3, 3) in Å, one per row.
+    numbers
+        Atomic numbers (atom,).
+    centers
+        Indices of the central atoms, or None for all.
+    pbc
+        Whether each cell vector repeats.
+
+    Returns
+    -------
+    Position, cell, numbers, and indices of the central atoms.
+
+    Raises
+    ------
+    ParameterError
+        With the argument, the value received and what is allowed.
+    """
     r = np.asarray(position, dtype=np.float64)
     if r.ndim != 2 or r.shape[1] != 3:
         raise ParameterError(f"position must be (atom, 3) in Å; got shape {r.shape}")
     if not np.isfinite(r).all():
-        raise ParameterError(
-            f"position of atom {int(np.flatnonzero(~np.isfinite(r).all(axis=1))[0])} is not finite"
-        )
+        atom = int(np.flatnonzero(~np.isfinite(r).all(axis=1))[0])
+        raise ParameterError(f"position of atom {atom} is not finite: {r[atom]}")
     if len(pbc) != 3:
-        raise ParameterError(f"pbc must be three truth values, one a cell vector; got {pbc!r}")
+        raise ParameterError(f"pbc must be three booleans, one per cell vector; got {pbc!r}")
     z = np.asarray(numbers)
     if z.shape != (len(r),) or not np.issubdtype(z.dtype, np.integer):
         raise ParameterError(
-            f"numbers must be {len(r)} atomic numbers, one an atom; got {z.dtype} of shape {z.shape}"
+            f"numbers must be {len(r)} atomic numbers, one per atom; "
+            f"got {z.dtype} of shape {z.shape}"
         )
-    if centers is None:
-        chosen = np.arange(len(r))
-    else:
-        chosen = np.asarray(centers)
-        if chosen.size == 0:
-            chosen = chosen.astype(np.int64)
-        if chosen.ndim != 1 or not np.issubdtype(chosen.dtype, np.integer):
-            raise ParameterError(
-                f"centers must be rows of atoms (integers); got {chosen.dtype} of shape {chosen.shape}. "
-                "For a mask use np.flatnonzero(mask)"
-            )
-        if chosen.size and (chosen.min() < 0 or chosen.max() >= len(r)):
-            raise ParameterError(
-                f"centers must be rows 0 to {len(r) - 1}; got {chosen.min()} to {chosen.max()}"
-            )
-    return r, complete_cell(cell, pbc), z.astype(np.int64), chosen.astype(np.int64)
+    rows = np.arange(len(r)) if centers is None else _check_centers(centers, len(r))
+    return r, complete_cell(cell, pbc), z.astype(np.int64), rows.astype(np.int64)
+
+
+def _check_centers(centers: npt.ArrayLike, n_atoms: int) -> AnyArray:
+    rows = np.asarray(centers)
+    if rows.size == 0:
+        rows = rows.astype(np.int64)
+    if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
+        raise ParameterError(
+            f"centers must be indices of atoms (integers); got {rows.dtype} of shape "
+            f"{rows.shape}. For a mask use np.flatnonzero(mask)"
+        )
+    if rows.size and (rows.min() < 0 or rows.max() >= n_atoms):
+        raise ParameterError(
+            f"centers must be indices from 0 to {n_atoms - 1}; got {rows.min()} to {rows.max()}"
+        )
+    return rows
 
 
 def sort_species(names: Sequence[str]) -> tuple[str, ...]:
-    """Symbols in the order of atomic numbers, each once."""
+    """Return element symbols in order of atomic number.
+
+    Parameters
+    ----------
+    names
+        Element symbols, each once.
+
+    Returns
+    -------
+    The symbols, sorted.
+
+    Raises
+    ------
+    ParameterError
+        If an element is named twice, or is not an element.
+    """
     numbers = [atomic_number(name) for name in names]
     if len(set(numbers)) != len(numbers):
-        raise ParameterError(f"species {tuple(names)} names an element twice")
+        raise ParameterError(f"species={tuple(names)} names an element twice")
     return tuple(symbol(z) for z in sorted(numbers))
-
-
-def parse_options(text: str) -> dict[str, str]:
-    """``"r_cut=5,n_max=11"`` -> ``{"r_cut": "5", "n_max": "11"}``."""
-    options: dict[str, str] = {}
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        key, equals, value = part.partition("=")
-        if not equals or not key.strip() or not value.strip():
-            raise ParameterError(
-                f"{part!r} is not name=value; write for example r_cut=5,n_max=11,l_max=12,sigma=0.5"
-            )
-        if key.strip() in options:
-            raise ParameterError(f"{key.strip()} is given twice in {text!r}")
-        options[key.strip()] = value.strip()
-    return options
-
-
-def build(
-    kind: type[Feature], options: Mapping[str, Any], species: Sequence[str] | None
-) -> Feature:
-    """A feature from named options as text or values; a missing ``species`` is taken from ``species``."""
-    allowed = [item.name for item in fields(kind)]  # type: ignore[arg-type]
-    unknown = sorted(set(options) - set(allowed))
-    if unknown:
-        raise ParameterError(
-            f"{kind.__name__}: unknown option {unknown[0]!r}; allowed are {', '.join(allowed)}"
-        )
-    values = dict(options)
-    hints = typing.get_type_hints(kind)
-    for name, value in values.items():
-        if isinstance(value, str) and typing.get_origin(hints[name]) is tuple:
-            values[name] = tuple(value.replace("+", " ").split())
-    if "species" in allowed and "species" not in values and species is not None:
-        values["species"] = tuple(species)
-    required = [item.name for item in fields(kind) if _is_required(item)]  # type: ignore[arg-type]
-    missing = [name for name in required if name not in values]
-    if missing:
-        raise ParameterError(f"{kind.__name__}: {', '.join(missing)} must be given")
-    return kind(**values)
-
-
-def _is_required(item: Any) -> bool:
-    return item.default is MISSING and item.default_factory is MISSING

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
@@ -23,7 +22,7 @@ from mgdask.features.environments import (
     SmallFacets,
     VoronoiNeighbors,
 )
-from mgdask.features.feature import Feature, validate_fields
+from mgdask.features.feature import FrameFeature, feature_dataclass
 from mgdask.kernels.interstice import FLAT_TETRAHEDRON, NO_HULL, OUTSIDE, gaps
 from mgdask.kernels.statistics import histogram, statistics
 
@@ -50,8 +49,8 @@ _AMLEARN = (
 )
 
 
-@dataclass(frozen=True)
-class Interstice(Feature):
+@feature_dataclass
+class Interstice(FrameFeature):
     """Interstice distribution of Wang and Jain (2019).
 
     Mean, standard deviation, minimum and maximum of the empty fractions between an atom
@@ -123,7 +122,6 @@ class Interstice(Feature):
     citation: ClassVar[str] = "Wang, Jain, Nat. Commun. 10, 5537 (2019)"
 
     def __post_init__(self) -> None:
-        validate_fields(self)
         if not self.span[0] < self.span[1]:
             raise ParameterError(
                 f"Interstice: span={self.span} must be (low, high) with low < high"

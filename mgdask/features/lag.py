@@ -1,99 +1,73 @@
-"""Displacements of an atom over a list of lag times, from true paths."""
+"""Displacements of atoms over a list of lag times, from unwrapped trajectories."""
 
 from __future__ import annotations
 
 import itertools
-from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.elements import mass as standard_mass
 from mgdask.errors import ParameterError
-from mgdask.features.environments import LocalEnvironments, Neighborhood
-from mgdask.features.feature import Feature, validate_fields
-from mgdask.features.window import FrameAxis
+from mgdask.features.feature import TrajectoryFeature, feature_dataclass
+from mgdask.features.window import FrameAxis, Trajectories
 from mgdask.kernels.displacement import lag_rows
 
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 LIU_2022: tuple[float, ...] = (
-    0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.32, 0.4, 0.5, 0.63, 0.79, 1, 1.3, 1.6, 2, 2.5, 3.2, 4, 5, 6.3,
-    7.9, 10, 13, 16, 20, 25, 32, 40, 50, 63, 79, 100, 126, 158, 200,
+    0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.32, 0.4,
+    0.5, 0.63, 0.79, 1, 1.3, 1.6, 2, 2.5, 3.2, 4, 5, 6.3, 7.9, 10, 13, 16, 20, 25, 32,
+    40, 50, 63, 79, 100, 126, 158, 200,
 )  # fmt: skip
-"""The 41 lags in ps of Liu et al., J. Mater. Inf. 2, 20 (2022), Supplementary Table 1."""
+"""The 41 lags in ps of Liu et al. (2022), Supplementary Table 1."""
 
 
-class PathFeature(Feature):
-    """A feature made of the paths of its central atoms: rows belong to origins, frames from which time is counted."""
-
-    @property
-    def reads(self) -> Literal["frames", "paths"]:
-        """Paths."""
-        return "paths"
-
-    @property
-    @abstractmethod
-    def needs_drift(self) -> bool:
-        """Whether the centre of mass of every frame is needed."""
-
-    @abstractmethod
-    def origin_frames(self, axis: FrameAxis) -> Integer:
-        """The frames that have rows; ``ParameterError`` where the trajectory cannot give what is asked for."""
-
-    @abstractmethod
-    def describe_paths(
-        self,
-        path: Float,
-        frames: Integer,
-        axis: FrameAxis,
-        origins: Integer,
-        mass: Float,
-        temperature: Float | None,
-        out: npt.NDArray[Any],
-    ) -> dict[str, npt.NDArray[np.bool_]]:
-        """Fill ``out`` (origin,atom,column) from paths (atom,k,3) in ``frames`` (k,); returns marks (origin,atom)."""
-
-    def describe(
-        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
-    ) -> dict[str, npt.NDArray[np.bool_]]:
-        """One frame is not enough: ``ParameterError``."""
-        raise ParameterError(
-            f"{type(self).__name__} follows atoms through time and cannot be made of one frame; use compute(path, time, ...)"
-        )
-
-    @property
-    def neighborhood(self) -> tuple[Neighborhood, ...]:
-        """None."""
-        return ()
-
-
-@dataclass(frozen=True)
-class LagDisplacement(PathFeature):
-    """Displacement of each atom over a list of lag times, a column a lag; the 41 published lags by default.
+@feature_dataclass
+class LagDisplacement(TrajectoryFeature):
+    """Displacement of each atom over a list of lag times, one column per lag.
 
         r = |r(t0 + lag) - r(t0)|,     r^2,     lg[r^2 / (T m^-1)]
 
     Parameters
     ----------
-    lags: times in ps, or "liu2022" for the 41 of Liu et al. (2022).
-    origins: the frames t0, each of which has rows: "first" of every run, "all", every n-th frame (an integer), or times in ps.
-    scaling: "displacement" r in Å, "squared" r^2 in Å², or "logarithmic" lg[r^2 / (T m^-1)] with r^2 in Å², T in K, m in u (-inf where an atom
-        has not moved).
-    temperature: T in K for "logarithmic"; default is the frames' own (a variable ``temperature`` of the trajectory).
-    missing: a lag that no origin has is refused with the nearest that exists ("refuse"), or NaN ("nan").
-    tolerance: a frame counts as the one at a lag if it is off by no more than this share of the lag. Frames need not be evenly spaced.
-    remove_drift: take the motion of the centre of mass away.
+    lags
+        Lag times in ps, or "liu2022" for the 41 of Liu et al. (2022).
+    origins
+        Frames t0, each of which has rows: "first" of every run, "all", every n-th frame
+        (an integer), or times in ps.
+    scaling
+        "displacement" is r in Å, "squared" is r^2 in Å². "logarithmic" is
+        lg[r^2 / (T m^-1)] with r^2 in Å², T in K and m in u, -inf if an atom has not
+        moved.
+    temperature
+        T in K for "logarithmic". The default is the temperature of each frame, the
+        variable ``temperature`` of the trajectory.
+    missing
+        What happens to a lag that no origin has: "refuse" raises an error with the
+        nearest lag that exists, "nan" gives NaN.
+    tolerance
+        Maximum deviation of a frame from the time at a lag, as a fraction of the lag.
+        Frames need not be evenly spaced.
+    remove_drift
+        Whether to subtract the motion of the center of mass.
 
-    An origin that lacks a lag which others have has NaN there; such rows are counted in the attrs. Pairs of frames never reach from one run
-    into another. Displacements are subtracted in float64, then squared. Source: Liu et al., J. Mater. Inf. 2, 20 (2022).
+    Notes
+    -----
+    An origin that lacks a lag has NaN there. Such rows are counted in the attrs of the
+    output. Pairs of frames never reach from one run into another. Displacements are
+    subtracted in float64, then squared.
 
+    References
+    ----------
+    Liu et al., J. Mater. Inf. 2, 20 (2022).
+
+    Examples
+    --------
     >>> import numpy as np
     >>> path = np.zeros((3, 1, 3))
     >>> path[:, 0, 0] = 0, 1, 3
@@ -118,18 +92,17 @@ class LagDisplacement(PathFeature):
     citation: ClassVar[str] = "Liu et al., J. Mater. Inf. 2, 20 (2022)"
 
     def __post_init__(self) -> None:
-        validate_fields(self)
         times = self.times
         if not times or any(b <= a for a, b in itertools.pairwise(times)):
             raise ParameterError(
                 f"LagDisplacement: lags={self.lags} must be increasing times in ps"
             )
         if self.origins == ():
-            raise ParameterError("LagDisplacement: origins=() must name a time in ps at least")
+            raise ParameterError("LagDisplacement: origins=() must name at least one time in ps")
 
     @property
     def times(self) -> tuple[float, ...]:
-        """The lags in ps."""
+        """Lag times in ps."""
         return LIU_2022 if isinstance(self.lags, str) else self.lags
 
     @property
@@ -137,104 +110,140 @@ class LagDisplacement(PathFeature):
         """0.01 ps, 0.02 ps, ..."""
         return tuple(f"{lag:g} ps" for lag in self.times)
 
-    def coordinates(self) -> dict[str, npt.NDArray[Any]]:
-        """The lags as numbers, in ps."""
+    def coordinates(self) -> dict[str, AnyArray]:
+        """Return the lag times in ps as a coordinate of the columns."""
         return {f"{self.name}_lag": np.array(self.times)}
 
     @property
     def needs_drift(self) -> bool:
-        """Where it is taken away."""
+        """Whether the motion of the center of mass is subtracted."""
         return self.remove_drift
 
-    def origin_frames(self, axis: FrameAxis) -> Integer:
-        """The frames that have rows."""
+    def origin_frames(self, axis: FrameAxis) -> IntArray:
+        """Return the frames that have rows.
+
+        Parameters
+        ----------
+        axis
+            Times and runs of all frames.
+
+        Returns
+        -------
+        Increasing indices (origin,) of frames.
+
+        Raises
+        ------
+        ParameterError
+            If frames have no times, a run lacks a frame at one of ``origins``, or no
+            origin has one of the lags and ``missing`` is "refuse".
+        """
         check_times(axis)
-        if self.origins == "all":
-            found = np.arange(len(axis.run))
-        elif isinstance(self.origins, int):
-            found = np.arange(0, len(axis.run), self.origins)
-        else:
-            starts = np.sort(np.unique(axis.run, return_index=True)[1])
-            if self.origins == "first":
-                found = starts
-            else:
-                asked = [
-                    axis.later(int(k), t, self.tolerance) for k in starts for t in self.origins
-                ]
-                if min(asked) < 0:
-                    raise ParameterError(
-                        f"LagDisplacement: origins={self.origins}: not every run has a frame at each of these times"
-                    )
-                found = np.unique(asked)
+        frames = self._select_origins(axis)
         if self.missing == "refuse":
             for lag in self.times:
-                if (axis.laters(lag, self.tolerance)[found] < 0).all():
+                if (axis.laters(lag, self.tolerance)[frames] < 0).all():
                     raise ParameterError(
-                        f"LagDisplacement: no frame is {lag:g} ps after any of the {len(found)} origins; the nearest lag that exists is "
-                        f"{axis.nearest_lag(lag, found):g} ps. Leave the lag out, choose other origins, or take missing='nan'"
+                        f"LagDisplacement: no frame is {lag:g} ps after any of the {len(frames)} "
+                        f"origins; the nearest lag that exists is "
+                        f"{axis.nearest_lag(lag, frames):g} ps. Leave the lag out, choose other "
+                        "origins, or take missing='nan'"
                     )
-        return found
+        return frames
+
+    def _select_origins(self, axis: FrameAxis) -> IntArray:
+        if self.origins == "all":
+            return np.arange(len(axis.run))
+        if isinstance(self.origins, int):
+            return np.arange(0, len(axis.run), self.origins)
+        starts = np.sort(np.unique(axis.run, return_index=True)[1])
+        if isinstance(self.origins, str):
+            return starts
+        frames = [axis.later(int(k), t, self.tolerance) for k in starts for t in self.origins]
+        if min(frames) < 0:
+            raise ParameterError(
+                f"LagDisplacement: origins={self.origins}: not every run has a frame at each "
+                "of these times in ps"
+            )
+        return np.unique(frames)
 
     def frames_needed(self, axis: FrameAxis, frame: int) -> tuple[int, ...]:
-        """The origin and the frames at its lags."""
+        """Return the origin and the frames at its lags."""
         later = {int(axis.laters(lag, self.tolerance)[frame]) for lag in self.times} - {-1}
         return tuple(sorted(later | {frame}))
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """A copy of the squares."""
+        """Return the bytes of a copy of the squared displacements."""
         return 24 * n_centers * self.n_columns
 
     def cost(self, n_centers: int) -> float:
-        """About 5 nanoseconds a number."""
+        """Return the run time at 5 ns per value."""
         return 5e-9 * n_centers * self.n_columns
 
     def prepare(self) -> None:
-        """Compile."""
+        """Compile the kernel."""
         lag_rows.compile()
 
-    def describe_paths(
-        self,
-        path: Float,
-        frames: Integer,
-        axis: FrameAxis,
-        origins: Integer,
-        mass: Float,
-        temperature: Float | None,
-        out: npt.NDArray[Any],
-    ) -> dict[str, npt.NDArray[np.bool_]]:
-        """Fill ``out`` (origin,atom,lag)."""
+    def describe_trajectories(
+        self, trajectories: Trajectories, origins: IntArray, out: AnyArray
+    ) -> dict[str, BoolArray]:
+        """Fill ``out`` (origin, atom, lag) and flag origins that lack a lag."""
+        axis, path = trajectories.axis, trajectories.position
         later = np.stack([axis.laters(lag, self.tolerance)[origins] for lag in self.times], axis=1)
-        there = np.where(later < 0, -1, np.searchsorted(frames, later))
-        lag_rows(path, np.searchsorted(frames, origins), there, out)
+        to = np.where(later < 0, -1, trajectories.places(later))
+        lag_rows(path, trajectories.places(origins), to, out)
         if self.scaling == "displacement":
             np.sqrt(out, out=out)
         elif self.scaling == "logarithmic":
-            kelvin = (
-                np.full(len(origins), self.temperature)
-                if self.temperature is not None
-                else temperature
-            )
-            if kelvin is None:
-                raise ParameterError(
-                    "LagDisplacement: scaling='logarithmic' needs temperature=, since the trajectory has no variable 'temperature'"
-                )
+            kelvin = self._temperatures(trajectories, origins)
             with np.errstate(divide="ignore"):
-                out[...] = np.log10(out * (mass[None, :, None] / kelvin[:, None, None]))
+                out[...] = np.log10(out * (trajectories.mass[None, :, None] / kelvin))
         lacking = np.asarray(later.min(axis=1) < 0)
-        return {"no_later_frame": np.broadcast_to(lacking[:, None], (len(origins), path.shape[0]))}
+        return {"no_later_frame": np.broadcast_to(lacking[:, None], (len(origins), len(path)))}
 
-    def compute(  # type: ignore[override]  # paths, where the others take a configuration
+    def _temperatures(self, trajectories: Trajectories, origins: IntArray) -> FloatArray:
+        """Return the temperature (origin, 1, 1) in K."""
+        if self.temperature is not None:
+            kelvin = np.full(len(origins), self.temperature)
+        elif trajectories.temperature is not None:
+            kelvin = trajectories.temperature[trajectories.places(origins)]
+        else:
+            raise ParameterError(
+                "LagDisplacement: scaling='logarithmic' needs temperature=, since the trajectory "
+                "has no variable 'temperature'"
+            )
+        return kelvin[:, None, None]
+
+    def compute(
         self,
         path: npt.ArrayLike,
         time: npt.ArrayLike,
         mass: npt.ArrayLike | None = None,
         temperature: npt.ArrayLike | None = None,
         numbers: npt.ArrayLike | None = None,
-    ) -> npt.NDArray[Any]:
-        """Paths of one run, NumPy in and out.
+    ) -> AnyArray:
+        """Compute the displacements of one run, NumPy in and out.
 
-        ``path`` (frame,atom,3) true positions in Å, ``time`` (frame,) ps increasing, ``mass`` (atom,) in u (or ``numbers``, for standard
-        masses; needed for "logarithmic" and to remove drift), ``temperature`` (frame,) K. Returns (origin, atom, lag).
+        Parameters
+        ----------
+        path
+            Unwrapped positions (frame, atom, 3) in Å.
+        time
+            Increasing times (frame,) in ps.
+        mass
+            Masses (atom,) in u, needed for "logarithmic" and to remove drift.
+        temperature
+            Temperature (frame,) in K, or one for all frames.
+        numbers
+            Atomic numbers (atom,), for standard masses instead of ``mass``.
+
+        Returns
+        -------
+        Values (origin, atom, lag).
+
+        Raises
+        ------
+        ParameterError
+            For wrong shapes, missing masses or temperatures, or lags that do not exist.
         """
         r = np.asarray(path, dtype=np.float64)
         if r.ndim != 3 or r.shape[2] != 3:
@@ -242,63 +251,97 @@ class LagDisplacement(PathFeature):
         t = np.asarray(time, dtype=np.float64)
         if t.shape != r.shape[:1]:
             raise ParameterError(f"time must be (frame,), {len(r)} numbers; got shape {t.shape}")
-        if mass is None and numbers is not None:
-            mass = [standard_mass(int(z)) for z in np.asarray(numbers)]
-        if mass is None and (self.scaling == "logarithmic" or self.remove_drift):
-            raise ParameterError(
-                "LagDisplacement: mass= (or numbers=) is needed for scaling='logarithmic' and for remove_drift"
-            )
-        m = np.ones(r.shape[1]) if mass is None else np.asarray(mass, dtype=np.float64)
-        if m.shape != r.shape[1:2] or not (m > 0).all():
-            raise ParameterError(
-                f"mass must be (atom,), {r.shape[1]} positive numbers in u; got shape {m.shape}, {m}"
-            )
-        if temperature is not None:
-            given = np.asarray(temperature, dtype=np.float64)
-            if given.shape not in ((), t.shape) or not (given > 0).all():
-                raise ParameterError(
-                    f"temperature must be (frame,), {len(t)} positive numbers in K, or one; got shape {given.shape}, {given}"
-                )
+        m = self._check_mass(mass, numbers, r.shape[1])
+        kelvin = None if temperature is None else _check_temperature(temperature, len(t))
         axis = FrameAxis(t, np.zeros(len(t), dtype=np.int64))
         origins = self.origin_frames(axis)
         if self.remove_drift:
             r = r - np.einsum("a,fax->fx", m / m.sum(), r)[:, None]
-        kelvin = (
-            None
-            if temperature is None
-            else np.broadcast_to(np.asarray(temperature, dtype=np.float64), t.shape)[origins]
-        )
+        position = np.ascontiguousarray(r.transpose(1, 0, 2))
         out = np.empty((len(origins), r.shape[1], self.n_columns))
-        self.describe_paths(
-            np.ascontiguousarray(r.transpose(1, 0, 2)),
-            np.arange(len(t)),
-            axis,
-            origins,
-            m,
-            kelvin,
-            out,
+        self.describe_trajectories(
+            Trajectories(np.arange(len(t)), position, axis, m, kelvin), origins, out
         )
         return out
 
+    def _check_mass(
+        self, mass: npt.ArrayLike | None, numbers: npt.ArrayLike | None, n_atoms: int
+    ) -> FloatArray:
+        if mass is None and numbers is not None:
+            mass = [standard_mass(int(z)) for z in np.asarray(numbers)]
+        if mass is None and (self.scaling == "logarithmic" or self.remove_drift):
+            raise ParameterError(
+                "LagDisplacement: mass= (or numbers=) is needed for scaling='logarithmic' "
+                "and for remove_drift"
+            )
+        m = np.ones(n_atoms) if mass is None else np.asarray(mass, dtype=np.float64)
+        if m.shape != (n_atoms,) or not (m > 0).all():
+            raise ParameterError(
+                f"mass must be (atom,), {n_atoms} positive numbers in u; got shape {m.shape}, {m}"
+            )
+        return m
+
+
+def _check_temperature(temperature: npt.ArrayLike, n_frames: int) -> FloatArray:
+    kelvin = np.asarray(temperature, dtype=np.float64)
+    if kelvin.shape not in ((), (n_frames,)) or not (kelvin > 0).all():
+        raise ParameterError(
+            f"temperature must be (frame,), {n_frames} positive numbers in K, or one; "
+            f"got shape {kelvin.shape}, {kelvin}"
+        )
+    return np.broadcast_to(kelvin, (n_frames,))
+
 
 def check_times(axis: FrameAxis) -> None:
-    """``ParameterError`` where frames have no times, or these do not increase within a run."""
+    """Check that frames have times, and that these increase within each run.
+
+    Parameters
+    ----------
+    axis
+        Times and runs of all frames.
+
+    Raises
+    ------
+    ParameterError
+        If they do not.
+    """
     if not np.isfinite(axis.time).all():
         raise ParameterError(
-            "the frames have no times; ingest with timestep= (ps), or give the Dataset a variable 'time' in ps"
+            "the frames have no times; ingest with timestep= (ps), or give the Dataset a "
+            "variable 'time' in ps"
         )
     same = axis.run[1:] == axis.run[:-1]
     if (np.diff(axis.time)[same] <= 0).any():
         k = int(np.flatnonzero(same & (np.diff(axis.time) <= 0))[0]) + 1
         raise ParameterError(
-            f"times must increase within a run; frame {k} is at {axis.time[k]:g} ps after {axis.time[k - 1]:g} ps"
+            f"times must increase within a run; frame {k} is at {axis.time[k]:g} ps "
+            f"after {axis.time[k - 1]:g} ps"
         )
 
 
 def lag_pairs(
-    axis: FrameAxis, lags: Sequence[float], origins: Integer, tolerance: float = 0.01
-) -> tuple[Integer, Integer, Integer, Integer]:
-    """Pairs of frames by lag as runs, for the kernels: start (lag+1,), origin, later, length (run,)."""
+    axis: FrameAxis, lags: Sequence[float], origins: IntArray, tolerance: float = 0.01
+) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+    """Return pairs of frames by lag, as stretches for the kernels.
+
+    Parameters
+    ----------
+    axis
+        Times and runs of all frames.
+    lags
+        Lag times in ps.
+    origins
+        Frames (origin,) from which lags are counted.
+    tolerance
+        Maximum deviation as a fraction of the lag.
+
+    Returns
+    -------
+    start
+        First stretch (lag+1,) of each lag.
+    origin, later, length
+        First pair of each stretch (run,), and its number of consecutive pairs.
+    """
     start, first, second, length = [0], [], [], []
     for lag in lags:
         later = axis.laters(lag, tolerance)[origins]
@@ -310,4 +353,9 @@ def lag_pairs(
             second += b[begin].tolist()
             length += np.diff(np.concatenate([begin, [len(a)]])).tolist()
         start.append(len(first))
-    return tuple(np.array(item, dtype=np.int64) for item in (start, first, second, length))  # type: ignore[return-value]
+    return (
+        np.array(start, dtype=np.int64),
+        np.array(first, dtype=np.int64),
+        np.array(second, dtype=np.int64),
+        np.array(length, dtype=np.int64),
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
@@ -23,7 +22,7 @@ from mgdask.features.environments import (
     SmallFacets,
     VoronoiNeighbors,
 )
-from mgdask.features.feature import Feature, validate_fields
+from mgdask.features.feature import FrameFeature, InnerFeature, feature_dataclass
 from mgdask.kernels.statistics import KINDS, statistics_of_rows
 
 COLUMNS = 64
@@ -32,8 +31,8 @@ COLUMNS = 64
 Statistic = Literal["mean", "std", "min", "max", "sum"]
 
 
-@dataclass(frozen=True)
-class MediumRange(Feature):
+@feature_dataclass
+class MediumRange(FrameFeature):
     """Statistics of another feature over the neighbors of an atom.
 
         F_mean(i) = 1/N_i sum_{j in N(i)} F(j),   std with denominator N_i
@@ -76,7 +75,7 @@ class MediumRange(Feature):
     ('mean of distance_voronoi_mean', 'std of distance_voronoi_mean')
     """
 
-    feature: Feature
+    feature: Annotated[FrameFeature, InnerFeature]
     statistics: tuple[Statistic, ...] = ("mean", "std", "min", "max")
     neighbors: Literal["own", "voronoi", "cutoff"] = "own"
     cutoff: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
@@ -86,7 +85,6 @@ class MediumRange(Feature):
     family: ClassVar[str] = "mediumrange"
 
     def __post_init__(self) -> None:
-        validate_fields(self)
         if self.feature.level != "atom":
             raise ParameterError(
                 f"MediumRange: feature={self.feature.name!r} has one row per frame; "
@@ -137,7 +135,7 @@ class MediumRange(Feature):
         )
 
     @property
-    def dependencies(self) -> tuple[Feature, ...]:
+    def dependencies(self) -> tuple[FrameFeature, ...]:
         """The feature that is averaged."""
         return (self.feature,)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations_with_replacement
 from typing import Annotated, Any, ClassVar, Literal
@@ -12,22 +11,19 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BeforeValidator, Field
 
+from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray, Periodic
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
 from mgdask.features.environments import CutoffNeighbors, LocalEnvironments, Neighborhood
 from mgdask.features.feature import (
-    Feature,
-    Periodic,
+    WindowFeature,
     check_configuration,
+    feature_dataclass,
     sort_species,
-    validate_fields,
 )
 from mgdask.features.window import FrameAxis, Window
 from mgdask.geometry import cartesian, complete_cell, fractional
 from mgdask.kernels.nonaffine import nonaffine, within
-
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
 
 Quantity = Literal["d2min", "d2min_sum", "shear", "volumetric", "F"]
 QUANTITIES: tuple[Quantity, ...] = ("d2min", "d2min_sum", "shear", "volumetric", "F")
@@ -41,57 +37,104 @@ def _as_pairs(value: Any) -> Any:
 
 _Distance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Cutoff = Annotated[_Distance | tuple[tuple[str, _Distance], ...], BeforeValidator(_as_pairs)]
-"""One distance in Å, or ("Cu-Zr", distance) for every pair of species; a mapping is taken too."""
+"""One distance in Å, or ("Cu-Zr", distance) for every pair of species, or a mapping."""
 
 
 def nearest_path(
-    reference: Float, current: Float, reference_cell: Float, current_cell: Float, pbc: Periodic
-) -> Float:
-    """Images of the atoms of ``current`` (atom,3) whose fractions differ least from those in ``reference``.
+    reference: FloatArray,
+    current: FloatArray,
+    reference_cell: FloatArray,
+    current_cell: FloatArray,
+    pbc: Periodic,
+) -> FloatArray:
+    """Return the images of atoms whose fractional coordinates change least.
 
-        current - round(s' - s) @ current_cell,   s and s' the fractions in each frame's own cell
+        current - round(s' - s) @ current_cell
 
-    Right as long as no atom moved by half the cell relative to it; the minimum image convention of OVITO.
+    s and s' are the fractional coordinates in each frame's own cell. This is the
+    minimum image convention of OVITO.
+
+    Parameters
+    ----------
+    reference
+        Positions (atom, 3) in Å.
+    current
+        Positions (atom, 3) of the same atoms in Å.
+    reference_cell
+        Cell vectors (3, 3) in Å, one per row.
+    current_cell
+        Cell vectors (3, 3) in Å, one per row.
+    pbc
+        Whether each cell vector repeats.
+
+    Returns
+    -------
+    Positions (atom, 3) in Å.
+
+    Notes
+    -----
+    Valid if no atom has moved by half the cell relative to it.
     """
     whole = np.rint(fractional(current, current_cell) - fractional(reference, reference_cell))
     whole[:, ~np.asarray(pbc, dtype=bool)] = 0.0
     return np.asarray(current - cartesian(whole, current_cell))
 
 
-@dataclass(frozen=True)
-class NonAffine(Feature):
-    """Non-affine squared displacement and local strain of an atom between a reference frame and a current one.
+@feature_dataclass
+class NonAffine(WindowFeature):
+    """Non-affine squared displacement and local strain between two frames.
 
-    Of the neighbours j that the atom has in the reference, at r_j there and at r'_j in the current frame,
+    Of the neighbors j that the atom has in the reference, at r_j there and at r'_j in
+    the current frame,
 
-        F = (sum_j r'_j r_j^T) (sum_j r_j r_j^T)^-1      the gradient that fits best, F_ab = d r'_a / d r_b
-        d2min_sum  D2 = sum_j |r'_j - F r_j|^2           Å², as Falk and Langer; what OVITO gives
-        d2min      D2 / N                                Å², the mean over the N neighbours
-        E = (F^T F - I) / 2                              Green-Lagrange strain
-        shear      sqrt(E_yz^2 + E_xz^2 + E_xy^2 + ((E_yy - E_zz)^2 + (E_xx - E_zz)^2 + (E_xx - E_yy)^2) / 6)
-        volumetric (E_xx + E_yy + E_zz) / 3
+        F          = (sum_j r'_j r_j^T) (sum_j r_j r_j^T)^-1
+        d2min_sum  = sum_j |r'_j - F r_j|^2,   d2min = d2min_sum / N
+        E          = (F^T F - I) / 2
+        shear      = sqrt(E_yz^2 + E_xz^2 + E_xy^2
+                     + ((E_yy - E_zz)^2 + (E_xx - E_zz)^2 + (E_xx - E_yy)^2) / 6)
+        volumetric = (E_xx + E_yy + E_zz) / 3
+
+    F is the deformation gradient that fits best, F_ab = d r'_a / d r_b. d2min_sum (Å²)
+    is that of Falk and Langer and of OVITO. d2min (Å²) is its mean over the N
+    neighbors. E is the Green-Lagrange strain.
 
     Parameters
     ----------
-    cutoff: of the neighbours in the reference, Å: one for all, or one for every pair of species,
-        {"Cu-Cu": 3.4, "Cu-Zr": 3.6, "Zr-Zr": 4.2}; the first minima of ``radial_distribution`` are a choice.
-    quantities: which, in the order of the columns; "F" is nine: F_xx, F_xy, F_xz, F_yx, ...
-    reference, lag: in a trajectory, a row of frame t compares it with the reference, "first" (the first frame of its
-        run) or a frame's number; or, with ``lag`` in ps, frame t is the reference and the frame that much later is
-        compared with it: NaN where there is none, counted.
+    cutoff
+        Cutoff distance of the neighbors in the reference in Å: one for all, or one per
+        pair of species, {"Cu-Cu": 3.4, "Cu-Zr": 3.6, "Zr-Zr": 4.2}. The first minima of
+        ``partial_rdf`` are a good choice: see ``pair_cutoffs``.
+    quantities
+        Some of "d2min", "d2min_sum", "shear", "volumetric" and "F", in the order of the
+        columns. "F" is nine columns: F_xx, F_xy, F_xz, F_yx, ...
+    reference
+        Frame with which frame t of a trajectory is compared: "first", the first frame
+        of its run, or the index of a frame.
+    lag
+        Time in ps. If given, frame t is the reference, and the frame that much later is
+        compared with it. Rows are NaN if there is no such frame, and counted.
 
-    Fewer than 3 neighbours, or all neighbours in a plane through the atom: NaN; such atoms are counted in the attrs of
-    the output. To three neighbours F fits exactly: D2 is 0. A rotation of the whole configuration changes neither D2
-    nor strain.
+    Notes
+    -----
+    Atoms with fewer than 3 neighbors, or with all neighbors in a plane through the
+    atom, have NaN. They are counted in the attrs of the output. F fits three neighbors
+    exactly, so that d2min is 0. A rotation of the whole configuration changes neither
+    d2min nor the strain.
 
-    Sources: Falk, Langer, Phys. Rev. E 57, 7192 (1998), the mean as in Liu et al., J. Mater. Inf. 2, 20 (2022), Eq.
-    (2); Shimizu, Ogata, Li, Mater. Trans. 48, 2923 (2007).
+    References
+    ----------
+    Falk, Langer, Phys. Rev. E 57, 7192 (1998); Liu et al., J. Mater. Inf. 2, 20 (2022),
+    Eq. (2), for the mean; Shimizu, Ogata, Li, Mater. Trans. 48, 2923 (2007).
 
+    Examples
+    --------
     >>> import numpy as np
     >>> fcc = np.array([[0, 0, 0], [0, 2, 2], [2, 0, 2], [2, 2, 0.0]])
     >>> sheared = np.array([[1, 0, 0], [0.02, 1, 0], [0, 0, 1]])  # x + 0.02 y
     >>> feature = NonAffine(cutoff=3.0, quantities=("d2min", "shear", "F"))
-    >>> feature.compute(fcc, fcc @ sheared, 4 * np.eye(3), 4 * sheared, np.full(4, 29))[0, :4].round(6) + 0
+    >>> cells = 4 * np.eye(3), 4 * sheared
+    >>> found = feature.compute(fcc, fcc @ sheared, *cells, np.full(4, 29))
+    >>> found[0, :4].round(6) + 0
     array([0.      , 0.010001, 1.      , 0.02    ])
     """
 
@@ -103,14 +146,15 @@ class NonAffine(Feature):
     family: ClassVar[str] = "nonaffine"
     long_name: ClassVar[str] = "non-affine displacement and strain"
     citation: ClassVar[str] = (
-        "Falk, Langer, Phys. Rev. E 57, 7192 (1998); Shimizu, Ogata, Li, Mater. Trans. 48, 2923 (2007)"
+        "Falk, Langer, Phys. Rev. E 57, 7192 (1998); "
+        "Shimizu, Ogata, Li, Mater. Trans. 48, 2923 (2007)"
     )
 
     def __post_init__(self) -> None:
-        validate_fields(self)
         if not self.quantities or len(set(self.quantities)) < len(self.quantities):
             raise ParameterError(
-                f"NonAffine: quantities={self.quantities} must name each of some of {', '.join(QUANTITIES)} once"
+                f"NonAffine: quantities={self.quantities} must be one or more distinct names of "
+                f"{', '.join(QUANTITIES)}"
             )
         if isinstance(self.cutoff, tuple):
             pairs = [(_pair(name), distance) for name, distance in self.cutoff]
@@ -131,12 +175,12 @@ class NonAffine(Feature):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """d2min, d2min_sum, shear, volumetric, F_xx, F_xy, ...: those asked for."""
+        """Names of the quantities; nine for "F"."""
         return self._labels
 
     @property
     def widest(self) -> float:
-        """The cut-off, or the largest of all pairs, in Å."""
+        """The cutoff in Å, or the largest of all pairs."""
         return (
             max(distance for _, distance in self.cutoff)
             if isinstance(self.cutoff, tuple)
@@ -145,126 +189,121 @@ class NonAffine(Feature):
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
-        """Neighbours in the reference, by distance."""
+        """Neighbors by distance in the reference."""
         return (CutoffNeighbors(self.widest),) * self.n_columns
 
     def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
-        """``ParameterError`` where a pair of the elements present has no cut-off."""
+        """Raise ``ParameterError`` if a pair of elements has no cutoff."""
         if isinstance(self.cutoff, tuple):
             given = dict(self.cutoff)
             present = [symbol(int(z)) for z in np.unique(numbers)]
-            lacking = [
-                f"{a}-{b}"
-                for a, b in combinations_with_replacement(present, 2)
-                if f"{a}-{b}" not in given
-            ]
+            pairs = [f"{a}-{b}" for a, b in combinations_with_replacement(present, 2)]
+            lacking = [pair for pair in pairs if pair not in given]
             if lacking:
                 raise ParameterError(
-                    f"NonAffine: cutoff={given} lacks {', '.join(lacking)}, which the atoms contain; "
-                    "add its distance in Å"
+                    f"NonAffine: cutoff={given} lacks {', '.join(lacking)}, which the atoms "
+                    "contain; add its distance in Å"
                 )
 
     def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
-        """Neighbours in the reference."""
+        """Return the list of neighbors in the reference."""
         return {CutoffNeighbors(self.widest): n_centers}
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """Thirteen numbers a centre; with cut-offs of pairs also the species of the atoms, and a copy of the list."""
+        """Return the bytes of 13 numbers per center.
+
+        Cutoffs by pair also need the species of all atoms and a copy of the list.
+        """
         if not isinstance(self.cutoff, tuple):
             return 120 * n_centers
         return 16 * n_atoms + int((120 + 48 * 0.09 * 4.19 * self.widest**3) * n_centers)
 
     def cost(self, n_centers: int) -> float:
-        """About 1 microsecond a centre, neighbours included."""
+        """Return the run time at 1 µs per center, neighbors included."""
         return 1e-6 * n_centers
 
     def prepare(self) -> None:
-        """Compile, so that what follows can be timed; safe to call again."""
+        """Compile by comparing four atoms with themselves."""
         position = np.array([[0.0, 0.0, 0.0], [1.5, 0.0, 0.0], [0.0, 1.5, 0.0], [0.0, 0.0, 1.5]])
         cell = 4.0 * self.widest * np.eye(3)
         self.compute(position, position, cell, cell, np.full(4, self.example_number))
 
     @property
     def example_number(self) -> int:
-        """An atomic number that has a cut-off with itself; that of copper where any has."""
+        """An atomic number that has a cutoff with itself, or that of copper."""
         pairs = self.cutoff if isinstance(self.cutoff, tuple) else ()
         alike = (a for a, b in (name.split("-") for name, _ in pairs) if a == b)
         return atomic_number(next(alike, "Cu"))
 
-    def describe(
-        self, environments: LocalEnvironments, centers: Integer, out: npt.NDArray[Any]
-    ) -> dict[str, npt.NDArray[np.bool_]]:
-        """One frame is not enough: ``ParameterError``."""
-        raise ParameterError(
-            "NonAffine compares two frames and cannot be made of one; "
-            "use compute(reference, current, ...) or describe_pair"
-        )
+    def _compared_frames(self, axis: FrameAxis, frame: int) -> tuple[int, int]:
+        """Return the reference and the current frame of a row; current -1 if none."""
+        if self.lag is not None:
+            return frame, axis.later(frame, self.lag)
+        reference = axis.first_of_run(frame) if self.reference == "first" else int(self.reference)
+        if reference >= len(axis.run):
+            raise ParameterError(
+                f"NonAffine: reference={reference} is beyond the last frame, {len(axis.run) - 1}"
+            )
+        return reference, frame
 
     def frames_needed(self, axis: FrameAxis, frame: int) -> tuple[int, ...]:
-        """The frame, and the one that it is compared with."""
-        if self.lag is not None:
-            later = axis.later(frame, self.lag)
-            return (frame,) if later < 0 else (frame, later)
-        other = axis.first_of_run(frame) if self.reference == "first" else int(self.reference)
-        if other >= len(axis.run):
-            raise ParameterError(
-                f"NonAffine: reference={other} is beyond the last frame, {len(axis.run) - 1}"
-            )
-        return tuple(sorted({other, frame}))
+        """Return the frame and the one it is compared with."""
+        return tuple(sorted({*self._compared_frames(axis, frame)} - {-1}))
 
     def describe_frame(
         self,
         window: Window,
         frame: int,
         environments: LocalEnvironments,
-        centers: Integer,
-        out: npt.NDArray[Any],
-    ) -> dict[str, npt.NDArray[np.bool_]]:
-        """Fill ``out`` for a frame of a trajectory."""
-        flags = (
-            {"no_later_frame": np.zeros(len(centers), dtype=bool)} if self.lag is not None else {}
-        )
-        reference, current = frame, frame
-        if self.lag is not None:
-            current = window.axis.later(frame, self.lag)
-            if current < 0:
-                out[...] = np.nan
-                none = np.zeros(len(centers), dtype=bool)
-                return {
-                    "no_later_frame": ~none,
-                    "too_few_neighbors": none,
-                    "flat_neighborhood": none,
-                }
-        else:
-            reference = (
-                window.axis.first_of_run(frame)
-                if self.reference == "first"
-                else int(self.reference)
-            )
+        centers: IntArray,
+        out: AnyArray,
+    ) -> dict[str, BoolArray]:
+        """Fill ``out`` (center, column) for a frame of a trajectory.
+
+        Neighbors are those of the reference, so that ``environments`` is not used.
+        """
+        reference, current = self._compared_frames(window.axis, frame)
+        none = np.zeros(len(centers), dtype=bool)
+        if current < 0:
+            out[...] = np.nan
+            return {"no_later_frame": ~none, "too_few_neighbors": none, "flat_neighborhood": none}
         before = LocalEnvironments(
-            window.path(reference),
+            window.unwrapped(reference),
             window.cell[window.place(reference)],
             window.numbers,
             window.pbc,
             centers,
         )
-        found = self.describe_pair(
-            before, window.path(current), window.cell[window.place(current)], centers, out
-        )
-        return {**flags, **found}
+        now, cell = window.unwrapped(current), window.cell[window.place(current)]
+        flags = {"no_later_frame": none} if self.lag is not None else {}
+        return {**flags, **self.describe_pair(before, now, cell, centers, out)}
 
     def describe_pair(
         self,
         environments: LocalEnvironments,
-        current: Float,
-        current_cell: Float,
-        centers: Integer,
-        out: npt.NDArray[Any],
-    ) -> dict[str, npt.NDArray[np.bool_]]:
-        """Fill ``out`` (center,column) from the reference and the current frame.
+        current: FloatArray,
+        current_cell: FloatArray,
+        centers: IntArray,
+        out: AnyArray,
+    ) -> dict[str, BoolArray]:
+        """Fill ``out`` from a reference and a current configuration.
 
-        ``environments`` is the reference, with the true paths (unwrapped) as its positions; ``current`` (atom,3) Å the same
-        atoms' true paths, ``current_cell`` (3,3) Å. Returns marks (center,) of the atoms that have NaN, by the reason.
+        Parameters
+        ----------
+        environments
+            The reference, with unwrapped positions.
+        current
+            Unwrapped positions (atom, 3) of the same atoms in Å.
+        current_cell
+            Cell vectors (3, 3) in Å, one per row.
+        centers
+            Indices (center,) of the central atoms.
+        out
+            Array (center, column) to fill.
+
+        Returns
+        -------
+        Flags (center,) of the atoms that have NaN, by reason.
         """
         bonds = environments.neighbors(self.widest, centers)
         first, last, row, vector = bonds.first, bonds.last, bonds.row, bonds.vector
@@ -276,33 +315,32 @@ class NonAffine(Feature):
             row, vector = row.take(pick), vector.take(pick, axis=0)
         fixed = ~np.array(environments.pbc)
         cell = complete_cell(current_cell, environments.pbc)
-        cell[fixed] = environments.cell[
-            fixed
-        ]  # nothing moves with a vector along which nothing repeats
+        # nothing moves with a cell vector that does not repeat
+        cell[fixed] = environments.cell[fixed]
         path = np.ascontiguousarray(current, dtype=np.float64)
-        found = nonaffine(
+        strain = nonaffine(
             centers, first, last, row, vector, environments.position, path, environments.cell, cell
         )
-        at = 0
         with np.errstate(invalid="ignore"):
-            mean = found.d2 / found.neighbors
+            mean = strain.d2 / strain.neighbors
         values = {
             "d2min": mean[:, None],
-            "d2min_sum": found.d2[:, None],
-            "shear": found.shear[:, None],
-            "volumetric": found.volumetric[:, None],
-            "F": found.gradient,
+            "d2min_sum": strain.d2[:, None],
+            "shear": strain.shear[:, None],
+            "volumetric": strain.volumetric[:, None],
+            "F": strain.gradient,
         }
+        column = 0
         for name in self.quantities:
             part = values[name]
-            out[:, at : at + part.shape[1]] = part
-            at += part.shape[1]
-        few = found.neighbors < 3
-        return {"too_few_neighbors": few, "flat_neighborhood": np.isnan(found.d2) & ~few}
+            out[:, column : column + part.shape[1]] = part
+            column += part.shape[1]
+        few = strain.neighbors < 3
+        return {"too_few_neighbors": few, "flat_neighborhood": np.isnan(strain.d2) & ~few}
 
     @cached_property
-    def _table(self) -> tuple[tuple[str, ...], Float]:
-        # species in the order of atomic numbers, and (species, species) cut-offs in Å; check_species has seen to gaps
+    def _table(self) -> tuple[tuple[str, ...], FloatArray]:
+        """Species by atomic number, and their cutoffs (species, species) in Å."""
         pairs = self.cutoff if isinstance(self.cutoff, tuple) else ()
         names = sort_species(sorted({name for pair, _ in pairs for name in pair.split("-")}))
         table = np.full((len(names), len(names)), np.nan)
@@ -311,7 +349,7 @@ class NonAffine(Feature):
             table[a, b] = table[b, a] = distance
         return names, table
 
-    def compute(  # type: ignore[override]  # two configurations, where the others take one
+    def compute(
         self,
         reference: npt.ArrayLike,
         current: npt.ArrayLike,
@@ -321,22 +359,46 @@ class NonAffine(Feature):
         centers: npt.ArrayLike | None = None,
         pbc: Sequence[bool] = (True, True, True),
         unwrapped: bool = True,
-    ) -> npt.NDArray[Any]:
-        """Two configurations of the same atoms in the same order, NumPy in and out.
+    ) -> AnyArray:
+        """Compare two configurations of the same atoms, NumPy in and out.
 
-        ``reference`` and ``current`` (atom,3) in Å, ``reference_cell`` and ``current_cell`` (3,3) with the vectors as
-        rows, ``numbers`` (atom,) atomic numbers, ``centers`` rows of the central atoms (default all), ``pbc`` which
-        vectors repeat. ``unwrapped``: the positions are true paths; if not, each atom took the way that
-        ``nearest_path`` gives. Returns (center, column). ``ParameterError`` for wrong shapes, NaN, a pair of species
-        without cut-off, a flat cell.
+        Parameters
+        ----------
+        reference
+            Positions (atom, 3) in Å.
+        current
+            Positions (atom, 3) of the same atoms in the same order, in Å.
+        reference_cell
+            Cell vectors (3, 3) in Å, one per row.
+        current_cell
+            Cell vectors (3, 3) in Å, one per row.
+        numbers
+            Atomic numbers (atom,).
+        centers
+            Indices of the central atoms (default all).
+        pbc
+            Whether each cell vector repeats.
+        unwrapped
+            Whether the positions are unwrapped. If not, each atom takes the path of
+            ``nearest_path``.
+
+        Returns
+        -------
+        Values (center, column).
+
+        Raises
+        ------
+        ParameterError
+            For wrong shapes, positions that are not finite, a pair of species without
+            cutoff, or a flat cell.
         """
-        r, box, z, chosen = _check("reference", reference, reference_cell, numbers, centers, pbc)
+        r, box, z, rows = _check("reference", reference, reference_cell, numbers, centers, pbc)
         path, new_box, _, _ = _check("current", current, current_cell, numbers, None, pbc)
         self.check_species(z)
         if not unwrapped:
             path = nearest_path(r, path, box, new_box, pbc)
-        out = np.empty((len(chosen), self.n_columns))
-        self.describe_pair(LocalEnvironments(r, box, z, pbc, chosen), path, new_box, chosen, out)
+        out = np.empty((len(rows), self.n_columns))
+        self.describe_pair(LocalEnvironments(r, box, z, pbc, rows), path, new_box, rows, out)
         return out
 
 
@@ -347,7 +409,8 @@ def _check(
     numbers: npt.ArrayLike,
     centers: npt.ArrayLike | None,
     pbc: Periodic,
-) -> tuple[Float, Float, Integer, Integer]:
+) -> tuple[FloatArray, FloatArray, IntArray, IntArray]:
+    """Check one of two configurations; errors say which."""
     try:
         return check_configuration(position, cell, numbers, centers, pbc)
     except ParameterError as error:
@@ -355,6 +418,7 @@ def _check(
 
 
 def _pair(name: str) -> tuple[str, str]:
+    """Return the two species of a pair, by atomic number."""
     parts = name.split("-")
     if len(parts) != 2:
         raise ParameterError(

@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from mgdask._typing import FloatArray, IntArray
+from mgdask._typing import FloatArray, IntArray, Periodic
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
 from mgdask.features.environments import LocalEnvironments
-from mgdask.features.feature import Periodic
 from mgdask.kernels.rdf import first_minimum, first_peak, pair_counts
 
 

@@ -16,7 +16,7 @@ from mgdask.errors import ParameterError
 from mgdask.features.bondorder import BondOrder
 from mgdask.features.chebyshev import SphericalChebyshev
 from mgdask.features.chemistry import Chemistry
-from mgdask.features.feature import Feature
+from mgdask.features.feature import Feature, FrameFeature
 from mgdask.features.interstice import Interstice
 from mgdask.features.mediumrange import MediumRange
 from mgdask.features.symmetry import SymmetryFunctions
@@ -51,7 +51,13 @@ def sro_sets(
     -------
     Features by the name of their set.
     """
-    found: tuple[Feature, ...] = (
+    return {**_short_range(species, cutoff, radii, small_facets)}
+
+
+def _short_range(
+    species: Sequence[str], cutoff: float, radii: Any, small_facets: Any
+) -> dict[str, FrameFeature]:
+    found: tuple[FrameFeature, ...] = (
         Coordination(cutoff=cutoff, small_facets=small_facets),
         VoronoiIndices(small_facets=small_facets),
         Motifs(small_facets=small_facets),
@@ -97,7 +103,7 @@ def mro_sets(
     -------
     Features by the name of their set.
     """
-    short = sro_sets(species, cutoff=cutoff, radii=radii, small_facets=small_facets)
+    short = _short_range(species, cutoff, radii, small_facets)
     found: list[Feature] = []
     for name, feature in short.items():
         if name == "bond_order":

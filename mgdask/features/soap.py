@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.elements import atomic_number
 from mgdask.errors import MissingDependencyError, ParameterError
 from mgdask.features.environments import LocalEnvironments, Neighborhood
-from mgdask.features.feature import OfSpecies, sort_species, validate_fields
+from mgdask.features.feature import OfSpecies, feature_dataclass, sort_species
 from mgdask.kernels import radial
 from mgdask.kernels import soap as kernel
 from mgdask.kernels.harmonics import coefficients
@@ -25,7 +24,11 @@ Sums over a frame are sums of the sums of such batches, for any block size.
 """
 
 
-@dataclass(frozen=True)
+def _as_tuple(species: Any) -> Any:
+    return (species,) if isinstance(species, str) else species
+
+
+@feature_dataclass
 class SOAP(OfSpecies):
     """SOAP power spectrum of the smeared neighbor density around every central atom.
 
@@ -86,7 +89,7 @@ class SOAP(OfSpecies):
     (2, 20)
     """
 
-    species: tuple[str, ...]
+    species: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
     r_cut: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     n_max: Annotated[int, Field(ge=1, le=40)]
     l_max: Annotated[int, Field(ge=0, le=40)]
@@ -105,9 +108,6 @@ class SOAP(OfSpecies):
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.species, str):
-            object.__setattr__(self, "species", (self.species,))
-        validate_fields(self)
         if not self.species:
             raise ParameterError("SOAP: species=() must name at least one element")
         object.__setattr__(self, "species", sort_species(self.species))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations_with_replacement
 from typing import Annotated, ClassVar
@@ -13,7 +12,7 @@ from pydantic import Field
 from mgdask._typing import AnyArray, BoolArray, IntArray
 from mgdask.errors import ParameterError
 from mgdask.features.environments import CutoffNeighbors, LocalEnvironments, Neighborhood
-from mgdask.features.feature import OfSpecies, sort_species, validate_fields
+from mgdask.features.feature import OfSpecies, feature_dataclass, sort_species
 from mgdask.kernels.symmetry import symmetry
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -30,7 +29,7 @@ Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015), as used by Wang and Jain (201
 """
 
 
-@dataclass(frozen=True)
+@feature_dataclass
 class SymmetryFunctions(OfSpecies):
     """Radial and angular symmetry functions of an atom's neighbors.
 
@@ -93,7 +92,6 @@ class SymmetryFunctions(OfSpecies):
     )
 
     def __post_init__(self) -> None:
-        validate_fields(self)
         object.__setattr__(self, "species", sort_species(self.species))
         if not self.radii and not self.angular:
             raise ParameterError(

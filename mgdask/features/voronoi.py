@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -21,7 +20,7 @@ from mgdask.features.environments import (
     VoronoiNeighbors,
     spans,
 )
-from mgdask.features.feature import Feature, validate_fields
+from mgdask.features.feature import FrameFeature, feature_dataclass
 from mgdask.features.interstice import Radii
 from mgdask.kernels.interstice import NO_HULL, OUTSIDE
 
@@ -44,13 +43,10 @@ Commun. 6, 8123 (2015).
 """
 
 
-class _OfCells(Feature):
+class _OfCells(FrameFeature):
     """Base of the features that are read off the Voronoi cell alone."""
 
     small_facets: SmallFacets
-
-    def __post_init__(self) -> None:
-        validate_fields(self)
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
@@ -83,7 +79,7 @@ def edge_sums(bonds: NeighborList, weight: FloatArray | None, beyond: bool) -> F
     return sums
 
 
-@dataclass(frozen=True)
+@feature_dataclass
 class Coordination(_OfCells):
     """Coordination numbers by Voronoi cell and by cutoff; 2 columns.
 
@@ -135,7 +131,7 @@ class Coordination(_OfCells):
         return environments.flags(cells)
 
 
-@dataclass(frozen=True)
+@feature_dataclass
 class EdgeSums(_OfCells):
     """Number, area or volume of the facets with 3, 4, 5, 6 and 7 edges; 5 columns.
 
@@ -169,7 +165,7 @@ class EdgeSums(_OfCells):
         return environments.flags(cells)
 
 
-@dataclass(frozen=True)
+@feature_dataclass
 class VoronoiIndices(_OfCells):
     """Voronoi indices n_3 to n_7: facets by number of edges; 5 columns.
 
@@ -214,7 +210,7 @@ class VoronoiIndices(_OfCells):
         return environments.flags(cells)
 
 
-@dataclass(frozen=True)
+@feature_dataclass
 class Motifs(_OfCells):
     """Characteristic Voronoi motifs, 1 or 0; 4 columns.
 
@@ -268,7 +264,7 @@ class Motifs(_OfCells):
         return environments.flags(cells)
 
 
-@dataclass(frozen=True)
+@feature_dataclass
 class Packing(_OfCells):
     """Packing of an atom and its neighbors; 3 columns.
 
@@ -330,7 +326,6 @@ class Packing(_OfCells):
         )
 
     def __post_init__(self) -> None:
-        validate_fields(self)
         if isinstance(self.radii, tuple):
             for name, _ in self.radii:
                 atomic_number(name)
@@ -369,7 +364,7 @@ class Packing(_OfCells):
         }
 
 
-@dataclass(frozen=True)
+@feature_dataclass
 class FoldSymmetry(_OfCells):
     """i-fold symmetry: fraction of the facets with i = 3 to 7 edges; 5 columns.
 
@@ -459,7 +454,7 @@ class FoldSymmetry(_OfCells):
         return EdgeSums(self.weights, self.small_facets, self.beyond)
 
     @property
-    def dependencies(self) -> tuple[Feature, ...]:
+    def dependencies(self) -> tuple[FrameFeature, ...]:
         """The sums, if those of neighbors are needed."""
         return (self.sums,) if self.average else ()
 

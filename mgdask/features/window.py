@@ -1,106 +1,205 @@
-"""Frames of a trajectory: their times and runs, and some of them held together."""
+"""Frames of a trajectory: their times and runs, and the parts that a block reads."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mgdask._typing import AnyArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
 from mgdask.geometry import unwrap
 
 
 @dataclass(frozen=True)
 class FrameAxis:
-    """Time (frame,) in ps, NaN where unknown, and which simulation each frame belongs to (frame,)."""
+    """Times and runs of all frames of a trajectory.
 
-    time: npt.NDArray[np.float64]
-    run: npt.NDArray[Any]
+    Parameters
+    ----------
+    time
+        Time (frame,) in ps; NaN if unknown.
+    run
+        Label (frame,) of the simulation that each frame belongs to.
+    """
+
+    time: FloatArray
+    run: AnyArray
 
     def first_of_run(self, frame: int) -> int:
-        """The first frame of the simulation that ``frame`` belongs to."""
+        """Return the first frame of the simulation that ``frame`` belongs to."""
         return int(np.flatnonzero(self.run == self.run[frame])[0])
 
     def later(self, frame: int, lag: float, tolerance: float = 0.01) -> int:
-        """The frame of the same run nearest to ``lag`` ps after ``frame``, within a share of the lag; -1 where there is none."""
+        """Return the frame nearest to ``lag`` ps after ``frame`` in the same run.
+
+        Parameters
+        ----------
+        frame
+            Index of a frame.
+        lag
+            Time in ps.
+        tolerance
+            Maximum deviation as a fraction of ``lag``.
+
+        Returns
+        -------
+        Index of the frame, or -1 if there is none.
+        """
         return int(self.laters(lag, tolerance)[frame])
 
-    def laters(self, lag: float, tolerance: float = 0.01) -> npt.NDArray[np.int64]:
-        """``later`` of every frame; worked out once, since every frame of a long trajectory asks for all lags."""
+    def laters(self, lag: float, tolerance: float = 0.01) -> IntArray:
+        """Return ``later`` of every frame (frame,).
+
+        The result is kept, since all frames of a long trajectory ask for all lags.
+        """
         if (lag, tolerance) not in self._known:
-            found = self._find_laters(lag, tolerance)
-            found.flags.writeable = False  # shared by all who ask
-            self._known[lag, tolerance] = found
+            frames = self._find_laters(lag, tolerance)
+            frames.flags.writeable = False  # shared by all callers
+            self._known[lag, tolerance] = frames
         return self._known[lag, tolerance]
 
     @cached_property
-    def _known(self) -> dict[tuple[float, float], npt.NDArray[np.int64]]:
+    def _known(self) -> dict[tuple[float, float], IntArray]:
         return {}
 
-    def _find_laters(self, lag: float, tolerance: float) -> npt.NDArray[np.int64]:
-        found = np.full(len(self.run), -1)
+    def _find_laters(self, lag: float, tolerance: float) -> IntArray:
+        result = np.full(len(self.run), -1)
         for first, last in self.runs():
             time = self.time[first:last]
-            wanted = time + lag
-            near = np.clip(np.searchsorted(time, wanted), 1, max(len(time) - 1, 1))
+            target = time + lag
+            near = np.clip(np.searchsorted(time, target), 1, max(len(time) - 1, 1))
             near = near - (
-                np.abs(time[near - 1] - wanted)
-                <= np.abs(time[np.minimum(near, len(time) - 1)] - wanted)
+                np.abs(time[near - 1] - target)
+                <= np.abs(time[np.minimum(near, len(time) - 1)] - target)
             )
             near = np.minimum(near, len(time) - 1)
-            # a pico-picosecond for the rounding of times
-            good = (np.abs(time[near] - wanted) <= tolerance * lag + 1e-9) & (
+            # 1e-9 ps for the rounding of times
+            good = (np.abs(time[near] - target) <= tolerance * lag + 1e-9) & (
                 near > np.arange(len(time)) - (lag == 0.0)
             )
             # the last frame does not stand in for later ones that were never written
-            good &= wanted <= time[-1] + 0.5 * (time[-1] - time[max(len(time) - 2, 0)]) + 1e-9
-            found[first:last] = np.where(good, first + near, -1)
-        return found
+            good &= target <= time[-1] + 0.5 * (time[-1] - time[max(len(time) - 2, 0)]) + 1e-9
+            result[first:last] = np.where(good, first + near, -1)
+        return result
 
     def runs(self) -> list[tuple[int, int]]:
-        """First frame of each stretch of one run, and one past the last."""
+        """Return the first frame of each stretch of one run, and one past its last."""
         breaks = np.flatnonzero(self.run[1:] != self.run[:-1]) + 1
         edges = [0, *breaks.tolist(), len(self.run)]
         return list(pairwise(edges))
 
-    def nearest_lag(self, lag: float, origins: npt.NDArray[np.int64]) -> float:
-        """The lag nearest to ``lag`` that one of the origins has; NaN where there is none."""
+    def nearest_lag(self, lag: float, origins: IntArray) -> float:
+        """Return the lag in ps nearest to ``lag`` that an origin has; NaN if none."""
         best = np.nan
         for k in origins:
-            away = (
-                self.time[(self.run == self.run[k]) & (np.arange(len(self.run)) > k)] - self.time[k]
-            )
-            if len(away):
-                here = float(away[np.abs(away - lag).argmin()])
+            later = (self.run == self.run[k]) & (np.arange(len(self.run)) > k)
+            lags = self.time[later] - self.time[k]
+            if len(lags):
+                here = float(lags[np.abs(lags - lag).argmin()])
                 best = here if np.isnan(best) or abs(here - lag) < abs(best - lag) else best
         return best
 
 
 @dataclass(frozen=True)
 class Window:
-    """Frames of a trajectory that a block needs: their numbers, positions (k,atom,3) Å, images (k,atom,3) or None, cells (k,3,3) Å."""
+    """Whole frames of a trajectory that a block needs.
 
-    frames: npt.NDArray[np.int64]
-    position: npt.NDArray[np.float64]
+    Parameters
+    ----------
+    frames
+        Increasing indices (k,) of the frames.
+    position
+        Wrapped positions (k, atom, 3) in Å.
+    image
+        Periodic images (k, atom, 3), or None if they were not read.
+    cell
+        Cell vectors (k, 3, 3) in Å, one per row.
+    numbers
+        Atomic numbers (atom,).
+    pbc
+        Whether each cell vector repeats.
+    axis
+        Times and runs of all frames of the trajectory.
+    """
+
+    frames: IntArray
+    position: FloatArray
     image: npt.NDArray[np.integer] | None
-    cell: npt.NDArray[np.float64]
+    cell: FloatArray
     numbers: npt.NDArray[np.integer]
     pbc: tuple[bool, ...]
     axis: FrameAxis
 
     def place(self, frame: int) -> int:
-        """Where a frame stands in the window."""
+        """Return the index of a frame in the window."""
         return int(np.searchsorted(self.frames, frame))
 
-    def path(self, frame: int) -> npt.NDArray[np.float64]:
-        """True positions (atom,3) in a frame: position + image @ cell."""
+    def unwrapped(self, frame: int) -> FloatArray:
+        """Return the unwrapped positions (atom, 3) in a frame, position + image @ cell.
+
+        Parameters
+        ----------
+        frame
+            Index of a frame of the trajectory.
+
+        Returns
+        -------
+        Positions in Å.
+
+        Raises
+        ------
+        ParameterError
+            If the window has no periodic images.
+        """
         k = self.place(frame)
         if self.image is None:
             raise ParameterError(
-                "this needs the images of the atoms, which a window of bare positions does not have"
+                "unwrapping needs the periodic images of the atoms (variable 'image'), "
+                "which this window does not have"
             )
         return unwrap(self.position[k], self.image[k], self.cell[k])
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """Unwrapped trajectories of some atoms.
+
+    Parameters
+    ----------
+    frames
+        Increasing indices (k,) of the frames.
+    position
+        Unwrapped positions (atom, k, 3) in Å.
+    axis
+        Times and runs of all frames of the trajectory.
+    mass
+        Masses (atom,) in u.
+    temperature
+        Temperature (k,) in K, or None if the trajectory does not have it.
+    center_of_mass
+        Center of mass (k, 3) of all atoms in Å, or None if it was not read.
+    """
+
+    frames: IntArray
+    position: FloatArray
+    axis: FrameAxis
+    mass: FloatArray
+    temperature: FloatArray | None = None
+    center_of_mass: FloatArray | None = None
+
+    def places(self, frames: IntArray) -> IntArray:
+        """Return the indices of frames of the trajectory in this part of it."""
+        return np.searchsorted(self.frames, frames)
+
+    def without_drift(self) -> Trajectories:
+        """Return the trajectories relative to the center of mass of each frame."""
+        if self.center_of_mass is None:
+            raise ParameterError(
+                "removing drift needs the center of mass of every frame; "
+                "use mgdask.plan and mgdask.run, which compute it"
+            )
+        return replace(self, position=self.position - self.center_of_mass[None])

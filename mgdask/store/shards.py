@@ -31,6 +31,7 @@ Group: TypeAlias = zarr.Group
 Array: TypeAlias = zarr.Array[Any]
 """For type annotations in rooms that do not import zarr."""
 
+
 COMPRESSION = "blosc(zstd, level 1, shuffle), crc32c"
 """Of trajectories and unwrapped trajectories: the smallest files.
 

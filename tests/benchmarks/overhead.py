@@ -26,6 +26,7 @@ from soap import GLASS
 import mgdask
 from mgdask.cluster import local_client
 from mgdask.execution.executor import execute
+from mgdask.features import engine
 from mgdask.pipelines.featurize import block as room
 from mgdask.pipelines.featurize.block import compute_block, create_output
 
@@ -113,8 +114,8 @@ def main():
     timed(room, "read_window", "reading")
     timed(room, "read_images", "reading")
     timed(room, "path_source", "reading")
-    timed(room, "_from_paths", "kernel")
-    timed(room, "compute_window", "kernel")
+    timed(engine, "compute_trajectories", "kernel")
+    timed(engine, "compute_window", "kernel")
     timed(room, "write_shard", "packing, checksum, file")
     timed(room.Manifest, "append", "record")
     with tempfile.TemporaryDirectory() as name:

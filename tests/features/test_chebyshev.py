@@ -161,7 +161,7 @@ def test_gradient_of_some_centers():
     assert some.value.shape == (some.offset[-1], feature.n_columns, 3)
     with pytest.raises(ParameterError, match="lacks Al"):
         SphericalChebyshev(species=("Cu", "Zr")).gradient(position, cell, numbers)
-    with pytest.raises(ParameterError, match="centers must be rows"):
+    with pytest.raises(ParameterError, match="centers must be indices"):
         feature.gradient(position, cell, numbers, [6])
 
 

@@ -138,7 +138,7 @@ def test_with_neighbors(glass, kind):
 class Asked:
     """A feature that counts for whom it was asked: column 0 the atom, column 1 its neighbours."""
 
-    n_columns, output_dtype, per = 2, np.dtype(np.float64), "atom"
+    n_columns, output_dtype, level = 2, np.dtype(np.float64), "atom"
 
     def __init__(self):
         self.calls = []
@@ -214,7 +214,9 @@ def found(position, cell, numbers, pbc, cutoff=4.0):
 def test_large_frames_are_sorted_once(glass, large, monkeypatch):
     sorted_for = []
     real = surroundings.make_cell_list
-    monkeypatch.setattr(surroundings, "make_grid", lambda *a: sorted_for.append(a[3]) or real(*a))
+    monkeypatch.setattr(
+        surroundings, "make_cell_list", lambda *a: sorted_for.append(a[3]) or real(*a)
+    )
     for _ in range(3):
         make(glass).neighbors(4.0, np.arange(5))
         LocalEnvironments(glass[0].copy(), glass[1].copy(), glass[2], PERIODIC).neighbors(

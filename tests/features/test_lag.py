@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mgdask.errors import ParameterError
-from mgdask.features import make_feature
+from mgdask.features import MediumRange, TrajectoryFeature, compute_features, make_feature
 from mgdask.features.lag import LIU_2022, LagDisplacement, check_times, lag_pairs
-from mgdask.features.window import FrameAxis
+from mgdask.features.window import FrameAxis, Trajectories
 
 # Liu et al., J. Mater. Inf. 2, 20 (2022), Supplementary Table 1, as the issue lists them
 TABLE = """0.01 0.02 0.03 0.04 0.05 0.06 0.08 0.1 0.13 0.16 0.2 0.25 0.32 0.4 0.5 0.63 0.79 1 1.3 1.6 2 2.5 3.2 4 5 6.3 7.9 10 13 16 20 25 32 40
@@ -256,7 +256,8 @@ def test_marks_of_origins_that_lack_a_lag(rng):
     feature = LagDisplacement(lags=(1.0, 3.0), origins="all")
     origins, out = feature.origin_frames(axis), np.empty((6, 4, 2))
     path = rng.standard_normal((4, 6, 3))
-    marks = feature.describe_paths(path, np.arange(6), axis, origins, np.ones(4), None, out)
+    trajectories = Trajectories(np.arange(6), path, axis, np.ones(4))
+    marks = feature.describe_trajectories(trajectories, origins, out)
     assert list(marks) == ["no_later_frame"]
     assert marks["no_later_frame"].shape == (6, 4)
     assert marks["no_later_frame"].all(axis=1).tolist() == [False] * 3 + [True] * 3
@@ -308,7 +309,8 @@ def test_runs_are_never_mixed(rng):
     path = np.zeros((1, 9, 3))
     path[0, :, 0] = 10.0 ** np.arange(9)
     out = np.empty((9, 1, 3))
-    feature.describe_paths(path, np.arange(9), axis, np.arange(9), np.ones(1), None, out)
+    trajectories = Trajectories(np.arange(9), path, axis, np.ones(1))
+    feature.describe_trajectories(trajectories, np.arange(9), out)
     x = path[0, :, 0]
     for k in range(9):
         for j, lag in enumerate((1, 2, 3)):
@@ -488,10 +490,13 @@ def test_input_is_checked(rng):
     for kelvin in (np.ones(3), [300.0, -1.0, 300.0, 300.0]):
         with pytest.raises(ParameterError, match="temperature must be"):
             hot.compute(path, time, mass=np.ones(3), temperature=kelvin)
+    frames = np.zeros((1, 3, 3)), np.eye(3)[None], np.full(3, 29), np.arange(3), (True,) * 3
     with pytest.raises(
-        ParameterError, match="follows atoms through time and cannot be made of one frame"
+        ParameterError, match="reads more than one frame and cannot be computed from single frames"
     ):
-        feature.describe(None, np.arange(3), np.empty((3, 1)))
+        compute_features((feature,), *frames)
+    with pytest.raises(ParameterError, match=r"feature=LagDisplacement.*instance of FrameFeature"):
+        MediumRange(feature)
 
 
 def test_times_of_runs_may_begin_again():
@@ -515,6 +520,6 @@ def test_parameters_make_an_equal_feature():
         LagDisplacement(lags=(1, 2), origins=4),
     ):
         assert make_feature("lag_displacement", feature.parameters()) == feature
-    assert LagDisplacement(lags=(1, 2), origins="all").reads == "paths"
+    assert isinstance(LagDisplacement(lags=(1, 2), origins="all"), TrajectoryFeature)
     assert LagDisplacement(remove_drift=True).needs_drift
     assert not LagDisplacement().needs_drift

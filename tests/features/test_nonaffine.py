@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mgdask.errors import ParameterError
+from mgdask.features import compute_features
 from mgdask.features.environments import LocalEnvironments
 from mgdask.features.nonaffine import NonAffine, nearest_path
 from mgdask.kernels.neighbors import neighbor_list
@@ -369,9 +370,9 @@ def test_what_is_refused(rng):
         NonAffine().compute(
             position, np.where(np.arange(5)[:, None] == 2, np.nan, position), cell, cell, numbers
         )
-    with pytest.raises(ParameterError, match="two frames"):
-        NonAffine().describe(
-            LocalEnvironments(position, cell, numbers, PERIODIC), np.arange(5), np.empty((5, 4))
+    with pytest.raises(ParameterError, match=r"more than one frame.*use NonAffine\(...\).compute"):
+        compute_features(
+            (NonAffine(),), position[None], cell[None], numbers, np.arange(5), PERIODIC
         )
 
 

@@ -241,7 +241,7 @@ def test_bad_configurations_are_refused_in_words(small_soap):
         ((r, np.ones((3, 3)), z), "do not span"),
         ((r, cell, z[:1]), "2 atomic numbers"),
         ((r, cell, np.array([29, 28])), "lacks Ni"),
-        ((r, cell, z, [2]), "rows 0 to 1"),
+        ((r, cell, z, [2]), "indices from 0 to 1"),
         ((r, cell, z, [True, False]), "np.flatnonzero"),
     ):
         with pytest.raises(ParameterError, match=words):

@@ -16,6 +16,7 @@ from mgdask.features import Coordination
 from mgdask.features.lag import LagDisplacement
 from mgdask.features.nonaffine import NonAffine
 from mgdask.features.window import FrameAxis
+from mgdask.pipelines.featurize import memory as memory_module
 from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.pipelines.unwrap import unwrap
 from mgdask.store import layout
@@ -73,7 +74,7 @@ def cut():
         for name in (
             "mgdask.store.trajectory",
             "mgdask.store.layout",
-            "mgdask.pipelines.featurize.plan",
+            "mgdask.pipelines.featurize.memory",
         ):
             patch.setattr(f"{name}.trajectory_layout", lambda n: small)
         patch.setattr(
@@ -240,7 +241,7 @@ def test_lags_by_a_copy_where_the_cell_changes(
     assert plan.paths == f"{tmp_path / 'f.zarr'}.paths.zarr"
     text = " ".join(str(plan).split())
     assert (
-        "a copy cut by atoms, made first, since the cell changes, so that paths are made by the toroidal scheme"
+        "a copy cut by atoms, made first, since the cell changes, so that trajectories are unwrapped by the toroidal scheme"
         in text
     )
     mgdask.run(plan, processes, progress=False)
@@ -268,7 +269,7 @@ def test_lags_by_a_copy_where_the_cell_changes(
 def test_drift_of_a_constant_cell(constant, tmp_path, small_blocks, threads):
     features = [lag(remove_drift=True), lag().named("kept")]
     plan = mgdask.plan(constant.store, features, out=tmp_path / "f.zarr")
-    assert plan.why_paths == "the motion of the centre of mass is to be removed"
+    assert plan.why_paths == "the motion of the center of mass is to be removed"
     mgdask.run(plan, threads, progress=False)
     out = mgdask.open_store(tmp_path / "f.zarr")
     path, center = paths_of(constant, "images", threads, tmp_path / "p.zarr")
@@ -393,20 +394,26 @@ def test_what_does_not_go_together(constant, breathing, tmp_path, threads, small
         ),
         (
             [lag(), small_soap],
-            "features made of whole frames and features made of paths need a plan each",
+            "reads whole frames and lag_displacement reads unwrapped trajectories",
         ),
-        ([NonAffine(), lag()], "need a plan each"),
+        (
+            [NonAffine(), lag()],
+            "nonaffine reads whole frames and lag_displacement.*make a plan for each",
+        ),
     ):
         with pytest.raises(ParameterError, match=words):
             mgdask.plan(constant.store, features, out=out)
         with pytest.raises(ParameterError, match=words):
             mgdask.featurize(ds, features)
-    with pytest.raises(ParameterError, match="those made of paths have origins="):
+    with pytest.raises(
+        ParameterError, match="reads unwrapped trajectories: set its origins instead"
+    ):
         mgdask.plan(constant.store, lag(), out=out, frames=[0, 1])
     unwrap(breathing.store, tmp_path / "p.zarr", client=threads, progress=False)
     for feature in (small_soap, NonAffine()):
         with pytest.raises(
-            ParameterError, match=rf"p\.zarr holds paths; {feature.name} is made of whole frames"
+            ParameterError,
+            match=rf"p\.zarr holds unwrapped trajectories; {feature.name} reads whole frames",
         ):
             mgdask.plan(tmp_path / "p.zarr", feature, out=out)
     with pytest.raises(ParameterError, match="has no image"):
@@ -423,9 +430,9 @@ def test_a_copy_where_memory_is_small(constant, tmp_path, monkeypatch, threads):
     roomy = mgdask.plan(constant.store, feature, out=tmp_path / "r.zarr")
     assert roomy.paths == ""
     monkeypatch.setattr(
-        plan_module, "trajectory_layout", lambda n: layout.TrajectoryLayout(4000, 8, 4000)
+        memory_module, "trajectory_layout", lambda n: layout.TrajectoryLayout(4000, 8, 4000)
     )
-    monkeypatch.setattr(plan_module, "_memory", tight(plan_module._memory))
+    monkeypatch.setattr(plan_module, "project_memory", tight(plan_module.project_memory))
     plan = mgdask.plan(constant.store, feature, out=tmp_path / "f.zarr", memory="500MiB")
     assert plan.paths == f"{tmp_path / 'f.zarr'}.paths.zarr"
     assert plan.why_paths == "all frames of the atoms of a chunk do not fit into memory"
@@ -472,10 +479,10 @@ class Flaky(LagDisplacement):
 
     family: ClassVar[str] = "flaky"
 
-    def describe_paths(self, path, frames, axis, origins, *rest):
+    def describe_trajectories(self, trajectories, origins, out):
         if FAULTS & set(origins.tolist()):
             raise FloatingPointError("out of order")
-        return super().describe_paths(path, frames, axis, origins, *rest)
+        return super().describe_trajectories(trajectories, origins, out)
 
 
 @pytest.mark.parametrize("which", ["constant", "breathing"])

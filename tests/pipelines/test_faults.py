@@ -26,7 +26,7 @@ import mgdask
 from mgdask.cli import main
 from mgdask.errors import RunError, StoreError
 from mgdask.execution.results import describe
-from mgdask.features.feature import Feature
+from mgdask.features.feature import FrameFeature
 from mgdask.pipelines import unwrap as path_tasks
 from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.store import lock, shards
@@ -42,7 +42,7 @@ HOOKS: list = []
 
 
 @dataclass(frozen=True)
-class Distance(Feature):
+class Distance(FrameFeature):
     """Distance from the origin; sleeps, and takes memory until it is killed where atom 0 is at ``poison``."""
 
     poison: float = -1.0

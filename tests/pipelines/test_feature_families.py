@@ -33,6 +33,7 @@ from mgdask.features import (
 )
 from mgdask.kernels.voronoi import OPEN, voronoi_cells
 from mgdask.pipelines.featurize import plan as plan_module
+from mgdask.pipelines.featurize.memory import WRITE_COPIES
 from mgdask.store.manifest import Manifest
 from tests.conftest import write_dump
 from tests.pipelines.test_featurize import files, small_blocks  # noqa: F401 - a fixture
@@ -215,7 +216,7 @@ def test_columns_are_labelled_each_by_its_own(glass_store, tmp_path):
         # names that the output needs for something else
         (
             [Interstice(), Coordination().named("interstice_amlearn")],
-            "'interstice_amlearn', which is the name of something else",
+            "'interstice_amlearn', which is the name of another variable",
         ),
         ([Coordination().named("species")], "named 'species', which"),
         ([Coordination().named("frame")], "named 'frame', which"),
@@ -324,7 +325,7 @@ def test_the_plan_counts_all_features(glass_store, tmp_path):
     }
     rows = both.blocks[0].n_rows * len(both.blocks[0].frames)
     assert both.memory.block == rows * (16 + 64) * 8
-    assert both.memory.writing == int(plan_module.WRITE_COPIES * rows * 64 * 8)
+    assert both.memory.writing == int(WRITE_COPIES * rows * 64 * 8)
     assert both.memory.working == working_memory([one, two], 2000, both.blocks[0].n_rows)
     # lists of neighbours are shared, the rest adds up
     alone = [working_memory([f], 2000, both.blocks[0].n_rows) for f in (one, two)]

@@ -19,16 +19,16 @@ from distributed import Client, LocalCluster
 
 import mgdask
 from mgdask.errors import ParameterError, PlanError, RunError, StoreError
-from mgdask.features.feature import Feature
+from mgdask.features.feature import FrameFeature
 from mgdask.pipelines.featurize import plan as plan_module
-from mgdask.pipelines.featurize.plan import Memory
+from mgdask.pipelines.featurize.memory import Memory, project_memory
 from mgdask.store.failures import StorageFullError
 from mgdask.store.manifest import Manifest
 from tests.conftest import GLASS, SPECIES
 
 
 @dataclass(frozen=True)
-class Stub(Feature):
+class Stub(FrameFeature):
     """Distance from the origin, two columns; misbehaves on request."""
 
     fault: str = ""
@@ -145,7 +145,7 @@ def test_a_million_atoms_fit_into_two_gigabytes():
     base = plan_module.Plan(
         "s", "o", "c", (soap,), n, np.arange(3), np.arange(n), {}, memory=Memory(0, 1, 0, 0, 0, 0)
     )
-    assert plan_module._memory(base, 1).total < 2**31
+    assert project_memory(base, 1).total < 2**31
     assert all(b.n_rows < n for b in base.blocks)
 
 

@@ -769,7 +769,7 @@ def test_a_store_of_paths_has_no_surroundings(store, tmp_path, small_soap):
     unwrap(store, out, client=NOBODY, progress=False)
     with pytest.raises(
         ParameterError,
-        match=r"p\.zarr holds paths; soap is made of whole frames: plan it from the trajectory store",
+        match=r"p\.zarr holds unwrapped trajectories; soap reads whole frames: plan it from the trajectory store",
     ):
         mgdask.plan(out, small_soap, out=tmp_path / "f.zarr")
 

@@ -1,4 +1,4 @@
-"""What one task of a run does: read its window, compute, write one whole shard for every output, then its record."""
+"""One task of a run: read a block's inputs, compute, write whole shards, record it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from mgdask._typing import AnyArray, IntArray
 from mgdask.errors import RunError
-from mgdask.features import Feature
-from mgdask.features.feature import compute_window
-from mgdask.features.lag import PathFeature
-from mgdask.features.window import FrameAxis, Window
+from mgdask.features.engine import compute_block as compute_features_of_block
+from mgdask.features.feature import Feature
+from mgdask.features.window import FrameAxis, Trajectories, Window
 from mgdask.store import features as feature_store
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_unchanged
-from mgdask.store.shards import open_group, write_shard
+from mgdask.store.shards import Array, Group, open_group, read_array, write_shard
 from mgdask.store.trajectory import read_images, read_window
 from mgdask.store.unwrapped import path_source
 
@@ -31,7 +32,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Block:
-    """A piece of work: rows [row, row + n_rows) of frames [frame, frame + n_frames) of the output, for some features."""
+    """Some rows of the output: central atoms and frames, for features of one level.
+
+    Parameters
+    ----------
+    name
+        Name of the block in the manifest.
+    level
+        "atom" or "frame", as ``Feature.level``.
+    frame
+        First frame of the output.
+    frames
+        Frames of the trajectory.
+    row
+        First central atom of the output.
+    n_rows
+        Number of central atoms.
+    """
 
     name: str
     level: str
@@ -43,54 +60,139 @@ class Block:
 
 @dataclass(frozen=True)
 class Job:
-    """What all tasks of a run share; small, since it travels with each of them."""
+    """What all tasks of a run share. It is small, since it travels with each of them.
+
+    Parameters
+    ----------
+    store
+        Trajectory store.
+    out
+        Feature store.
+    features
+        Features to compute.
+    paths
+        Store from which unwrapped trajectories are read.
+    content
+        Digest of the content of ``store``.
+    paths_content
+        Digest of the content of ``paths``.
+    """
 
     store: str
     out: str
     features: tuple[Feature, ...]
     paths: str = ""
     content: str = ""
-    """Digest of the content of ``store``."""
     paths_content: str = ""
-    """Digest of the content of ``paths``."""
 
     def check_inputs(self) -> None:
-        """``SourceChangedError`` unless the inputs are those of the plan."""
+        """Raise ``SourceChangedError`` unless the inputs are those of the plan."""
         check_unchanged(self.store, self.content)
         if self.paths != self.store:
             check_unchanged(self.paths, self.paths_content)
 
 
-def read_axis(group: Any) -> FrameAxis:
-    """Times and runs of the frames of a store."""
-    n_frames = int(group["step"].shape[0])
-    time = (
-        np.asarray(group["time"][...], dtype=np.float64)
+def read_axis(group: Group) -> FrameAxis:
+    """Return times and runs of the frames of a store."""
+    n_frames = len(read_array(group, "step"))
+    times = (
+        read_array(group, "time").astype(np.float64)
         if "time" in group
         else np.full(n_frames, np.nan)
     )
-    return FrameAxis(time, np.array([str(name) for name in group["run"][...]]))
+    return FrameAxis(times, np.array([str(name) for name in read_array(group, "run")]))
 
 
-def frames_of(
-    features: Sequence[Feature], axis: FrameAxis, frames: Sequence[int] | npt.NDArray[np.integer]
-) -> npt.NDArray[np.int64]:
-    """All frames that the rows of some frames are made of, each once."""
-    return np.array(
-        sorted(
-            {
-                k
-                for frame in frames
-                for feature in features
-                for k in feature.frames_needed(axis, int(frame))
-            }
-        ),
-        dtype=np.int64,
-    )
+@dataclass(frozen=True)
+class StoreSource:
+    """Reads the frames of a block from stores (see ``features.engine.BlockSource``).
+
+    Parameters
+    ----------
+    store
+        Trajectory store.
+    paths
+        Store from which unwrapped trajectories are read: the same, or one made by
+        ``mgdask.unwrap``.
+    """
+
+    store: str
+    paths: str
+
+    @cached_property
+    def group(self) -> Group:
+        """The open trajectory store."""
+        return open_group(self.store)
+
+    @cached_property
+    def axis(self) -> FrameAxis:
+        """Times and runs of all frames."""
+        return read_axis(self.group)
+
+    def read_window(self, frames: IntArray, *, images: bool) -> Window:
+        """Read whole frames, with the periodic images of the atoms if asked for."""
+        position, cell = read_window(self.store, frames)
+        check_finite(position, frames, self.group)
+        image = read_images(self.store, frames) if images else None
+        pbc = tuple(bool(p) for p in read_array(self.group, "pbc"))
+        numbers = read_array(self.group, "species")
+        return Window(frames, position, image, cell, numbers, pbc, self.axis)
+
+    def read_trajectories(
+        self, frames: IntArray, centers: IntArray, *, center_of_mass: bool
+    ) -> Trajectories:
+        """Read unwrapped trajectories of some atoms."""
+        source, group = path_source(self.paths)
+        first, last = int(centers.min()), int(centers.max()) + 1
+        position = source.read(frames, first, last)
+        check_finite(np.moveaxis(position, 1, 0), frames, group, first)
+        if len(centers) < last - first:
+            position = np.ascontiguousarray(position[centers - first])
+        kelvin = None
+        if "temperature" in group:
+            kelvin = read_array(group, "temperature").astype(np.float64)[frames]
+        mass = read_array(group, "mass").astype(np.float64)[centers]
+        center = source.drift(frames) if center_of_mass else None
+        return Trajectories(frames, position, self.axis, mass, kelvin, center)
+
+
+def check_finite(
+    position: AnyArray, frames: npt.NDArray[np.integer], group: Group, first: int = 0
+) -> None:
+    """Refuse positions (frame, atom, xyz) that are not finite.
+
+    A kernel would leave out such an atom without a warning.
+
+    Parameters
+    ----------
+    position
+        Positions (frame, atom, xyz) in Å.
+    frames
+        Frames (frame,) they belong to.
+    group
+        The store they are from.
+    first
+        Index of the first atom.
+
+    Raises
+    ------
+    RunError
+        With the frame, its timestep and up to five atom ids.
+    """
+    for k, frame in enumerate(frames):
+        bad = np.flatnonzero(~np.isfinite(position[k]).all(axis=1))
+        if len(bad):
+            ids = read_array(group, "atom_id")[first + bad[:5]].tolist()
+            step = int(read_array(group, "step")[int(frame)])
+            raise RunError(
+                f"frame {frame} (step {step}): {len(bad)} atoms have positions that are not "
+                f"finite; the first have the ids {', '.join(map(str, ids))}. Look for the "
+                "cause with mgdask verify, then repair the input or leave the frame out"
+            )
 
 
 def peak_memory() -> int:
-    """Highest resident memory of this process so far, in bytes."""
+    """Return the highest resident memory of this process so far, in bytes."""
     try:  # ru_maxrss of a spawned process begins with that of its parent, VmHWM does not
         with open("/proc/self/status", encoding="ascii") as status:
             return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
@@ -110,7 +212,25 @@ def peak_memory() -> int:
 def record(
     block: str, digest: str, wrote: Sequence[Mapping[str, Any]], began: float
 ) -> dict[str, Any]:
-    """The record of a finished block; files that do not last (scratch) are not looked for later."""
+    """Return the manifest record of a finished block.
+
+    Files that do not last (scratch) are not looked for later.
+
+    Parameters
+    ----------
+    block
+        Name of the block.
+    digest
+        Digest of the block's parameters.
+    wrote
+        What ``write_shard`` returned for each file.
+    began
+        ``time.perf_counter()`` at the beginning of the task.
+
+    Returns
+    -------
+    The record, JSON-compatible.
+    """
     return {
         "block": block,
         "digest": digest,
@@ -124,7 +244,7 @@ def record(
 
 
 def create_output(plan: Plan) -> None:
-    """Make the store of a plan, or find the one it began."""
+    """Create the feature store of a plan, or check that it is the one begun before."""
     path_source(plan.store)
     check_unchanged(plan.store, plan.content)
     if not feature_store.existing(plan.out, plan.digest):
@@ -133,95 +253,49 @@ def create_output(plan: Plan) -> None:
         feature_store.restore(plan.out, plan.axes(), plan.outputs())
 
 
-def _array(group: Any, name: str) -> Any:
-    return group[name]
+def compute_block(job: Job, block: Block, digest: str) -> dict[str, int]:
+    """Compute one block and write it.
 
+    This is the task that workers run. All features of the block are computed together,
+    since they share neighbor lists and Voronoi cells.
 
-def _compares(features: Sequence[Feature]) -> bool:
-    return any(type(feature).frames_needed is not Feature.frames_needed for feature in features)
+    Parameters
+    ----------
+    job
+        What all tasks share.
+    block
+        The rows to compute.
+    digest
+        Digest of the block's parameters, for its record.
 
+    Returns
+    -------
+    ``rows`` and ``peak_memory`` (bytes). Arrays never pass through the scheduler.
 
-def _check_finite(
-    position: npt.NDArray[Any], frames: npt.NDArray[np.integer], group: Any, first: int = 0
-) -> None:
-    """Refuse positions (frame, atom, xyz) that are not numbers: a kernel would leave such an atom out without a word."""
-    for k, frame in enumerate(frames):
-        bad = np.flatnonzero(~np.isfinite(position[k]).all(axis=1))
-        if len(bad):
-            names = np.asarray(_array(group, "atom_id")[...])[first + bad[:5]].tolist()
-            raise RunError(
-                f"frame {frame} (step {int(_array(group, 'step')[int(frame)])}): {len(bad)} atoms have positions that are not finite, first "
-                f"those of id {', '.join(map(str, names))}; look for the fault with mgdask verify, mend the input, or leave the frame out"
-            )
-
-
-def _from_paths(
-    job: Job,
-    features: Sequence[Feature],
-    axis: FrameAxis,
-    block: Block,
-    centers: npt.NDArray[np.integer],
-) -> tuple[list[npt.NDArray[Any]], list[dict[str, int]]]:
-    """Rows of features made of paths: those of some atoms, from the frames that are needed."""
-    source, group = path_source(job.paths)
-    frames = frames_of(features, axis, block.frames)
-    first, last = int(centers.min()), int(centers.max()) + 1
-    path = source.read(frames, first, last)
-    _check_finite(np.moveaxis(path, 1, 0), frames, group, first)
-    if len(centers) < last - first:
-        path = np.ascontiguousarray(path[centers - first])
-    origins = np.asarray(block.frames, dtype=np.int64)
-    kelvin = (
-        np.asarray(_array(group, "temperature")[...], dtype=np.float64)[origins]
-        if "temperature" in group
-        else None
-    )
-    mass = np.asarray(_array(group, "mass")[...], dtype=np.float64)[centers]
-    found, marked = [], []
-    for feature in features:
-        assert isinstance(feature, PathFeature)
-        out = np.empty((len(origins), len(centers), feature.n_columns), dtype=feature.output_dtype)
-        moved = path - source.drift(frames)[None] if feature.needs_drift else path
-        marks = feature.describe_paths(moved, frames, axis, origins, mass, kelvin, out)
-        found.append(out)
-        marked.append({name: int(mark.sum()) for name, mark in marks.items()})
-    return found, marked
-
-
-def compute_block(job: Job, block: Block, digest: str) -> dict[str, Any]:
-    """Task: compute one block and write it; returns less than a kilobyte."""
+    Raises
+    ------
+    SourceChangedError
+        If an input is no longer the one of the plan.
+    RunError
+        If a position is not finite.
+    """
     began = time.perf_counter()
     job.check_inputs()
-    source, target = open_group(job.store), open_group(job.out, mode="r+")
-    chosen = np.asarray(_array(target, "atom_id")[block.row : block.row + block.n_rows])
-    centers = np.searchsorted(np.asarray(_array(source, "atom_id")[...]), chosen)
-    # all at once, since they share neighbours and Voronoi cells
+    source, target = StoreSource(job.store, job.paths), open_group(job.out, mode="r+")
+    rows = slice(block.row, block.row + block.n_rows)
+    ids = np.asarray(cast("Array", target["atom_id"])[rows])
+    centers = np.searchsorted(read_array(source.group, "atom_id"), ids)
     features = [feature for feature in job.features if feature.level == block.level]
-    axis = read_axis(source)
-    if features[0].reads == "paths":
-        found, marked = _from_paths(job, features, axis, block, centers)
-    else:
-        frames = frames_of(features, axis, block.frames)
-        position, cell = read_window(job.store, frames)
-        _check_finite(position, frames, source)
-        image = (
-            read_images(job.store, frames)
-            if len(frames) > len(block.frames) or _compares(features)
-            else None
-        )
-        pbc = tuple(bool(p) for p in np.asarray(_array(source, "pbc")[...]))
-        window = Window(
-            frames, position, image, cell, np.asarray(_array(source, "species")[...]), pbc, axis
-        )
-        found, marked = compute_window(features, window, block.frames, centers)
+    values, flagged = compute_features_of_block(features, source, block.frames, centers)
     job.check_inputs()  # it may have been replaced while it was read
     start = (block.frame, block.row, 0) if block.level == "atom" else (block.frame, 0)
     wrote = []
     for k, feature in enumerate(features):
-        wrote.append(write_shard(target, feature.name, start, found[k]))
-        found[k] = np.empty(0)
-    marks = {
-        feature.name: counts for feature, counts in zip(features, marked, strict=True) if counts
+        wrote.append(write_shard(target, feature.name, start, values[k]))
+        values[k] = np.empty(0)  # release memory before the next one is compressed
+    counts = {
+        feature.name: count for feature, count in zip(features, flagged, strict=True) if count
     }
-    Manifest(job.out).append({**record(block.name, digest, wrote, began), "marked": marks})
+    # version 0.1 reads the counts under this name
+    Manifest(job.out).append({**record(block.name, digest, wrote, began), "marked": counts})
     return {"rows": len(block.frames) * block.n_rows, "peak_memory": peak_memory()}

@@ -1,11 +1,12 @@
-"""Running a plan: its missing blocks, each with its record, and a table at the end."""
+"""Running a plan: compute its missing blocks and report."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dask.utils import format_bytes
 from rich.table import Table
@@ -18,10 +19,34 @@ from mgdask.pipelines.unwrap import unwrap
 from mgdask.store.features import set_attrs
 from mgdask.store.manifest import Manifest
 
+if TYPE_CHECKING:
+    from distributed import Client
+
+SHOWN_FAILURES = 5
+"""Failed blocks that an error names."""
+
 
 @dataclass(frozen=True)
 class Report:
-    """What a run did; ``str`` is the table that ends it."""
+    """What a run did; ``print`` it for a table.
+
+    Parameters
+    ----------
+    out
+        Feature store.
+    blocks
+        Number of blocks of the plan.
+    skipped
+        Blocks that were finished before.
+    rows
+        Rows computed now: central atoms times frames.
+    seconds
+        Duration in s.
+    peak_memory
+        Highest memory of a worker in bytes.
+    projected
+        Projected memory of a worker in bytes.
+    """
 
     out: str
     blocks: int
@@ -33,30 +58,29 @@ class Report:
 
     def __str__(self) -> str:
         table = Table(show_header=False, box=None, pad_edge=False)
-        done = self.blocks - self.skipped
+        n_done = self.blocks - self.skipped
         table.add_row("features", self.out)
         table.add_row(
-            "blocks", f"{self.blocks}: {done} computed now, {self.skipped} were done before"
+            "blocks", f"{self.blocks}: {n_done} computed now, {self.skipped} were done before"
         )
-        if done:
-            table.add_row(
-                "speed",
-                f"{self.rows / max(self.seconds, 1e-9):,.0f} central atoms a second ({self.seconds:.1f} s)",
-            )
-            over = (
+        if n_done:
+            speed = self.rows / max(self.seconds, 1e-9)
+            table.add_row("speed", f"{speed:,.0f} central atoms per second ({self.seconds:.1f} s)")
+            excess = (
                 ""
                 if self.peak_memory <= self.projected
                 else "  ABOVE THE PROJECTION: please report it"
             )
             table.add_row(
                 "peak memory",
-                f"{format_bytes(self.peak_memory)} in a worker, projected {format_bytes(self.projected)}{over}",
+                f"{format_bytes(self.peak_memory)} in a worker, "
+                f"projected {format_bytes(self.projected)}{excess}",
             )
         return render(table)
 
 
-def _count_marked(plan: Plan, manifest: Manifest) -> None:
-    """How many central atoms needed special treatment, summed over all blocks, into the attrs of each array."""
+def _count_flagged(plan: Plan, manifest: Manifest) -> None:
+    """Write the number of flagged atoms, summed over all blocks, to the attrs."""
     totals: dict[str, Counter[str]] = {}
     records = manifest.records()
     for block in plan.blocks:
@@ -64,22 +88,49 @@ def _count_marked(plan: Plan, manifest: Manifest) -> None:
             totals.setdefault(name, Counter()).update(counts)
     for name in sorted(totals):
         counted = dict(sorted(totals[name].items()))
-        # version 0.1 read the second name
+        # version 0.1 reads the second name
         set_attrs(plan.out, name, {"flagged_atoms": counted, "marked_atoms": counted})
 
 
-def run(plan: Plan, client: Any = None, *, retries: int = 2, progress: bool = True) -> Report:
-    """Do what a plan says: compute its missing blocks and write them, whole shards, each with its record.
+def run(
+    plan: Plan, client: Client | None = None, *, retries: int = 2, progress: bool = True
+) -> Report:
+    """Run a plan: compute its missing blocks and write them.
 
-    Parameters: ``plan`` from ``mgdask.plan``; ``client`` a ``distributed.Client`` (default the current one, else threads of this
-    process); ``retries`` of a block that fails; ``progress`` shows a bar on a terminal, a line a minute in a log.
+    Each block is written as whole shards, then recorded.
 
-    Returns a ``Report``. A run that is killed at any point is started again with the same plan and does only what is missing; the arrays
-    are then byte-equal to those of an undisturbed run. Raises ``RunError`` that names failed blocks (the others are done and
-    stay), ``StoreError`` where ``plan.out`` belongs to other parameters or is being written by another run, and where it cannot be written.
+    Parameters
+    ----------
+    plan
+        From ``mgdask.plan``.
+    client
+        A Dask client (default the current one, or else threads of this process).
+    retries
+        How often a block that fails is tried again.
+    progress
+        Whether to show a bar on a terminal, or a line per minute in a log.
 
-    >>> plan = mgdask.plan("glass.zarr", [soap], out="features.zarr")  # doctest: +SKIP
-    >>> print(mgdask.run(plan))                                        # doctest: +SKIP
+    Returns
+    -------
+    A ``Report``.
+
+    Raises
+    ------
+    RunError
+        If blocks fail. The others are finished and stay.
+    StoreError
+        If ``plan.out`` belongs to other parameters, is being written by another run, or
+        cannot be written.
+
+    Notes
+    -----
+    A run that is killed at any point is started again with the same plan, and does only
+    what is missing. The arrays are then byte-equal to those of an undisturbed run.
+
+    Examples
+    --------
+    >>> plan = mgdask.plan("glass.zarr", [soap], out="f.zarr")  # doctest: +SKIP
+    >>> print(mgdask.run(plan))  # doctest: +SKIP
     """
     if plan.paths:
         unwrap(plan.store, plan.paths, client=client, progress=progress)
@@ -93,8 +144,9 @@ def run(plan: Plan, client: Any = None, *, retries: int = 2, progress: bool = Tr
         threads = max(workers.nthreads().values(), default=plan.memory.threads)
         if threads > max(fitting, plan.memory.threads):
             raise RunError(
-                f"workers have {threads} threads each, but only {fitting} fit into the {format_bytes(plan.allowed)} that the plan gives "
-                f"a worker; make the plan with threads={threads}, or start workers with fewer threads"
+                f"workers have {threads} threads each, but only {fitting} fit into the "
+                f"{format_bytes(plan.allowed)} that the plan gives a worker; make the plan with "
+                f"threads={threads}, or start workers with fewer threads"
             )
         records = manifest.records()
         todo = [b for b in plan.blocks if not manifest.done(b.name, plan.block_digest(b), records)]
@@ -111,25 +163,29 @@ def run(plan: Plan, client: Any = None, *, retries: int = 2, progress: bool = Tr
             strict=False,
         )
         if outcome.failures:
-            lines = [
-                f"  {name}: {describe(error)}" for name, error in list(outcome.failures.items())[:5]
-            ]
-            more = f"\n  and {len(outcome.failures) - 5} more" if len(outcome.failures) > 5 else ""
-            raise RunError(
-                f"{len(outcome.failures)} of {len(plan.blocks)} blocks failed; {len(plan.blocks) - len(outcome.failures)} are "
-                f"finished and stay in {plan.out}. Mend the cause and run the same command again:\n"
-                + "\n".join(lines)
-                + more
-            )
-        _count_marked(plan, manifest)
+            raise RunError(_describe_failures(plan, outcome.failures))
+        _count_flagged(plan, manifest)
         manifest.finish(plan.digest)
     results = outcome.results.values()
     return Report(
         plan.out,
         len(plan.blocks),
         len(plan.blocks) - len(todo),
-        sum(r["rows"] for r in results),
+        sum(result["rows"] for result in results),
         outcome.seconds,
-        max((r["peak_memory"] for r in results), default=0),
+        max((result["peak_memory"] for result in results), default=0),
         plan.memory.baseline + threads * plan.memory.per_thread,
     )
+
+
+def _describe_failures(plan: Plan, failures: Mapping[str, BaseException]) -> str:
+    n_failed, n_blocks = len(failures), len(plan.blocks)
+    lines = [
+        f"{n_failed} of {n_blocks} blocks failed; {n_blocks - n_failed} are finished and stay in "
+        f"{plan.out}. Remove the cause and run the same command again:"
+    ]
+    shown = list(failures.items())[:SHOWN_FAILURES]
+    lines += [f"  {name}: {describe(error)}" for name, error in shown]
+    if n_failed > len(shown):
+        lines.append(f"  and {n_failed - len(shown)} more")
+    return "\n".join(lines)

@@ -1,97 +1,192 @@
-"""What a plan is asked for: features, centres, frames, memory; refused in words where it cannot be."""
+"""Checks of arguments: features, centers, frames, memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from dask.utils import parse_bytes
 
+from mgdask._typing import FloatArray, IntArray
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
-from mgdask.features import Feature
-from mgdask.features.lag import PathFeature
+from mgdask.features.engine import FeatureKinds, check_one_input
+from mgdask.features.feature import Feature
 from mgdask.features.window import FrameAxis
 from mgdask.geometry import cell_changes
 
+Centers: TypeAlias = str | Sequence[str] | npt.ArrayLike | None
+"""Element symbols or indices of central atoms; None for all."""
+Frames: TypeAlias = slice | npt.ArrayLike | None
+"""A slice or increasing indices of frames; None for all."""
+
 RESERVED = ("frame", "atom", "atom_id", "species", "time", "step", "run", "manifest")
-"""Names in an output that are no features."""
+"""Names in an output that are not features."""
 
 
-def select_centers(centers: Any, numbers: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """Rows of the central atoms: all, those of some elements, or given rows (kept in order, each once)."""
+def select_centers(centers: Centers, numbers: npt.NDArray[np.integer]) -> IntArray:
+    """Return the indices of the central atoms.
+
+    Parameters
+    ----------
+    centers
+        Element symbols, or increasing indices of atoms, or None for all atoms.
+    numbers
+        Atomic numbers (atom,).
+
+    Returns
+    -------
+    Increasing indices (center,).
+
+    Raises
+    ------
+    ParameterError
+        If an element is not there, or indices are not increasing or out of range.
+    """
     if centers is None:
         return np.arange(len(numbers))
-    names = [centers] if isinstance(centers, str) else centers
-    if len(names) and all(isinstance(name, str) for name in names):
-        wanted = [atomic_number(name) for name in names]
-        missing = [symbol(z) for z in wanted if z not in numbers]
+    given = np.atleast_1d(np.asarray(centers))
+    if given.dtype.kind == "U" and given.size:
+        kinds = [atomic_number(str(name)) for name in given]
+        missing = [symbol(z) for z in kinds if z not in numbers]
         if missing:
             raise ParameterError(f"centers={centers!r}: there is no {missing[0]} in the store")
-        return np.flatnonzero(np.isin(numbers, wanted))
+        return np.flatnonzero(np.isin(numbers, kinds))
     rows = np.asarray(centers)
     if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer) or rows.size == 0:
         raise ParameterError(
-            f"centers={centers!r} must be element symbols or rows of atoms (integers)"
+            f"centers={centers!r} must be element symbols or indices of atoms (integers)"
         )
     if rows.min() < 0 or rows.max() >= len(numbers) or (np.diff(rows) <= 0).any():
         raise ParameterError(
-            f"centers must be increasing rows 0 to {len(numbers) - 1}; got {rows.min()} to {rows.max()}"
+            f"centers must be increasing indices from 0 to {len(numbers) - 1}; "
+            f"got {rows.min()} to {rows.max()}"
         )
     return rows.astype(np.int64)
 
 
 def select_rows(
-    features: Sequence[Feature], axis: FrameAxis, frames: Any, n_frames: int
-) -> npt.NDArray[np.int64]:
-    """The frames that have rows: those asked for, or the origins of features made of paths."""
-    if features[0].reads == "frames":
+    features: Sequence[Feature], axis: FrameAxis, frames: Frames, n_frames: int
+) -> IntArray:
+    """Return the frames that have rows.
+
+    Parameters
+    ----------
+    features
+        Features that all read frames, or all read trajectories.
+    axis
+        Times and runs of all frames.
+    frames
+        Frames asked for. Features of trajectories choose their own (``origins``).
+    n_frames
+        Number of frames.
+
+    Returns
+    -------
+    Increasing indices (frame,).
+
+    Raises
+    ------
+    ParameterError
+        If ``frames`` is not allowed, or features of trajectories differ in origins.
+    """
+    trajectories = FeatureKinds.of(features).trajectories
+    if not trajectories:
         return select_frames(frames, n_frames)
     if frames is not None:
         raise ParameterError(
-            "frames= chooses frames of features made of whole frames; those made of paths have origins="
+            f"frames={frames!r} is for features of whole frames; "
+            f"{trajectories[0].name} reads unwrapped trajectories: set its origins instead"
         )
-    found = [
-        feature.origin_frames(axis) for feature in features if isinstance(feature, PathFeature)
-    ]
-    if any(not np.array_equal(found[0], other) for other in found[1:]):
+    origins = [feature.origin_frames(axis) for feature in trajectories]
+    if any(not np.array_equal(origins[0], other) for other in origins[1:]):
         raise ParameterError("the features have different origins; make a plan for each")
-    return found[0]
+    return origins[0]
 
 
 def needs_copy(
-    features: Sequence[Feature], kind: str, cell: npt.NDArray[np.float64], out: str
+    features: Sequence[Feature], kind: str, cell: FloatArray, out: str
 ) -> tuple[str, str]:
-    """Where a store of paths has to be made first, and why; empty where not."""
-    paths = [feature for feature in features if isinstance(feature, PathFeature)]
-    if not paths or kind == "paths":
+    """Return whether a store of unwrapped trajectories has to be made first.
+
+    Parameters
+    ----------
+    features
+        Features to compute.
+    kind
+        "trajectory", or "paths" if the input holds unwrapped trajectories already.
+    cell
+        Cell vectors (frame, 3, 3) in Å.
+    out
+        Feature store to write.
+
+    Returns
+    -------
+    The path of that store and the reason for it; both empty if it is not needed.
+    """
+    trajectories = FeatureKinds.of(features).trajectories
+    if not trajectories or kind == "paths":
         return "", ""
-    why = ""
     if cell_changes(cell):
-        why = "the cell changes, so that paths are made by the toroidal scheme"
-    elif any(feature.needs_drift for feature in paths):
-        why = "the motion of the centre of mass is to be removed"
-    return (f"{out}.paths.zarr", why) if why else ("", "")
+        why = "the cell changes, so that trajectories are unwrapped by the toroidal scheme"
+    elif any(feature.needs_drift for feature in trajectories):
+        why = "the motion of the center of mass is to be removed"
+    else:
+        return "", ""
+    return f"{out}.paths.zarr", why
 
 
-def select_frames(frames: Any, n_frames: int) -> npt.NDArray[np.int64]:
-    """Frames of the plan: all, a slice, or increasing indices."""
+def select_frames(frames: Frames, n_frames: int) -> IntArray:
+    """Return the frames asked for.
+
+    Parameters
+    ----------
+    frames
+        A slice or increasing indices, or None for all frames.
+    n_frames
+        Number of frames.
+
+    Returns
+    -------
+    Increasing indices (frame,).
+
+    Raises
+    ------
+    ParameterError
+        If no frame is selected, or indices are not increasing or out of range.
+    """
     if frames is None:
         return np.arange(n_frames)
-    found = np.arange(n_frames)[frames] if isinstance(frames, slice) else np.asarray(frames)
-    if found.ndim != 1 or not found.size or not np.issubdtype(found.dtype, np.integer):
+    rows = np.arange(n_frames)[frames] if isinstance(frames, slice) else np.asarray(frames)
+    if rows.ndim != 1 or not rows.size or not np.issubdtype(rows.dtype, np.integer):
         raise ParameterError(
-            f"frames={frames!r} chooses none of the {n_frames} frames; give a slice or increasing indices"
+            f"frames={frames!r} selects none of the {n_frames} frames; "
+            "give a slice or increasing indices"
         )
-    if found.min() < 0 or found.max() >= n_frames or (np.diff(found) <= 0).any():
+    if rows.min() < 0 or rows.max() >= n_frames or (np.diff(rows) <= 0).any():
         raise ParameterError(f"frames={frames!r} must be increasing indices 0 to {n_frames - 1}")
-    return found.astype(np.int64)
+    return rows.astype(np.int64)
 
 
 def memory_of(text: str | int) -> int:
-    """Bytes of "2GiB"."""
+    """Return an amount of memory in bytes.
+
+    Parameters
+    ----------
+    text
+        Such as ``"2GiB"``, or a number of bytes.
+
+    Returns
+    -------
+    Bytes.
+
+    Raises
+    ------
+    ParameterError
+        If it is not a positive amount of memory.
+    """
     try:
         size = int(parse_bytes(text))
     except (ValueError, TypeError, AttributeError) as error:
@@ -106,25 +201,42 @@ def memory_of(text: str | int) -> int:
 def check_features(
     features: Sequence[Feature] | Feature, numbers: npt.NDArray[np.integer]
 ) -> tuple[Feature, ...]:
-    """The features, each of its own name, all able to describe these atoms."""
-    found = (features,) if isinstance(features, Feature) else tuple(features)
-    if not found or not all(isinstance(f, Feature) for f in found):
+    """Check that features can be computed together for these atoms.
+
+    Parameters
+    ----------
+    features
+        One feature or several.
+    numbers
+        Atomic numbers (atom,).
+
+    Returns
+    -------
+    The features.
+
+    Raises
+    ------
+    ParameterError
+        If there are none, two have one name, a name is reserved, some read frames and
+        others trajectories, or one does not know a species.
+    """
+    given = (features,) if isinstance(features, Feature) else tuple(features)
+    if not given or not all(isinstance(feature, Feature) for feature in given):
         raise ParameterError(f"features={features!r} must be features such as mgdask.SOAP(...)")
-    names = [f.name for f in found]
+    names = [feature.name for feature in given]
     if len(set(names)) < len(names):
         raise ParameterError(
-            f"two features are named {max(names, key=names.count)!r}; give one another name: feature.named('...'), in a recipe name: ..."
+            f"two features are named {max(names, key=names.count)!r}; give one another name: "
+            "feature.named('...'), or name: ... in a recipe"
         )
-    taken = {*RESERVED, *(coordinate for f in found for coordinate in f.coordinates())}
+    taken = {*RESERVED, *(coordinate for feature in given for coordinate in feature.coordinates())}
     clash = next((name for name in names if name in taken), None)
     if clash is not None:
         raise ParameterError(
-            f"a feature is named {clash!r}, which is the name of something else in the output; give it another name"
+            f"a feature is named {clash!r}, which is the name of another variable in the output; "
+            "give it another name"
         )
-    if len({feature.reads for feature in found}) > 1:
-        raise ParameterError(
-            "features made of whole frames and features made of paths need a plan each, since their rows differ"
-        )
-    for feature in found:
+    check_one_input(FeatureKinds.of(given))
+    for feature in given:
         feature.check_species(np.unique(numbers))
-    return found
+    return given

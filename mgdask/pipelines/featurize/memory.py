@@ -1,0 +1,154 @@
+"""Memory that a worker needs for the blocks of a plan.
+
+Besides the interpreter and its libraries, a worker holds for each of its threads: the
+frames that a block reads (twice, while they are decompressed), the working memory of
+the features, the block itself, and copies of it while Zarr compresses and writes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dask.utils import format_bytes
+
+from mgdask.features.engine import FeatureKinds, working_memory
+from mgdask.store.layout import ceil_div, trajectory_layout
+
+if TYPE_CHECKING:
+    from mgdask.pipelines.featurize.plan import Plan
+
+BASELINE = 420 * 2**20
+"""Bytes of interpreter, libraries and compiled kernels of a worker.
+
+Measured by ``tests/benchmarks/memory.py``.
+"""
+WRITE_COPIES = 3.0
+"""Maximum number of copies of a block while it is compressed and written.
+
+Measured by ``tests/benchmarks/memory.py``.
+"""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Projected memory of one worker in bytes, by term.
+
+    Parameters
+    ----------
+    baseline
+        Interpreter, libraries, compiled kernels.
+    threads
+        Number of threads. All further terms are those of one thread.
+    window
+        Frames that a block reads.
+    working
+        Working memory of the features.
+    block
+        The block itself.
+    writing
+        Copies of it while it is written.
+    """
+
+    baseline: int
+    threads: int
+    window: int
+    working: int
+    block: int
+    writing: int
+
+    @property
+    def per_thread(self) -> int:
+        """Bytes of one task."""
+        return self.window + self.working + self.block + self.writing
+
+    @property
+    def total(self) -> int:
+        """Bytes of one worker."""
+        return self.baseline + self.threads * self.per_thread
+
+
+def project_memory(plan: Plan, threads: int) -> Memory:
+    """Project the memory of a worker for the blocks of a plan.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    threads
+        Threads of a worker.
+
+    Returns
+    -------
+    The terms of the level whose blocks need most.
+    """
+    worst = Memory(BASELINE, threads, 0, 0, 0, 0)
+    for level in {feature.level for feature in plan.features}:
+        features = [feature for feature in plan.features if feature.level == level]
+        cut = plan.block_layout(level)
+        rows = min(cut.rows, len(plan.centers)) if level == "atom" else len(plan.centers)
+        kinds = FeatureKinds.of(features)
+        if kinds.trajectories:
+            window = _trajectory_bytes(plan, rows)
+        else:
+            n_frames = plan.needed if kinds.windows else cut.frames
+            window = 2 * n_frames * (36 * plan.n_atoms + 96) + 40 * plan.n_atoms
+        out_rows = rows if level == "atom" else 1
+        blocks = [cut.frames * out_rows * f.n_columns * f.output_dtype.itemsize for f in features]
+        memory = Memory(
+            BASELINE,
+            threads,
+            window,
+            working_memory(features, plan.n_atoms, rows),
+            sum(blocks),
+            int(WRITE_COPIES * max(blocks)),
+        )
+        if memory.per_thread > worst.per_thread:
+            worst = memory
+    return worst
+
+
+def _trajectory_bytes(plan: Plan, rows: int) -> int:
+    """Return the bytes of a block's trajectories while they are read."""
+    layout = trajectory_layout(plan.n_atoms)
+    # chunks of a trajectory store are wider than a block; those of a copy are not
+    chunk_atoms = rows if plan.paths else max(rows, min(plan.n_atoms, layout.chunk_atoms))
+    return (
+        plan.needed * rows * 48
+        + 100 * chunk_atoms * max(layout.shard_frames, 1)
+        + 40 * plan.n_atoms
+    )
+
+
+def explain_excess(memory: Memory, n_atoms: int, allowed: int) -> str:
+    """Say why a plan does not fit, and what would help.
+
+    Parameters
+    ----------
+    memory
+        Projected memory of the smallest blocks.
+    n_atoms
+        Atoms of a frame.
+    allowed
+        Bytes that a worker may use.
+
+    Returns
+    -------
+    The message, with the dominating term.
+    """
+    terms = {
+        "the interpreter and its libraries": memory.baseline,
+        f"the positions of {n_atoms} atoms": memory.threads * memory.window,
+        "the working memory of the feature": memory.threads * memory.working,
+        "the block and its copies while it is written": memory.threads
+        * (memory.block + memory.writing),
+    }
+    name = max(terms, key=lambda term: terms[term])
+    advice = f"give workers at least memory='{ceil_div(memory.total, 2**20)}MiB'"
+    if memory.threads > 1:
+        advice += f", or fewer than threads={memory.threads}"
+    return (
+        f"memory={format_bytes(allowed)} is too little even for the smallest blocks, which need "
+        f"{format_bytes(memory.total)} per worker. "
+        f"Dominating is {name}: {format_bytes(terms[name])}; {advice}"
+    )
