@@ -42,11 +42,11 @@ def data(tmp_path_factory):
 
 def test_one_process_is_lightgbm_itself(data, capsys):
     x, y, classes, *_ = data
-    model = train(x, y, objective="regression", rounds=30)
+    model = train(x, y, objective="regression", num_boost_round=30)
     want = lightgbm.LGBMRegressor(n_estimators=30, **EXACT).fit(x, y)
     assert np.abs(model.predict(x) - want.predict(x)).max() < 1e-12
     assert "trained in this process: 12000 rows, 8 columns" in capsys.readouterr().err
-    model = train(x, classes, rounds=30, progress=False)
+    model = train(x, classes, num_boost_round=30, progress=False)
     leaves = {"min_child_samples": 1, "min_child_weight": 4.0}
     want = lightgbm.LGBMClassifier(n_estimators=30, **leaves, **EXACT).fit(x, classes)
     assert np.abs(model.predict(x) - want.predict_proba(x)[:, 1]).max() < 1e-12
@@ -107,7 +107,7 @@ def test_rows_of_stores_are_what_numpy_says(store, tmp_path, rng):
     labels = np.concatenate([arrays["label"][1:5, 7:40, 0][keep], arrays["label"].reshape(-1)])
     assert (rows.values("labels") == labels).all()
     assert Rows.from_json(json.loads(json.dumps(rows.to_json()))) == rows
-    model = train(rows, objective="regression", rounds=3, progress=False)
+    model = train(rows, objective="regression", num_boost_round=3, progress=False)
     assert model.predict(
         xr.DataArray(want, dims=("row", "c"), coords={"c": list(rows.names())})
     ).shape == (len(want),)
@@ -137,7 +137,9 @@ def test_the_matrix_is_there_once(tmp_path):
 
 def test_a_model_is_kept_and_refuses_other_columns(data, tmp_path):
     x, y, *_ = data
-    model = train(x, y, objective="regression", rounds=5, columns=tuple("abcdefgh"), progress=False)
+    model = train(
+        x, y, objective="regression", num_boost_round=5, columns=tuple("abcdefgh"), progress=False
+    )
     model.save(tmp_path / "m")
     model.save(tmp_path / "m")
     again = Model.load(tmp_path / "m")
@@ -164,7 +166,7 @@ def test_missing_values_are_learned_where_they_were_seen(data):
     x, y, *_ = data
     gaps = x.copy()
     gaps[::3, 1] = np.nan
-    model = train(gaps, y, objective="regression", rounds=5, progress=False)
+    model = train(gaps, y, objective="regression", num_boost_round=5, progress=False)
     assert model.missing == ("column 1",)
     assert np.isfinite(model.predict(gaps)).all()
 
@@ -173,7 +175,9 @@ def test_ranking_needs_its_queries(data):
     x, y, *_ = data
     relevance = np.clip(np.digitize(y, [0, 1, 2]), 0, 3)
     group = np.repeat(np.arange(600), 20)
-    model = train(x, relevance, objective="lambdarank", group=group, rounds=5, progress=False)
+    model = train(
+        x, relevance, objective="lambdarank", group=group, num_boost_round=5, progress=False
+    )
     assert np.corrcoef(model.predict(x), y)[0, 1] > 0.4
     with pytest.raises(ParameterError, match="needs group"):
         train(x, relevance, objective="lambdarank")
@@ -195,7 +199,7 @@ def test_bad_input_is_refused_in_words(data):
         ((x, classes), {"early_stopping": 5}, "needs valid"),
         ((x, classes), {"params": {"seed": 3}}, "params has seed"),
         ((few, classes[:30]), {"client": client, "ranks": 2}, "30 rows for 2 ranks"),
-        ((x, classes), {"rounds": 0}, "rounds=0"),
+        ((x, classes), {"num_boost_round": 0}, "num_boost_round=0; the minimum is 1"),
         ((x, classes), {"client": client, "ranks": 2}, "give Rows"),
         ((x, classes), {"ranks": 2}, "needs client"),
         ((rows, classes), {"engine": "xgboost"}, "engine='xgboost'"),
