@@ -207,3 +207,42 @@ def test_bad_input_is_refused_in_words(data):
     ):
         with pytest.raises(ParameterError, match=words):
             train(*arguments, **options)
+
+
+def test_rounds_is_the_old_name_of_num_boost_round(data):
+    x, y, *_ = data
+    options = {"objective": "regression", "progress": False, "threads": 1}
+    with pytest.warns(FutureWarning, match="rounds= is num_boost_round="):
+        old = train(x, y, rounds=3, **options)
+    assert old.text == train(x, y, num_boost_round=3, **options).text
+    assert old.card["rounds"] == 3
+
+
+def test_failures_of_ranks_are_values(tmp_path):
+    """Reasons become the exceptions they stand for, and failures compare by what happened."""
+    from mgdask.learn.training.outcomes import AttemptFailure, RankOutcome, Reason, refusal_reason
+    from mgdask.learn.training.rank_host import _outcome
+    from mgdask.learn.training.rank_worker import _failure_reason
+    from mgdask.store.failures import SourceChangedError
+
+    assert refusal_reason(SourceChangedError("changed")) is Reason.STORE
+    for reason, kind in ((Reason.PARAMETER, ParameterError), (Reason.STORE, StoreError)):
+        refusal = RankOutcome(reason, "why").refusal()
+        assert type(refusal) is kind
+        assert str(refusal) == "why"
+    assert RankOutcome(Reason.FAILED, "why").refusal() is None
+    broken = lightgbm.basic.LightGBMError("Socket recv error, Connection reset by peer")
+    assert _failure_reason(broken) is Reason.NETWORK
+    assert _failure_reason(lightgbm.basic.LightGBMError("Check failed: x")) is Reason.FAILED
+    log = tmp_path / "log"
+    log.write_text("first\nlast\n\n")
+    for code, outcome in (
+        (0, RankOutcome(Reason.FINISHED)),
+        (-9, RankOutcome(Reason.KILLED, "9")),
+        (-11, RankOutcome(Reason.CRASHED, "11")),
+        (1, RankOutcome(Reason.FAILED, "last")),
+    ):
+        assert _outcome(code, tmp_path / "none.json", log) == outcome
+    one, other = (AttemptFailure(Reason.SILENT, 1, "a", "x", seconds) for seconds in (3.0, 9.0))
+    assert one == other
+    assert str(one) != str(other)
