@@ -391,7 +391,7 @@ def _combine(models: Sequence[Model], values: AnyArray, what: str) -> FloatArray
 
 
 def _pieces(block: _Block, chunk: int, row_bytes: int) -> Iterator[tuple[Range, Range]]:
-    # added one by one: NumPy's sum over an axis may take another order for more rows
+    """Yield frames and atoms that fit into a slab: frames, or chunks of one."""
     (f0, f1), (a0, a1) = block.frames, block.atoms
     n_rows = max(1, SLAB // row_bytes)
     frames = max(1, n_rows // (a1 - a0))

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from mgdask.errors import MissingDependencyError, StoreError
 from mgdask.store.failures import explained
@@ -17,6 +17,8 @@ from mgdask.store.failures import explained
 if TYPE_CHECKING:
     import optuna
 
+Direction: TypeAlias = Literal["minimize", "maximize"]
+"""Whether a lower or a higher value of the metric is better."""
 NAME = "mgdask search"
 """Name of the study in the file."""
 
@@ -118,7 +120,7 @@ def _key(number: int) -> str:
 
 
 @contextmanager
-def opened(storage: str | Path | None, digest: str, direction: str) -> Iterator[Journal]:
+def opened(storage: str | Path | None, digest: str, direction: Direction) -> Iterator[Journal]:
     """Open a journal for one search and lock it.
 
     Parameters
@@ -179,7 +181,7 @@ def _cut_torn_line(path: Path, handle: int) -> None:
         os.ftruncate(handle, text.rfind(b"\n") + 1)
 
 
-def _study(path: Path, digest: str, direction: str) -> optuna.Study:
+def _study(path: Path, digest: str, direction: Direction) -> optuna.Study:
     """Open or create the study in a file, and check that it belongs to this search."""
     import optuna
     from optuna.storages.journal import JournalFileBackend

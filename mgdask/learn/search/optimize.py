@@ -26,7 +26,7 @@ from mgdask.learn.data.rows import Rows
 from mgdask.learn.data.splits import group_folds, undersample
 from mgdask.learn.data.tables import Table, check_labels
 from mgdask.learn.evaluation import metrics
-from mgdask.learn.search.journal import Journal, opened, require_optuna
+from mgdask.learn.search.journal import Direction, Journal, opened, require_optuna
 from mgdask.learn.search.space import SPACE, Range, distributions, ranges_of
 from mgdask.learn.search.trials import ClusterRunner, LocalRunner, Trial, TrialState, Work
 from mgdask.learn.training.boosting import METRICS, RESERVED_PARAMETERS
@@ -162,7 +162,7 @@ class _Settings:
     balance: bool
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Direction:
         """Optuna's name of the direction of improvement."""
         return "minimize" if self.metric in metrics.LOSSES else "maximize"
 
