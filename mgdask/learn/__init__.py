@@ -1,4 +1,8 @@
-"""Learn from columns: training that survives lost workers, splits by group, metrics with intervals, explanation."""
+"""Machine learning on feature columns, without any knowledge of glasses.
+
+Training that survives lost workers, splits by group, metrics with intervals, parameter
+search, feature selection, prediction and explanation.
+"""
 
 import lazy_loader
 

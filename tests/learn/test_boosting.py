@@ -42,11 +42,11 @@ def data(tmp_path_factory):
 
 def test_one_process_is_lightgbm_itself(data, capsys):
     x, y, classes, *_ = data
-    model = train(x, y, objective="regression", rounds=30)
+    model = train(x, y, objective="regression", num_boost_round=30)
     want = lightgbm.LGBMRegressor(n_estimators=30, **EXACT).fit(x, y)
     assert np.abs(model.predict(x) - want.predict(x)).max() < 1e-12
     assert "trained in this process: 12000 rows, 8 columns" in capsys.readouterr().err
-    model = train(x, classes, rounds=30, progress=False)
+    model = train(x, classes, num_boost_round=30, progress=False)
     leaves = {"min_child_samples": 1, "min_child_weight": 4.0}
     want = lightgbm.LGBMClassifier(n_estimators=30, **leaves, **EXACT).fit(x, classes)
     assert np.abs(model.predict(x) - want.predict_proba(x)[:, 1]).max() < 1e-12
@@ -107,7 +107,7 @@ def test_rows_of_stores_are_what_numpy_says(store, tmp_path, rng):
     labels = np.concatenate([arrays["label"][1:5, 7:40, 0][keep], arrays["label"].reshape(-1)])
     assert (rows.values("labels") == labels).all()
     assert Rows.from_json(json.loads(json.dumps(rows.to_json()))) == rows
-    model = train(rows, objective="regression", rounds=3, progress=False)
+    model = train(rows, objective="regression", num_boost_round=3, progress=False)
     assert model.predict(
         xr.DataArray(want, dims=("row", "c"), coords={"c": list(rows.names())})
     ).shape == (len(want),)
@@ -137,7 +137,9 @@ def test_the_matrix_is_there_once(tmp_path):
 
 def test_a_model_is_kept_and_refuses_other_columns(data, tmp_path):
     x, y, *_ = data
-    model = train(x, y, objective="regression", rounds=5, columns=tuple("abcdefgh"), progress=False)
+    model = train(
+        x, y, objective="regression", num_boost_round=5, columns=tuple("abcdefgh"), progress=False
+    )
     model.save(tmp_path / "m")
     model.save(tmp_path / "m")
     again = Model.load(tmp_path / "m")
@@ -164,7 +166,7 @@ def test_missing_values_are_learned_where_they_were_seen(data):
     x, y, *_ = data
     gaps = x.copy()
     gaps[::3, 1] = np.nan
-    model = train(gaps, y, objective="regression", rounds=5, progress=False)
+    model = train(gaps, y, objective="regression", num_boost_round=5, progress=False)
     assert model.missing == ("column 1",)
     assert np.isfinite(model.predict(gaps)).all()
 
@@ -173,7 +175,9 @@ def test_ranking_needs_its_queries(data):
     x, y, *_ = data
     relevance = np.clip(np.digitize(y, [0, 1, 2]), 0, 3)
     group = np.repeat(np.arange(600), 20)
-    model = train(x, relevance, objective="lambdarank", group=group, rounds=5, progress=False)
+    model = train(
+        x, relevance, objective="lambdarank", group=group, num_boost_round=5, progress=False
+    )
     assert np.corrcoef(model.predict(x), y)[0, 1] > 0.4
     with pytest.raises(ParameterError, match="needs group"):
         train(x, relevance, objective="lambdarank")
@@ -195,7 +199,7 @@ def test_bad_input_is_refused_in_words(data):
         ((x, classes), {"early_stopping": 5}, "needs valid"),
         ((x, classes), {"params": {"seed": 3}}, "params has seed"),
         ((few, classes[:30]), {"client": client, "ranks": 2}, "30 rows for 2 ranks"),
-        ((x, classes), {"rounds": 0}, "rounds=0"),
+        ((x, classes), {"num_boost_round": 0}, "num_boost_round=0; the minimum is 1"),
         ((x, classes), {"client": client, "ranks": 2}, "give Rows"),
         ((x, classes), {"ranks": 2}, "needs client"),
         ((rows, classes), {"engine": "xgboost"}, "engine='xgboost'"),
@@ -203,3 +207,42 @@ def test_bad_input_is_refused_in_words(data):
     ):
         with pytest.raises(ParameterError, match=words):
             train(*arguments, **options)
+
+
+def test_rounds_is_the_old_name_of_num_boost_round(data):
+    x, y, *_ = data
+    options = {"objective": "regression", "progress": False, "threads": 1}
+    with pytest.warns(FutureWarning, match="rounds= is num_boost_round="):
+        old = train(x, y, rounds=3, **options)
+    assert old.text == train(x, y, num_boost_round=3, **options).text
+    assert old.card["rounds"] == 3
+
+
+def test_failures_of_ranks_are_values(tmp_path):
+    """Reasons become the exceptions they stand for, and failures compare by what happened."""
+    from mgdask.learn.training.outcomes import AttemptFailure, RankOutcome, Reason, refusal_reason
+    from mgdask.learn.training.rank_host import _outcome
+    from mgdask.learn.training.rank_worker import _failure_reason
+    from mgdask.store.failures import SourceChangedError
+
+    assert refusal_reason(SourceChangedError("changed")) is Reason.STORE
+    for reason, kind in ((Reason.PARAMETER, ParameterError), (Reason.STORE, StoreError)):
+        refusal = RankOutcome(reason, "why").refusal()
+        assert type(refusal) is kind
+        assert str(refusal) == "why"
+    assert RankOutcome(Reason.FAILED, "why").refusal() is None
+    broken = lightgbm.basic.LightGBMError("Socket recv error, Connection reset by peer")
+    assert _failure_reason(broken) is Reason.NETWORK
+    assert _failure_reason(lightgbm.basic.LightGBMError("Check failed: x")) is Reason.FAILED
+    log = tmp_path / "log"
+    log.write_text("first\nlast\n\n")
+    for code, outcome in (
+        (0, RankOutcome(Reason.FINISHED)),
+        (-9, RankOutcome(Reason.KILLED, "9")),
+        (-11, RankOutcome(Reason.CRASHED, "11")),
+        (1, RankOutcome(Reason.FAILED, "last")),
+    ):
+        assert _outcome(code, tmp_path / "none.json", log) == outcome
+    one, other = (AttemptFailure(Reason.SILENT, 1, "a", "x", seconds) for seconds in (3.0, 9.0))
+    assert one == other
+    assert str(one) != str(other)

@@ -114,7 +114,7 @@ def test_refusals_in_words(rng, tmp_path):
         (lambda: made(rng, parameters={"f": [print]}), r"card.parameters.f\[0\] is builtin"),
         (lambda: check_card(card, ["second", "first"]), "the same in another order"),
         (lambda: check_card(card, ["first", "third"]), "missing second; unknown third"),
-        (lambda: check_card({"a": 1}), "no model card"),
+        (lambda: check_card({"a": 1}), "not a model card"),
         (lambda: read_card(tmp_path / "changed.json"), "does not match its digest"),
         (lambda: read_card(tmp_path / "bad.json"), "cannot be read"),
         (lambda: read_card(tmp_path / "list.json"), "holds a list"),

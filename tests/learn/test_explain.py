@@ -26,16 +26,16 @@ def linear(X):
 def test_permutation_importance_of_a_linear_function(rng):
     x = rng.normal(size=(20000, 4))
     y = linear(x)
-    got = permutation_importance(linear, x, y, "r2", repeats=3, seed=1)
+    got = permutation_importance(linear, x, y, "r2", n_resamples=3, seed=1)
     # a permuted column with weight w adds 2 w^2 to the squared error, of a variance of 10
     np.testing.assert_allclose(got.mean, [1.8, 0, 0.2, 0], atol=0.05)
     assert got.order()[:2] == ["0", "2"]
     assert got.base == 1.0
     assert got.mean[1] == 0.0
-    loss = permutation_importance(linear, x, y, "rmse", repeats=3, seed=1)
+    loss = permutation_importance(linear, x, y, "rmse", n_resamples=3, seed=1)
     np.testing.assert_allclose(loss.mean, np.sqrt([18, 0, 2, 0]), atol=0.1)
     assert loss.base == 0.0
-    own = permutation_importance(linear, x, y, lambda y, s: -np.abs(y - s).mean(), repeats=1)
+    own = permutation_importance(linear, x, y, lambda y, s: -np.abs(y - s).mean(), n_resamples=1)
     assert own.mean[0] > own.mean[2] > 0
 
 
@@ -59,7 +59,7 @@ def test_permutation_importance_agrees_with_scikit_learn(rng):
     y = linear(x) + rng.normal(size=3000)
     model = LinearRegression().fit(x, y)
     want = theirs(model, x, y, n_repeats=10, random_state=0)
-    got = permutation_importance(model.predict, x, y, "r2", repeats=10, seed=0)
+    got = permutation_importance(model.predict, x, y, "r2", n_resamples=10, seed=0)
     np.testing.assert_allclose(got.mean, want.importances_mean, atol=0.03)
 
 
@@ -123,7 +123,7 @@ def test_shap_sums_and_sample_do_not_depend_on_blocks(rng):
 def test_sample_of_shap_is_even():
     count = np.zeros(50)
     for seed in range(2000):
-        count[contributions._drawn(np.arange(50), 10, seed)] += 1
+        count[contributions._sampled(np.arange(50), 10, seed)] += 1
     assert abs(count - 400).max() < 4.5 * np.sqrt(2000 * 0.2 * 0.8)
     assert len(shap_by_blocks(phi, [np.ones((5, 3))], size=10).sample_rows) == 5
 
@@ -145,11 +145,11 @@ def test_refusals_in_words(rng):
     x = rng.normal(size=(20, 3))
     other = shap_of_block(lambda X: phi(X) + 1, x, 20)
     for call, words in (
-        (lambda: permutation_importance(lambda X: X, x, x[:, 0], "r2"), "one number a row"),
+        (lambda: permutation_importance(lambda X: X, x, x[:, 0], "r2"), "one number per row"),
         (lambda: permutation_importance(linear, x, x[:, 0], "roc_auc"), "0 and 1 only"),
         (lambda: permutation_importance(linear, x, x[:, 0], "x"), "choose one of"),
-        (lambda: permutation_importance(linear, x, x[:, 0], "r2", repeats=0), "repeats=0"),
-        (lambda: partial_dependence(linear, x, 3), "places from 0 to 2"),
+        (lambda: permutation_importance(linear, x, x[:, 0], "r2", n_resamples=0), "n_resamples=0"),
+        (lambda: partial_dependence(linear, x, 3), "indices from 0 to 2"),
         (lambda: partial_dependence(linear, x, [0, 1, 2]), "one or two"),
         (lambda: partial_dependence(linear, x, 0, grid=1), "at least 2"),
         (lambda: partial_dependence(linear, x, 0, grid=[[1], [2]]), "2 lists for 1"),
@@ -161,3 +161,10 @@ def test_refusals_in_words(rng):
     ):
         with pytest.raises(ParameterError, match=words):
             call()
+
+
+def test_repeats_is_the_old_name_of_n_resamples(rng):
+    x = rng.normal(size=(50, 3))
+    with pytest.warns(FutureWarning, match="repeats= is n_resamples="):
+        old = permutation_importance(linear, x, x[:, 0], "r2", repeats=2)
+    assert np.array_equal(old.each, permutation_importance(linear, x, x[:, 0], "r2", 2).each)

@@ -49,18 +49,18 @@ def test_the_estimators_of_lightgbm_have_no_name_unknown_here():
 
 
 def test_the_library_is_found_without_the_private_handle(monkeypatch):
-    parameters._mains.cache_clear()
-    want = dict(parameters._mains())
-    parameters._mains.cache_clear()
+    parameters._main_name_by_alias.cache_clear()
+    want = dict(parameters._main_name_by_alias())
+    parameters._main_name_by_alias.cache_clear()
     monkeypatch.setattr(lightgbm.basic, "_LIB", None)
     monkeypatch.setattr(
-        parameters, "_FIRST_TRY", 16
+        parameters, "_FIRST_BUFFER_SIZE", 16
     )  # and with a buffer that is too small at first
     try:
         assert isinstance(parameters._library(), ctypes.CDLL)
-        assert dict(parameters._mains()) == want
+        assert dict(parameters._main_name_by_alias()) == want
     finally:
-        parameters._mains.cache_clear()
+        parameters._main_name_by_alias.cache_clear()
     assert len(want) > 250
 
 
@@ -68,7 +68,7 @@ def test_aliases_train_the_same_model():
     rng = np.random.default_rng(3)
     x = rng.normal(size=(2000, 5)).astype(np.float32)
     y = x[:, 0] + x[:, 1] ** 2 + rng.normal(size=2000)
-    options = {"objective": "regression", "rounds": 10, "progress": False, "threads": 1}
+    options = {"objective": "regression", "num_boost_round": 10, "progress": False, "threads": 1}
     one = train(
         x, y, params={"min_data_in_leaf": 77, "learning_rate": 0.3, "max_bin": 15}, **options
     )
@@ -94,7 +94,8 @@ def test_aliases_train_the_same_model():
 )
 def test_what_train_sets_itself_is_refused_under_any_name(name):
     with pytest.raises(
-        ParameterError, match=f"params has {parameters._mains()[name]}, which train sets itself"
+        ParameterError,
+        match=f"params has {parameters._main_name_by_alias()[name]}, which train sets itself",
     ):
         train(np.zeros((100, 2)), np.arange(100) % 2, params={name: 1})
 
@@ -112,7 +113,7 @@ def test_refusals_in_words():
         ),
         ({"mc": [1, 0], "monotone_constraints": [1, 1]}, "two names of monotone_constraints"),
         ({"num_leafs": 5}, "'num_leafs', which LightGBM .* does not know; did you mean num_leaf"),
-        ({"zzz": 5}, "its documentation lists them all"),
+        ({"zzz": 5}, "see https://lightgbm"),
     ):
         with pytest.raises(ParameterError, match=words):
             main_names(bad)

@@ -14,9 +14,10 @@ from distributed import Client, LocalCluster
 
 import mgdask
 from mgdask.errors import ParameterError, RunError, StoreError
-from mgdask.learn import Part, Rows, shapley, train
+from mgdask.learn import Part, Rows, train
 from mgdask.learn import predict as module
 from mgdask.learn.data.columns import rows_of_store
+from mgdask.learn.explain import shap_tasks
 from mgdask.learn.explain.shap_tasks import shap
 from mgdask.learn.explain.shap_values import shap_of_block
 from mgdask.learn.predict import predict
@@ -96,7 +97,9 @@ def models():
         x = rng.normal(size=(600, 4))
         x[::7, 2] = np.nan
         y = (x[:, 0] + np.nan_to_num(x[:, 2]) * x[:, 1] > 0).astype(float)
-        found.append(train(x, y, columns=COLUMNS, rounds=20, seed=seed, threads=1, progress=False))
+        found.append(
+            train(x, y, columns=COLUMNS, num_boost_round=20, seed=seed, threads=1, progress=False)
+        )
     assert found[0].missing == ("two/c1",)
     return found
 
@@ -173,7 +176,7 @@ def test_scores_are_a_source_of_rows(store, models, scores, tmp_path):
         want[good, None],
         (want[good] > 0.5).astype(float),
         columns=("score",),
-        rounds=3,
+        num_boost_round=3,
         threads=1,
         progress=False,
         params={"min_data_in_leaf": 5},
@@ -327,7 +330,7 @@ def test_a_source_or_model_that_changes_meanwhile(store, models, here, tmp_path,
         predict(models, source, tmp_path / "scores.zarr", client=here, **QUIET)
     models[1].save(tmp_path / "scores.zarr" / "manifest" / "model-0")
     sound.cache_clear()
-    with pytest.raises(StoreError, match="is not the model it was"):
+    with pytest.raises(StoreError, match="holds another model than before"):
         sound(str(tmp_path / "scores.zarr"), tuple(model.digest for model in models))
 
 
@@ -371,7 +374,7 @@ def test_wrong_input_in_words(store, models, tmp_path):
         (lambda: shap(model, path, block_rows=0), "block_rows=0"),
         (
             lambda: shap(model, Rows((Part(path, frames=(0, 3), atoms=(20, 40)),), ("one", "two"))),
-            "every one of 60 rows has NaN",
+            "each of the 60 rows has NaN",
         ),
     ):
         with pytest.raises(ParameterError, match=words):
@@ -411,7 +414,13 @@ def test_features_of_a_real_glass(glass_store, here, tmp_path):
     ds = mgdask.open_store(tmp_path / "f.zarr")
     x = ds.soap.values.reshape(-1, ds.sizes["soap_feature"])
     model = train(
-        x, x[:, 0], objective="regression", columns=soap.labels, rounds=5, threads=1, progress=False
+        x,
+        x[:, 0],
+        objective="regression",
+        columns=soap.labels,
+        num_boost_round=5,
+        threads=1,
+        progress=False,
     )
     predict(model, tmp_path / "f.zarr", tmp_path / "s.zarr", client=here, **QUIET)
     got = mgdask.open_store(tmp_path / "s.zarr")
@@ -516,14 +525,14 @@ def test_rows_read_only_what_is_asked_for(store, monkeypatch):
 
 
 def test_the_client_holds_sums_and_one_sample(store, models, here, monkeypatch):
-    held, sound = [], shapley.execute
+    held, sound = [], shap_tasks.execute
 
     def watched(*arguments, **options):
         outcome = sound(*arguments, **options)
         held.extend(result["part"] for result in outcome.results.values())
         return outcome
 
-    monkeypatch.setattr(shapley, "execute", watched)
+    monkeypatch.setattr(shap_tasks, "execute", watched)
     got = shap(models[0], store[0], size=25, block_rows=50, client=here, progress=False)
     assert len(held) == 7
     assert sum(part.rows for part in held) == got.rows

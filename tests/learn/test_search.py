@@ -23,7 +23,7 @@ from mgdask.learn.search.optimize import SPACE, search
 
 optuna = pytest.importorskip("optuna")
 lightgbm = pytest.importorskip("lightgbm")
-OPTIONS = {"trials": 14, "folds": 3, "rounds": 6, "seed": 5, "progress": False}
+OPTIONS = {"trials": 14, "folds": 3, "num_boost_round": 6, "seed": 5, "progress": False}
 
 
 def table(n=900):
@@ -74,7 +74,9 @@ def test_values_are_those_of_lightgbm_and_scikit_learn(undisturbed):
         **undisturbed.trials[undisturbed.number]["params"],
         "bagging_freq": 1,
     }
-    train(x, y, params=undisturbed.params, rounds=undisturbed.rounds, progress=False)
+    train(
+        x, y, params=undisturbed.params, num_boost_round=undisturbed.num_boost_round, progress=False
+    )
 
 
 def test_pruning_is_its_definition(undisturbed):
@@ -142,7 +144,9 @@ def test_rows_in_files_are_the_matrix(undisturbed, client, tmp_path, monkeypatch
     rows = Rows((Part(str(tmp_path / "x.npy")),), labels=str(tmp_path / "y.npy"))
     sent = []
     monkeypatch.setattr(
-        module, "Spread", lambda work, client: sent.append(work) or running.Spread(work, client)
+        module,
+        "ClusterRunner",
+        lambda work, client: sent.append(work) or running.ClusterRunner(work, client),
     )
     for small in (2**30, 0):
         monkeypatch.setattr(module, "SMALL", small)
@@ -164,8 +168,8 @@ def test_lost_workers_and_their_data_change_nothing(undisturbed, client, monkeyp
                 os.kill(pid, signal.SIGKILL)
         return of_old(self, futures)
 
-    of_old = running.Spread._done
-    monkeypatch.setattr(running.Spread, "_done", done)
+    of_old = running.ClusterRunner._done
+    monkeypatch.setattr(running.ClusterRunner, "_done", done)
     assert search(x, y, groups, client=client, **OPTIONS) == undisturbed
     assert len(calls) > 20
     assert max(calls) <= 2
@@ -181,7 +185,8 @@ def test_all_workers_work(client, monkeypatch):
         from distributed import get_worker
 
         time.sleep(0.4)
-        return len(work.y) + int(get_worker().address.rsplit(":")[-1]) / 1e5
+        port = int(get_worker().address.rsplit(":")[-1])
+        return running.FoldScore(len(work.y) + port / 1e5)
 
     monkeypatch.setattr(running, "score_fold", slow)
     client.wait_for_workers(2, timeout=120)
@@ -198,7 +203,7 @@ def test_a_trial_that_kills_its_worker_fails_and_the_others_go_on(client, monkey
     def deadly(work, params, fold):
         if 30 < params["num_leaves"] < 60:
             os.kill(os.getpid(), signal.SIGKILL)
-        return params["num_leaves"] / 128
+        return running.FoldScore(params["num_leaves"] / 128)
 
     monkeypatch.setattr(running, "score_fold", deadly)
     client.wait_for_workers(2, timeout=120)
@@ -275,7 +280,7 @@ def test_more_trials_and_time_go_on_from_those_there(undisturbed, tmp_path, caps
     assert first.trials == undisturbed.trials[:6]
     short = search(x, y, groups, storage=path, timeout=0.0, **{**OPTIONS, "progress": True})
     assert short == first
-    assert "0 s are over" in capsys.readouterr().err
+    assert "the timeout of 0 s is over" in capsys.readouterr().err
     assert search(x, y, groups, storage=path, **OPTIONS) == undisturbed
     assert search(x, y, groups, storage=path, **{**OPTIONS, "trials": 6}) == first
 
@@ -286,7 +291,7 @@ def test_storage_of_others_is_refused(tmp_path):
     search(x, y, groups, storage=path, **options)
     for other in (
         {"seed": 6},
-        {"rounds": 7},
+        {"num_boost_round": 7},
         {"balance": False},
         {"space": {"eta": (0.1, 0.2, "log")}},
     ):
@@ -300,7 +305,7 @@ def test_storage_of_others_is_refused(tmp_path):
         with pytest.raises(StoreError, match="used by another search"):
             search(x, y, groups, storage=tmp_path / "t", **options)
     (tmp_path / "u").write_text('{"a": 1}\n')
-    with pytest.raises(StoreError, match="no journal of a search"):
+    with pytest.raises(StoreError, match="not a journal of a search"):
         search(x, y, groups, storage=tmp_path / "u", **options)
     optuna.create_study(study_name="mine", storage=journal_storage(tmp_path / "v"))
     with pytest.raises(StoreError, match=r"other programs \(mine\)"):
@@ -310,6 +315,7 @@ def test_storage_of_others_is_refused(tmp_path):
 def test_a_search_says_what_it_found(undisturbed):
     plain = json.loads(json.dumps(undisturbed.as_dict(), allow_nan=False))
     assert plain["params"] == undisturbed.params
+    assert plain["rounds"] == 6
     assert plain["space"]["num_leaves"] == list(SPACE["num_leaves"])
     frame = undisturbed.table()
     assert list(frame.number) == list(range(14))
@@ -326,7 +332,7 @@ def test_a_search_says_what_it_found(undisturbed):
 
 def test_without_optuna(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(MissingDependencyError, match=r"optuna.*pip install 'mgdask\[learn\]'"):
+    with pytest.raises(MissingDependencyError, match=r"optuna.*pip install 'mgdask\[search\]'"):
         search(*table()[:3])
 
 
@@ -360,12 +366,14 @@ def test_bad_input_is_refused_in_words():
         (
             (x, y, groups),
             {"params": {"shrinkage_rate": 0.1}},
-            "learning_rate stand in space and in params",
+            "learning_rate: in space and in params",
         ),
         ((x, y, groups), {"seed": -1}, "seed=-1"),
         ((x, y, groups), {"columns": ("a",)}, "1 names for 5 columns"),
     ):
         with pytest.raises(ParameterError, match=words):
             search(*data, **{**OPTIONS, **options})
-    with pytest.raises(RunError, match=r"first 4 trials failed, the first in fold 1: .*max_bin"):
+    with pytest.raises(
+        RunError, match=r"all of the first 4 trials failed, the first in fold 1: .*max_bin"
+    ):
         search(x, y, groups, params={"max_bin": 1}, **OPTIONS)

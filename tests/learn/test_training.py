@@ -21,7 +21,7 @@ from mgdask.cluster import local_client
 from mgdask.errors import ParameterError, RunError, StoreError
 from mgdask.learn import Part, Rows, train
 from mgdask.learn.evaluation.bootstrap import bootstrap
-from mgdask.learn.training.rank_worker import read_small, share, write_in_place
+from mgdask.learn.training.rank_worker import read_small, row_range, write_in_place
 from mgdask.store import features
 from mgdask.store.layout import BlockLayout
 from mgdask.store.manifest import Manifest
@@ -34,7 +34,7 @@ os.environ.setdefault(
 pytest.importorskip("lightgbm")
 PATIENT = 240.0
 """Seconds to wait for what takes one on a quiet machine."""
-QUICK = {"objective": "regression", "rounds": 300, "progress": False, "threads": 1}
+QUICK = {"objective": "regression", "num_boost_round": 300, "progress": False, "threads": 1}
 QUICK["params"] = {"num_leaves": 15, "learning_rate": 0.02}
 
 
@@ -143,7 +143,7 @@ def test_regression_and_its_early_stopping_have_the_same_bits_on_any_number_of_r
     xv, yv, _ = table(4000, seed=1)
     options = {
         "objective": "regression",
-        "rounds": 200,
+        "num_boost_round": 200,
         "early_stopping": 3,
         "valid": (xv, yv),
         "progress": False,
@@ -175,9 +175,15 @@ def test_hessians_in_place_of_counts_make_ranks_equal_to_one_process(
     files, client, objective, labels, more
 ):
     rows, (xv, _, _) = rows_of(files, labels, **more), table(4000, seed=1)
-    one = train(rows, objective=objective, rounds=20, threads=1, progress=False)
+    one = train(rows, objective=objective, num_boost_round=20, threads=1, progress=False)
     three = train(
-        rows, objective=objective, rounds=20, client=client, ranks=3, threads=1, progress=False
+        rows,
+        objective=objective,
+        num_boost_round=20,
+        client=client,
+        ranks=3,
+        threads=1,
+        progress=False,
     )
     assert np.abs(one.predict(xv) - three.predict(xv)).max() < 1e-9
     assert np.corrcoef(one.predict(xv), table(4000, seed=1)[1])[0, 1] > 0.6
@@ -224,13 +230,13 @@ def test_scores_of_a_classifier_agree_within_the_bootstrap_interval(store, clien
     x, y = held.read(0, held.count()), held.values("labels")
     # counts and Hessians together: the choice of parameters with which single predictions do differ
     for params, apart, numbers in (({}, 1e-9, (1, 2, 3, 4)), ({"min_data_in_leaf": 20}, 0.5, (3,))):
-        one = train(learn, rounds=15, params=params, threads=1, progress=False).predict(x)
+        one = train(learn, num_boost_round=15, params=params, threads=1, progress=False).predict(x)
         interval = bootstrap("roc_auc", y, one, np.repeat(np.arange(15), 200), repeats=300)
         assert interval.low > 0.6
         for ranks in numbers:
             model = train(
                 learn,
-                rounds=15,
+                num_boost_round=15,
                 params=params,
                 client=client,
                 ranks=ranks,
@@ -250,7 +256,7 @@ def test_scores_of_a_classifier_agree_within_the_bootstrap_interval(store, clien
 def test_shares_of_ranks_are_cut_between_queries():
     starts = np.array([0, 7, 9, 20, 21, 40])
     for ranks in (1, 2, 3, 4):
-        edges = [share(50, k, ranks, starts) for k in range(ranks)]
+        edges = [row_range(50, k, ranks, starts) for k in range(ranks)]
         assert edges[0][0] == 0
         assert edges[-1][1] == 50
         assert all(a[1] == b[0] and a[1] in starts for a, b in itertools.pairwise(edges))
@@ -260,7 +266,7 @@ def test_a_worker_makes_the_bins_that_this_process_makes(files, client, tmp_path
     rows = rows_of(files, "y")
     options = {
         "objective": "regression",
-        "rounds": 2,
+        "num_boost_round": 2,
         "sample": 3000,
         "threads": 1,
         "progress": False,
@@ -293,7 +299,7 @@ def test_the_stock_engine_trains(files, client):
     model = train(
         rows_of(files, "y"),
         objective="regression",
-        rounds=20,
+        num_boost_round=20,
         client=client,
         engine="lightgbm.dask",
         progress=False,
@@ -330,7 +336,7 @@ def test_a_lost_rank_costs_the_rounds_since_the_checkpoint(
             rows_of(files, "y"), client=client, ranks=2, checkpoint=tmp_path, stall=3.0, **QUICK
         )
     assert model.text == undisturbed
-    word = "killed by signal 9" if how == signal.SIGKILL else "gives no sign for "
+    word = "killed by signal 9" if how == signal.SIGKILL else "gave no sign of life for "
     assert word in model.card["recovered"][0]
     assert not left_over(tmp_path)
     assert not psutil.pid_exists(hit[0])
@@ -386,14 +392,14 @@ def test_a_killed_client_leaves_nothing_and_the_next_one_goes_on(
     process.wait()
     nothing_left(folder)
     state = json.loads((folder / "checkpoint.json").read_text())
-    assert 0 < state["iteration"] < QUICK["rounds"]
+    assert 0 < state["iteration"] < QUICK["num_boost_round"]
     model = train(rows, client=client, ranks=2, checkpoint=folder, **{**QUICK, "progress": True})
-    assert f"going on from round {state['iteration']}" in capsys.readouterr().err
+    assert f"continuing from round {state['iteration']}" in capsys.readouterr().err
     assert model.text == undisturbed
     again = train(rows, client=client, ranks=2, checkpoint=folder, **QUICK)
     assert again.text == undisturbed
-    with pytest.raises(StoreError, match="checkpoint of other work"):
-        train(rows, checkpoint=folder, **{**QUICK, "rounds": 10})
+    with pytest.raises(StoreError, match="checkpoint of another training"):
+        train(rows, checkpoint=folder, **{**QUICK, "num_boost_round": 10})
     nothing_left(folder)
 
 
@@ -402,7 +408,7 @@ def test_two_clients_do_not_share_a_folder(files, client, tmp_path):
 
     def refused():
         training_rank(tmp_path, 0)
-        with pytest.raises(StoreError, match="trained in by another client"):
+        with pytest.raises(StoreError, match=r"another client \(process \d+ on .*\) trains in"):
             train(rows, client=client, ranks=1, checkpoint=tmp_path, **QUICK)
         held["refused"] = True
 
@@ -419,7 +425,7 @@ def test_a_word_of_a_dead_client_does_not_lock_the_folder(files, client, tmp_pat
             tmp_path / str(k) / "control.json",
             {"attempt": "attempt-old", "beat": 9, "client": [host, 2**22 + 7, 1.0]},
         )
-        options = {**QUICK, "rounds": 2, "checkpoint": tmp_path / str(k)}
+        options = {**QUICK, "num_boost_round": 2, "checkpoint": tmp_path / str(k)}
         assert train(rows_of(files, "y"), client=client, ranks=1, **options).best_iteration == 2
 
 

@@ -1,4 +1,4 @@
-"""What a model has learnt: importance, partial dependence, SHAP values."""
+"""What a model has learned: importance, partial dependence, SHAP values."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""SHAP values of boosted trees as tasks over blocks of rows: sums of any number of rows, and a sample of them."""
+"""SHAP values of boosted trees as tasks over blocks of rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import zlib
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,10 +16,17 @@ from mgdask.learn.data.arrays import generator
 from mgdask.learn.data.columns import rows_of_store, select, usable
 from mgdask.learn.data.rows import Rows
 from mgdask.learn.explain.shap_values import Shap, shap_of_block
-from mgdask.learn.training.model import Model, lightgbm
+from mgdask.learn.training.model import Model
+
+if TYPE_CHECKING:
+    import lightgbm
+    from distributed import Client
 
 BLOCK = 2**24
-"""Bytes of the columns of a block in float64, at most; a task holds some six times as much."""
+"""Maximum bytes of a block in float64. A task holds about six times as much."""
+_MIN_BLOCK_ROWS, _MAX_BLOCK_ROWS = 1024, 32768
+_BLOCKS = 64
+"""Number of blocks that default sizes aim at."""
 
 
 def shap(
@@ -30,30 +37,69 @@ def shap(
     size: int = 2000,
     seed: int = 0,
     block_rows: int | None = None,
-    client: Any = None,
+    client: Client | None = None,
     retries: int = 2,
     progress: bool = True,
 ) -> Shap:
-    """SHAP values of all rows of a feature store, summed, with a random sample of ``size`` rows for a beeswarm plot.
+    """Sum the SHAP values of all rows of a feature store.
 
-        mean_absolute_a = 1/n sum_i |phi_ia|,   sum_a phi_ia + expected = f(x_i), before the link (log-odds of a binary model)
+        mean_absolute_a = 1/n sum_i |phi_ia|,   sum_a phi_ia + expected = f(x_i)
 
-    Parameters: ``source``, a finished feature store (``variables`` as of ``rows_of_store``) or ``Rows``, which have the model's columns by
-    name; ``seed`` draws the sample; ``block_rows`` of a task (default a 64th of the rows, 1024 to 32768); ``client`` a
-    ``distributed.Client`` (default the current one, else threads of this process); ``retries`` of a block that fails.
+    f is the score before the link function, such as log-odds.
 
-    Returns ``Shap``; rows with NaN in a column that had none in training are left out, ``sample_rows`` counts them all the same. Same bits for any
-    number of workers and threads; other ``block_rows`` change the sums by rounding, the sample not at all. The client holds the sums of the blocks,
-    three numbers a column each, and one sample; the model travels, compressed, with each task in flight.
-    Raises ``ParameterError`` that names the first column that the rows do not have, and where every row has NaN.
+    Parameters
+    ----------
+    model
+        Boosted trees.
+    source
+        Finished feature store, or ``Rows``, that have the model's columns by name.
+    variables
+        Arrays of the store, as in ``rows_of_store``.
+    size
+        Maximum number of rows in the sample for a beeswarm plot.
+    seed
+        Seed of the sample.
+    block_rows
+        Rows per task. Default: a 64th of the rows, between 1024 and 32768.
+    client
+        Client of a cluster. Default: the current one, or else threads of this process.
+    retries
+        Number of times that Dask repeats a task that fails.
+    progress
+        Whether to show progress.
 
-    Source: Lundberg et al., Nat. Mach. Intell. 2, 56 (2020), as LightGBM computes it (pred_contrib).
+    Returns
+    -------
+    Shap
+        Rows with NaN in a column that had none in training are left out.
+        ``sample_rows`` counts them all the same.
 
+    Raises
+    ------
+    ParameterError
+        If the rows lack a column, which is named, or if every row has NaN.
+
+    Notes
+    -----
+    The bits do not depend on the number of workers and threads. Other ``block_rows``
+    change the sums by rounding and the sample not at all. The client holds the sums of
+    the blocks, three numbers per column each, and one sample. The compressed model
+    travels with each task.
+
+    References
+    ----------
+    Lundberg et al., Nat. Mach. Intell. 2, 56 (2020), as computed by LightGBM
+    (pred_contrib).
+
+    Examples
+    --------
     >>> shap(model, "features.zarr", client=client).order()[:3]  # doctest: +SKIP
     """
     generator(seed)
     if size < 0 or (block_rows is not None and block_rows < 1):
-        raise ParameterError(f"size={size} must be 0 or above, block_rows={block_rows} at least 1")
+        raise ParameterError(
+            f"size={size} must be at least 0, and block_rows={block_rows} at least 1"
+        )
     columns = model.columns
     rows = (
         select(source, columns)
@@ -61,7 +107,7 @@ def shap(
         else rows_of_store(source, columns, variables)
     )
     n = rows.count()
-    step = block_rows or max(1, min(32768, max(1024, n // 64), BLOCK // (8 * len(columns))))
+    step = block_rows or _default_block_rows(n, len(columns))
     packed = zlib.compress(model.text.encode())
     tasks = [
         (
@@ -70,15 +116,16 @@ def shap(
         )
         for low in range(0, n, step)
     ]
-    drawn: Shap | None = None
+    sample: Shap | None = None
 
     def keep(name: str, result: dict[str, Any]) -> dict[str, Any]:
-        # which rows are drawn does not depend on the order; sums do, and wait for theirs
-        nonlocal drawn
+        # the sample does not depend on the order of blocks; sums do, and are added
+        # later
+        nonlocal sample
         part: Shap | None = result["part"]
         if part is None:
             return result
-        drawn = part if drawn is None else drawn.merge(part)
+        sample = part if sample is None else sample.merge(part)
         return {"part": _without_sample(part)}
 
     with resolve_client(client) as workers:
@@ -96,17 +143,26 @@ def shap(
         part: Shap | None = outcome.results[name]["part"]
         if part is not None:
             whole = part if whole is None else whole.merge(part)
-    if whole is None or drawn is None:
+    if whole is None or sample is None:
         raise ParameterError(
-            f"every one of {n} rows has NaN in a column that had none in training; take other rows, or train with a larger sample"
+            f"each of the {n} rows has NaN in a column that had none in training; take other "
+            "rows, or train with a larger sample="
         )
     return replace(
-        whole, sample_rows=drawn.sample_rows, sample_x=drawn.sample_x, sample_shap=drawn.sample_shap
+        whole,
+        sample_rows=sample.sample_rows,
+        sample_x=sample.sample_x,
+        sample_shap=sample.sample_shap,
     )
 
 
+def _default_block_rows(n_rows: int, n_columns: int) -> int:
+    rows = max(_MIN_BLOCK_ROWS, n_rows // _BLOCKS)
+    return max(1, min(_MAX_BLOCK_ROWS, rows, BLOCK // (8 * n_columns)))
+
+
 def _without_sample(part: Shap) -> Shap:
-    # copies: a slice would keep all of the sample
+    # copies: a slice would keep the whole sample alive
     return replace(
         part,
         sample_rows=part.sample_rows[:0].copy(),
@@ -116,8 +172,10 @@ def _without_sample(part: Shap) -> Shap:
 
 
 @lru_cache(maxsize=2)
-def _booster(packed: bytes) -> Any:
-    return lightgbm().Booster(model_str=zlib.decompress(packed).decode())
+def _booster(packed: bytes) -> lightgbm.Booster:
+    import lightgbm
+
+    return lightgbm.Booster(model_str=zlib.decompress(packed).decode())
 
 
 def _shap_block(
@@ -130,20 +188,18 @@ def _shap_block(
     size: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Task: the sums and the sample of one block of rows."""
+    """Sum and sample one block of rows, as a task."""
     values = rows.read(low, high)
     good = np.flatnonzero(usable(values, columns, missing))
     if not len(good):
         return {"part": None}
     booster = _booster(packed)
-    some = values if len(good) == len(values) else values[good]
-    return {
-        "part": shap_of_block(
-            lambda x: booster.predict(x, pred_contrib=True, num_threads=1),
-            some,
-            low + good,
-            columns,
-            size,
-            seed,
-        )
-    }
+    part = shap_of_block(
+        lambda x: booster.predict(x, pred_contrib=True, num_threads=1),
+        values if len(good) == len(values) else values[good],
+        low + good,
+        columns,
+        size,
+        seed,
+    )
+    return {"part": part}

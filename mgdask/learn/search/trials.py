@@ -1,4 +1,4 @@
-"""Trials of a search, fold by fold: in this process, or as tasks of a cluster that may lose workers."""
+"""Trials of a search, fold by fold: in this process, or as tasks of a cluster."""
 
 from __future__ import annotations
 
@@ -8,45 +8,127 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mgdask._typing import AnyArray, IntArray
 from mgdask.errors import RunError
 from mgdask.execution.executor import NO_WORKERS, describe
-from mgdask.learn.data.arrays import Integer, Matrix
 from mgdask.learn.data.rows import Rows
 from mgdask.learn.evaluation.metrics import prepare
 from mgdask.learn.training.boosting import train
 
-ATTEMPTS = 3
-"""Losses of its worker after which a trial has failed."""
+if TYPE_CHECKING:
+    import optuna
+    from distributed import Client, Future
+
+MAX_LOSSES = 3
+"""Number of lost workers after which a trial fails."""
+_IDLE_WAIT = 0.2
+"""Seconds to wait for workers if no fold is being computed."""
+_POLL_INTERVAL = 2.0
+"""Maximum seconds to wait for a fold before workers are counted again."""
+
+
+class TrialState(StrEnum):
+    """State of a trial."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class FoldScore:
+    """Metric of one fold.
+
+    Parameters
+    ----------
+    value
+        A finite number.
+    """
+
+    value: float
+
+
+@dataclass(frozen=True)
+class FoldFailure:
+    """Why a fold has no metric.
+
+    Parameters
+    ----------
+    message
+        The fold and the error, for the user.
+    """
+
+    message: str
+
+
+FoldOutcome = FoldScore | FoldFailure
 
 
 @dataclass(frozen=True)
 class Work:
-    """All that a fold needs but its parameters; it goes to the workers once.
+    """All that a fold needs except its parameters; it is sent to each worker once.
 
-    ``x`` (row, column), or ``Rows`` that are read there; ``y`` (row,); ``parts`` of every fold: rows that train, rows that
-    test, increasing; the rest as in ``search``.
+    Parameters
+    ----------
+    x
+        Matrix (row, column), or ``Rows`` that the workers read.
+    y
+        Labels (row,).
+    parts
+        Training rows and test rows of each fold, both increasing.
+    objective, metric, num_boost_round, seed, columns
+        See ``search``.
     """
 
-    x: Matrix | Rows
-    y: Matrix
-    parts: tuple[tuple[Integer, Integer], ...]
+    x: AnyArray | Rows
+    y: AnyArray
+    parts: tuple[tuple[IntArray, IntArray], ...]
     objective: str
     metric: str
-    rounds: int
+    num_boost_round: int
     seed: int
     columns: tuple[str, ...]
 
-    def rows(self, index: Integer) -> Matrix:
-        """Some rows of the matrix."""
+    def rows(self, index: IntArray) -> AnyArray:
+        """Read rows of the matrix.
+
+        Parameters
+        ----------
+        index
+            Row numbers (m,), increasing.
+
+        Returns
+        -------
+        numpy.ndarray
+            Matrix (m, column).
+        """
         return self.x.take(index) if isinstance(self.x, Rows) else self.x[index]
 
 
-def score_fold(work: Work, params: Mapping[str, Any], fold: int) -> float | str:
-    """The metric on the test rows of one fold, after training on one thread; in words what went wrong instead."""
+def score_fold(work: Work, params: Mapping[str, Any], fold: int) -> FoldOutcome:
+    """Train on one fold with one thread and measure on its test rows.
+
+    Parameters
+    ----------
+    work
+        Data and folds.
+    params
+        Parameters of LightGBM.
+    fold
+        Number of the fold, from 0.
+
+    Returns
+    -------
+    FoldScore or FoldFailure
+        The metric, or why there is none. An error is not raised: other parameters may
+        work.
+    """
     training, testing = work.parts[fold]
     try:
         model = train(
@@ -54,153 +136,226 @@ def score_fold(work: Work, params: Mapping[str, Any], fold: int) -> float | str:
             work.y[training],
             objective=work.objective,
             params=params,
-            rounds=work.rounds,
+            num_boost_round=work.num_boost_round,
             columns=work.columns,
             seed=work.seed,
             threads=1,
-            checkpoint_every=work.rounds,
+            checkpoint_every=work.num_boost_round,
             progress=False,
         )
-        found = model.predict(work.rows(testing), names=work.columns, threads=1)
-        value = float(prepare(work.metric, work.y[testing], found).value(np.ones(len(testing))))
-    except Exception as error:  # other parameters may do better
-        return f"fold {fold + 1}: {type(error).__name__}: {error}"
-    return value if math.isfinite(value) else f"fold {fold + 1}: {work.metric} is {value}"
+        scores = model.predict(work.rows(testing), names=work.columns, threads=1)
+        metric = prepare(work.metric, work.y[testing], scores)
+        value = float(metric.value(np.ones(len(testing))))
+    except Exception as error:
+        return FoldFailure(f"fold {fold + 1}: {type(error).__name__}: {error}")
+    if not math.isfinite(value):
+        return FoldFailure(f"fold {fold + 1}: {work.metric} is {value}")
+    return FoldScore(value)
 
 
 @dataclass
 class Trial:
-    """A trial under way: ``scores`` of its first folds, and its ``state`` once it is over: complete, pruned or failed.
+    """One set of parameters and the scores of its folds so far.
 
-    ``asked`` is Optuna's trial, which is told the mean of the scores so far after each fold; ``behind`` says of a fold and
-    that mean whether to prune; ``changed`` is called after each fold.
+    Parameters
+    ----------
+    number
+        Number of the trial in the search.
+    params
+        Parameters of LightGBM.
+    folds
+        Number of folds.
+    asked
+        Optuna's trial, to which the mean of the scores is reported after each fold.
+    should_prune
+        Takes the number of the last fold and the mean; returns whether to prune.
+    changed
+        Called after each fold.
     """
 
     number: int
     params: Mapping[str, Any]
     folds: int
-    asked: Any
-    behind: Callable[[int, float], bool]
+    asked: optuna.Trial
+    should_prune: Callable[[int, float], bool]
     changed: Callable[[Trial], None] | None = None
     scores: list[float] = field(default_factory=list)
-    state: str = ""
+    state: TrialState = TrialState.RUNNING
     error: str = ""
-    lost: int = 0
+    losses: int = 0
 
-    def told(self, outcome: float | str) -> None:
-        """The outcome of its next fold."""
-        if isinstance(outcome, str):
-            self.state, self.error = "failed", outcome
+    def add(self, outcome: FoldOutcome) -> None:
+        """Record the outcome of the next fold.
+
+        Parameters
+        ----------
+        outcome
+            A score, or a failure that ends the trial.
+        """
+        if isinstance(outcome, FoldFailure):
+            self.state, self.error = TrialState.FAILED, outcome.message
         else:
-            self.scores.append(outcome)
-            step, mean = len(self.scores) - 1, float(np.mean(self.scores))
-            self.asked.report(mean, step)
-            if len(self.scores) == self.folds:
-                self.state = "complete"
-            elif self.behind(step, mean):
-                self.state = "pruned"
+            self._add_score(outcome.value)
         if self.changed is not None:
             self.changed(self)
 
+    def restore(self, scores: Sequence[float]) -> None:
+        """Record scores of an interrupted search, without calling ``changed``.
 
-class Here:
-    """Folds one after the other in this process."""
+        Parameters
+        ----------
+        scores
+            Scores of the first folds.
+        """
+        for score in scores:
+            self._add_score(score)
 
-    def __init__(self, work: Work) -> None:
-        self.work = work
+    def _add_score(self, score: float) -> None:
+        self.scores.append(score)
+        step, mean = len(self.scores) - 1, float(np.mean(self.scores))
+        self.asked.report(mean, step)
+        if len(self.scores) == self.folds:
+            self.state = TrialState.COMPLETE
+        elif self.should_prune(step, mean):
+            self.state = TrialState.PRUNED
 
-    def run(self, trials: Sequence[Trial]) -> None:
-        """All folds of all trials that are not over."""
-        for trial in trials:
-            while not trial.state:
-                trial.told(score_fold(self.work, trial.params, len(trial.scores)))
 
+class LocalRunner:
+    """Computes folds one after another in this process.
 
-class Spread:
-    """Folds as tasks of a cluster, one a thread; the next fold of a trial follows the one before.
-
-    Every worker that is used gets a copy of its own under its own key: of the copies of one key Dask's memory manager would
-    drop all but one, and then send all tasks to the worker that is left.
+    Parameters
+    ----------
+    work
+        Data and folds.
     """
 
-    def __init__(self, work: Work, client: Any) -> None:
-        self.work, self.client = work, client
-        self.copies: dict[str, Any] = {}
+    def __init__(self, work: Work) -> None:
+        self._work = work
 
     def run(self, trials: Sequence[Trial]) -> None:
-        """All folds of all trials that are not over; a fold whose worker is lost is sent again, then its trial fails."""
-        waiting = [trial for trial in trials if not trial.state]
-        flying: dict[Any, tuple[Trial, str]] = {}
-        seen = time.monotonic()
+        """Compute all folds of all running trials.
+
+        Parameters
+        ----------
+        trials
+            Trials, which are updated.
+        """
+        for trial in trials:
+            while trial.state is TrialState.RUNNING:
+                trial.add(score_fold(self._work, trial.params, len(trial.scores)))
+
+
+class ClusterRunner:
+    """Computes folds as tasks of a cluster, one per thread.
+
+    The next fold of a trial follows the one before. Each worker gets a copy of the work
+    under a key of its own: Dask's memory manager would drop all but one of the copies
+    of one key, and then send all tasks to the worker that is left.
+
+    Parameters
+    ----------
+    work
+        Data and folds.
+    client
+        Client of the cluster.
+    """
+
+    def __init__(self, work: Work, client: Client) -> None:
+        self._work, self._client = work, client
+        self._copies: dict[str, Future] = {}
+
+    def run(self, trials: Sequence[Trial]) -> None:
+        """Compute all folds of all running trials.
+
+        A fold whose worker is lost is sent again. After ``MAX_LOSSES`` its trial fails.
+
+        Parameters
+        ----------
+        trials
+            Trials, which are updated.
+
+        Raises
+        ------
+        RunError
+            If no worker is connected for too long.
+        """
+        waiting = [trial for trial in trials if trial.state is TrialState.RUNNING]
+        sent: dict[Future, tuple[Trial, str]] = {}
+        last_worker = time.monotonic()
         try:
-            while waiting or flying:
-                threads = self.client.nthreads()
+            while waiting or sent:
+                threads = self._client.nthreads()
                 if threads:
-                    seen = time.monotonic()
-                elif time.monotonic() - seen > NO_WORKERS:
+                    last_worker = time.monotonic()
+                elif time.monotonic() - last_worker > NO_WORKERS:
                     raise RunError(
-                        f"no worker has been there for {NO_WORKERS:.0f} s; start workers and make the same call again: "
-                        "with storage= it goes on from the folds that are done"
+                        f"no worker was connected for {NO_WORKERS:.0f} s; start workers and make "
+                        "the same call again. With storage= it continues from the folds that are "
+                        "done"
                     )
-                for address in self._free(threads, [address for _, address in flying.values()]):
+                for address in self._idle_threads(threads, [a for _, a in sent.values()]):
                     if waiting and (future := self._send(address, waiting[0])) is not None:
-                        flying[future] = waiting.pop(0), address
-                for future in self._done(list(flying)):
-                    trial, _ = flying.pop(future)
-                    self._take(trial, future)
+                        sent[future] = waiting.pop(0), address
+                for future in self._done(list(sent)):
+                    trial, _ = sent.pop(future)
+                    self._collect(trial, future)
                     future.release()
-                    if not trial.state:
+                    if trial.state is TrialState.RUNNING:
                         waiting.append(trial)
                 waiting.sort(key=lambda trial: trial.number)
         finally:
-            for future in flying:
+            for future in sent:
                 future.cancel()
 
-    def _free(self, threads: Mapping[str, int], busy: list[str]) -> list[str]:
-        """Addresses of idle threads: idle workers first, of these the ones that have the work."""
+    def _idle_threads(self, threads: Mapping[str, int], busy: list[str]) -> list[str]:
+        """Return the address of each idle thread.
+
+        Idle workers come first, and of these the ones that have the work.
+        """
         slots = [
-            (k, address not in self.copies, address)
+            (k, address not in self._copies, address)
             for address, n in threads.items()
             for k in range(busy.count(address), n)
         ]
         return [address for *_, address in sorted(slots)]
 
-    def _send(self, address: str, trial: Trial) -> Any:
-        copy = self.copies.get(address)
+    def _send(self, address: str, trial: Trial) -> Future | None:
+        """Send the next fold of a trial; None if the worker has just gone away."""
+        copy = self._copies.get(address)
         try:
             if copy is None or copy.status != "finished":
-                copy = self.copies[address] = self.client.scatter(
-                    self.work, workers=[address], hash=False
+                copy = self._copies[address] = self._client.scatter(
+                    self._work, workers=[address], hash=False
                 )
-        except (TimeoutError, OSError):  # it went away just now
+        except (TimeoutError, OSError):
             return None
-        return self.client.submit(
+        return self._client.submit(
             score_fold, copy, dict(trial.params), len(trial.scores), workers=[address], pure=False
         )
 
-    def _done(self, futures: list[Any]) -> list[Any]:
+    def _done(self, futures: list[Future]) -> list[Future]:
+        """Wait for a future that is done; those of a lost worker end as cancelled."""
         from distributed import wait
 
         if not futures:
-            time.sleep(0.2)
+            time.sleep(_IDLE_WAIT)
             return []
-        # those of a lost worker end as cancelled
-        with (
-            self.client.as_current(),
-            suppress(TimeoutError, CancelledError),
-        ):  # it need not be the default client
-            wait(futures, timeout=2.0, return_when="FIRST_COMPLETED")
+        # the client need not be the default one
+        with self._client.as_current(), suppress(TimeoutError, CancelledError):
+            wait(futures, timeout=_POLL_INTERVAL, return_when="FIRST_COMPLETED")
         return [future for future in futures if future.done()]
 
-    def _take(self, trial: Trial, future: Any) -> None:
+    def _collect(self, trial: Trial, future: Future) -> None:
+        """Record the result of a fold, or the loss of its worker."""
         try:
-            outcome = future.result()
+            outcome: FoldOutcome = future.result()
         except (Exception, CancelledError) as error:
-            trial.lost += 1
-            if trial.lost < ATTEMPTS:
+            trial.losses += 1
+            if trial.losses < MAX_LOSSES:
                 return
-            outcome = (
-                f"fold {len(trial.scores) + 1}: its worker was lost {trial.lost} times, most likely for lack of memory: "
-                f"give workers more ({describe(error).splitlines()[0]})"
+            outcome = FoldFailure(
+                f"fold {len(trial.scores) + 1}: its worker was lost {trial.losses} times, most "
+                "likely for lack of memory: give workers more "
+                f"({describe(error).splitlines()[0]})"
             )
-        trial.told(outcome)
+        trial.add(outcome)

@@ -1,4 +1,4 @@
-"""``train``: gradient boosting in this process or on the workers of a cluster, from the same call."""
+"""``train``: gradient boosting in this process or on the workers of a cluster."""
 
 from __future__ import annotations
 
@@ -6,25 +6,33 @@ import hashlib
 import json
 import math
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mgdask import __version__
+from mgdask._renamed import renamed_arguments
+from mgdask._typing import AnyArray
 from mgdask.errors import ParameterError, StoreError
 from mgdask.learn.data.binning import bins_on_a_worker, drawn, kept_bins, write_bins
 from mgdask.learn.data.rows import Part, Rows
 from mgdask.learn.data.tables import Table, check_labels
-from mgdask.learn.training.model import Model, canonical, lightgbm, threads_for
+from mgdask.learn.training.model import Model, canonical, threads_for
 from mgdask.learn.training.parameters import main_names
-from mgdask.learn.training.rounds import Decision, Job, State, boost, dataset, reference
-from mgdask.learn.training.supervisor import Watch, printer
+from mgdask.learn.training.progress import printer
+from mgdask.learn.training.rounds import Checkpoint, Job, StopSignal, boost, dataset, reference
+from mgdask.learn.training.supervisor import Supervisor
 
-Array = npt.NDArray[Any]
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from distributed import Client
+
 METRICS = {
     "binary": "auc",
     "regression": "rmse",
@@ -34,7 +42,10 @@ METRICS = {
     "quantile": "quantile",
     "poisson": "poisson",
 }
-OWN = {
+"""LightGBM's metric of each objective that ``train`` accepts."""
+ENGINES = ("mgdask", "lightgbm.dask")
+"""Implementations of distributed training."""
+RESERVED_PARAMETERS = {
     "machines",
     "num_machines",
     "local_listen_port",
@@ -53,9 +64,9 @@ OWN = {
     "random_state",
 }
 """Parameters of LightGBM that ``train`` sets itself, or that fail on ranks."""
-LEAST_HESSIAN = {"binary": 4.0, "regression": 20.0, "lambdarank": 1.0}
-"""Least sum of Hessians in a leaf, per mean weight, where they differ from row to row and ``params`` says nothing of leaves."""
-LEAVES = {
+MIN_LEAF_HESSIAN = {"binary": 4.0, "regression": 20.0, "lambdarank": 1.0}
+"""Default minimum sum of Hessians in a leaf, per mean weight."""
+LEAF_PARAMETERS = {
     "min_data_in_leaf",
     "min_data_per_leaf",
     "min_data",
@@ -67,23 +78,67 @@ LEAVES = {
     "min_hessian",
     "min_child_weight",
 }
-"""LightGBM's names for what a leaf needs at least."""
+"""LightGBM's names for the minimum of a leaf."""
+MIN_ROWS_PER_RANK = 20
+"""Minimum number of training rows per rank."""
+
+Say = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """Arguments of ``train`` that decide the model."""
+
+    objective: str
+    num_boost_round: int
+    early_stopping: int
+    seed: int
+    sample: int
+    checkpoint_every: int
+    params: Mapping[str, Any]
+    """Those given, by LightGBM's main names."""
+
+
+@dataclass(frozen=True)
+class _Cluster:
+    """Arguments of ``train`` that decide where the model is trained."""
+
+    client: Client | None
+    ranks: int | None
+    threads: int | None
+    stall: float
+    retries: int
+
+    def n_ranks(self) -> int:
+        """Return the number of ranks: those asked for, or one per worker."""
+        assert self.client is not None
+        return self.ranks or len(self.client.nthreads())
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What a training leaves besides the model itself."""
+
+    checkpoint: Checkpoint
+    ranks: int = 0
+    recovered: tuple[str, ...] = ()
+
+
+@renamed_arguments(rounds="num_boost_round")
 def train(
-    x: Rows | Any,
+    x: Rows | AnyArray | xr.DataArray | pd.DataFrame,
     y: npt.ArrayLike | None = None,
     *,
     objective: str = "binary",
     params: Mapping[str, Any] | None = None,
-    rounds: int = 200,
+    num_boost_round: int = 200,
     early_stopping: int = 0,
-    valid: Rows | tuple[Any, Any] | None = None,
+    valid: Rows | tuple[Any, ...] | None = None,
     weights: npt.ArrayLike | None = None,
     group: npt.ArrayLike | None = None,
     columns: tuple[str, ...] | None = None,
     seed: int = 0,
-    client: Any = None,
+    client: Client | None = None,
     ranks: int | None = None,
     threads: int | None = None,
     checkpoint: str | Path | None = None,
@@ -95,250 +150,459 @@ def train(
     retries: int = 5,
     progress: bool = True,
 ) -> Model:
-    """Boosted trees on rows of feature stores, or on a matrix, that survive the loss of workers.
+    """Train boosted trees on rows of feature stores, or on a matrix.
 
-    Parameters: ``x``, ``Rows`` or a matrix (n, p), with labels ``y`` (n,) (default: those of the rows), ``weights`` (n,) and
-    ``group`` (n,), the query of each row for ranking, equal values together; ``objective``, a key of ``METRICS``; ``params`` of
-    LightGBM but for those in ``OWN``; at most ``rounds``, fewer if the first metric on ``valid`` has not improved for
-    ``early_stopping`` rounds (one more round is trained, and dropped); ``columns``, names for a plain matrix; ``seed``.
-    With a ``client`` (``distributed.Client``) and more than ``small`` bytes of matrix, or with ``ranks`` given,
-    training is on that many workers with ``threads`` each; without, in this process; a line says which. ``checkpoint``, a
-    folder that all workers see: every ``checkpoint_every`` rounds the model is saved there, and the same call goes on
-    from it. Bins come from ``sample`` rows, which a worker reads for ranks. Ranks that give no sign of life for ``stall``
-    seconds are killed, at most ``retries`` times; so long a missing worker is waited for. ``engine="lightgbm.dask"`` is the
-    stock estimator, with none of this.
+    On a cluster, training survives the loss of workers and of the client.
 
-    Returns a ``Model``. Raises ``ParameterError`` for input that cannot be learned from, ``StoreError`` for a checkpoint of
-    other work, ``RunError`` when the retries are used up, ``MissingDependencyError`` without lightgbm.
+    Parameters
+    ----------
+    x
+        ``Rows``, or a matrix (row, column). The columns of a DataFrame or the
+        coordinates of the last dimension of a DataArray name the columns of the model.
+    y
+        Labels (row,). Default: those of the rows.
+    objective
+        A key of ``METRICS``.
+    params
+        Parameters of LightGBM under any of its names, except ``RESERVED_PARAMETERS``.
+    num_boost_round
+        Maximum number of rounds.
+    early_stopping
+        Number of rounds without a better value of the first metric on ``valid`` after
+        which training stops. One more round is trained and dropped. 0: training never
+        stops early.
+    valid
+        Rows to measure on: ``Rows``, (x, y), or (x, y, group).
+    weights
+        Weights (row,). Default: those of the rows, or 1.
+    group
+        Query (row,) of each row for ranking. Rows of a query are adjacent.
+    columns
+        Names of the columns of a plain matrix.
+    seed
+        Seed of LightGBM and of the sample for the bins.
+    client
+        Client of a cluster. Training runs there if ``ranks`` is given, or if the matrix
+        has more than ``small`` bytes. Otherwise it runs in this process; a line says
+        which.
+    ranks
+        Number of ranks. Default: one per worker.
+    threads
+        Threads per rank. Default: those of its worker.
+    checkpoint
+        Folder that all workers see. The model is saved there every ``checkpoint_every``
+        rounds, and the same call continues from it.
+    checkpoint_every
+        Number of rounds between two checkpoints.
+    engine
+        ``"mgdask"``, or ``"lightgbm.dask"`` for LightGBM's own Dask estimators, which
+        have no early stopping, checkpoints or recovery.
+    small
+        Maximum size of the matrix in bytes that is trained in this process by default.
+    sample
+        Number of rows that the bins are made from. On a cluster, a worker reads them.
+    stall
+        Seconds after which ranks without a sign of life are killed, and after which a
+        missing worker is no longer waited for.
+    retries
+        Maximum number of restarts.
+    progress
+        Whether to print progress lines to stderr.
 
-    Validity: the same call gives the same bits in one process and on 1 to 4 ranks for unweighted regression where sums of
-    gradients in double precision are exact, as they nearly always are below 10^6 rows. Elsewhere ranks know the rows of
-    a leaf from its sum of Hessians only, so "binary", "lambdarank" and weighted regression bound that sum
-    (``LEAST_HESSIAN``) instead of the rows, unless ``params`` names either: predictions are then equal to rounding. With
-    min_data_in_leaf given, single probabilities differed by up to 0.3 between one process and ranks; scores then agree as those
-    of two equally good models do, as for the other objectives. Bagging depends on the number of ranks. NaN is a value of
-    its own in columns that have it in the sample of the bins, and refused elsewhere.
+    Returns
+    -------
+    Model
 
-    >>> train(features, labels, objective="regression", rounds=50)                     # doctest: +SKIP
+    Raises
+    ------
+    ParameterError
+        If the input cannot be learned from.
+    StoreError
+        If the checkpoint belongs to another training, or another client uses the
+        folder.
+    RunError
+        If the restarts are used up.
+
+    Notes
+    -----
+    The same call gives the same bits in one process and on 1 to 4 ranks for unweighted
+    regression if sums of gradients in double precision are exact. They nearly always
+    are below 10^6 rows.
+
+    For other objectives, ranks know the number of rows in a leaf only from its sum of
+    Hessians. ``"binary"``, ``"lambdarank"`` and weighted regression therefore bound
+    that sum (``MIN_LEAF_HESSIAN``) instead of the number of rows, unless ``params``
+    sets either. Predictions are then equal to rounding. If min_data_in_leaf is given,
+    single probabilities of one process and of ranks differed by up to 0.3. Scores then
+    agree as those of two equally good models do. The same holds for the other
+    objectives.
+
+    Bagging depends on the number of ranks. NaN has a meaning in columns that have it in
+    the sample of the bins, and is refused elsewhere.
+
+    Examples
+    --------
+    >>> train(x, y, objective="regression", num_boost_round=50)  # doctest: +SKIP
     trained in this process: 8788 rows, 80 columns
     """
-    lgb = lightgbm()
-    say = printer(progress)
-    if objective not in METRICS:
-        raise ParameterError(f"objective={objective!r}; allowed are {', '.join(METRICS)}")
-    if engine not in ("mgdask", "lightgbm.dask"):
-        raise ParameterError(f"engine={engine!r}; allowed are 'mgdask' and 'lightgbm.dask'")
-    for name, value, least in (
-        ("rounds", rounds, 1),
-        ("early_stopping", early_stopping, 0),
-        ("sample", sample, 100),
-        ("checkpoint_every", checkpoint_every, 1),
-        ("ranks", ranks or 1, 1),
-    ):
-        if value < least:
-            raise ParameterError(f"{name}={value}; at least {least} is needed")
-    given = main_names(params or {})
-    if own := sorted(OWN & set(given)):
-        raise ParameterError(
-            f"params has {', '.join(own)}, which train sets itself; use its arguments (rounds, seed, threads, ...)"
-        )
-    if early_stopping and valid is None:
-        raise ParameterError(
-            "early_stopping needs valid=: rows of other runs than those trained on"
-        )
-    if ranks is not None and client is None:
-        raise ParameterError(
-            f"ranks={ranks} needs client=, such as that of mgdask.cluster.local_client"
-        )
+    cluster = _Cluster(client, ranks, threads, stall, retries)
+    settings = _Settings(
+        objective,
+        num_boost_round,
+        early_stopping,
+        seed,
+        sample,
+        checkpoint_every,
+        main_names(params or {}),
+    )
+    _validate(settings, cluster, engine, valid is not None)
     table = Table(x, y, weights, group, columns, "x")
-    held = None if valid is None else valid if isinstance(valid, Table) else _held(valid, table)
+    held = None if valid is None else _validation_table(valid, table)
+    start = _initial_score(table, held, objective)
+    if engine == "lightgbm.dask":
+        from mgdask.learn.training.dask_lightgbm import train_with_dask
+
+        return train_with_dask(
+            table, objective, settings.params, num_boost_round, seed, client, early_stopping
+        )
+    on_ranks = _runs_on_ranks(table, cluster, small)
+    full = _lightgbm_parameters(table, settings, start, threads, on_ranks)
+    digest = _digest(
+        table, held, full, num_boost_round, settings.early_stopping, seed, settings.sample
+    )
+    with _working_folder(checkpoint) as folder:
+        state = Checkpoint.load(folder, digest)
+        bin_workers = cluster if on_ranks else None
+        missing = _bins(folder, digest, table, full, settings, bin_workers)
+        job = _job(table, held, settings, full, start, missing, digest)
+        result = _trained(
+            job,
+            table,
+            held,
+            state,
+            folder,
+            cluster if on_ranks else None,
+            checkpoint is not None,
+            printer(progress),
+        )
+    return _model(job, table, settings, result)
+
+
+def _validate(settings: _Settings, cluster: _Cluster, engine: str, has_valid: bool) -> None:
+    """Refuse arguments that are wrong whatever the data."""
+    if settings.objective not in METRICS:
+        raise ParameterError(f"objective={settings.objective!r}; allowed are {', '.join(METRICS)}")
+    if engine not in ENGINES:
+        raise ParameterError(f"engine={engine!r}; allowed are {' and '.join(map(repr, ENGINES))}")
+    for name, value, minimum in (
+        ("num_boost_round", settings.num_boost_round, 1),
+        ("early_stopping", settings.early_stopping, 0),
+        ("sample", settings.sample, 100),
+        ("checkpoint_every", settings.checkpoint_every, 1),
+        ("ranks", cluster.ranks or 1, 1),
+    ):
+        if value < minimum:
+            raise ParameterError(f"{name}={value}; the minimum is {minimum}")
+    if reserved := sorted(RESERVED_PARAMETERS & set(settings.params)):
+        raise ParameterError(
+            f"params has {', '.join(reserved)}, which train sets itself; use its arguments "
+            "(num_boost_round, seed, threads, ...)"
+        )
+    if settings.early_stopping and not has_valid:
+        raise ParameterError(
+            f"early_stopping={settings.early_stopping} needs valid=: rows of other runs than "
+            "those of the training"
+        )
+    if cluster.ranks is not None and cluster.client is None:
+        raise ParameterError(
+            f"ranks={cluster.ranks} needs client=, such as that of mgdask.cluster.local_client"
+        )
+
+
+def _validation_table(valid: Rows | tuple[Any, ...] | Table, table: Table) -> Table:
+    if isinstance(valid, Table):
+        return valid
+    if isinstance(valid, Rows):
+        return Table(valid, None, None, None, None, "valid")
+    if not isinstance(valid, tuple) or len(valid) not in (2, 3):
+        raise ParameterError(
+            f"valid is {type(valid).__name__}; it must be Rows, (x, y), or (x, y, group)"
+        )
+    group = valid[2] if len(valid) == 3 else None
+    return Table(valid[0], valid[1], None, group, table.columns, "valid")
+
+
+def _initial_score(table: Table, held: Table | None, objective: str) -> float | None:
+    """Check the labels; return the initial score, or None for LightGBM's own."""
     start = check_labels(table, objective)
     if held is not None:
         check_labels(held, objective, training=False)
         if held.columns != table.columns:
             raise ParameterError(
-                "valid has other columns than the training rows; give both the same features"
+                "valid has other columns than the training rows; compute the same features for both"
             )
-    if engine == "lightgbm.dask":
-        from mgdask.learn.training.dask_lightgbm import stock
+    return start
 
-        return stock(
-            table.rows_only(), table, objective, given, rounds, seed, client, early_stopping
+
+def _runs_on_ranks(table: Table, cluster: _Cluster, small: int) -> bool:
+    """Decide whether to train on the cluster; refuse what cannot run there."""
+    if cluster.client is None:
+        return False
+    itemsize = 4 if table.rows is None or table.rows.dtype == "float32" else 8
+    size = table.n * len(table.columns) * itemsize
+    if cluster.ranks is None and (size <= small or table.rows is None):
+        return False
+    if table.rows is None:
+        raise ParameterError(
+            "x is a matrix in memory, which is trained in this process; give Rows to train on ranks"
         )
-    size = (
-        table.n
-        * len(table.columns)
-        * (4 if table.rows is None or table.rows.dtype == "float32" else 8)
-    )
-    spread = client is not None and (ranks is not None or (size > small and table.rows is not None))
-    full = {
-        "metric": METRICS[objective],
+    ranks = cluster.n_ranks()
+    if table.n < MIN_ROWS_PER_RANK * ranks:
+        raise ParameterError(
+            f"{table.n} rows for {ranks} ranks; give at least {MIN_ROWS_PER_RANK} rows per rank, "
+            "or fewer ranks"
+        )
+    return True
+
+
+def _lightgbm_parameters(
+    table: Table, settings: _Settings, start: float | None, threads: int | None, on_ranks: bool
+) -> dict[str, Any]:
+    default_threads = 0 if on_ranks else threads_for(table.n * len(table.columns))
+    return {
+        "metric": METRICS[settings.objective],
         "verbosity": -1,
         "force_col_wise": True,
         "min_data_in_bin": 3,
-        **_leaves(table, objective, given),
-        **given,
-        "objective": objective,
-        "seed": seed,
+        **_leaf_defaults(table, settings),
+        **settings.params,
+        "objective": settings.objective,
+        "seed": settings.seed,
         "deterministic": True,
         "boost_from_average": start is None,
-        "num_threads": threads or (0 if spread else threads_for(table.n * len(table.columns))),
-        "bin_construct_sample_cnt": sample,
+        "num_threads": threads or default_threads,
+        "bin_construct_sample_cnt": settings.sample,
         "feature_pre_filter": False,  # it would drop columns for what the sample alone looks like
     }
-    if spread and table.rows is None:
-        raise ParameterError(
-            "a matrix in memory is trained in this process; give Rows to train on ranks"
-        )
-    if spread and table.n < 20 * (ranks or len(client.nthreads())):
-        raise ParameterError(
-            f"{table.n} rows for {ranks or len(client.nthreads())} ranks; give at least 20 rows a rank, or fewer ranks"
-        )
-    with tempfile.TemporaryDirectory(prefix="mgdask-learn-", ignore_cleanup_errors=True) as scratch:
-        folder = Path(checkpoint if checkpoint is not None else scratch).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        digest = _digest(table, held, full, rounds, early_stopping, seed, sample)
-        state = State.load(folder, digest)
-        missing = kept_bins(folder, digest)
-        if missing is None:
-            if spread and table.rows is not None:
-                bins_on_a_worker(client, stall, table.rows, folder, full, digest, sample, seed)
-            else:
-                write_bins(
-                    table.take(drawn(table.n, sample, seed)), table.columns, full, folder, digest
-                )
-            missing = kept_bins(folder, digest)
-        if missing is None:
-            raise StoreError(
-                f"{folder} is not the same folder for this process and the workers; choose one that all see"
-            )
-        job = Job(
-            full,
-            rounds,
-            early_stopping if held else 0,
-            checkpoint_every,
-            start or 0.0,
-            table.columns,
-            missing,
-            table.rows.to_json() if table.rows else None,
-            held.rows.to_json() if held and held.rows else None,
-            digest,
-            seed,
-        )
-        about = f"{table.n} rows, {len(table.columns)} columns"
-        used, recovered = 0, []
-        if state.iteration:
-            say(f"going on from round {state.iteration} in {folder}")
-        if state.finished:
-            say(f"trained before: {about}; the model is in {folder}")
-        elif spread:
-            _files(folder, table)
-            if held is not None and held.rows is None:
-                job = _valid_files(folder, held, job)
-            job.dump(folder / "job.json")
-            watch = Watch(client, folder, job, ranks, threads, stall, retries, say)
-            say(f"trained on {ranks or len(client.nthreads())} ranks: {about}")
-            state, used = watch.run()
-            recovered = watch.recovered
-        else:
-            say(f"trained in this process: {about}")
-            fresh = state.iteration == 0
-            data = dataset(
-                job,
-                table.matrix(),
-                table.y,
-                table.w,
-                table.sizes,
-                like=reference(job, folder),
-                fresh=fresh,
-            )
-            check = None
-            if held is not None:
-                check = dataset(
-                    job, held.matrix(), held.y, held.w, held.sizes, like=data, fresh=fresh
-                )
-            state = boost(
-                job,
-                data,
-                check,
-                state,
-                None if checkpoint is None else folder,
-                decision=Decision(),
-                report=lambda done, name, value: say(
-                    f"round {done} of {rounds}: {name} {value:.6g}"
-                ),
-            )
-    best = min(state.best(), state.iteration) if job.patience else state.iteration
-    text = canonical(lgb.Booster(model_str=state.text).model_to_string(num_iteration=best))
-    card = {
-        "data": digest,
-        "rows": table.n,
-        "source": table.rows.to_json() if table.rows else "matrix in memory",
-        "params": {**_leaves(table, objective, given), **given},
-        "rounds": rounds,
-        "early_stopping": early_stopping,
-        "sample": min(sample, table.n),
-        "ranks": used,
-        "recovered": recovered,
-        "versions": {"mgdask": __version__, "lightgbm": lgb.__version__, "numpy": np.__version__},
-    }
-    return Model(text, table.columns, objective, best, seed, dict(state.history), missing, card)
 
 
-def _held(valid: Any, table: Table) -> Table:
-    if isinstance(valid, Rows):
-        return Table(valid, None, None, None, None, "valid")
-    if not isinstance(valid, tuple) or len(valid) not in (2, 3):
-        raise ParameterError("valid must be Rows, or (x, y), or (x, y, group)")
-    return Table(
-        valid[0], valid[1], None, valid[2] if len(valid) == 3 else None, table.columns, "valid"
-    )
+def _leaf_defaults(table: Table, settings: _Settings) -> dict[str, float]:
+    """Return the minimum of a leaf that means the same in one process and on ranks.
 
-
-def _leaves(table: Table, objective: str, given: Mapping[str, Any]) -> dict[str, float]:
-    # Ranks know how many rows a leaf has only from its sum of Hessians, where these differ from row to row; a least sum means
-    # the same in one process, so it takes the place of the least count. About 16 rows or more, 20 of mean weight.
-    if (
-        LEAVES & set(given)
-        or (objective == "regression" and table.w is None)
-        or objective not in LEAST_HESSIAN
-    ):
+    Ranks know the number of rows in a leaf only from its sum of Hessians. A minimum sum
+    therefore replaces the minimum number: about 16 rows or more, 20 of mean weight.
+    """
+    plain_regression = settings.objective == "regression" and table.w is None
+    given = bool(LEAF_PARAMETERS & set(settings.params))
+    if given or plain_regression or settings.objective not in MIN_LEAF_HESSIAN:
         return {}
     weight = 1.0 if table.w is None else math.fsum(table.w) / table.n
-    return {"min_data_in_leaf": 1, "min_sum_hessian_in_leaf": LEAST_HESSIAN[objective] * weight}
+    hessian = MIN_LEAF_HESSIAN[settings.objective] * weight
+    return {"min_data_in_leaf": 1, "min_sum_hessian_in_leaf": hessian}
 
 
 def _digest(table: Table, held: Table | None, params: Mapping[str, Any], *rest: Any) -> str:
-    same = {name: value for name, value in params.items() if name != "num_threads"}
-    text = hashlib.sha256(json.dumps([same, rest], sort_keys=True, default=str).encode())
-    for one in (table, held):
-        if one is None:
+    """Return the digest of everything that decides the model."""
+    deciding = {name: value for name, value in params.items() if name != "num_threads"}
+    text = hashlib.sha256(json.dumps([deciding, rest], sort_keys=True, default=str).encode())
+    for part in (table, held):
+        if part is None:
             continue
-        for values in (one.y, one.w, one.sizes):
+        for values in (part.y, part.w, part.sizes):
             text.update(b"-" if values is None else np.ascontiguousarray(values).tobytes())
-        text.update(one.rows.digest().encode() if one.rows else np.ascontiguousarray(one.x).data)
+        text.update(part.rows.digest().encode() if part.rows else np.ascontiguousarray(part.x).data)
     return text.hexdigest()
 
 
-def _files(folder: Path, table: Table) -> None:
+@contextmanager
+def _working_folder(checkpoint: str | Path | None) -> Iterator[Path]:
+    """Yield the checkpoint folder, or a temporary one."""
+    with tempfile.TemporaryDirectory(prefix="mgdask-learn-", ignore_cleanup_errors=True) as scratch:
+        folder = Path(checkpoint if checkpoint is not None else scratch).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+
+
+def _bins(
+    folder: Path,
+    digest: str,
+    table: Table,
+    params: Mapping[str, Any],
+    settings: _Settings,
+    cluster: _Cluster | None,
+) -> tuple[str, ...]:
+    """Make the bins unless they exist; return the columns with NaN in the sample."""
+    missing = kept_bins(folder, digest)
+    if missing is not None:
+        return missing
+    sample, seed = settings.sample, settings.seed
+    if cluster is not None and table.rows is not None:
+        bins_on_a_worker(
+            cluster.client, cluster.stall, table.rows, folder, dict(params), digest, sample, seed
+        )
+    else:
+        rows = table.take(drawn(table.n, sample, seed))
+        write_bins(rows, table.columns, params, folder, digest)
+    missing = kept_bins(folder, digest)
+    if missing is None:
+        raise StoreError(
+            f"{folder} is not the same folder for this process and the workers; choose a "
+            "checkpoint folder that all of them see"
+        )
+    return missing
+
+
+def _job(
+    table: Table,
+    held: Table | None,
+    settings: _Settings,
+    params: Mapping[str, Any],
+    start: float | None,
+    missing: tuple[str, ...],
+    digest: str,
+) -> Job:
+    return Job(
+        params,
+        rounds=settings.num_boost_round,
+        patience=settings.early_stopping if held else 0,
+        every=settings.checkpoint_every,
+        start=start or 0.0,
+        columns=table.columns,
+        missing=missing,
+        rows=table.rows.to_json() if table.rows else None,
+        valid=held.rows.to_json() if held and held.rows else None,
+        digest=digest,
+        seed=settings.seed,
+    )
+
+
+def _trained(
+    job: Job,
+    table: Table,
+    held: Table | None,
+    state: Checkpoint,
+    folder: Path,
+    cluster: _Cluster | None,
+    keep: bool,
+    say: Say,
+) -> _Result:
+    """Train from ``state`` to the end, on a cluster or in this process."""
+    size = f"{table.n} rows, {len(table.columns)} columns"
+    if state.iteration:
+        say(f"continuing from round {state.iteration} in {folder}")
+    if state.finished:
+        say(f"already trained: {size}; the model is in {folder}")
+        return _Result(state)
+    if cluster is not None:
+        say(f"trained on {cluster.n_ranks()} ranks: {size}")
+        return _train_on_ranks(job, table, held, folder, cluster, say)
+    say(f"trained in this process: {size}")
+    return _Result(_train_here(job, table, held, state, folder, keep, say))
+
+
+def _train_on_ranks(
+    job: Job, table: Table, held: Table | None, folder: Path, cluster: _Cluster, say: Say
+) -> _Result:
+    _write_labels(folder, table)
+    if held is not None and held.rows is None:
+        job = replace(job, valid=_write_validation_rows(folder, held).to_json())
+    job.dump(folder / "job.json")
+    assert cluster.client is not None
+    supervisor = Supervisor(
+        cluster.client,
+        folder,
+        job,
+        cluster.ranks,
+        cluster.threads,
+        cluster.stall,
+        cluster.retries,
+        say,
+    )
+    state, ranks = supervisor.run()
+    return _Result(state, ranks, tuple(map(str, supervisor.failures)))
+
+
+def _train_here(
+    job: Job,
+    table: Table,
+    held: Table | None,
+    state: Checkpoint,
+    folder: Path,
+    keep: bool,
+    say: Say,
+) -> Checkpoint:
+    bins, fresh = reference(job, folder), state.iteration == 0
+    data = dataset(job, table.matrix(), table.y, table.w, table.sizes, like=bins, fresh=fresh)
+    check = None
+    if held is not None:
+        check = dataset(job, held.matrix(), held.y, held.w, held.sizes, like=data, fresh=fresh)
+
+    def report(done: int, metric: str, value: float) -> None:
+        say(f"round {done} of {job.rounds}: {metric} {value:.6g}")
+
+    return boost(
+        job, data, check, state, folder if keep else None, stop=StopSignal(), report=report
+    )
+
+
+def _model(job: Job, table: Table, settings: _Settings, result: _Result) -> Model:
+    """Keep the best rounds and write the card."""
+    import lightgbm
+
+    state = result.checkpoint
+    best = min(state.best(), state.iteration) if job.patience else state.iteration
+    booster = lightgbm.Booster(model_str=state.text)
+    card = {
+        "data": job.digest,
+        "rows": table.n,
+        "source": table.rows.to_json() if table.rows else "matrix in memory",
+        "params": {**_leaf_defaults(table, settings), **settings.params},
+        "rounds": settings.num_boost_round,
+        "early_stopping": settings.early_stopping,
+        "sample": min(settings.sample, table.n),
+        "ranks": result.ranks,
+        "recovered": list(result.recovered),
+        "versions": {
+            "mgdask": __version__,
+            "lightgbm": lightgbm.__version__,
+            "numpy": np.__version__,
+        },
+    }
+    return Model(
+        canonical(booster.model_to_string(num_iteration=best)),
+        table.columns,
+        settings.objective,
+        best,
+        settings.seed,
+        dict(state.history),
+        job.missing,
+        card,
+    )
+
+
+def _write_labels(folder: Path, table: Table) -> None:
+    """Write labels, weights and queries as files that the ranks read."""
     for name, values in (("labels", table.y), ("weights", table.w), ("sizes", table.sizes)):
+        path = folder / f"{name}.npy"
         with suppress(FileNotFoundError):
-            (folder / f"{name}.npy").unlink()
-        if values is not None:
-            try:
-                np.save(folder / f"{name}.npy", values)
-            except OSError as error:
-                raise StoreError(
-                    f"{folder} cannot be written ({error}); choose another checkpoint folder"
-                ) from None
+            path.unlink()
+        if values is None:
+            continue
+        try:
+            np.save(path, values)
+        except OSError as error:
+            raise StoreError(
+                f"{path} cannot be written ({error}); choose another checkpoint folder"
+            ) from None
 
 
-def _valid_files(folder: Path, held: Table, job: Job) -> Job:
-    names = {}
-    for name, values in (("x", held.x), ("labels", held.y), ("group", held.sizes)):
-        if values is not None:
-            whole = np.repeat(np.arange(len(values)), values) if name == "group" else values
-            names[name] = str(folder / f"valid-{name}.npy")
-            np.save(names[name], whole)
-    rows = Rows((Part(names["x"]),), labels=names["labels"], group=names.get("group"))
-    return Job(**{**job.__dict__, "valid": rows.to_json()})
+def _write_validation_rows(folder: Path, held: Table) -> Rows:
+    """Write validation rows that are in memory as files that the leader reads."""
+    arrays = {"x": held.x, "labels": held.y}
+    if held.sizes is not None:
+        arrays["group"] = np.repeat(np.arange(len(held.sizes)), held.sizes)
+    paths = {name: str(folder / f"valid-{name}.npy") for name in arrays}
+    for name, values in arrays.items():
+        assert values is not None
+        np.save(paths[name], values)
+    return Rows((Part(paths["x"]),), labels=paths["labels"], group=paths.get("group"))

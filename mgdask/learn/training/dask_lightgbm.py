@@ -1,66 +1,112 @@
-"""LightGBM's own Dask estimators, for comparison: no early stopping, no checkpoints, no recovery, not reproducible."""
+"""LightGBM's own Dask estimators, for comparison.
+
+They have no early stopping, no checkpoints and no recovery, and are not reproducible.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mgdask._typing import AnyArray
 from mgdask.errors import ParameterError
-from mgdask.learn.data.rows import Rows
-from mgdask.learn.training.model import Model, canonical, lightgbm
-from mgdask.learn.training.rank_worker import share
+from mgdask.learn.data.tables import Table
+from mgdask.learn.training.model import Model, canonical
+from mgdask.learn.training.rank_worker import row_range
+
+if TYPE_CHECKING:
+    import dask.array as da
+    from distributed import Client
 
 
-def stock(
-    rows: Rows,
-    table: Any,
+def train_with_dask(
+    table: Table,
     objective: str,
     params: Mapping[str, Any],
-    rounds: int,
+    num_boost_round: int,
     seed: int,
-    client: Any,
+    client: Client | None,
     early_stopping: int,
 ) -> Model:
-    """``DaskLGBMClassifier`` or ``DaskLGBMRegressor`` on one block of rows a worker; see ``train`` for the arguments."""
+    """Train LightGBM's Dask estimator on one block of rows per worker.
+
+    Parameters
+    ----------
+    table
+        Training rows.
+    objective
+        ``"binary"`` or ``"regression"``.
+    params
+        Parameters of LightGBM.
+    num_boost_round
+        Number of rounds.
+    seed
+        Seed of LightGBM.
+    client
+        Client of the cluster.
+    early_stopping
+        Has to be 0.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ParameterError
+        If there is no client, the table is a matrix in memory, or the estimators do not
+        support the objective or early stopping.
+    """
+    rows = table.rows_only()
     if client is None:
         raise ParameterError(
             "engine='lightgbm.dask' needs client=, such as that of mgdask.cluster.local_client"
         )
     if objective not in ("binary", "regression") or early_stopping:
         raise ParameterError(
-            "engine='lightgbm.dask' is for binary and regression without early stopping, which fails there; use engine='mgdask'"
+            f"engine='lightgbm.dask' was given objective={objective!r} and "
+            f"early_stopping={early_stopping}; it supports 'binary' and 'regression' without "
+            "early stopping. Use engine='mgdask'"
         )
     import dask
     import dask.array as da
+    import lightgbm
 
-    lgb = lightgbm()
     blocks = len(client.nthreads())
-    edges = [share(table.n, k, blocks) for k in range(blocks)]
-
-    def column(values: Any) -> Any:
-        return da.concatenate([da.from_array(values[a:b], chunks=(b - a,)) for a, b in edges])
-
-    width = len(table.columns)
+    edges = [row_range(table.n, k, blocks) for k in range(blocks)]
+    shape, dtype = len(table.columns), np.dtype(rows.dtype)
     parts = [
-        da.from_delayed(dask.delayed(rows.read)(a, b), (b - a, width), dtype=np.dtype(rows.dtype))
-        for a, b in edges
+        da.from_delayed(dask.delayed(rows.read)(low, high), (high - low, shape), dtype=dtype)
+        for low, high in edges
     ]
-    kind = lgb.DaskLGBMClassifier if objective == "binary" else lgb.DaskLGBMRegressor
-    estimator = kind(
-        client=client, n_estimators=rounds, random_state=seed, **{"verbosity": -1, **params}
+    estimators = {"binary": lightgbm.DaskLGBMClassifier, "regression": lightgbm.DaskLGBMRegressor}
+    estimator = estimators[objective](
+        client=client,
+        n_estimators=num_boost_round,
+        random_state=seed,
+        **{"verbosity": -1, **params},
     )
     estimator.fit(
         da.concatenate(parts),
-        column(table.y),
-        sample_weight=None if table.w is None else column(table.w),
+        _blocks(table.y, edges),
+        sample_weight=None if table.w is None else _blocks(table.w, edges),
     )
     text = canonical(estimator.booster_.model_to_string())
     card = {
         "engine": "lightgbm.dask",
         "rows": table.n,
         "params": dict(params),
-        "versions": {"lightgbm": lgb.__version__},
+        "versions": {"lightgbm": lightgbm.__version__},
     }
-    return Model(text, table.columns, objective, rounds, seed, card=card)
+    return Model(text, table.columns, objective, num_boost_round, seed, card=card)
+
+
+def _blocks(values: AnyArray, edges: list[tuple[int, int]]) -> da.Array:
+    """Return ``values`` (row,) as a Dask array with a chunk per pair of ``edges``."""
+    import dask.array as da
+
+    return da.concatenate(
+        [da.from_array(values[low:high], chunks=(high - low,)) for low, high in edges]
+    )

@@ -1,4 +1,4 @@
-"""A trained model: an immutable booster with the names of its columns, its history and its card."""
+"""A trained model: an immutable booster with its columns, its history and its card."""
 
 from __future__ import annotations
 
@@ -11,17 +11,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from mgdask.errors import MissingDependencyError, ParameterError, StoreError
+from mgdask._typing import AnyArray, FloatArray
+from mgdask.errors import ParameterError, StoreError
 from mgdask.store.provenance import digest
 
+if TYPE_CHECKING:
+    import lightgbm
+    import pandas as pd
+    import xarray as xr
+
 SMALL_TABLE = 10**6
-"""Numbers up to which a table is worked on by one thread, where nothing else is asked for."""
-MACHINE = {
+"""Maximum number of values that one thread works on by default."""
+_SLAB_VALUES = 2**22
+"""Values that are searched for NaN at a time."""
+MACHINE_PARAMETERS = {
     "num_machines": "1",
     "machines": "",
     "local_listen_port": "12400",
@@ -31,44 +38,79 @@ MACHINE = {
     "pre_partition": "0",
     "num_iterations": "100",
 }
-"""Parameters that say where, and in how many pieces, a model was trained, at LightGBM's defaults: the same model has
-the same text."""
+"""Parameters that say where a model was trained, at LightGBM's defaults.
+
+Written instead of the actual values, they give the same model the same text.
+"""
 
 
-def lightgbm() -> Any:
-    """The optional package, or ``MissingDependencyError``."""
-    try:
-        import lightgbm as found
-    except ImportError:
-        raise MissingDependencyError("lightgbm", "learn", "training of boosted trees") from None
-    return found
+def threads_for(n_values: int) -> int:
+    """Return the number of threads for a table.
 
+    Parameters
+    ----------
+    n_values
+        Number of values, rows times columns.
 
-def threads_for(numbers: int) -> int:
-    """Threads for a table of so many numbers: those of a small one would wait for each other longer than they work."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    )
-    return cores if numbers > SMALL_TABLE else 1
+    Returns
+    -------
+    int
+        1 for a small table, on which threads would mostly wait for each other.
+        Otherwise the number of cores that this process may use.
+    """
+    if n_values <= SMALL_TABLE:
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def canonical(text: str) -> str:
-    """Text of a booster without what depends on the machines it was trained on."""
-    for name, value in MACHINE.items():
+    """Return the text of a booster without what depends on the machines.
+
+    Parameters
+    ----------
+    text
+        LightGBM's text of a booster.
+
+    Returns
+    -------
+    str
+        The text with the values of ``MACHINE_PARAMETERS``.
+    """
+    for name, value in MACHINE_PARAMETERS.items():
         text = re.sub(rf"^\[{name}: .*\]$", f"[{name}: {value}]", text, flags=re.MULTILINE)
     return text
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Boosted trees with all that is needed to use them: ``columns`` in order, ``objective``, ``text`` of the booster.
+    """Boosted trees with all that is needed to use them.
 
-    ``best_iteration`` trees are kept; ``history`` has the metric of the validation rows by round; ``missing`` are the columns
-    that had NaN in training: NaN there is a value of its own, NaN in any other column is refused. ``card`` says what
-    the model was made of: data, parameters, seed, versions.
+    Parameters
+    ----------
+    text
+        LightGBM's text of the booster.
+    columns
+        Names of the columns, in the order of training.
+    objective
+        Objective of the training, such as ``"binary"``.
+    best_iteration
+        Number of trees.
+    seed
+        Seed of the training.
+    history
+        Values of each metric on the validation rows, by round.
+    missing
+        Columns that had NaN in training. NaN has a meaning there and is refused
+        elsewhere.
+    card
+        What the model was made from: data, parameters, versions.
 
-    >>> model = Model.load("softness/model")                    # doctest: +SKIP
-    >>> model.predict(features)                                 # doctest: +SKIP
+    Examples
+    --------
+    >>> model = Model.load("softness/model")  # doctest: +SKIP
+    >>> model.predict(features)  # doctest: +SKIP
     """
 
     text: str
@@ -81,117 +123,184 @@ class Model:
     card: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
-    def booster(self) -> Any:
-        """The ``lightgbm.Booster`` itself; its columns are called Column_0, Column_1, ..."""
-        return lightgbm().Booster(model_str=self.text)
+    def booster(self) -> lightgbm.Booster:
+        """LightGBM's booster; its columns are called Column_0, Column_1, ..."""
+        import lightgbm
+
+        return lightgbm.Booster(model_str=self.text)
 
     @property
     def digest(self) -> str:
-        """Identity of what the model predicts: its trees, its columns in order, and which of them may be missing."""
+        """Digest of what decides predictions: trees, columns and missing values."""
         return digest([self.text, self.columns, self.objective, sorted(self.missing)])
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "booster"}
 
     def predict(
-        self, x: Any, *, names: Sequence[str] | None = None, raw: bool = False, threads: int = 0
-    ) -> npt.NDArray[np.float64]:
-        """Predictions (n,) for a matrix (n, columns): probability of 1 (binary), value, or score (raw, ranking).
+        self,
+        x: AnyArray | xr.DataArray | pd.DataFrame,
+        *,
+        names: Sequence[str] | None = None,
+        raw: bool = False,
+        threads: int = 0,
+    ) -> FloatArray:
+        """Predict for rows of a matrix.
 
-        Parameters: ``x``, an array, or an ``xarray.DataArray`` or table whose last dimension names its columns; ``names`` of the
-        columns of a plain array; ``threads`` of LightGBM (0: one for a small matrix, else the cores this process may use; the
-        result is the same). Raises ``ParameterError`` for a matrix with other columns, and for NaN in a column that had none in
-        training.
+        Parameters
+        ----------
+        x
+            Rows (row, column). The columns of a DataFrame are checked against those of
+            the model, as are the coordinates of the last dimension of a DataArray.
+        names
+            Names (column,) of the columns of a plain array, which are checked likewise.
+        raw
+            Whether to return scores before the link function, such as log-odds.
+        threads
+            Threads of LightGBM. 0: one for a small matrix, otherwise the cores that
+            this process may use. The result does not depend on it.
+
+        Returns
+        -------
+        numpy.ndarray
+            One number (row,) per row: the probability of class 1 (binary), a value
+            (regression), or a score (raw, ranking).
+
+        Raises
+        ------
+        ParameterError
+            If ``x`` has other columns, or NaN in a column that had none in training.
         """
         given = names if names is not None else _names(x)
         values = np.asarray(x)
         if values.ndim != 2 or values.shape[1] != len(self.columns):
             raise ParameterError(
                 f"x has shape {values.shape}; this model was trained on (n, {len(self.columns)}): "
-                f"{', '.join(self.columns[:3])}, ...; take those columns in this order"
+                f"{', '.join(self.columns[:3])}, ...; select these columns in this order"
             )
         if given is not None and tuple(given) != self.columns:
-            pairs = [
-                (k, a, b)
-                for k, (a, b) in enumerate(zip(given, self.columns, strict=False))
-                if a != b
-            ]
-            k, was, want = pairs[0] if pairs else (len(given), "(none)", self.columns[-1])
+            pairs = zip([*given, "(none)"], [*self.columns, "(none)"], strict=False)
+            column, (received, expected) = next(
+                (k, pair) for k, pair in enumerate(pairs) if pair[0] != pair[1]
+            )
             raise ParameterError(
-                f"column {k} of x is {was!r}, the model was trained with {want!r} there; select model.columns in their order"
+                f"column {column} of x is {received!r}, but the model was trained with "
+                f"{expected!r} there; select model.columns in their order"
             )
         self.check_missing(values)
-        found: npt.NDArray[np.float64] = self.booster.predict(
+        predictions: FloatArray = self.booster.predict(
             values, raw_score=raw, num_threads=threads or threads_for(values.size)
         )
-        return found
+        return predictions
 
-    def check_missing(self, values: npt.NDArray[Any]) -> None:
-        """``ParameterError`` for NaN in a column that had none in training: LightGBM would take it for zero."""
+    def check_missing(self, values: AnyArray) -> None:
+        """Refuse NaN in a column that had none in training.
+
+        LightGBM would read it as 0.
+
+        Parameters
+        ----------
+        values
+            Rows (row, column).
+
+        Raises
+        ------
+        ParameterError
+            If there is such a column.
+        """
         refuse_missing(values, self.columns, self.missing)
 
     def save(self, folder: str | Path) -> None:
-        """Write model.txt and card.json to a new folder, all or nothing; an older model there is replaced."""
+        """Write model.txt and card.json to a folder, atomically.
+
+        Parameters
+        ----------
+        folder
+            Folder to create. A model in it is replaced.
+
+        Raises
+        ------
+        StoreError
+            If the folder holds other files.
+        """
         target = Path(folder)
         if target.exists() and not (target / "card.json").exists() and any(target.iterdir()):
             raise StoreError(f"{folder} exists and holds no model; choose another folder")
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-        fresh.mkdir()
-        (fresh / "model.txt").write_text(self.text, encoding="utf-8")
-        about = {
-            name: getattr(self, name)
-            for name in (
-                "columns",
-                "objective",
-                "best_iteration",
-                "seed",
-                "history",
-                "missing",
-                "card",
-            )
-        }
-        (fresh / "card.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+        temporary.mkdir()
+        (temporary / "model.txt").write_text(self.text, encoding="utf-8")
+        names = "columns", "objective", "best_iteration", "seed", "history", "missing", "card"
+        card = {name: getattr(self, name) for name in names}
+        (temporary / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
         if target.exists():
-            old = target.with_name(f"{fresh.name}.old")
+            old = target.with_name(f"{temporary.name}.old")
             os.rename(target, old)
-            os.rename(fresh, target)
+            os.rename(temporary, target)
             shutil.rmtree(old)
         else:
-            os.rename(fresh, target)
+            os.rename(temporary, target)
 
     @classmethod
     def load(cls, folder: str | Path) -> Model:
-        """The model saved in ``folder``; ``StoreError`` where there is none."""
+        """Read a model.
+
+        Parameters
+        ----------
+        folder
+            Folder written by ``save``.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        StoreError
+            If the folder holds no model.
+        """
         try:
-            about = json.loads((Path(folder) / "card.json").read_text(encoding="utf-8"))
+            card = json.loads((Path(folder) / "card.json").read_text(encoding="utf-8"))
             text = (Path(folder) / "model.txt").read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise StoreError(
-                f"{folder} holds no model ({error}); save one with Model.save"
+                f"{folder} holds no model ({error}); write one with Model.save"
             ) from None
-        about["columns"], about["missing"] = tuple(about["columns"]), tuple(about["missing"])
-        return cls(text=text, **about)
+        card["columns"], card["missing"] = tuple(card["columns"]), tuple(card["missing"])
+        return cls(text=text, **card)
 
 
-def refuse_missing(
-    values: npt.NDArray[Any], columns: Sequence[str], missing: Sequence[str]
-) -> None:
-    """``ParameterError`` if a column of ``values`` (n, p) that is not in ``missing`` has NaN."""
+def refuse_missing(values: AnyArray, columns: Sequence[str], missing: Sequence[str]) -> None:
+    """Refuse NaN in columns that may not have it.
+
+    Parameters
+    ----------
+    values
+        Rows (row, column).
+    columns
+        Names (column,) of the columns.
+    missing
+        Names of the columns that may have NaN.
+
+    Raises
+    ------
+    ParameterError
+        If another column has NaN.
+    """
     allowed = set(missing)
-    step = max(1, 2**22 // max(1, values.shape[1]))
-    for low in range(
-        0, len(values), step
-    ):  # a slab at a time: no second matrix, not even of booleans
+    step = max(1, _SLAB_VALUES // max(1, values.shape[1]))
+    for low in range(0, len(values), step):  # by slabs: no second matrix, not even of booleans
         for k in map(int, np.flatnonzero(np.isnan(values[low : low + step]).any(axis=0))):
             if columns[k] not in allowed:
                 raise ParameterError(
-                    f"column {columns[k]!r} has NaN near row {low}, and had none in the rows that the bins were made from; "
-                    "LightGBM would read it as 0: leave such rows out, or train with a larger sample"
+                    f"column {columns[k]!r} has NaN near row {low}, but had none in the rows that "
+                    "the bins were made from. LightGBM would read it as 0: leave such rows out, "
+                    "or train with a larger sample="
                 )
 
 
 def _names(x: Any) -> tuple[str, ...] | None:
+    """Return the names of the columns if ``x`` is a DataFrame or a DataArray."""
     columns = getattr(x, "columns", None)
     if columns is not None:
         return tuple(str(name) for name in columns)

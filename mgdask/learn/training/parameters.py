@@ -1,4 +1,7 @@
-"""LightGBM's parameters by one name each: it has up to ten for the same thing, and says nothing of one it does not know."""
+"""LightGBM's parameters under their main names.
+
+LightGBM has up to ten names for one parameter and ignores those that it does not know.
+"""
 
 from __future__ import annotations
 
@@ -14,43 +17,67 @@ from typing import Any
 import numpy as np
 
 from mgdask.errors import ParameterError, RunError
-from mgdask.learn.training.model import lightgbm
 
-_FIRST_TRY = 2**20
+_FIRST_BUFFER_SIZE = 2**20
+"""Bytes of the first buffer for the list of names."""
 
 
 def main_names(params: Mapping[str, Any]) -> dict[str, Any]:
-    """``params`` with every name replaced by LightGBM's main one.
+    """Replace every name by LightGBM's main one.
 
-    Parameters: ``params`` name: value, in LightGBM's or scikit-learn's names. Returns a new dictionary in the same order.
-    ``ParameterError`` for a name that LightGBM does not know, which it would pass over in silence, and for two names of
-    one parameter with different values, of which it would take one.
+    Parameters
+    ----------
+    params
+        Values by name, in LightGBM's or scikit-learn's names.
 
-    Source: ``LGBM_DumpParamAliases`` of the installed LightGBM's C API, so names are those of that version.
+    Returns
+    -------
+    dict
+        Values by main name, in the same order.
 
+    Raises
+    ------
+    ParameterError
+        If LightGBM does not know a name. It would ignore it silently. Also if two names
+        of one parameter have different values.
+
+    Notes
+    -----
+    The names are those of the installed LightGBM (``LGBM_DumpParamAliases`` of its C
+    API).
+
+    Examples
+    --------
     >>> main_names({"min_child_samples": 5, "eta": 0.1})
     {'min_data_in_leaf': 5, 'learning_rate': 0.1}
     """
-    found: dict[str, Any] = {}
-    given: dict[str, str] = {}
-    known = _mains() if params else {}
+    values: dict[str, Any] = {}
+    given_as: dict[str, str] = {}
+    known = _main_name_by_alias() if params else {}
     for name, value in params.items():
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, 3, 0.6)
-            hint = (
-                f"did you mean {' or '.join(near)}?" if near else "its documentation lists them all"
-            )
-            raise ParameterError(
-                f"params has {name!r}, which LightGBM {lightgbm().__version__} does not know; {hint}"
-            )
+            raise ParameterError(_unknown(name, known))
         main = known[name]
-        if main in found and not _same(found[main], value):
+        if main in values and not _same(values[main], value):
             raise ParameterError(
-                f"params has {given[main]}={found[main]!r} and {name}={value!r}, which are two names of {main}; give one"
+                f"params has {given_as[main]}={values[main]!r} and {name}={value!r}, which are "
+                f"two names of {main}; give one"
             )
-        found.setdefault(main, value)
-        given.setdefault(main, name)
-    return found
+        values.setdefault(main, value)
+        given_as.setdefault(main, name)
+    return values
+
+
+def _unknown(name: str, known: Mapping[str, str]) -> str:
+    import lightgbm
+
+    near = difflib.get_close_matches(str(name), known, 3, 0.6)
+    hint = (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else "see https://lightgbm.readthedocs.io/en/stable/Parameters.html"
+    )
+    return f"params has {name!r}, which LightGBM {lightgbm.__version__} does not know; {hint}"
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -58,35 +85,40 @@ def _same(one: Any, other: Any) -> bool:
 
 
 @cache
-def _mains() -> Mapping[str, str]:
-    """The main name of every name, main names included."""
+def _main_name_by_alias() -> Mapping[str, str]:
+    """Return the main name of every name, main names included."""
+    import lightgbm
+
     library = _library()
-    size, needed = _FIRST_TRY, ctypes.c_int64(0)
+    size, needed = _FIRST_BUFFER_SIZE, ctypes.c_int64(0)
     while True:
         text = ctypes.create_string_buffer(size)
         if library.LGBM_DumpParamAliases(ctypes.c_int64(size), ctypes.byref(needed), text):
             raise RunError(
-                f"LightGBM {lightgbm().__version__} gave no list of its parameters; install another version"
+                f"LightGBM {lightgbm.__version__} did not list its parameters; install another "
+                "version"
             )
         if needed.value <= size:
             break
         size = needed.value
-    table: dict[str, list[str]] = json.loads(text.value)
+    aliases: dict[str, list[str]] = json.loads(text.value)
     return MappingProxyType(
-        {name: main for main, others in table.items() for name in (main, *others)}
+        {name: main for main, others in aliases.items() for name in (main, *others)}
     )
 
 
-def _library() -> Any:
-    """The shared library of LightGBM: the function is part of its C API, but not of its Python one."""
-    package = lightgbm()
-    loaded = getattr(package.basic, "_LIB", None)
-    if hasattr(loaded, "LGBM_DumpParamAliases"):
+def _library() -> ctypes.CDLL:
+    """Return LightGBM's shared library, whose C API has more than the Python one."""
+    import lightgbm
+
+    loaded: ctypes.CDLL | None = getattr(lightgbm.basic, "_LIB", None)
+    if loaded is not None and hasattr(loaded, "LGBM_DumpParamAliases"):
         return loaded
-    for path in sorted(Path(package.__file__).parent.rglob("lib_lightgbm.*")):
+    folder = Path(lightgbm.__file__).parent
+    for path in sorted(folder.rglob("lib_lightgbm.*")):
         if path.suffix in (".so", ".dylib", ".dll"):
             return ctypes.CDLL(str(path))
     raise RunError(
-        f"the library of LightGBM {package.__version__} was not found in {Path(package.__file__).parent}, so names of "
-        "params cannot be checked; install the lightgbm package of PyPI or conda-forge"
+        f"the library of LightGBM {lightgbm.__version__} is not in {folder}, so names in params "
+        "cannot be checked; install the lightgbm package of PyPI or conda-forge"
     )

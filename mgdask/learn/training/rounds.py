@@ -1,4 +1,4 @@
-"""Rounds of boosting with checkpoints and early stopping: the same code in one process and on every rank."""
+"""Boosting rounds with checkpoints and early stopping, the same on every rank."""
 
 from __future__ import annotations
 
@@ -8,23 +8,50 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mgdask._typing import AnyArray
 from mgdask.errors import ParameterError, StoreError
-from mgdask.learn.training.model import canonical, lightgbm, refuse_missing
+from mgdask.learn.training.model import canonical, refuse_missing
+
+if TYPE_CHECKING:
+    import lightgbm
+    from lightgbm.callback import CallbackEnv
 
 Report = Callable[[int, str, float], None]
+"""Receives the number of rounds done, the name of the metric, and its value."""
+_METRIC_DIGITS = 12
+"""Significant digits of a metric that are kept. The last bits depend on the threads."""
 
 
 @dataclass(frozen=True)
 class Job:
     """What is trained, as plain values that go to every rank in a file.
 
-    ``params`` of LightGBM; ``rounds`` in all; ``patience`` rounds without a better metric (0: never stops); a checkpoint
-    every ``every`` rounds; ``start``, the score all rows begin with; ``columns``, and those with ``missing`` values;
-    ``rows`` and ``valid`` as ``Rows.to_json``; ``digest`` of all of it with the data.
+    Parameters
+    ----------
+    params
+        Parameters of LightGBM.
+    rounds
+        Number of rounds in all.
+    patience
+        Rounds without a better metric after which training stops. 0: it never does.
+    every
+        Rounds between two checkpoints.
+    start
+        Initial score of all rows.
+    columns
+        Names of the columns.
+    missing
+        Columns that may have NaN.
+    rows, valid
+        Training and validation rows as ``Rows.to_json``. None: they are in memory.
+    digest
+        Digest of everything that decides the model.
+    seed
+        Seed of LightGBM.
     """
 
     params: Mapping[str, Any]
@@ -40,21 +67,53 @@ class Job:
     seed: int
 
     def dump(self, path: Path) -> None:
-        """Write it."""
+        """Write the job to a file.
+
+        Parameters
+        ----------
+        path
+            File to write.
+        """
         replace(path, json.dumps(asdict(self)))
 
     @classmethod
     def load(cls, path: Path) -> Job:
-        """Read it."""
-        about = json.loads(path.read_text(encoding="utf-8"))
+        """Read a job from a file of ``dump``.
+
+        Parameters
+        ----------
+        path
+            File to read.
+
+        Returns
+        -------
+        Job
+        """
+        values = json.loads(path.read_text(encoding="utf-8"))
         return cls(
-            **{**about, "columns": tuple(about["columns"]), "missing": tuple(about["missing"])}
+            **{**values, "columns": tuple(values["columns"]), "missing": tuple(values["missing"])}
         )
 
 
 @dataclass
-class State:
-    """A checkpoint: ``text`` of the booster after ``iteration`` rounds, the metric's ``history``, whether it is all."""
+class Checkpoint:
+    """State of a training that can be continued.
+
+    Parameters
+    ----------
+    digest
+        Digest of the job.
+    iteration
+        Number of rounds done.
+    text
+        LightGBM's text of the booster.
+    history
+        Values of each metric by round.
+    higher
+        Whether a higher value of the metric is better.
+    finished
+        Whether training is over.
+    """
 
     digest: str
     iteration: int = 0
@@ -64,30 +123,60 @@ class State:
     finished: bool = False
 
     def save(self, folder: Path) -> None:
-        """Write it to ``folder``, in one step."""
+        """Write the checkpoint atomically.
+
+        Parameters
+        ----------
+        folder
+            Checkpoint folder.
+        """
         replace(folder / "checkpoint.json", json.dumps(asdict(self)))
 
     @classmethod
-    def load(cls, folder: Path, digest: str) -> State:
-        """The checkpoint in ``folder``, or one of no rounds; ``StoreError`` if it belongs to other work."""
+    def load(cls, folder: Path, digest: str) -> Checkpoint:
+        """Read the checkpoint of a folder.
+
+        Parameters
+        ----------
+        folder
+            Checkpoint folder.
+        digest
+            Digest of the job.
+
+        Returns
+        -------
+        Checkpoint
+            One of no rounds if the folder has none.
+
+        Raises
+        ------
+        StoreError
+            If the checkpoint is damaged or belongs to another job.
+        """
         path = folder / "checkpoint.json"
         if not path.exists():
             return cls(digest)
         try:
-            found = cls(**json.loads(path.read_text(encoding="utf-8")))
+            checkpoint = cls(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise StoreError(
                 f"{path} is damaged ({error}); remove {folder} and start again"
             ) from None
-        if found.digest != digest:
+        if checkpoint.digest != digest:
             raise StoreError(
-                f"{folder} holds a checkpoint of other work: data, parameters, seed or rounds differ. Choose another "
-                "checkpoint folder, or remove this one"
+                f"{folder} holds a checkpoint of another training: data, parameters, seed or "
+                "number of rounds differ. Choose another checkpoint folder, or remove this one"
             )
-        return found
+        return checkpoint
 
     def best(self) -> int:
-        """Round (from 1) with the best value of the first metric; the last one where none was measured."""
+        """Return the round with the best value of the first metric.
+
+        Returns
+        -------
+        int
+            Counted from 1. The last round if no metric was measured.
+        """
         if not self.history:
             return self.iteration
         values = np.asarray(next(iter(self.history.values())))
@@ -95,55 +184,107 @@ class State:
 
 
 def replace(path: Path, text: str) -> None:
-    """Write a file so that it is there as a whole or not at all, also after a crash."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(fresh, "w", encoding="utf-8") as stream:
+    """Replace a file atomically: it is complete or absent, even after a crash.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    text
+        Its new content.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w", encoding="utf-8") as stream:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
-    os.replace(fresh, path)
+    os.replace(temporary, path)
 
 
-class Decision:
-    """The round after which all stop, said by the leader before the round begins.
+class StopSignal:
+    """The round after which all ranks stop, announced before that round begins.
 
-    A rank cannot finish a round that the leader has not begun, so every rank that looks after a round sees what the leader
-    wrote before it: nothing needs to be summed or compared to the last bit on every rank.
+    No rank can finish a round that the leader has not begun. Every rank that looks
+    after a round therefore sees what the leader wrote before it. No metric has to be
+    summed over ranks or to be equal on them.
+
+    Parameters
+    ----------
+    path
+        File that all ranks read. None: training runs in one process.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self.path = path  # None: one process
-        self.after = 0
+        self._path = path
+        self._last_round = 0
 
-    def say(self, after: int) -> None:
-        """Stop after that many rounds; the first word counts."""
-        if not self.after:
-            self.after = after
-            if self.path is not None:
-                with open(
-                    self.path, "r+b"
-                ) as stream:  # in place: a network file system shows it to whoever opens next
-                    stream.write(f"{after:>12}".encode())
-                    stream.flush()
-                    os.fsync(stream.fileno())
+    def announce(self, last_round: int) -> None:
+        """Stop after ``last_round``. Only the first announcement counts.
 
-    def heard(self) -> int:
-        """The round, 0 where nothing was said."""
-        if not self.after and self.path is not None:
-            self.after = int(self.path.read_bytes() or b"0")
-        return self.after
+        Parameters
+        ----------
+        last_round
+            Number of rounds after which training stops.
+        """
+        if self._last_round:
+            return
+        self._last_round = last_round
+        if self._path is None:
+            return
+        # in place: a network file system shows the change to whoever opens the file
+        # next
+        with open(self._path, "r+b") as stream:
+            stream.write(f"{last_round:>12}".encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def last_round(self) -> int:
+        """Return the announced round.
+
+        Returns
+        -------
+        int
+            0 if none was announced.
+        """
+        if not self._last_round and self._path is not None:
+            self._last_round = int(self._path.read_bytes() or b"0")
+        return self._last_round
 
 
-def bins(matrix: Any, job_params: Mapping[str, Any], path: Path) -> None:
-    """Write the bins of all columns, made from the rows of ``matrix`` (m, p), to a file."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
-    lightgbm().Dataset(matrix, params=dataset_params(job_params)).construct().save_binary(fresh)
-    os.replace(fresh, path)
+def bins(matrix: AnyArray, job_params: Mapping[str, Any], path: Path) -> None:
+    """Compute the bins of all columns and write them to a file.
+
+    Parameters
+    ----------
+    matrix
+        Sample of the rows (row, column).
+    job_params
+        Parameters of LightGBM.
+    path
+        File to write, atomically.
+    """
+    import lightgbm
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    data = lightgbm.Dataset(matrix, params=dataset_params(job_params))
+    data.construct().save_binary(temporary)
+    os.replace(temporary, path)
 
 
 def dataset_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that decide bins."""
+    """Select the parameters that decide bins.
+
+    Parameters
+    ----------
+    params
+        Parameters of LightGBM.
+
+    Returns
+    -------
+    dict
+        Those of a LightGBM data set.
+    """
     names = (
         "max_bin",
         "min_data_in_bin",
@@ -156,104 +297,215 @@ def dataset_params(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: params[name] for name in names if name in params}
 
 
-def reference(job: Job, folder: Path) -> Any:
-    """The data set whose bins all others take."""
-    return lightgbm().Dataset(str(folder / "bins.bin"), params=dataset_params(job.params))
+def reference(job: Job, folder: Path) -> lightgbm.Dataset:
+    """Open the data set whose bins all others share.
+
+    Parameters
+    ----------
+    job
+        What is trained.
+    folder
+        Checkpoint folder with the bins.
+
+    Returns
+    -------
+    lightgbm.Dataset
+    """
+    import lightgbm
+
+    return lightgbm.Dataset(str(folder / "bins.bin"), params=dataset_params(job.params))
 
 
 def dataset(
-    job: Job, matrix: Any, label: Any, weight: Any, sizes: Any, *, like: Any, fresh: bool
-) -> Any:
-    """A lazy LightGBM data set with the shared bins; ``fresh`` if no rounds lie behind it."""
+    job: Job,
+    matrix: AnyArray,
+    label: AnyArray | None,
+    weight: AnyArray | None,
+    sizes: AnyArray | None,
+    *,
+    like: lightgbm.Dataset,
+    fresh: bool,
+) -> lightgbm.Dataset:
+    """Make a lazy LightGBM data set with shared bins.
+
+    Parameters
+    ----------
+    job
+        What is trained.
+    matrix
+        Rows (row, column).
+    label, weight
+        One value (row,) per row.
+    sizes
+        Rows (query,) of each query, for ranking.
+    like
+        Data set whose bins are used.
+    fresh
+        Whether training starts at round 0. Later rounds start from the booster's
+        scores.
+
+    Returns
+    -------
+    lightgbm.Dataset
+
+    Raises
+    ------
+    ParameterError
+        If a column has NaN that had none in the sample of the bins.
+    """
+    import lightgbm
+
     refuse_missing(matrix, job.columns, job.missing)
-    start = np.full(len(label), job.start) if fresh and job.start else None
-    params = dataset_params(job.params)
-    return lightgbm().Dataset(
-        matrix, label, reference=like, weight=weight, group=sizes, init_score=start, params=params
+    start = np.full(len(matrix), job.start) if fresh and job.start else None
+    return lightgbm.Dataset(
+        matrix,
+        label,
+        reference=like,
+        weight=weight,
+        group=sizes,
+        init_score=start,
+        params=dataset_params(job.params),
     )
+
+
+@dataclass(eq=False)  # LightGBM keeps callbacks in a set
+class _RoundCallback:
+    """LightGBM calls this after every round."""
+
+    job: Job
+    checkpoint: Checkpoint
+    folder: Path | None
+    stop: StopSignal
+    leader: bool
+    fresh: bool
+    round_done: Callable[[int], None] | None
+    report: Report | None
+
+    def __call__(self, env: CallbackEnv) -> None:
+        """Measure, decide whether to stop, and write a checkpoint."""
+        from lightgbm.callback import EarlyStopException
+
+        done = env.iteration + 1
+        grown = env.model.current_iteration()
+        if self.leader and grown == done:
+            self._measure(env)
+        last = grown < done or done == self.job.rounds or self.stop.last_round() == done
+        if self.leader and (last or done % self.job.every == 0):
+            self._keep(env.model, grown, last)
+        if self.round_done is not None:
+            self.round_done(done)
+        if last and done < self.job.rounds:
+            raise EarlyStopException(done - 1, [])
+
+    def _measure(self, env: CallbackEnv) -> None:
+        done = env.iteration + 1
+        for _, name, value, higher, *_ in map(tuple, env.evaluation_result_list or []):
+            if not self.checkpoint.history:
+                self.checkpoint.higher = bool(higher)
+            # the last bits depend on the order of threads; a tie must stay one in every
+            # run
+            values = self.checkpoint.history.setdefault(name, [])
+            values.append(float(f"{value:.{_METRIC_DIGITS}g}"))
+        if _patience_over(self.checkpoint, self.job.patience, done):
+            self.stop.announce(done + 1)
+
+    def _keep(self, model: lightgbm.Booster, iteration: int, last: bool) -> None:
+        checkpoint = self.checkpoint
+        # writing a model as text takes as long as some rounds
+        if last or self.folder is not None:
+            checkpoint.iteration, checkpoint.finished = iteration, last
+            start = self.job.start if self.fresh else 0.0
+            checkpoint.text = canonical(_with_start(model.model_to_string(num_iteration=-1), start))
+            if self.folder is not None:
+                checkpoint.save(self.folder)
+        if self.report is not None and checkpoint.history:
+            name, values = next(iter(checkpoint.history.items()))
+            self.report(iteration, name, values[-1])
 
 
 def boost(
     job: Job,
-    train: Any,
-    valid: Any,
-    state: State,
+    train: lightgbm.Dataset,
+    valid: lightgbm.Dataset | None,
+    checkpoint: Checkpoint,
     folder: Path | None,
     *,
-    decision: Decision,
+    stop: StopSignal,
     leader: bool = True,
     network: Mapping[str, Any] | None = None,
-    began: Callable[[int], None] | None = None,
+    round_done: Callable[[int], None] | None = None,
     report: Report | None = None,
-) -> State:
-    """Train from ``state`` to the end; only the leader measures, decides and writes checkpoints to ``folder``."""
-    lgb = lightgbm()
-    fresh = state.iteration == 0
-    params = {**job.params, **(network or {})}
+) -> Checkpoint:
+    """Train from a checkpoint to the end.
 
-    def keep(model: Any, iteration: int, finished: bool) -> None:
-        state.iteration, state.finished = iteration, finished
-        state.text = canonical(
-            _with_start(model.model_to_string(num_iteration=-1), job.start if fresh else 0.0)
-        )
-        if folder is not None:
-            state.save(folder)
+    Parameters
+    ----------
+    job
+        What is trained.
+    train, valid
+        Data sets with the same bins. ``valid`` is None if nothing is measured.
+    checkpoint
+        Where to start from. It is updated.
+    folder
+        Where checkpoints are written. None: nowhere.
+    stop
+        The round after which all ranks stop.
+    leader
+        Whether this process measures, decides and writes checkpoints.
+    network
+        LightGBM's parameters of the connections between ranks.
+    round_done
+        Called after every round with the number of rounds done.
+    report
+        Called by the leader after every checkpoint.
 
-    def after(env: Any) -> None:
-        done = env.iteration + 1
-        grown = env.model.current_iteration()
-        last = grown < done or done == job.rounds
-        if leader and grown == done:
-            for _, name, value, higher, *_ in map(tuple, env.evaluation_result_list or []):
-                if not state.history:
-                    state.higher = bool(higher)
-                # its last bits depend on how threads took turns; a tie must stay one from run to run
-                state.history.setdefault(name, []).append(float(f"{value:.12g}"))
-            if _patience_over(state, job.patience, done):
-                decision.say(done + 1)
-        last = last or decision.heard() == done
-        if leader and (last or done % job.every == 0):
-            if last or folder is not None:  # writing a model as text takes as long as some rounds
-                keep(env.model, grown, last)
-            if report is not None and state.history:
-                name = next(iter(state.history))
-                report(grown, name, state.history[name][-1])
-        if began is not None:
-            began(done)
-        if last and done < job.rounds:
-            raise lgb.callback.EarlyStopException(done - 1, [])
+    Returns
+    -------
+    Checkpoint
+        The final state.
+    """
+    import lightgbm
 
-    if state.finished or state.iteration >= job.rounds:
-        return state
-    if leader and _patience_over(state, job.patience, state.iteration):
-        decision.say(state.iteration + 1)
-    lgb.train(
-        params,
+    fresh = checkpoint.iteration == 0
+    if checkpoint.finished or checkpoint.iteration >= job.rounds:
+        return checkpoint
+    if leader and _patience_over(checkpoint, job.patience, checkpoint.iteration):
+        stop.announce(checkpoint.iteration + 1)
+    after_round = _RoundCallback(job, checkpoint, folder, stop, leader, fresh, round_done, report)
+    lightgbm.train(
+        {**job.params, **(network or {})},
         train,
-        num_boost_round=job.rounds - state.iteration,
-        callbacks=[after],
+        num_boost_round=job.rounds - checkpoint.iteration,
+        callbacks=[after_round],
         keep_training_booster=True,
         valid_sets=None if valid is None else [valid],
-        init_model=None if fresh else lgb.Booster(model_str=state.text),
+        init_model=None if fresh else lightgbm.Booster(model_str=checkpoint.text),
     )
-    return state
+    return checkpoint
 
 
-def _patience_over(state: State, patience: int, done: int) -> bool:
-    return bool(patience and state.history) and done - state.best() >= patience
+def _patience_over(checkpoint: Checkpoint, patience: int, done: int) -> bool:
+    return bool(patience and checkpoint.history) and done - checkpoint.best() >= patience
 
 
 def _with_start(text: str, start: float) -> str:
-    # what LightGBM itself does with the average it starts from, which on ranks is a mean of means
+    """Add the initial score to the leaves of the first tree.
+
+    LightGBM does the same with the average it starts from, but on ranks that is a mean
+    of means.
+    """
+    import lightgbm
+
     if not start:
         return text
-    booster = lightgbm().Booster(model_str=text)
-    found = re.search(r"^Tree=0\nnum_leaves=(\d+)$", text, flags=re.MULTILINE)
-    if found is None:
+    booster = lightgbm.Booster(model_str=text)
+    first_tree = re.search(r"^Tree=0\nnum_leaves=(\d+)$", text, flags=re.MULTILINE)
+    if first_tree is None:
         raise ParameterError(
-            "no tree could be grown; give more rows, or a smaller min_data_in_leaf or min_sum_hessian_in_leaf"
+            "no tree could be grown; give more rows, or a smaller min_data_in_leaf or "
+            "min_sum_hessian_in_leaf"
         )
-    for leaf in range(int(found[1])):
+    for leaf in range(int(first_tree[1])):
         booster.set_leaf_output(0, leaf, booster.get_leaf_output(0, leaf) + start)
     changed: str = booster.model_to_string(num_iteration=-1)
     return changed

@@ -1,0 +1,112 @@
+"""The Dask task that runs one rank as a child process and watches over it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from mgdask.learn.training.control_files import BEAT, read_small, write_in_place
+from mgdask.learn.training.outcomes import RankOutcome, Reason
+
+_OWN_SIGNALS = frozenset({signal.SIGILL, signal.SIGABRT, signal.SIGFPE, signal.SIGSEGV})
+"""Signals that a process raises by its own fault."""
+_LOG_TAIL = 2000
+"""Characters at the end of a log that are searched for its last line."""
+
+
+def run_rank(
+    folder: str, attempt: str, rank: int, ranks: int, address: str, threads: int
+) -> RankOutcome:
+    """Run one rank as a child process; kill it when the client gives the attempt up.
+
+    Parameters
+    ----------
+    folder
+        Checkpoint folder, visible to all workers.
+    attempt
+        Name of the attempt: its subfolder.
+    rank, ranks
+        Number of this rank, and of all ranks.
+    address
+        Host name or IP address at which the other ranks reach this one.
+    threads
+        Threads of LightGBM.
+
+    Returns
+    -------
+    RankOutcome
+        How the child ended.
+    """
+    base = Path(folder) / attempt
+    if not base.is_dir():
+        return RankOutcome(
+            Reason.FAILED,
+            f"{base} does not exist on the worker; choose a checkpoint folder that all workers see",
+        )
+    if (base / f"rank-{rank}.json").exists():
+        # Dask handed this task out again after a loss; the client starts a new attempt
+        return RankOutcome(Reason.LOST, "started twice")
+    command = [sys.executable, "-m", "mgdask.learn.training.rank_worker"]
+    command += [folder, attempt, str(rank), str(ranks), address, str(threads)]
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(name for name in sys.path if name),
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+    log = base / f"rank-{rank}.log"
+    with open(log, "wb") as stream:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=env
+        )
+        try:
+            code = _supervise(child, Path(folder), attempt, rank)
+        finally:
+            child.kill()
+            child.wait()
+    return _outcome(code, base / f"error-{rank}.json", log)
+
+
+def _supervise(child: subprocess.Popen[bytes], folder: Path, attempt: str, rank: int) -> int:
+    """Report that the child lives; kill it when its attempt is over."""
+    process, looks = psutil.Process(child.pid), 0
+    while True:
+        try:
+            return child.wait(BEAT)
+        except subprocess.TimeoutExpired:
+            looks += _is_alive(process)
+        with suppress(OSError):
+            write_in_place(
+                folder / attempt / f"host-{rank}.json", {"pid": child.pid, "alive": looks}
+            )
+        control = read_small(folder / "control.json")
+        if control and control.get("attempt") != attempt:  # empty: it was being written
+            child.kill()  # SIGKILL also ends a stopped process
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    # a rank that waits for a core or a disk cannot send heartbeats, but is alive;
+    # a stopped one is not
+    with suppress(psutil.Error):
+        return process.status() in (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
+    return False
+
+
+def _outcome(code: int, error_file: Path, log: Path) -> RankOutcome:
+    """Translate an exit status; negative statuses are signals."""
+    if code == 0:
+        return RankOutcome(Reason.FINISHED)
+    if code < 0:
+        own = -code in _OWN_SIGNALS
+        return RankOutcome(Reason.CRASHED if own else Reason.KILLED, str(-code))
+    error = read_small(error_file)
+    if error:
+        return RankOutcome(Reason(error["reason"]), error["detail"])
+    tail = log.read_text(encoding="utf-8", errors="replace")[-_LOG_TAIL:]
+    lines = [line for line in tail.splitlines() if line.strip()]
+    return RankOutcome(Reason.FAILED, lines[-1] if lines else "")
