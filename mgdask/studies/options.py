@@ -82,9 +82,7 @@ class OptionError(ParameterError):
             else:
                 lines.append(text)
         # rules that join several options quote their names in backticks
-        return re.sub(
-            r"`(\w+)`", lambda found: spelled.get(found[1], found[1]), "\n".join(lines)
-        )
+        return re.sub(r"`(\w+)`", lambda found: spelled.get(found[1], found[1]), "\n".join(lines))
 
 
 def _typed(value: Any) -> str:

@@ -25,7 +25,9 @@ class GlassOptions(StudyOptions):
         5.0, description="An atom is plastic above this D2min, the sum over neighbors, in Å²."
     )
     cutoff: float = Field(4.5, gt=0, description="Cutoff distance of the neighbors of D2min, in Å.")
-    margin: float = Field(15.0, description="Exclude atoms within this distance (Å) of a free surface.")
+    margin: float = Field(
+        15.0, description="Exclude atoms within this distance (Å) of a free surface."
+    )
     centers: Annotated[
         tuple[str, ...] | None,
         BeforeValidator(split_commas),
@@ -58,7 +60,9 @@ class SoftnessOptions(GlassOptions):
         "Quench-in softness (Wang & Jain 2019): learn which atoms turn plastic, test on other glasses."
     )
 
-    train: Stores = Field(description="Store of a deformed glass to learn from; repeat for several.")
+    train: Stores = Field(
+        description="Store of a deformed glass to learn from; repeat for several."
+    )
     test: Stores = Field(
         description="Store of a deformed glass to test on, not used in training; repeat for several."
     )
@@ -79,7 +83,9 @@ class SoftnessOptions(GlassOptions):
     )
     folds: int = Field(5, ge=0, description="Folds of the cross-validation; 0 for none.")
     trials: int = Field(
-        0, ge=0, description="Trials of the search for the parameters of the trees; 0 for no search."
+        0,
+        ge=0,
+        description="Trials of the search for the parameters of the trees; 0 for no search.",
     )
 
     @model_validator(mode="after")
@@ -114,7 +120,9 @@ class ComparisonOptions(GlassOptions):
         "Compare feature sets on the same atoms, splits and undersamples (Wang & Jain 2019, Fig. 5a)."
     )
 
-    train: Stores = Field(description="Store of a deformed glass to learn from; repeat for several.")
+    train: Stores = Field(
+        description="Store of a deformed glass to learn from; repeat for several."
+    )
     test: Path = Field(description="Store of the deformed glass to test on, not used in training.")
     sets: Annotated[Texts, CommandLine("--set")] = Field(
         (),
