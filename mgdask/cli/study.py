@@ -96,16 +96,16 @@ def study_command(name: str) -> click.Command:
         help="YAML file with any of these options; the command line takes precedence.",
     )
     own = list(reversed(getattr(run, "__click_params__", [])))
-    return click.Command(
-        name, callback=run, params=[*parameters, file, *own], help=options.summary
-    )
+    return click.Command(name, callback=run, params=[*parameters, file, *own], help=options.summary)
 
 
 def _parameter(name: str, field: FieldInfo, options: type[StudyOptions]) -> click.Parameter:
     """Make the click parameter of one field."""
     typed, (kind, several) = command_line(name, field), inner_type(field)
     if typed.argument:
-        return _Arguments([name], nargs=-1, required=field.is_required(), metavar=_dots(typed))
+        return _Arguments(
+            [name], nargs=-1, required=field.is_required(), metavar=f"{typed.argument}..."
+        )
     if kind is bool:
         return click.Option([typed.option, name], is_flag=True, help=field.description)
     value_type: Any = {int: click.INT, float: click.FLOAT}.get(kind, click.STRING)
@@ -114,20 +114,17 @@ def _parameter(name: str, field: FieldInfo, options: type[StudyOptions]) -> clic
     if typed.separator:
         value_type = click.STRING
     multiple = several and not typed.separator
-    default = None if field.is_required() or multiple else field.default
+    # click takes a default of None for a value that was given
+    default = {} if field.is_required() or multiple else {"default": field.default}
     return click.Option(
         [typed.option, name],
         type=value_type,
         multiple=multiple,
         required=field.is_required(),
-        default=default,
         show_default=default_text(field) is not None,
         help=field.description,
+        **default,
     )
-
-
-def _dots(typed: Any) -> str:
-    return f"{typed.argument}..."
 
 
 def _read_options(

@@ -255,7 +255,11 @@ class SoftnessStudy(Study[SoftnessOptions]):
             score_intervals, regions=regions, n_resamples=N_RESAMPLES, seed=self.options.seed
         )
         qs = np.concatenate([one.qs[np.isfinite(one.qs)] for one in learned])
-        leading = [one.leading_qs[np.isfinite(one.leading_qs)] for one in learned if one.leading_qs is not None]
+        leading = [
+            one.leading_qs[np.isfinite(one.leading_qs)]
+            for one in learned
+            if one.leading_qs is not None
+        ]
         trained = np.concatenate([glass.rows()[1] for glass in train_on])
         guesses = baseline_scores(trained, len(label), self.options.seed)
         pooled = _metric_rows(
@@ -462,9 +466,7 @@ class TransferStudy(Study[TransferOptions]):
             )
         ]
         pooled = [
-            Metric(
-                model="mean over pairs", test=POOLED, name=name, value=float(table[name].mean())
-            )
+            Metric(model="mean over pairs", test=POOLED, name=name, value=float(table[name].mean()))
             for name in METRICS
         ]
         # exact for guesses that look at no column
@@ -475,5 +477,3 @@ class TransferStudy(Study[TransferOptions]):
             for name, value in (("roc_auc", 0.5), ("recall", recall))
         ]
         return pooled + guesses + pairs
-
-
