@@ -119,7 +119,7 @@ class StudyOptions(BaseModel):
     Examples
     --------
     >>> class Demo(StudyOptions):
-    ...     n_rounds: Annotated[int, CommandLine("--rounds")] = Field(3, ge=1, description="Rounds.")
+    ...     n_rounds: Annotated[int, CommandLine("--rounds")] = Field(3, ge=1)
     >>> Demo(out="demo").n_rounds
     3
     >>> try:
@@ -198,7 +198,7 @@ def spelling(options: type[StudyOptions], name: str) -> str:
 
 
 def typed_order(options: type[StudyOptions]) -> list[tuple[str, FieldInfo]]:
-    """Return the fields in the order of help texts and tables: required ones first."""
+    """Return the fields in the order of help texts: required ones first."""
     common = StudyOptions.model_fields
     return sorted(
         options.model_fields.items(),
@@ -207,7 +207,7 @@ def typed_order(options: type[StudyOptions]) -> list[tuple[str, FieldInfo]]:
 
 
 def default_text(field: FieldInfo) -> str | None:
-    """Return the default of a field as it is shown, None if there is nothing to show."""
+    """Return the default of a field as text, None if there is none to show."""
     if field.is_required() or field.default is None or field.default is False:
         return None
     if isinstance(field.default, tuple):

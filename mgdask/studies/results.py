@@ -49,9 +49,13 @@ class Metric(BaseModel):
     test: str = Field(description=f"What it was tested on; {POOLED!r} for all test data.")
     name: str = Field(description="Name of the metric, such as 'roc_auc'.")
     value: Number = Field(description="The value; null if it is not defined.")
-    low: Number = Field(None, description="Lower end of the interval; null if there is none.")
-    high: Number = Field(None, description="Upper end of the interval; null if there is none.")
-    unit: str = Field("1", description="Unit of the three numbers.")
+    low: Number = Field(
+        default=None, description="Lower end of the interval; null if there is none."
+    )
+    high: Number = Field(
+        default=None, description="Upper end of the interval; null if there is none."
+    )
+    unit: str = Field(default="1", description="Unit of the three numbers.")
 
 
 def metrics_of(
@@ -93,7 +97,7 @@ class Results(BaseModel):
     Examples
     --------
     >>> import json
-    >>> auc = Metric(model="trees", test="pooled", name="roc_auc", value=0.7, low=0.6, high=0.8)
+    >>> auc = Metric(model="trees", test="pooled", name="roc_auc", value=0.7)
     >>> results = Results(study="demo", version="0.2", digest="0", metrics=(auc,))
     >>> json.loads(results.to_json())["metrics"][0]["value"]
     0.7
@@ -107,11 +111,11 @@ class Results(BaseModel):
         default_factory=dict, description="Digest of the content of each input."
     )
     digest: str = Field(description="Digest of the options, the inputs and the version.")
-    metrics: tuple[Metric, ...] = Field((), description="Every score, baselines included.")
+    metrics: tuple[Metric, ...] = Field(default=(), description="Every score, baselines included.")
     timing: dict[str, float] = Field(
         default_factory=dict, description="Seconds of each stage, when it was computed."
     )
-    summary: str = Field("", description="The results in words, for a terminal.")
+    summary: str = Field(default="", description="The results in words, for a terminal.")
 
     def to_json(self) -> str:
         """Return the results as JSON text."""

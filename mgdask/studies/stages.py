@@ -1,4 +1,4 @@
-"""Stages of a study: each records its completion, and a later run skips what is recorded."""
+"""Stages of a study: each is recorded when it ends, and later runs skip it."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ class StageRunner:
         name
             Name of the stage, unique within the study.
         compute
-            Does the work. Its argument times parts of the stage; the stage counts as one
-            part if it times none.
+            Does the work. Its argument times parts of the stage. A stage that times no
+            part is timed as a whole.
         load
-            Reads the result back from ``outputs``. Default: the result is a JSON value and
-            is kept in the record.
+            Reads the result back from ``outputs``. Default: the result is a JSON value
+            and is kept in the record.
         outputs
             Lists the files and stores that the stage has written, below ``out``.
 

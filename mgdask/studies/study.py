@@ -90,7 +90,7 @@ class Study(ABC, Generic[Options]):
         return results.to_html()
 
     def run(self, client: Client | None = None, *, progress: bool = True) -> Results:
-        """Run the study and write ``results.json`` and ``report.html`` to ``options.out``.
+        """Run the study, and write ``results.json`` and ``report.html`` to its folder.
 
         A stage that an earlier run has finished with the same options and inputs is
         skipped. A study that was killed goes on when it is run again.

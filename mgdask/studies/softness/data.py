@@ -1,4 +1,4 @@
-"""From a glass and its deformed image to labelled rows, one per atom of the undeformed glass.
+"""From a glass and its deformed image to labelled rows, one per atom.
 
 An atom is plastic if its D2min at some strain, against the undeformed frame, is above a
 threshold. The features describe the undeformed frame only: Wang, Jain, Nat. Commun. 10,
@@ -50,7 +50,8 @@ def strain_of(ds: xr.Dataset) -> tuple[FloatArray, int]:
     Examples
     --------
     >>> cell = np.stack([np.diag([10.0, 10.0, 10.0]), np.diag([10.1, 10.1, 9.6])])
-    >>> strain_of(xr.Dataset({"cell": (("frame", "vector", "xyz"), cell)}))[0].round(3).tolist()
+    >>> ds = xr.Dataset({"cell": (("frame", "vector", "xyz"), cell)})
+    >>> strain_of(ds)[0].round(3).tolist()
     [0.0, 0.04]
     """
     length = np.linalg.norm(np.asarray(ds["cell"].values), axis=-1)
@@ -125,7 +126,10 @@ class Glass:
     threshold: float
 
     def d2min(self) -> FloatArray:
-        """Return D2min against the undeformed frame (frame,atom) in Å², the sum over neighbors."""
+        """Return D2min (frame,atom) in Å², the sum over neighbors.
+
+        The reference is the undeformed frame.
+        """
         group: Any = check_complete(self.labels, kind="features")[0]
         return np.asarray(
             group["nonaffine"][:, :, group["nonaffine_feature"][...].tolist().index("d2min_sum")]
@@ -184,8 +188,9 @@ class Glass:
         if (never := ~finite[self.keep].any(axis=0)).any():
             raise ParameterError(
                 f"{self.features}: column "
-                f"{self.columns()[int(np.argmax(never))]!r} is NaN for every included atom; leave it out, or "
-                "change its parameters (the cutoff may be too short, or a species absent)"
+                f"{self.columns()[int(np.argmax(never))]!r} is NaN for every included atom; "
+                "leave it out, or change its parameters: the cutoff may be too short, or a "
+                "species absent"
             )
         good = self.keep & finite.all(axis=1) & np.isfinite(d2min)
         return values[good], d2min[good] > self.threshold, np.flatnonzero(good)
@@ -193,8 +198,8 @@ class Glass:
     def regions(self, length: float = 15.0) -> IntArray:
         """Return the region of every atom of the undeformed glass (atom,).
 
-        Regions are boxes of about ``length`` Å. Neighboring atoms are alike, so splits and
-        bootstraps keep regions whole if there are too few glasses to split by glass.
+        Regions are boxes of about ``length`` Å. Neighboring atoms are alike, so splits
+        and bootstraps keep regions whole if there are too few glasses.
         """
         first = self.undeformed()
         cell, origin = np.asarray(first["cell"].values), np.asarray(first["origin"].values)
@@ -207,7 +212,7 @@ class Glass:
         return np.asarray(np.ravel_multi_index(tuple(piece.T), tuple(number)), dtype=np.int64)
 
     def digests(self) -> dict[str, str]:
-        """Return digests of the trajectory, the labels and the features, for a model card."""
+        """Return digests of trajectory, labels and features, for a model card."""
         stores = {"trajectory": self.store, "d2min": self.labels, "features": self.features}
         return {f"{self.name} {what}": check_complete(path)[1] for what, path in stores.items()}
 
@@ -258,8 +263,8 @@ def prepare_glass(
     ends
         Apply ``margin`` to the faces across the direction of deformation, too.
     name
-        Features are stored at ``<out>/<store>-<name>.zarr``, so that several lists share
-        one folder and the same labels.
+        Features are stored at ``<out>/<store>-<name>.zarr``. Several lists can share a
+        folder and the same labels.
     memory
         Memory of one worker.
     client

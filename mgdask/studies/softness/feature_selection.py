@@ -1,8 +1,8 @@
 """Select the leading columns of the softness score.
 
-Strongly correlated columns are removed. The others are eliminated by their importance on
-held-out atoms: Wang, Jain, Nat. Commun. 10, 5537 (2019), who keep 15; elimination after
-Guyon et al., Machine Learning 46, 389 (2002).
+Strongly correlated columns are removed. The others are eliminated by their importance
+on held-out atoms, as in Wang, Jain, Nat. Commun. 10, 5537 (2019), who keep 15. The
+elimination follows Guyon et al., Machine Learning 46, 389 (2002).
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def cross_validate(
 ) -> tuple[tuple[float, ...], list[Split]]:
     """Return the AUC of each fold, and the folds.
 
-    Folds are whole groups. A fold is trained on balanced rows and tested on all held-out
-    rows.
+    Folds are whole groups. Balanced rows train, and all held-out rows are
+    tested.
     """
     splits = group_folds(groups, folds, seed, y)
     scores = []

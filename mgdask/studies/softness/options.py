@@ -1,4 +1,4 @@
-"""Options of the softness studies, each written once for Python, the command line and the manual."""
+"""Options of the softness studies: one model per study, each option written once."""
 
 from __future__ import annotations
 
@@ -57,15 +57,13 @@ class SoftnessOptions(GlassOptions):
 
     study: ClassVar[str] = "softness"
     summary: ClassVar[str] = (
-        "Quench-in softness (Wang & Jain 2019): learn which atoms turn plastic, test on other glasses."
+        "Learn which atoms turn plastic, and test on other glasses (Wang & Jain 2019)."
     )
 
     train: Stores = Field(
         description="Store of a deformed glass to learn from; repeat for several."
     )
-    test: Stores = Field(
-        description="Store of a deformed glass to test on, not used in training; repeat for several."
-    )
+    test: Stores = Field(description="Store of a deformed glass to test on; repeat for several.")
     sets: Annotated[Texts, CommandLine("--set")] = Field(
         (), description="Named set of features, see mgdask.feature_set [default: interstice]."
     )
@@ -117,7 +115,7 @@ class ComparisonOptions(GlassOptions):
 
     study: ClassVar[str] = "compare"
     summary: ClassVar[str] = (
-        "Compare feature sets on the same atoms, splits and undersamples (Wang & Jain 2019, Fig. 5a)."
+        "Compare feature sets on the same atoms and undersamples (Wang & Jain 2019, Fig. 5a)."
     )
 
     train: Stores = Field(
@@ -132,7 +130,7 @@ class ComparisonOptions(GlassOptions):
         tuple[float, ...] | None, BeforeValidator(split_commas), CommandLine(separator=",")
     ] = Field(
         None,
-        description="Also score the first set on these fractions of the training atoms: 0.1,0.3,0.5.",
+        description="Also train the first set on these fractions of the atoms: 0.1,0.3,0.5.",
     )
 
 

@@ -48,7 +48,7 @@ PARAMETERS: Mapping[str, Any] = {
 """LightGBM parameters: small, strongly regularised trees, because a glass has only some
 hundred plastic atoms."""
 MAX_SELECTION_ROWS = 200_000
-"""Maximum number of rows, drawn at random, for cross-validation and column selection."""
+"""Maximum number of random rows for cross-validation and column selection."""
 METRICS = ("roc_auc", "recall")
 RENAMED = {
     "draws": "n_undersamples",
@@ -115,7 +115,7 @@ class Softness:
 
     @property
     def leading(self) -> tuple[str, ...]:
-        """Columns that were selected, most important first; empty without a selection."""
+        """Selected columns, most important first; empty without a selection."""
         return () if self.choice is None else self.choice.columns
 
     def predict(self, values: FloatArray) -> FloatArray:
@@ -303,7 +303,8 @@ def learn_softness(
     Examples
     --------
     >>> train_on = [prepare_glass("a.zarr", "out")]  # doctest: +SKIP
-    >>> softness = learn_softness(train_on, prepare_glass("b.zarr", "out"))  # doctest: +SKIP
+    >>> test_on = prepare_glass("b.zarr", "out")  # doctest: +SKIP
+    >>> softness = learn_softness(train_on, test_on)  # doctest: +SKIP
     """
     return learn_and_test(
         train_on,
@@ -359,8 +360,8 @@ def learn_and_test(
 ) -> list[Softness]:
     """Learn from some glasses and test the same models on several others.
 
-    Parameters are those of ``learn_softness``; ``parameters`` are further entries of the
-    model card. The results are in the order of ``tests``.
+    Parameters are those of ``learn_softness``, and ``parameters``: further entries of
+    the model card. The results are in the order of ``tests``.
     """
     if not train_on or n_undersamples < 1:
         raise ParameterError(
@@ -415,7 +416,8 @@ def learn_and_test(
         )
     fold_scores: tuple[float, ...] = ()
     splits: list[Split] = []
-    choice, leading_models = None, ()
+    choice = None
+    leading_models: tuple[Model, ...] = ()
     if folds:
         with stages("cross-validation"):
             fold_scores, splits = cross_validate(
@@ -571,8 +573,8 @@ def _check_glasses(train_on: Sequence[Glass], tests: Sequence[Glass]) -> tuple[s
 
 def _training_rows(
     train_on: Sequence[Glass], folds: int
-) -> tuple[FloatArrayArray, BoolArray, IntArray, AnyArray]:
-    """Return features, labels, number of the glass and group for folds of all included atoms."""
+) -> tuple[FloatArray, BoolArray, IntArray, AnyArray]:
+    """Return features, labels, glass and fold group of all included atoms (row,)."""
     parts = [glass.rows() for glass in train_on]
     glass = np.concatenate([np.full(len(part[1]), k) for k, part in enumerate(parts)])
     if len(train_on) >= folds > 0:

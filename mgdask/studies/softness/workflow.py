@@ -1,7 +1,7 @@
 """The softness studies, from stores of deformed glasses to scores, tables and pages.
 
-Each is a short story of calls to the other files of this folder: Wang, Jain, Nat. Commun.
-10, 5537 (2019).
+Each study calls the other files of this folder: Wang, Jain, Nat. Commun. 10,
+5537 (2019).
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def study_softness(
     train, test
         Trajectory stores of deformed glasses, each beginning with its undeformed frame.
     out
-        Folder that all workers see, for labels and features of every glass. Models, card,
-        scores and summary go to ``softness`` in it, and replace those of the last call.
+        Folder that all workers see, for labels and features of every glass. Models,
+        card, scores and summary go to ``softness`` in it, and replace earlier ones.
     features
         Name of a ``feature_set``, or a list of features.
     glass
@@ -88,14 +88,14 @@ def study_softness(
     softness
         The score and its metrics.
     glass
-        The test glass. QS of all its atoms that have all features, excluded ones too, is
-        in ``softness/<name>-qs.zarr``.
+        The test glass. QS of all its atoms that have all features, excluded ones too,
+        is in ``softness/<name>-qs.zarr``.
 
     Raises
     ------
     ParameterError, StoreError
-        See ``prepare_glass`` and ``learn_softness``. Finished parts are kept, and the same
-        call resumes.
+        See ``prepare_glass`` and ``learn_softness``. Finished parts are kept, and the
+        same call resumes.
 
     Examples
     --------
@@ -277,8 +277,8 @@ class SoftnessStudy(Study[SoftnessOptions]):
 
 def _saved_files(folder: Path) -> list[Path]:
     """Files of ``Softness.save`` that ``Softness.load`` needs."""
-    arrays = [path for path in sorted(folder.glob("*qs.npy"))]
-    return [folder / "summary.json", folder / "card.json", *arrays, *folder.glob("model-*/*")]
+    files = [*folder.glob("*qs.npy"), *folder.glob("model-*/*")]
+    return [folder / "summary.json", folder / "card.json", *files]
 
 
 def _metric_rows(
@@ -341,9 +341,10 @@ class ComparisonStudy(Study[ComparisonOptions]):
                 for metric in _table_rows(str(name), options.test.stem, table.sel(set=name))
             ]
             metrics += self.baselines(prepared)
+            text = table.to_dataframe().round(3).to_string()
             return {
                 "metrics": [one.model_dump() for one in metrics],
-                "text": f"{table.to_dataframe().round(3).to_string()}\ntable {path}, figure {figure}",
+                "text": f"{text}\ntable {path}, figure {figure}",
             }
 
         def grow(_: StageTimer) -> dict[str, Any]:
