@@ -19,7 +19,7 @@ from mgdask.studies.results import POOLED, Metric, Results, metrics_of
 from mgdask.studies.stages import StageRunner, fingerprint, write_text
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from mgdask.cluster.client import Client
 
 __all__ = [
     "POOLED",

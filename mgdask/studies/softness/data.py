@@ -27,7 +27,7 @@ from mgdask.store.open import check_complete, open_store
 from mgdask.studies.softness.score import frame_of_strain
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from mgdask.cluster.client import Client
 
 
 def strain_of(ds: xr.Dataset) -> tuple[FloatArray, int]:

@@ -34,7 +34,7 @@ from mgdask.studies.softness.feature_selection import Leading, cross_validate, l
 from mgdask.studies.timing import StageTimer
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from mgdask.cluster.client import Client
 
 PARAMETERS: Mapping[str, Any] = {
     "learning_rate": 0.03,

@@ -41,7 +41,7 @@ from mgdask.studies.study import Outcome, Study
 from mgdask.studies.timing import StageTimer
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from mgdask.cluster.client import Client
 
 N_RESAMPLES = 1000
 """Bootstrap resamples of the intervals in ``results.json``."""
