@@ -177,7 +177,7 @@ def _select_features(
     sets: Sequence[str],
     recipe: str | None,
 ) -> list[Feature]:
-    from mgdask.cli.recipe import gather_features
+    from mgdask.features.recipe import gather_features
 
     texts = [*features, *(f"soap:{text}" for text in soaps)]
     return gather_features(texts, sets, recipe, store_species(store))

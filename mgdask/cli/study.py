@@ -1,302 +1,172 @@
-"""The studies: ``mgdask study softness | compare | transfer``."""
+"""``mgdask study``: one command per study, generated from the study's options model."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import click
+import yaml
+from pydantic.fields import FieldInfo
 
-from mgdask.cli.options import open_workers, store_species, worker_options
-from mgdask.cli.recipe import gather_features
-from mgdask.features import SETS
+from mgdask.cli.options import open_workers, worker_options
+from mgdask.studies.options import (
+    OptionError,
+    StudyOptions,
+    command_line,
+    default_text,
+    inner_type,
+    spelling,
+    typed_order,
+)
+from mgdask.studies.registry import available, get_options, get_study
 
 
-@click.group()
+class StudyGroup(click.Group):
+    """A group with one command per registered study."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all studies."""
+        return list(available())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of a study; ``None`` if there is none of this name."""
+        return study_command(cmd_name) if cmd_name in available() else None
+
+
+@click.group(cls=StudyGroup)
 def study() -> None:
-    """Published studies, from stores to results."""
+    """Reproduce published studies, from stores to results."""
 
 
-@study.command()
-@click.option(
-    "--train",
-    multiple=True,
-    required=True,
-    help="Store of a deformed glass to learn from; several times for several.",
-)
-@click.option("--test", required=True, help="Trajectory store of the glass that is set aside.")
-@click.option("--out", required=True, help="Folder for labels, features, models and results.")
-@click.option(
-    "--set",
-    "sets",
-    multiple=True,
-    help=f"A ready-made list of features [default: interstice]: {', '.join(SETS)}.",
-)
-@click.option(
-    "--feature", "features", multiple=True, help="A family and its options, as for featurize."
-)
-@click.option("--recipe", help="YAML file that lists features and parameters.")
-@click.option(
-    "--strain", default=0.04, show_default=True, help="Strain at which atoms are labelled."
-)
-@click.option(
-    "--threshold",
-    default=5.0,
-    show_default=True,
-    help="Plastic above this D2min (sum over neighbours), Å².",
-)
-@click.option("--cutoff", default=4.5, show_default=True, help="Of the neighbours of D2min, Å.")
-@click.option(
-    "--margin",
-    default=15.0,
-    show_default=True,
-    help="Å that atoms which count are away from free surfaces.",
-)
-@click.option(
-    "--ends", is_flag=True, help="As far from the ends across the direction of deformation, too."
-)
-@click.option("--centers", help="Only these elements count: Cu or Cu,Zr.")
-@click.option(
-    "--draws", default=20, show_default=True, help="Draws of the undersampling, a model each."
-)
-@click.option("--rounds", default=150, show_default=True, help="Trees of each model.")
-@click.option(
-    "--wanted", default=15, show_default=True, help="Leading columns to find; 0 for no search."
-)
-@click.option("--folds", default=5, show_default=True, help="Of the cross-validation.")
-@click.option(
-    "--trials",
-    default=0,
-    show_default=True,
-    help="Of a search for the parameters of the trees; 0 for none.",
-)
-@click.option("--seed", default=0, show_default=True)
-@worker_options
-def softness(
-    train: tuple[str, ...],
-    test: str,
-    out: str,
-    sets: tuple[str, ...],
-    features: tuple[str, ...],
-    recipe: str | None,
-    draws: int,
-    rounds: int,
-    wanted: int,
-    folds: int,
-    trials: int,
-    seed: int,
-    centers: str | None,
-    workers: int | None,
-    threads: int,
-    scheduler: str | None,
-    site: str | None,
-    **options: Any,
-) -> None:
-    """Quench-in softness (Wang & Jain 2019): learn which atoms turn plastic, test it on a glass set aside."""
-    from mgdask.studies.softness.report import softness_report
-    from mgdask.studies.softness.workflow import study_softness
-    from mgdask.studies.timing import Stages
+class _Arguments(click.Argument):
+    """A positional argument whose values an options file may give."""
 
-    chosen = sets or (() if features or recipe else ("interstice",))
-    wanted_features = gather_features(features, chosen, recipe, store_species(test))
-    species = None if centers is None else [name.strip() for name in centers.split(",")]
-    learning = {
-        "draws": draws,
-        "rounds": rounds,
-        "wanted": wanted or None,
-        "folds": folds,
-        "trials": trials,
-        "seed": seed,
-    }
-    stages = Stages()
-    with open_workers(workers, threads, scheduler, None, site) as client:
-        found, glass = study_softness(
-            train,
-            test,
-            out,
-            features=wanted_features,
-            glass={**options, "species": species},
-            learning=learning,
-            client=client,
-            stages=stages,
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, Any]:
+        value, source = super().consume_value(ctx, opts)
+        if not value and self.name in (ctx.default_map or {}):
+            return ctx.lookup_default(self.name), click.core.ParameterSource.DEFAULT_MAP
+        return value, source
+
+
+def study_command(name: str) -> click.Command:
+    """Make the command of a study from its options model.
+
+    Parameters
+    ----------
+    name
+        Name of the study in the registry.
+
+    Returns
+    -------
+    command
+        The command. It also takes the options for workers, and ``--options FILE.yaml``.
+    """
+    options = get_options(name)
+
+    def run(
+        workers: int | None,
+        threads: int,
+        scheduler: str | None,
+        site: str | None,
+        **values: Any,
+    ) -> None:
+        given = {key: value for key, value in values.items() if value is not None}
+        try:
+            chosen = options(**given)
+        except OptionError as error:
+            raise click.UsageError(error.as_typed()) from None
+        work = get_study(name)(chosen)
+        with open_workers(workers, threads, scheduler, None, site) as client:
+            results = work.run(client)
+        click.echo(str(results))
+        for stage, seconds in results.timing.items():
+            click.echo(f"  {stage:20} {seconds:8.1f} s")
+        click.echo(f"results {chosen.out / 'results.json'}, page {chosen.out / 'report.html'}")
+
+    run = worker_options(run)
+    parameters = [_parameter(key, field, options) for key, field in typed_order(options)]
+    file = click.Option(
+        ["--options"],
+        type=click.Path(dir_okay=False, path_type=Path),
+        is_eager=True,
+        expose_value=False,
+        callback=lambda context, _, path: _read_options(context, options, path),
+        help="YAML file with any of these options; the command line takes precedence.",
+    )
+    own = list(reversed(getattr(run, "__click_params__", [])))
+    return click.Command(name, callback=run, params=[*parameters, file, *own], help=options.summary)
+
+
+def _parameter(name: str, field: FieldInfo, options: type[StudyOptions]) -> click.Parameter:
+    """Make the click parameter of one field."""
+    typed, (kind, several) = command_line(name, field), inner_type(field)
+    if typed.argument:
+        return _Arguments(
+            [name], nargs=-1, required=field.is_required(), metavar=f"{typed.argument}..."
         )
-    with stages("report"):
-        page = softness_report(found, glass, Path(out) / "softness")
-    stages.save(Path(out) / "softness" / "stages.json")
-    click.echo(f"{glass}\n{found}\n{stages}\nmodels, scores and summary beside {page}")
+    if kind is bool:
+        return click.Option([typed.option, name], is_flag=True, help=field.description)
+    value_type: Any = {int: click.INT, float: click.FLOAT}.get(kind, click.STRING)
+    if get_origin(kind) is Literal:
+        value_type = click.Choice(get_args(kind))
+    if typed.separator:
+        value_type = click.STRING
+    multiple = several and not typed.separator
+    # click takes a default of None for a value that was given
+    default = {} if field.is_required() or multiple else {"default": field.default}
+    return click.Option(
+        [typed.option, name],
+        type=value_type,
+        multiple=multiple,
+        required=field.is_required(),
+        show_default=default_text(field) is not None,
+        help=field.description,
+        **default,
+    )
 
 
-def _glass_options(command: Any) -> Any:
-    for option in (
-        click.option("--seed", default=0, show_default=True),
-        click.option(
-            "--draws",
-            default=20,
-            show_default=True,
-            help="Draws of the undersampling, a model each.",
-        ),
-        click.option("--rounds", default=150, show_default=True, help="Trees of a model."),
-        click.option("--centers", help="Only these elements count: Cu or Cu,Zr."),
-        click.option(
-            "--margin",
-            default=15.0,
-            show_default=True,
-            help="Å that atoms which count are from surfaces.",
-        ),
-        click.option(
-            "--cutoff", default=4.5, show_default=True, help="Of the neighbours of D2min, Å."
-        ),
-        click.option(
-            "--threshold",
-            default=5.0,
-            show_default=True,
-            help="Plastic above this D2min (sum), Å².",
-        ),
-        click.option(
-            "--strain", default=0.04, show_default=True, help="Strain at which atoms are labelled."
-        ),
-        click.option("--out", required=True, help="Folder for labels, features and results."),
-    ):
-        command = option(command)
-    return command
+def _read_options(
+    context: click.Context, options: type[StudyOptions], path: Path | None
+) -> Path | None:
+    """Make the values of a YAML file the defaults of the command line.
+
+    An option may have its name in Python or its spelling without the dashes.
+    """
+    if path is None:
+        return None
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise click.UsageError(f"--options {path} cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise click.UsageError(f"--options {path} is not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise click.UsageError(f"--options {path} must be a mapping, such as 'seed: 1'")
+    names = {name: name for name in options.model_fields}
+    names |= {spelling(options, name).lstrip("-").lower(): name for name in options.model_fields}
+    names |= {"workers": "workers", "threads": "threads", "scheduler": "scheduler"}
+    names |= {"cluster": "site"}
+    defaults = {}
+    for key, value in content.items():
+        if str(key) not in names:
+            raise click.UsageError(
+                f"--options {path}: unknown option {key!r}; the options are "
+                f"{', '.join(options.model_fields)}"
+            )
+        name = names[str(key)]
+        defaults[name] = _as_typed(value, options.model_fields.get(name))
+    context.default_map = {**(context.default_map or {}), **defaults}
+    return path
 
 
-@study.command()
-@click.option(
-    "--train",
-    multiple=True,
-    required=True,
-    help="Trajectory store to learn from; several times for several.",
-)
-@click.option("--test", required=True, help="Trajectory store of the glass that is set aside.")
-@click.option(
-    "--set",
-    "sets",
-    multiple=True,
-    help="A feature set; several times; the first is the one the others are held against [default: all].",
-)
-@click.option(
-    "--growth",
-    help="Also the score of the first set by these fractions of the training atoms: 0.1,0.3,0.5.",
-)
-@_glass_options
-@worker_options
-def compare(
-    train: tuple[str, ...],
-    test: str,
-    out: str,
-    sets: tuple[str, ...],
-    growth: str | None,
-    draws: int,
-    rounds: int,
-    seed: int,
-    centers: str | None,
-    workers: int | None,
-    threads: int,
-    scheduler: str | None,
-    site: str | None,
-    **options: Any,
-) -> None:
-    """Feature sets against each other on the same atoms, splits and draws (Wang & Jain 2019, Fig. 5a)."""
-    from mgdask.studies.softness.comparison import compare, prepare_sets, write_table
-    from mgdask.studies.softness.figures import compare_figure, growth_figure
-    from mgdask.studies.softness.growth import score_growth
-
-    options["species"] = None if centers is None else [name.strip() for name in centers.split(",")]
-    learning, chosen = {"draws": draws, "rounds": rounds}, sets or None
-    target, name = (
-        Path(out) / "compare",
-        Path(test).stem,
-    )  # the other way round goes to the same folder
-    with open_workers(workers, threads, scheduler, None, site) as client:
-        found = compare(
-            train, test, out, sets=chosen, learning=learning, seed=seed, client=client, **options
-        )
-        prepared = (
-            prepare_sets((*train, test), out, chosen, client=client, **options) if growth else {}
-        )
-    table = write_table(found, target / name)
-    click.echo(found.to_dataframe().round(3).to_string())
-    click.echo(f"table {table}, figure {compare_figure(found, target / f'{name}.png')}")
-    if growth:
-        first, fractions = (
-            prepared[found.attrs["reference"]],
-            [float(part) for part in str(growth).split(",")],
-        )
-        grown = score_growth(
-            first[:-1], first[-1], fractions=fractions, learning=learning, seed=seed
-        )
-        table = write_table(grown, target / f"{name}-growth")
-        click.echo(
-            grown[["mean", "mean_low", "mean_high", "deviation", "plastic"]]
-            .to_dataframe()
-            .round(3)
-            .to_string()
-        )
-        click.echo(f"table {table}, figure {growth_figure(grown, target / f'{name}-growth.png')}")
-
-
-@study.command()
-@click.argument("stores", nargs=-1, required=True)
-@click.option(
-    "--labels", help="CSV file with the columns store and some of system, composition, rate."
-)
-@click.option(
-    "--by",
-    type=click.Choice(["glass", "label"]),
-    default="glass",
-    show_default=True,
-    help="What trains: each glass, or all of one label.",
-)
-@click.option("--features", default="interstice", show_default=True, help="A feature set.")
-@click.option(
-    "--columns",
-    type=click.Choice(["same", "common"]),
-    default="same",
-    show_default=True,
-    help="Refuse other columns, or take common ones.",
-)
-@_glass_options
-@worker_options
-def transfer(
-    stores: tuple[str, ...],
-    out: str,
-    labels: str | None,
-    by: Any,
-    features: str,
-    columns: Any,
-    draws: int,
-    rounds: int,
-    seed: int,
-    centers: str | None,
-    workers: int | None,
-    threads: int,
-    scheduler: str | None,
-    site: str | None,
-    **options: Any,
-) -> None:
-    """Models of each glass tested on every other (Wang & Jain 2019, Fig. 4)."""
-    from mgdask.studies.softness.comparison import write_table
-    from mgdask.studies.softness.figures import transfer_figure
-    from mgdask.studies.softness.transfer import read_labels, transfer, transfer_by_category
-
-    options["species"] = None if centers is None else [name.strip() for name in centers.split(",")]
-    told = None if labels is None else read_labels(labels)
-    target = Path(out) / "transfer"
-    with open_workers(workers, threads, scheduler, None, site) as client:
-        found = transfer(
-            stores,
-            out,
-            labels=told,
-            by=by,
-            features=features,
-            columns=columns,
-            learning={"draws": draws, "rounds": rounds},
-            seed=seed,
-            client=client,
-            **options,
-        )
-    table, mean = write_table(found, target / "transfer"), transfer_by_category(found)
-    write_table(mean, target / "by-category")
-    click.echo(mean.to_dataframe().round(3).to_string())
-    click.echo(f"table {table}, figure {transfer_figure(found, target / 'transfer.png')}")
+def _as_typed(value: Any, field: FieldInfo | None) -> Any:
+    """Bring a YAML value into the form in which it would be typed."""
+    if field is None:
+        return value
+    several = inner_type(field)[1]
+    separator = command_line("", field).separator
+    if separator:
+        return separator.join(map(str, value)) if isinstance(value, list) else str(value)
+    return [value] if several and not isinstance(value, list) else value

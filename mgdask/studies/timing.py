@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass
-class Stages:
-    """Seconds by name of a stage; a stage that comes again adds up. ``str`` is a table with the sum.
+class StageTimer:
+    """Seconds by name of a stage; ``str`` gives a table with the total.
 
-    >>> stages = Stages()
-    >>> with stages("labels"):
+    The times of a stage that is entered again are added.
+
+    Examples
+    --------
+    >>> timer = StageTimer()
+    >>> with timer("labels"):
     ...     pass
-    >>> list(stages.seconds)
+    >>> list(timer.seconds)
     ['labels']
     """
 
@@ -25,7 +31,7 @@ class Stages:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Time what is done inside under ``name``."""
+        """Add the time spent inside the ``with`` block to the stage ``name``."""
         started = time.monotonic()
         try:
             yield
@@ -37,5 +43,13 @@ class Stages:
         Path(path).write_text(json.dumps(self.seconds, indent=1), encoding="utf-8")
 
     def __str__(self) -> str:
-        rows = [*self.seconds.items(), ("in all", sum(self.seconds.values()))]
+        rows = [*self.seconds.items(), ("total", sum(self.seconds.values()))]
         return "\n".join(f"  {name:20} {spent:8.1f} s" for name, spent in rows)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Stages":
+        message = "mgdask.studies.timing.Stages is StageTimer since version 0.2"
+        warnings.warn(message, FutureWarning, stacklevel=2)
+        return StageTimer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

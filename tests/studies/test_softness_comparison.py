@@ -33,7 +33,13 @@ from mgdask.studies.softness.subsets import choose
 from mgdask.studies.softness.training import learn_softness
 from tests.studies.test_softness_training import halves
 
-LEARNING = {"wanted": None, "folds": 0, "draws": 2, "rounds": 30, "params": {"min_data_in_leaf": 3}}
+LEARNING = {
+    "n_features": None,
+    "folds": 0,
+    "n_undersamples": 2,
+    "num_boost_round": 30,
+    "params": {"min_data_in_leaf": 3},
+}
 OPTIONS = {
     "margin": 4.0,
     "threshold": 2.0,
@@ -135,7 +141,7 @@ def test_numbers_are_those_of_each_set_alone(found, stores, out):
         left, right = (
             choose(glass, atoms=some) for glass, some in zip(prepared[name], atoms, strict=True)
         )
-        score[name] = learn_softness([left], right, repeats=20, progress=False, **LEARNING).qs[
+        score[name] = learn_softness([left], right, n_resamples=20, progress=False, **LEARNING).qs[
             atoms[1]
         ]
     label, where = right.rows()[1], right.regions()[atoms[1]]
@@ -238,7 +244,9 @@ def test_growth(glasses, monkeypatch):
     first, second = (parts[0][1] for parts in trained.values())
     assert set(first) != set(second)
     # all atoms: what learn_softness alone gives
-    whole = learn_softness(glasses[:1], glasses[1], seed=0, repeats=20, progress=False, **LEARNING)
+    whole = learn_softness(
+        glasses[:1], glasses[1], seed=0, n_resamples=20, progress=False, **LEARNING
+    )
     assert float(grown.roc_auc[-1, 0]) == pytest.approx(whole.metrics["roc_auc"].value, abs=1e-12)
     np.testing.assert_allclose(grown["mean"], grown.roc_auc.mean("subset"), rtol=1e-12)
     assert (grown.mean_low <= grown["mean"]).all()
@@ -249,7 +257,12 @@ def test_growth_refuses(glasses):
     with pytest.raises(ParameterError, match="must lie between 2 and"):
         score_growth(glasses[:1], glasses[1], atoms=[10**6])
     with pytest.raises(ParameterError, match=r"20 of \d+ training atoms, \d of them plastic: "):
-        score_growth(glasses[:1], glasses[1], atoms=[20], learning={"draws": 1, "rounds": 5})
+        score_growth(
+            glasses[:1],
+            glasses[1],
+            atoms=[20],
+            learning={"n_undersamples": 1, "num_boost_round": 5},
+        )
     with pytest.raises(ParameterError, match="at least one glass"):
         score_growth([], glasses[1])
 

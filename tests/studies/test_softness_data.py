@@ -102,7 +102,9 @@ def test_bad_input_in_words(slab, tmp_path):
         ParameterError, match=r"no frame is within 0.002 of a strain of 0.02; the nearest"
     ):
         prepare_glass(slab, tmp_path, strain=0.02, progress=False)
-    with pytest.raises(ParameterError, match="no atom is left that is 15 Å from the surfaces"):
+    with pytest.raises(
+        ParameterError, match="no atom of species=any is at least 15 Å from the surfaces"
+    ):
         prepare_glass(slab, tmp_path, margin=15.0, progress=False)
     with pytest.raises(ParameterError, match="no atom has D2min above threshold=1000"):
         prepare_glass(slab, tmp_path, margin=5.0, threshold=1000.0, progress=False)

@@ -26,15 +26,15 @@ from tests.studies.test_softness_data import SLAB
 CLI = "from mgdask.cli import main\nif __name__ == '__main__': main()"
 # few atoms, so small leaves
 SETTINGS = {
-    "draws": 2,
-    "rounds": 40,
-    "repeats": 200,
+    "n_undersamples": 2,
+    "num_boost_round": 40,
+    "n_resamples": 200,
     "params": {"min_data_in_leaf": 3},
     "folds": 3,
-    "wanted": 6,
+    "n_features": 6,
     "progress": False,
 }
-PLAIN = {**SETTINGS, "wanted": None, "folds": 0}
+PLAIN = {**SETTINGS, "n_features": None, "folds": 0}
 
 
 def halves(folder):
@@ -220,7 +220,7 @@ def test_a_column_that_nobody_has_is_named(glasses, tmp_path):
     broken = dataclasses.replace(glasses[0], features=copy)
     with pytest.raises(
         ParameterError,
-        match=f"{re.escape(glasses[0].columns()[2])}' is NaN for every atom that counts",
+        match=f"{re.escape(glasses[0].columns()[2])}' is NaN for every included atom",
     ):
         learn_softness([broken], glasses[1], **PLAIN)
     values[:, :100, 2] = 1.0  # the atoms that have it are learned from

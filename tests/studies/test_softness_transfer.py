@@ -25,7 +25,13 @@ from mgdask.studies.softness.transfer import (
 )
 from tests.studies.test_softness_training import halves
 
-LEARNING = {"wanted": None, "folds": 0, "draws": 2, "rounds": 30, "params": {"min_data_in_leaf": 3}}
+LEARNING = {
+    "n_features": None,
+    "folds": 0,
+    "n_undersamples": 2,
+    "num_boost_round": 30,
+    "params": {"min_data_in_leaf": 3},
+}
 OPTIONS = {
     "margin": 4.0,
     "threshold": 2.0,
@@ -90,7 +96,7 @@ def test_every_pair_is_what_learning_it_alone_gives(found, stores, out):
         for store in stores
     ]
     for i, k in ((0, 1), (0, 2), (1, 0), (2, 1)):
-        alone = learn_softness([glasses[i]], glasses[k], repeats=20, progress=False, **LEARNING)
+        alone = learn_softness([glasses[i]], glasses[k], n_resamples=20, progress=False, **LEARNING)
         for metric in ("roc_auc", "recall"):
             pair = [float(found[f"{metric}{end}"][i, k]) for end in ("_low", "", "_high")]
             assert pair[1] == pytest.approx(alone.metrics[metric].value, abs=1e-12)
@@ -137,7 +143,7 @@ def test_all_glasses_of_one_label_train_but_the_one_that_is_tested(found, stores
 def test_columns_with_names_of_species(stores, out):
     pair, quick = (
         [stores[1], stores[2]],
-        {**OPTIONS, "learning": {**LEARNING, "draws": 1, "rounds": 5}},
+        {**OPTIONS, "learning": {**LEARNING, "n_undersamples": 1, "num_boost_round": 5}},
     )
     with pytest.raises(
         ParameterError,

@@ -4,9 +4,15 @@ from .data import inside as inside
 from .data import prepare_glass as prepare_glass
 from .data import strain_of as strain_of
 from .growth import score_growth as score_growth
+from .options import ComparisonOptions as ComparisonOptions
+from .options import SoftnessOptions as SoftnessOptions
+from .options import TransferOptions as TransferOptions
 from .report import softness_report as softness_report
 from .training import Softness as Softness
 from .training import learn_softness as learn_softness
 from .transfer import read_labels as read_labels
 from .transfer import transfer_by_category as transfer_by_category
+from .workflow import ComparisonStudy as ComparisonStudy
+from .workflow import SoftnessStudy as SoftnessStudy
+from .workflow import TransferStudy as TransferStudy
 from .workflow import study_softness as study_softness

@@ -31,20 +31,11 @@ from mgdask.studies.softness.compared_sets import resolve_sets as resolve_sets
 from mgdask.studies.softness.compared_sets import species_of as species_of
 from mgdask.studies.softness.data import Glass
 from mgdask.studies.softness.subsets import choose, resampled_regions
-from mgdask.studies.softness.training import learn_softness
+from mgdask.studies.softness.training import learn_softness, renamed_learning
 
 METRICS = ("roc_auc", "recall")
 INTERVAL_ENDS = (("", "value"), ("_low", "low"), ("_high", "high"))
 """Suffix of a variable, and the field of an interval it holds."""
-
-
-OLD_NAMES = {
-    "n_undersamples": "draws",
-    "num_boost_round": "rounds",
-    "n_features": "wanted",
-    "n_resamples": "repeats",
-}
-"""Names of version 0.1 of arguments of ``learn_softness``."""
 
 
 def learning_arguments(learning: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -68,8 +59,7 @@ def learning_arguments(learning: Mapping[str, Any] | None) -> dict[str, Any]:
     3
     """
     defaults = {"n_features": None, "folds": 0, "n_resamples": 20, "progress": False}
-    arguments = {OLD_NAMES.get(name, name): value for name, value in defaults.items()}
-    return arguments | {OLD_NAMES.get(k, k): value for k, value in (learning or {}).items()}
+    return {**defaults, **renamed_learning(learning)}
 
 
 @dataclass(frozen=True)
@@ -157,7 +147,7 @@ def compare(
         raise ParameterError("train is empty; give at least one glass to learn from")
     prepared = prepare_sets(stores, out, sets, client=client, **options)
     common = [
-        _common_atoms([glasses[k] for glasses in prepared.values()]) for k in range(len(stores))
+        common_atoms([glasses[k] for glasses in prepared.values()]) for k in range(len(stores))
     ]
     scores: dict[str, _SetScore] = {}
     for name, glasses in prepared.items():
@@ -250,7 +240,8 @@ def _comparison(
     )
 
 
-def _common_atoms(glasses: Sequence[Glass]) -> IntArray:
+def common_atoms(glasses: Sequence[Glass]) -> IntArray:
+    """Return the atoms (atom,) that every version of a glass has a row for."""
     return np.asarray(
         reduce(np.intersect1d, [glass.rows()[2] for glass in glasses]), dtype=np.int64
     )

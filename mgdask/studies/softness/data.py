@@ -1,9 +1,8 @@
-"""Quench-in softness, first half: from a glass and its deformed image to labelled rows, one an atom of the undeformed glass.
+"""From a glass and its deformed image to labelled rows, one per atom.
 
-Label: plastic where D2min of the frame at some strain against the undeformed frame is above a threshold. Features: of the undeformed frame only.
-What is learnt from them is in ``mgdask.learn``; what a score then says, in ``mgdask.studies.softness.score``.
-
-Source: Wang, Jain, Nat. Commun. 10, 5537 (2019).
+An atom is plastic if its D2min at some strain, against the undeformed frame, is above a
+threshold. The features describe the undeformed frame only: Wang, Jain, Nat. Commun. 10,
+5537 (2019).
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
+from mgdask._typing import BoolArray, FloatArray, IntArray
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
 from mgdask.features import Feature, NonAffine, feature_set
@@ -27,14 +26,32 @@ from mgdask.pipelines.featurize.run import run
 from mgdask.store.open import check_complete, open_store
 from mgdask.studies.softness.score import frame_of_strain
 
-Float = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    from mgdask.cluster.client import Client
 
 
-def strain_of(ds: xr.Dataset) -> tuple[Float, int]:
-    """Engineering strain (frame,) of a trajectory, |L / L_0 - 1| along the cell vector that changes most, and which vector that is.
+def strain_of(ds: xr.Dataset) -> tuple[FloatArray, int]:
+    """Return the engineering strain of every frame, and the deformed cell vector.
 
+        strain = |L / L_0 - 1|    along the cell vector that changes most
+
+    Parameters
+    ----------
+    ds
+        Trajectory whose first frame is undeformed.
+
+    Returns
+    -------
+    strain
+        Strain (frame,).
+    vector
+        Index of the deformed cell vector.
+
+    Examples
+    --------
     >>> cell = np.stack([np.diag([10.0, 10.0, 10.0]), np.diag([10.1, 10.1, 9.6])])
-    >>> strain_of(xr.Dataset({"cell": (("frame", "vector", "xyz"), cell)}))[0].round(3).tolist()
+    >>> ds = xr.Dataset({"cell": (("frame", "vector", "xyz"), cell)})
+    >>> strain_of(ds)[0].round(3).tolist()
     [0.0, 0.04]
     """
     length = np.linalg.norm(np.asarray(ds["cell"].values), axis=-1)
@@ -43,11 +60,24 @@ def strain_of(ds: xr.Dataset) -> tuple[Float, int]:
     return np.abs(change[:, axis]), axis
 
 
-def inside(ds: xr.Dataset, margin: float, *, ends: bool = False) -> npt.NDArray[np.bool_]:
-    """Atoms (atom,) of the first frame that are further than ``margin`` Å from every free surface, and with ``ends`` from the ends.
+def inside(ds: xr.Dataset, margin: float, *, ends: bool = False) -> BoolArray:
+    """Return which atoms of the first frame are far from free surfaces.
 
-    A free surface is where the outermost atoms lie along a vector that does not repeat; ends are the faces of the cell across the
-    deformed vector. Where all vectors repeat and ``ends`` is not set, all atoms are inside.
+    A free surface is where the outermost atoms lie along a non-periodic cell vector.
+
+    Parameters
+    ----------
+    ds
+        Trajectory.
+    margin
+        Minimum distance from every free surface in Å.
+    ends
+        Whether to keep the same distance from the faces across the deformed vector.
+
+    Returns
+    -------
+    inside
+        Booleans (atom,). All are true if the cell is periodic and ``ends`` is not set.
     """
     first = ds.isel(frame=0)
     cell, pbc = np.asarray(first["cell"].values), np.asarray(first["pbc"].values)
@@ -68,57 +98,110 @@ def inside(ds: xr.Dataset, margin: float, *, ends: bool = False) -> npt.NDArray[
 
 @dataclass(frozen=True)
 class Glass:
-    """A glass ready for learning: where its trajectory, labels and features are, which frame is the deformed one, and which atoms count."""
+    """A glass ready for learning.
+
+    Parameters
+    ----------
+    name
+        Name of its store.
+    store, labels, features
+        Stores of the trajectory, of D2min and of the features.
+    frame
+        Index of the deformed frame.
+    strain
+        Strain of every frame (frame,).
+    keep
+        Which atoms are included (atom,).
+    threshold
+        D2min above which an atom is plastic, in Å².
+    """
 
     name: str
     store: Path
     labels: Path
     features: Path
     frame: int
-    strain: Float
-    keep: npt.NDArray[np.bool_]
+    strain: FloatArray
+    keep: BoolArray
     threshold: float
 
-    def d2min(self) -> Float:
-        """D2min against the undeformed frame (frame,atom) in Å², the sum over neighbours."""
+    def d2min(self) -> FloatArray:
+        """Return D2min (frame,atom) in Å², the sum over neighbors.
+
+        The reference is the undeformed frame.
+        """
         group: Any = check_complete(self.labels, kind="features")[0]
         return np.asarray(
             group["nonaffine"][:, :, group["nonaffine_feature"][...].tolist().index("d2min_sum")]
         )
 
-    def plastic(self) -> npt.NDArray[np.bool_]:
-        """Which atoms are plastic at the strain (atom,)."""
-        label: npt.NDArray[np.bool_] = self.d2min()[self.frame] > self.threshold
+    def undeformed(self) -> xr.Dataset:
+        """Return the undeformed frame of the trajectory, in memory."""
+        return open_store(self.store).isel(frame=0).load()
+
+    def units(self) -> dict[str, str]:
+        """Return the unit of each column by its name."""
+        units = [
+            str(variable.attrs.get("units", "1"))
+            for variable in open_store(self.features).values()
+            for _ in range(variable.shape[-1])
+        ]
+        return dict(zip(self.columns(), units, strict=True))
+
+    def plastic(self) -> BoolArray:
+        """Return which atoms are plastic at the strain (atom,)."""
+        label: BoolArray = self.d2min()[self.frame] > self.threshold
         return label
 
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns as ``Rows`` has them: label, or variable/label where there are several variables."""
+        """Return the names of the columns.
+
+        They are labels, or variable/label if there are several variables.
+        """
         return self.table().names()
 
     def table(self) -> Rows:
-        """All atoms of the undeformed frame as ``Rows``, which are read file by file here, not through a cluster."""
+        """Return all atoms of the undeformed frame as rows, read without a cluster."""
         names = tuple(map(str, open_store(self.features).data_vars))
         return Rows((Part(str(self.features), frames=(0, 1)),), names, dtype="float64")
 
-    def rows(self) -> tuple[Float, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-        """Features (row,column), label (row,) and row of the atom (row,) of the atoms that count and have all features and a label."""
+    def rows(self) -> tuple[FloatArray, BoolArray, IntArray]:
+        """Return the rows of all included atoms that have a label and all features.
+
+        Returns
+        -------
+        values
+            Features (row,column).
+        plastic
+            Labels (row,).
+        atoms
+            Index of each atom in the trajectory (row,), increasing.
+
+        Raises
+        ------
+        ParameterError
+            If a column is NaN for every included atom.
+        """
         values = self.table().read(0, len(self.keep))
         d2min = self.d2min()[self.frame]
-        there = np.isfinite(values)
-        if (never := ~there[self.keep].any(axis=0)).any():
+        finite = np.isfinite(values)
+        if (never := ~finite[self.keep].any(axis=0)).any():
             raise ParameterError(
-                f"{self.features}: column {self.columns()[int(np.argmax(never))]!r} is NaN for every atom that counts; leave it out, or mend its "
-                "parameters (a cut-off too short, a species that is not there)"
+                f"{self.features}: column "
+                f"{self.columns()[int(np.argmax(never))]!r} is NaN for every included atom; "
+                "leave it out, or change its parameters: the cutoff may be too short, or a "
+                "species absent"
             )
-        good = self.keep & there.all(axis=1) & np.isfinite(d2min)
+        good = self.keep & finite.all(axis=1) & np.isfinite(d2min)
         return values[good], d2min[good] > self.threshold, np.flatnonzero(good)
 
-    def regions(self, length: float = 15.0) -> npt.NDArray[np.int64]:
-        """Region (atom,) of the undeformed glass: pieces of about ``length`` Å, as neighbouring atoms are alike and must stay together.
+    def regions(self, length: float = 15.0) -> IntArray:
+        """Return the region of every atom of the undeformed glass (atom,).
 
-        Splits and bootstraps go by them where there are too few glasses to go by glass.
+        Regions are boxes of about ``length`` Å. Neighboring atoms are alike, so splits
+        and bootstraps keep regions whole if there are too few glasses.
         """
-        first = open_store(self.store).isel(frame=0)
+        first = self.undeformed()
         cell, origin = np.asarray(first["cell"].values), np.asarray(first["origin"].values)
         inverse = np.linalg.inv(cell)
         number = np.maximum(1, np.rint(1.0 / np.linalg.norm(inverse, axis=0) / length)).astype(
@@ -129,13 +212,16 @@ class Glass:
         return np.asarray(np.ravel_multi_index(tuple(piece.T), tuple(number)), dtype=np.int64)
 
     def digests(self) -> dict[str, str]:
-        """Content of the trajectory, the labels and the features, for a model card."""
+        """Return digests of trajectory, labels and features, for a model card."""
         stores = {"trajectory": self.store, "d2min": self.labels, "features": self.features}
         return {f"{self.name} {what}": check_complete(path)[1] for what, path in stores.items()}
 
     def __str__(self) -> str:
-        label, at = self.plastic()[self.keep], self.strain[self.frame]
-        return f"{self.name}: {int(self.keep.sum())} of {len(self.keep)} atoms, {label.mean():.2%} plastic at a strain of {at:.3f}"
+        share = self.plastic()[self.keep].mean()
+        return (
+            f"{self.name}: {int(self.keep.sum())} of {len(self.keep)} atoms, {share:.2%} plastic "
+            f"at a strain of {self.strain[self.frame]:.3f}"
+        )
 
 
 def prepare_glass(
@@ -151,55 +237,84 @@ def prepare_glass(
     ends: bool = False,
     name: str = "features",
     memory: str = "2GiB",
-    client: Any = None,
+    client: Client | None = None,
     progress: bool = True,
 ) -> Glass:
-    """Labels and features of one glass, computed into ``out`` where they are not there already.
+    """Compute labels and features of a glass, unless they are in ``out`` already.
 
     Parameters
     ----------
-    store: trajectory of a deformation whose first frame is undeformed. out: folder for the stores of labels and features.
-    strain: at which atoms are labelled; the nearest frame within 0.002. threshold: plastic above this D2min, the sum over neighbours in Å².
-    cutoff: of the neighbours of D2min, Å, or by pair of species. features: a name of ``feature_set``, or a list of features.
-    species: only these count (the host atoms, in some glasses). margin: Å that atoms which count are away from free surfaces, and with ``ends`` from
-        the faces across the direction of deformation. name: the store of features is <out>/<store>-<name>.zarr, so that several lists can stand in
-        one folder beside the same labels.
+    store
+        Trajectory of a deformation whose first frame is undeformed.
+    out
+        Folder for the stores of labels and features.
+    strain
+        Strain at which atoms are labelled: the nearest frame within 0.002.
+    threshold
+        An atom is plastic above this D2min, the sum over neighbors, in Å².
+    cutoff
+        Cutoff distance of the neighbors of D2min in Å, or cutoffs by pair of species.
+    features
+        Name of a ``feature_set``, or a list of features.
+    species
+        Include only these elements. Default: all.
+    margin
+        Exclude atoms within this distance (Å) of a free surface.
+    ends
+        Apply ``margin`` to the faces across the direction of deformation, too.
+    name
+        Features are stored at ``<out>/<store>-<name>.zarr``. Several lists can share a
+        folder and the same labels.
+    memory
+        Memory of one worker.
+    client
+        Dask client. Default: the current one, or else threads of this process.
+    progress
+        Whether to report progress.
 
-    Returns a ``Glass``. ``ParameterError`` where no frame has the strain, or no atom, or only one class is left.
+    Returns
+    -------
+    glass
+        The glass with its labels and features.
 
+    Raises
+    ------
+    ParameterError
+        If no frame has the strain, no atom is left, or all atoms have the same label.
+    StoreError
+        If ``out`` holds labels or features of other parameters.
+
+    Examples
+    --------
     >>> glass = prepare_glass("glass_1.zarr", "softness")  # doctest: +SKIP
     """
     store, folder = Path(store), Path(out)
     ds = open_store(store)
-    found, _ = strain_of(ds)
-    frame = frame_of_strain(
-        FrameAxis(
-            np.arange(len(found), dtype=float), np.asarray([str(name) for name in ds["run"].values])
-        ),
-        found,
-        strain,
-    )
+    strains, _ = strain_of(ds)
+    runs = np.asarray([str(run) for run in ds["run"].values])
+    frame = frame_of_strain(FrameAxis(np.arange(len(strains), dtype=float), runs), strains, strain)
     numbers = np.asarray(ds["species"].values)
     keep = inside(ds, margin, ends=ends)
     if species is not None:
-        keep &= np.isin(numbers, [atomic_number(name) for name in species])
+        keep &= np.isin(numbers, [atomic_number(element) for element in species])
     if not keep.any():
         raise ParameterError(
-            f"{store}: no atom is left that is {margin:g} Å from the surfaces and of species={species}; take a smaller margin"
+            f"{store}: no atom of species={species or 'any'} is at least {margin:g} Å from the "
+            "surfaces; take a smaller margin"
         )
-    names = tuple(symbol(int(z)) for z in np.unique(numbers))
-    wanted = feature_set(features, names) if isinstance(features, str) else list(features)
+    elements = tuple(symbol(int(z)) for z in np.unique(numbers))
+    listed = feature_set(features, elements) if isinstance(features, str) else list(features)
     folder.mkdir(parents=True, exist_ok=True)
     labels, rows = folder / f"{store.stem}-d2min.zarr", folder / f"{store.stem}-{name}.zarr"
-    # the same call again finds them finished, and other parameters are refused by the stores themselves
+    # finished stores are kept; they refuse other parameters themselves
     run(plan(store, NonAffine(cutoff=cutoff), out=labels, memory=memory), client, progress=progress)
-    run(plan(store, wanted, out=rows, memory=memory, frames=[0]), client, progress=progress)
-    glass = Glass(store.stem, store, labels, rows, frame, found, keep, threshold)
+    run(plan(store, listed, out=rows, memory=memory, frames=[0]), client, progress=progress)
+    glass = Glass(store.stem, store, labels, rows, frame, strains, keep, threshold)
     share = float(glass.plastic()[keep].mean())
     if share in (0.0, 1.0):
-        which = "no" if share == 0.0 else "every"
         raise ParameterError(
-            f"{store}: {which} atom has D2min above threshold={threshold:g} Å² at a strain of {found[frame]:g}: there is one class only; take "
-            "another threshold or a later strain"
+            f"{store}: {'no' if share == 0.0 else 'every'} atom has D2min above "
+            f"threshold={threshold:g} Å² at a strain of {strains[frame]:g}, so there is only one "
+            "class; take another threshold or a later strain"
         )
     return glass

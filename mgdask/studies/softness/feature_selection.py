@@ -1,6 +1,8 @@
-"""Which columns lead: strongly correlated ones removed, the rest eliminated by how much they matter on atoms that did not train.
+"""Select the leading columns of the softness score.
 
-Source: Wang, Jain, Nat. Commun. 10, 5537 (2019), who keep 15; elimination after Guyon et al., Machine Learning 46, 389 (2002).
+Strongly correlated columns are removed. The others are eliminated by their importance
+on held-out atoms, as in Wang, Jain, Nat. Commun. 10, 5537 (2019), who keep 15. The
+elimination follows Guyon et al., Machine Learning 46, 389 (2002).
 """
 
 from __future__ import annotations
@@ -10,26 +12,34 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from mgdask._typing import AnyArray, BoolArray, FloatArray
 from mgdask.learn.data.splits import Split, group_folds, undersample
 from mgdask.learn.evaluation.metrics import roc_auc
 from mgdask.learn.selection.elimination import drop_correlated, recursive_elimination
 from mgdask.learn.training.boosting import train
 from mgdask.learn.training.model import Model
 
-Float = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-EXPLAINED = 400
-"""Held-out rows a fold that the importance is taken from: SHAP values of more change it little."""
+MAX_EXPLAINED_ROWS = 400
+"""Held-out rows per fold for SHAP values; more change the importance little."""
 
 
 @dataclass(frozen=True)
 class Leading:
-    """Columns that were kept, most important first, and how the choice went.
+    """Columns that were selected, most important first, and how.
 
-    importance: share of the mean absolute SHAP value on held-out atoms; correlated: name of each column that was dropped, with the kept column it
-    repeats and their correlation; scores: (number of columns, mean AUC over folds, deviation over folds), falling numbers.
+    Parameters
+    ----------
+    columns
+        The selected columns.
+    importance
+        Share of the mean absolute SHAP value on held-out atoms, by column.
+    correlated
+        For each dropped column, the kept column it repeats and their correlation.
+    constant
+        Columns that were dropped because they have one value.
+    scores
+        Number of columns, mean AUC over folds and its deviation, by falling number.
     """
 
     columns: tuple[str, ...]
@@ -39,18 +49,31 @@ class Leading:
     scores: tuple[tuple[int, float, float], ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Leading:
+        """Return the selection of ``as_dict``, read back from JSON."""
+        return cls(
+            columns=tuple(plain["columns"]),
+            importance=tuple(plain["importance"]),
+            correlated={name: (kept, r) for name, (kept, r) in plain["correlated"].items()},
+            constant=tuple(plain["constant"]),
+            scores=tuple((n, mean, deviation) for n, mean, deviation in plain["scores"]),
+        )
 
-def fit_balanced(x: Float, y: Mask, params: Mapping[str, Any], rounds: int, seed: int) -> Model:
-    """One model of equally many plastic and other rows."""
-    some = undersample(y, seed)
+
+def fit_balanced(
+    x: FloatArray, y: BoolArray, params: Mapping[str, Any], num_boost_round: int, seed: int
+) -> Model:
+    """Train one model on equal numbers of plastic and other rows."""
+    rows = undersample(y, seed)
     return train(
-        x[some],
-        y[some].astype(np.float64),
+        x[rows],
+        y[rows].astype(np.float64),
         objective="binary",
-        rounds=rounds,
+        rounds=num_boost_round,
         params=params,
         seed=seed,
         threads=1,
@@ -59,64 +82,99 @@ def fit_balanced(x: Float, y: Mask, params: Mapping[str, Any], rounds: int, seed
 
 
 def cross_validate(
-    x: Float,
-    y: Mask,
-    groups: npt.NDArray[Any],
+    x: FloatArray,
+    y: BoolArray,
+    groups: AnyArray,
     *,
     params: Mapping[str, Any],
-    rounds: int,
+    num_boost_round: int,
     folds: int,
     seed: int,
 ) -> tuple[tuple[float, ...], list[Split]]:
-    """AUC of each fold of whole groups, trained on balanced and tested on all held-out rows, and the folds themselves."""
+    """Return the AUC of each fold, and the folds.
+
+    Folds are whole groups. Balanced rows train, and all held-out rows are
+    tested.
+    """
     splits = group_folds(groups, folds, seed, y)
     scores = []
     for split in splits:
         inside, outside = split.rows(groups)
-        model = fit_balanced(x[inside], y[inside], params, rounds, seed)
+        model = fit_balanced(x[inside], y[inside], params, num_boost_round, seed)
         scores.append(float(roc_auc(y[outside], model.predict(x[outside], threads=1))))
     return tuple(scores), splits
 
 
 def leading_columns(
-    x: Float,
-    y: Mask,
-    groups: npt.NDArray[Any],
+    x: FloatArray,
+    y: BoolArray,
+    groups: AnyArray,
     columns: Sequence[str],
     *,
-    wanted: int,
+    n_features: int,
     correlated: float,
     params: Mapping[str, Any],
-    rounds: int,
+    num_boost_round: int,
     folds: int,
     seed: int,
 ) -> Leading:
-    """Columns left of ``x`` (row,column) for labels ``y`` (row,), by folds of ``groups`` (row,): ``wanted`` of them, most important first.
+    """Select the leading columns by cross-validated recursive elimination.
 
-    Of two columns with a correlation above ``correlated`` the one with less gain goes. Then a tenth goes a round, the one with the smallest mean
-    absolute SHAP value on the held-out rows of all folds, in log-odds. Rows of the test glass must not be among them.
+    Of two correlated columns the one with less gain is dropped. Then each round drops a
+    tenth, those with the smallest mean absolute SHAP value (log-odds) on held-out rows.
+
+    Parameters
+    ----------
+    x, y, groups
+        Features (row,column), labels (row,) and groups of the folds (row,). Rows of the
+        test glass must not be among them.
+    columns
+        Names of the columns.
+    n_features
+        Number of columns to select.
+    correlated
+        Correlation above which one of two columns is dropped.
+    params, num_boost_round
+        LightGBM parameters, and trees per model.
+    folds
+        Number of folds.
+    seed
+        Seed of all random choices.
+
+    Returns
+    -------
+    leading
+        The columns, most important first.
     """
-    gain = np.asarray(fit_balanced(x, y, params, rounds, seed).booster.feature_importance("gain"))
-    apart = drop_correlated(x, columns, correlated, gain)
-    kept = x[:, list(apart.columns)]
+    gain = np.asarray(
+        fit_balanced(x, y, params, num_boost_round, seed).booster.feature_importance("gain")
+    )
+    uncorrelated = drop_correlated(x, columns, correlated, gain)
+    kept = x[:, list(uncorrelated.columns)]
 
-    def shares(model: Model, held: Float, _: Any) -> Float:
-        some = np.random.default_rng(seed).permutation(len(held))[:EXPLAINED]
-        found: Float = np.abs(
-            model.booster.predict(held[np.sort(some)], pred_contrib=True, num_threads=1)[:, :-1]
+    def shares(model: Model, held: FloatArray, _: Any) -> FloatArray:
+        rows = np.random.default_rng(seed).permutation(len(held))[:MAX_EXPLAINED_ROWS]
+        importance: FloatArray = np.abs(
+            model.booster.predict(held[np.sort(rows)], pred_contrib=True, num_threads=1)[:, :-1]
         ).mean(axis=0)
-        return found
+        return importance
 
-    found = recursive_elimination(
-        lambda a, b: fit_balanced(a, b, params, rounds, seed),
+    elimination = recursive_elimination(
+        lambda a, b: fit_balanced(a, b, params, num_boost_round, seed),
         shares,
         kept,
         y,
         groups,
-        apart.names,
-        min(wanted, len(apart.names)),
+        uncorrelated.names,
+        min(n_features, len(uncorrelated.names)),
         0.1,
         folds,
         seed,
     )
-    return Leading(found.selected, found.importance, apart.dropped, apart.constant, found.scores)
+    return Leading(
+        elimination.selected,
+        elimination.importance,
+        uncorrelated.dropped,
+        uncorrelated.constant,
+        elimination.scores,
+    )

@@ -10,7 +10,6 @@ import xarray as xr
 from mgdask._renamed import renamed_arguments
 from mgdask._typing import BoolArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
-from mgdask.store.open import open_store
 from mgdask.studies.softness.column_results import (
     dependence,
     motifs,
@@ -233,7 +232,7 @@ def _in_space(
     glass: Glass, qs: FloatArray, atoms: IntArray, rng: np.random.Generator
 ) -> dict[str, Any]:
     """Mass-radius relation and g(r) of the softest, the hardest and random atoms."""
-    frame = open_store(glass.store).isel(frame=0).load()
+    frame = glass.undeformed()
     eligible = np.zeros(len(qs), dtype=bool)
     eligible[atoms] = True
     classes = {name: (rule, mask & eligible) for name, (rule, mask) in extremes(qs).items()}

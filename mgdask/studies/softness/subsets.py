@@ -1,4 +1,4 @@
-"""A glass of which some atoms and some columns count, and where its intervals are resampled."""
+"""A glass with a subset of its atoms and columns."""
 
 from __future__ import annotations
 
@@ -6,51 +6,76 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 
+from mgdask._typing import BoolArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
 from mgdask.studies.softness.data import Glass
-
-Float = npt.NDArray[np.float64]
-Integer = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ChosenGlass(Glass):
-    """A ``Glass`` whose rows are those of ``atoms`` (row,), increasing, and whose columns are ``names``."""
+    """A ``Glass`` with a subset of its atoms and columns.
 
-    atoms: Integer
+    Parameters
+    ----------
+    atoms
+        Indices of the atoms (row,), increasing.
+    names
+        Names of the columns.
+    """
+
+    atoms: IntArray
     names: tuple[str, ...]
 
     def columns(self) -> tuple[str, ...]:
-        """Names of the chosen columns."""
+        """Return the names of the columns."""
         return self.names
 
-    def rows(self) -> tuple[Float, npt.NDArray[np.bool_], Integer]:
-        """Features (row,column), label (row,) and row of the atom (row,) of the chosen atoms."""
+    def rows(self) -> tuple[FloatArray, BoolArray, IntArray]:
+        """Return features (row,column), labels and atoms (row,) of the subset."""
         values, label, atoms = super().rows()
-        at = np.searchsorted(atoms, self.atoms)
-        there = super().columns()
-        if self.names != there:
-            values = values[:, [there.index(name) for name in self.names]]
-        return values[at], label[at], self.atoms
+        rows = np.searchsorted(atoms, self.atoms)
+        columns = super().columns()
+        if self.names != columns:
+            values = values[:, [columns.index(name) for name in self.names]]
+        return values[rows], label[rows], self.atoms
 
 
 def choose(
-    glass: Glass, *, atoms: Integer | None = None, columns: Sequence[str] | None = None
+    glass: Glass, *, atoms: IntArray | None = None, columns: Sequence[str] | None = None
 ) -> ChosenGlass:
-    """The same glass with some of its atoms and columns only.
+    """Return a glass with a subset of its atoms and columns.
 
-    Parameters: ``atoms`` rows of the trajectory (row,), None for all of ``glass.rows()``; ``columns`` of ``glass.columns()``, in the order
-    wanted, None for all. ``ParameterError`` for atoms that do not count, lack a feature, or are not increasing, and for unknown columns.
+    Parameters
+    ----------
+    glass
+        The glass.
+    atoms
+        Indices of atoms (row,), increasing. Default: all of ``glass.rows()``.
+    columns
+        Names of columns, in the order of the result. Default: all.
 
+    Returns
+    -------
+    subset
+        The glass with these rows and columns.
+
+    Raises
+    ------
+    ParameterError
+        If atoms are excluded, lack a feature or are not increasing, or if a column is
+        unknown.
+
+    Examples
+    --------
     >>> half = choose(glass, atoms=glass.rows()[2][::2])  # doctest: +SKIP
     """
-    there, names = glass.rows()[2], glass.columns()
-    wanted = there if atoms is None else np.asarray(atoms, dtype=np.int64)
-    if not np.isin(wanted, there).all() or (np.diff(wanted) <= 0).any():
+    usable, names = glass.rows()[2], glass.columns()
+    rows = usable if atoms is None else np.asarray(atoms, dtype=np.int64)
+    if not np.isin(rows, usable).all() or (np.diff(rows) <= 0).any():
         raise ParameterError(
-            f"{glass.name}: atoms must be increasing and among the {len(there)} that count and have all features"
+            f"{glass.name}: atoms must be increasing and among the {len(usable)} included atoms "
+            "that have all features"
         )
     unknown = [name for name in columns or () if name not in names]
     if unknown:
@@ -58,10 +83,13 @@ def choose(
             f"{glass.name} has no column {unknown[0]!r}; it has {', '.join(names[:3])}, ..."
         )
     given = {item.name: getattr(glass, item.name) for item in fields(Glass)}
-    return ChosenGlass(**given, atoms=wanted, names=names if columns is None else tuple(columns))
+    return ChosenGlass(**given, atoms=rows, names=names if columns is None else tuple(columns))
 
 
-def resampled_regions(glass: Glass, atoms: Integer) -> Integer | None:
-    """Region of each atom (row,) for ``bootstrap``; None, which resamples atoms, where all lie in one region."""
-    where = glass.regions()[atoms]
-    return where if len(np.unique(where)) > 1 else None
+def resampled_regions(glass: Glass, atoms: IntArray) -> IntArray | None:
+    """Return the region of each atom (row,), None if all are in one region.
+
+    ``bootstrap`` resamples atoms if it is given None.
+    """
+    regions = glass.regions()[atoms]
+    return regions if len(np.unique(regions)) > 1 else None

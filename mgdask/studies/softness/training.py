@@ -1,38 +1,40 @@
-"""Quench-in softness, second half: a classifier of plastic atoms, tested on a glass that was set aside, and what its score says.
+"""Train the softness score on some glasses and test it on others.
 
-Undersampled to equal classes in training, not in the test; several draws of the undersampling are averaged, so that no atom of the majority is
-without a say. The score of an atom, its predicted probability of being plastic, is the quench-in softness (QS).
-
-Source: Wang, Jain, Nat. Commun. 10, 5537 (2019).
+Classes are balanced by undersampling in training, not in the test. Several undersamples
+are drawn and their models averaged, so that most atoms of the majority class are used.
+The predicted probability that an atom is plastic is its quench-in softness (QS): Wang,
+Jain, Nat. Commun. 10, 5537 (2019).
 """
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from mgdask.errors import ParameterError
+from mgdask._renamed import renamed_arguments
+from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
+from mgdask.errors import ParameterError, StoreError
 from mgdask.learn.data.splits import Split, group_split, undersample
 from mgdask.learn.evaluation.bootstrap import Interval, bootstrap
 from mgdask.learn.evaluation.metrics import baseline_scores
 from mgdask.learn.search.optimize import search
 from mgdask.learn.search.space import SPACE
 from mgdask.learn.training.boosting import train
-from mgdask.learn.training.card import model_card, write_card
+from mgdask.learn.training.card import model_card, read_card, write_card
 from mgdask.learn.training.model import Model
 from mgdask.learn.training.parameters import main_names
 from mgdask.studies.softness.data import Glass
 from mgdask.studies.softness.feature_selection import Leading, cross_validate, leading_columns
-from mgdask.studies.timing import Stages
+from mgdask.studies.timing import StageTimer
 
-Float = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
+if TYPE_CHECKING:
+    from mgdask.cluster.client import Client
 
 PARAMETERS: Mapping[str, Any] = {
     "learning_rate": 0.03,
@@ -43,20 +45,59 @@ PARAMETERS: Mapping[str, Any] = {
     "feature_fraction": 0.5,
     "lambda_l2": 5.0,
 }
-"""Of the trees: small ones, strongly regularised, since a glass has some hundred plastic atoms only."""
-JUDGED = 200_000
-"""Rows at most that cross-validation and the choice of columns look at, drawn evenly from all."""
+"""LightGBM parameters: small, strongly regularised trees, because a glass has only some
+hundred plastic atoms."""
+MAX_SELECTION_ROWS = 200_000
+"""Maximum number of random rows for cross-validation and column selection."""
 METRICS = ("roc_auc", "recall")
+RENAMED = {
+    "draws": "n_undersamples",
+    "rounds": "num_boost_round",
+    "wanted": "n_features",
+    "repeats": "n_resamples",
+}
+"""Arguments of ``learn_softness`` by their names of version 0.1."""
+
+
+def renamed_learning(learning: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return arguments of ``learn_softness`` under their names of today.
+
+    Old names warn.
+    """
+    for old in RENAMED.keys() & (learning or {}):
+        message = f"learning[{old!r}] is {RENAMED[old]!r} since version 0.2"
+        warnings.warn(message, FutureWarning, stacklevel=3)
+    return {RENAMED.get(name, name): value for name, value in (learning or {}).items()}
 
 
 @dataclass(frozen=True)
 class Softness:
-    """A trained score of softness and how it did on the glass set aside.
+    """A trained softness score and how well it did on a test glass.
 
-    models: one a draw of the undersampling; columns: those the models take; train and test: names of the glasses; metrics of the test glass by name,
-    with intervals over its regions; qs (atom,) of the test glass, NaN where an atom does not count; baselines: the same metrics of random, most
-    frequent and minority guesses; folds: AUC of each fold of the cross-validation; choice: how the leading columns were found, with
-    ``leading_metrics`` the metrics of models on those alone, None where not asked for; card: data, split, parameters, versions.
+    Parameters
+    ----------
+    models
+        One per undersample.
+    columns
+        Columns that the models take.
+    train, test
+        Names of the glasses.
+    metrics
+        Intervals on the test glass by name of the metric, resampled over its regions.
+    baselines
+        The same metrics of guesses that use no column: random, most frequent, minority.
+    qs
+        QS of every atom of the test glass (atom,); NaN for excluded atoms.
+    folds
+        AUC of each fold of the cross-validation.
+    choice
+        How the leading columns were selected; None if they were not.
+    leading_metrics
+        Metrics of models of the leading columns alone.
+    card
+        Data, split, parameters and versions.
+    leading_qs
+        QS of models of the leading columns alone (atom,); None without a selection.
     """
 
     models: tuple[Model, ...]
@@ -65,39 +106,51 @@ class Softness:
     test: str
     metrics: Mapping[str, Interval]
     baselines: Mapping[str, Mapping[str, Interval]]
-    qs: Float
+    qs: FloatArray
     folds: tuple[float, ...]
     choice: Leading | None
     leading_metrics: Mapping[str, Interval]
     card: Mapping[str, Any]
+    leading_qs: FloatArray | None = None
 
     @property
     def leading(self) -> tuple[str, ...]:
-        """Columns kept by recursive elimination, most important first; empty where not asked for."""
+        """Selected columns, most important first; empty without a selection."""
         return () if self.choice is None else self.choice.columns
 
-    def predict(self, values: Float) -> Float:
-        """QS (row,) of features (row,column): the mean over the models."""
+    def predict(self, values: FloatArray) -> FloatArray:
+        """Return the QS of atoms, the mean over the models.
+
+        Parameters
+        ----------
+        values
+            Features (atom,column), in the order of ``columns``.
+
+        Returns
+        -------
+        qs
+            QS (atom,).
+        """
         return _mean_score(self.models, values, self.columns)
 
     def __str__(self) -> str:
         lines = [
-            f"trained on {', '.join(self.train)}, tested on {self.test}, {len(self.columns)} columns, {len(self.models)} draws"
+            f"trained on {', '.join(self.train)}, tested on {self.test}, "
+            f"{len(self.columns)} columns, {len(self.models)} draws"
         ]
         lines += [f"  {name:14} {interval}" for name, interval in self.metrics.items()]
-        for kind, found in self.baselines.items():
-            lines.append(
-                f"  {kind:14} "
-                + ", ".join(f"{name} {one.value:.3f}" for name, one in found.items())
-            )
+        for kind, scores in self.baselines.items():
+            values = ", ".join(f"{name} {one.value:.3f}" for name, one in scores.items())
+            lines.append(f"  {kind:14} {values}")
         if self.folds:
-            mean, spread = np.mean(self.folds), np.std(self.folds)
             lines.append(
-                f"  cross-validation over {len(self.folds)} folds: roc_auc {mean:.3f}, deviation {spread:.3f}"
+                f"  cross-validation over {len(self.folds)} folds: roc_auc "
+                f"{np.mean(self.folds):.3f}, deviation {np.std(self.folds):.3f}"
             )
         if self.choice is not None:
             lines.append(
-                f"  {len(self.leading)} leading columns of {len(self.columns)}, most important first:"
+                f"  {len(self.leading)} leading columns of {len(self.columns)}, "
+                "most important first:"
             )
             lines += [f"  {name:14} {interval}" for name, interval in self.leading_metrics.items()]
             lines += [
@@ -107,89 +160,236 @@ class Softness:
         return "\n".join(lines)
 
     def save(self, folder: str | Path) -> None:
-        """Write the models, their card, the scores of the test glass, and a summary that a person and a program can read."""
+        """Write models, card, scores of the test glass and a summary to a folder.
+
+        Parameters
+        ----------
+        folder
+            Folder, made if missing. ``summary.txt`` is for reading; ``summary.json``
+            has the same numbers.
+        """
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         for k, model in enumerate(self.models):
             model.save(target / f"model-{k}")
         np.save(target / "qs.npy", self.qs)
+        if self.leading_qs is not None:
+            np.save(target / "leading_qs.npy", self.leading_qs)
         write_card(self.card, target / "card")
         summary = {
             "train": list(self.train),
             "test": self.test,
             "columns": list(self.columns),
             "models": len(self.models),
-            "metrics": {name: interval.as_dict() for name, interval in self.metrics.items()},
-            "baselines": {
-                kind: {name: one.as_dict() for name, one in found.items()}
-                for kind, found in self.baselines.items()
-            },
+            "metrics": _plain(self.metrics),
+            "baselines": {kind: _plain(scores) for kind, scores in self.baselines.items()},
             "folds": list(self.folds),
             "choice": None if self.choice is None else self.choice.as_dict(),
-            "leading_metrics": {
-                name: interval.as_dict() for name, interval in self.leading_metrics.items()
-            },
+            "leading_metrics": _plain(self.leading_metrics),
         }
         (target / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
         (target / "summary.txt").write_text(f"{self}\n", encoding="utf-8")
 
+    @classmethod
+    def load(cls, folder: str | Path) -> Softness:
+        """Read what ``save`` has written.
 
+        Parameters
+        ----------
+        folder
+            Folder of ``save``, such as ``OUT/softness`` of a study.
+
+        Raises
+        ------
+        StoreError
+            If there is no softness score in the folder.
+        """
+        target = Path(folder)
+        if not (target / "summary.json").is_file():
+            raise StoreError(f"{target} has no summary.json: it holds no softness score")
+        summary = json.loads((target / "summary.json").read_text(encoding="utf-8"))
+        chosen = summary["choice"]
+        return cls(
+            models=tuple(Model.load(target / f"model-{k}") for k in range(summary["models"])),
+            columns=tuple(summary["columns"]),
+            train=tuple(summary["train"]),
+            test=summary["test"],
+            metrics=_intervals(summary["metrics"]),
+            baselines={kind: _intervals(one) for kind, one in summary["baselines"].items()},
+            qs=np.load(target / "qs.npy"),
+            folds=tuple(summary["folds"]),
+            choice=None if chosen is None else Leading.from_dict(chosen),
+            leading_metrics=_intervals(summary["leading_metrics"]),
+            card=read_card(target / "card.json"),
+            leading_qs=None if chosen is None else np.load(target / "leading_qs.npy"),
+        )
+
+
+def _plain(intervals: Mapping[str, Interval]) -> dict[str, Any]:
+    return {name: one.as_dict() for name, one in intervals.items()}
+
+
+def _intervals(plain: Mapping[str, Any]) -> dict[str, Interval]:
+    return {name: Interval(**one) for name, one in plain.items()}
+
+
+@renamed_arguments(**RENAMED)
 def learn_softness(
     train_on: Sequence[Glass],
     test_on: Glass,
     *,
-    draws: int = 20,
-    rounds: int = 150,
+    n_undersamples: int = 20,
+    num_boost_round: int = 150,
     params: Mapping[str, Any] | None = None,
-    wanted: int | None = 15,
+    n_features: int | None = 15,
     correlated: float = 0.95,
     folds: int = 5,
     trials: int = 0,
     seed: int = 0,
-    repeats: int = 1000,
-    stages: Stages | None = None,
-    client: Any = None,
+    n_resamples: int = 1000,
+    stages: StageTimer | None = None,
+    client: Client | None = None,
     progress: bool = True,
 ) -> Softness:
-    """Learn which atoms turn plastic, on some glasses, and test it on another that was set aside.
+    """Learn which atoms turn plastic on some glasses and test it on another.
 
     Parameters
     ----------
-    train_on, test_on: glasses from ``prepare_glass``, made with the same features. draws: of the undersampling, each of which gets a model
-        with a seed of its own. rounds: trees of each. params: of LightGBM, over ``PARAMETERS``. wanted: leading columns to be found, None for no
-        search; of columns with a correlation above ``correlated`` one is kept. folds: of the cross-validation on the training glasses, 0 for none;
-        whole glasses where there are as many, else whole regions of 15 Å. trials: of a search for parameters that ``params`` does not name, over
-        the same folds, on the workers of ``client``; 0 for none. repeats: of the bootstrap over regions of the test glass. stages: told how long each
-        part takes.
+    train_on, test_on
+        Glasses from ``prepare_glass``, made with the same features.
+    n_undersamples
+        Number of random undersamples of the majority class. Each trains a model.
+    num_boost_round
+        Trees per model.
+    params
+        LightGBM parameters that replace those of ``PARAMETERS``.
+    n_features
+        Number of leading columns to select; None for no selection.
+    correlated
+        Of two columns with a correlation above this, one is dropped.
+    folds
+        Folds of the cross-validation on the training glasses; 0 for none. Folds are
+        whole glasses if there are enough of them, else whole regions of 15 Å.
+    trials
+        Trials of a search for the parameters that ``params`` does not name; 0 for none.
+    seed
+        Seed of all random choices.
+    n_resamples
+        Bootstrap resamples over regions of the test glass.
+    stages
+        Records the seconds spent in each part.
+    client
+        Dask client for the search. Default: the current one.
+    progress
+        Whether to report progress.
 
-    Returns a ``Softness`` whose score takes all columns; the leading ones are scored beside it. ``ParameterError`` where the test glass is among the
-    training glasses, under another name too, or has other columns. Regions next to each other share atoms at their border, so cross-validation within
-    a glass is a little too good, and intervals from one test glass know nothing of the spread between glasses.
+    Returns
+    -------
+    softness
+        The score of all columns; models of the leading columns are scored beside it.
 
-    >>> found = learn_softness([prepare_glass("a.zarr", "out")], prepare_glass("b.zarr", "out"))  # doctest: +SKIP
+    Raises
+    ------
+    ParameterError
+        If the test glass is also a training glass, under another name too, or if
+        glasses have different columns.
+
+    Notes
+    -----
+    Adjacent regions share atoms at their border, so cross-validation within a glass is
+    slightly optimistic. Intervals from one test glass do not contain the spread between
+    glasses.
+
+    Examples
+    --------
+    >>> train_on = [prepare_glass("a.zarr", "out")]  # doctest: +SKIP
+    >>> test_on = prepare_glass("b.zarr", "out")  # doctest: +SKIP
+    >>> softness = learn_softness(train_on, test_on)  # doctest: +SKIP
     """
-    if not train_on or draws < 1:
-        raise ParameterError(f"train_on needs at least one glass and draws={draws} at least 1")
-    if wanted is not None and wanted < 1:
-        raise ParameterError(f"wanted={wanted} must be at least 1 column, or None for no search")
-    if (wanted is not None or trials) and folds < 2:
+    return learn_and_test(
+        train_on,
+        [test_on],
+        n_undersamples=n_undersamples,
+        num_boost_round=num_boost_round,
+        params=params,
+        n_features=n_features,
+        correlated=correlated,
+        folds=folds,
+        trials=trials,
+        seed=seed,
+        n_resamples=n_resamples,
+        stages=stages,
+        client=client,
+        progress=progress,
+    )[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    """Models, and what the card and the baselines need to know of their training."""
+
+    models: tuple[Model, ...]
+    leading_models: tuple[Model, ...]
+    choice: Leading | None
+    folds: tuple[float, ...]
+    splits: Sequence[Split]
+    train_on: Sequence[Glass]
+    glass_of_row: Sequence[str]
+    labels: BoolArray
+    parameters: Mapping[str, Any]
+    seed: int
+
+
+def learn_and_test(
+    train_on: Sequence[Glass],
+    tests: Sequence[Glass],
+    *,
+    n_undersamples: int = 20,
+    num_boost_round: int = 150,
+    params: Mapping[str, Any] | None = None,
+    n_features: int | None = 15,
+    correlated: float = 0.95,
+    folds: int = 5,
+    trials: int = 0,
+    seed: int = 0,
+    n_resamples: int = 1000,
+    parameters: Mapping[str, Any] | None = None,
+    stages: StageTimer | None = None,
+    client: Client | None = None,
+    progress: bool = True,
+) -> list[Softness]:
+    """Learn from some glasses and test the same models on several others.
+
+    Parameters are those of ``learn_softness``, and ``parameters``: further entries of
+    the model card. The results are in the order of ``tests``.
+    """
+    if not train_on or n_undersamples < 1:
         raise ParameterError(
-            f"folds={folds}: leading columns and a search need at least 2 folds; give wanted=None and trials=0 for none"
+            "train_on needs at least one glass and "
+            f"n_undersamples={n_undersamples} must be at least 1"
         )
-    columns = _check(train_on, test_on)
-    stages = stages or Stages()
+    if n_features is not None and n_features < 1:
+        raise ParameterError(
+            f"n_features={n_features} must be at least 1 column, or None for no selection"
+        )
+    if (n_features is not None or trials) and folds < 2:
+        raise ParameterError(
+            f"folds={folds}: leading columns and a search need at least 2 folds; give "
+            "n_features=None and trials=0 for neither"
+        )
+    columns = _check_glasses(train_on, tests)
+    stages = stages or StageTimer()
     settings = {**PARAMETERS, **dict(params or {})}
     with stages("rows"):
         x, y, glass, region = _training_rows(train_on, folds)
-        xt, yt, atoms = test_on.rows()
-        where = test_on.regions()[atoms]
-    judged = _drawn(len(y), seed)
+        rows = _selection_rows(len(y), seed)
+        held_out = [test_on.rows() for test_on in tests]
     if trials:
         with stages("parameters"):
             tried = search(
-                x[judged],
-                y[judged].astype(np.float64),
-                region[judged],
+                x[rows],
+                y[rows].astype(np.float64),
+                region[rows],
                 trials=trials,
                 params=dict(params or {}),
                 space={
@@ -198,7 +398,7 @@ def learn_softness(
                     if name not in main_names(params or {})
                 },
                 folds=folds,
-                rounds=rounds,
+                rounds=num_boost_round,
                 columns=columns,
                 seed=seed,
                 client=client,
@@ -206,122 +406,175 @@ def learn_softness(
             )
         settings = {**settings, **tried.params}
     with stages("models"):
-        balanced = [undersample(y, seed + draw, strata=glass) for draw in range(draws)]
-        models = _models(x, y, balanced, columns, settings, rounds, seed, progress)
-        score = _mean_score(models, xt, columns)
-    if np.ptp(score) == 0.0:
+        balanced = [undersample(y, seed + k, strata=glass) for k in range(n_undersamples)]
+        models = _models(x, y, balanced, columns, settings, num_boost_round, seed, progress)
+    if not any(model.booster.feature_importance("split").any() for model in models):
         raise ParameterError(
-            f"the trees have no split: {int(y.sum())} plastic atoms are too few for these parameters; take more glasses, a lower threshold, or a "
-            "smaller min_data_in_leaf in params"
+            f"the trees have no split: {int(y.sum())} plastic atoms are too few for these "
+            "parameters; take more glasses, a lower threshold, or a smaller min_data_in_leaf "
+            "in params"
         )
-    auc_of_folds: tuple[float, ...] = ()
+    fold_scores: tuple[float, ...] = ()
     splits: list[Split] = []
-    choice, leading = None, {}
+    choice = None
+    leading_models: tuple[Model, ...] = ()
     if folds:
         with stages("cross-validation"):
-            auc_of_folds, splits = cross_validate(
-                x[judged],
-                y[judged],
-                region[judged],
+            fold_scores, splits = cross_validate(
+                x[rows],
+                y[rows],
+                region[rows],
                 params=settings,
-                rounds=rounds,
+                num_boost_round=num_boost_round,
                 folds=folds,
                 seed=seed,
             )
-    if wanted is not None:
+    if n_features is not None:
         with stages("leading columns"):
             choice = leading_columns(
-                x[judged],
-                y[judged],
-                region[judged],
+                x[rows],
+                y[rows],
+                region[rows],
                 columns,
-                wanted=wanted,
+                n_features=n_features,
                 correlated=correlated,
                 params=settings,
-                rounds=rounds,
+                num_boost_round=num_boost_round,
                 folds=folds,
                 seed=seed,
             )
             places = [columns.index(name) for name in choice.columns]
-            few = _models(x[:, places], y, balanced, choice.columns, settings, rounds, seed, False)
-            leading = _scored(
-                yt, _mean_score(few, xt[:, places], choice.columns), where, repeats, seed
+            leading_models = _models(
+                x[:, places], y, balanced, choice.columns, settings, num_boost_round, seed, False
             )
+    trained = _Trained(
+        models,
+        leading_models,
+        choice,
+        fold_scores,
+        splits,
+        train_on,
+        [train_on[k].name for k in glass],
+        y,
+        {
+            **(parameters or {}),
+            **settings,
+            "num_boost_round": num_boost_round,
+            "n_undersamples": n_undersamples,
+        },
+        seed,
+    )
     with stages("intervals"):
-        metrics = _scored(yt, score, where, repeats, seed)
-        baselines = {
-            name: _scored(yt, guess, where, repeats, seed)
-            for name, guess in baseline_scores(y, len(yt), seed).items()
-        }
-    qs = np.full(len(test_on.keep), np.nan)
-    qs[atoms] = score
-    names = [train_on[k].name for k in glass] + [test_on.name] * len(yt)
+        return [
+            _test(trained, test_on, values, n_resamples)
+            for test_on, values in zip(tests, held_out, strict=True)
+        ]
+
+
+def _test(
+    trained: _Trained,
+    test_on: Glass,
+    rows: tuple[FloatArray, BoolArray, IntArray],
+    n_resamples: int,
+) -> Softness:
+    """Score trained models on a glass with these rows."""
+    x, y, atoms = rows
+    columns, seed = trained.models[0].columns, trained.seed
+    regions = test_on.regions()[atoms]
+    score = _mean_score(trained.models, x, columns)
+    leading_qs, leading_metrics = None, {}
+    if trained.choice is not None:
+        places = [columns.index(name) for name in trained.choice.columns]
+        few = _mean_score(trained.leading_models, x[:, places], trained.choice.columns)
+        leading_qs = _of_all_atoms(few, atoms, len(test_on.keep))
+        leading_metrics = score_intervals(y, few, regions, n_resamples, seed)
+    metrics = score_intervals(y, score, regions, n_resamples, seed)
+    baselines = {
+        name: score_intervals(y, guess, regions, n_resamples, seed)
+        for name, guess in baseline_scores(trained.labels, len(y), seed).items()
+    }
+    glasses = (*trained.train_on, test_on)
+    names = [*trained.glass_of_row, *[test_on.name] * len(y)]
+    notes = ["balanced by undersampling: the score is not a probability of the unbalanced glass"]
+    if trained.splits:
+        notes.append(
+            "the first split is training against test glass; the others are folds of the "
+            "training rows by region"
+        )
     card = model_card(
         f"quench-in softness of {test_on.name}",
-        data={name: text for one in (*train_on, test_on) for name, text in one.digests().items()},
+        data={name: text for glass in glasses for name, text in glass.digests().items()},
         columns=columns,
-        split=[group_split(names, [test_on.name], seed), *splits],
+        split=[group_split(names, [test_on.name], seed), *trained.splits],
         parameters={
-            **settings,
-            "rounds": rounds,
-            "draws": draws,
+            **trained.parameters,
             "threshold": test_on.threshold,
             "strain": float(test_on.strain[test_on.frame]),
         },
         metrics=metrics,
         baselines=baselines,
         seed=seed,
-        notes=[
-            "balanced by undersampling: the score is no probability of the unbalanced glass",
-            "the first split is training against test glass, the others are folds of the training rows by region",
-        ][: 1 + bool(splits)],
+        notes=notes,
     )
     return Softness(
-        models,
-        columns,
-        tuple(one.name for one in train_on),
-        test_on.name,
-        metrics,
-        baselines,
-        qs,
-        auc_of_folds,
-        choice,
-        leading,
-        card,
+        models=trained.models,
+        columns=columns,
+        train=tuple(glass.name for glass in trained.train_on),
+        test=test_on.name,
+        metrics=metrics,
+        baselines=baselines,
+        qs=_of_all_atoms(score, atoms, len(test_on.keep)),
+        folds=trained.folds,
+        choice=trained.choice,
+        leading_metrics=leading_metrics,
+        card=card,
+        leading_qs=leading_qs,
     )
 
 
-def _check(train_on: Sequence[Glass], test_on: Glass) -> tuple[str, ...]:
-    columns, content = test_on.columns(), test_on.digests()[f"{test_on.name} trajectory"]
-    seen: dict[str, Glass] = {}
-    for glass in train_on:
-        if glass.columns() != columns:
-            raise ParameterError(
-                f"{glass.name} and {test_on.name} have other columns; prepare them with the same features"
-            )
-        same = glass.digests()[f"{glass.name} trajectory"]
-        if same == content:
-            raise ParameterError(
-                f"{glass.name} is among the training glasses and {test_on.name}, the test glass, is the same trajectory: a score on atoms that "
-                "trained says nothing; leave it out on one side"
-            )
-        if same in seen:
-            raise ParameterError(
-                f"{glass.name} and {seen[same].name} among the training glasses are the same; give each once"
-            )
-        seen[same] = glass
-    names = [glass.name for glass in (*train_on, test_on)]
+def _of_all_atoms(score: FloatArray, atoms: IntArray, n_atoms: int) -> FloatArray:
+    qs = np.full(n_atoms, np.nan)
+    qs[atoms] = score
+    return qs
+
+
+def _check_glasses(train_on: Sequence[Glass], tests: Sequence[Glass]) -> tuple[str, ...]:
+    """Return the columns of all glasses, which must be different trajectories."""
+    columns = tests[0].columns()
+    training: dict[str, Glass] = {}
+    testing: dict[str, Glass] = {}
+    for kind, glasses, seen in (("test", tests, testing), ("training", train_on, training)):
+        for glass in glasses:
+            if glass.columns() != columns:
+                raise ParameterError(
+                    f"{glass.name} and {tests[0].name} have other columns; prepare them with "
+                    "the same features"
+                )
+            content = glass.digests()[f"{glass.name} trajectory"]
+            if kind == "training" and content in testing:
+                raise ParameterError(
+                    f"{glass.name} is among the training glasses and {testing[content].name}, "
+                    "the test glass, is the same trajectory: a score on atoms used in training "
+                    "is meaningless; leave it out on one side"
+                )
+            if content in seen:
+                raise ParameterError(
+                    f"{glass.name} and {seen[content].name} among the {kind} glasses are the "
+                    "same; give each once"
+                )
+            seen[content] = glass
+    names = [glass.name for glass in (*train_on, *tests)]
     if len(set(names)) < len(names):
         raise ParameterError(
-            f"two glasses have one name among {names}; give their stores names of their own"
+            f"two glasses have the same name, among {names}; give their stores different names"
         )
     return columns
 
 
 def _training_rows(
     train_on: Sequence[Glass], folds: int
-) -> tuple[Float, Mask, npt.NDArray[np.int64], npt.NDArray[Any]]:
-    """Features, labels, number of the glass, and group for folds, of all atoms that count."""
+) -> tuple[FloatArray, BoolArray, IntArray, AnyArray]:
+    """Return features, labels, glass and fold group of all included atoms (row,)."""
     parts = [glass.rows() for glass in train_on]
     glass = np.concatenate([np.full(len(part[1]), k) for k, part in enumerate(parts)])
     if len(train_on) >= folds > 0:
@@ -343,50 +596,69 @@ def _training_rows(
     )
 
 
-def _drawn(rows: int, seed: int) -> npt.NDArray[np.int64]:
-    if rows <= JUDGED:
+def _selection_rows(rows: int, seed: int) -> IntArray:
+    if rows <= MAX_SELECTION_ROWS:
         return np.arange(rows)
-    return np.sort(np.random.default_rng(seed).choice(rows, JUDGED, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(rows, MAX_SELECTION_ROWS, replace=False))
 
 
 def _models(
-    x: Float,
-    y: Mask,
-    balanced: Sequence[npt.NDArray[np.int64]],
+    x: FloatArray,
+    y: BoolArray,
+    balanced: Sequence[IntArray],
     columns: Sequence[str],
     params: Mapping[str, Any],
-    rounds: int,
+    num_boost_round: int,
     seed: int,
     progress: bool,
 ) -> tuple[Model, ...]:
     return tuple(
         train(
-            x[some],
-            y[some].astype(np.float64),
+            x[sample],
+            y[sample].astype(np.float64),
             objective="binary",
             columns=tuple(columns),
-            rounds=rounds,
+            rounds=num_boost_round,
             params=params,
-            seed=seed + draw,
+            seed=seed + k,
             threads=1,
-            progress=progress and draw == 0,
+            progress=progress and k == 0,
         )
-        for draw, some in enumerate(balanced)
+        for k, sample in enumerate(balanced)
     )
 
 
-def _mean_score(models: Sequence[Model], values: Float, columns: Sequence[str]) -> Float:
-    # one by one, as ``predict`` adds them in its tasks: the same bits
+def _mean_score(models: Sequence[Model], values: FloatArray, columns: Sequence[str]) -> FloatArray:
+    # summed in the order of ``predict``, which gives the same bits
     total = models[0].predict(values, names=columns, threads=1)
     for model in models[1:]:
         total += model.predict(values, names=columns, threads=1)
-    found: Float = total / len(models)
-    return found
+    score: FloatArray = total / len(models)
+    return score
 
 
-def _scored(
-    y: Mask, score: Float, where: npt.NDArray[np.int64], repeats: int, seed: int
+def score_intervals(
+    label: BoolArray, score: FloatArray, regions: AnyArray, n_resamples: int, seed: int
 ) -> dict[str, Interval]:
-    # a glass in one region has nothing but its atoms to resample
-    groups = where if len(np.unique(where)) > 1 else None
-    return {name: bootstrap(name, y, score, groups, repeats=repeats, seed=seed) for name in METRICS}
+    """Return AUC and recall with their intervals, resampled over regions.
+
+    Parameters
+    ----------
+    label, score, regions
+        Of each test atom (atom,).
+    n_resamples
+        Number of bootstrap resamples.
+    seed
+        Seed of the resamples.
+
+    Returns
+    -------
+    intervals
+        Intervals by name of the metric. If all atoms are in one region, atoms are
+        resampled.
+    """
+    groups = regions if len(np.unique(regions)) > 1 else None
+    return {
+        name: bootstrap(name, label, score, groups, repeats=n_resamples, seed=seed)
+        for name in METRICS
+    }

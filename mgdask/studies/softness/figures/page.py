@@ -31,7 +31,6 @@ from mgdask.plot.style import (
     save,
     style,
 )
-from mgdask.store.open import open_store
 from mgdask.studies.softness.data import Glass
 from mgdask.studies.softness.training import Softness
 
@@ -346,7 +345,7 @@ def draw_slice(softness: Softness, glass: Glass, path: Path, *, slab: float = 6.
     --------
     >>> draw_slice(softness, glass, "slice.png")  # doctest: +SKIP
     """
-    frame = open_store(glass.store).isel(frame=0).load()
+    frame = glass.undeformed()
     d2min = glass.d2min()[glass.frame]
     strain = 100 * glass.strain[glass.frame]
     fig = figure(13.0, 5.6)

@@ -1,0 +1,15 @@
+from . import softness as softness
+from .registry import available as available
+from .registry import get_options as get_options
+from .registry import get_study as get_study
+from .registry import register as register
+from .results import Metric as Metric
+from .results import Results as Results
+from .softness import SoftnessOptions as SoftnessOptions
+from .softness import SoftnessStudy as SoftnessStudy
+from .study import CommandLine as CommandLine
+from .study import Outcome as Outcome
+from .study import StageRunner as StageRunner
+from .study import Study as Study
+from .study import StudyOptions as StudyOptions
+from .study import options_table as options_table

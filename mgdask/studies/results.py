@@ -1,0 +1,172 @@
+"""What every study returns: metrics and where they come from, as plain data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+POOLED = "pooled"
+"""Value of ``Metric.test`` for all test data together."""
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Number = Annotated[float | None, BeforeValidator(_finite)]
+"""A number that JSON can hold; NaN and infinity become null."""
+
+
+class Bounded(Protocol):
+    """A value between two bounds, such as ``mgdask.learn.Interval``."""
+
+    @property
+    def value(self) -> float:
+        """The value itself."""
+
+    @property
+    def low(self) -> float:
+        """Its lower bound."""
+
+    @property
+    def high(self) -> float:
+        """Its upper bound."""
+
+
+class Metric(BaseModel):
+    """One number of one model on one test set, with its confidence interval.
+
+    Baselines are models, too: ``"baseline: most frequent"``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    model: str = Field(description="What was tested.")
+    test: str = Field(description=f"What it was tested on; {POOLED!r} for all test data.")
+    name: str = Field(description="Name of the metric, such as 'roc_auc'.")
+    value: Number = Field(description="The value; null if it is not defined.")
+    low: Number = Field(
+        default=None, description="Lower end of the interval; null if there is none."
+    )
+    high: Number = Field(
+        default=None, description="Upper end of the interval; null if there is none."
+    )
+    unit: str = Field(default="1", description="Unit of the three numbers.")
+
+
+def metrics_of(
+    model: str, test: str, intervals: Mapping[str, Bounded], unit: str = "1"
+) -> list[Metric]:
+    """Return the metrics of one model on one test set.
+
+    Parameters
+    ----------
+    model, test
+        As in ``Metric``.
+    intervals
+        Intervals by name of the metric.
+    unit
+        Unit of all of them.
+
+    Returns
+    -------
+    metrics
+        One per interval.
+    """
+    return [
+        Metric(
+            model=model,
+            test=test,
+            name=name,
+            value=float(one.value),
+            low=float(one.low),
+            high=float(one.high),
+            unit=unit,
+        )
+        for name, one in intervals.items()
+    ]
+
+
+class Results(BaseModel):
+    """Results of a study, as written to ``OUT/results.json``.
+
+    Examples
+    --------
+    >>> import json
+    >>> auc = Metric(model="trees", test="pooled", name="roc_auc", value=0.7)
+    >>> results = Results(study="demo", version="0.2", digest="0", metrics=(auc,))
+    >>> json.loads(results.to_json())["metrics"][0]["value"]
+    0.7
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    study: str = Field(description="Name of the study.")
+    version: str = Field(description="Version of mgdask.")
+    options: dict[str, Any] = Field(default_factory=dict, description="All options.")
+    inputs: dict[str, str] = Field(
+        default_factory=dict, description="Digest of the content of each input."
+    )
+    digest: str = Field(description="Digest of the options, the inputs and the version.")
+    metrics: tuple[Metric, ...] = Field(default=(), description="Every score, baselines included.")
+    timing: dict[str, float] = Field(
+        default_factory=dict, description="Seconds of each stage, when it was computed."
+    )
+    summary: str = Field(default="", description="The results in words, for a terminal.")
+
+    def to_json(self) -> str:
+        """Return the results as JSON text."""
+        return self.model_dump_json(indent=1) + "\n"
+
+    @classmethod
+    def read(cls, path: str | Path) -> Results:
+        """Return the results in a file that a study wrote.
+
+        Parameters
+        ----------
+        path
+            The file, or the folder that holds ``results.json``.
+        """
+        file = Path(path)
+        file = file / "results.json" if file.is_dir() else file
+        return cls.model_validate_json(file.read_text(encoding="utf-8"))
+
+    def __str__(self) -> str:
+        if self.summary:
+            return self.summary
+        return "\n".join(
+            f"  {one.model:30} {one.test:20} {one.name:12} {_interval_text(one)}"
+            for one in self.metrics
+        )
+
+    def to_html(self) -> str:
+        """Return a page with the table of metrics that needs no other file."""
+        heads = ("model", "test", "metric", "value", "low", "high", "unit")
+        rows = [
+            (one.model, one.test, one.name, *map(_text, (one.value, one.low, one.high)), one.unit)
+            for one in self.metrics
+        ]
+        table = _html_row("th", heads) + "\n".join(_html_row("td", row) for row in rows)
+        title = escape(f"{self.study}: results")
+        return (
+            "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+            f"<title>{title}</title></head><body><main><h1>{title}</h1>"
+            f"<pre>{escape(self.summary)}</pre><table>{table}</table>"
+            f"<p>mgdask {escape(self.version)}</p></main></body></html>\n"
+        )
+
+
+def _html_row(kind: str, cells: tuple[str, ...]) -> str:
+    return "<tr>" + "".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in cells) + "</tr>"
+
+
+def _text(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _interval_text(metric: Metric) -> str:
+    text = _text(metric.value)
+    return text if metric.low is None else f"{text} [{_text(metric.low)}, {_text(metric.high)}]"

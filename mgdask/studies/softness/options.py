@@ -1,0 +1,157 @@
+"""Options of the softness studies: one model per study, each option written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from mgdask.elements import atomic_number
+from mgdask.studies.options import CommandLine, Stores, StudyOptions, Texts, split_commas
+
+
+def _elements(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    for name in names or ():
+        atomic_number(name)
+    return names
+
+
+class GlassOptions(StudyOptions):
+    """How atoms are labelled and learned from, the same in all softness studies."""
+
+    strain: float = Field(0.04, gt=0, description="Strain at which atoms are labelled.")
+    threshold: float = Field(
+        5.0, description="An atom is plastic above this D2min, the sum over neighbors, in Å²."
+    )
+    cutoff: float = Field(4.5, gt=0, description="Cutoff distance of the neighbors of D2min, in Å.")
+    margin: float = Field(
+        15.0, description="Exclude atoms within this distance (Å) of a free surface."
+    )
+    centers: Annotated[
+        tuple[str, ...] | None,
+        BeforeValidator(split_commas),
+        AfterValidator(_elements),
+        CommandLine(separator=","),
+    ] = Field(None, description="Use only atoms of these elements: Cu or Cu,Zr.")
+    n_undersamples: Annotated[int, CommandLine("--draws")] = Field(
+        20, ge=1, description="Random undersamples of the majority class; each trains a model."
+    )
+    num_boost_round: Annotated[int, CommandLine("--rounds")] = Field(
+        150, ge=1, description="Trees per model."
+    )
+
+    def glass(self) -> dict[str, Any]:
+        """Return the arguments of ``prepare_glass``."""
+        names = ("strain", "threshold", "cutoff", "margin")
+        return {**{name: getattr(self, name) for name in names}, "species": self.centers}
+
+    def learning(self) -> dict[str, Any]:
+        """Return the arguments of ``learn_softness``."""
+        names = ("n_undersamples", "num_boost_round")
+        return {name: getattr(self, name) for name in names}
+
+
+class SoftnessOptions(GlassOptions):
+    """Options of ``SoftnessStudy``."""
+
+    study: ClassVar[str] = "softness"
+    summary: ClassVar[str] = (
+        "Learn which atoms turn plastic, and test on other glasses (Wang & Jain 2019)."
+    )
+
+    train: Stores = Field(
+        description="Store of a deformed glass to learn from; repeat for several."
+    )
+    test: Stores = Field(description="Store of a deformed glass to test on; repeat for several.")
+    sets: Annotated[Texts, CommandLine("--set")] = Field(
+        (), description="Named set of features, see mgdask.feature_set [default: interstice]."
+    )
+    features: Annotated[Texts, CommandLine("--feature")] = Field(
+        (), description="Feature family and its options, as in mgdask featurize."
+    )
+    recipe: Path | None = Field(
+        None, description="YAML file that lists features and their parameters."
+    )
+    ends: bool = Field(
+        False, description="Apply the margin to the faces across the direction of deformation, too."
+    )
+    n_features: Annotated[int, CommandLine("--wanted")] = Field(
+        15, ge=0, description="Number of leading columns to select; 0 for no selection."
+    )
+    folds: int = Field(5, ge=0, description="Folds of the cross-validation; 0 for none.")
+    trials: int = Field(
+        0,
+        ge=0,
+        description="Trials of the search for the parameters of the trees; 0 for no search.",
+    )
+
+    @model_validator(mode="after")
+    def _selection_needs_folds(self) -> SoftnessOptions:
+        if (self.n_features or self.trials) and self.folds < 2:
+            raise ValueError(
+                f"`folds`={self.folds} must be at least 2 to select columns or to search for "
+                "parameters; set `n_features`=0 and `trials`=0 for neither"
+            )
+        return self
+
+    def glass(self) -> dict[str, Any]:
+        """Return the arguments of ``prepare_glass``."""
+        return {**super().glass(), "ends": self.ends}
+
+    def learning(self) -> dict[str, Any]:
+        """Return the arguments of ``learn_softness``."""
+        return {
+            **super().learning(),
+            "n_features": self.n_features or None,
+            "folds": self.folds,
+            "trials": self.trials,
+            "seed": self.seed,
+        }
+
+
+class ComparisonOptions(GlassOptions):
+    """Options of ``ComparisonStudy``."""
+
+    study: ClassVar[str] = "compare"
+    summary: ClassVar[str] = (
+        "Compare feature sets on the same atoms and undersamples (Wang & Jain 2019, Fig. 5a)."
+    )
+
+    train: Stores = Field(
+        description="Store of a deformed glass to learn from; repeat for several."
+    )
+    test: Path = Field(description="Store of the deformed glass to test on, not used in training.")
+    sets: Annotated[Texts, CommandLine("--set")] = Field(
+        (),
+        description="Feature set; repeat for several. The first is the reference [default: all].",
+    )
+    growth: Annotated[
+        tuple[float, ...] | None, BeforeValidator(split_commas), CommandLine(separator=",")
+    ] = Field(
+        None,
+        description="Also train the first set on these fractions of the atoms: 0.1,0.3,0.5.",
+    )
+
+
+class TransferOptions(GlassOptions):
+    """Options of ``TransferStudy``."""
+
+    study: ClassVar[str] = "transfer"
+    summary: ClassVar[str] = (
+        "Test models of each glass on every other glass (Wang & Jain 2019, Fig. 4)."
+    )
+
+    stores: Annotated[Stores, CommandLine(argument="STORES")] = Field(
+        description="Stores of deformed glasses, two or more."
+    )
+    labels: Path | None = Field(
+        None, description="CSV file with the columns store and some of system, composition, rate."
+    )
+    by: Literal["glass", "label"] = Field(
+        "glass", description="Train on each glass, or on all glasses of one label."
+    )
+    features: str = Field("interstice", description="Feature set.")
+    columns: Literal["same", "common"] = Field(
+        "same", description="Refuse glasses with different columns, or use the common columns."
+    )

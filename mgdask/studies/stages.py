@@ -1,0 +1,141 @@
+"""Stages of a study: each is recorded when it ends, and later runs skip it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from mgdask.errors import MgdaskError
+from mgdask.store.open import check_complete
+from mgdask.store.provenance import digest
+from mgdask.studies.timing import StageTimer
+
+T = TypeVar("T")
+logger = logging.getLogger("mgdask.studies")
+
+
+def fingerprint(path: Path) -> str:
+    """Return the digest of the content of a store or of a file.
+
+    Raises
+    ------
+    StoreError
+        If there is neither a file nor a finished store.
+    """
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return check_complete(path)[1]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing; a reader never sees a part of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_text(text, encoding="utf-8")
+    os.replace(scratch, path)
+
+
+class StageRunner:
+    """Runs the stages of a study one after the other and skips those that are finished.
+
+    A stage is finished if its record belongs to the same options, inputs and earlier
+    stages, and if its outputs have the content that they had when it ended.
+
+    Parameters
+    ----------
+    out
+        Folder of the study.
+    records
+        Folder for the records, one small JSON file per stage.
+    identity
+        Digest of the options and inputs of the study.
+    """
+
+    def __init__(self, out: Path, records: Path, identity: str) -> None:
+        self.out, self.records = out, records
+        self.timer = StageTimer()
+        self.skipped: list[str] = []
+        self._identity = identity
+
+    def __call__(
+        self,
+        name: str,
+        compute: Callable[[StageTimer], T],
+        *,
+        load: Callable[[], T] | None = None,
+        outputs: Callable[[], Iterable[Path]] = tuple,
+    ) -> T:
+        """Return the result of a stage, computed now or by an earlier run.
+
+        Parameters
+        ----------
+        name
+            Name of the stage, unique within the study.
+        compute
+            Does the work. Its argument times parts of the stage. A stage that times no
+            part is timed as a whole.
+        load
+            Reads the result back from ``outputs``. Default: the result is a JSON value
+            and is kept in the record.
+        outputs
+            Lists the files and stores that the stage has written, below ``out``.
+
+        Returns
+        -------
+        result
+            What ``compute`` or ``load`` returned.
+        """
+        path = self.records / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.json"
+        identity = digest([self._identity, name])
+        record = self._finished(path, identity)
+        if record is not None:
+            try:
+                result = cast(T, record["value"]) if load is None else load()
+            except (MgdaskError, OSError, ValueError, KeyError, TypeError) as error:
+                logger.info("stage %r is repeated: %s", name, error)
+            else:
+                logger.info("stage %r was finished before", name)
+                self.skipped.append(name)
+                self._advance(record)
+                return result
+        path.unlink(missing_ok=True)  # the outputs are about to change
+        own, parts = StageTimer(), StageTimer()
+        with own(name):
+            result = compute(parts)
+        record = {
+            "stage": name,
+            "identity": identity,
+            "outputs": {
+                str(one.relative_to(self.out)): fingerprint(one) for one in sorted(outputs())
+            },
+            "value": result if load is None else None,
+            "seconds": parts.seconds or own.seconds,
+        }
+        write_text(path, json.dumps(record, indent=1) + "\n")
+        self._advance(record)
+        return result
+
+    def _finished(self, path: Path, identity: str) -> dict[str, Any] | None:
+        """Return the record of a stage if it still holds."""
+        try:
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if record["identity"] != identity:
+                return None
+            for name, content in record["outputs"].items():
+                if fingerprint(self.out / name) != content:
+                    return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, MgdaskError):
+            return None
+        return record
+
+    def _advance(self, record: dict[str, Any]) -> None:
+        """Let later stages depend on this one, and add its seconds."""
+        self._identity = digest([record["identity"], record["outputs"], record["value"]])
+        for part, seconds in record["seconds"].items():
+            self.timer.seconds[part] = self.timer.seconds.get(part, 0.0) + seconds

@@ -1,0 +1,162 @@
+"""What every study is: an options model in, metrics and a report page out.
+
+A study is a folder of its own, a subclass of ``Study``, and one line in
+``mgdask.studies.registry``. Its command line, its tables in the manual and its
+resuming after an interruption follow from these.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+from mgdask._version import __version__
+from mgdask.store.provenance import digest
+from mgdask.studies.options import CommandLine, OptionError, StudyOptions, markdown_table
+from mgdask.studies.registry import get_options
+from mgdask.studies.results import POOLED, Metric, Results, metrics_of
+from mgdask.studies.stages import StageRunner, fingerprint, write_text
+
+if TYPE_CHECKING:
+    from mgdask.cluster.client import Client
+
+__all__ = [
+    "POOLED",
+    "CommandLine",
+    "Metric",
+    "OptionError",
+    "Outcome",
+    "Results",
+    "StageRunner",
+    "Study",
+    "StudyOptions",
+    "metrics_of",
+    "options_table",
+]
+
+Options = TypeVar("Options", bound=StudyOptions)
+
+
+class Outcome(NamedTuple):
+    """What ``Study.compute`` returns: the metrics, and the results in words."""
+
+    metrics: Sequence[Metric]
+    summary: str = ""
+
+
+class Study(ABC, Generic[Options]):
+    """A study from stores to results; a subclass says in ``compute`` what it does.
+
+    Parameters
+    ----------
+    options
+        All options of the study.
+
+    Examples
+    --------
+    >>> options = SoftnessOptions(  # doctest: +SKIP
+    ...     train=["glass_1.zarr"], test="glass_2.zarr", out="softness"
+    ... )
+    >>> results = SoftnessStudy(options).run()  # doctest: +SKIP
+    >>> results.metrics[0].value  # doctest: +SKIP
+    0.681
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    @abstractmethod
+    def compute(self, stages: StageRunner, client: Client | None, progress: bool) -> Outcome:
+        """Do the work, stage by stage.
+
+        Parameters
+        ----------
+        stages
+            Runs each stage, or skips it if an earlier run has finished it.
+        client
+            Dask client; None for the current one, or for threads of this process.
+        progress
+            Whether to report progress on standard error.
+
+        Returns
+        -------
+        outcome
+            Metrics, baselines included, and a summary.
+        """
+
+    def page(self, results: Results) -> str:
+        """Return the report page as HTML. Default: the table of metrics."""
+        return results.to_html()
+
+    def run(self, client: Client | None = None, *, progress: bool = True) -> Results:
+        """Run the study, and write ``results.json`` and ``report.html`` to its folder.
+
+        A stage that an earlier run has finished with the same options and inputs is
+        skipped. A study that was killed goes on when it is run again.
+
+        Parameters
+        ----------
+        client
+            Dask client. Default: the current one, or else threads of this process.
+        progress
+            Whether to report progress on standard error.
+
+        Returns
+        -------
+        results
+            What ``results.json`` holds.
+
+        Raises
+        ------
+        StoreError
+            If an input is missing or unfinished.
+        """
+        options, name = self.options, type(self.options).study
+        inputs = {
+            f"{option} {path.stem}": fingerprint(path)
+            for option, paths in options.paths().items()
+            for path in paths
+        }
+        identity = digest([name, __version__, options.parameters(), inputs])
+        stages = StageRunner(options.out, options.out / name / "progress", identity)
+        outcome = self.compute(stages, client, progress)
+        results = Results(
+            study=name,
+            version=__version__,
+            options=options.model_dump(mode="json"),
+            inputs=inputs,
+            digest=identity,
+            metrics=tuple(outcome.metrics),
+            timing=stages.timer.seconds,
+            summary=outcome.summary,
+        )
+        write_text(options.out / "report.html", self.page(results))
+        write_text(options.out / "results.json", results.to_json())
+        return results
+
+
+def options_table(name: str) -> str:
+    """Return the options of a study as a Markdown table, for the manual.
+
+    Parameters
+    ----------
+    name
+        Name of the study in the registry.
+
+    Returns
+    -------
+    text
+        A row per option: spelling, name in Python, type, default, and meaning.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such study.
+
+    Examples
+    --------
+    >>> print(options_table("softness").splitlines()[0])
+    | option | in Python | type | default | meaning |
+    """
+    return markdown_table(get_options(name))
