@@ -1,0 +1,201 @@
+"""Pages of the manual that are written from the package: names, features, options.
+
+Nothing here is kept: the pages are made anew by each build, in ``reference/generated``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from numpydoc.docscrape import ClassDoc
+
+from mgdask.features import FEATURES, Feature
+
+SECTIONS = {
+    "mgdask": "The main functions and all feature classes are names of the package itself.",
+    "mgdask.features": "The registry of features, ready-made lists, and building blocks.",
+    "mgdask.learn": "Gradient-boosted trees on Dask workers. Nothing here is specific to glasses.",
+    "mgdask.learn.predict": "Scores for every atom of a feature store.",
+    "mgdask.learn.search": "Search for hyperparameters on folds of whole groups.",
+    "mgdask.learn.selection": "Selection of columns.",
+    "mgdask.learn.explain": "Which columns a model uses.",
+    "mgdask.analysis": "Quantities read off finished numbers, with standard errors.",
+    "mgdask.cluster": "Where workers come from.",
+    "mgdask.studies": "Published studies, each from stores to results.",
+    "mgdask.studies.study": "What every study is.",
+    "mgdask.studies.softness": "Quench-in softness of Wang and Jain (2019).",
+    "mgdask.datasets": "The data shipped with the package.",
+    "mgdask.plot.environments": "Pictures of atoms coloured by a value.",
+    "mgdask.errors": "All errors derive from ``MgdaskError``.",
+}
+"""Modules of the reference, in order, with a line about each."""
+
+
+def public_names(module: ModuleType) -> list[str]:
+    """Return the public names of a module: its list, or what it defines."""
+    names = list(getattr(module, "__all__", ()))
+    if not names:
+        names = [
+            name
+            for name, value in vars(module).items()
+            if not name.startswith("_")
+            and (inspect.isclass(value) or inspect.isfunction(value))
+            and value.__module__ == module.__name__
+        ]
+    return [name for name in names if name != "__version__"]
+
+
+def _title(text: str, underline: str) -> str:
+    return f"{text}\n{underline * len(text)}\n"
+
+
+def _table(module: str, names: Iterable[str]) -> str:
+    lines = "".join(f"   {name}\n" for name in names)
+    return f".. currentmodule:: {module}\n\n.. autosummary::\n   :toctree: api\n   :nosignatures:\n\n{lines}\n"
+
+
+def api_page() -> str:
+    """Return the reference page: a table of the public names of every module, each name once."""
+    parts, seen = [_title("API reference", "="), ""], set()
+    for name, text in SECTIONS.items():
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+        objects = {}
+        for each in public_names(module):
+            value = getattr(module, each)
+            if isinstance(value, ModuleType) or id(value) in seen:
+                continue
+            seen.add(id(value))
+            objects[each] = value
+        if not objects:
+            continue
+        features = [n for n, v in objects.items() if inspect.isclass(v) and issubclass(v, Feature)]
+        others = [n for n in objects if n not in features]
+        parts += [_title(name, "-"), text, ""]
+        if name == "mgdask":
+            parts += [_title("Functions", "~"), _table(name, others)]
+            parts += [_title("Feature classes", "~"), _table(name, features)]
+        else:
+            parts.append(_table(name, [*others, *features]))
+    return "\n".join(parts)
+
+
+def _public_path(kind: type) -> str:
+    for module in ("mgdask", "mgdask.features"):
+        if getattr(importlib.import_module(module), kind.__name__, None) is kind:
+            return f"{module}.{kind.__name__}"
+    return f"{kind.__module__}.{kind.__name__}"
+
+
+def _columns(family: str) -> str:
+    """The number of columns with default parameters for Cu-Zr, or an empty text."""
+    from mgdask.errors import MgdaskError
+    from mgdask.features import make_feature
+
+    options: dict[str, Any] = {"feature": "interstice"} if family == "mediumrange" else {}
+    try:
+        feature = make_feature(family, options, ("Cu", "Zr"))
+    except (MgdaskError, TypeError):
+        return ""
+    of = " of ``Interstice()``" if options else ""
+    return f"{feature.n_columns} columns{of} for Cu-Zr with the default parameters."
+
+
+def features_page() -> str:
+    """Return the list of features: formula, number of columns and citation of each."""
+    parts = [
+        _title("List of features", "="),
+        "Every feature that ``--feature`` and recipes know, by the name of its family.",
+        "This page is generated from the registry ``mgdask.features.FEATURES``.",
+        "",
+    ]
+    for family, kind in FEATURES.items():
+        doc = ClassDoc(kind)
+        parts += [
+            _title(kind.__name__, "-"),
+            " ".join(doc["Summary"]),
+            "",
+            *doc["Extended Summary"],
+            "",
+            f":family: ``{family}``",
+            f":parameters and methods: :class:`~{_public_path(kind)}`",
+        ]
+        if columns := _columns(family):
+            parts.append(f":columns: {columns}")
+        parts += [f":citation: {kind.citation}", ""]
+    return "\n".join(parts)
+
+
+def studies_page() -> str:
+    """Return the options of every study, generated from its options model."""
+    parts = [_title("Options of the studies", "="), ""]
+    try:
+        from mgdask.studies import study
+    except ImportError:
+        study = None
+    table = getattr(study, "options_table", None)
+    if table is None:
+        parts.append("See ``mgdask study --help``.")
+        return "\n".join(parts)
+    parts += ["Generated from the options model of each study.", ""]
+    for name in study.STUDIES:
+        parts += [_title(name, "-"), _options(table(name)), ""]
+    return "\n".join(parts)
+
+
+def _options(rows: Any) -> str:
+    if isinstance(rows, str):
+        return rows
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    rows = [dict(row) if isinstance(row, dict) else row for row in rows]
+    head = list(rows[0]) if isinstance(rows[0], dict) else ["option", "type", "default", "meaning"]
+    for row in [head, *(list(r.values()) if isinstance(r, dict) else list(r) for r in rows)]:
+        lines += [f"   {'*' if k == 0 else ' '} - {cell}" for k, cell in enumerate(row)]
+    return "\n".join(lines)
+
+
+def write_pages(folder: Path) -> None:
+    """Write the generated pages, leaving files alone whose content is the same."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pages = {"api": api_page(), "features": features_page(), "studies": studies_page()}
+    for name, text in pages.items():
+        path = folder / f"{name}.rst"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def _without_metadata(text: str) -> str:
+    """Reduce ``Annotated[T, ...]`` to ``T``."""
+    while (start := text.find("Annotated[")) >= 0:
+        depth, comma, end = 0, None, start + len("Annotated[")
+        for end in range(start + len("Annotated["), len(text)):
+            letter = text[end]
+            if letter in "[({":
+                depth += 1
+            elif letter in "])}":
+                if depth == 0:
+                    break
+                depth -= 1
+            elif letter == "," and depth == 0 and comma is None:
+                comma = end
+        text = text[:start] + text[start + len("Annotated[") : comma or end] + text[end + 1 :]
+    return text
+
+
+def simplify_signature(app, what, name, obj, options, signature, returns):
+    """Show signatures without the metadata of validation."""
+    short = [None if text is None else _without_metadata(text) for text in (signature, returns)]
+    return tuple(None if t is None else re.sub(r"\bnpt\.|\bnp\.|\bxr\.", "", t) for t in short)
+
+
+def skip_member(app, what, name, obj, skip, options):
+    """Leave out what pydantic and dataclasses add to a class."""
+    return True if name.startswith(("model_", "__pydantic")) else None
