@@ -88,6 +88,35 @@ def api_page() -> str:
     return "\n".join(parts)
 
 
+def literal_formulas(lines: list[str]) -> list[str]:
+    """Mark indented formulas as literal blocks, which keep their lines.
+
+    Docstrings write formulas as indented lines of plain text. Sections whose entries
+    are indented, such as Parameters, are left as they are.
+    """
+    out: list[str] = []
+    allowed, inside = True, False
+    for k, line in enumerate(lines):
+        if re.fullmatch(r"\s*-{3,}\s*", line) and k:
+            allowed = lines[k - 1].strip() in ("Notes", "Returns")
+        indented = line.startswith("    ")
+        if line.strip() and not indented:
+            inside = False
+        starts = indented and not inside and k > 0 and not lines[k - 1].strip()
+        if starts and allowed:
+            before = next((text for text in reversed(out) if text.strip()), "")
+            inside = True
+            if not before.lstrip().startswith((".. ", "* ", "- ")) and not before.endswith("::"):
+                out += ["::", ""]
+        out.append(line)
+    return out
+
+
+def process_docstring(app, what, name, obj, options, lines):
+    """Apply ``literal_formulas`` before numpydoc reads the docstring."""
+    lines[:] = literal_formulas(lines)
+
+
 def _public_path(kind: type) -> str:
     for module in ("mgdask", "mgdask.features"):
         if getattr(importlib.import_module(module), kind.__name__, None) is kind:
@@ -123,7 +152,7 @@ def features_page() -> str:
             _title(kind.__name__, "-"),
             " ".join(doc["Summary"]),
             "",
-            *doc["Extended Summary"],
+            *literal_formulas(["", *doc["Extended Summary"]]),
             "",
             f":family: ``{family}``",
             f":parameters and methods: :class:`~{_public_path(kind)}`",

@@ -98,4 +98,5 @@ def setup(app):
     """Connect the generated signatures and the renderer of formulas."""
     app.add_html_math_renderer("mathml", (_inline_math, None), (_display_math, None))
     app.connect("autodoc-process-signature", _generate.simplify_signature)
+    app.connect("autodoc-process-docstring", _generate.process_docstring, priority=400)
     app.connect("autodoc-skip-member", _generate.skip_member)

@@ -38,7 +38,6 @@ CHECKS = {
     "GL06",  # unknown section
     "GL07",  # sections in the wrong order
     "GL08",  # no docstring
-    "SS02",  # summary does not begin with a capital letter
     "SS03",  # summary does not end with a period
     "SS04",  # summary is indented
     "SS05",  # summary is not in the infinitive
@@ -51,10 +50,10 @@ CHECKS = {
     "PR09",  # description does not end with a period
     "PR10",  # no space before the colon
     "RT01",  # no section Returns
-    "RT03",  # returned value without description
     "YD01",  # no section Yields
 }
-"""PR04 and PR06 are off: types are in the signatures."""
+"""Off: PR04 and PR06, since types are in the signatures; RT03, since a returned value may
+be described in one sentence; SS02, since a summary may begin with a symbol."""
 NOUN_PHRASES = {"SS05"}
 """Checks that concern functions only: classes and properties are described by nouns."""
 SHORT = {"PR01", "RT01"}
@@ -81,7 +80,7 @@ def public_objects():
     for name, value in objects.items():
         if inspect.isclass(value):
             for each, member in vars(value).items():
-                if each.startswith("_") or "pydantic" in each or each.startswith("model_"):
+                if each.startswith(("_", "model_")) or "pydantic" in each:
                     continue
                 if inspect.isfunction(member) or isinstance(
                     member, property | classmethod | staticmethod

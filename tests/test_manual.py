@@ -37,8 +37,10 @@ def page_id(path):
 
 def blocks(path, language):
     """The code blocks of a page in one language; an empty language means plain blocks."""
-    pattern = rf"^```{language}\n(.*?)^```$"
-    return re.findall(pattern, path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    found = re.findall(
+        r"^(`{3,})([^\n]*)\n(.*?)^\1$", path.read_text(encoding="utf-8"), re.M | re.S
+    )
+    return [code for _, name, code in found if name == language]
 
 
 def setup_lines():
