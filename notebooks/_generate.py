@@ -57,11 +57,12 @@ def _title(text: str, underline: str) -> str:
 
 def _table(module: str, names: Iterable[str]) -> str:
     lines = "".join(f"   {name}\n" for name in names)
-    return f".. currentmodule:: {module}\n\n.. autosummary::\n   :toctree: api\n   :nosignatures:\n\n{lines}\n"
+    options = "   :toctree: api\n   :nosignatures:\n"
+    return f".. currentmodule:: {module}\n\n.. autosummary::\n{options}\n{lines}\n"
 
 
 def api_page() -> str:
-    """Return the reference page: a table of the public names of every module, each name once."""
+    """Return the reference page: the public names of every module, each name once."""
     parts, seen = [_title("API reference", "="), ""], set()
     for name, text in SECTIONS.items():
         try:
@@ -164,39 +165,29 @@ def features_page() -> str:
 
 
 def studies_page() -> str:
-    """Return the options of every study, generated from its options model."""
-    parts = [_title("Options of the studies", "="), ""]
+    """Return the options of every study as Markdown, generated from its options model."""
+    parts = ["# Options of the studies", ""]
     try:
-        from mgdask.studies import study
+        from mgdask.studies.registry import available, get_options
+        from mgdask.studies.study import options_table
     except ImportError:
-        study = None
-    table = getattr(study, "options_table", None)
-    if table is None:
-        parts.append("See ``mgdask study --help``.")
-        return "\n".join(parts)
+        return "\n".join([*parts, "See `mgdask study --help`.", ""])
     parts += ["Generated from the options model of each study.", ""]
-    for name in study.STUDIES:
-        parts += [_title(name, "-"), _options(table(name)), ""]
+    for name in available():
+        parts += [f"## {name}", "", get_options(name).summary, "", options_table(name), ""]
     return "\n".join(parts)
-
-
-def _options(rows: Any) -> str:
-    if isinstance(rows, str):
-        return rows
-    lines = [".. list-table::", "   :header-rows: 1", ""]
-    rows = [dict(row) if isinstance(row, dict) else row for row in rows]
-    head = list(rows[0]) if isinstance(rows[0], dict) else ["option", "type", "default", "meaning"]
-    for row in [head, *(list(r.values()) if isinstance(r, dict) else list(r) for r in rows)]:
-        lines += [f"   {'*' if k == 0 else ' '} - {cell}" for k, cell in enumerate(row)]
-    return "\n".join(lines)
 
 
 def write_pages(folder: Path) -> None:
     """Write the generated pages, leaving files alone whose content is the same."""
     folder.mkdir(parents=True, exist_ok=True)
-    pages = {"api": api_page(), "features": features_page(), "studies": studies_page()}
+    pages = {
+        "api.rst": api_page(),
+        "features.rst": features_page(),
+        "studies.md": studies_page(),
+    }
     for name, text in pages.items():
-        path = folder / f"{name}.rst"
+        path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
 

@@ -2,7 +2,7 @@
 
 The pages of the reference are generated from the package by ``_generate.py``. The
 notebooks are shown with their stored outputs; ``tests/test_notebooks.py`` runs them.
-Everything works offline: formulas become MathML, and no script is loaded from elsewhere.
+The site works offline: formulas become MathML, and no script is loaded from elsewhere.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ extensions = [
 root_doc = "index"
 templates_path = ["_templates"]
 exclude_patterns = ["_templates", "data/*", "jupyter_execute", "**/.ipynb_checkpoints"]
-# modules under their names of version 0.1 warn when something looks at them
 suppress_warnings = ["config.cache"]
 
+highlight_language = "none"
 nb_execution_mode = "off"
 nb_merge_streams = True
 nb_mime_priority_overrides = [("html", "text/html", 0)]
