@@ -125,6 +125,17 @@ def _public_path(kind: type) -> str:
     return f"{kind.__module__}.{kind.__name__}"
 
 
+def _explanation(kind: type) -> list[str]:
+    """Return the lines of a docstring between its summary and its first section."""
+    lines = (inspect.getdoc(kind) or "").splitlines()
+    end = next(
+        (k for k in range(len(lines) - 1) if re.fullmatch(r"-{3,}", lines[k + 1].strip())),
+        len(lines),
+    )
+    start = next((k for k in range(end) if not lines[k].strip()), end)
+    return lines[start:end]
+
+
 def _columns(family: str) -> str:
     """The number of columns with default parameters for Cu-Zr, or an empty text."""
     from mgdask.errors import MgdaskError
@@ -153,7 +164,7 @@ def features_page() -> str:
             _title(kind.__name__, "-"),
             " ".join(doc["Summary"]),
             "",
-            *literal_formulas(["", *doc["Extended Summary"]]),
+            *literal_formulas(_explanation(kind)),
             "",
             f":family: ``{family}``",
             f":parameters and methods: :class:`~{_public_path(kind)}`",
@@ -165,7 +176,7 @@ def features_page() -> str:
 
 
 def studies_page() -> str:
-    """Return the options of every study as Markdown, generated from its options model."""
+    """Return the options of every study as Markdown, from its options model."""
     parts = ["# Options of the studies", ""]
     try:
         from mgdask.studies.registry import available, get_options
@@ -190,6 +201,15 @@ def write_pages(folder: Path) -> None:
         path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
+    # pages of names that are gone would be in no table of contents
+    listed = re.findall(r"^\.\. currentmodule:: (\S+)$|^   (\w+)$", pages["api.rst"], re.M)
+    module, current = "", set()
+    for new_module, name in listed:
+        module = new_module or module
+        current.add(f"{module}.{name}.rst")
+    for path in (folder / "api").glob("*.rst"):
+        if path.name not in current:
+            path.unlink()
 
 
 def _without_metadata(text: str) -> str:
