@@ -96,7 +96,7 @@ def literal_formulas(lines: list[str]) -> list[str]:
     are indented, such as Parameters, are left as they are.
     """
     out: list[str] = []
-    allowed, inside = True, False
+    allowed, inside = True, False  # whether formulas may stand here, and whether one does
     for k, line in enumerate(lines):
         if re.fullmatch(r"\s*-{3,}\s*", line) and k:
             allowed = lines[k - 1].strip() in ("Notes", "Returns")
@@ -109,7 +109,11 @@ def literal_formulas(lines: list[str]) -> list[str]:
             inside = True
             if not before.lstrip().startswith((".. ", "* ", "- ")) and not before.endswith("::"):
                 out += ["::", ""]
-        out.append(line)
+        # bars of absolute values are not substitutions of reStructuredText
+        prose = (
+            not inside and "``" not in line and not line.lstrip().startswith((">>>", "...", "|"))
+        )
+        out.append(line.replace("|", "\\|") if prose and allowed else line)
     return out
 
 
