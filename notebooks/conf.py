@@ -39,6 +39,7 @@ exclude_patterns = ["_templates", "data/*", "jupyter_execute", "**/.ipynb_checkp
 suppress_warnings = ["config.cache"]
 
 highlight_language = "none"
+smartquotes = False
 nb_execution_mode = "off"
 nb_merge_streams = True
 nb_mime_priority_overrides = [("html", "text/html", 0)]
