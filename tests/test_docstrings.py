@@ -46,14 +46,13 @@ CHECKS = {
     "PR02",  # unknown parameter
     "PR03",  # parameters in another order
     "PR07",  # parameter without description
-    "PR08",  # description does not begin with a capital letter
     "PR09",  # description does not end with a period
     "PR10",  # no space before the colon
     "RT01",  # no section Returns
-    "YD01",  # no section Yields
 }
 """Off: PR04 and PR06, since types are in the signatures; RT03, since a returned value may
-be described in one sentence; SS02, since a summary may begin with a symbol."""
+be described in one sentence; SS02 and PR08, since a text may begin with a symbol; YD01,
+since context managers describe what ``with`` gives under Returns."""
 NOUN_PHRASES = {"SS05"}
 """Checks that concern functions only: classes and properties are described by nouns."""
 SHORT = {"PR01", "RT01"}
