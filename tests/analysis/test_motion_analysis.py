@@ -752,9 +752,10 @@ def test_freud_agrees_in_a_constant_box(twins):
     )
 
 
+@pytest.mark.peers
 def test_mdanalysis_agrees(twins):
     """To its single precision, over all origins."""
-    universes = pytest.importorskip("MDAnalysis")
+    universes = pytest.importorskip("MDAnalysis", reason="MDAnalysis is not installed")
     theirs = pytest.importorskip("MDAnalysis.analysis.msd")
     store, path = twins["even"]
     universe = universes.Universe.empty(N, trajectory=True)

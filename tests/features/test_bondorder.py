@@ -186,9 +186,12 @@ def test_crystals(name):
 
 
 # ---------------------------------------------------------------------------------------------------- other libraries
+@pytest.mark.peers
 @pytest.mark.parametrize("quantity", QUANTITIES)
 def test_equals_pyscal3(glass, quantity):
-    pyscal3 = pytest.importorskip("pyscal3", minversion="4.0")
+    pyscal3 = pytest.importorskip(
+        "pyscal3", minversion="4.0", reason="pyscal3 4 is not installed"
+    )
     ase = pytest.importorskip("ase")
     position, cell, numbers = glass
     atoms = ase.Atoms(numbers, positions=position, cell=cell, pbc=True)
@@ -211,8 +214,11 @@ def test_equals_pyscal3(glass, quantity):
     assert (np.abs(found - want) * scale).max() < 1e-12
 
 
+@pytest.mark.peers
 def test_area_weights_equal_pyscal3s_minkowski_metrics(glass):
-    pyscal3 = pytest.importorskip("pyscal3", minversion="4.0")
+    pyscal3 = pytest.importorskip(
+        "pyscal3", minversion="4.0", reason="pyscal3 4 is not installed"
+    )
     ase = pytest.importorskip("ase")
     position, cell, numbers = triclinic(200, seed=8)
     atoms = ase.Atoms(numbers, positions=position, cell=cell, pbc=True)

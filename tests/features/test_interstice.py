@@ -256,8 +256,9 @@ def test_distances_of_a_dimer():
 
 
 # ------------------------------------------------------------------------------------------------------------ matminer
+@pytest.mark.peers
 def test_equal_to_matminer(glass, glass_cells):
-    pytest.importorskip("matminer")
+    pytest.importorskip("matminer", reason="matminer is not installed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from matminer.featurizers.site import IntersticeDistribution

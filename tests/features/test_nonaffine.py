@@ -378,7 +378,7 @@ def test_what_is_refused(rng):
 
 def ovito_strain(reference, current, cell, new_cell, cutoff, origins=(0.0, 0.0)):
     """D2min, shear and volumetric strain of OVITO's AtomicStrainModifier, without affine mapping."""
-    pytest.importorskip("ovito")
+    pytest.importorskip("ovito", reason="OVITO is not installed")
     from ovito.data import DataCollection
     from ovito.modifiers import AtomicStrainModifier
     from ovito.pipeline import Pipeline, StaticSource
@@ -402,6 +402,7 @@ def ovito_strain(reference, current, cell, new_cell, cutoff, origins=(0.0, 0.0))
     return np.column_stack([*(found[name][...] for name in names), gradient])
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 def test_equals_ovito(rng, cell):
     reference = packing(rng, cell)
@@ -418,6 +419,7 @@ def test_equals_ovito(rng, cell):
     np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.peers
 def test_equals_ovito_in_a_cell_smaller_than_the_cutoff(rng):
     cell = np.array([[3.1, 0.0, 0.0], [1.2, 2.9, 0.0], [-0.7, 0.9, 3.3]])
     reference = rng.random((3, 3)) @ cell
@@ -445,6 +447,7 @@ def dump_frame(step):
     raise AssertionError(step)
 
 
+@pytest.mark.peers
 @pytest.mark.skipif(not GLASS.exists(), reason="the compressed glass is not here")
 def test_equals_ovito_on_a_compressed_glass():
     (low, before), (new_low, after) = dump_frame(0), dump_frame(20000)

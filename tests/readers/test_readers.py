@@ -56,8 +56,9 @@ def test_a_torn_extxyz_is_refused(sample, tmp_path):
         take_inventory(tmp_path / "torn.xyz")
 
 
+@pytest.mark.peers
 def test_binary_dump_through_ovito(sample):
-    pytest.importorskip("ovito")
+    pytest.importorskip("ovito", reason="OVITO reads binary dumps and is not installed")
     _, truth = paths(sample("tri_unwrap.dump"))
     _, found = paths(sample("tri_wrap.bin"))
     assert np.abs(found - truth).max() < 1e-7
