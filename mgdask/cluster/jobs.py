@@ -117,7 +117,7 @@ class SupervisedCluster(JobQueueCluster):
             self.worker_spec[name] = self.new_spec
             self._i += 1
         try:
-            await self._correct_state()
+            await self._correct_state()  # type: ignore[no-untyped-call]
         except Exception as error:
             for name in [name for name, job in self.workers.items() if job.job_id is None]:
                 self._forget(name).status = Status.closed

@@ -199,7 +199,7 @@ def queue_cluster(site: Site, *, fixed: bool = False) -> SupervisedCluster:
             **job_options(site, fixed=fixed),
         )
     try:
-        cluster.sync(cluster.fill, site.jobs)
+        cluster.sync(cluster.fill, site.jobs)  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         cluster.close()
         raise RunError(f"kind {site.kind}: no job could be submitted: {error}") from None

@@ -262,7 +262,7 @@ class ClusterRunner:
 
     def __init__(self, work: Work, client: Client) -> None:
         self._work, self._client = work, client
-        self._copies: dict[str, Future] = {}
+        self._copies: dict[str, Future[Any]] = {}
 
     def run(self, trials: Sequence[Trial]) -> None:
         """Compute all folds of all running trials.
@@ -280,7 +280,7 @@ class ClusterRunner:
             If no worker is connected for too long.
         """
         waiting = [trial for trial in trials if trial.state is TrialState.RUNNING]
-        sent: dict[Future, tuple[Trial, str]] = {}
+        sent: dict[Future[Any], tuple[Trial, str]] = {}
         last_worker = time.monotonic()
         try:
             while waiting or sent:
@@ -319,7 +319,7 @@ class ClusterRunner:
         ]
         return [address for *_, address in sorted(slots)]
 
-    def _send(self, address: str, trial: Trial) -> Future | None:
+    def _send(self, address: str, trial: Trial) -> Future[Any] | None:
         """Send the next fold of a trial; None if the worker has just gone away."""
         copy = self._copies.get(address)
         try:
@@ -333,7 +333,7 @@ class ClusterRunner:
             score_fold, copy, dict(trial.params), len(trial.scores), workers=[address], pure=False
         )
 
-    def _done(self, futures: list[Future]) -> list[Future]:
+    def _done(self, futures: list[Future[Any]]) -> list[Future[Any]]:
         """Wait for a future that is done; those of a lost worker end as cancelled."""
         from distributed import wait
 
@@ -345,7 +345,7 @@ class ClusterRunner:
             wait(futures, timeout=_POLL_INTERVAL, return_when="FIRST_COMPLETED")
         return [future for future in futures if future.done()]
 
-    def _collect(self, trial: Trial, future: Future) -> None:
+    def _collect(self, trial: Trial, future: Future[Any]) -> None:
         """Record the result of a fold, or the loss of its worker."""
         try:
             outcome: FoldOutcome = future.result()

@@ -70,7 +70,7 @@ def train_with_dask(
             f"early_stopping={early_stopping}; it supports 'binary' and 'regression' without "
             "early stopping. Use engine='mgdask'"
         )
-    import dask
+    from dask.delayed import delayed
     import dask.array as da
     import lightgbm
 
@@ -78,7 +78,7 @@ def train_with_dask(
     edges = [row_range(table.n, k, blocks) for k in range(blocks)]
     shape, dtype = len(table.columns), np.dtype(rows.dtype)
     parts = [
-        da.from_delayed(dask.delayed(rows.read)(low, high), (high - low, shape), dtype=dtype)
+        da.from_delayed(delayed(rows.read)(low, high), (high - low, shape), dtype=dtype)
         for low, high in edges
     ]
     estimators = {"binary": lightgbm.DaskLGBMClassifier, "regression": lightgbm.DaskLGBMRegressor}
@@ -107,6 +107,7 @@ def _blocks(values: AnyArray, edges: list[tuple[int, int]]) -> da.Array:
     """Return ``values`` (row,) as a Dask array with a chunk per pair of ``edges``."""
     import dask.array as da
 
-    return da.concatenate(
+    whole: da.Array = da.concatenate(
         [da.from_array(values[low:high], chunks=(high - low,)) for low, high in edges]
     )
+    return whole

@@ -43,7 +43,7 @@ class _Rank:
 
     number: int
     address: str
-    future: Future
+    future: Future[Any]
     progressed_at: float
     alive_at: float
     longest_step: float = 0.0
@@ -74,7 +74,7 @@ class _Rank:
         resolve.
         """
         if self.future.status != "finished":
-            return self.failure(Reason.LOST, self.future.status)
+            return self.failure(Reason.LOST, str(self.future.status))
         outcome: RankOutcome = self.future.result()
         if refusal := outcome.refusal():
             raise refusal
