@@ -1,9 +1,11 @@
 """Featurize molecular-dynamics trajectories of metallic glasses at any scale.
 
-    simulation or dump files -> readers -> store (Zarr) -> features -> execution (Dask) -> learn -> studies
+    simulation or dump files -> readers -> store (Zarr) -> features -> execution (Dask)
+    -> learn -> studies
 
-Names are loaded when they are first used, so that ``import mgdask`` costs next to nothing on a worker. The list of
-public names is in ``__init__.pyi``, for this module and for type checkers alike (SPEC 1).
+Names are loaded when they are first used, so ``import mgdask`` costs almost nothing on
+a worker. The public names are listed in ``__init__.pyi``, for this module and for type
+checkers alike (SPEC 1).
 """
 
 import lazy_loader

@@ -1,4 +1,7 @@
-"""Modules under their names of version 0.1, for scripts written then: each import warns and gives the module of today."""
+"""Modules under their names of version 0.1, for scripts written then.
+
+Importing an old name warns and returns the module of today.
+"""
 
 from __future__ import annotations
 
