@@ -9,7 +9,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import xarray as xr
-from dask import delayed
+from dask.delayed import delayed
 
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
@@ -141,7 +141,8 @@ class _LazySource:
     centers: IntArray
 
     def _array(self, name: str, *dims: str) -> da.Array:
-        return da.asarray(self.ds[name].transpose(*dims).data)
+        array: da.Array = da.asarray(self.ds[name].transpose(*dims).data)
+        return array
 
     @property
     def _position(self) -> da.Array:
@@ -172,7 +173,7 @@ class _LazySource:
         )
         r, box = (array.rechunk({0: cut.frames, 1: -1, 2: -1}) for array in (position, self._cell))
         rows = min(cut.rows, len(centers)) if per_atom else len(centers)
-        return da.blockwise(
+        blocks: da.Array = da.blockwise(
             _compute_frames,
             "fak" if per_atom else "fk",
             r,
@@ -191,6 +192,7 @@ class _LazySource:
             name=None,
             align_arrays=False,
         )
+        return blocks
 
     def window(self, feature: WindowFeature) -> da.Array:
         """Return blocks that each read several whole frames."""
@@ -253,7 +255,8 @@ class _LazySource:
                 shape = (len(frames), len(centers), feature.n_columns)
                 line.append(da.from_delayed(values, shape, dtype=feature.output_dtype))
             lines.append(line)
-        return da.concatenate([da.concatenate(line, axis=1) for line in lines], axis=0)
+        whole: da.Array = da.concatenate([da.concatenate(line, axis=1) for line in lines], axis=0)
+        return whole
 
 
 def _compute_frames(
