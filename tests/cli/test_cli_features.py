@@ -213,7 +213,7 @@ def test_rdf(glass_store, tmp_path, monkeypatch, capsys):
         (("--feature", "mediumrange"), "feature must be given"),
         (("--feature", "mediumrange:feature=intersice"), "there is no feature 'intersice'"),
         (("--feature", "coordination:name=two words"), "must be a word"),
-        (("--feature", "coordination:name=species"), "is the name of something else"),
+        (("--feature", "coordination:name=species"), "is the name of another variable"),
         (
             ("--set", "interstice", "--feature", "interstice:cutoff=3.5"),
             "two features are named 'interstice'",

@@ -386,9 +386,7 @@ def test_positions_that_are_no_numbers_fail_their_block_only(
     assert status == 1
     assert "peak memory" not in text
     step = int(mgdask.open_store(own_store).step[3])
-    wanted = (
-        f"frame 3 (step {step}): 1 atoms have positions that are not finite, first those of id 18"
-    )
+    wanted = f"frame 3 (step {step}): 1 atoms have positions that are not finite; the first have the ids 18"
     assert wanted in " ".join(err.split())
     assert "1 of 8 blocks failed; 7 are finished" in err
     assert "atom-00000003-0000000000" in err
