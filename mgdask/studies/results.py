@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from mgdask.report.page import Page, Section, Table, Text
 
 POOLED = "pooled"
 """Value of ``Metric.test`` for all test data together."""
@@ -142,25 +143,16 @@ class Results(BaseModel):
             for one in self.metrics
         )
 
-    def to_html(self) -> str:
-        """Return a page with the table of metrics that needs no other file."""
-        heads = ("model", "test", "metric", "value", "low", "high", "unit")
+    def page(self) -> Page:
+        """Return a report page with the table of metrics."""
+        header = ("model", "test", "metric", "value", "low", "high", "unit")
         rows = [
             (one.model, one.test, one.name, *map(_text, (one.value, one.low, one.high)), one.unit)
             for one in self.metrics
         ]
-        table = _html_row("th", heads) + "\n".join(_html_row("td", row) for row in rows)
-        title = escape(f"{self.study}: results")
-        return (
-            "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-            f"<title>{title}</title></head><body><main><h1>{title}</h1>"
-            f"<pre>{escape(self.summary)}</pre><table>{table}</table>"
-            f"<p>mgdask {escape(self.version)}</p></main></body></html>\n"
-        )
-
-
-def _html_row(kind: str, cells: tuple[str, ...]) -> str:
-    return "<tr>" + "".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in cells) + "</tr>"
+        summary, table = Text(self.summary.splitlines()), Table("Metrics", header, rows)
+        sections = [Section("", [summary, table])]
+        return Page(f"Study: {self.study}", sections, f"mgdask {self.version}")
 
 
 def _text(value: float | None) -> str:

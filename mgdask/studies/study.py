@@ -87,7 +87,7 @@ class Study(ABC, Generic[Options]):
 
     def page(self, results: Results) -> str:
         """Return the report page as HTML. Default: the table of metrics."""
-        return results.to_html()
+        return results.page().render()
 
     def run(self, client: Client | None = None, *, progress: bool = True) -> Results:
         """Run the study, and write ``results.json`` and ``report.html`` to its folder.

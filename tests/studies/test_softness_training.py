@@ -15,12 +15,13 @@ import pytest
 import zarr
 
 import mgdask
-from mgdask.errors import ParameterError
+from mgdask.errors import ParameterError, StoreError
 from mgdask.learn.predict import predict
 from mgdask.learn.training.card import read_card
 from mgdask.learn.training.model import Model
+from mgdask.studies.results import Results
 from mgdask.studies.softness.data import prepare_glass
-from mgdask.studies.softness.training import learn_softness
+from mgdask.studies.softness.training import Softness, learn_softness
 from tests.studies.test_softness_data import SLAB
 
 CLI = "from mgdask.cli import main\nif __name__ == '__main__': main()"
@@ -177,6 +178,19 @@ def test_what_is_written(found, tmp_path):
     assert summary["train"] == ["left"]
     assert len(summary["columns"]) == 80
     assert np.array_equal(np.load(tmp_path / "softness" / "qs.npy"), found.qs, equal_nan=True)
+    again = Softness.load(tmp_path / "softness")
+    assert str(again) == str(found)
+    for name, interval in found.metrics.items():  # n_undefined is in the note only
+        assert again.metrics[name].as_dict() == interval.as_dict()
+    for kind, intervals in found.baselines.items():
+        for name, interval in intervals.items():
+            assert again.baselines[kind][name].as_dict() == interval.as_dict()
+    assert again.choice == found.choice
+    assert again.card == found.card
+    assert again.qs.tobytes() == found.qs.tobytes()
+    assert again.leading_qs.tobytes() == found.leading_qs.tobytes()
+    with pytest.raises(StoreError, match="holds no softness score"):
+        Softness.load(tmp_path)
     model = Model.load(tmp_path / "softness" / "model-1")
     assert model.columns == found.columns
     card = read_card(tmp_path / "softness" / "card.json")
@@ -268,6 +282,22 @@ def test_on_the_command_line(glasses, tmp_path):
         0
     ] in done.stdout
     page = (tmp_path / "out" / "softness" / "report.html").read_text()
+    assert (tmp_path / "out" / "report.html").read_text() == page
+    results = Results.read(tmp_path / "out")
+    assert {(one.model, one.test) for one in results.metrics} == {
+        (model, where)
+        for where in ("pooled", "right")
+        for model in (
+            "softness",
+            "softness, leading columns",
+            "baseline: random",
+            "baseline: most frequent",
+            "baseline: minority",
+        )
+    }
+    assert results.options["n_undersamples"] == 1
+    card = read_card(tmp_path / "out" / "softness" / "card.json")
+    assert card["parameters"]["margin"] == 4.0
     assert "Quench-in softness of right" in page
     assert "Leading columns by mean absolute SHAP value" in page
     for name in ("softness.png", "slice.png"):

@@ -102,7 +102,8 @@ def run(text, out, **options):
 def test_results_and_page_are_written(text, tmp_path):
     found = run(text, tmp_path / "out")
     plain = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert Results.model_validate(plain) == found == Results.read(tmp_path / "out")
+    assert Results.model_validate(plain) == found
+    assert Results.read(tmp_path / "out") == found
     assert set(plain) == set(Results.model_json_schema()["properties"])
     for row in plain["metrics"]:
         assert list(row) == ["model", "test", "name", "value", "low", "high", "unit"]
@@ -130,7 +131,7 @@ def test_finished_stages_are_skipped(text, tmp_path):
     run(text, tmp_path / "out", scale=2.0)
     (tmp_path / "out" / "scale.txt").unlink()
     run(text, tmp_path / "out", scale=2.0)
-    assert CALLS == [*["count", "scale"] * 3, "scale", "scale"]
+    assert [*["count", "scale"] * 3, "scale", "scale"] == CALLS
     # a torn record is not a record
     record = tmp_path / "out" / "toy" / "progress" / "scale.json"
     record.write_text(record.read_text()[:40])

@@ -230,7 +230,11 @@ def _plain(intervals: Mapping[str, Interval]) -> dict[str, Any]:
 
 
 def _intervals(plain: Mapping[str, Any]) -> dict[str, Interval]:
-    return {name: Interval(**one) for name, one in plain.items()}
+    names = {"repeats": "n_resamples"}  # files have the key of version 0.1
+    return {
+        name: Interval(**{names.get(key, key): value for key, value in one.items()})
+        for name, one in plain.items()
+    }
 
 
 @renamed_arguments(**RENAMED)
@@ -659,6 +663,6 @@ def score_intervals(
     """
     groups = regions if len(np.unique(regions)) > 1 else None
     return {
-        name: bootstrap(name, label, score, groups, repeats=n_resamples, seed=seed)
+        name: bootstrap(name, label, score, groups, n_resamples=n_resamples, seed=seed)
         for name in METRICS
     }
