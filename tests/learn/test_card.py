@@ -33,11 +33,11 @@ def made(rng, **changes):
         "split": group_split(groups, ["c"], 1),
         "parameters": {"trees": np.int64(200), "rate": np.float32(0.5), "depths": np.arange(3)},
         "metrics": {
-            "roc_auc": bootstrap("roc_auc", y, score, groups, repeats=50, seed=1),
+            "roc_auc": bootstrap("roc_auc", y, score, groups, n_resamples=50, seed=1),
             "share": np.nan,
         },
         "baselines": {
-            k: {"roc_auc": bootstrap("roc_auc", y, s, repeats=50)}
+            k: {"roc_auc": bootstrap("roc_auc", y, s, n_resamples=50)}
             for k, s in baseline_scores(y, 300, 1).items()
         },
         "seed": 4,

@@ -231,7 +231,7 @@ def test_scores_of_a_classifier_agree_within_the_bootstrap_interval(store, clien
     # counts and Hessians together: the choice of parameters with which single predictions do differ
     for params, apart, numbers in (({}, 1e-9, (1, 2, 3, 4)), ({"min_data_in_leaf": 20}, 0.5, (3,))):
         one = train(learn, num_boost_round=15, params=params, threads=1, progress=False).predict(x)
-        interval = bootstrap("roc_auc", y, one, np.repeat(np.arange(15), 200), repeats=300)
+        interval = bootstrap("roc_auc", y, one, np.repeat(np.arange(15), 200), n_resamples=300)
         assert interval.low > 0.6
         for ranks in numbers:
             model = train(
@@ -245,7 +245,7 @@ def test_scores_of_a_classifier_agree_within_the_bootstrap_interval(store, clien
                 progress=False,
             )
             found = model.predict(x)
-            value = bootstrap("roc_auc", y, found, repeats=20).value
+            value = bootstrap("roc_auc", y, found, n_resamples=20).value
             assert interval.low < value < interval.high, (params, ranks)
             assert (
                 abs(model.history["auc"][-1] - value) < 1e-9

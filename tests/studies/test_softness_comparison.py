@@ -153,7 +153,7 @@ def test_numbers_are_those_of_each_set_alone(found, stores, out):
         assert float(one.recall) == pytest.approx((a >= 0.5).mean(), abs=1e-12)
         assert float(one.roc_auc_low) <= area <= float(one.roc_auc_high)
         assert float(one.difference) == pytest.approx(area - float(found.roc_auc[0]), abs=1e-12)
-        assert bootstrap("roc_auc", label, score[name], where, repeats=100).low == float(
+        assert bootstrap("roc_auc", label, score[name], where, n_resamples=100).low == float(
             one.roc_auc_low
         )
     assert float(found.difference_low[0]) == float(found.difference_high[0]) == 0.0
@@ -179,7 +179,7 @@ def test_paired_interval_against_a_naive_twin():
         a, b = score[label], score[~label]
         return ((a[:, None] > b).sum() + 0.5 * (a[:, None] == b).sum()) / (len(a) * len(b))
 
-    told = bootstrap_contrast("roc_auc", y, [one, two], [1, -1], repeats=60, seed=9)
+    told = bootstrap_contrast("roc_auc", y, [one, two], [1, -1], n_resamples=60, seed=9)
     draw, found = np.random.default_rng(9), []
     for _ in range(60):
         rows = draw.integers(0, 300, 300)
@@ -189,13 +189,13 @@ def test_paired_interval_against_a_naive_twin():
         np.quantile(found, [0.025, 0.975]).tolist(), abs=1e-12
     )
     # narrower than that of either score, as they share most of what is random
-    alone = bootstrap("roc_auc", y, one, repeats=60, seed=9)
+    alone = bootstrap("roc_auc", y, one, n_resamples=60, seed=9)
     assert told.high - told.low < 0.5 * (alone.high - alone.low)
     # the matrix of groups gives what each score gives alone
     groups = np.arange(300) % 12
-    mean = bootstrap_contrast("roc_auc", y, [one, one], [0.5, 0.5], groups, repeats=60, seed=9)
+    mean = bootstrap_contrast("roc_auc", y, [one, one], [0.5, 0.5], groups, n_resamples=60, seed=9)
     assert (mean.low, mean.high) == pytest.approx(
-        (lambda i: (i.low, i.high))(bootstrap("roc_auc", y, one, groups, repeats=60, seed=9))
+        (lambda i: (i.low, i.high))(bootstrap("roc_auc", y, one, groups, n_resamples=60, seed=9))
     )
     with pytest.raises(ParameterError, match="2 numbers for 1 scores"):
         bootstrap_contrast("roc_auc", y, [one], [1, -1])

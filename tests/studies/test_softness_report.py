@@ -372,7 +372,7 @@ def test_no_soft_atoms_and_one_column(glasses, found, tmp_path):
                 y.astype(float),
                 objective="binary",
                 columns=found.columns,
-                rounds=5,
+                num_boost_round=5,
                 seed=seed,
                 progress=False,
             )

@@ -73,7 +73,7 @@ def fit_balanced(
         x[rows],
         y[rows].astype(np.float64),
         objective="binary",
-        rounds=num_boost_round,
+        num_boost_round=num_boost_round,
         params=params,
         seed=seed,
         threads=1,

@@ -402,7 +402,7 @@ def learn_and_test(
                     if name not in main_names(params or {})
                 },
                 folds=folds,
-                rounds=num_boost_round,
+                num_boost_round=num_boost_round,
                 columns=columns,
                 seed=seed,
                 client=client,
@@ -622,7 +622,7 @@ def _models(
             y[sample].astype(np.float64),
             objective="binary",
             columns=tuple(columns),
-            rounds=num_boost_round,
+            num_boost_round=num_boost_round,
             params=params,
             seed=seed + k,
             threads=1,
