@@ -493,7 +493,7 @@ def _result(done: list[FrozenTrial], settings: _Settings, digest: str) -> Search
     import lightgbm
     import optuna
 
-    from mgdask import __version__
+    from mgdask._version import __version__
 
     rows = tuple(_row(number, trial) for number, trial in enumerate(done))
     complete = [row for row in rows if row["state"] == TrialState.COMPLETE]

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mgdask import __version__
 from mgdask._renamed import renamed_arguments
 from mgdask._typing import AnyArray
+from mgdask._version import __version__
 from mgdask.errors import ParameterError, StoreError
 from mgdask.learn.data.binning import bins_on_a_worker, drawn, kept_bins, write_bins
 from mgdask.learn.data.rows import Part, Rows
