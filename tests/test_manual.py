@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 import subprocess
@@ -171,3 +172,18 @@ def test_no_page_is_left_from_another_layout():
             assert re.search(
                 rf"^(\.\./)?([\w/]+/)?({page.stem}|{page.stem[:3]}_\*)$", text, re.M
             ), page
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem
+)
+def test_stored_outputs_are_complete_and_without_warnings(path):
+    cells = [
+        cell for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"
+    ]
+    assert all(cell["execution_count"] for cell in cells)
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert outputs
+    for output in outputs:
+        assert output.get("name") != "stderr", "".join(output["text"])
+        assert output["output_type"] != "error"
