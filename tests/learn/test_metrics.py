@@ -225,7 +225,7 @@ def test_refusals_in_words():
         (lambda: roc_auc([1, 1], [0.1, 0.2]), "one class only"),
         (lambda: roc_auc([1, 2], [0.1, 0.2]), "0 and 1 only"),
         (lambda: roc_auc([0, 1], [0.1, np.nan]), r"score\[1\] is nan"),
-        (lambda: roc_auc([0, 1, 1], [0.1, 0.2]), "3 rows where 2"),
+        (lambda: roc_auc([0, 1, 1], [0.1, 0.2]), "3 rows, but 2"),
         (lambda: roc_auc([0, 1], [0.1, 0.2], [1, -1]), "below 0"),
         (lambda: rmse([np.nan, 1], [0.1, 0.2]), r"y\[0\] is nan"),
         (lambda: bootstrap("auc", [0, 1], [0.1, 0.2]), "choose one of roc_auc"),

@@ -339,7 +339,7 @@ def test_without_optuna(monkeypatch):
 def test_bad_input_is_refused_in_words():
     x, y, groups, clean = table()
     for data, options, words in (
-        ((x, y, groups[:5]), {}, "groups has 5 rows where 900"),
+        ((x, y, groups[:5]), {}, "groups has 5 rows, but 900"),
         ((x, y, groups * 0), {}, "needs 3 groups"),
         ((x, y, (y + groups * 0)), {"folds": 2}, "one class only"),
         ((x, clean, groups), {}, "a classifier needs 0 and 1"),

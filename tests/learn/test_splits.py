@@ -160,7 +160,7 @@ def test_refusals_in_words():
         (lambda: group_split([1.0, np.nan], 0.5, 1), r"groups\[1\] is NaN"),
         (lambda: group_split(np.array(["a", 1], dtype=object), 0.5, 1), "mixes kinds"),
         (lambda: group_split([["a"]], 0.5, 1), "shape"),
-        (lambda: group_folds(two, 2, 0, [1, 2]), "strata has 2 rows where 3"),
+        (lambda: group_folds(two, 2, 0, [1, 2]), "strata has 2 rows, but 3"),
         (
             lambda: check_disjoint(["a", "b"], ["b", "c"]),
             "'b' is among the training groups and the test groups",

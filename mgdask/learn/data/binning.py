@@ -1,4 +1,7 @@
-"""The bins of all columns from one sample of the rows: the same in this process and in a task of a worker."""
+"""Bins of all columns from a sample of the rows.
+
+They are made in this process or in a task on a worker, with the same result.
+"""
 
 from __future__ import annotations
 
@@ -6,57 +9,109 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from mgdask._typing import AnyArray, IntArray
 from mgdask.errors import MgdaskError, ParameterError, RunError, StoreError
 from mgdask.learn.data.rows import Rows
-from mgdask.learn.training.rank_worker import BEAT
+from mgdask.learn.training.control_files import BEAT
 from mgdask.learn.training.rounds import bins, replace
 
+if TYPE_CHECKING:
+    from distributed import Client
 
-def drawn(n: int, sample: int, seed: int) -> npt.NDArray[np.int64]:
-    """The rows, in order, that bins are made from: all ``n``, or ``sample`` of them."""
+
+def drawn(n: int, sample: int, seed: int) -> IntArray:
+    """Select the rows that bins are made from.
+
+    Parameters
+    ----------
+    n
+        Number of rows.
+    sample
+        Maximum number of rows to select.
+    seed
+        Seed of the selection.
+
+    Returns
+    -------
+    index
+        Increasing row numbers: all ``n``, or ``sample`` of them.
+    """
     if n <= sample:
         return np.arange(n)
     return np.sort(np.random.default_rng(seed).choice(n, sample, replace=False))
 
 
 def kept_bins(folder: Path, digest: str) -> tuple[str, ...] | None:
-    """Columns with NaN in the sample whose bins lie in ``folder``, None if there are none of this work."""
+    """Return the columns with NaN in the sample of existing bins.
+
+    Parameters
+    ----------
+    folder
+        Checkpoint folder.
+    digest
+        Digest of the work that the bins must belong to.
+
+    Returns
+    -------
+    missing
+        Names of the columns with NaN. None if there are no bins of this work.
+    """
     path = folder / "bins.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return tuple(found["missing"]) if found.get("digest") == digest else None
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return tuple(stored["missing"]) if stored.get("digest") == digest else None
 
 
 def write_bins(
-    matrix: npt.NDArray[Any],
+    matrix: AnyArray,
     columns: tuple[str, ...],
     params: Mapping[str, Any],
     folder: Path,
     digest: str,
 ) -> None:
-    """Bins of the sample ``matrix`` (m, p) into ``folder``; ``ParameterError`` for a column of NaN only, or with infinities."""
+    """Compute the bins of a sample and write them to a folder.
+
+    Parameters
+    ----------
+    matrix
+        Sampled rows, shape (row, column).
+    columns
+        Names of the columns.
+    params
+        Parameters of LightGBM.
+    folder
+        Checkpoint folder.
+    digest
+        Digest of the work that the bins belong to.
+
+    Raises
+    ------
+    ParameterError
+        If a column has only NaN or has infinite values.
+    """
     missing, infinite = [], []
-    for k, name in enumerate(columns):  # by columns: no second matrix, not even of booleans
+    # by column, to need no second matrix, not even of booleans
+    for k, name in enumerate(columns):
         values = matrix[:, k]
-        gaps = int(np.isnan(values).sum())
-        if gaps == len(values):
+        n_missing = int(np.isnan(values).sum())
+        if n_missing == len(values):
             raise ParameterError(f"column {name!r} is NaN in all rows; leave it out (columns=)")
-        missing += [name] if gaps else []
+        missing += [name] if n_missing else []
         infinite += [name] if np.isinf(values).any() else []
     if infinite:
         raise ParameterError(
-            f"column {infinite[0]!r} has infinite values; leave it out (columns=), or those rows (keep=)"
+            f"column {infinite[0]!r} has infinite values; leave out the column (columns=) or those "
+            "rows (keep=)"
         )
     bins(matrix, params, folder / "bins.bin")
     replace(folder / "bins.json", json.dumps({"digest": digest, "missing": missing}))
 
 
 def bins_on_a_worker(
-    client: Any,
+    client: Client,
     stall: float,
     rows: Rows,
     folder: Path,
@@ -65,19 +120,44 @@ def bins_on_a_worker(
     sample: int,
     seed: int,
 ) -> None:
-    """``write_bins`` as a task of a worker, so that the client reads no features; Dask makes good the loss of that worker.
+    """Run ``write_bins`` as a task on a worker, so that the client reads no features.
 
-    Raises ``RunError`` where no worker comes in ``stall`` seconds, or one after another dies of the task.
+    Dask repeats the task if the worker is lost.
+
+    Parameters
+    ----------
+    client
+        Client of the cluster.
+    stall
+        Maximum time in seconds to wait for a worker.
+    rows
+        Rows to sample.
+    folder
+        Checkpoint folder, visible to all workers.
+    params
+        Parameters of LightGBM.
+    digest
+        Digest of the work that the bins belong to.
+    sample
+        Maximum number of sampled rows.
+    seed
+        Seed of the sample.
+
+    Raises
+    ------
+    RunError
+        If no worker starts within ``stall`` seconds, or the task fails on several
+        workers.
     """
-    until = time.monotonic() + stall
+    deadline = time.monotonic() + stall
     while not client.nthreads():
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             raise RunError(
-                f"no worker has been there for {stall:.0f} s; start workers and make the same call again"
+                f"no worker connected for {stall:.0f} s; start workers and make the same call again"
             )
         time.sleep(BEAT)
     task = client.submit(
-        _draw,
+        _write_bins_task,
         rows.to_json(),
         dict(params),
         str(folder),
@@ -93,11 +173,12 @@ def bins_on_a_worker(
         raise
     except Exception as error:
         raise RunError(
-            f"a worker could not make bins of {sample} rows: {error}; give it more memory, or sample="
+            f"a worker could not make bins of {sample} rows: {error}; give it more memory, or a "
+            "smaller sample="
         ) from error
 
 
-def _draw(
+def _write_bins_task(
     rows: Mapping[str, Any],
     params: Mapping[str, Any],
     folder: str,
@@ -105,11 +186,10 @@ def _draw(
     sample: int,
     seed: int,
 ) -> None:
-    there = Rows.from_json(rows)
+    table = Rows.from_json(rows)
     if not Path(folder).is_dir():
         raise StoreError(
-            f"{folder} is not there on a worker: the checkpoint folder must be one that all workers see"
+            f"a worker does not see {folder}; choose a checkpoint folder that all workers see"
         )
-    write_bins(
-        there.take(drawn(there.count(), sample, seed)), there.names(), params, Path(folder), digest
-    )
+    matrix = table.take(drawn(table.count(), sample, seed))
+    write_bins(matrix, table.names(), params, Path(folder), digest)

@@ -1,81 +1,127 @@
-"""Which columns of a store a model takes, by name, and which rows have them."""
+"""Selection of a model's columns in a store by name, and of the rows that have them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from mgdask._typing import AnyArray, BoolArray
 from mgdask.errors import ParameterError
 from mgdask.learn.data.rows import Part, Rows
 from mgdask.store.open import check_complete
-
-Mask = npt.NDArray[np.bool_]
 
 
 def rows_of_store(
     store: str | Path, columns: Sequence[str], variables: Sequence[str] | None = None
 ) -> Rows:
-    """The ``columns`` of a finished feature store as ``Rows``, chosen by name among those that it has.
+    """Return the columns of a finished feature store as ``Rows``.
 
-    Parameters: ``variables``, arrays (frame, atom, column) to choose from, named as ``Rows`` does: label, or variable/label where there are
-    several. By default those of all arrays, or of the one array that has every column. The matrix has the store's own precision.
+    Parameters
+    ----------
+    store
+        Feature store.
+    columns
+        Names of the columns, in the order to take.
+    variables
+        Arrays (frame, atom, column) to select from. Columns are named as ``Rows`` does:
+        label, or variable/label if there are several arrays. Default: all arrays, or
+        the one array that has every column.
 
-    Raises ``ParameterError`` that names the first column the store does not have, or the arrays if several have them all.
+    Returns
+    -------
+    rows
+        Rows of the store, in its own precision.
 
+    Raises
+    ------
+    ParameterError
+        If a column is not in the store, or several arrays have all columns.
+
+    Examples
+    --------
     >>> rows_of_store("features.zarr", model.columns).count()  # doctest: +SKIP
     """
     group, _ = check_complete(store, kind="features")
-    arrays: dict[str, Any] = {
-        str(name): array for name, array in sorted(group.arrays()) if array.ndim == 3
-    }
+    arrays = {str(name): array for name, array in sorted(group.arrays()) if array.ndim == 3}
     if not arrays:
         raise ParameterError(
             f"{store} has no array (frame, atom, column); compute features of atoms first"
         )
-    part, every = (Part(str(store)),), tuple(arrays)
-    choices = (
-        [tuple(variables)] if variables else [every, *((name,) for name in every if len(every) > 1)]
-    )
-    named = {choice: Rows(part, choice).names() for choice in choices}
+    parts = (Part(str(store)),)
+    choices: list[tuple[str, ...]] = [tuple(variables or arrays)]
+    if not variables and len(arrays) > 1:
+        choices += [(name,) for name in arrays]
+    named = {choice: Rows(parts, choice).names() for choice in choices}
     fitting = [choice for choice, names in named.items() if set(columns) <= set(names)]
     if len(fitting) > 1:
         raise ParameterError(
-            f"{store}: {' and '.join(', '.join(choice) for choice in fitting)} each have all columns of the model; say which "
-            f"with variables=, such as variables=[{fitting[0][0]!r}]"
+            f"{store}: {' and '.join(', '.join(choice) for choice in fitting)} each have all "
+            "columns of the model; "
+            f"choose the arrays with variables=, such as variables=[{fitting[0][0]!r}]"
         )
     if not fitting:
-        near = max(choices, key=lambda choice: len(set(columns) & set(named[choice])))
-        k = next(k for k, name in enumerate(columns) if name not in set(named[near]))
+        closest = max(choices, key=lambda choice: len(set(columns) & set(named[choice])))
+        k = next(k for k, name in enumerate(columns) if name not in set(named[closest]))
         raise ParameterError(
-            f"column {k} of the model, {columns[k]!r}, is not in {store}, whose {len(named[near])} columns of {', '.join(near)} begin with "
-            f"{', '.join(map(repr, named[near][:3]))}; compute the features that the model was trained with"
+            f"column {k} of the model, {columns[k]!r}, is not in {store}, whose "
+            f"{len(named[closest])} columns of {', '.join(closest)} begin with "
+            f"{', '.join(map(repr, named[closest][:3]))}; compute the features that the model was "
+            "trained with"
         )
     wide = any(arrays[name].dtype != np.float32 for name in fitting[0])
-    return Rows(part, fitting[0], tuple(columns), dtype="float64" if wide else "float32")
+    return Rows(parts, fitting[0], tuple(columns), dtype="float64" if wide else "float32")
 
 
 def select(rows: Rows, columns: Sequence[str]) -> Rows:
-    """The same rows with the ``columns`` of a model, by name; ``ParameterError`` that names the first which is not there."""
-    there = rows.names()
+    """Return the same rows with other columns.
+
+    Parameters
+    ----------
+    rows
+        Rows of a table.
+    columns
+        Names of the columns, in the order to take.
+
+    Raises
+    ------
+    ParameterError
+        If a column is not there. It names the first one.
+    """
+    available = rows.names()
     for k, name in enumerate(columns):
-        if name not in there:
+        if name not in available:
             raise ParameterError(
-                f"column {k} of the model, {name!r}, is not among the {len(there)} columns of the rows, which begin with "
-                f"{', '.join(map(repr, there[:3]))}; take the features that the model was trained with"
+                f"column {k} of the model, {name!r}, is not among the {len(available)} columns of "
+                "the rows, which begin with "
+                f"{', '.join(map(repr, available[:3]))}; take the features that the model was "
+                "trained with"
             )
     return replace(rows, columns=tuple(columns))
 
 
-def usable(values: npt.NDArray[Any], columns: Sequence[str], missing: Sequence[str]) -> Mask:
-    """Rows (n,) of a matrix (n, p) without NaN, but for the columns ``missing``, where NaN is a value of its own."""
-    known = set(missing)
-    needed = [k for k, name in enumerate(columns) if name not in known]
-    good = np.ones(len(values), dtype=bool)
-    for k in needed:  # by column: no second matrix
-        good &= ~np.isnan(values[:, k])
-    return good
+def usable(values: AnyArray, columns: Sequence[str], missing: Sequence[str]) -> BoolArray:
+    """Mark the rows that have no unexpected NaN.
+
+    Parameters
+    ----------
+    values
+        Matrix, shape (row, column).
+    columns
+        Names of the columns.
+    missing
+        Columns in which the model accepts NaN.
+
+    Returns
+    -------
+    mask
+        True for rows without NaN in any other column, shape (row,).
+    """
+    accepted = set(missing)
+    mask = np.ones(len(values), dtype=bool)
+    for k, name in enumerate(columns):  # by column, to need no second matrix
+        if name not in accepted:
+            mask &= ~np.isnan(values[:, k])
+    return mask

@@ -1,4 +1,4 @@
-"""Rows of a table that lies in feature stores or in a file: described without being read, read share by share."""
+"""Rows of a table in feature stores or in files, described first and read in parts."""
 
 from __future__ import annotations
 
@@ -10,43 +10,84 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from mgdask._typing import AnyArray, BoolArray, IntArray
 from mgdask.errors import ParameterError, StoreError
 from mgdask.store.open import check_complete
+from mgdask.store.shards import Array, dimension_names, get_array, read_array, shard_shape
 
-Index = npt.NDArray[np.int64]
-Array = npt.NDArray[Any]
 SLAB = 16 * 2**20
-"""Bytes read from a store at a time: what a share costs above its own matrix."""
+"""Bytes read from a store at a time. Reading needs this much beside its own matrix."""
+
+
+Range = tuple[int, int]
+"""First index, and the index after the last."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of one source: a feature store, or a matrix (n, p) in a .npy file.
+    """Rows of one source: a feature store, or a matrix (row, column) in a .npy file.
 
-    Parameters: ``path``; ``frames`` and ``atoms`` as half-open ranges (default all); ``keep``, a .npy file of booleans of
-    shape (frames, atoms) of those ranges (for a matrix: (n,)), which rows are taken. Rows run over atoms, then frames.
+    Rows run over atoms first, then over frames.
+
+    Parameters
+    ----------
+    path
+        The store or file.
+    frames
+        Half-open range of frames. Default: all.
+    atoms
+        Half-open range of atoms, or of the rows of a matrix. Default: all.
+    keep
+        A .npy file with one boolean per row of those ranges, shape (frame, atom), or
+        (row,) for a matrix. Rows with False are left out. Default: all rows are taken.
     """
 
     path: str
-    frames: tuple[int, int] | None = None
-    atoms: tuple[int, int] | None = None
+    frames: Range | None = None
+    atoms: Range | None = None
     keep: str | None = None
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows and columns of a training table that stay where they are until a share of them is read.
+    """Rows and columns of a training table that are not read until needed.
 
-    Parameters: ``parts`` in row order; ``variables``, arrays (frame, atom, column) of every store, side by side (empty for
-    .npy matrices); ``columns``, the names to take, in this order (default all); ``labels``, ``weights`` and ``group``, .npy
-    files with one value a row taken, or the name of a variable (frame, atom) of the stores; ``dtype`` of the matrix.
+    Parameters
+    ----------
+    parts
+        Sources, in row order.
+    variables
+        Arrays (frame, atom, column) of every store, side by side. Empty for .npy
+        matrices.
+    columns
+        Names of the columns, in the order to take. Default: all.
+    labels
+        A .npy file with one value per row, or the name of a variable (frame, atom) of
+        the stores.
+    weights
+        Weights of the rows, given like ``labels``.
+    group
+        Groups of the rows, given like ``labels``.
+    dtype
+        Data type of the matrix, "float32" or "float64".
 
-    Raises ``ParameterError`` for what the stores do not hold, ``StoreError`` for a store that is missing or unfinished.
+    Raises
+    ------
+    ParameterError
+        If there are no parts, or the data type is another.
 
-    >>> rows = Rows((Part("a.zarr"), Part("b.zarr")), ("interstice",), labels="y.npy")     # doctest: +SKIP
-    >>> rows.count(), rows.read(0, 1000).shape                                           # doctest: +SKIP
+    Notes
+    -----
+    The stores are opened when something is read. ``StoreError`` is raised then if a
+    store is missing or unfinished, and ``ParameterError`` if it does not have what is
+    described.
+
+    Examples
+    --------
+    >>> parts = (Part("a.zarr"), Part("b.zarr"))
+    >>> rows = Rows(parts, ("interstice",), labels="y.npy")
+    >>> rows.count(), rows.read(0, 1000).shape  # doctest: +SKIP
     (17576, (1000, 80))
     """
 
@@ -61,16 +102,17 @@ class Rows:
     def __post_init__(self) -> None:
         if not self.parts:
             raise ParameterError(
-                "rows without a part; give at least one store or matrix: Rows((Part(path),), ...)"
+                "parts is empty; give at least one store or matrix, such "
+                "as Rows((Part(path),), ...)"
             )
         if self.dtype not in ("float32", "float64"):
             raise ParameterError(f"dtype={self.dtype!r}; allowed are 'float32' and 'float64'")
 
     @classmethod
     def from_json(cls, about: Mapping[str, Any]) -> Rows:
-        """The inverse of ``to_json``."""
+        """Build rows from the values of ``to_json``."""
 
-        def pair(value: Sequence[int] | None) -> tuple[int, int] | None:
+        def pair(value: Sequence[int] | None) -> Range | None:
             return None if value is None else (int(value[0]), int(value[1]))
 
         parts = tuple(
@@ -81,12 +123,16 @@ class Rows:
         return cls(parts, tuple(about["variables"]), columns, **rest)
 
     def to_json(self) -> dict[str, Any]:
-        """The description as plain values."""
+        """Return the description as plain values."""
         return asdict(self)
 
     def digest(self) -> str:
-        """Identity of the data: the content of the stores, and size and time of change of .npy files."""
-        text = hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode())
+        """Return the identity of the data.
+
+        It covers the content of the stores, and size and modification time of .npy
+        files.
+        """
+        sha256 = hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode())
         files = [
             self.labels,
             self.weights,
@@ -96,129 +142,180 @@ class Rows:
         ]
         for name in files:
             if name is not None and name.endswith(".npy"):
-                about = _npy(name, name), Path(name).stat()
-                text.update(
-                    f"{name} {about[0].shape} {about[1].st_size} {about[1].st_mtime_ns}".encode()
-                )
+                shape, stat = _npy(name, name).shape, Path(name).stat()
+                sha256.update(f"{name} {shape} {stat.st_size} {stat.st_mtime_ns}".encode())
         for part in self.parts:
             if self.variables:
-                text.update(check_complete(part.path, kind="features")[1].encode())
-        return text.hexdigest()
+                sha256.update(check_complete(part.path, kind="features")[1].encode())
+        return sha256.hexdigest()
 
     def names(self) -> tuple[str, ...]:
-        """Names of the columns taken, in order; columns of several variables are called variable/column."""
-        found = self._all_names(self.parts[0])
+        """Return the names of the selected columns, in order.
+
+        Columns of several variables are named variable/column.
+
+        Raises
+        ------
+        ParameterError
+            If a column is not there, or the parts have different columns.
+        """
+        available = self._all_names(self.parts[0])
         for part in self.parts[1:]:
-            if self._all_names(part) != found:
+            if self._all_names(part) != available:
                 raise ParameterError(
-                    f"{part.path} has other columns than {self.parts[0].path}; compute the same features for all stores"
+                    f"{part.path} and {self.parts[0].path} have different columns; compute the "
+                    "same features for all stores"
                 )
         if self.columns is None:
-            return found
-        missing = [name for name in self.columns if name not in found]
+            return available
+        missing = [name for name in self.columns if name not in available]
         if missing:
             raise ParameterError(
-                f"no column {missing[0]!r}; the first of {len(found)} columns are {list(found[:5])}"
+                f"no column {missing[0]!r}; the first of {len(available)} columns are "
+                f"{list(available[:5])}"
             )
         return self.columns
 
     def count(self) -> int:
-        """Number of rows taken."""
+        """Return the number of selected rows."""
         return sum(self._counts())
 
-    def read(self, start: int, stop: int, tick: Callable[[], None] | None = None) -> Array:
-        """Rows ``start`` to ``stop`` as one matrix (stop - start, columns), allocated once and filled slab by slab."""
+    def read(self, start: int, stop: int, tick: Callable[[], None] | None = None) -> AnyArray:
+        """Read consecutive rows as one matrix.
+
+        Parameters
+        ----------
+        start
+            First row.
+        stop
+            Row after the last.
+        tick
+            Called after every slab. Default: nothing is called.
+
+        Returns
+        -------
+        matrix
+            Shape (stop - start, column). Allocated once and filled slab by slab.
+        """
         return self.take(np.arange(start, stop, dtype=np.int64), tick)
 
-    def take(self, index: Index, tick: Callable[[], None] | None = None) -> Array:
-        """The rows of an increasing ``index`` (m,) as one matrix (m, columns); ``tick`` is called after every slab."""
+    def take(self, index: IntArray, tick: Callable[[], None] | None = None) -> AnyArray:
+        """Read selected rows as one matrix.
+
+        Parameters
+        ----------
+        index
+            Increasing row numbers, shape (m,).
+        tick
+            Called after every slab. Default: nothing is called.
+
+        Returns
+        -------
+        matrix
+            Shape (m, column). Allocated once and filled slab by slab.
+        """
         names = self.names()
         known = {name: k for k, name in enumerate(self._all_names(self.parts[0]))}
-        wanted = np.array([known[name] for name in names])
+        columns = np.array([known[name] for name in names])
+        consecutive = bool((np.diff(columns) == 1).all())
         out = np.empty((len(index), len(names)), dtype=self.dtype)
         first = 0
         for part, count in zip(self.parts, self._counts(), strict=True):
             low, high = (int(k) for k in np.searchsorted(index, [first, first + count]))
             if high > low:
-                pick = self._kept(part, index[low:high] - first)
-                for rows, columns, block in self._slabs(part, pick, wanted):
-                    begin, end = columns
-                    here = np.flatnonzero((wanted >= begin) & (wanted < end))
-                    if len(here) == out.shape[1] == block.shape[1] and (np.diff(wanted) == 1).all():
-                        out[low + rows.start : low + rows.stop] = block
+                positions = self._positions(part, index[low:high] - first)
+                for rows, (begin, end), block in self._slabs(part, positions, columns):
+                    target = out[low + rows.start : low + rows.stop]
+                    here = np.flatnonzero((columns >= begin) & (columns < end))
+                    if consecutive and len(here) == len(columns) == block.shape[1]:
+                        target[:] = block
                     else:
-                        out[low + rows.start : low + rows.stop, here] = block[
-                            :, wanted[here] - begin
-                        ]
-                    del block  # or it would lie beside the next one
+                        target[:, here] = block[:, columns[here] - begin]
+                    del block  # so that only one slab is in memory at a time
                     if tick is not None:
                         tick()
             first += count
         return out
 
-    def values(self, what: str, dtype: str = "float64") -> Array | None:
-        """``labels``, ``weights`` or ``group`` of all rows (n,), or None where not given."""
+    def values(self, what: str, dtype: str = "float64") -> AnyArray | None:
+        """Read the labels, weights or groups of all rows.
+
+        Parameters
+        ----------
+        what
+            "labels", "weights" or "group".
+        dtype
+            Data type of the result.
+
+        Returns
+        -------
+        values
+            Shape (row,). None if they are not given.
+
+        Raises
+        ------
+        ParameterError
+            If there is not one value per row.
+        """
         name: str | None = getattr(self, what)
         if name is None:
             return None
         if name.endswith(".npy"):
-            found: Array = np.asarray(_npy(name, what))
-            if found.shape != (self.count(),):
+            values = np.asarray(_npy(name, what))
+            if values.shape != (self.count(),):
                 raise ParameterError(
-                    f"{what} {name} has shape {found.shape}; one value for each of {self.count()} rows is needed"
+                    f"{what} {name} has shape {values.shape}; one value for each of {self.count()} "
+                    "rows is needed"
                 )
-            return found.astype(dtype)
+            return values.astype(dtype)
         return np.concatenate([self._variable(part, name, dtype) for part in self.parts])
 
-    def _variable(self, part: Part, name: str, dtype: str) -> Array:
+    def _variable(self, part: Part, name: str, dtype: str) -> AnyArray:
         group, _ = check_complete(part.path, kind="features")
         if name not in group:
             raise ParameterError(
-                f"{part.path} has no variable {name!r}; give labels as a .npy file with one value a row"
+                f"{part.path} has no variable {name!r}; or give a .npy file with one value per row"
             )
-        array: Any = group[name]
+        array = get_array(group, name)
         (f0, f1), (a0, a1) = self._window(part)
-        if array.ndim == 1:  # one value a frame, such as run
-            found = np.repeat(np.asarray(array[f0:f1]), a1 - a0)
-            found = (
-                np.unique(found.astype(str), return_inverse=True)[1]
-                if found.dtype.kind not in "fiub"
-                else found
-            )
+        if array.ndim == 1:  # one value per frame, such as run
+            values = np.repeat(np.asarray(array[f0:f1]), a1 - a0)
+            if values.dtype.kind not in "fiub":
+                values = np.unique(values.astype(str), return_inverse=True)[1]
         elif array.ndim == 2 or array.shape[2] == 1:
-            found = np.asarray(array[f0:f1, a0:a1]).reshape(-1)
+            values = np.asarray(array[f0:f1, a0:a1]).reshape(-1)
         else:
             raise ParameterError(
-                f"{name} of {part.path} has shape {array.shape}; labels have one value a row"
+                f"{name} of {part.path} has shape {array.shape}; one value per row is needed"
             )
         keep = self._mask(part)
-        return (found if keep is None else found[keep]).astype(dtype)
+        return (values if keep is None else values[keep]).astype(dtype)
 
     def _all_names(self, part: Part) -> tuple[str, ...]:
         if not self.variables:
             return tuple(f"column {k}" for k in range(_npy(part.path, "the matrix").shape[1]))
         group, _ = check_complete(part.path, kind="features")
-        found: list[str] = []
+        names: list[str] = []
         for name in self.variables:
             if name not in group:
                 raise ParameterError(
                     f"{part.path} has no variable {name!r}; it holds {sorted(dict(group.arrays()))}"
                 )
-            array: Any = group[name]
+            array = get_array(group, name)
             if array.ndim != 3:
                 raise ParameterError(
-                    f"{name} of {part.path} has shape {array.shape}; (frame, atom, column) is needed"
+                    f"{name} of {part.path} has shape {array.shape}; (frame, atom, "
+                    "column) is needed"
                 )
-            labels: Any = group[array.metadata.dimension_names[2]]
-            front = f"{name}/" if len(self.variables) > 1 else ""
-            found += [f"{front}{label}" for label in labels[...]]
-        return tuple(found)
+            labels = read_array(group, dimension_names(array)[2])
+            prefix = f"{name}/" if len(self.variables) > 1 else ""
+            names += [f"{prefix}{label}" for label in labels]
+        return tuple(names)
 
-    def _window(self, part: Part) -> tuple[tuple[int, int], tuple[int, int]]:
+    def _window(self, part: Part) -> tuple[Range, Range]:
         if self.variables:
             group, _ = check_complete(part.path, kind="features")
-            array: Any = group[self.variables[0]]
-            shape = array.shape[:2]
+            shape = get_array(group, self.variables[0]).shape[:2]
         else:
             shape = (1, _npy(part.path, "the matrix").shape[0])
         frames, atoms = part.frames or (0, shape[0]), part.atoms or (0, shape[1])
@@ -229,83 +326,108 @@ class Rows:
                 )
         return frames, atoms
 
-    def _mask(self, part: Part) -> npt.NDArray[np.bool_] | None:
+    def _mask(self, part: Part) -> BoolArray | None:
         if part.keep is None:
             return None
         (f0, f1), (a0, a1) = self._window(part)
         mask = np.asarray(_npy(part.keep, "keep"))
         if mask.dtype != np.bool_ or mask.size != (f1 - f0) * (a1 - a0):
             raise ParameterError(
-                f"keep={part.keep} is {mask.dtype} of shape {mask.shape}; booleans of shape ({f1 - f0}, {a1 - a0}) are needed"
+                f"keep={part.keep} is {mask.dtype} of shape {mask.shape}; booleans of shape "
+                f"({f1 - f0}, {a1 - a0}) are needed"
             )
         return mask.reshape(-1)
 
     def _counts(self) -> list[int]:
-        found = []
+        counts = []
         for part in self.parts:
             mask = self._mask(part)
             (f0, f1), (a0, a1) = self._window(part)
-            found.append((f1 - f0) * (a1 - a0) if mask is None else int(mask.sum()))
-        return found
+            counts.append((f1 - f0) * (a1 - a0) if mask is None else int(mask.sum()))
+        return counts
 
-    def _kept(self, part: Part, index: Index) -> Index:
-        # positions in the window of a part, frame * atoms + atom
+    def _positions(self, part: Part, index: IntArray) -> IntArray:
+        """Positions in the window of a part, frame * atoms + atom."""
         mask = self._mask(part)
         return index if mask is None else np.flatnonzero(mask)[index]
 
     def _slabs(
-        self, part: Part, pick: Index, wanted: Index
-    ) -> Iterator[tuple[slice, tuple[int, int], Array]]:
-        """(rows of the answer, first and last column among all, values) of every slab that has a ``wanted`` column."""
-        (f0, f1), (a0, a1) = self._window(part)
+        self, part: Part, positions: IntArray, columns: IntArray
+    ) -> Iterator[tuple[slice, Range, AnyArray]]:
+        """Read a part; yield rows of the result, range of columns, and values."""
+        window = self._window(part)
         if not self.variables:
-            matrix = _npy(part.path, "the matrix")
-            step = max(1, SLAB // (matrix.shape[1] * matrix.itemsize))
-            for low in range(0, len(pick), step):
-                rows = slice(low, min(low + step, len(pick)))
-                yield rows, (0, matrix.shape[1]), matrix[pick[rows] + a0]
+            yield from _matrix_slabs(_npy(part.path, "the matrix"), positions, window[1][0])
             return
         group, _ = check_complete(part.path, kind="features")
-        begin, atoms = 0, a1 - a0
+        begin = 0
         for name in self.variables:
-            array: Any = group[name]
-            grid = array.shards or array.chunks
-            width = array.shape[2]
-            if not ((wanted >= begin) & (wanted < begin + width)).any():
-                begin += width
-                continue
-            for low in range(a0 // grid[1] * grid[1], a1, grid[1]):
-                b0, b1 = max(low, a0), min(low + grid[1], a1)
-                step = min(grid[0], max(1, SLAB // ((b1 - b0) * width * array.dtype.itemsize)))
-                for frame in range(f0, f1, step):
-                    last = min(frame + step, f1)
-                    edges = (np.arange(frame, last) - f0) * atoms
-                    lows, highs = (
-                        np.searchsorted(pick, edges + b0 - a0),
-                        np.searchsorted(pick, edges + b1 - a0),
-                    )
-                    some = np.flatnonzero(highs > lows)
-                    if not len(some):
-                        continue
-                    # only what lies between the first and the last row asked for
-                    left = min(int(pick[lows[k]] - edges[k]) for k in some)
-                    right = max(int(pick[highs[k] - 1] - edges[k]) for k in some) + 1
-                    block = array[frame + some[0] : frame + some[-1] + 1, a0 + left : a0 + right]
-                    for k in some:
-                        rows = slice(int(lows[k]), int(highs[k]))
-                        yield (
-                            rows,
-                            (begin, begin + width),
-                            block[k - some[0]][pick[rows] - edges[k] - left],
-                        )
-            begin += width
+            array = get_array(group, name)
+            end = begin + array.shape[2]
+            if ((columns >= begin) & (columns < end)).any():
+                yield from _array_slabs(array, positions, window, begin)
+            begin = end
 
 
-def _npy(path: str, what: str) -> Array:
+def _matrix_slabs(
+    matrix: AnyArray, positions: IntArray, first: int
+) -> Iterator[tuple[slice, Range, AnyArray]]:
+    """Read the rows ``first + positions`` of a matrix, ``SLAB`` bytes at a time."""
+    width = matrix.shape[1]
+    step = max(1, SLAB // (width * matrix.itemsize))
+    for low in range(0, len(positions), step):
+        rows = slice(low, min(low + step, len(positions)))
+        yield rows, (0, width), matrix[positions[rows] + first]
+
+
+def _array_slabs(
+    array: Array, positions: IntArray, window: tuple[Range, Range], begin: int
+) -> Iterator[tuple[slice, Range, AnyArray]]:
+    """Read positions of a window of an array, shard by shard along the atoms."""
+    (f0, f1), (a0, a1) = window
+    frames, atoms, *_ = shard_shape(array)
+    width = array.shape[2]
+    for low in range(a0 // atoms * atoms, a1, atoms):
+        b0, b1 = max(low, a0), min(low + atoms, a1)
+        step = min(frames, max(1, SLAB // ((b1 - b0) * width * array.dtype.itemsize)))
+        for frame in range(f0, f1, step):
+            slab = (frame, min(frame + step, f1)), (b0, b1)
+            for rows, values in _slab(array, positions, window, slab):
+                yield rows, (begin, begin + width), values
+                del values  # so that only one slab is in memory at a time
+
+
+def _slab(
+    array: Array,
+    positions: IntArray,
+    window: tuple[Range, Range],
+    slab: tuple[Range, Range],
+) -> Iterator[tuple[slice, AnyArray]]:
+    """Read the positions in one slab of frames and atoms, frame by frame."""
+    (f0, _), (a0, a1) = window
+    (frame, last), (b0, b1) = slab
+    # position of the first atom of a frame
+    starts = (np.arange(frame, last) - f0) * (a1 - a0)
+    lows = np.searchsorted(positions, starts + b0 - a0)
+    highs = np.searchsorted(positions, starts + b1 - a0)
+    filled = np.flatnonzero(highs > lows)
+    if not len(filled):
+        return
+    # read only what lies between the first and the last atom that is needed
+    left = min(int(positions[lows[k]] - starts[k]) for k in filled)
+    right = max(int(positions[highs[k] - 1] - starts[k]) for k in filled) + 1
+    block = np.asarray(array[frame + filled[0] : frame + filled[-1] + 1, a0 + left : a0 + right])
+    for k in filled:
+        rows = slice(int(lows[k]), int(highs[k]))
+        yield rows, block[k - filled[0]][positions[rows] - starts[k] - left]
+
+
+def _npy(path: str, what: str) -> AnyArray:
     try:
-        found: Array = np.load(path, mmap_mode="r")
+        array: AnyArray = np.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:
         raise StoreError(
-            f"{what} {path} cannot be read ({error}); write it with numpy.save where every worker sees it"
+            f"{what} {path} cannot be read ({error}); write it with numpy.save to a folder that "
+            "every worker sees"
         ) from None
-    return found
+    return array

@@ -19,12 +19,15 @@ from mgdask.errors import MissingDependencyError, ParameterError
 from mgdask.learn.data.arrays import Label, coded, generator
 
 _DRAWS = 256
+"""Random splits of which the best balanced one is used."""
 _TABLE_ROWS = 20_000
+"""Rows to which tables of strata are scaled down."""
 _SHOWN = 5
+"""Labels listed in an error."""
 
 
 def _selection() -> Any:
-    """scikit-learn's splitters, loaded when first needed."""
+    """Import scikit-learn's splitters when first needed."""
     try:
         import sklearn.model_selection as selection
     except ImportError as error:
@@ -32,7 +35,7 @@ def _selection() -> Any:
     return selection
 
 
-def _some(labels: Sequence[Label]) -> str:
+def _listed(labels: Sequence[Label]) -> str:
     return ", ".join(repr(x) for x in labels[:_SHOWN]) + (
         f" and {len(labels) - _SHOWN} more" if labels[_SHOWN:] else ""
     )
@@ -90,7 +93,10 @@ class Split:
 
         Returns
         -------
-        Increasing row numbers of the training and of the test rows.
+        train
+            Increasing numbers of the training rows.
+        test
+            Increasing numbers of the test rows.
 
         Raises
         ------
@@ -100,8 +106,10 @@ class Split:
         kinds, which = coded("groups", groups)
         if _digest(kinds, which) != self.digest:
             raise ParameterError(
-                f"these {len(which)} rows are not those of the split ({self.train_rows + self.test_rows} rows): their "
-                "groups or their order differ; give the groups it was made from, or make a new split"
+                f"these {len(which)} rows are not those of the split "
+                f"({self.train_rows + self.test_rows} rows): their "
+                "groups or their order differ; give the groups that the split was made from, or "
+                "make a new split"
             )
         testing = np.isin(which, [kinds.index(name) for name in self.test])
         return np.flatnonzero(~testing), np.flatnonzero(testing)
@@ -140,18 +148,19 @@ def check_disjoint(train: npt.ArrayLike, test: npt.ArrayLike) -> None:
     )
     if common:
         raise ParameterError(
-            f"{_some(common)} {'is' if len(common) == 1 else 'are'} among the training groups and the test groups; a "
-            "score on rows of a group that trained says nothing: leave it out on one side"
+            f"{_listed(common)} {'is' if len(common) == 1 else 'are'} among the training groups "
+            "and the test groups; a "
+            "score on rows of a training group is not meaningful: leave the group out on one side"
         )
 
 
 def _digest(kinds: tuple[Label, ...], which: IntArray) -> str:
-    found = hashlib.sha256(repr(kinds).encode())
-    found.update(which.astype("<i4").tobytes())
-    return found.hexdigest()
+    sha256 = hashlib.sha256(repr(kinds).encode())
+    sha256.update(which.astype("<i4").tobytes())
+    return sha256.hexdigest()
 
 
-def _made(
+def _make_split(
     kinds: tuple[Label, ...],
     which: IntArray,
     testing: set[int],
@@ -174,7 +183,7 @@ def _made(
 
 
 def _table(which: IntArray, number: int, strata: npt.ArrayLike | None) -> IntArray:
-    """Rows of each stratum in each group (group, stratum)."""
+    """Count the rows of each stratum in each group, shape (group, stratum)."""
     if strata is None:
         return np.bincount(which, minlength=number).astype(np.int64)[:, None]
     labels, stratum = coded("strata", strata, len(which))
@@ -228,19 +237,21 @@ def group_split(
     _enough(kinds, 2, "a split")
     digest = _digest(kinds, which)
     if not isinstance(test, float | int | np.floating):
-        wanted = coded("test", test)[0]
-        unknown = [x for x in wanted if x not in kinds]
-        if unknown or len(wanted) == len(kinds):
+        named = coded("test", test)[0]
+        unknown = [x for x in named if x not in kinds]
+        if unknown or len(named) == len(kinds):
             what = (
-                f"{_some(unknown)} not among the groups"
+                f"{_listed(unknown)} not among the groups"
                 if unknown
                 else "all groups, which leaves none to train"
             )
-            raise ParameterError(f"test={list(wanted)}: {what}; choose some of {_some(kinds)}")
-        return _made(kinds, which, {kinds.index(x) for x in wanted}, None, "groups named", digest)
+            raise ParameterError(f"test={list(named)}: {what}; choose some of {_listed(kinds)}")
+        return _make_split(
+            kinds, which, {kinds.index(x) for x in named}, None, "groups named", digest
+        )
     if not 0.0 < test < 1.0:
         raise ParameterError(
-            f"test={test} must lie between 0 and 1, the share of groups set aside, or be their list"
+            f"test={test} must be a share of the groups between 0 and 1, or a list of groups"
         )
     number = min(max(round(test * len(kinds)), 1), len(kinds) - 1)
     draws = 1 if strata is None else _DRAWS
@@ -253,7 +264,7 @@ def group_split(
     share = np.array([table[chosen].sum(axis=0) / table.sum(axis=0) for chosen in drawn])
     best = int(np.abs(share - number / len(kinds)).sum(axis=1).argmin())
     how = f"{test:g} of the groups drawn" + ("" if strata is None else ", strata balanced")
-    return _made(kinds, which, set(drawn[best].tolist()), int(seed), how, digest)
+    return _make_split(kinds, which, set(drawn[best].tolist()), int(seed), how, digest)
 
 
 def group_folds(
@@ -299,7 +310,7 @@ def group_folds(
     """
     kinds, which = coded("groups", groups)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 2:
-        raise ParameterError(f"k={k!r} must be a whole number of folds, 2 or above; 5 is customary")
+        raise ParameterError(f"k={k!r} must be a whole number of folds, 2 or above, such as 5")
     _enough(kinds, int(k), f"{k} folds")
     order = generator(seed).permutation(len(kinds))
     table = _table(which, len(kinds), strata)[order]
@@ -313,7 +324,7 @@ def group_folds(
         fold = _even(table.sum(axis=1), int(k))
     digest = _digest(kinds, which)
     return [
-        _made(
+        _make_split(
             kinds, which, set(order[fold == i].tolist()), int(seed), f"{how}, fold {i + 1}", digest
         )
         for i in range(int(k))
@@ -321,12 +332,15 @@ def group_folds(
 
 
 def _shrunk(count: IntArray) -> IntArray:
-    """Counts in proportion, of about ``_TABLE_ROWS`` in all; none that was above 0 becomes 0."""
+    """Scale counts to a sum of about ``_TABLE_ROWS``. Positive counts stay positive."""
     return np.asarray(np.ceil(count * min(1.0, _TABLE_ROWS / count.sum())), dtype=np.int64)
 
 
 def _even(count: IntArray, k: int) -> IntArray:
-    """Fold of each group: the largest first, each into the fold with the fewest rows, then the fewest groups."""
+    """Assign groups to folds: the largest first, each into the smallest fold.
+
+    The fold with the fewest rows comes first, then the one with the fewest groups.
+    """
     fold = np.empty(len(count), dtype=np.int64)
     rows, members = np.zeros(k, dtype=np.int64), np.zeros(k, dtype=np.int64)
     for group in np.argsort(-count, kind="stable"):
@@ -336,7 +350,7 @@ def _even(count: IntArray, k: int) -> IntArray:
 
 
 def _stratified(table: IntArray, k: int) -> IntArray | None:
-    """Fold of each group, or None where a fold would be empty."""
+    """Assign groups to folds. None if a fold would be empty."""
     count = _shrunk(table)
     group, stratum = (np.repeat(i.reshape(-1), count.reshape(-1)) for i in np.indices(count.shape))
     if count.sum(axis=0).max() < k:
@@ -344,9 +358,8 @@ def _stratified(table: IntArray, k: int) -> IntArray | None:
     fold = np.empty(len(table), dtype=np.int64)
     splitter = _selection().StratifiedGroupKFold(k)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # that a stratum has fewer rows than folds: balance is as far as possible
+        # a stratum with fewer rows than folds is balanced as far as possible
+        warnings.simplefilter("ignore")
         for i, (_, chosen) in enumerate(splitter.split(np.zeros((len(group), 1)), stratum, group)):
             fold[np.unique(group[chosen])] = i
     return fold if len(np.unique(fold)) == k else None
@@ -377,15 +390,20 @@ def leave_one_group_out(groups: npt.ArrayLike) -> list[Split]:
     kinds, which = coded("groups", groups)
     _enough(kinds, 2, "leaving one out")
     digest = _digest(kinds, which)
-    return [_made(kinds, which, {i}, None, "one group left out", digest) for i in range(len(kinds))]
+    return [
+        _make_split(kinds, which, {i}, None, "one group left out", digest)
+        for i in range(len(kinds))
+    ]
 
 
 def _enough(kinds: tuple[Label, ...], needed: int, what: str) -> None:
     if len(kinds) < needed:
         raise ParameterError(
-            f"{what} needs {needed} groups, there {'is' if len(kinds) == 1 else 'are'} {len(kinds)} ({_some(kinds)}): "
-            f"{'ask for fewer folds, ' if len(kinds) > 1 else ''}add groups, or choose a finer label as group "
-            "whose rows are still independent"
+            f"{what} needs {needed} groups, there {'is' if len(kinds) == 1 else 'are'} "
+            f"{len(kinds)} ({_listed(kinds)}): "
+            f"{'ask for fewer folds, ' if len(kinds) > 1 else ''}add groups, or use a finer label "
+            "as group, if its "
+            "groups are still independent"
         )
 
 
@@ -435,10 +453,13 @@ def undersample(
     kinds, label = coded("labels", labels)
     if len(kinds) < 2:
         raise ParameterError(
-            f"labels holds one class only ({kinds[0]!r}, {len(label)} rows); nothing can be balanced"
+            f"labels holds one class only ({kinds[0]!r}, {len(label)} rows); at least "
+            "two are needed"
         )
     if not ratio > 0 or not np.isfinite(ratio):
-        raise ParameterError(f"ratio={ratio} must be above 0; 1 takes as many rows of every class")
+        raise ParameterError(
+            f"ratio={ratio} must be finite and above 0; 1 takes equally many rows of every class"
+        )
     parts, stratum = (
         (("",), np.zeros_like(label)) if strata is None else coded("strata", strata, len(label))
     )
@@ -452,7 +473,8 @@ def undersample(
     quota[:, rarest] = count[:, rarest]
     mixed = generator(seed).permutation(len(label))
     cell = stratum[mixed] * len(kinds) + label[mixed]
-    order = np.argsort(cell, kind="stable")  # rows of one cell together, in random order
+    # rows of one cell together, in random order
+    order = np.argsort(cell, kind="stable")
     start = np.concatenate(([0], np.cumsum(count.reshape(-1))))[:-1]
     place = np.arange(len(label)) - start[cell[order]]
     kept: IntArray = np.sort(mixed[order[place < quota.reshape(-1)[cell[order]]]])

@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mgdask._renamed import renamed_arguments
+from mgdask._typing import AnyArray, FloatArray
 from mgdask.errors import ParameterError
 from mgdask.learn.data.arrays import (
-    Float,
-    Matrix,
     column_names,
     matrix,
     refuse_nan,
@@ -24,8 +23,8 @@ from mgdask.learn.data.arrays import (
 from mgdask.learn.data.splits import group_folds
 from mgdask.learn.evaluation.metrics import r2, roc_auc
 
-Fit = Callable[[Matrix, npt.NDArray[Any]], Any]
-Judge = Callable[[Any, Matrix, npt.NDArray[Any]], npt.ArrayLike]
+Fit = Callable[[AnyArray, npt.NDArray[Any]], Any]
+Judge = Callable[[Any, AnyArray, npt.NDArray[Any]], npt.ArrayLike]
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Uncorrelated:
         return asdict(self)
 
 
-def correlation(X: npt.ArrayLike, block_rows: int | None = None) -> Float:
+def correlation(X: npt.ArrayLike, block_rows: int | None = None) -> FloatArray:
     """Compute Pearson correlations of columns in two passes over blocks of rows.
 
     With the covariance sums C::
@@ -226,7 +225,7 @@ class Elimination:
         return asdict(self)
 
 
-def held_out_score(model: Any, X: Matrix, y: npt.NDArray[Any]) -> float:
+def held_out_score(model: Any, X: AnyArray, y: npt.NDArray[Any]) -> float:
     """Compute the AUC of ``model.predict`` for labels 0 and 1, else R2."""
     score = np.asarray(model.predict(X))
     return roc_auc(y, score) if np.isin(y, (0, 1)).all() else r2(y, score)
@@ -359,11 +358,11 @@ def _round(
     fit: Fit,
     importance: Judge,
     score: Judge,
-    x: Matrix,
+    x: AnyArray,
     y: npt.NDArray[Any],
     parts: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
     columns: list[int],
-) -> tuple[Float, Float]:
+) -> tuple[FloatArray, FloatArray]:
     """Mean importance (column,) and scores (fold,) of one set of columns."""
     total, values = np.zeros(len(columns)), np.empty(len(parts))
     places = np.asarray(columns, dtype=np.int64)

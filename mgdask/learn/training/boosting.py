@@ -437,6 +437,7 @@ def _bins(
         return missing
     sample, seed = settings.sample, settings.seed
     if cluster is not None and table.rows is not None:
+        assert cluster.client is not None
         bins_on_a_worker(
             cluster.client, cluster.stall, table.rows, folder, dict(params), digest, sample, seed
         )
