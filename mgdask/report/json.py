@@ -14,7 +14,7 @@ import xarray as xr
 
 
 def to_plain(value: Any) -> Any:
-    """Convert a nested value to what JSON can hold.
+    """Convert a nested value to types that JSON supports.
 
     Arrays become lists, dataclasses and Datasets become mappings. NaN and infinity
     become None, because JSON has no such numbers.
@@ -100,7 +100,7 @@ def write_json(value: Any, path: str | Path) -> Path:
     value
         See ``to_plain``.
     path
-        File to write. A file that exists is replaced.
+        File to write. An existing file is replaced.
 
     Returns
     -------

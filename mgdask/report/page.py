@@ -44,7 +44,7 @@ class Table:
     header
         One heading per column.
     rows
-        Rows of formatted cells, as many as there are headings.
+        Rows of formatted cells, one cell per heading.
     note
         Remark below the table; none if empty.
 
@@ -201,7 +201,7 @@ class Page:
         Parameters
         ----------
         path
-            File to write. A file that exists is replaced.
+            File to write. An existing file is replaced.
 
         Returns
         -------

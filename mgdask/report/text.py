@@ -148,7 +148,7 @@ def describe_rdf(rdf: xr.Dataset) -> str:
     >>> print(describe_rdf(mgdask.partial_rdf("glass.zarr")))  # doctest: +SKIP
     """
     table = Table(box=None, pad_edge=False)
-    for column in ("pair", "first peak, Å", "first minimum, Å", "neighbours within it"):
+    for column in ("pair", "first peak, Å", "first minimum, Å", "coordination number"):
         table.add_column(column, justify="left" if column == "pair" else "right")
     for a in rdf["species"].values:
         for b in rdf["neighbor_species"].values:
@@ -184,8 +184,8 @@ def commonest_polyhedra(
 
     Returns
     -------
-    Table indexed by ``polyhedron``. The column ``share`` is the share of all atoms; the
-    others, one per element, are the shares of that element's atoms.
+    Table indexed by ``polyhedron``. The column ``share`` is the fraction of all atoms.
+    The other columns, one per element, are the fractions of that element's atoms.
 
     Examples
     --------
