@@ -58,9 +58,10 @@ def open_cluster(
     wait
         Wait for the first worker of a queueing system before the block begins.
 
-    Returns
-    -------
-    Context manager of a ``distributed.Client``.
+    Yields
+    ------
+    client
+        Connected client. The workers end when the context ends.
 
     Raises
     ------

@@ -37,7 +37,8 @@ def available_cores() -> int:
 
     Returns
     -------
-    Number of cores.
+    n_cores
+        Number of cores.
 
     Examples
     --------
@@ -129,9 +130,10 @@ def local_client(
     site
         Site whose dashboard and TLS settings apply.
 
-    Returns
-    -------
-    Context manager of a ``distributed.Client``.
+    Yields
+    ------
+    client
+        Connected client.
 
     Raises
     ------
@@ -165,9 +167,10 @@ def connect(scheduler: str, *, timeout: float = 30.0, tls: Tls | None = None) ->
     tls
         Files for encryption. A scheduler file of ``mgdask cluster start`` names them.
 
-    Returns
-    -------
-    Context manager of a ``distributed.Client``.
+    Yields
+    ------
+    client
+        Connected client.
 
     Raises
     ------

@@ -129,7 +129,8 @@ def job_script(site: Site, *, fixed: bool = False) -> str:
 
     Returns
     -------
-    The script, or a line that says that the kind of the site has none.
+    script
+        The script, or a note that sites of this kind have none.
 
     Raises
     ------

@@ -258,7 +258,8 @@ def read_site(source: str | Path | Mapping[str, object] | Site) -> Site:
 
     Returns
     -------
-    The site.
+    site
+        The site.
 
     Raises
     ------

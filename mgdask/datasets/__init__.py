@@ -37,7 +37,8 @@ def path(name: str = "zrcu") -> Path:
 
     Returns
     -------
-    Path of the file.
+    path
+        Path of the file.
 
     Raises
     ------
@@ -64,7 +65,8 @@ def temperature(name: str = "zrcu") -> FloatArray:
 
     Returns
     -------
-    Temperature in K, shape (frame,).
+    temperature
+        Temperature in K, shape (frame,).
 
     Raises
     ------
@@ -99,8 +101,9 @@ def load(name: str, out: str | Path, *, client: Any = None) -> xr.Dataset:
 
     Returns
     -------
-    The trajectory as ``mgdask.open_store`` returns it, with ``temperature`` (frame) in
-    K, from which each frame was quenched.
+    trajectory
+        The trajectory as ``mgdask.open_store`` returns it, with ``temperature`` (frame)
+        in K, from which each frame was quenched.
 
     Raises
     ------

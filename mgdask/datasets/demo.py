@@ -36,7 +36,8 @@ def run_demo(
 
     Returns
     -------
-    Path of the picture.
+    picture
+        Path of the picture.
 
     Examples
     --------

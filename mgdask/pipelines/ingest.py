@@ -116,8 +116,8 @@ def ingest(
     options
         ``units`` (LAMMPS style, default metal), ``run`` (label of the simulation),
         ``run_per_file``, ``repeated`` ("last", "first", "all" or "error"), ``columns``
-        (further columns to keep), ``frames`` (a slice, indices or "start:stop:step"),
-        and ``atom_style``.
+        (additional columns to keep), ``frames`` (a slice, indices or
+        "start:stop:step"), and ``atom_style``.
 
     Returns
     -------

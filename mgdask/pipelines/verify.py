@@ -148,10 +148,10 @@ def verify(
 
     Notes
     -----
-    A shard is damaged if its file is missing or has another size, if a CRC32C checksum
-    of a chunk does not match, or if the SHA-256 of its values differs from the record.
-    Coordinates are compared file by file. The whole store is read. A task holds one row
-    of chunks at a time.
+    A shard is damaged if its file is missing or has another size. It is also damaged if
+    a CRC32C checksum of a chunk does not match, or if the SHA-256 of its values differs
+    from the record. Coordinates are compared file by file. The whole store is read. A
+    task holds one row of chunks at a time.
 
     Examples
     --------

@@ -36,8 +36,9 @@ def principal_components(values: xr.DataArray, *, n_components: int = 2) -> xr.D
 
     Returns
     -------
-    ``principal_component`` (frame, atom, component), computed lazily. Its attribute
-    ``explained`` holds the fraction of variance of each component.
+    scores
+        ``principal_component`` (frame, atom, component), computed lazily. Its attribute
+        ``explained`` holds the fraction of variance of each component.
 
     Notes
     -----
@@ -103,7 +104,8 @@ def plot_environments(
 
     Returns
     -------
-    The path.
+    path
+        Path of the written file.
 
     Raises
     ------

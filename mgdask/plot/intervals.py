@@ -25,7 +25,8 @@ def error_lengths(value: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike)
 
     Returns
     -------
-    Distances from ``value`` to ``low`` and to ``high``, shape (2, point).
+    lengths
+        Distances from ``value`` to ``low`` and to ``high``, shape (2, point).
 
     Examples
     --------

@@ -45,7 +45,8 @@ def draw_matrix(
 
     Returns
     -------
-    Mappable for a color bar.
+    mappable
+        Mappable for a color bar.
 
     Examples
     --------
@@ -89,7 +90,8 @@ def draw_surface(
 
     Returns
     -------
-    Mappable for a color bar.
+    mappable
+        Mappable for a color bar.
 
     Examples
     --------

@@ -34,7 +34,8 @@ def slab_atoms(frame: xr.Dataset, *, slab: float = 5.0, along: str = "z") -> Boo
 
     Returns
     -------
-    True for the atoms in the slab, shape (atom,).
+    inside
+        True for the atoms in the slab, shape (atom,).
 
     Raises
     ------
@@ -91,7 +92,8 @@ def draw_slab(
 
     Returns
     -------
-    Mappable for a color bar.
+    mappable
+        Mappable for a color bar.
 
     Raises
     ------

@@ -62,7 +62,8 @@ def figure(width: float, height: float) -> Figure:
 
     Returns
     -------
-    Figure with constrained layout, not known to pyplot.
+    fig
+        Figure with constrained layout, not known to pyplot.
 
     Examples
     --------
@@ -88,7 +89,8 @@ def save(fig: Figure, path: str | Path, *, dpi: float = 130.0) -> Path:
 
     Returns
     -------
-    The path.
+    path
+        Path of the written file.
 
     Examples
     --------

@@ -27,7 +27,8 @@ def to_plain(value: Any) -> Any:
 
     Returns
     -------
-    Mappings with text keys, lists, numbers, text, booleans and None.
+    plain
+        Mappings with text keys, lists, numbers, text, booleans and None.
 
     Raises
     ------
@@ -77,7 +78,8 @@ def to_json(value: Any) -> str:
 
     Returns
     -------
-    Text with one space of indent per level.
+    text
+        Text with one space of indent per level.
 
     Examples
     --------
@@ -104,7 +106,8 @@ def write_json(value: Any, path: str | Path) -> Path:
 
     Returns
     -------
-    The path.
+    path
+        Path of the written file.
 
     Examples
     --------

@@ -101,7 +101,8 @@ class Figure:
 
         Returns
         -------
-        The figure, which no longer needs the file.
+        figure
+            The figure, which no longer needs the file.
         """
         return cls(Path(path).read_bytes(), alt, caption)
 
@@ -205,7 +206,8 @@ class Page:
 
         Returns
         -------
-        The path.
+        path
+            Path of the written file.
         """
         target = Path(path)
         target.write_text(self.render(), encoding="utf-8")

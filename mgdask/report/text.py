@@ -110,8 +110,9 @@ def describe(ds: xr.Dataset, *, width: int = 110) -> str:
 
     Returns
     -------
-    Frames, runs, atoms, species, cell, times, arrays with their chunks, and the
-    notes of the audit.
+    text
+        Frames, runs, atoms, species, cell, times, arrays with their chunks, and the
+        notes of the audit.
 
     Examples
     --------
@@ -141,7 +142,8 @@ def describe_rdf(rdf: xr.Dataset) -> str:
 
     Returns
     -------
-    Table of first peak (Å), first minimum (Å) and coordination number per pair.
+    text
+        Table of first peak (Å), first minimum (Å) and coordination number per pair.
 
     Examples
     --------
@@ -184,8 +186,10 @@ def commonest_polyhedra(
 
     Returns
     -------
-    Table indexed by ``polyhedron``. The column ``share`` is the fraction of all atoms.
-    The other columns, one per element, are the fractions of that element's atoms.
+    table
+        Table indexed by ``polyhedron``. The column ``share`` is the fraction of all
+        atoms. The other columns, one per element, are the fractions of that element's
+        atoms.
 
     Examples
     --------

@@ -57,11 +57,11 @@ def held(name: Path, store: Path) -> Iterator[None]:
     clock of the file server.
 
     Two processes can hold the lock if the owner hangs for longer than ``LEASE`` (a
-    frozen file system, SIGSTOP), or if NFS caches attributes for longer (``actimeo``).
-    Two that start at the same time can also hold it on file systems without exclusive
-    creation, such as some mounted object stores. Even then no shard is torn. Shards and
-    records are replaced as a whole, and both processes write the same bytes. A store
-    with other parameters was refused earlier.
+    frozen file system, SIGSTOP). The same holds if NFS caches attributes for longer
+    (``actimeo``). Two that start at the same time can also hold it on file systems
+    without exclusive creation, such as some mounted object stores. Even then no shard
+    is torn. Shards and records are replaced as a whole, and both processes write the
+    same bytes. A store with other parameters was refused earlier.
     """
     me: dict[str, Any] = {
         **_identity(),

@@ -50,7 +50,7 @@ class UnwrappedLayout:
 def unwrapped_layout(n_frames: int, n_atoms: int) -> UnwrappedLayout:
     """Return the layout of an unwrapped trajectory.
 
-    Shards have at least 16 MiB and are as wide in atoms as the chunks of the
+    Shards have at least 16 MiB. They are as wide in atoms as the chunks of the
     trajectory, so nothing is read twice to write them.
 
     Parameters

@@ -231,7 +231,8 @@ def record(
 
     Returns
     -------
-    The record, JSON-compatible.
+    record
+        JSON-compatible record.
     """
     return {
         "block": block,
@@ -272,7 +273,8 @@ def compute_block(job: Job, block: Block, digest: str) -> dict[str, int]:
 
     Returns
     -------
-    ``rows`` and ``peak_memory`` (bytes). Arrays never pass through the scheduler.
+    summary
+        ``rows`` and ``peak_memory`` (bytes). Arrays never pass through the scheduler.
 
     Raises
     ------

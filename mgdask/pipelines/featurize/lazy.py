@@ -51,9 +51,10 @@ def featurize(
 
     Returns
     -------
-    Dataset of Dask arrays <name>(frame, atom, <name>_feature), or (frame,
-    <name>_feature) for features with one row per frame. It has the labels of the
-    columns and the coordinates of frames and atoms.
+    dataset
+        Dataset of Dask arrays <name>(frame, atom, <name>_feature), or (frame,
+        <name>_feature) for features with one row per frame. It has the labels of the
+        columns and the coordinates of frames and atoms.
 
     Raises
     ------

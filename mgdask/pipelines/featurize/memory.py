@@ -81,7 +81,8 @@ def project_memory(plan: Plan, threads: int) -> Memory:
 
     Returns
     -------
-    The terms of the level whose blocks need the most memory.
+    memory
+        The terms of the level whose blocks need the most memory.
     """
     worst = Memory(BASELINE, threads, 0, 0, 0, 0)
     for level in {feature.level for feature in plan.features}:
@@ -135,7 +136,8 @@ def explain_excess(memory: Memory, n_atoms: int, allowed: int) -> str:
 
     Returns
     -------
-    The message, with the dominating term.
+    message
+        Text that names the largest term.
     """
     terms = {
         "the interpreter and its libraries": memory.baseline,

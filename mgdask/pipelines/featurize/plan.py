@@ -334,8 +334,9 @@ def plan(
 
     Returns
     -------
-    A ``Plan`` with its blocks, tasks, files, bytes and projected memory, and the number
-    of finished blocks. ``print`` it for a table.
+    plan
+        A ``Plan`` with its blocks, tasks, files, bytes and projected memory, and the
+        number of finished blocks. ``print`` it for a table.
 
     Raises
     ------

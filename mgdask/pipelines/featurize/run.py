@@ -112,7 +112,8 @@ def run(
 
     Returns
     -------
-    A ``Report``.
+    report
+        A ``Report``.
 
     Raises
     ------

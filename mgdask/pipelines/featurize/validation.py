@@ -38,7 +38,8 @@ def select_centers(centers: Centers, numbers: npt.NDArray[np.integer]) -> IntArr
 
     Returns
     -------
-    Increasing indices (center,).
+    centers
+        Increasing indices (center,).
 
     Raises
     ------
@@ -85,7 +86,8 @@ def select_rows(
 
     Returns
     -------
-    Increasing indices (frame,).
+    frames
+        Increasing indices (frame,).
 
     Raises
     ------
@@ -124,7 +126,8 @@ def needs_copy(
 
     Returns
     -------
-    The path of that store and the reason; both are empty if none is needed.
+    path, reason
+        Path of that store and the reason; both are empty if none is needed.
     """
     trajectories = FeatureKinds.of(features).trajectories
     if not trajectories or kind == "paths":
@@ -150,7 +153,8 @@ def select_frames(frames: Frames, n_frames: int) -> IntArray:
 
     Returns
     -------
-    Increasing indices (frame,).
+    frames
+        Increasing indices (frame,).
 
     Raises
     ------
@@ -180,7 +184,8 @@ def memory_of(text: str | int) -> int:
 
     Returns
     -------
-    Bytes.
+    size
+        Size in bytes.
 
     Raises
     ------
@@ -212,7 +217,8 @@ def check_features(
 
     Returns
     -------
-    The features.
+    features
+        The features as a tuple.
 
     Raises
     ------
