@@ -21,7 +21,10 @@ COMMANDS = {
     "rdf": ("commands:rdf", "Compute the radial distribution functions of all species pairs."),
     "unwrap": ("commands:unwrap", "Unwrap the trajectories of all atoms into a store."),
     "plan": ("commands:plan", "Show what a run would compute and need, without running it."),
-    "featurize": ("commands:featurize", "Compute features into a store, or resume doing so."),
+    "featurize": (
+        "commands:featurize",
+        "Compute features into a store, or resume an interrupted run.",
+    ),
     "status": ("commands:status", "Show how many blocks of a store are finished."),
     "verify": ("commands:verify", "Compare every block of a store with its recorded checksum."),
     "cluster": ("cluster:cluster", "Show job scripts; start and stop schedulers."),
@@ -33,7 +36,7 @@ COMMANDS = {
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to the standard error of the moment, which test runners replace."""
+    """Writes to the current standard error, which test runners replace."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(self.format(record), err=True)
@@ -78,11 +81,11 @@ def _interrupt(*_: object) -> None:
 def main() -> None:
     """Run the command line.
 
-    The exit status is 0 only if all work is done. An error is one message on the
+    The exit status is 0 only if all work is done. An error prints one message to
     standard error.
     """
     debug = "--debug" in sys.argv[1:]
-    # queueing systems and ``timeout`` send SIGTERM: end like ctrl-C, which cancels jobs
+    # queueing systems and ``timeout`` send SIGTERM: treat it like ctrl-C
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         status = cli.main(prog_name="mgdask", standalone_mode=False)

@@ -27,7 +27,7 @@ def cluster() -> None:
     epilog=examples("mgdask cluster show slurm.yaml", "mgdask cluster show pbs.yaml --fixed"),
 )
 @click.argument("site")
-@click.option("--fixed", is_flag=True, help="As for training: without a worker lifetime.")
+@click.option("--fixed", is_flag=True, help="Omit the worker lifetime, as for training.")
 def show_script(site: str, fixed: bool) -> None:
     """Print the job script of a site without submitting it."""
     from mgdask.cluster import job_script, read_site

@@ -34,7 +34,7 @@ from mgdask.cli.options import (
 @click.option("--timestep", type=float, help="Time step of the simulation in ps.")
 @click.option("--units", help="LAMMPS unit style, if the files do not state it [default: metal].")
 @click.option("--run", help="Label of this simulation [default: from the file name].")
-@click.option("--run-per-file", is_flag=True, help="Treat every file as a simulation of its own.")
+@click.option("--run-per-file", is_flag=True, help="Treat every file as a separate simulation.")
 @click.option(
     "--repeated",
     type=click.Choice(["last", "first", "all", "error"]),
@@ -60,7 +60,7 @@ def ingest(
     """Read simulation files into one trajectory store, with an audit.
 
     Reads LAMMPS dumps and data files (plain, gz, zst, binary), extxyz, H5MD and NetCDF.
-    Several PATHS are one trajectory in the order given.
+    Several PATHS form one trajectory in the given order.
     """
     with open_workers(workers, threads, scheduler, None, site) as client:
         report = mgdask.ingest(
@@ -181,7 +181,7 @@ def plan(**options: Any) -> None:
 def featurize(
     workers: int | None, scheduler: str | None, site: str | None, retries: int, **options: Any
 ) -> None:
-    """Compute features into a store, or resume doing so.
+    """Compute features into a store, or resume an interrupted run.
 
     After an interruption, the same command computes only the missing blocks.
     """
@@ -248,7 +248,7 @@ def verify(
 @click.option(
     "--workers",
     type=int,
-    help="Number of local worker processes [default: the cores this process may use].",
+    help="Number of local worker processes [default: one per available core].",
 )
 def demo(out: str, workers: int | None) -> None:
     """Run the whole workflow on a Zr-Cu glass shipped with mgdask.

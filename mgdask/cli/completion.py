@@ -31,4 +31,4 @@ def completion(shell: str | None) -> None:
         login_shell = PurePath(os.environ.get("SHELL", "")).name
         shell = login_shell if login_shell in LINES else "bash"
     startup_file, line = LINES[shell]
-    click.echo(f"# completion of mgdask commands; belongs in {startup_file}\n{line}")
+    click.echo(f"# completion of mgdask commands; add it to {startup_file}\n{line}")

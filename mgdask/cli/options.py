@@ -81,7 +81,7 @@ def worker_options(command: Command) -> Command:
         click.option(
             "--workers",
             type=int,
-            help="Number of local worker processes [default: the cores this process may use].",
+            help="Number of local worker processes [default: one per available core].",
         ),
     ):
         command = option(command)

@@ -1,4 +1,4 @@
-"""A client of the workers that a site names, for as long as a ``with`` block lasts."""
+"""A client of the workers that a site describes, open during a ``with`` block."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_FRUITLESS_JOBS = 3
-"""Number of jobs in a row that may end without a worker before the wait is given up."""
+"""Number of consecutive jobs that may end without a worker before giving up."""
 REPORT_INTERVAL = 60.0
 """Seconds between two messages while waiting for the first worker."""
 
@@ -38,10 +38,9 @@ def open_cluster(
     fixed: bool = False,
     wait: bool = True,
 ) -> Iterator[Client]:
-    """Open a client of the workers that a site names.
+    """Open a client of the workers that a site describes.
 
-    The workers end with the ``with`` block. Until then, jobs of a queueing system that
-    end are replaced.
+    The workers end with the ``with`` block. Until then, jobs that end are replaced.
 
     Parameters
     ----------
@@ -59,14 +58,15 @@ def open_cluster(
     wait
         Wait for the first worker of a queueing system before the block begins.
 
-    Returns
-    -------
-    Context manager of a ``distributed.Client``.
+    Yields
+    ------
+    client
+        Connected client. The workers end when the context ends.
 
     Raises
     ------
     ParameterError
-        If the site is wrong, or its workers have less memory or other threads.
+        If the site is invalid, or its workers have too little memory or other threads.
     RunError
         If the queueing system does not answer or refuses jobs, or if jobs end before a
         worker has connected. The message quotes the queueing system.

@@ -1,8 +1,8 @@
-"""Jobs of a queueing system whose ends are noticed, and which are replaced.
+"""Jobs of a queueing system, which are replaced when they end.
 
 dask-jobqueue's own ``adapt`` misses two cases. It replaces only jobs with one worker,
 because it looks jobs up by the names of workers. It does not replace a job that ends
-before its worker has connected. Here the queueing system is asked which jobs exist.
+before its worker has connected. This module asks the queueing system which jobs exist.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def import_jobqueue(purpose: str) -> ModuleType:
 
 
 def error_text(error: BaseException) -> str:
-    """Return what a command of the queueing system wrote to the standard error."""
+    """Return what a command of the queueing system wrote to standard error."""
     text = str(error)
     match = re.search(r"stderr:\n(.*)", text, flags=re.S)
     return (match.group(1).strip() if match else "") or text.strip()
@@ -81,7 +81,7 @@ class SupervisedCluster(JobQueueCluster):
     loop: IOLoop
     scheduler: Scheduler
     fruitless_jobs = 0
-    """Number of jobs in a row that ended before a worker of theirs had connected."""
+    """Number of consecutive jobs that ended before one of their workers connected."""
     next_submission = 0.0
     """Earliest time of the next submission, on the clock of ``time.monotonic``."""
 

@@ -1,7 +1,7 @@
 """Workers of this machine, and clients of a running scheduler.
 
-Workers of one machine are processes with one thread each by default. A worker that dies
-then takes one block with it. BLAS, OpenMP and numba use one thread inside each worker.
+Workers of one machine are processes with one thread each by default. If a worker dies,
+only one block is lost. BLAS, OpenMP and numba use one thread inside each worker.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ ONE_THREAD = dict.fromkeys(
 )
 """Environment of a worker. Its threads are Dask's, not those of a library."""
 LOOPBACK = "127.0.0.1:0"
-"""Address of Dask's HTTP servers.
+"""Address for Dask's HTTP servers.
 
-Dask starts them even without a dashboard, by default on all addresses.
+Dask starts them even without a dashboard, by default on all interfaces.
 """
 
 
@@ -37,7 +37,8 @@ def available_cores() -> int:
 
     Returns
     -------
-    Number of cores.
+    n_cores
+        Number of cores.
 
     Examples
     --------
@@ -69,7 +70,7 @@ def make_security(tls: Tls | None) -> Security | None:
 
 
 def dashboard_options(dashboard: str) -> dict[str, bool | str]:
-    """Return the scheduler options for off, loopback or an address."""
+    """Return the scheduler options for a dashboard: off, loopback or an address."""
     address = {"off": LOOPBACK, "loopback": "127.0.0.1:8787"}.get(dashboard, dashboard)
     return {"dashboard": dashboard != "off", "dashboard_address": address}
 
@@ -129,9 +130,10 @@ def local_client(
     site
         Site whose dashboard and TLS settings apply.
 
-    Returns
-    -------
-    Context manager of a ``distributed.Client``.
+    Yields
+    ------
+    client
+        Connected client.
 
     Raises
     ------
@@ -165,9 +167,10 @@ def connect(scheduler: str, *, timeout: float = 30.0, tls: Tls | None = None) ->
     tls
         Files for encryption. A scheduler file of ``mgdask cluster start`` names them.
 
-    Returns
-    -------
-    Context manager of a ``distributed.Client``.
+    Yields
+    ------
+    client
+        Connected client.
 
     Raises
     ------
@@ -192,7 +195,7 @@ def connect(scheduler: str, *, timeout: float = 30.0, tls: Tls | None = None) ->
     }
     try:
         # A client that fails to connect would stay the default client of this process,
-        # and all later work would go to it. So a first one tries.
+        # and all later work would go to it. So a first client tests it.
         Client(**options, set_as_default=False).close()
         client = Client(**options)
     except (OSError, TimeoutError) as error:

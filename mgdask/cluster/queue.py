@@ -20,7 +20,7 @@ ANSWER_TIMEOUT = 120.0
 
 @dataclass(frozen=True)
 class _System:
-    """Names of one queueing system.
+    """Commands and option names of one queueing system.
 
     ``cluster`` is a class of dask-jobqueue. ``submit``, ``status`` and ``list_jobs``
     are commands. ``account`` is the option of dask-jobqueue for the project.
@@ -129,7 +129,8 @@ def job_script(site: Site, *, fixed: bool = False) -> str:
 
     Returns
     -------
-    The script, or a line that says that the kind of the site has none.
+    script
+        The script, or a note that sites of this kind have none.
 
     Raises
     ------

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mgdask.cluster.jobs import SupervisedCluster
 
 _STOP = "mgdask-stop"
-"""Key of the scheduler's metadata by which ``stop`` asks ``start`` to end."""
+"""Key in the scheduler's metadata by which ``stop`` asks ``start`` to end."""
 
 
 def start(
@@ -36,7 +36,7 @@ def start(
 ) -> None:
     """Run a scheduler and its workers until they are stopped.
 
-    Returns after ``stop``, ctrl-C or SIGTERM. Its jobs are then cancelled and the
+    Returns after ``stop``, ctrl-C or SIGTERM. Its jobs are then canceled and the
     scheduler file is removed. Clients may connect and disconnect meanwhile. This is
     ``mgdask cluster start``.
 
@@ -49,12 +49,12 @@ def start(
     fixed
         As for ``open_cluster``.
     say
-        Function that receives a line of text.
+        Function that prints a line of text.
 
     Raises
     ------
     ParameterError
-        If the scheduler of the site runs already, or the file exists.
+        If the site names a running scheduler, or the file exists.
     RunError
         As for ``open_cluster``.
 
@@ -65,7 +65,7 @@ def start(
     path = Path(scheduler_file)
     if site.kind == "scheduler":
         raise ParameterError(
-            "kind scheduler names a scheduler that runs already; use it with --scheduler"
+            "kind scheduler names a scheduler that is already running; use it with --scheduler"
         )
     if path.exists():
         raise ParameterError(
@@ -84,7 +84,7 @@ def start(
                     f"mgdask cluster stop {path}"
                 )
                 _wait_until_stopped(scheduler, stopped)
-        finally:  # not before the jobs have ended, for which stop() waits
+        finally:  # only after the jobs have ended: stop() waits for that
             path.unlink(missing_ok=True)
     say("scheduler stopped, its workers have ended")
 
@@ -97,7 +97,7 @@ def stop(scheduler_file: str | Path, *, timeout: float = 120.0) -> None:
     Parameters
     ----------
     scheduler_file
-        File that ``start`` has written.
+        File written by ``start``.
     timeout
         Seconds to wait for the jobs to end.
 

@@ -73,7 +73,7 @@ class Tls(BaseModel):
 
 
 class Site(BaseModel):
-    """Where workers come from; ``read_site`` makes one.
+    """Description of where workers come from; ``read_site`` makes one.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class Site(BaseModel):
     disk
         For ``htcondor``: disk space of each job.
     patience
-        How long to wait if no worker is connected, as [D-]HH:MM:SS.
+        Maximum wait while no worker is connected, as [D-]HH:MM:SS.
     dashboard
         ``off``, ``loopback`` or an address with a port.
     tls
@@ -258,13 +258,14 @@ def read_site(source: str | Path | Mapping[str, object] | Site) -> Site:
 
     Returns
     -------
-    The site.
+    site
+        The site.
 
     Raises
     ------
     ParameterError
-        If a key or value is wrong. The message names the key, what is allowed and the
-        file.
+        If a key or value is invalid. The message names the file, the key and what is
+        allowed.
 
     Notes
     -----
@@ -300,7 +301,7 @@ def read_site(source: str | Path | Mapping[str, object] | Site) -> Site:
 
 
 def is_scheduler_file(path: Path) -> bool:
-    """Whether a file is JSON with the address of a scheduler."""
+    """Return whether a file is JSON with the address of a scheduler."""
     try:
         return "address" in json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
@@ -309,7 +310,7 @@ def is_scheduler_file(path: Path) -> bool:
 
 def _load(text: str, file: str) -> Mapping[str, object]:
     try:
-        content = yaml.load(text, Loader=yaml.BaseLoader)  # which keeps all values as text
+        content = yaml.load(text, Loader=yaml.BaseLoader)  # keeps all values as text
     except yaml.YAMLError as error:
         raise ParameterError(f"{file} is not YAML: {error}") from None
     if not isinstance(content, Mapping):

@@ -1,6 +1,6 @@
-"""The glass that is shipped with the package, and how to load it.
+"""The glass shipped with the package, and how to load it.
 
-``demo`` runs the main job on it from end to end.
+``demo`` runs the whole workflow on it.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ def path(name: str = "zrcu") -> Path:
     Parameters
     ----------
     name
-        ``"zrcu"``, eight inherent structures of Zr44Cu56 as a LAMMPS dump, or
-        ``"zrcu_temperature"``, the temperature (K) from which each was quenched.
+        ``"zrcu"``: eight inherent structures of Zr44Cu56 as a LAMMPS dump.
+        ``"zrcu_temperature"``: the temperature (K) from which each was quenched.
 
     Returns
     -------
-    Path of the file.
+    path
+        Path of the file.
 
     Raises
     ------
@@ -64,7 +65,8 @@ def temperature(name: str = "zrcu") -> FloatArray:
 
     Returns
     -------
-    Temperature in K, shape (frame,).
+    temperature
+        Temperature in K, shape (frame,).
 
     Raises
     ------
@@ -85,33 +87,34 @@ def temperature(name: str = "zrcu") -> FloatArray:
 def load(name: str, out: str | Path, *, client: Any = None) -> xr.Dataset:
     """Ingest a shipped trajectory into a store and open it.
 
-    If the store is there already, it is only opened.
+    An existing store is only opened.
 
     Parameters
     ----------
     name
-        ``"zrcu"``, eight inherent structures of a Zr44Cu56 glass former on one cooling
-        path, 2000 atoms each.
+        ``"zrcu"``: eight inherent structures of a Zr44Cu56 glass former along one
+        cooling path, 2000 atoms each.
     out
         Store to write, such as ``"glass.zarr"``.
     client
-        Dask client; by default the current one, else threads of this process.
+        Dask client. Default: the current one, or a temporary one in this process.
 
     Returns
     -------
-    The trajectory as ``mgdask.open_store`` returns it, with ``temperature`` (frame) in
-    K, from which each frame was quenched.
+    trajectory
+        The trajectory as ``mgdask.open_store`` returns it, with ``temperature`` (frame)
+        in K, from which each frame was quenched.
 
     Raises
     ------
     ParameterError
         If there is no such trajectory.
     StoreError
-        If ``out`` is another store.
+        If ``out`` holds another store.
 
     Notes
     -----
-    Steps include iterations of the minimiser, so times are approximate.
+    Steps include iterations of the minimizer, so times are approximate.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The demo: the main job from end to end on the shipped glass."""
+"""The demo: the whole workflow on the shipped glass."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def run_demo(
 ) -> Path:
     """Ingest, inspect, plan, featurize and draw the shipped Zr44Cu56 glass.
 
-    The stores are kept, so they can be explored. A second demo continues from what the
-    first one left.
+    The stores are kept, so they can be explored. A second run continues from them.
 
     Parameters
     ----------
     folder
-        Folder for the dump, the stores and the picture. It is made if missing.
+        Folder for the dump, the stores and the picture. It is created if missing.
     workers
-        Number of worker processes; by default one per core of this process.
+        Number of worker processes. Default: one per available core.
     say
         Function that prints a text.
 
     Returns
     -------
-    Path of the picture.
+    picture
+        Path of the picture.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""The only room that submits to Dask: client, executor, progress, results."""
+"""The only subpackage that submits to Dask: client, executor, progress, results."""

@@ -1,4 +1,4 @@
-"""Choose the Dask client that carries out the tasks of a call."""
+"""Select the Dask client that runs the tasks of a call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1:0"
 """Address for Dask's HTTP servers.
 
-They start even without a dashboard, by default on all interfaces.
+Dask starts them even without a dashboard, by default on all interfaces.
 """
 
 

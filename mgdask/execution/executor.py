@@ -1,4 +1,4 @@
-"""Carry out tasks on a cluster with a bounded number of them in flight."""
+"""Run tasks on a cluster with a bounded number of them in flight."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ A client may set its own ``no_workers_timeout``.
 NO_WORKERS = NO_WORKERS_TIMEOUT
 """Name in version 0.1."""
 MAX_SOLO_FAILURES = 3
-"""Tasks that may kill a worker on their own before the remaining ones are given up."""
+"""Number of tasks that may kill a worker while running alone before a run gives up."""
 POLL_INTERVAL = 2.0
-"""Maximum time in s between two looks at the workers."""
+"""Maximum time in s between two checks of the workers."""
 WAKE_INTERVAL = 0.1
 """Maximum time in s to wait for a notification that may have been missed."""
 
@@ -70,11 +70,12 @@ def execute(
     tasks
         Name and arguments of each task. Names are unique.
     what
-        What is being done, for progress and errors.
+        Name of the operation, for progress and error messages.
     unit
-        What a task is, in the plural.
+        Plural noun for the tasks, for example ``"blocks"``.
     retries
-        How often Dask repeats a task that raises. An ``MgdaskError`` is never retried.
+        Number of times Dask retries a task that raises. An ``MgdaskError`` is never
+        retried.
     progress
         Show a bar on a terminal, or one log line per minute.
     strict
@@ -95,15 +96,15 @@ def execute(
     TasksFailedError
         If ``strict`` is set and the first failure is any other error.
     FatalStoreError
-        As soon as a task meets a target or an input that every other task would meet
-        too.
+        If a task fails because of a target or an input that all tasks share. The run
+        ends at once.
     NoWorkersError
         If no worker is connected for too long.
 
     Notes
     -----
-    A task whose worker died runs once more at the end, alone: it may only have waited
-    behind the task that exhausted the memory.
+    A task whose worker died runs once more at the end, alone. It may only have been
+    queued behind the task that exhausted the memory.
     """
     started = time.monotonic()
     submission = _Submission(client, function, tasks, retries, keep)
@@ -207,7 +208,7 @@ class _Submission(Generic[T]):
 
 
 def _next_finished(completed: as_completed, seconds: float) -> list[Future[Any]]:
-    """Futures that are finished, after at most ``seconds``; none if there are none."""
+    """Wait at most ``seconds`` for finished futures and return them."""
     # as_completed has one deadline for its whole life, not one per call
     deadline = time.monotonic() + seconds
     while not completed.has_ready() and (left := deadline - time.monotonic()) > 0:
@@ -218,7 +219,7 @@ def _next_finished(completed: as_completed, seconds: float) -> list[Future[Any]]
 
 
 def _guarded(function: Callable[..., T], *arguments: Any) -> T | Refusal:
-    """Run a task on a worker. An ``MgdaskError`` becomes a result."""
+    """Run a task on a worker and return an ``MgdaskError`` as its result."""
     try:
         with _one_library_thread():
             return function(*arguments)
@@ -227,7 +228,7 @@ def _guarded(function: Callable[..., T], *arguments: Any) -> T | Refusal:
 
 
 class _LibraryThreads:
-    """The limit on library threads of this process, shared by its running tasks."""
+    """Limit on library threads of this process, shared by its running tasks."""
 
     lock = threading.Lock()
     tasks = 0
@@ -237,8 +238,8 @@ class _LibraryThreads:
 @contextmanager
 def _one_library_thread() -> Iterator[None]:
     """Limit BLAS and OpenMP to one thread while any task of this process runs."""
-    # The limit belongs to the process: the first task sets it and the last one lifts
-    # it. Otherwise a task that ends would lift it for the others.
+    # The limit applies to the whole process, so the first task sets it and the last one
+    # lifts it. Otherwise a task that ends would lift it for the others.
     from threadpoolctl import threadpool_limits
 
     shared = _LibraryThreads

@@ -28,7 +28,7 @@ logger = logging.getLogger("mgdask.execution")
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to the ``sys.stderr`` of the moment, which tests and notebooks replace."""
+    """Writes to the current ``sys.stderr``, which tests and notebooks replace."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -40,7 +40,7 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
 
 class _Formatter(logging.Formatter):
-    """Time and message, with the level only if it is not INFO."""
+    """Formats time and message, with the level only if it is not INFO."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno == logging.INFO else f"{record.levelname} "
@@ -82,11 +82,11 @@ class ProgressReporter:
     Parameters
     ----------
     what
-        What is being done, for example ``"featurize"``.
+        Name of the operation, for example ``"featurize"``.
     total
         Number of tasks.
     unit
-        What a task is, in the plural.
+        Plural noun for the tasks, for example ``"blocks"``.
     enabled
         Whether to report at all.
     """

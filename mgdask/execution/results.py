@@ -98,12 +98,12 @@ def describe(error: BaseException) -> str:
     if is_worker_death(error):
         return (
             "its worker died several times while computing it, most likely for lack of memory: "
-            "give workers more, or plan with less (memory=)"
+            "give workers more memory, or plan with a smaller memory="
         )
     if isinstance(error, MemoryError):
         return (
-            f"no memory was left for it ({error or 'MemoryError'}): give workers more, or plan "
-            "with less (memory=)"
+            f"its worker ran out of memory ({error or 'MemoryError'}): give workers more memory, "
+            "or plan with a smaller memory="
         )
     return f"{type(error).__name__}: {error}"
 

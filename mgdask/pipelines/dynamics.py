@@ -1,8 +1,8 @@
 """Dynamics of atoms: displacements, scattering, van Hove function, overlap.
 
-Averages are over all atoms and many origins. Tasks sum over blocks of atoms. All four
-functions take an unwrapped trajectory, as ``mgdask.unwrap`` makes it, or a trajectory
-store whose cell is constant.
+Averages are over atoms and time origins. Each task sums over a block of atoms. All four
+functions take an unwrapped trajectory made by ``mgdask.unwrap``, or a trajectory store
+with a constant cell.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 N_OVERLAP_ORIGINS = 100
-"""Maximum number of origins of the overlap function per run, by default."""
+"""Default maximum number of origins per run for the overlap function."""
 
 
 def mean_squared_displacement(
@@ -48,8 +48,8 @@ def mean_squared_displacement(
 ) -> xr.Dataset:
     """Compute the mean squared displacement and the non-Gaussian parameter.
 
-        msd(lag) = <|r(t0 + lag) - r(t0)|^2>,     alpha_2(lag) = 3 <r^4> / (5 <r^2>^2) -
-        1
+        msd(lag) = <|r(t0 + lag) - r(t0)|^2>
+        alpha_2(lag) = 3 <r^4> / (5 <r^2>^2) - 1
 
     Averages are over the atoms of a species, or all atoms, and over origins t0.
 
@@ -63,11 +63,11 @@ def mean_squared_displacement(
     origins
         "all" frames, the "first" of each run, or every n-th.
     remove_drift
-        Subtract the motion of the centre of mass.
+        Subtract the motion of the center of mass.
     tolerance
         Largest deviation of a frame from a lag, as a fraction of the lag.
     client
-        Dask client. Default: the current one, else threads of this process.
+        Dask client. Default: the current one, or a temporary one in this process.
     progress
         Show a bar on a terminal, or one log line per minute.
 
@@ -80,14 +80,14 @@ def mean_squared_displacement(
     Raises
     ------
     ParameterError
-        If a lag does not exist.
+        If no frame follows an origin at a lag.
     StoreError
         If the trajectory has to be unwrapped first.
 
     Notes
     -----
-    Displacements are subtracted in float64, then squared. The sums do not depend on the
-    workers in any bit.
+    Displacements are subtracted in float64, then squared. The sums are bit-identical
+    for any number of workers.
 
     References
     ----------
@@ -157,14 +157,14 @@ def self_scattering(
     Raises
     ------
     ParameterError
-        If a wave number is not positive, or a lag does not exist.
+        If a wave number is not positive, or no frame follows an origin at a lag.
     StoreError
         If the trajectory has to be unwrapped first.
 
     Notes
     -----
     The average over directions is valid for an isotropic medium. In a sheared or
-    stretched one it differs from a scattering experiment in one direction.
+    stretched medium it differs from scattering in one direction.
 
     Examples
     --------
@@ -212,8 +212,7 @@ def van_hove(
 ) -> xr.Dataset:
     """Compute the self part of the van Hove function.
 
-        4 pi d^2 G_s(d, lag) = probability density of the distance d = |r(t0 + lag) -
-        r(t0)|
+        4 pi d^2 G_s(d, lag) = probability density of d = |r(t0 + lag) - r(t0)|
 
     Parameters
     ----------
@@ -238,7 +237,8 @@ def van_hove(
     Raises
     ------
     ParameterError
-        If ``r_max`` or ``bins`` are out of range, or a lag does not exist.
+        If ``r_max`` or ``bins`` are out of range, or no frame follows an origin at a
+        lag.
     StoreError
         If the trajectory has to be unwrapped first.
 
@@ -296,14 +296,15 @@ def overlap(
         Q(t0, lag) = 1/N sum_i [|r_i(t0 + lag) - r_i(t0)| < radius],
         chi_4 = N (<Q^2> - <Q>^2)
 
-    Q is the fraction of atoms that are still close. Averages are over origins t0.
+    Q is the fraction of atoms that moved less than ``radius``. Averages are over
+    origins t0.
 
     Parameters
     ----------
     store
         An unwrapped trajectory, or a trajectory store with a constant cell.
     radius
-        Distance in Å. About 0.3 of the distance of neighbours is usual.
+        Distance in Å. About 0.3 of the nearest-neighbor distance is usual.
     origins
         "all" frames, the "first" of each run, or every n-th. Default: at most 100
         evenly spaced frames of each run.
@@ -319,13 +320,13 @@ def overlap(
     Raises
     ------
     ParameterError
-        If ``radius`` is not positive, or a lag does not exist.
+        If ``radius`` is not positive, or no frame follows an origin at a lag.
     StoreError
         If the trajectory has to be unwrapped first.
 
     Notes
     -----
-    With few origins chi_4 is noise; their number is in ``pairs``.
+    With few origins, chi_4 is dominated by noise. ``pairs`` holds their number.
 
     References
     ----------
@@ -383,14 +384,14 @@ def _count_overlap(
 def _mean_and_variance(
     fraction: FloatArray, n_atoms: IntArray | int
 ) -> tuple[FloatArray, FloatArray]:
-    """Return mean and scaled variance over origins, the second last axis."""
+    """Return mean and scaled variance over origins, the second-to-last axis."""
     with np.errstate(invalid="ignore"), _without_runtime_warnings():
         return np.nanmean(fraction, axis=-2), n_atoms * np.nanvar(fraction, axis=-2)
 
 
 @contextmanager
 def _without_runtime_warnings() -> Iterator[None]:
-    """Silence the warning of NumPy for a lag without any origin."""
+    """Silence NumPy's warning for a lag without origins."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=RuntimeWarning)
         yield

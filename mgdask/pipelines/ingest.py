@@ -1,4 +1,4 @@
-"""Read trajectory files into a store, by one task per shard of frames."""
+"""Read trajectory files into a store, with one task per shard of frames."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 MAX_NAMED_SOURCES = 20
-"""Number of source files that the attribute ``sources`` names."""
+"""Maximum number of source files listed in the attribute ``sources``."""
 MAX_NAMED_FRAMES = 5
-"""Number of frames that a note of the audit names."""
+"""Maximum number of frames listed in a note of the audit."""
 
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What an ingest did; ``str`` gives a summary with the audit.
+    """Result of an ingest; ``str`` gives a summary with the audit.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class IngestReport:
     n_frames, n_atoms
         Number of frames and atoms in the store.
     n_blocks, n_written
-        Number of all blocks, and of those written by this call.
+        Total number of blocks, and number written by this call.
     seconds
         Wall-clock time in s.
     input_bytes
@@ -107,17 +107,17 @@ def ingest(
     timestep
         Timestep in ps, for files without ITEM: TIME.
     client
-        Dask client. Default: the current one, else threads of this process.
+        Dask client. Default: the current one, or a temporary one in this process.
     append
-        Add frames of a continued simulation to ``out``. Timesteps that it already has
-        are left out and reported.
+        Add frames of a continued simulation to ``out``. Timesteps already in the store
+        are skipped and reported.
     overwrite
-        Replace a store that is there.
+        Replace an existing store.
     options
         ``units`` (LAMMPS style, default metal), ``run`` (label of the simulation),
         ``run_per_file``, ``repeated`` ("last", "first", "all" or "error"), ``columns``
-        (further columns to keep), ``frames`` (a slice, indices or "start:stop:step"),
-        and ``atom_style``.
+        (additional columns to keep), ``frames`` (a slice, indices or
+        "start:stop:step"), and ``atom_style``.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def ingest(
         If the input cannot be read correctly, with file, byte or line, frame and
         timestep.
     StoreError
-        If ``out`` cannot be written, or holds other work.
+        If ``out`` cannot be written, or holds other results.
 
     Examples
     --------
@@ -249,7 +249,7 @@ def _write_axis(group: Group, inventory: Inventory, start: int) -> None:
 
 
 def _prepare_append(out: Path, inventory: Inventory) -> tuple[Inventory, int]:
-    """Make room for new frames; return the inventory of these and the first of them."""
+    """Make room for new frames; return their inventory and the first frame."""
     group = open_group(out, mode="r+")
     if group.attrs.get("mgdask_kind") != "trajectory":
         raise StoreError(f"append: {out} is not a trajectory store")
@@ -298,8 +298,8 @@ def _check_continuation(out: Path, group: Group, inventory: Inventory) -> None:
             )
     if group.attrs["image_scheme"] != inventory.image_scheme:
         raise StoreError(
-            f"append: the files bring images by {inventory.image_scheme!r}, {out} has them by "
-            f"{group.attrs['image_scheme']!r}"
+            f"append: the image scheme of the files is {inventory.image_scheme!r}, that of {out} "
+            f"is {group.attrs['image_scheme']!r}"
         )
     stored_columns = {
         name
@@ -319,7 +319,7 @@ def _check_continuation(out: Path, group: Group, inventory: Inventory) -> None:
 def _without_known_frames(
     out: Path, group: Group, inventory: Inventory, start: int
 ) -> tuple[Inventory, list[str]]:
-    """Leave out the timesteps that a store already has; return the notes too."""
+    """Drop timesteps already in a store; return the rest and the notes."""
     runs = [str(label) for label in np.asarray(get_array(group, "run")[:start])]
     steps = np.asarray(get_array(group, "step")[:start])
     label = runs[-1]
@@ -332,7 +332,7 @@ def _without_known_frames(
         dropped = [ref.where for k, ref in enumerate(inventory.refs) if k not in kept]
         more = len(dropped) - MAX_NAMED_FRAMES
         notes.append(
-            f"append: timesteps that {out} already has are left out: "
+            f"append: timesteps that {out} already has are skipped: "
             + "; ".join(dropped[:MAX_NAMED_FRAMES])
             + (f"; and {more} more" if more > 0 else "")
         )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def atom_variables(inventory: Inventory) -> dict[str, tuple[str, str]]:
-    """Return (dtype, unit) of the further variables with a value per atom."""
+    """Return (dtype, unit) of the additional variables with a value per atom."""
     return {
         name: (dtype, unit)
         for name, (dtype, unit, per_atom) in inventory.variables.items()
@@ -41,14 +41,14 @@ def atom_variables(inventory: Inventory) -> dict[str, tuple[str, str]]:
 
 @dataclass(frozen=True)
 class IngestJob:
-    """What all tasks of an ingest share.
+    """Parameters shared by all tasks of an ingest.
 
     Attributes
     ----------
     out
         Store to write.
     digest
-        Digest of the input, which the records get.
+        Digest of the input, stored in each record.
     start
         First frame to write; above 0 if frames are appended.
     n_frames
@@ -74,7 +74,7 @@ class IngestJob:
         Parameters
         ----------
         block
-            Number of the block.
+            Index of the block.
         """
         low = block * self.block_frames
         return low, min(low + self.block_frames, self.n_frames)
@@ -102,14 +102,14 @@ def fill(out: Path, inventory: Inventory, start: int, client: Client) -> tuple[i
     inventory
         Frames to write.
     start
-        Number of the first of them.
+        Index of the first of these frames.
     client
         Dask client.
 
     Returns
     -------
     n_written, n_blocks
-        Number of blocks written, and of all blocks of these frames.
+        Number of blocks written, and total number of blocks of these frames.
     """
     manifest = Manifest(out)
     n_frames = start + inventory.n_frames
@@ -151,14 +151,14 @@ def _group_blocks(inventory: Inventory, job: IngestJob, missing: Iterable[int]) 
 
 
 class _ImageDeriver:
-    """Derives images from the steps of the atoms, relative to the start of a block.
+    """Derives images from the displacements of atoms since the start of a block.
 
     Parameters
     ----------
     part
-        Frames that are read.
+        Frames to read.
     first
-        Number of the first of them.
+        Index of the first of these frames.
     """
 
     def __init__(self, part: Inventory, first: int) -> None:
@@ -185,29 +185,29 @@ class _ImageDeriver:
         self.image[:] = image
 
     def step(self, frame: int, position: FloatArray) -> npt.NDArray[np.int32]:
-        """Return the images in the next frame; they begin at zero with each run."""
+        """Return the images in the next frame. They start at zero in each run."""
         k = frame - self.first
         if k > 0 and self.part.run[k] != self.part.run[k - 1]:
             self.before = None
             self.restart()
-        here = fractional(position, self.cell[k], self.origin[k])
+        current = fractional(position, self.cell[k], self.origin[k])
         if self.before is not None:
-            self.image += image_increments(self.before, here, self.part.pbc)
-        self.before = here
+            self.image += image_increments(self.before, current, self.part.pbc)
+        self.before = current
         return self.image
 
 
 def write_frames(job: IngestJob, part: Inventory, first: int, blocks: Sequence[int]) -> None:
-    """Task: read frames from ``first`` on, and write the shards of some blocks.
+    """Task: read frames from ``first`` on, and write the shards of ``blocks``.
 
     Parameters
     ----------
     job
-        What all tasks share.
+        Parameters shared by all tasks.
     part
         Frames to read.
     first
-        Number of the first of them.
+        Index of the first of these frames.
     blocks
         Consecutive blocks to write. Each gets its record.
     """
@@ -266,7 +266,7 @@ def _copy_stored(group: Group, buffer: dict[str, AnyArray], low: int, first: int
 
 
 def _join_images(job: IngestJob, inventory: Inventory, client: Client) -> None:
-    """Add to the derived images of each block what was gained in the blocks before.
+    """Add the images at the end of the previous block to those of each block.
 
     The input is a scratch array, so this can be repeated.
     """
@@ -284,8 +284,8 @@ def _join_images(job: IngestJob, inventory: Inventory, client: Client) -> None:
         if not manifest.done(_images_name(block), job.digest, records):
             gained = ""
             if offset.any():
-                # Through a file: those of all blocks would fill the client and the
-                # scheduler.
+                # Offsets pass through a file: those of all blocks would fill the client
+                # and the scheduler.
                 gained = str(manifest.folder / f"gained-{block:08d}.npy")
                 with explained(job.out):
                     np.save(gained, offset)
@@ -299,7 +299,7 @@ def _join_images(job: IngestJob, inventory: Inventory, client: Client) -> None:
 
 
 def _end_of_run(job: IngestJob, inventory: Inventory, low: int, high: int) -> int:
-    """Return the first frame of another run in a block, whose images begin at zero."""
+    """Return the first frame of another run in a block, or the end of the block."""
     for frame in range(max(low, job.start + 1), high):
         k = frame - job.start
         if inventory.run[k] != inventory.run[k - 1]:
@@ -313,11 +313,11 @@ def write_images(job: IngestJob, block: int, until: int, gained: str) -> None:
     Parameters
     ----------
     job
-        What all tasks share.
+        Parameters shared by all tasks.
     block
         The block.
     until
-        First frame of another run, whose images begin at zero.
+        First frame of another run, whose images start at zero.
     gained
         File with the images at the end of the previous block; "" for zeros.
     """

@@ -34,9 +34,9 @@ Origins: TypeAlias = Literal["all", "first"] | int
 TASK_BYTES = 96 * 2**20
 """Size of the unwrapped positions of one task in bytes."""
 MAX_TASK_BYTES = 600 * 2**20
-"""Maximum size if a trajectory store has to be read by whole chunks of atoms."""
+"""Maximum size if a trajectory store must be read in whole chunks of atoms."""
 N_DEFAULT_LAGS = 41
-"""Number of lags by default, before equal ones are merged."""
+"""Default number of lags, before equal ones are merged."""
 
 
 def select_lags(
@@ -78,7 +78,7 @@ def select_lags(
             hint = (
                 f"the nearest lag that exists is {nearest:g} ps"
                 if np.isfinite(nearest)
-                else "no run goes on after them"
+                else "no run continues after them"
             )
             raise ParameterError(
                 f"lags: no frame is {lag:g} ps after any of the {len(origins)} origins; {hint}"
@@ -90,7 +90,7 @@ def _default_lags(axis: FrameAxis) -> tuple[float, ...]:
     first, last = max(axis.runs(), key=lambda run: run[1] - run[0])
     elapsed = axis.time[first + 1 : last] - axis.time[first]
     if not len(elapsed):
-        raise ParameterError("every run has one frame only: there is no lag")
+        raise ParameterError("every run has only one frame, so there are no lags")
     elapsed = elapsed[: max(1, np.searchsorted(elapsed, 0.5 * elapsed[-1], side="right"))]
     targets = np.geomspace(elapsed[0], elapsed[-1], N_DEFAULT_LAGS)
     nearest = elapsed[np.abs(elapsed[:, None] - targets[None]).argmin(axis=0)]
@@ -110,7 +110,7 @@ def select_origins(axis: FrameAxis, origins: Origins) -> IntArray:
     Raises
     ------
     ParameterError
-        If it is none of these.
+        If ``origins`` is none of these.
     """
     if origins == "all":
         return np.arange(len(axis.run))
@@ -137,12 +137,12 @@ class LagTasks:
     tolerance
         Largest deviation of a frame from a lag, as a fraction of the lag.
     remove_drift
-        Subtract the motion of the centre of mass.
+        Subtract the motion of the center of mass.
 
     Raises
     ------
     ParameterError
-        If lags or origins do not exist.
+        If ``origins`` is not allowed, or no frame follows an origin at a lag.
     StoreError
         If the trajectory has to be unwrapped first.
     """
@@ -172,7 +172,7 @@ class LagTasks:
             if cell_changes(read_array(group, "cell")):
                 raise _unwrap_first(store, "the cell changes")
             if remove_drift:
-                raise _unwrap_first(store, "remove_drift needs the centre of mass")
+                raise _unwrap_first(store, "remove_drift needs the center of mass")
         self.blocks = self._blocks()
 
     def _blocks(self) -> list[tuple[int, int]]:
@@ -203,20 +203,20 @@ class LagTasks:
     ) -> list[AnyArray]:
         """Return the result of a function for each block of atoms.
 
-        It is called as ``function(position, pairs, slot, n_species, *options)``.
+        The call is ``function(position, pairs, slot, n_species, *options)``.
 
         Parameters
         ----------
         function
-            Sums over the pairs of frames of some atoms.
+            Function that sums over pairs of frames for a block of atoms.
         pairs
             Pairs of frames.
         options
             Further arguments of the function.
         what
-            What is being done, for progress and errors.
+            Name of the operation, for progress and error messages.
         client
-            Dask client. Default: the current one, else threads of this process.
+            Dask client. Default: the current one, or a temporary one in this process.
         progress
             Show a bar on a terminal, or one log line per minute.
 
@@ -249,12 +249,12 @@ class LagTasks:
         return self.n_atoms[:, None] * self.n_pairs()
 
     def dataset(self, variables: Mapping[str, Any], **coordinates: Any) -> xr.Dataset:
-        """Return results with their labels.
+        """Return results as a labeled Dataset.
 
         Parameters
         ----------
         variables
-            Results by name, as ``xarray.Dataset`` takes them.
+            Results by name, in the form that ``xarray.Dataset`` accepts.
         coordinates
             Coordinates other than species and lag.
         """
@@ -294,7 +294,7 @@ def _sum_block(
     pairs: tuple[IntArray, ...],
     options: tuple[Any, ...],
 ) -> AnyArray:
-    """Task: sum over the pairs of frames of some atoms."""
+    """Task: sum over the pairs of frames for a block of atoms."""
     first, last = block
     position: FloatArray = source.read(np.arange(source.n_frames), first, last)
     if remove_drift:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 ATOMS_PER_TASK = 200_000
-"""Central atoms of one task, over all its frames."""
+"""Number of central atoms of one task, summed over its frames."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def partial_rdf(
 ) -> xr.Dataset:
     """Compute the radial distribution functions of all pairs of species.
 
-        g_XY(r) = n_XY(r) / (n_frames N_X rho_Y 4/3 pi (r_out^3 - r_in^3)),   rho_Y =
-        N_Y / <V>
+        g_XY(r) = n_XY(r) / (n_frames N_X rho_Y 4/3 pi (r_out^3 - r_in^3))
+        rho_Y = N_Y / <V>
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def partial_rdf(
     frames
         A slice or increasing indices. Default: all frames.
     client
-        Dask client. Default: the current one, else threads of this process.
+        Dask client. Default: the current one, or a temporary one in this process.
     progress
         Show a bar on a terminal, or one log line per minute.
 
@@ -70,8 +70,8 @@ def partial_rdf(
     -------
     rdf
         A Dataset with g(species, neighbor_species, r) and g_all(r); count; first_peak
-        and first_minimum(species, neighbor_species) in Å, which serve as cut-offs;
-        coordination (neighbours within the first minimum); first_peak_all and
+        and first_minimum(species, neighbor_species) in Å, which serve as cutoffs;
+        coordination (neighbors within the first minimum); first_peak_all and
         first_minimum_all in Å.
 
     Raises
@@ -83,9 +83,9 @@ def partial_rdf(
 
     Notes
     -----
-    Sums are of integers, so the result does not depend on the workers in any bit. With
-    free surfaces g is relative to the density of the cell, vacuum included; peaks and
-    minima stay where they are.
+    Counts are integers, so the result is bit-identical for any number of workers. With
+    free surfaces, g is relative to the density of the whole cell, vacuum included.
+    Positions of peaks and minima are not affected.
 
     Examples
     --------
@@ -132,7 +132,7 @@ def _count(
     names: tuple[str, ...],
     edges: FloatArray,
 ) -> _Counts:
-    """Task: count the neighbours of some atoms in some frames."""
+    """Task: count the neighbors of some atoms in some frames."""
     group, _ = check_complete(store, kind="trajectory")
     numbers, pbc = read_array(group, "species"), read_array(group, "pbc")
     position, cell = read_window(store, np.asarray(frames))

@@ -52,19 +52,19 @@ SCHEMES = {
 }
 """Unwrapping schemes.
 
-All agree if the cell is constant and no atom moves half of it between two frames.
+All agree if the cell is constant and every step is shorter than half of it.
 """
 
 MAX_GUESSED_STEP = 0.45
 """Largest step whose direction is certain without images, as a fraction of the cell."""
 
 AXES = ("atom_id", "species", "mass", "pbc", "step", "time", "run", "cell", "temperature")
-"""Arrays that are copied from the trajectory, as far as it has them."""
+"""Arrays copied from the trajectory, if it has them."""
 
 
 @dataclass(frozen=True)
 class UnwrapReport:
-    """What ``unwrap`` did; ``str`` gives a summary.
+    """Result of ``unwrap``; ``str`` gives a summary.
 
     Attributes
     ----------
@@ -133,7 +133,7 @@ def unwrap(
 ) -> UnwrapReport:
     """Write the unwrapped trajectory of all atoms, split by atoms.
 
-    Unwrapped positions have no periodic jumps. They begin anew with each ``run``.
+    Unwrapped positions have no periodic jumps. Unwrapping restarts with each ``run``.
 
     Parameters
     ----------
@@ -143,8 +143,8 @@ def unwrap(
         Store to write. Repeating an interrupted call computes only what is missing.
     scheme
         "images": position + image @ cell. Atoms stay on the lattice of images, but
-        those that have crossed faces move whenever the cell breathes. "nearest": the
-        same with images derived again, ignoring the stored ones. "toroidal": sum of the
+        those that have crossed a face move whenever the cell changes. "nearest": the
+        same with newly derived images, ignoring the stored ones. "toroidal": sum of the
         displacements from frame to frame, which is right for diffusion in a changing
         cell of any shape. "auto": "images" if the cell is constant, "toroidal" if it
         changes.
@@ -152,7 +152,7 @@ def unwrap(
         Continue if images are derived and an atom moves more than 0.45 of the cell
         between two frames.
     client
-        Dask client. Default: the current one, else threads of this process.
+        Dask client. Default: the current one, or a temporary one in this process.
     progress
         Show a bar on a terminal, or one log line per minute.
 
@@ -166,7 +166,7 @@ def unwrap(
     Raises
     ------
     StoreError
-        If an atom jumps, with its id and the frames; or if ``out`` holds other work.
+        If an atom jumps, with its id and the frames; or if ``out`` holds other results.
     ParameterError
         If the scheme is unknown.
 
@@ -177,7 +177,7 @@ def unwrap(
 
     Examples
     --------
-    >>> print(mgdask.unwrap("glass.zarr", "paths.zarr"))  # doctest: +SKIP
+    >>> print(mgdask.unwrap("glass.zarr", "unwrapped.zarr"))  # doctest: +SKIP
     """
     started = clock.perf_counter()
     group, content = check_complete(store, kind="trajectory")
@@ -226,12 +226,12 @@ def _images_known(group: Group, scheme: str) -> bool:
 
 
 def _prepare(job: UnwrapJob, reason: str, group: Group) -> None:
-    """Create the store, unless it was begun before."""
+    """Create the store, unless an earlier call has begun it."""
     out = Path(job.out)
     if out.exists():
         attrs = open_group(out).attrs
         if attrs.get("paths_digest") != job.identity:
-            raise StoreError(f"{out} holds other work; choose another name, or remove it first")
+            raise StoreError(f"{out} holds other results; choose another name, or remove it first")
         if attrs.get("mgdask_ready"):
             return
         shutil.rmtree(out)
@@ -286,7 +286,7 @@ def _second_pass(
 
 
 def _check_steps(job: UnwrapJob, *, images_known: bool) -> None:
-    """Store the largest step, and refuse it if its direction is uncertain."""
+    """Record the largest step, and raise if its direction is ambiguous."""
     records = Manifest(job.out).records()
     steps = [records[net_name(block)]["largest"] for block in job.blocks]
     largest = max(steps, key=lambda step: float(step["share"]))
@@ -295,7 +295,7 @@ def _check_steps(job: UnwrapJob, *, images_known: bool) -> None:
             f"{job.store}: atom {largest['atom']} moves {largest['share']:.2f} of the cell between "
             f"frames {largest['frame'] - 1} and {largest['frame']}. The file had no images, so the "
             "direction is ambiguous. Store frames more often, or dump image flags (ix iy iz) or "
-            "unwrapped coordinates (xu yu zu); allow_jumps=True (--allow-jumps) takes the shorter "
-            "way"
+            "unwrapped coordinates (xu yu zu); allow_jumps=True (--allow-jumps) assumes the "
+            "shorter displacement"
         )
     open_group(job.out, mode="r+").attrs.update({"largest_step": largest})

@@ -29,7 +29,7 @@ from mgdask.store.shards import (
 
 @dataclass(frozen=True)
 class UnwrapJob:
-    """What all tasks of an unwrapping share.
+    """Parameters shared by all tasks of an unwrapping.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class UnwrapJob:
     scheme
         One of the unwrapping schemes.
     identity
-        Digest of input and scheme, which the records get.
+        Digest of input and scheme, stored in each record.
     n_frames, n_atoms
         Number of frames and atoms.
     block_frames, block_atoms
@@ -65,7 +65,7 @@ class UnwrapJob:
         Parameters
         ----------
         block
-            Number of the block.
+            Index of the block.
         """
         low = block * self.block_frames
         return low, min(low + self.block_frames, self.n_frames)
@@ -104,7 +104,7 @@ def shard_name(block: int, first: int) -> str:
 
 @dataclass(frozen=True)
 class _Step:
-    """One frame of some atoms, and what they gained since the frame before.
+    """One frame of some atoms, and their change since the previous frame.
 
     ``gained`` and ``share`` are None in the first frame of a run.
     """
@@ -119,23 +119,23 @@ class _Step:
     """Size of the step as a fraction of the cell, if it is measured."""
 
     def start(self, scheme: str) -> FloatArray:
-        """Return what is carried from the first frame of a run."""
+        """Return the carried quantity in the first frame of a run."""
         if scheme != "toroidal":
             return np.zeros_like(self.position)
         return self.position + cartesian(self.image, self.cell)
 
     def unwrapped(self, scheme: str, carried: FloatArray) -> FloatArray:
-        """Unwrapped positions in this frame."""
+        """Return the unwrapped positions in this frame."""
         if scheme == "toroidal":
             return carried
         return self.position + cartesian(self.image if scheme == "images" else carried, self.cell)
 
 
 class _Stepper:
-    """Goes through frames in order, and finds what atoms carry from one to the next.
+    """Steps through frames in order, and finds the change of the carried quantity.
 
-    That is the unwrapped position for "toroidal", the number of crossed faces for
-    "nearest", and nothing for "images", whose images are stored.
+    The carried quantity is the unwrapped position for "toroidal", and the number of
+    crossed faces for "nearest". "images" uses the stored images instead.
     """
 
     def __init__(self, job: UnwrapJob, first: int, last: int, *, measure: bool = False) -> None:
@@ -188,7 +188,7 @@ class _Stepper:
 def net_displacement(job: UnwrapJob, block: int) -> None:
     """Task of the first pass, for all atoms in a block of frames.
 
-    It writes their net displacement and the centre of mass relative to the start of the
+    Writes their net displacement and the center of mass relative to the start of the
     block, and records the largest step.
     """
     began = clock.perf_counter()
@@ -206,7 +206,7 @@ def net_displacement(job: UnwrapJob, block: int) -> None:
             carried = carried + step.gained
             largest = _larger(largest, step, ids)
         center[step.frame - low] = np.einsum("i,ij->j", weight, step.unwrapped(job.scheme, carried))
-    job.check_input()  # a later change concerns the next block
+    job.check_input()  # a later change is found by the next block
     wrote = [
         write_shard(target, unwrapped_store.SCRATCH, (block, 0, 0), carried[None]),
         write_shard(target, unwrapped_store.CENTER_SCRATCH, (low, 0), center),
@@ -220,7 +220,7 @@ def net_displacement(job: UnwrapJob, block: int) -> None:
 
 
 def _larger(largest: dict[str, Any], step: _Step, ids: FloatArray) -> dict[str, Any]:
-    """Return the larger of the largest step so far and that of a frame."""
+    """Return the largest step so far, updated with one frame."""
     assert step.share is not None
     worst = int(step.share.max(axis=1).argmax())
     share = float(step.share[worst].max())
@@ -230,10 +230,10 @@ def _larger(largest: dict[str, Any], step: _Step, ids: FloatArray) -> dict[str, 
 
 
 def join_mass(job: UnwrapJob) -> None:
-    """Join the centres of mass of all blocks.
+    """Join the centers of mass of all blocks.
 
-    What the previous blocks carried is added, up to where another run begins. The input
-    is a scratch array, so this can be repeated.
+    The displacement in the previous blocks is added, up to the start of the next run.
+    The input is a scratch array, so this can be repeated.
     """
     began = clock.perf_counter()
     records = Manifest(job.out).records()
@@ -257,7 +257,7 @@ def join_mass(job: UnwrapJob) -> None:
 
 
 def write_unwrapped(job: UnwrapJob, block: int, first: int, last: int) -> None:
-    """Task of the second pass: write one shard, some atoms in a block of frames."""
+    """Task of the second pass: write one shard, a block of atoms and frames."""
     began = clock.perf_counter()
     target = open_group(job.out, mode="r+")
     low, high = job.frames(block)
@@ -279,7 +279,7 @@ def _carried(
     first: int,
     last: int,
 ) -> FloatArray:
-    """Sum what some atoms gained in the previous blocks since the last new run."""
+    """Sum the net displacements in the previous blocks since the run began."""
     start = block
     while start > 0:
         start -= 1

@@ -1,6 +1,6 @@
-"""Verify a store: each shard is read by a task and compared with its record.
+"""Verify a store: each task compares a shard with its record.
 
-Damaged blocks can be given back to the command that made them.
+Damaged blocks can be dropped. The command that made the store then computes them again.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 MAX_LISTED_DAMAGES = 1000
 """Maximum number of damaged files to list."""
 MAX_LISTED_BLOCKS = 20
-"""Maximum number of blocks to list that were given back."""
+"""Maximum number of dropped blocks to list."""
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What ``verify`` found; ``str`` lists the damaged blocks.
+    """Result of ``verify``; ``str`` lists the damaged blocks.
 
     Attributes
     ----------
@@ -43,13 +43,13 @@ class VerifyReport:
     n_shards, n_bytes
         Number of shards, and bytes that were read.
     damages
-        Everything that is wrong.
+        All damages.
     never_written
         Shards without a record.
     finished
         Whether the store is finished.
     dropped
-        Blocks that were given back.
+        Blocks that were dropped, to be computed again.
     seconds
         Wall-clock time in s.
     """
@@ -90,17 +90,17 @@ class VerifyReport:
 
     def _next_step(self) -> str:
         command = MADE_BY[self.kind]
-        again = f"run the same {command} again, it does only what is missing"
+        again = f"run the same {command} again, which does only what is missing"
         if self.ok:
             return "nothing is wrong"
         if self.dropped:
             blocks = ", ".join(self.dropped[:MAX_LISTED_BLOCKS])
             more = ", ..." if len(self.dropped) > MAX_LISTED_BLOCKS else ""
-            return f"{len(self.dropped)} blocks were given back ({blocks}{more}): {again}"
+            return f"{len(self.dropped)} blocks were dropped ({blocks}{more}): {again}"
         if self.damages:
             return (
-                f"repair=True (--repair) gives the bad blocks back to {command}, which computes "
-                "only them"
+                f"repair=True (--repair) drops the damaged blocks; {command} then "
+                "computes only them"
             )
         return again
 
@@ -130,7 +130,7 @@ def verify(
         Drop the records and files of damaged blocks. Then the command that made the
         store computes these again, and only these.
     client
-        Dask client. Default: the current one, else threads of this process.
+        Dask client. Default: the current one, or a temporary one in this process.
     progress
         Show a bar on a terminal, or one log line per minute.
 
@@ -142,16 +142,16 @@ def verify(
     Raises
     ------
     StoreError
-        If there is no store of mgdask, or another run writes to a store to be repaired.
-        Also if ``repair`` cannot help: a trajectory with derived images, or to which
-        frames were appended, has to be ingested again as a whole.
+        If ``store`` is not a store of mgdask, or if another run writes to a store to be
+        repaired. Also if ``repair`` cannot help. A trajectory with derived images or
+        appended frames has to be ingested again as a whole.
 
     Notes
     -----
-    A shard is damaged if its file is missing or has another size, if a CRC32C checksum
-    of a chunk does not match, or if the sha256 of its values is not the recorded one.
-    Coordinates are compared file by file. The whole store is read; a task holds one row
-    of chunks.
+    A shard is damaged if its file is missing or has another size. It is also damaged if
+    a CRC32C checksum of a chunk does not match, or if the SHA-256 of its values differs
+    from the record. Coordinates are compared file by file. The whole store is read. A
+    task holds one row of chunks at a time.
 
     Examples
     --------
@@ -208,23 +208,23 @@ def _check(store: str, shard: Shard) -> _Checked:
 
 
 def _give_back(store: Path, kind: str, group: Group, damages: Sequence[Damage]) -> tuple[str, ...]:
-    """Drop records and files of damaged blocks, if the command can make them again."""
+    """Drop records and files of damaged blocks, if they can be computed again."""
     without_block = [damage for damage in damages if damage.block is None]
     if kind == "trajectory" and (
         str(group.attrs.get("image_scheme", "")).startswith("derived")
         or "append_digest" in group.attrs
     ):
         raise StoreError(
-            f"{store} has {len(damages)} bad files, first {damages[0]}. Its images were derived "
+            f"{store} has {len(damages)} damaged files, first {damages[0]}. Images were derived "
             "from frame to frame, or frames were appended to it, so single blocks cannot be made "
-            "again: make it as a whole with mgdask ingest --overwrite"
+            "again: remake the whole store with mgdask ingest --overwrite"
         )
     if any(damage.file.endswith("zarr.json") for damage in without_block) or (
         without_block and kind != "features"
     ):
         raise StoreError(
-            f"{store}: no block makes {without_block[0].file} again, which is bad "
-            f"({without_block[0].what}); remove the store and make it anew with {MADE_BY[kind]}"
+            f"{store}: {without_block[0].file} is damaged ({without_block[0].what}) and belongs to "
+            f"no block; remove the store and make it again with {MADE_BY[kind]}"
         )
     blocks = {damage.block for damage in damages if damage.block is not None}
     Manifest(store).drop(blocks)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def draw_band(axes: Axes, x: FloatArray, mean: FloatArray, deviation: FloatArray) -> None:
-    """Draw a curve with a grey band one standard deviation to each side.
+    """Draw a curve with a gray band one standard deviation to each side.
 
     Parameters
     ----------

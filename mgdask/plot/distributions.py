@@ -1,4 +1,4 @@
-"""Distributions: histograms, and halved violins of two classes."""
+"""Distributions: histograms, and split violins of two classes."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def draw_half_violins(
     pairs
         Right and left half of each violin.
     classes
-        Colour of the right and of the left class by the name in the legend.
+        Colors of the right and left classes by their names in the legend.
 
     Examples
     --------

@@ -36,8 +36,9 @@ def principal_components(values: xr.DataArray, *, n_components: int = 2) -> xr.D
 
     Returns
     -------
-    ``principal_component`` (frame, atom, component), computed lazily. Its attribute
-    ``explained`` holds the share of the variance of each component.
+    scores
+        ``principal_component`` (frame, atom, component), computed lazily. Its attribute
+        ``explained`` holds the fraction of variance of each component.
 
     Notes
     -----
@@ -81,7 +82,7 @@ def plot_environments(
     progress: xr.DataArray | None = None,
     slab: float = 5.0,
 ) -> Path:
-    """Draw a slab coloured by local environment, and the map of all environments.
+    """Draw a slab colored by local environment, and the map of all environments.
 
     Left: a slab of the last frame. Middle: the principal components of its atoms.
     Right: the mean of the second component per species over the frames, with its
@@ -96,14 +97,15 @@ def plot_environments(
     name
         Name of the feature.
     progress
-        Abscissa (frame,) of the right panel, for example the temperature; by default
-        the number of the frame.
+        Abscissa (frame,) of the right panel, for example the temperature. Default: the
+        frame number.
     slab
         Thickness of the slab in Å.
 
     Returns
     -------
-    The path.
+    path
+        Path of the written file.
 
     Raises
     ------

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def error_lengths(value: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike) -> FloatArray:
-    """Return the lengths of error bars as matplotlib takes them.
+    """Return the lengths of error bars in the form that matplotlib accepts.
 
     Parameters
     ----------
@@ -25,7 +25,8 @@ def error_lengths(value: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike)
 
     Returns
     -------
-    Distances from ``value`` to ``low`` and to ``high``, shape (2, point).
+    lengths
+        Distances from ``value`` to ``low`` and to ``high``, shape (2, point).
 
     Examples
     --------
@@ -46,7 +47,7 @@ def draw_bars(
     base: float = 0.0,
     xlabel: str = "",
 ) -> None:
-    """Draw horizontal bars with intervals. The first is on top and stands out.
+    """Draw horizontal bars with intervals; the first is on top and highlighted.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ def draw_bars(
     value, low, high
         Values and the ends of their intervals, each (bar,).
     base
-        Value at which bars begin, marked by a dotted line.
+        Value at which bars start, marked by a dotted line.
     xlabel
         Label of the values.
 
@@ -65,17 +66,17 @@ def draw_bars(
     --------
     >>> draw_bars(axes, ["a", "b"], value, low, high, base=0.5)  # doctest: +SKIP
     """
-    at, length = np.arange(len(names)), np.asarray(value, dtype=np.float64) - base
+    rows, length = np.arange(len(names)), np.asarray(value, dtype=np.float64) - base
     axes.barh(
-        at,
+        rows,
         length,
         left=base,
         xerr=error_lengths(value, low, high),
-        color=[BLUE if k == 0 else SKY_BLUE for k in at],
+        color=[BLUE if k == 0 else SKY_BLUE for k in rows],
         error_kw={"lw": 1.2, "capsize": 2.5},
     )
     axes.axvline(base, color="0.4", ls=":")
-    axes.set_yticks(at, names)
+    axes.set_yticks(rows, names)
     axes.invert_yaxis()
     axes.set_xlabel(xlabel)
 
@@ -99,17 +100,17 @@ def draw_points(
     axes
         matplotlib axes to draw on.
     x, y
-        Places of the points, each (point,).
+        Coordinates of the points, each (point,).
     error
         Lengths of the vertical bars, (point,) or (2, point).
     color
-        Colour of points and bars.
+        Color of points and bars.
     x_error
-        Lengths of horizontal bars, in the same form; none by default.
+        Lengths of horizontal bars, in the same form. Default: none.
     line
         Whether to join the points.
     marker
-        Marker of matplotlib.
+        matplotlib marker.
     label
         Entry of the legend.
 
@@ -147,11 +148,11 @@ def draw_categories(
     names
         Name of each category.
     values
-        Per category the values (point,).
+        Values (point,) of each category.
     errors
-        Per category the lengths of their error bars (2, point).
+        Lengths of the error bars (2, point) of each category.
     means
-        Per category the mean.
+        Mean of each category.
 
     Examples
     --------

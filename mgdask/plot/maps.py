@@ -26,26 +26,27 @@ def draw_matrix(
     span: tuple[float, float],
     cmap: str = "viridis",
 ) -> ScalarMappable:
-    """Draw a matrix as coloured cells with the value and its interval written in each.
+    """Draw a matrix as colored cells with the value and its interval written in each.
 
     Parameters
     ----------
     axes
         matplotlib axes to draw on.
     values
-        Values (row, column). Cells with NaN stay grey and empty.
+        Values (row, column). Cells with NaN stay gray and empty.
     rows, columns
         Names of rows and columns.
     low, high
         Ends of the intervals (row, column).
     span
-        Values at the two ends of the colour scale.
+        Values at the two ends of the color scale.
     cmap
-        Name of a matplotlib colour map whose low end is dark.
+        Name of a matplotlib colormap whose low end is dark.
 
     Returns
     -------
-    The mappable that a colour bar needs.
+    mappable
+        Mappable for a color bar.
 
     Examples
     --------
@@ -85,11 +86,12 @@ def draw_surface(
     values
         Values (x, y).
     cmap
-        Name of a matplotlib colour map.
+        Name of a matplotlib colormap.
 
     Returns
     -------
-    The mappable that a colour bar needs.
+    mappable
+        Mappable for a color bar.
 
     Examples
     --------
@@ -107,11 +109,11 @@ class PointGroup:
     Parameters
     ----------
     points
-        Places of the points (point, 2).
+        Coordinates of the points (point, 2).
     median
         Median of the whole group (2,).
     marker, color
-        Marker and fill of matplotlib.
+        matplotlib marker, and its fill color.
     median_size
         Area of the median's marker in points².
     """
@@ -135,7 +137,7 @@ def draw_point_groups(axes: Axes, groups: Mapping[str, PointGroup]) -> None:
 
     Notes
     -----
-    The legend stands below the axes.
+    The legend is placed below the axes.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Atoms in a slab through the middle of a cell, coloured by a value."""
+"""Atoms in a slab through the middle of a cell, colored by a value."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def slab_atoms(frame: xr.Dataset, *, slab: float = 5.0, along: str = "z") -> Boo
 
     Returns
     -------
-    True for the atoms in the slab, shape (atom,).
+    inside
+        True for the atoms in the slab, shape (atom,).
 
     Raises
     ------
@@ -43,7 +44,7 @@ def slab_atoms(frame: xr.Dataset, *, slab: float = 5.0, along: str = "z") -> Boo
 
     Notes
     -----
-    The middle is that of an orthogonal cell. In a tilted cell the slab is off centre.
+    The middle is that of an orthogonal cell. In a tilted cell the slab is off center.
 
     Examples
     --------
@@ -66,10 +67,10 @@ def draw_slab(
     cmap: str = "viridis",
     size: float = 150.0,
 ) -> ScalarMappable:
-    """Draw the atoms of a slab, coloured by a value of each.
+    """Draw the atoms of a slab, colored by a value of each.
 
-    Colours span the 2nd to the 98th percentile of all values. Atoms with NaN are drawn
-    without colour.
+    Colors span the 2nd to the 98th percentile of all values. Atoms with NaN are drawn
+    without color.
 
     Parameters
     ----------
@@ -78,19 +79,21 @@ def draw_slab(
     frame
         One frame of an opened trajectory store.
     values
-        Value (atom,) with the coordinate ``atom_id``, of some or all atoms.
+        Value (atom,) of some or all atoms, with the coordinate ``atom_id``.
     slab
         Thickness in Å.
     along
         Direction of view: "x", "y" or "z".
     cmap
-        Name of a matplotlib colour map.
+        Name of a matplotlib colormap.
     size
-        Area in points² of the atoms with the largest atomic number. Others have half.
+        Area in points² of the atoms with the largest atomic number. Other atoms have
+        half that area.
 
     Returns
     -------
-    The mappable that a colour bar needs.
+    mappable
+        Mappable for a color bar.
 
     Raises
     ------
@@ -163,7 +166,7 @@ def ring_atoms(
     size
         Area of a ring in points².
     color
-        Colour of the rings.
+        Color of the rings.
     label
         Entry of the legend.
 

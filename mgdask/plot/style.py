@@ -1,4 +1,4 @@
-"""How all pictures look: colours, fonts, new figures, and files.
+"""The common style of all figures: colors, fonts, new figures, and files.
 
 Figures are made without pyplot, so drawing leaves no global state and needs no display.
 """
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
 ORANGE, SKY_BLUE, PURPLE, YELLOW = "#E69F00", "#56B4E9", "#CC79A7", "#F0E442"
-"""Okabe and Ito's colours, distinct in every common colour blindness."""
+"""Okabe and Ito's colors, distinct in every common form of color blindness."""
 DARK_GREY, LIGHT_GREY, FILL_GREY = "0.35", "0.8", "0.6"
 CYCLE = (ORANGE, BLUE, GREEN, VERMILION, PURPLE, SKY_BLUE)
-"""Colours of groups such as species, in this order."""
+"""Colors of groups such as species, in this order."""
 
 SETTINGS: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -39,7 +39,7 @@ SETTINGS: dict[Any, Any] = {
 def style() -> Iterator[None]:
     """Draw in the package's style inside a ``with`` block, or as a decorator.
 
-    The settings of the caller are back afterwards.
+    The caller's settings are restored afterwards.
 
     Examples
     --------
@@ -62,7 +62,8 @@ def figure(width: float, height: float) -> Figure:
 
     Returns
     -------
-    Figure with constrained layout, not known to pyplot.
+    fig
+        Figure with constrained layout, not known to pyplot.
 
     Examples
     --------
@@ -88,7 +89,8 @@ def save(fig: Figure, path: str | Path, *, dpi: float = 130.0) -> Path:
 
     Returns
     -------
-    The path.
+    path
+        Path of the written file.
 
     Examples
     --------

@@ -1,5 +1,5 @@
 """Generic output for people and programs: HTML pages, JSON, text for terminals.
 
-Nothing here knows of a study. A study makes its numbers, and says which tables and
-figures a page shows.
+Nothing here depends on a study. A study computes its numbers, and selects the tables
+and figures of its page.
 """

@@ -14,7 +14,7 @@ import xarray as xr
 
 
 def to_plain(value: Any) -> Any:
-    """Convert a nested value to what JSON can hold.
+    """Convert a nested value to types that JSON supports.
 
     Arrays become lists, dataclasses and Datasets become mappings. NaN and infinity
     become None, because JSON has no such numbers.
@@ -27,7 +27,8 @@ def to_plain(value: Any) -> Any:
 
     Returns
     -------
-    Mappings with text keys, lists, numbers, text, booleans and None.
+    plain
+        Mappings with text keys, lists, numbers, text, booleans and None.
 
     Raises
     ------
@@ -77,7 +78,8 @@ def to_json(value: Any) -> str:
 
     Returns
     -------
-    Text with one space of indent per level.
+    text
+        Text with one space of indent per level.
 
     Examples
     --------
@@ -100,11 +102,12 @@ def write_json(value: Any, path: str | Path) -> Path:
     value
         See ``to_plain``.
     path
-        File to write. A file that exists is replaced.
+        File to write. An existing file is replaced.
 
     Returns
     -------
-    The path.
+    path
+        Path of the written file.
 
     Examples
     --------

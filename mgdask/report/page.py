@@ -44,7 +44,7 @@ class Table:
     header
         One heading per column.
     rows
-        Rows of formatted cells, as many as there are headings.
+        Rows of formatted cells, one cell per heading.
     note
         Remark below the table; none if empty.
 
@@ -101,7 +101,8 @@ class Figure:
 
         Returns
         -------
-        The figure, which no longer needs the file.
+        figure
+            The figure, which no longer needs the file.
         """
         return cls(Path(path).read_bytes(), alt, caption)
 
@@ -201,11 +202,12 @@ class Page:
         Parameters
         ----------
         path
-            File to write. A file that exists is replaced.
+            File to write. An existing file is replaced.
 
         Returns
         -------
-        The path.
+        path
+            Path of the written file.
         """
         target = Path(path)
         target.write_text(self.render(), encoding="utf-8")

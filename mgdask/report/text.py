@@ -110,8 +110,9 @@ def describe(ds: xr.Dataset, *, width: int = 110) -> str:
 
     Returns
     -------
-    Frames, runs, atoms, species, cell, times, arrays with their chunks, and the
-    notes of the audit.
+    text
+        Frames, runs, atoms, species, cell, times, arrays with their chunks, and the
+        notes of the audit.
 
     Examples
     --------
@@ -141,14 +142,15 @@ def describe_rdf(rdf: xr.Dataset) -> str:
 
     Returns
     -------
-    Table of first peak (Å), first minimum (Å) and coordination number per pair.
+    text
+        Table of first peak (Å), first minimum (Å) and coordination number per pair.
 
     Examples
     --------
     >>> print(describe_rdf(mgdask.partial_rdf("glass.zarr")))  # doctest: +SKIP
     """
     table = Table(box=None, pad_edge=False)
-    for column in ("pair", "first peak, Å", "first minimum, Å", "neighbours within it"):
+    for column in ("pair", "first peak, Å", "first minimum, Å", "coordination number"):
         table.add_column(column, justify="left" if column == "pair" else "right")
     for a in rdf["species"].values:
         for b in rdf["neighbor_species"].values:
@@ -184,8 +186,10 @@ def commonest_polyhedra(
 
     Returns
     -------
-    Table indexed by ``polyhedron``. The column ``share`` is the share of all atoms; the
-    others, one per element, are the shares of that element's atoms.
+    table
+        Table indexed by ``polyhedron``. The column ``share`` is the fraction of all
+        atoms. The other columns, one per element, are the fractions of that element's
+        atoms.
 
     Examples
     --------

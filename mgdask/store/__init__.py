@@ -1,1 +1,1 @@
-"""The only room that imports zarr: layout, shards, manifest, opening, checks."""
+"""The only subpackage that imports zarr: layout, shards, manifest, opening, checks."""

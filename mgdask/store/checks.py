@@ -28,7 +28,7 @@ from mgdask.store.shards import (
 )
 
 WHOLE = "all of it"
-"""Region of a damage that concerns a whole array."""
+"""Region of damage that affects a whole array."""
 
 _Recorded: TypeAlias = tuple[str, int, str]
 """Block, size in bytes and sha256 of a file."""
@@ -49,7 +49,7 @@ class Shard:
     region
         First and last index (exclusive) along each axis.
     block
-        Block that wrote it; None without a record.
+        Block that wrote the shard; None without a record.
     size, sha256
         Size in bytes and checksum of the values according to the record; -1 and ""
         without a record.
@@ -65,7 +65,7 @@ class Shard:
 
     @property
     def where(self) -> str:
-        """Frames and atoms that it holds, as text."""
+        """Frames and atoms that the shard holds, as text."""
         nouns = {"frame": "frames", "atom": "atoms (rows)"}
         parts = [
             f"{nouns[dim]} {first} to {last - 1}"
@@ -77,14 +77,14 @@ class Shard:
 
 @dataclass(frozen=True)
 class Damage:
-    """Something that is wrong with a store.
+    """Damage to one file of a store.
 
     Attributes
     ----------
     file
         File inside the store.
     block
-        Block that makes the file again; None if no block does.
+        Block that writes the file; None if no block does.
     where
         Frames and atoms of the file.
     what
@@ -150,7 +150,7 @@ def _is_scratch(name: str) -> bool:
 def _valid_records(
     group: zarr.Group, records: Mapping[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Return the records that are whole and belong to the parameters of the store."""
+    """Return the complete records that match the parameters of the store."""
     plan, unwrapping = group.attrs.get("plan_digest"), group.attrs.get("paths_digest")
     valid = {}
     for block, record in records.items():
@@ -195,8 +195,8 @@ def check_shard(path: str | Path, shard: Shard) -> str:
 
     Notes
     -----
-    A shard of nothing but fill values has no file, and its record says 0 bytes. Its
-    values are compared like any other's.
+    A shard that holds only fill values has no file, and its record says 0 bytes. Its
+    values are compared like those of any other shard.
     """
     try:
         size = (Path(path) / shard.file).stat().st_size
@@ -210,11 +210,11 @@ def check_shard(path: str | Path, shard: Shard) -> str:
         )
     try:
         sha256 = content_digest(_rows(path, shard))
-    except MemoryError:  # says nothing about the file
+    except MemoryError:  # not caused by the file
         raise
     except Exception as error:
         return f"it cannot be read ({type(error).__name__}: {error})"
-    return "" if sha256 == shard.sha256 else "its values are not those that were written"
+    return "" if sha256 == shard.sha256 else "its values differ from those that were written"
 
 
 def _rows(path: str | Path, shard: Shard) -> Iterator[AnyArray]:
@@ -233,7 +233,7 @@ def check_small(path: str | Path) -> list[Damage]:
     Parameters
     ----------
     path
-        The store. The digests were taken when it was finished.
+        The store. The digests were computed when it was finished.
 
     Returns
     -------
@@ -249,6 +249,6 @@ def check_small(path: str | Path) -> list[Damage]:
             damages.append(Damage(file, None, WHOLE, what))
         else:
             if actual != sha256:
-                what = "its file is not the one that was written"
+                what = "its file differs from the one that was written"
                 damages.append(Damage(file, None, WHOLE, what))
     return damages

@@ -12,24 +12,24 @@ from mgdask.errors import StoreError
 
 NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT))
 UNWRITABLE = NO_SPACE | {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG}
-"""Error numbers that every further write to the target would give too."""
+"""Error numbers that would recur in every later write to the target."""
 
 
 class FatalStoreError(StoreError):
-    """An error that every other block would meet too, so it ends a run at once."""
+    """An error that would recur in every other block, so it ends a run at once."""
 
 
 class StorageFullError(FatalStoreError):
-    """The target cannot be written any more."""
+    """The target can no longer be written."""
 
 
 class SourceChangedError(FatalStoreError):
-    """The input is no longer the one of the plan; going on would mix two inputs."""
+    """The input has changed since the plan; continuing would mix two inputs."""
 
 
 @contextmanager
 def explained(path: str | Path) -> Iterator[None]:
-    """Turn a full, read-only or forbidden target into an error that says what to do.
+    """Explain the error of a full, read-only or forbidden target.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def explained(path: str | Path) -> Iterator[None]:
     Raises
     ------
     StorageFullError
-        If the body raises an ``OSError`` that every further write would raise too.
+        If the body raises an ``OSError`` that would recur in every later write.
     """
     try:
         yield

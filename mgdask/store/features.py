@@ -1,4 +1,4 @@
-"""The feature store: labelled arrays of features for some frames and central atoms."""
+"""The feature store: labeled arrays of features for some frames and central atoms."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def create(
     Raises
     ------
     StoreError
-        If something is there, or ``path`` cannot be written.
+        If ``path`` exists or cannot be written.
     """
     group = new_group(
         path, {**attrs, "mgdask_kind": "features", "mgdask_ready": False}, overwrite=False
@@ -116,7 +116,7 @@ def existing(path: str | Path, digest: str) -> bool:
     Raises
     ------
     StoreError
-        If something else is there.
+        If ``path`` holds anything else.
 
     Notes
     -----
@@ -134,9 +134,8 @@ def existing(path: str | Path, digest: str) -> bool:
     if group.attrs.get("plan_digest") != digest:
         made_with = group.attrs.get("features", "nothing that mgdask wrote")
         raise StoreError(
-            f"{path} holds other work, which is never mixed: parameters, input, centers, frames "
-            f"or blocks differ. It was made with {made_with}. Choose another name, or remove it "
-            "first"
+            f"{path} holds other results: parameters, input, centers, frames or blocks differ. It "
+            f"was made with {made_with}. Choose another name, or remove it first"
         )
     if not group.attrs.get("mgdask_ready", False):
         shutil.rmtree(target)
@@ -147,7 +146,7 @@ def existing(path: str | Path, digest: str) -> bool:
 def restore(
     path: str | Path, axes: Mapping[str, tuple[str, AnyArray]], outputs: Sequence[Output]
 ) -> None:
-    """Write damaged coordinates and labels again; intact ones are not touched.
+    """Rewrite damaged coordinates and labels; intact ones are not touched.
 
     Parameters
     ----------
@@ -194,7 +193,7 @@ def _coordinates(
 def set_attrs(path: str | Path, name: str, attrs: Mapping[str, Any]) -> None:
     """Add attributes to one array of a store.
 
-    Nothing is written if they are there already.
+    Nothing is written if all of them are already set.
 
     Parameters
     ----------

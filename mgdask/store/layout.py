@@ -1,8 +1,8 @@
 """Sizes of shards and chunks: a task owns whole shards, a reader fetches chunks.
 
 A parallel file system works best with files of 16 MB and more. A reader who looks at
-one frame, or follows one atom, needs little. Both sizes depend on the data alone, never
-on the number of workers, so a store is the same wherever it was made.
+one frame, or follows one atom, needs only small parts. Both sizes depend only on the
+data, never on the number of workers. So a store is the same wherever it is made.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ MIN_SHARD = 16 * 2**20
 MIN_CUT = 48 * 2**20
 """Minimum block size in bytes when a large frame is split.
 
-A block also computes on a halo of atoms around it. In a smaller block the halo would be
-more than half of its own atoms.
+A block also computes on a halo of atoms around it. In a smaller block the halo would
+exceed half the number of the block's own atoms.
 """
 LARGE_FRAME = 2**16
-"""Rows from which a frame counts as large.
+"""Number of rows from which a frame counts as large.
 
 Smaller frames are split to occupy more workers.
 """
@@ -31,7 +31,7 @@ FRAMES_IN_CHUNK = 8
 GROUP = 256
 """Atoms per group of a sum.
 
-Sums over atoms add up group sums, however atoms are split into tasks.
+Sums over atoms are added group by group, so they do not depend on the tasks.
 """
 ROWS_IN_CHUNK = 4096
 """Rows per chunk of an array with one small row per frame, such as time or cell."""
@@ -88,7 +88,7 @@ def block_layout(
 ) -> BlockLayout:
     """Return the layout of a feature (frame, row, column).
 
-    Blocks have a 64th of the output, but at least 16 MiB and at most ``limit`` bytes. A
+    A block holds 1/64 of the output, but at least 16 MiB and at most ``limit`` bytes. A
     larger frame is split into blocks of rows, of at least 48 MiB if it is large.
     Several smaller frames share one block.
 

@@ -1,10 +1,10 @@
-"""The lock file of a store: who may write it, kept fresh while that process lives.
+"""The lock file of a store, which names the process that may write it.
 
-The file appears as a whole through a hard link, or through exclusive creation if the
-file system has no links. Exactly one of two processes succeeds on local disks, NFS from
-version 3 on, and Lustre. The kernel knows whether an owner on the same machine lives.
-For other machines the age of the file decides, which the owner touches every
-``HEARTBEAT`` seconds.
+The file is created atomically, by a hard link or, on file systems without links, by
+exclusive creation. Exactly one of two processes succeeds on local disks, NFS from
+version 3 on, and Lustre. An owner on the same machine is looked up by its process ID.
+On other machines the age of the file decides: the owner touches it every ``HEARTBEAT``
+seconds.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def held(name: Path, store: Path) -> Iterator[None]:
     name
         Lock file.
     store
-        Store that it protects, for errors.
+        Store that the lock protects, for error messages.
 
     Raises
     ------
@@ -50,18 +50,18 @@ def held(name: Path, store: Path) -> Iterator[None]:
 
     Notes
     -----
-    On one machine a second process is refused exactly as long as the first one lives.
-    The lock of a killed process is removed. A reused process number is noticed if there
-    is a ``/proc``. Between machines, on NFS and Lustre, the second process is refused
-    while the first one touches the file, and for ``LEASE`` seconds after. Both times
-    come from the clock of the file server.
+    On one machine, a second process is refused while the first one lives. The lock of a
+    killed process is removed. A reused process ID is detected if ``/proc`` exists.
+    Between machines, on NFS and Lustre, the second process is refused while the first
+    one touches the file, and for ``LEASE`` seconds after. Both times come from the
+    clock of the file server.
 
     Two processes can hold the lock if the owner hangs for longer than ``LEASE`` (a
-    frozen file system, SIGSTOP), or if NFS caches attributes for longer (``actimeo``).
-    Two that start at the same time can also hold it on file systems without exclusive
-    creation, such as some mounted object stores. Even then no shard is torn. Shards and
-    records are replaced as a whole, and both processes write the same bytes, because a
-    store of other parameters is refused before.
+    frozen file system, SIGSTOP). The same holds if NFS caches attributes for longer
+    (``actimeo``). Two that start at the same time can also hold it on file systems
+    without exclusive creation, such as some mounted object stores. Even then no shard
+    is torn. Shards and records are replaced as a whole, and both processes write the
+    same bytes. A store with other parameters was refused earlier.
     """
     me: dict[str, Any] = {
         **_identity(),
@@ -80,13 +80,13 @@ def held(name: Path, store: Path) -> Iterator[None]:
     finally:
         stop.set()
         heartbeat.join()
-        # another process that took this one for dead may own it now
+        # another process that considered this one dead may own it now
         if (_read(name) or {}).get("token") == me["token"]:
             name.unlink(missing_ok=True)
 
 
 def _identity() -> dict[str, str]:
-    """Machine and container of this process.
+    """Return the machine and container of this process.
 
     Host names repeat (localhost), and containers of one machine do not see each other's
     processes.
@@ -101,7 +101,7 @@ def _identity() -> dict[str, str]:
 
 
 def _start_time(pid: int) -> str | None:
-    """Start of a process in ticks since boot; None if there is no ``/proc``."""
+    """Return the start of a process in ticks since boot; None without ``/proc``."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         return text.rsplit(")", 1)[1].split()[19]
@@ -156,7 +156,7 @@ def _read(name: Path) -> dict[str, Any] | None:
 
 
 def _age(name: Path) -> float:
-    """Seconds since the lock was touched, by the clock of its file system."""
+    """Return the age of the lock in s, by the clock of its file system."""
     probe = name.with_name(f"lock-{uuid.uuid4().hex}.fresh")
     try:
         probe.touch()
@@ -198,7 +198,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        # Not every file system can. Those that ask a kernel are on one machine.
+        # Some file systems cannot lock; clearing is then not serialized.
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -1,9 +1,9 @@
-"""The manifest: records of finished blocks, and the right to write.
+"""The manifest: records of finished blocks, and the write lock.
 
-Each writing process appends to its own file, one line per block. So nothing is shared
-between processes on a parallel file system, and there are as many files as processes,
-not as blocks. The client joins them at the end. A torn last line, left by a killed
-process, is not a record: its block is computed again.
+Each writing process appends to its own file, one line per block. So processes share no
+file, and there are as many files as processes, not as blocks. The client joins them at
+the end. A torn last line, left by a killed process, is ignored. Its block is computed
+again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Manifest:
         self.folder = self.store / FOLDER
 
     def create(self) -> None:
-        """Make the folder, as a Zarr group that readers of the store skip silently."""
+        """Create the folder, as a Zarr group that readers skip silently."""
         with explained(self.store):
             self.folder.mkdir(parents=True, exist_ok=True)
             metadata = {
@@ -146,7 +146,7 @@ class Manifest:
         return content.hexdigest()
 
     def _join(self, records: Mapping[str, Record]) -> None:
-        """Write the records into one file, and remove those of single processes."""
+        """Write the records to one file, and remove the files of single processes."""
         parts = [name for name in self.folder.glob("*.jsonl") if name.name != JOINED]
         lines = (json.dumps(records[block], sort_keys=True) + "\n" for block in sorted(records))
         _replace(self.folder / JOINED, "".join(lines))
@@ -154,9 +154,9 @@ class Manifest:
             name.unlink()
 
     def _tidy(self, recorded: Collection[str]) -> dict[str, str]:
-        """Remove what killed writers left.
+        """Remove files that killed writers left.
 
-        Returns digests of the files that no record covers: coordinates, cells, labels.
+        Returns the digests of files that no record covers: coordinates, cells, labels.
         """
         digests = {}
         for name in sorted(path for path in self.store.rglob("*") if path.is_file()):
@@ -168,7 +168,7 @@ class Manifest:
         return digests
 
     def completion(self) -> dict[str, Any] | None:
-        """Return the mark of a finished store, None if it is not finished.
+        """Return the mark of a finished store, or None if it is not finished.
 
         Returns
         -------
@@ -182,14 +182,14 @@ class Manifest:
         return mark if isinstance(mark, dict) and "content" in mark else None
 
     def small_files(self) -> dict[str, str]:
-        """Return the sha256 of the files that no record covers.
+        """Return the SHA-256 digests of the files that no record covers.
 
-        They were taken when the store was finished. An unfinished store has none.
+        They are computed when the store is finished. An unfinished store has none.
         """
         return dict((self.completion() or {}).get("small", {}))
 
     def content(self) -> str | None:
-        """Return the digest of the content, None if the store is not finished."""
+        """Return the digest of the content, or None if the store is not finished."""
         mark = self.completion()
         return None if mark is None else str(mark["content"])
 
@@ -199,7 +199,7 @@ class Manifest:
             (self.folder / COMPLETE).unlink(missing_ok=True)
 
     def drop(self, blocks: Iterable[str]) -> None:
-        """Drop the records of some blocks, which the next run computes again.
+        """Drop the records of blocks, so the next run computes them again.
 
         Parameters
         ----------
@@ -214,7 +214,7 @@ class Manifest:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the right to write. A second run on the same store is refused meanwhile.
+        """Hold the write lock. Meanwhile, a second run on the same store is refused.
 
         Raises
         ------
@@ -230,7 +230,7 @@ def _append_whole(handle: int, line: bytes) -> None:
     size = os.fstat(handle).st_size
     try:
         rest = memoryview(line)
-        while rest:  # a disk that fills up takes a part without an error
+        while rest:  # a disk that fills up may take only a part, without an error
             rest = rest[os.write(handle, rest) :]
         os.fsync(handle)
     except OSError:
@@ -243,7 +243,7 @@ def _has_size(path: Path, size: int) -> bool:
     try:
         return path.stat().st_size == size
     except OSError:
-        return not size  # a shard of nothing but fill values has no file
+        return not size  # a shard that holds only fill values has no file
 
 
 def _replace(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Open a store as a labelled, lazy ``xarray.Dataset``."""
+"""Open a store as a labeled, lazy ``xarray.Dataset``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONTENTS = {
     "features": "features",
     "paths": "an unwrapped trajectory",
 }
-"""What a store of each kind holds, for errors."""
+"""What a store of each kind holds, for error messages."""
 
 _FIRST: tuple[Hashable, ...] = ("position", "image", "cell", "origin", "pbc")
 _COORDINATES = ("atom_id", "species", "mass", "time", "step", "run")
@@ -37,13 +37,12 @@ def check_complete(path: str | Path, *, kind: str | None = None) -> tuple[zarr.G
     path
         The store.
     kind
-        Kind that it must be, one of ``KINDS``. Default: any.
+        Required kind, one of ``KINDS``. Default: any.
 
     Raises
     ------
     StoreError
-        If there is no store of mgdask, if it is of another kind, or if it is not
-        finished.
+        If ``path`` is not a store of mgdask, is of another kind, or is not finished.
     """
     group = open_group(path)
     actual = str(group.attrs.get("mgdask_kind", ""))
@@ -60,7 +59,7 @@ def check_complete(path: str | Path, *, kind: str | None = None) -> tuple[zarr.G
     if content is None:
         raise StoreError(
             f"{path} is not finished: some blocks were never written. Run the same "
-            f"{MADE_BY[actual]} again; it does only what is missing"
+            f"{MADE_BY[actual]} again, which does only what is missing"
         )
     return group, content
 
@@ -83,13 +82,13 @@ def changed(path: str | Path) -> SourceChangedError:
     """Return the error for an input that has changed."""
     return SourceChangedError(
         f"{path} has changed since the plan was made, or is being written now. Results of both "
-        "versions are never mixed. Put the store back as it was and run the same command again, "
-        "which keeps the finished blocks, or choose another target for the new input"
+        "versions are never mixed. Restore it and run the same command again; finished blocks are "
+        "kept. Or choose another target for the new input"
     )
 
 
 def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
-    """Open a store as an ``xarray.Dataset`` whose large arrays are read when needed.
+    """Open a store as an ``xarray.Dataset`` whose large arrays are read on demand.
 
     Parameters
     ----------
@@ -101,15 +100,15 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
     Returns
     -------
     dataset
-        For a trajectory position(frame, atom, xyz) in Å, image, cell, origin, step,
-        species, atom_id and more. For features <name>(frame, atom, <name>_feature) with
-        labelled columns. For an unwrapped trajectory path(atom, frame, xyz) in Å. The
-        Dask chunks are the shards, so one task reads one file.
+        For a trajectory: position(frame, atom, xyz) in Å, image, cell, origin, step,
+        species, atom_id and more. For features: <name>(frame, atom, <name>_feature)
+        with labeled columns. For an unwrapped trajectory: path(atom, frame, xyz) in Å.
+        The Dask chunks are the shards, so one task reads one file.
 
     Raises
     ------
     StoreError
-        If there is no store of mgdask, or it is not finished and ``partial`` is not
+        If ``path`` is not a store of mgdask, or is not finished and ``partial`` is not
         set.
 
     Examples

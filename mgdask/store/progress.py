@@ -1,6 +1,6 @@
 """Progress of a store, read from its manifest alone.
 
-It is cheap enough for a batch script to poll.
+Reading it is cheap enough for a batch script to poll.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Progress:
 
 
 def read_progress(path: str | Path) -> Progress:
-    """Return how far a store is.
+    """Return how many blocks of a store are finished.
 
     Parameters
     ----------
@@ -51,13 +51,13 @@ def read_progress(path: str | Path) -> Progress:
     Raises
     ------
     StoreError
-        If there is no store of mgdask.
+        If ``path`` is not a store of mgdask.
 
     Notes
     -----
     A block counts as done if it has a record. Whether its files are still complete is
     checked by ``mgdask featurize``. The blocks of a feature store are the shards of any
-    of its arrays. Those of other stores are known once they are finished.
+    of its arrays. Those of other stores are known only when they are finished.
     """
     group = open_group(path)
     if not (Path(path) / FOLDER).is_dir():

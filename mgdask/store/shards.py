@@ -1,7 +1,7 @@
 """Groups and arrays of a store, and whole-shard writes.
 
-Two tasks that write parts of one shard lose data without an error. So ``write_shard``
-accepts whole shards only.
+Two tasks that write parts of one shard lose data without an error. ``write_shard``
+therefore accepts whole shards only.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ from mgdask.store.failures import explained
 from mgdask.store.manifest import COMPLETE, FOLDER
 
 Group: TypeAlias = zarr.Group
-"""For type annotations in rooms that do not import zarr."""
+"""For type annotations in subpackages that do not import zarr."""
 Array: TypeAlias = zarr.Array[Any]
-"""For type annotations in rooms that do not import zarr."""
+"""For type annotations in subpackages that do not import zarr."""
 
 
 COMPRESSION = "blosc(zstd, level 1, shuffle), crc32c"
-"""Of trajectories and unwrapped trajectories: the smallest files.
+"""Compression of trajectories, stored or unwrapped, chosen for the smallest files.
 
 See ``tests/benchmarks/compression.py``.
 """
 FEATURE_COMPRESSION = "blosc(lz4, level 5, bitshuffle), crc32c"
-"""Of features: as small as zstd with byte shuffle, three times as fast to compress."""
+"""Compression of features: as small as zstd with byte shuffle, and three times as fast.
+"""
 
 FILL_VALUES = {"f": float("nan"), "i": 0, "u": 0, "b": False}
-"""Fill value by the kind of the dtype. Text has the empty string."""
+"""Fill value by the kind of the dtype. The fill value of text is the empty string."""
 
 _CODECS: dict[str, Callable[[], BloscCodec]] = {
     COMPRESSION: lambda: BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
@@ -71,12 +72,12 @@ def new_group(path: str | Path, attrs: Mapping[str, Any], *, overwrite: bool) ->
     attrs
         Attributes of the group.
     overwrite
-        Replace a store that is there. Anything else is never replaced.
+        Replace an existing store. Anything else is never replaced.
 
     Raises
     ------
     StoreError
-        If something is there that may not be replaced, or ``path`` cannot be written.
+        If ``path`` exists and may not be replaced, or cannot be written.
     """
     path = Path(path)
     if path.exists():
@@ -85,11 +86,11 @@ def new_group(path: str | Path, attrs: Mapping[str, Any], *, overwrite: bool) ->
             hint = (
                 "overwrite=True (--overwrite) replaces it"
                 if is_store
-                else "it is not a Zarr store, choose another name"
+                else "it is not a Zarr store; choose another name"
             )
             raise StoreError(f"{path} exists already; {hint}")
         with explained(path):
-            # first of all, so that a reader of the store can see that it has changed
+            # first, so that readers see that the store is changing
             (path / FOLDER / COMPLETE).unlink(missing_ok=True)
             shutil.rmtree(path)
     with explained(path):
@@ -107,7 +108,7 @@ def open_group(path: str | Path, mode: Literal["r", "r+"] = "r") -> Group:
     path
         Folder of the store.
     mode
-        ``"r"`` to read, ``"r+"`` to write too.
+        ``"r"`` to read, ``"r+"`` to read and write.
 
     Raises
     ------
@@ -277,7 +278,7 @@ def write_shard(group: Group, name: str, start: Sequence[int], data: AnyArray) -
                 raise
             path.unlink()
             array[region] = data
-    # a shard of nothing but fill values has no file
+    # a shard that holds only fill values has no file
     size = path.stat().st_size if path.exists() else 0
     return {"file": file, "size": size, "sha256": content_digest([data])}
 

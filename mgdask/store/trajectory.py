@@ -84,7 +84,7 @@ def create_arrays(
     pbc
         Whether the cell repeats along each vector.
     image_scheme
-        Where images come from.
+        Source of the images, stored as an attribute.
     variables
         Further variables per frame and atom by name: (dtype, unit).
     scratch
@@ -118,9 +118,9 @@ def write_frames_axis(
     time: AnyArray | None,
     values: Mapping[str, AnyArray] = MappingProxyType({}),
 ) -> None:
-    """Write what belongs to whole frames.
+    """Write the arrays with one row per frame.
 
-    Only one process may do so, because it is not sharded.
+    They are not sharded, so only one process may write them.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def make_scratch(group: zarr.Group, n_frames: int, n_atoms: int) -> None:
 
 
 def grow(group: zarr.Group, n_frames: int) -> None:
-    """Resize the arrays per frame and atom to ``n_frames`` frames."""
+    """Resize the arrays with frames and atoms to ``n_frames`` frames."""
     for _, array in list(group.arrays()):
         if array.shards is not None and array.shape[0] != n_frames:
             array.resize((n_frames, *array.shape[1:]))
@@ -220,6 +220,6 @@ def _read_frames(path: str | Path, name: str, frames: npt.NDArray[np.integer]) -
     # Consecutive frames are read at once: a chunk holds several and is decompressed as
     # a whole.
     array = get_array(open_group(path), name)
-    stretches = np.split(frames, np.flatnonzero(np.diff(frames) != 1) + 1)
-    parts = [np.asarray(array[int(part[0]) : int(part[-1]) + 1]) for part in stretches]
+    ranges = np.split(frames, np.flatnonzero(np.diff(frames) != 1) + 1)
+    parts = [np.asarray(array[int(part[0]) : int(part[-1]) + 1]) for part in ranges]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,6 +1,6 @@
 """The store of an unwrapped trajectory, split by atoms.
 
-Positions have no periodic jumps. It serves everything that follows atoms through time.
+Positions have no periodic jumps. The store serves analyses that follow atoms in time.
 Its kind is ``paths`` and its array ``path``; both names are part of the file format.
 """
 
@@ -34,7 +34,7 @@ from mgdask.store.shards import (
 SCRATCH = "net_scratch"
 """Net displacement of each atom in each block, until the blocks are joined."""
 CENTER_SCRATCH = "center_scratch"
-"""Centre of mass relative to the start of its block, until the blocks are joined."""
+"""Center of mass relative to the start of its block, until the blocks are joined."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class UnwrappedLayout:
 def unwrapped_layout(n_frames: int, n_atoms: int) -> UnwrappedLayout:
     """Return the layout of an unwrapped trajectory.
 
-    Shards have at least 16 MiB and are as wide in atoms as the chunks of the
+    Shards have at least 16 MiB. They are as wide in atoms as the chunks of the
     trajectory, so nothing is read twice to write them.
 
     Parameters
@@ -60,8 +60,8 @@ def unwrapped_layout(n_frames: int, n_atoms: int) -> UnwrappedLayout:
     """
     source = trajectory_layout(n_atoms)
     atoms = min(ceil_div(source.chunk_atoms, GROUP) * GROUP, ceil_div(n_atoms, GROUP) * GROUP)
-    # A few frames make one shard, without padding to the many that a narrow shard could
-    # hold.
+    # A short trajectory makes one shard, without padding to the frames that a narrow
+    # shard could hold.
     step = source.chunk_frames if n_frames < source.shard_frames else source.shard_frames
     all_frames = ceil_div(n_frames, step) * step
     frames = min(
@@ -98,7 +98,7 @@ def create(
     Raises
     ------
     StoreError
-        If something is there, or ``path`` cannot be written.
+        If ``path`` exists or cannot be written.
     """
     group = new_group(
         path, {**attrs, "mgdask_kind": "paths", "mgdask_ready": False}, overwrite=False
@@ -132,7 +132,7 @@ def create(
 
 
 def make_scratch(group: zarr.Group, n_blocks: int) -> None:
-    """Create the arrays that exist only during the unwrapping. Existing ones stay.
+    """Create the arrays that exist only during unwrapping. Existing ones stay.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def make_scratch(group: zarr.Group, n_blocks: int) -> None:
 
 
 def drop_scratch(group: zarr.Group) -> None:
-    """Remove the arrays that exist only during the unwrapping."""
+    """Remove the arrays that exist only during unwrapping."""
     for name in (SCRATCH, CENTER_SCRATCH):
         if name in group:
             del group[name]
@@ -231,7 +231,7 @@ class UnwrappedSource:
         return unwrapped
 
     def drift(self, frames: npt.NDArray[np.integer]) -> FloatArray:
-        """Read the centre of mass (frame, xyz) in Å.
+        """Read the center of mass (frame, xyz) in Å.
 
         Parameters
         ----------
@@ -253,7 +253,7 @@ def unwrapped_source(store: str | Path) -> tuple[UnwrappedSource, zarr.Group]:
     Raises
     ------
     StoreError
-        If it is neither, or not finished.
+        If ``store`` is neither, or is not finished.
     """
     kind = str(open_group(store).attrs.get("mgdask_kind", ""))
     if kind not in ("paths", "trajectory"):

@@ -810,11 +810,11 @@ def test_one_frame_is_not_enough(twins, tmp_path):
     path = twins["even"][1]
     store = store_of(tmp_path, path[:, :1])
     for one in (store, unwrapped(store)):
-        with pytest.raises(ParameterError, match="every run has one frame only"):
+        with pytest.raises(ParameterError, match="every run has only one frame"):
             msd(one)
         with pytest.raises(
             ParameterError,
-            match=r"no frame is 0\.01 ps after any of the 1 origins; no run goes on after them",
+            match=r"no frame is 0\.01 ps after any of the 1 origins; no run continues after them",
         ):
             msd(one, lags=[0.01])
 

@@ -114,7 +114,7 @@ def test_wrong_features_are_refused(glass_store, tmp_path):
         (("--soap", "r_cut=5,nmax=4"), "unknown option 'nmax'"),
         (("--recipe", tmp_path / "a.yaml"), "A recipe is 'features:'"),
         ((), "no feature is given"),
-        (("--soap", SOAP, "--memory", "100MiB"), "Dominating is"),
+        (("--soap", SOAP, "--memory", "100MiB"), "The largest term is"),
         (("--soap", SOAP, "--centers", "Ni"), "no Ni in the store"),
     ):
         assert message in mgdask_command("plan", glass_store, "--out", out, *words, ok=False).stderr

@@ -300,7 +300,7 @@ def test_other_work_on_the_same_store_is_refused(store, models, scores, tmp_path
         predict(models, other, out, **QUIET)
     with pytest.raises(StoreError, match="another what: mean, this call has std"):
         predict(models, path, out, what="std", **QUIET)
-    with pytest.raises(StoreError, match="holds other work"):
+    with pytest.raises(StoreError, match="holds other results"):
         predict(models, path, other, **QUIET)
     (tmp_path / "text").write_text("mine")
     with pytest.raises(StoreError, match="not a Zarr store"):

@@ -241,7 +241,7 @@ def test_lags_by_a_copy_where_the_cell_changes(
     assert plan.paths == f"{tmp_path / 'f.zarr'}.paths.zarr"
     text = " ".join(str(plan).split())
     assert (
-        "a copy cut by atoms, made first, since the cell changes, so that trajectories are unwrapped by the toroidal scheme"
+        "a copy split by atoms, made first because the cell changes, so trajectories are unwrapped by the toroidal scheme"
         in text
     )
     mgdask.run(plan, processes, progress=False)
@@ -438,7 +438,7 @@ def test_a_copy_where_memory_is_small(constant, tmp_path, monkeypatch, threads):
     assert plan.why_paths == "all frames of the atoms of a chunk do not fit into memory"
     text = " ".join(str(plan).split())
     assert (
-        "a copy cut by atoms, made first, since all frames of the atoms of a chunk do not fit into memory"
+        "a copy split by atoms, made first because all frames of the atoms of a chunk do not fit into memory"
         in text
     )
     assert plan.memory.total <= plan.allowed

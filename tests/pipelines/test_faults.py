@@ -428,7 +428,7 @@ def test_a_block_that_takes_all_memory_fails_alone(glass_store, tmp_path, quiet)
     text = str(failure.value)
     assert "1 of 8 blocks failed; 7 are finished" in text
     assert "atom-00000002-0000000000: its worker died several times" in text
-    assert "give workers more, or plan with less (memory=)" in text
+    assert "give workers more memory, or plan with a smaller memory=" in text
     assert plan.done == 7
     arrays = {name for name in quiet if "/c/" in name and "/c/2/" not in name}
     assert len(arrays) > 7
@@ -439,7 +439,7 @@ def test_a_block_that_takes_all_memory_fails_alone(glass_store, tmp_path, quiet)
 
 def test_no_memory_in_words():
     text = describe(MemoryError("Unable to allocate 8.0 TiB"))
-    assert "no memory was left for it (Unable to allocate 8.0 TiB): give workers more" in text
+    assert "its worker ran out of memory (Unable to allocate 8.0 TiB): give workers more" in text
 
 
 # --- two runs on one output

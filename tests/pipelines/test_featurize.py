@@ -103,14 +103,15 @@ def test_plan_is_arithmetic(glass_store, tmp_path):
 def test_plan_refuses_what_does_not_fit(glass_store, tmp_path, small_soap, monkeypatch):
     out = tmp_path / "f.zarr"
     with pytest.raises(
-        PlanError, match=r"Dominating is the interpreter.*give workers at least memory='\d+MiB'"
+        PlanError,
+        match=r"The largest term is the interpreter.*give workers at least memory='\d+MiB'",
     ):
         mgdask.plan(glass_store, [small_soap], out=out, memory="300MiB")
     with pytest.raises(PlanError, match="or fewer than threads=64"):
         mgdask.plan(glass_store, [small_soap], out=out, memory="600MiB", threads=64)
     monkeypatch.setattr(mgdask.SOAP, "footprint", lambda *_: 2**40)
     with pytest.raises(
-        PlanError, match=r"Dominating is the working memory of the feature: 1.00 TiB"
+        PlanError, match=r"The largest term is the working memory of the feature: 1.00 TiB"
     ):
         mgdask.plan(glass_store, [small_soap], out=out)
     for memory in ("2 potatoes", "-1GiB"):
@@ -230,9 +231,9 @@ def test_changed_parameters_never_mix(glass_store, tmp_path, small_soap):
     mgdask.run(mgdask.plan(glass_store, small_soap, out=out), progress=False)
     before = files(out)
     other = mgdask.SOAP(**{**small_soap.parameters(), "r_cut": 4.5})
-    with pytest.raises(StoreError, match=r"holds other work.*'r_cut': 4.0"):
+    with pytest.raises(StoreError, match=r"holds other results.*'r_cut': 4.0"):
         mgdask.run(mgdask.plan(glass_store, other, out=out), progress=False)
-    with pytest.raises(StoreError, match="holds other work"):
+    with pytest.raises(StoreError, match="holds other results"):
         mgdask.run(mgdask.plan(glass_store, small_soap, out=out, centers="Cu"), progress=False)
     assert files(out) == before
     assert mgdask.run(mgdask.plan(glass_store, small_soap, out=out), progress=False).skipped > 0

@@ -154,7 +154,7 @@ def test_what_is_no_continuation_is_refused(tmp_path, walk, short_shards):
         (
             dump(tmp_path / "3.dump", walk, range(5, 8), False),
             {"species": SPECIES},
-            "bring images by",
+            "the image scheme of the files is",
         ),
         (
             dump(tmp_path / "4.dump", walk, range(2, 5), True),

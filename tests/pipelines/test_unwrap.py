@@ -676,14 +676,14 @@ def test_other_work_is_refused(store, tmp_path, rng):
     out = tmp_path / "p.zarr"
     unwrap(store, out, scheme="images", client=NOBODY, progress=False)
     before = files(out)
-    with pytest.raises(StoreError, match=r"p\.zarr holds other work; choose another name"):
+    with pytest.raises(StoreError, match=r"p\.zarr holds other results; choose another name"):
         unwrap(store, out, scheme="toroidal", client=NOBODY, progress=False)
     position, image = wrapped(walk(rng, CELLS["orthogonal"]), CELLS["orthogonal"])
     other = make_store(tmp_path / "u.zarr", position, image, CELLS["orthogonal"])
-    with pytest.raises(StoreError, match="holds other work"):
+    with pytest.raises(StoreError, match="holds other results"):
         unwrap(other, out, scheme="images", client=NOBODY, progress=False)
     assert files(out) == before
-    with pytest.raises(StoreError, match="holds other work"):  # nor is a trajectory written over
+    with pytest.raises(StoreError, match="holds other results"):  # nor is a trajectory written over
         unwrap(store, other, client=NOBODY, progress=False)
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thesis.tex").write_text("all of it")

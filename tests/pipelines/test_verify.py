@@ -1,4 +1,4 @@
-"""Verifying stores: what is damaged on disk is found, named, given back, and computed again to the same bytes."""
+"""Verifying stores: what is damaged on disk is found, named, dropped, and computed again to the same bytes."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_same_size_other_values_are_found(copy, client):
     else:
         raise AssertionError("no change kept the size")
     assert find(mgdask.verify(copy, client=client, progress=False)) == {
-        name: "its values are not those that were written"
+        name: "its values differ from those that were written"
     }
 
 
@@ -169,7 +169,7 @@ def test_coordinates_are_compared_and_written_again(made, copy, glass_store, cli
     (copy / "soap_feature" / "c" / "0").unlink()
     report = mgdask.verify(copy, client=client, progress=False)
     assert find(report) == {
-        "atom_id/c/0": "its file is not the one that was written",
+        "atom_id/c/0": "its file differs from the one that was written",
         "soap_feature/c/0": "its file cannot be read (No such file or directory)",
     }
     mgdask.verify(copy, repair=True, client=client, progress=False)
@@ -201,7 +201,8 @@ def test_an_array_whose_description_is_gone(copy, client):
         in find(mgdask.verify(copy, client=client, progress=False))["soap/zarr.json"]
     )
     with pytest.raises(
-        StoreError, match=r"no block makes soap/zarr.json again.*make it anew with mgdask featurize"
+        StoreError,
+        match=r"soap/zarr.json is damaged .* belongs to no block.*make it again with mgdask featurize",
     ):
         mgdask.verify(copy, repair=True, client=client, progress=False)
 
@@ -287,7 +288,8 @@ def test_blocks_of_a_trajectory_with_images_are_read_again(tmp_path, rng, monkey
     assert Manifest(store).content() == content
     flip(store / "cell" / "c" / "0" / "0" / "0", at=5)
     with pytest.raises(
-        StoreError, match=r"no block makes cell/c/0/0/0 again.*make it anew with mgdask ingest"
+        StoreError,
+        match=r"cell/c/0/0/0 is damaged .* belongs to no block.*make it again with mgdask ingest",
     ):
         mgdask.verify(store, repair=True, progress=False)
 
@@ -328,7 +330,7 @@ def test_the_command(copy):
     bad = command("--repair")
     assert bad.returncode == 1
     assert "BAD soap/c/" in bad.stdout
-    assert "1 blocks were given back" in bad.stdout
+    assert "1 blocks were dropped" in bad.stdout
     assert (
         "Traceback" not in bad.stderr or "during heartbeat" in bad.stderr
     )  # which Dask may log as it ends

@@ -60,7 +60,9 @@ class Block:
 
 @dataclass(frozen=True)
 class Job:
-    """What all tasks of a run share. It is small, since it travels with each of them.
+    """Parameters shared by all tasks of a run.
+
+    Every task carries a copy, so it is small.
 
     Parameters
     ----------
@@ -130,7 +132,7 @@ class StoreSource:
         return read_axis(self.group)
 
     def read_window(self, frames: IntArray, *, images: bool) -> Window:
-        """Read whole frames, with the periodic images of the atoms if asked for."""
+        """Read whole frames, with the images of the atoms if ``images`` is set."""
         position, cell = read_window(self.store, frames)
         check_finite(position, frames, self.group)
         image = read_images(self.store, frames) if images else None
@@ -161,16 +163,16 @@ def check_finite(
 ) -> None:
     """Refuse positions (frame, atom, xyz) that are not finite.
 
-    A kernel would leave out such an atom without a warning.
+    A kernel would omit such an atom without a warning.
 
     Parameters
     ----------
     position
         Positions (frame, atom, xyz) in Å.
     frames
-        Frames (frame,) they belong to.
+        Frames (frame,) that the positions belong to.
     group
-        The store they are from.
+        Store that the positions come from.
     first
         Index of the first atom.
 
@@ -193,7 +195,7 @@ def check_finite(
 
 def peak_memory() -> int:
     """Return the highest resident memory of this process so far, in bytes."""
-    try:  # ru_maxrss of a spawned process begins with that of its parent, VmHWM does not
+    try:  # ru_maxrss of a spawned process starts at that of its parent, VmHWM does not
         with open("/proc/self/status", encoding="ascii") as status:
             return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
     except (OSError, StopIteration):
@@ -214,7 +216,7 @@ def record(
 ) -> dict[str, Any]:
     """Return the manifest record of a finished block.
 
-    Files that do not last (scratch) are not looked for later.
+    Scratch files are left out of ``files``, because later checks would miss them.
 
     Parameters
     ----------
@@ -229,7 +231,8 @@ def record(
 
     Returns
     -------
-    The record, JSON-compatible.
+    record
+        JSON-compatible record.
     """
     return {
         "block": block,
@@ -244,7 +247,7 @@ def record(
 
 
 def create_output(plan: Plan) -> None:
-    """Create the feature store of a plan, or check that it is the one begun before."""
+    """Create the feature store of a plan, or check that the existing one matches."""
     path_source(plan.store)
     check_unchanged(plan.store, plan.content)
     if not feature_store.existing(plan.out, plan.digest):
@@ -262,7 +265,7 @@ def compute_block(job: Job, block: Block, digest: str) -> dict[str, int]:
     Parameters
     ----------
     job
-        What all tasks share.
+        Parameters shared by all tasks.
     block
         The rows to compute.
     digest
@@ -270,12 +273,13 @@ def compute_block(job: Job, block: Block, digest: str) -> dict[str, int]:
 
     Returns
     -------
-    ``rows`` and ``peak_memory`` (bytes). Arrays never pass through the scheduler.
+    summary
+        ``rows`` and ``peak_memory`` (bytes). Arrays never pass through the scheduler.
 
     Raises
     ------
     SourceChangedError
-        If an input is no longer the one of the plan.
+        If an input has changed since the plan.
     RunError
         If a position is not finite.
     """

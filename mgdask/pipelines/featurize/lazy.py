@@ -1,4 +1,4 @@
-"""Lazy features: dask arrays with one task per block, nothing computed."""
+"""Lazy features: Dask arrays with one task per block."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _NEEDED = ("position", "cell", "species")
 def featurize(
     ds: xr.Dataset, features: Sequence[Feature] | Feature, *, centers: Centers = None
 ) -> xr.Dataset:
-    """Compute features of a trajectory as a lazy, labelled Dataset.
+    """Compute features of a trajectory as a lazy, labeled Dataset.
 
     Parameters
     ----------
@@ -47,13 +47,14 @@ def featurize(
     features
         Features to compute.
     centers
-        Element symbols or indices of central atoms (default all).
+        Element symbols or indices of central atoms. Default: all atoms.
 
     Returns
     -------
-    Dataset of dask arrays <name>(frame, atom, <name>_feature), or
-    (frame, <name>_feature) for features with one row per frame. It has the labels of
-    the columns and the coordinates of frames and atoms.
+    dataset
+        Dataset of Dask arrays <name>(frame, atom, <name>_feature), or (frame,
+        <name>_feature) for features with one row per frame. It has the labels of the
+        columns and the coordinates of frames and atoms.
 
     Raises
     ------
@@ -62,8 +63,8 @@ def featurize(
 
     Notes
     -----
-    Nothing is computed. The values are bit for bit those of ``run``. For all of a long
-    trajectory use ``plan`` and ``run``, which can be interrupted and continued.
+    Nothing is computed. The values are bit-identical to those of ``run``. For a whole
+    long trajectory, use ``plan`` and ``run``, which can be interrupted and resumed.
 
     Examples
     --------
@@ -204,7 +205,7 @@ class _LazySource:
         self._check_images(feature)
         if cell_changes(np.asarray(ds["cell"].values)) or feature.needs_drift:
             raise ParameterError(
-                f"{feature.name}: the cell changes or drift is to be removed, which takes all "
+                f"{feature.name}: the cell changes or drift is to be removed, which needs all "
                 "frames in turn: use mgdask.plan and mgdask.run, which unwrap the trajectory first"
             )
         mass = (

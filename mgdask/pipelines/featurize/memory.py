@@ -1,8 +1,9 @@
 """Memory that a worker needs for the blocks of a plan.
 
-Besides the interpreter and its libraries, a worker holds for each of its threads: the
-frames that a block reads (twice, while they are decompressed), the working memory of
-the features, the block itself, and copies of it while Zarr compresses and writes it.
+Each thread of a worker holds the frames that a block reads, twice while they are
+decompressed. It also holds the working memory of the features, the block itself, and
+copies of the block while Zarr compresses and writes it. The interpreter and its
+libraries add to that.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mgdask.pipelines.featurize.plan import Plan
 
 BASELINE = 420 * 2**20
-"""Bytes of interpreter, libraries and compiled kernels of a worker.
+"""Memory of the interpreter, libraries and compiled kernels of a worker in bytes.
 
 Measured by ``tests/benchmarks/memory.py``.
 """
@@ -80,7 +81,8 @@ def project_memory(plan: Plan, threads: int) -> Memory:
 
     Returns
     -------
-    The terms of the level whose blocks need most.
+    memory
+        The terms of the level whose blocks need the most memory.
     """
     worst = Memory(BASELINE, threads, 0, 0, 0, 0)
     for level in {feature.level for feature in plan.features}:
@@ -121,7 +123,7 @@ def _trajectory_bytes(plan: Plan, rows: int) -> int:
 
 
 def explain_excess(memory: Memory, n_atoms: int, allowed: int) -> str:
-    """Say why a plan does not fit, and what would help.
+    """Explain why a plan does not fit, and what would help.
 
     Parameters
     ----------
@@ -134,7 +136,8 @@ def explain_excess(memory: Memory, n_atoms: int, allowed: int) -> str:
 
     Returns
     -------
-    The message, with the dominating term.
+    message
+        Text that names the largest term.
     """
     terms = {
         "the interpreter and its libraries": memory.baseline,
@@ -150,5 +153,5 @@ def explain_excess(memory: Memory, n_atoms: int, allowed: int) -> str:
     return (
         f"memory={format_bytes(allowed)} is too little even for the smallest blocks, which need "
         f"{format_bytes(memory.total)} per worker. "
-        f"Dominating is {name}: {format_bytes(terms[name])}; {advice}"
+        f"The largest term is {name}: {format_bytes(terms[name])}; {advice}"
     )

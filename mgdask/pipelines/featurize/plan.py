@@ -1,4 +1,4 @@
-"""Plans: what a run would do and need, from the sizes of a store."""
+"""Plans: what a run would compute and need, derived from the sizes of a store."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from mgdask.store.shards import FEATURE_COMPRESSION, Group, read_array
 from mgdask.store.unwrapped import path_source
 
 MIN_LIMIT = 2**20
-"""Block size in bytes below which a plan is given up."""
+"""Minimum block size in bytes that a plan tries."""
 _COORDINATES = {
     "atom_id": "atom",
     "species": "atom",
@@ -52,8 +52,7 @@ _COORDINATES = {
 class Plan:
     """Blocks, tasks, files, bytes and memory of a run.
 
-    ``print`` it for a table; ``mgdask.run`` carries it out. Plans are made by
-    ``mgdask.plan``.
+    ``print`` it for a table; ``mgdask.run`` runs it. Plans are made by ``mgdask.plan``.
 
     Parameters
     ----------
@@ -76,9 +75,9 @@ class Plan:
     axis
         Times and runs of all frames.
     paths
-        Store of unwrapped trajectories that has to be made first; empty if none.
+        Store of unwrapped trajectories that must be made first; empty if none.
     why_paths
-        Reason for it.
+        Reason why ``paths`` must be made.
     limit
         Maximum size of a block in bytes.
     memory
@@ -110,7 +109,7 @@ class Plan:
         per_atom = feature.level == "atom"
         rows = (len(self.centers),) if per_atom else ()
         cut = self.block_layout(feature.level)
-        # blocks are common to all features of a level, each feature has its own chunks
+        # all features of a level share blocks, but each has its own chunks
         row_bytes = feature.n_columns * feature.output_dtype.itemsize
         chunk_rows = block_layout(1, cut.rows, row_bytes).chunk_rows if per_atom else 1
         while cut.rows % chunk_rows:
@@ -136,7 +135,7 @@ class Plan:
     def block_layout(self, level: str) -> BlockLayout:
         """Return the layout of the blocks of a level, "atom" or "frame".
 
-        Every feature has files of its own, so that the widest decides.
+        Every feature has its own files, so the widest feature decides.
         """
         bytes_per_row = max(
             f.n_columns * f.output_dtype.itemsize for f in self.features if f.level == level
@@ -185,7 +184,7 @@ class Plan:
         return digest([self.digest, block.name])
 
     def job(self) -> Job:
-        """Return what the tasks need besides their block."""
+        """Return the parameters shared by all tasks."""
         copied = Manifest(self.paths).content() if self.paths else None
         return Job(
             self.store,
@@ -210,7 +209,7 @@ class Plan:
     def attrs(self) -> dict[str, Any]:
         """Return the provenance of the output: parameters, versions and input.
 
-        Nothing in it differs between two runs.
+        It is identical in repeated runs.
         """
         return {
             "features": [{f.name: f.parameters()} for f in self.features],
@@ -244,7 +243,7 @@ class Plan:
 
     @property
     def done(self) -> int:
-        """Number of blocks that are finished already."""
+        """Number of blocks that are already finished."""
         manifest = Manifest(self.out)
         records = manifest.records()
         return sum(manifest.done(b.name, self.block_digest(b), records) for b in self.blocks)
@@ -267,7 +266,7 @@ class Plan:
         size = f"{n_frames} frames, {n_centers} of {self.n_atoms} atoms as centers"
         rows.append(("input", f"{self.store}: {size}"))
         if self.paths:
-            reason = f"a copy cut by atoms, made first, since {self.why_paths}"
+            reason = f"a copy split by atoms, made first because {self.why_paths}"
             rows.append(("unwrapped", f"{self.paths}: {reason}"))
         size = f"{format_bytes(self.output_bytes)} before compression, at most {self.n_files} files"
         rows.append(("output", f"{self.out}: {size}"))
@@ -314,7 +313,7 @@ def plan(
     centers: Centers = None,
     frames: Frames = None,
 ) -> Plan:
-    """Plan a run: what it would do and need, without doing it.
+    """Plan a run: what it would compute and need, without running it.
 
     Parameters
     ----------
@@ -327,22 +326,23 @@ def plan(
     memory
         Memory of one worker process, as ``"2GiB"`` or in bytes.
     threads
-        Threads that work in one worker process at the same time.
+        Number of threads of one worker process.
     centers
-        Element symbols or indices of central atoms (default all).
+        Element symbols or indices of central atoms. Default: all atoms.
     frames
-        A slice or indices of frames (default all).
+        A slice or increasing indices of frames. Default: all frames.
 
     Returns
     -------
-    A ``Plan`` with its blocks, tasks, files, bytes and projected memory, and what is
-    done already. ``print`` it.
+    plan
+        A ``Plan`` with its blocks, tasks, files, bytes and projected memory, and the
+        number of finished blocks. ``print`` it for a table.
 
     Raises
     ------
     PlanError
-        If no block fits into ``memory``, with the dominating term and the number to
-        change.
+        If no block fits into ``memory``. The message names the largest term and the
+        number to change.
     StoreError
         If the trajectory store is not finished.
     ParameterError
@@ -405,7 +405,7 @@ def _read_coordinates(group: Group) -> dict[str, tuple[str, AnyArray]]:
 def _largest_blocks(base: Plan, threads: int) -> Plan | None:
     """Return the plan with the largest blocks that fit, or None if none does.
 
-    Sizes are halved, so that the cut does not depend on small changes of the memory.
+    Sizes are halved, so small changes of the memory do not change the blocks.
     """
     limit = MAX_BLOCK
     while True:

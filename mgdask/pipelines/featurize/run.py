@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from distributed import Client
 
 SHOWN_FAILURES = 5
-"""Failed blocks that an error names."""
+"""Maximum number of failed blocks that an error lists."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a run did; ``print`` it for a table.
+    """Result of a run; ``print`` it for a table.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Report:
     blocks
         Number of blocks of the plan.
     skipped
-        Blocks that were finished before.
+        Number of blocks that were finished before.
     rows
         Rows computed now: central atoms times frames.
     seconds
@@ -104,28 +104,29 @@ def run(
     plan
         From ``mgdask.plan``.
     client
-        A Dask client (default the current one, or else threads of this process).
+        Dask client. Default: the current one, or a temporary one in this process.
     retries
-        How often a block that fails is tried again.
+        Number of times to retry a failed block.
     progress
-        Whether to show a bar on a terminal, or a line per minute in a log.
+        Show a bar on a terminal, or one log line per minute.
 
     Returns
     -------
-    A ``Report``.
+    report
+        A ``Report``.
 
     Raises
     ------
     RunError
-        If blocks fail. The others are finished and stay.
+        If blocks fail. The finished ones are kept.
     StoreError
         If ``plan.out`` belongs to other parameters, is being written by another run, or
         cannot be written.
 
     Notes
     -----
-    A run that is killed at any point is started again with the same plan, and does only
-    what is missing. The arrays are then byte-equal to those of an undisturbed run.
+    A run killed at any point can be repeated with the same plan, and computes only the
+    missing blocks. The arrays are then byte-equal to those of an uninterrupted run.
 
     Examples
     --------

@@ -38,12 +38,13 @@ def select_centers(centers: Centers, numbers: npt.NDArray[np.integer]) -> IntArr
 
     Returns
     -------
-    Increasing indices (center,).
+    centers
+        Increasing indices (center,).
 
     Raises
     ------
     ParameterError
-        If an element is not there, or indices are not increasing or out of range.
+        If an element is missing, or indices are not increasing or out of range.
     """
     if centers is None:
         return np.arange(len(numbers))
@@ -79,13 +80,14 @@ def select_rows(
     axis
         Times and runs of all frames.
     frames
-        Frames asked for. Features of trajectories choose their own (``origins``).
+        Requested frames. Features of trajectories choose their own (``origins``).
     n_frames
         Number of frames.
 
     Returns
     -------
-    Increasing indices (frame,).
+    frames
+        Increasing indices (frame,).
 
     Raises
     ------
@@ -109,7 +111,7 @@ def select_rows(
 def needs_copy(
     features: Sequence[Feature], kind: str, cell: FloatArray, out: str
 ) -> tuple[str, str]:
-    """Return whether a store of unwrapped trajectories has to be made first.
+    """Return the store of unwrapped trajectories that must be made first, and why.
 
     Parameters
     ----------
@@ -124,13 +126,14 @@ def needs_copy(
 
     Returns
     -------
-    The path of that store and the reason for it; both empty if it is not needed.
+    path, reason
+        Path of that store and the reason; both are empty if none is needed.
     """
     trajectories = FeatureKinds.of(features).trajectories
     if not trajectories or kind == "paths":
         return "", ""
     if cell_changes(cell):
-        why = "the cell changes, so that trajectories are unwrapped by the toroidal scheme"
+        why = "the cell changes, so trajectories are unwrapped by the toroidal scheme"
     elif any(feature.needs_drift for feature in trajectories):
         why = "the motion of the center of mass is to be removed"
     else:
@@ -139,7 +142,7 @@ def needs_copy(
 
 
 def select_frames(frames: Frames, n_frames: int) -> IntArray:
-    """Return the frames asked for.
+    """Return the requested frames.
 
     Parameters
     ----------
@@ -150,7 +153,8 @@ def select_frames(frames: Frames, n_frames: int) -> IntArray:
 
     Returns
     -------
-    Increasing indices (frame,).
+    frames
+        Increasing indices (frame,).
 
     Raises
     ------
@@ -180,12 +184,13 @@ def memory_of(text: str | int) -> int:
 
     Returns
     -------
-    Bytes.
+    size
+        Size in bytes.
 
     Raises
     ------
     ParameterError
-        If it is not a positive amount of memory.
+        If ``text`` is not a positive amount of memory.
     """
     try:
         size = int(parse_bytes(text))
@@ -212,13 +217,14 @@ def check_features(
 
     Returns
     -------
-    The features.
+    features
+        The features as a tuple.
 
     Raises
     ------
     ParameterError
-        If there are none, two have one name, a name is reserved, some read frames and
-        others trajectories, or one does not know a species.
+        If there are none, two have the same name, or a name is reserved. Also if some
+        read frames and others trajectories, or one does not support a species.
     """
     given = (features,) if isinstance(features, Feature) else tuple(features)
     if not given or not all(isinstance(feature, Feature) for feature in given):
