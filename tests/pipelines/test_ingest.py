@@ -114,7 +114,7 @@ def test_appending_a_continued_simulation(tmp_path, walk, short_shards, images):
     report = mgdask.ingest(later, tmp_path / "a.zarr", species=SPECIES, timestep=0.001, append=True)
     assert report.n_frames == 11
     assert any(
-        "already has are left out" in note and "timestep 400" in note for note in report.notes
+        "already has are skipped" in note and "timestep 400" in note for note in report.notes
     )
     found = true_path(tmp_path / "a.zarr")
     np.testing.assert_allclose(found - found[0], walk - walk[0], atol=1e-9)
