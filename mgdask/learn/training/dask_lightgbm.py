@@ -70,9 +70,9 @@ def train_with_dask(
             f"early_stopping={early_stopping}; it supports 'binary' and 'regression' without "
             "early stopping. Use engine='mgdask'"
         )
-    from dask.delayed import delayed
     import dask.array as da
     import lightgbm
+    from dask.delayed import delayed
 
     blocks = len(client.nthreads())
     edges = [row_range(table.n, k, blocks) for k in range(blocks)]
