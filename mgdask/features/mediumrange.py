@@ -169,7 +169,7 @@ class MediumRange(FrameFeature):
         self.feature.check_species(numbers)
 
     def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
-        """Return the number of atoms with neighbors of each kind, including the halo."""
+        """Return the number of atoms with neighbors of each kind, with the halo."""
         sizes = dict.fromkeys(self._kinds, n_centers)
         for kind, n in self.feature.neighbor_lists(n_atoms, n_centers + HALO_BATCH).items():
             sizes[kind] = max(sizes.get(kind, 0), n)

@@ -1,10 +1,10 @@
 """Ready-made feature sets of Wang and Jain (2019) and others.
 
 The published counts are 49 short-range columns in eight sets and 169 medium-range
-columns in ten. The choice here gives both counts. Nine medium-range sets hold mean, std,
-min and max over the neighbors of the short-range columns. Coarse-grained bond orders
-are left out, because they are averages already. The tenth set is the i-fold symmetry
-averaged over the atom and its neighbors.
+columns in ten. The choice here gives both counts. Nine medium-range sets hold mean,
+std, min and max over the neighbors of the short-range columns. Coarse-grained bond
+orders are left out, because they are averages already. The tenth set is the i-fold
+symmetry averaged over the atom and its neighbors.
 """
 
 from __future__ import annotations

@@ -365,7 +365,7 @@ def test_an_element_alone_has_no_pair_radius():
 def test_errors_in_words(glass):
     environments = make(glass)
     with pytest.raises(
-        ParameterError, match=r"no table of radii 'nonsense'; there are 'miracle' and 'covalent'"
+        ParameterError, match=r"no table of radii 'nonsense'; allowed: 'miracle', 'covalent'"
     ):
         environments.radii("nonsense")
     with pytest.raises(

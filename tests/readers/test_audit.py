@@ -341,7 +341,7 @@ def test_several_files_are_one_trajectory_or_several_runs(tmp_path):
     )
     assert take_inventory([one, two], species=SPECIES, repeated="all", run="r").run == ("r",) * 4
     other = write_dump(tmp_path / "three.dump", [(0, changed(0, 1, 2))])
-    with pytest.raises(AuditError, match="Run 'three' is not made of the same atoms as run 'one'"):
+    with pytest.raises(AuditError, match="Run 'three' does not have the same atoms as run 'one'"):
         take_inventory([one, other], species=SPECIES, run_per_file=True)
     (tmp_path / "other").mkdir()
     again = write_dump(tmp_path / "other" / "one.dump", [(0, ROWS)])
