@@ -20,9 +20,16 @@ from mgdask.kernels.chebyshev import chebyshev, chebyshev_gradient
 class Gradient(NamedTuple):
     """Derivatives of the columns with respect to the positions of the neighbors.
 
-    ``offset`` (center+1,): pairs ``offset[k]:offset[k+1]`` belong to center k. ``row``
-    (pair,): row of the neighbor. ``value`` (pair,column,3) in 1/Å. The derivative with
-    respect to the center is minus the sum over its pairs.
+    The derivative with respect to the center is minus the sum over its pairs.
+
+    Attributes
+    ----------
+    offset
+        Pairs ``offset[k]:offset[k+1]`` belong to center k (center+1,).
+    row
+        Row of the neighbor (pair,).
+    value
+        Derivatives (pair,column,3) in 1/Å.
     """
 
     offset: IntArray

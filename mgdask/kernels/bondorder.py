@@ -100,8 +100,14 @@ def wigner_table(degree: int) -> tuple[tuple[int, int, int, float], ...]:
 class Triples(NamedTuple):
     """Terms of ``wigner_table`` of several degrees.
 
-    ``m`` (term,3), ``factor`` (term,), and ``start`` (degree+1,), the first term of
-    each degree.
+    Attributes
+    ----------
+    m
+        Indices (a, b, c) of each term (term,3).
+    factor
+        Factor of each term (term,).
+    start
+        First term of each degree (degree+1,).
     """
 
     m: IntArray

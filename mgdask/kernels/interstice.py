@@ -85,12 +85,24 @@ def gaps(
 
 
 class Interstices(NamedTuple):
-    """Interstices of some centers.
+    """Interstices of a set of centers.
 
-    The triangles of center k are entries ``offset[k]:offset[k+1]`` of ``area`` and
-    ``volume``; ``volume`` is NaN if the tetrahedron is flat. ``hull`` (center,) is the
-    volume of the hull in Å³, ``cones`` (center,) the sum of R_j^3 Omega_j over
-    neighbors in Å³, ``flag`` (center,) a combination of the flags above.
+    The triangles of center k are entries ``offset[k]:offset[k+1]``.
+
+    Attributes
+    ----------
+    offset
+        First triangle of each center (center+1,).
+    area
+        Area interstice of each triangle (triangle,).
+    volume
+        Volume interstice of each tetrahedron (triangle,). NaN if it is flat.
+    hull
+        Volume of the hull (center,) in Å³.
+    cones
+        Sum of R_j^3 Omega_j over neighbors (center,) in Å³.
+    flag
+        Combination of the flags above (center,).
     """
 
     offset: IntArray

@@ -30,13 +30,32 @@ Few long lines of bins are fastest, because each line has a fixed cost.
 class CellList(NamedTuple):
     """A configuration sorted into bins.
 
-    ``point`` (3,atom+spare) wrapped positions in Å in the order of the bins; ``row``
-    (atom,) the caller's row of each and ``rank`` (atom,) its inverse; ``start``
-    (bin+1,) first atom of each bin; ``bin_of`` (atom,3) bin of each row; ``shape`` (3,)
-    number of bins; ``reach`` (3,) bins to search on either side; ``wrapped`` and
-    ``image`` (3,bin+2*reach) bin and image at each place from -reach on, -1 if there is
-    none; ``room`` the maximum number of candidates of any atom, with spare; ``cell``
-    (3,3) in Å; ``cutoff`` in Å.
+    Attributes
+    ----------
+    point
+        Wrapped positions in the order of the bins (3,atom+spare) in Å.
+    row
+        Row of each point in the caller's arrays (atom,).
+    rank
+        Inverse of ``row`` (atom,).
+    start
+        First point of each bin (bin+1,).
+    bin_of
+        Bin of each row along the three vectors (atom,3).
+    shape
+        Number of bins along each vector (3,).
+    reach
+        Number of bins to search on either side (3,).
+    wrapped
+        Bin at each place from -reach on (3,bin+2*reach), or -1 if there is none.
+    image
+        Image of the cell at each of these places (3,bin+2*reach).
+    room
+        Maximum number of candidates of any atom, with spare entries.
+    cell
+        Cell vectors as rows (3,3) in Å.
+    cutoff
+        Cutoff distance in Å.
     """
 
     point: FloatArray

@@ -43,10 +43,20 @@ A layer 3e-6 as thick as wide is just above the limit. Atoms of a glass have 0.0
 class Deformation(NamedTuple):
     """Deformation around each center.
 
-    ``d2`` (center,) sum over neighbors in Å²; ``neighbors`` (center,) their number;
-    ``gradient`` (center,9) F_xx, F_xy, F_xz, F_yx, ... with F_ab = d current_a / d
-    reference_b; ``shear`` (center,) and ``volumetric`` (center,) strain. All but
-    ``neighbors`` are NaN if F is undefined.
+    All but ``neighbors`` are NaN if F is undefined.
+
+    Attributes
+    ----------
+    d2
+        Residual D2, the sum over neighbors (center,) in Å².
+    neighbors
+        Number of neighbors (center,).
+    gradient
+        F_xx, F_xy, F_xz, F_yx, ... (center,9), with F_ab = d current_a / d reference_b.
+    shear
+        Shear invariant of the strain (center,).
+    volumetric
+        Volumetric strain (center,).
     """
 
     d2: FloatArray

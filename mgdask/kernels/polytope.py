@@ -39,10 +39,26 @@ UNTOUCHED, CUT, FULL, BROKEN = 0, 1, 2, 3
 class Polytope(NamedTuple):
     """Work space of one polytope.
 
-    ``point`` (3,room) vertices; ``plane`` (room,3); ``side`` (room,) n.p of the last
-    cut; ``edge`` (plane,plane); ``link`` (plane,) boundary of the last cut; ``gone``
-    (room,) vertices that it removed; ``fresh`` (3,room) and ``border`` (room,2)
-    vertices that it made; ``size`` (2,) current number of vertices and planes.
+    Attributes
+    ----------
+    point
+        Vertices (3,room).
+    plane
+        The three planes of each vertex (room,3).
+    side
+        n.p of each vertex in the last cut (room,).
+    edge
+        Vertex in which one plane is followed by another (plane,plane).
+    link
+        Next plane along the border of the last cut, for each plane (plane,).
+    gone
+        Vertices that the last cut removed (room,).
+    fresh
+        Vertices that the last cut added (3,room).
+    border
+        Planes of the edges on which these lie (room,2).
+    size
+        Number of vertices and of planes (2,).
     """
 
     point: FloatArray

@@ -45,14 +45,31 @@ PLANES = 64
 
 
 class Cells(NamedTuple):
-    """Voronoi cells of some centers.
+    """Voronoi cells of a set of centers.
 
     The facets of center k are entries ``offset[k]:offset[k+1]``, nearest neighbor
-    first. ``row`` (facet,) row of the neighbor; ``vector`` (facet,3) from the center to
-    the neighbor's image in Å; ``area`` (facet,) in Å²; ``edges`` (facet,) number of
-    edges; ``pyramid`` (facet,) area x distance / 6 in Å³; ``distance`` (facet,) in Å;
-    ``volume`` (center,) of the cell in Å³; ``state`` (center,) CLOSED, OPEN, COINCIDENT
-    or UNCERTAIN. Cells that are not CLOSED have no facets, and their volume is NaN.
+    first. Cells that are not CLOSED have no facets, and their volume is NaN.
+
+    Attributes
+    ----------
+    offset
+        First facet of each center (center+1,).
+    row
+        Row of the neighbor (facet,).
+    vector
+        Vector from the center to the neighbor's image (facet,3) in Å.
+    area
+        Area (facet,) in Å².
+    edges
+        Number of edges (facet,).
+    pyramid
+        Volume area x distance / 6 (facet,) in Å³.
+    distance
+        Distance of the neighbor (facet,) in Å.
+    volume
+        Volume of the cell (center,) in Å³.
+    state
+        CLOSED, OPEN, COINCIDENT or UNCERTAIN (center,).
     """
 
     offset: IntArray

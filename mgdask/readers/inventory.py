@@ -31,12 +31,10 @@ from mgdask.readers.units import UnitStyle, unit_style
 class Inventory:
     """Audited frames of a set of files, in order, and how to read them.
 
-    An inventory can be pickled, and a ``window`` of it is small. Arrays are ``step``
-    (frame), ``time`` (frame) in ps or None, ``cell`` (frame,vector,xyz) and ``origin``
-    (frame,xyz) in Å, ``run`` (frame) labels, ``atom_id`` (atom), ``species`` (atom)
-    atomic numbers and ``mass`` (atom) in u. ``variables`` maps each further variable to
-    its dtype, its unit, and whether it has one value per atom. Frames are numbered from
-    ``first``, so frames of a window keep their numbers.
+    An inventory can be pickled, and a ``window`` of it is small. Frames are numbered
+    from ``first``, so frames of a window keep their numbers. ``time`` (frame,) is in
+    ps, or None if it is unknown. ``run`` is the label of each frame. ``variables`` maps
+    each further variable to its dtype, its unit, and whether it has one value per atom.
     """
 
     refs: tuple[FrameRef, ...]

@@ -1,8 +1,8 @@
 """Types that every reader shares: a reference to one frame, and a table of its atoms.
 
-All formats use LAMMPS column names: ``id``, ``type`` or ``element``, one set of
-coordinates (``x y z``, ``xs ys zs``, ``xu yu zu`` or ``xsu ysu zsu``), images
-``ix iy iz`` and ``mass``. Further columns keep their names in the file.
+All formats use LAMMPS column names: ``id``, ``type`` or ``element``, ``mass``, images
+``ix iy iz``, and one set of coordinates. The sets are ``x y z``, ``xs ys zs``,
+``xu yu zu`` and ``xsu ysu zsu``. Further columns keep their names in the file.
 """
 
 from __future__ import annotations
