@@ -178,9 +178,16 @@ def feature_set(name: str, species: Sequence[str], **options: Any) -> list[Featu
 
 
 def amlearn_names(features: Sequence[Feature]) -> dict[tuple[str, str], str]:
-    """Return amlearn's names of the columns by (variable, label).
+    """Return amlearn's names of the columns.
 
-    Columns that amlearn lacks are left out.
+    Parameters
+    ----------
+    features
+        Features with columns that amlearn may have.
+
+    Returns
+    -------
+    Names by (variable, label). Columns that amlearn lacks are left out.
     """
     return {
         (feature.name, label): name
