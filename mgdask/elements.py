@@ -1,4 +1,4 @@
-"""Data of the elements: symbols, standard atomic masses and radii."""
+"""Element data: symbols, standard atomic masses and radii."""
 
 from __future__ import annotations
 
@@ -154,11 +154,11 @@ def radius(name: str, table: str = "miracle") -> float:
         return float(covalent_radii[number])
     if table != "miracle":
         raise ParameterError(
-            f"there is no table of radii {table!r}; there are 'miracle' and 'covalent'"
+            f"there is no table of radii {table!r}; allowed: 'miracle', 'covalent'"
         )
     if name not in MIRACLE_RADII:
         raise ParameterError(
-            f"Miracle's table has no radius of {name}; give radii={{{name!r}: ...}} in Å, or "
+            f"the table 'miracle' has no radius for {name}; give radii={{{name!r}: ...}} in Å, or "
             "radii='covalent'"
         )
     return MIRACLE_RADII[name]

@@ -1,4 +1,4 @@
-"""The kinds of errors that mgdask raises.
+"""Exceptions that mgdask raises.
 
 Each message says what is wrong, the value received, what is allowed, and the next step.
 """
@@ -17,18 +17,18 @@ class ParameterError(MgdaskError, ValueError):
 class AuditError(MgdaskError, ValueError):
     """An input file cannot be read correctly.
 
-    The message names the file, the byte or line, the frame and the time step.
+    The message names the file, the byte or line, the frame and the timestep.
     """
 
 
 class StoreError(MgdaskError):
-    """A store is missing, unfinished, of another kind, or of other parameters."""
+    """A store is missing, unfinished, of another kind, or has other parameters."""
 
 
 class PlanError(MgdaskError):
     """A plan does not fit into the memory of a worker.
 
-    The message names the dominant term and the number to change.
+    The message names the largest contribution and the parameter to change.
     """
 
 
@@ -40,7 +40,7 @@ class RunError(MgdaskError):
 
 
 class MissingDependencyError(MgdaskError, ImportError):
-    """A package that is needed is not installed; the message has the install command.
+    """A package is not installed; the message gives the command that installs it.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class MissingDependencyError(MgdaskError, ImportError):
     extra
         Extra of mgdask that installs it, or ``None`` for a required package.
     purpose
-        What needs the package, as the subject of a sentence.
+        What needs the package, used as the subject of the message.
     """
 
     def __init__(self, package: str, extra: str | None, purpose: str) -> None:

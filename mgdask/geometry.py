@@ -126,7 +126,8 @@ def fractional(
 
     Notes
     -----
-    The result for an atom does not depend on the number of atoms: no BLAS is used.
+    The result for an atom does not depend on the number of atoms, because no BLAS is
+    used.
 
     Examples
     --------
@@ -278,7 +279,7 @@ def minimum_image(delta: FloatArray, cell: FloatArray, pbc: Periodic) -> FloatAr
     Notes
     -----
     For orthogonal cells this is the nearest image. In a strongly skewed cell, the
-    nearest image may be one vector further.
+    nearest image may be another one.
 
     Examples
     --------
@@ -291,7 +292,7 @@ def minimum_image(delta: FloatArray, cell: FloatArray, pbc: Periodic) -> FloatAr
 
 
 def cell_changes(cell: FloatArray) -> bool:
-    """Whether the cell differs between frames.
+    """Return whether the cell differs between frames.
 
     Parameters
     ----------
@@ -300,7 +301,8 @@ def cell_changes(cell: FloatArray) -> bool:
 
     Returns
     -------
-    True if a component differs from the first frame by more than 1e-9 of the largest.
+    True if a component differs from the first frame by more than 1e-9 of the largest
+    component.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Every array that mgdask writes: its dims, kind of dtype, unit, meaning and source.
 
-The descriptions go into the ``attrs`` of every store. A store thus explains itself to
-whoever opens it with xarray alone.
+The descriptions go into the ``attrs`` of every store, so a store documents itself when
+it is opened with xarray alone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Variable:
     meaning
         What the values mean.
     source
-        Paper that defines it.
+        Reference that defines the variable.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Variable:
 
 
 def _feature(family: str, meaning: str, source: str) -> Variable:
-    # a feature with a name of its own has the entry of its family
+    # features with user-defined names share the entry of their family
     return Variable(family, ("frame", "atom", f"{family}_feature"), "f", "1", meaning, source)
 
 
@@ -101,20 +101,20 @@ VARIABLES = _table(
     Variable("mass", ("atom",), "f", "u", "atomic mass"),
     _feature(
         "soap",
-        "smooth overlap of atomic positions: power spectrum of the smeared neighbour density",
+        "smooth overlap of atomic positions: power spectrum of the smeared neighbor density",
         "Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013); column order of DScribe",
     ),
     _feature(
         "interstice",
-        "share of distances, triangles and tetrahedra among neighbours that is interstice",
+        "empty fraction of the distances, triangles and tetrahedra between neighbors",
         "Wang, Jain, Nat. Commun. 10, 5537 (2019)",
     ),
     _feature(
         "mediumrange",
-        "statistics of a feature over the neighbours of an atom",
+        "statistics of a feature over the neighbors of an atom",
         "Wang, Jain, Nat. Commun. 10, 5537 (2019), Eq. (1)",
     ),
-    _feature("coordination", "number of neighbours", "Wang, Jain, Nat. Commun. 10, 5537 (2019)"),
+    _feature("coordination", "number of neighbors", "Wang, Jain, Nat. Commun. 10, 5537 (2019)"),
     _feature(
         "voronoi_indices",
         "number of facets of the Voronoi cell with 3, 4, ... edges",
@@ -127,12 +127,12 @@ VARIABLES = _table(
     ),
     _feature(
         "packing",
-        "packing density of an atom and its neighbours",
+        "packing density of an atom and its neighbors",
         "Yang et al., Phys. Rev. Lett. 109, 105502 (2012)",
     ),
     _feature(
         "fold_symmetry",
-        "share of the facets of the Voronoi cell with 3, 4, ... edges",
+        "fraction of the facets of the Voronoi cell with 3, 4, ... edges",
         "Peng, Li, Wang, Phys. Rev. Lett. 106, 135503 (2011)",
     ),
     _feature(
@@ -142,11 +142,11 @@ VARIABLES = _table(
     ),
     _feature(
         "bond_moments",
-        "spherical-harmonic moments of the directions to the neighbours",
+        "spherical-harmonic moments of the directions to the neighbors",
         "Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983)",
     ),
     _feature(
-        "chemistry", "species of the neighbours of an atom", "Cowley, Phys. Rev. 77, 669 (1950)"
+        "chemistry", "species of the neighbors of an atom", "Cowley, Phys. Rev. 77, 669 (1950)"
     ),
     _feature(
         "symmetry_functions",
@@ -179,7 +179,7 @@ VARIABLES = _table(
     ),
     _feature(
         "chebyshev",
-        "power spectrum of the neighbour density in Chebyshev polynomials and spherical harmonics",
+        "power spectrum of the neighbor density in Chebyshev polynomials and spherical harmonics",
         "Artrith, Urban, Ceder, Phys. Rev. B 96, 014112 (2017)",
     ),
 )
@@ -208,7 +208,7 @@ def attrs(name: str) -> dict[str, str]:
 
     Returns
     -------
-    Unit, long name and source; empty for a variable of the user's own.
+    Unit, long name and source; empty for a variable that is not in ``VARIABLES``.
 
     Examples
     --------
@@ -236,7 +236,7 @@ def validate(ds: xr.Dataset, kind: str, source: str | Path = "the Dataset") -> N
     kind
         ``"trajectory"``, ``"paths"`` or ``"features"``.
     source
-        Path of the store, for the message.
+        Path of the store, used in the message.
 
     Raises
     ------

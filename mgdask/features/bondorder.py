@@ -24,7 +24,7 @@ from mgdask.kernels.bondorder import coarse, invariants, moments, triples
 
 Degree = Annotated[int, Field(ge=0, le=30)]
 Quantity = Literal["q", "w", "coarse_q", "coarse_w"]
-Marks = dict[str, BoolArray]
+Flags = dict[str, BoolArray]
 
 
 @feature_dataclass
@@ -33,7 +33,7 @@ class BondMoments(FrameFeature):
 
         q_lm = sum_j w_j Y_lm(r_ij) / sum_j w_j,   m = -l..l of each degree in turn
 
-    Moments rotate with the coordinates. Use ``BondOrder`` to learn from.
+    Moments are not invariant to rotation. Use ``BondOrder`` for learning.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class BondMoments(FrameFeature):
     small_facets: SmallFacets = "static"
 
     family: ClassVar[str] = "bond_moments"
-    long_name: ClassVar[str] = "moments of the directions to the neighbours"
+    long_name: ClassVar[str] = "moments of the directions to the neighbors"
     citation: ClassVar[str] = "Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983)"
 
     def __post_init__(self) -> None:
@@ -103,7 +103,7 @@ class BondMoments(FrameFeature):
         """Return the time of the neighbors, which dominates."""
         return 6e-6 * n_centers
 
-    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Marks:
+    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Flags:
         """Fill ``out`` (center,lm) and return the flags (center,) by name."""
         bonds = environments.bonds(self.kind, centers)
         weight = bonds.area if self.weights == "area" else np.ones(len(bonds.row))
@@ -121,19 +121,20 @@ class BondOrder(FrameFeature):
         w_l = sum_{m1+m2+m3=0} (l l l; m1 m2 m3) q_lm1 q_lm2 q_lm3
               / (sum_m |q_lm|^2)^(3/2)
 
-    They are plain (Steinhardt) and averaged over the neighbors (Lechner and Dellago).
+    q_l and w_l are those of Steinhardt et al. Coarse ones are computed from moments
+    averaged over the neighbors, as by Lechner and Dellago.
 
     Parameters
     ----------
     degrees
         Degrees l.
     quantities
-        Some of "q", "w", "coarse_q" and "coarse_w", in the order of the columns. Each
-        quantity has a column per degree.
+        One or more of "q", "w", "coarse_q" and "coarse_w", in the order of the columns.
+        Each quantity has one column per degree.
     neighbors
-        "voronoi", without small facets, or "cutoff".
+        "voronoi" or "cutoff".
     weights
-        "none", or "area": every neighbor is weighted with the area of its facet.
+        "none", or "area": every neighbor is weighted by the area of its facet.
     cutoff
         Cutoff distance in Å for ``neighbors="cutoff"``.
     small_facets
@@ -141,9 +142,9 @@ class BondOrder(FrameFeature):
 
     Notes
     -----
-    Values are NaN if there are no neighbors or the Voronoi cell is open, and averaged
-    ones also if a neighbor's cell is open. w_l is NaN if all q_lm vanish by symmetry;
-    it is noise if they nearly vanish. w_l is 0 for odd l.
+    Values are NaN if there are no neighbors or the Voronoi cell is open. Coarse ones
+    are also NaN if a neighbor's cell is open. w_l is NaN if all q_lm vanish by
+    symmetry, and noise if they nearly vanish. w_l is 0 for odd l.
 
     References
     ----------
@@ -180,11 +181,11 @@ class BondOrder(FrameFeature):
             raise ParameterError(
                 f"BondOrder: quantities={self.quantities} must be one or more distinct names"
             )
-        _ = self.moments  # checks the rest
+        _ = self.moments  # checks degrees, neighbors and weights
 
     @cached_property
     def moments(self) -> BondMoments:
-        """The moments that the parameters are made of."""
+        """The moments that q_l and w_l are computed from."""
         return BondMoments(
             self.degrees, self.neighbors, self.weights, self.cutoff, self.small_facets
         )
@@ -205,8 +206,8 @@ class BondOrder(FrameFeature):
     def amlearn_labels(self) -> tuple[str, ...]:
         """Names of the columns in amlearn.
 
-        amlearn's own values are not invariant to rotation, because it uses atan for
-        atan2.
+        amlearn's own values are not invariant to rotation, because it uses atan instead
+        of atan2.
         """
         if self.weights != "none":
             return ()
@@ -238,7 +239,7 @@ class BondOrder(FrameFeature):
         return (self.moments,) if self._averages else ()
 
     def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
-        """Return its own neighbors, including halo atoms for averages."""
+        """Return the number of atoms with neighbors, including the halo if averaged."""
         return {self.moments.kind: n_centers + HALO_BATCH if self._averages else n_centers}
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
@@ -254,31 +255,33 @@ class BondOrder(FrameFeature):
         """Return the time of the neighbors, which dominates."""
         return 7e-6 * n_centers
 
-    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Marks:
+    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Flags:
         """Fill ``out`` (center,column) and return the flags (center,) by name."""
         kind, degrees = self.moments.kind, np.array(self.degrees)
         table, n = triples(self.degrees), len(self.degrees)
         bonds = environments.bonds(kind, centers)
-        found: dict[str, FloatArray] = {}
+        moments_of: dict[str, FloatArray] = {}
         if self._averages:
-            every = environments.values(self.moments, environments.with_neighbors(kind, centers))
-            plain, mean = every[centers], np.empty((len(centers), every.shape[1]))
+            halo = environments.with_neighbors(kind, centers)
+            all_moments = environments.values(self.moments, halo)
+            plain = all_moments[centers]
+            mean = np.empty((len(centers), all_moments.shape[1]))
             coarse(
                 bonds.first,
                 bonds.last,
                 bonds.row,
                 np.arange(len(environments)),
                 centers,
-                every,
+                all_moments,
                 mean,
             )
-            found["coarse"] = mean
+            moments_of["coarse"] = mean
         else:
             plain = np.empty((len(centers), self.moments.n_columns))
             self.moments.describe(environments, centers, plain)
-        found[""] = plain
+        moments_of[""] = plain
         result = {}
-        for name, values in found.items():
+        for name, values in moments_of.items():
             both = np.empty((len(centers), 2 * n))
             invariants(values, degrees, table.m, table.factor, table.start, both)
             before = f"{name}_" if name else ""

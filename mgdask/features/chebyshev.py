@@ -20,9 +20,16 @@ from mgdask.kernels.chebyshev import chebyshev, chebyshev_gradient
 class Gradient(NamedTuple):
     """Derivatives of the columns with respect to the positions of the neighbors.
 
-    ``offset`` (center+1,): pairs ``offset[k]:offset[k+1]`` belong to center k. ``row``
-    (pair,): row of the neighbor. ``value`` (pair,column,3) in 1/Å. The derivative with
-    respect to the center is minus the sum over its pairs.
+    The derivative with respect to the center is minus the sum over its pairs.
+
+    Attributes
+    ----------
+    offset
+        Pairs ``offset[k]:offset[k+1]`` belong to center k (center+1,).
+    row
+        Row of the neighbor (pair,).
+    value
+        Derivatives (pair,column,3) in 1/Å.
     """
 
     offset: IntArray
@@ -41,8 +48,8 @@ class SphericalChebyshev(OfSpecies):
     Parameters
     ----------
     species
-        Elements in the order of their types t = 1, 2, ..., which matters: type t has
-        the weight (-1)^(t-1) t.
+        Elements in the order of their types t = 1, 2, .... The order matters, because
+        type t has the weight (-1)^(t-1) t.
     n_max
         Highest n, counted from 0.
     l_max
@@ -57,8 +64,8 @@ class SphericalChebyshev(OfSpecies):
     -----
     Columns are ordered by channel, n and l. The density does not include the atom
     itself. Atoms without neighbors have zeros. A coincident neighbor has no direction,
-    so the row is NaN and the atom is counted. ``gradient`` gives the derivatives that a
-    potential needs.
+    so the row is NaN. Such atoms are counted in the attrs of the output. ``gradient``
+    gives the derivatives that a potential needs.
 
     References
     ----------
@@ -161,13 +168,13 @@ class SphericalChebyshev(OfSpecies):
         position
             Positions (atom,3) in Å.
         cell
-            Cell (3,3) in Å, the vectors as rows.
+            Cell vectors as rows (3,3) in Å.
         numbers
             Atomic numbers (atom,).
         centers
             Rows of the central atoms; default all.
         pbc
-            Which cell vectors repeat.
+            Three booleans, one per cell vector.
 
         Returns
         -------
@@ -176,7 +183,7 @@ class SphericalChebyshev(OfSpecies):
         Raises
         ------
         ParameterError
-            For wrong shapes, NaN, unknown species or a flat cell.
+            If shapes are wrong, values are NaN, species unknown or the cell flat.
 
         Notes
         -----
@@ -184,10 +191,10 @@ class SphericalChebyshev(OfSpecies):
         derivative is their sum. Memory is 170 kB per center at 80 neighbors and 90
         columns, so ask for a few hundred centers at a time.
         """
-        r, box, z, chosen = check_configuration(position, cell, numbers, centers, pbc)
+        r, box, z, rows = check_configuration(position, cell, numbers, centers, pbc)
         self.check_species(z)
-        bonds = LocalEnvironments(r, box, z, pbc).neighbors(self.r_cut, chosen)
-        offset = np.zeros(len(chosen) + 1, dtype=np.int64)
+        bonds = LocalEnvironments(r, box, z, pbc).neighbors(self.r_cut, rows)
+        offset = np.zeros(len(rows) + 1, dtype=np.int64)
         np.cumsum(bonds.last - bonds.first, out=offset[1:])
         value = np.empty((int(offset[-1]), self.n_columns, 3))
         chebyshev_gradient(

@@ -36,8 +36,8 @@ class Chemistry(OfSpecies):
     species
         Element symbols; sorted by atomic number.
     quantities
-        Some of "element" (atomic number, one column), "count", "fraction" and
-        "deviation" (a column per species and neighbor list).
+        One or more of "element" (atomic number, one column), "count", "fraction" and
+        "deviation" (one column per species and neighbor list).
     neighbors
         "voronoi", "cutoff", or both.
     cutoff
@@ -50,9 +50,9 @@ class Chemistry(OfSpecies):
 
     Notes
     -----
-    Columns are the element, then ordered by list, quantity and species. Fraction and
-    deviation are NaN without neighbors. All columns of a list are NaN if the Voronoi
-    cell is open.
+    The element is the first column. The others are ordered by neighbor list, quantity
+    and species. Fraction and deviation are NaN if there are no neighbors. All columns
+    of Voronoi neighbors are NaN if the cell is open.
 
     References
     ----------
@@ -102,13 +102,13 @@ class Chemistry(OfSpecies):
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the columns: element, count_Cu or count_Cu_voronoi, ...."""
-        found = ["element"] if "element" in self.quantities else []
+        names = ["element"] if "element" in self.quantities else []
         for kind in self.neighbors:
             end = f"_{kind}" if len(self.neighbors) > 1 else ""
-            found += [
+            names += [
                 f"{quantity}_{name}{end}" for quantity in self._per_species for name in self.species
             ]
-        return tuple(found)
+        return tuple(names)
 
     @property
     def _per_species(self) -> tuple[str, ...]:
@@ -116,7 +116,7 @@ class Chemistry(OfSpecies):
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
-        """The neighbors that each column counts; for the element the first list."""
+        """The neighbors that each column counts; for the element, the first kind."""
         kinds = [self._kind(kind) for kind in self.neighbors]
         each = len(self._per_species) * len(self.species)
         return (kinds[0],) * ("element" in self.quantities) + tuple(
@@ -135,7 +135,7 @@ class Chemistry(OfSpecies):
         return 24 * n_atoms + 800 * n_centers
 
     def cost(self, n_centers: int) -> float:
-        """Return the time of the neighbors, which dominates."""
+        """Return the time to find the neighbors, which dominates."""
         return 6e-6 * n_centers
 
     def describe(

@@ -36,10 +36,10 @@ Radii = Annotated[
     | tuple[tuple[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]], ...],
     BeforeValidator(_as_pairs),
 ]
-"""A table of radii, or pairs (symbol, radius in Å); a mapping is accepted too."""
+"""Name of a table of radii, or pairs (symbol, radius in Å), or a mapping of these."""
 
 PARTS = ("distance_voronoi", "distance_cutoff", "volume", "area")
-"""The four kinds of interstices, in the order of the columns (that of amlearn)."""
+"""The four kinds of interstices, in the order of the columns, as in amlearn."""
 STATISTICS = ("mean", "std", "min", "max")
 _AMLEARN = (
     "Dist_interstice_{}_voro",
@@ -53,10 +53,10 @@ _AMLEARN = (
 class Interstice(FrameFeature):
     """Interstice distribution of Wang and Jain (2019).
 
-    Mean, standard deviation, minimum and maximum of the empty fractions between an atom
-    and its neighbors, 16 columns:
+    The columns are mean, standard deviation, minimum and maximum of the empty fractions
+    between an atom and its neighbors; 16 columns:
 
-        distance  x = (d - R_i - R_j) / d                  Voronoi neighbors, and cutoff
+        distance  x = (d - R_i - R_j) / d                  Voronoi and cutoff neighbors
         area      a = 1 - sum_v R_v^2 theta_v / (2 S)      triangles of the hull
         volume    v = 1 - sum_v R_v^3 Omega_v / (3 V)      tetrahedra of atom and hull
 
@@ -68,14 +68,14 @@ class Interstice(FrameFeature):
         "miracle" (Miracle et al. 2010), "covalent" (Cordero et al. 2008), "rdf" (half
         the first peak of g_XX(r) of the frame), or a mapping {symbol: radius in Å}.
     cutoff
-        Cutoff of the neighbors by distance in Å.
+        Cutoff distance in Å of the neighbors in the columns ``distance_cutoff``.
     small_facets
-        Which facets of a Voronoi cell are dropped. "static" drops those below 5 % of
-        the cell's mean facet area. "amlearn" is amlearn's rule, which depends on the
-        numbering of atoms. "none" keeps all.
+        Which facets of a Voronoi cell are dropped. "static" drops those with less than
+        5 % of the cell's mean facet area. "amlearn" is amlearn's rule, which depends on
+        the numbering of atoms. "none" keeps all.
     convention
-        "paper", or "amlearn": x = d / (R_i + R_j) - 1, a and v at least 0, and 0 if
-        there is no hull.
+        "paper" uses the formulas above. In "amlearn", x = d / (R_i + R_j) - 1, and
+        negative a and v are set to 0, as are those of atoms without a hull.
     bins
         If positive, the output is a histogram of each kind with this number of bins. A
         histogram sums to 1, and values outside ``span`` count in the first or last bin.
@@ -87,9 +87,10 @@ class Interstice(FrameFeature):
 
     Notes
     -----
-    Atoms with an open Voronoi cell (at a free surface) or coincident with another atom
-    have NaN. Fewer than 4 neighbors, or coplanar ones, have no hull, so area and volume
-    are NaN. A flat tetrahedron, whose atom lies in a facet of the hull, is left out.
+    Values are NaN if the Voronoi cell is open (at a free surface) or the atom coincides
+    with another. Fewer than 4 neighbors, or coplanar ones, have no hull, so area and
+    volume are NaN. A flat tetrahedron, whose atom lies in a facet of the hull, is left
+    out.
     These atoms and atoms outside their hull (see ``mgdask.kernels.interstice``) are
     counted in the attrs of the output. In perfect crystals, facets of more than three
     neighbors are cut into triangles in an arbitrary but fixed order.
@@ -151,7 +152,7 @@ class Interstice(FrameFeature):
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
-        """Voronoi neighbors, or neighbors by distance for the columns made of those."""
+        """Voronoi neighbors, or cutoff neighbors for the columns distance_cutoff."""
         each = self.bins or len(STATISTICS)
         kinds = [
             CutoffNeighbors(self.cutoff)
@@ -186,36 +187,36 @@ class Interstice(FrameFeature):
             environments.voronoi(centers, self.small_facets),
             environments.neighbors(self.cutoff, centers),
         )
-        found = environments.interstices(self.radii, self.small_facets, centers)
-        area, volume = found.area, found.volume
+        hulls = environments.interstices(self.radii, self.small_facets, centers)
+        area, volume = hulls.area, hulls.volume
         if self.convention == "amlearn":
             area, volume = (
                 np.maximum(area, 0.0),
                 np.where(np.isnan(volume), 0.0, np.maximum(volume, 0.0)),
             )
-        triangles = found.first, found.last
+        triangles = hulls.first, hulls.last
         distances = [self._distances(bonds, own, radius) for bonds in (cells, near)]
         lists = [*(d[:3] for d in distances), (*triangles, volume), (*triangles, area)]
         closed = cells.state == CLOSED
         each = self.bins or len(STATISTICS)
-        room = np.empty((len(centers), self.bins or 5))
+        results = np.empty((len(centers), self.bins or 5))
         for k, (part, (first, last, values)) in enumerate(zip(PARTS, lists, strict=True)):
             if self.bins:
-                histogram(first, last, values, *self.span, self.bins, self.smearing, room)
+                histogram(first, last, values, *self.span, self.bins, self.smearing, results)
             else:
                 statistics(
-                    first, last, values, 0.0 if self.convention == "amlearn" else np.nan, room
+                    first, last, values, 0.0 if self.convention == "amlearn" else np.nan, results
                 )
-            out[:, k * each : (k + 1) * each] = room[:, :each]
+            out[:, k * each : (k + 1) * each] = results[:, :each]
             if part != "distance_cutoff":
                 out[~closed, k * each : (k + 1) * each] = np.nan
         flags = {"coincident_atom": np.zeros(len(centers), dtype=bool), **environments.flags(cells)}
         flags["coincident_atom"] |= distances[1][3]
         return {
             **flags,
-            "no_hull": closed & (found.flag & NO_HULL > 0),
-            "center_outside_hull": found.flag & OUTSIDE > 0,
-            "flat_tetrahedron": found.flag & FLAT_TETRAHEDRON > 0,
+            "no_hull": closed & (hulls.flag & NO_HULL > 0),
+            "center_outside_hull": hulls.flag & OUTSIDE > 0,
+            "flat_tetrahedron": hulls.flag & FLAT_TETRAHEDRON > 0,
             "no_neighbor_within_cutoff": near.first == near.last,
         }
 

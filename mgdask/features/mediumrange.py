@@ -26,7 +26,7 @@ from mgdask.features.feature import FrameFeature, InnerFeature, feature_dataclas
 from mgdask.kernels.statistics import KINDS, statistics_of_rows
 
 COLUMNS = 64
-"""Columns averaged at a time; bounds the memory of very wide features."""
+"""Number of columns averaged at a time, to limit the memory of very wide features."""
 
 Statistic = Literal["mean", "std", "min", "max", "sum"]
 
@@ -40,14 +40,14 @@ class MediumRange(FrameFeature):
     Parameters
     ----------
     feature
-        Any feature with a row for every atom.
+        Any feature with one row per atom.
     statistics
-        Some of "mean", "std", "min", "max" and "sum". Columns are all statistics of the
-        first column of the feature, then all of the second, and so on.
+        One or more of "mean", "std", "min", "max" and "sum". Columns are all statistics
+        of the first column of the feature, then all of the second, and so on.
     neighbors
-        "own" uses the neighbors that each column is itself made of: neighbors by
-        distance for columns made of those, Voronoi neighbors for all others. "voronoi"
-        and "cutoff" use one kind for all columns.
+        "own" uses for each column the kind of neighbors that the column itself is
+        computed from, Voronoi or cutoff neighbors. "voronoi" and "cutoff" use one kind
+        for all columns.
     cutoff
         Cutoff distance in Å for ``neighbors="cutoff"``.
     small_facets
@@ -60,9 +60,9 @@ class MediumRange(FrameFeature):
     -----
     The result is NaN if a neighbor's value is NaN, if the Voronoi cell is open, or if
     there are no neighbors and ``include_self`` is False. Such atoms are counted in the
-    attrs of the output. In large frames a block also needs its neighbors' values. That
-    costs little if consecutive rows are close in space, and up to twice as much if they
-    are not.
+    attrs of the output. In large frames, a block also computes the feature for its
+    neighbors. This costs little if consecutive rows are close in space, and up to a
+    factor of two if they are not.
 
     References
     ----------
@@ -103,12 +103,12 @@ class MediumRange(FrameFeature):
 
     @property
     def long_name(self) -> str:  # type: ignore[override]
-        """Description in words."""
+        """Description of the feature."""
         return f"medium range of the {self.feature.long_name}"
 
     @property
     def citation(self) -> str:  # type: ignore[override]
-        """Its own citation and that of the feature."""
+        """The citation of the medium range and that of the feature."""
         own = "Wang, Jain, Nat. Commun. 10, 5537 (2019)"
         return "; ".join(dict.fromkeys([own, *self.feature.citation.split("; ")]))
 
@@ -141,7 +141,7 @@ class MediumRange(FrameFeature):
 
     @property
     def example_number(self) -> int:
-        """Atomic number that the feature knows."""
+        """Atomic number of an element that the feature accepts."""
         return self.feature.example_number
 
     @property
@@ -169,11 +169,11 @@ class MediumRange(FrameFeature):
         self.feature.check_species(numbers)
 
     def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
-        """Return its own neighbors and those of the feature, halo included."""
-        found = dict.fromkeys(self._kinds, n_centers)
+        """Return the number of atoms with neighbors of each kind, with the halo."""
+        sizes = dict.fromkeys(self._kinds, n_centers)
         for kind, n in self.feature.neighbor_lists(n_atoms, n_centers + HALO_BATCH).items():
-            found[kind] = max(found.get(kind, 0), n)
-        return found
+            sizes[kind] = max(sizes.get(kind, 0), n)
+        return sizes
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """Return the bytes of the feature, its values and their statistics."""
@@ -197,32 +197,33 @@ class MediumRange(FrameFeature):
         self, environments: LocalEnvironments, centers: IntArray, out: AnyArray
     ) -> dict[str, BoolArray]:
         """Fill ``out`` (center,column) and return the flags (center,) by name."""
-        wanted = np.array([KINDS.index(statistic) for statistic in self.statistics])
+        kinds = np.array([KINDS.index(statistic) for statistic in self.statistics])
         for kind, columns in self._groups():
             atoms = environments.with_neighbors(kind, centers)
             rows = environments.values(self.feature, atoms)
             bonds = environments.bonds(kind, centers)
             for first in range(0, len(columns), COLUMNS):
-                some = columns[first : first + COLUMNS]
+                batch = columns[first : first + COLUMNS]
                 if rows.dtype == np.float64:
-                    own, row, values, of = centers, bonds.row, rows, some
-                else:  # sums are made in float64
+                    own, row, values, sources = centers, bonds.row, rows, batch
+                else:  # the kernel sums in float64
                     own, row = np.searchsorted(atoms, centers), np.searchsorted(atoms, bonds.row)
-                    values, of = rows[np.ix_(atoms, some)].astype(np.float64), np.arange(len(some))
-                places = some * len(wanted)
+                    values = rows[np.ix_(atoms, batch)].astype(np.float64)
+                    sources = np.arange(len(batch))
+                places = batch * len(kinds)
                 statistics_of_rows(
                     own,
                     bonds.first,
                     bonds.last,
                     row,
                     values,
-                    of,
-                    wanted,
+                    sources,
+                    kinds,
                     places,
                     self.include_self,
                     out,
                 )
             if len(bonds.state) and (bonds.state != CLOSED).any():
-                places = (columns[:, None] * len(wanted) + np.arange(len(wanted))).ravel()
+                places = (columns[:, None] * len(kinds) + np.arange(len(kinds))).ravel()
                 out[np.ix_(bonds.state != CLOSED, places)] = np.nan
         return {"undefined": np.asarray(np.isnan(out).any(axis=1), dtype=bool)}

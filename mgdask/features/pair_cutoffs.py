@@ -24,7 +24,7 @@ def count_pairs(
     edges: FloatArray,
     centers: IntArray,
 ) -> IntArray:
-    """Count the neighbors of some centers by species and distance in one frame.
+    """Count the neighbors of ``centers`` by species and distance in one frame.
 
     Layout ``(atom,3),(3,3),(atom,)->(species,species,bin)``; counts are integers.
     """
@@ -51,11 +51,12 @@ def radial_distribution(
         g_XY(r) = n_XY(r) / (n_frames N_X rho_Y 4/3 pi (r_out^3 - r_in^3))
         rho_Y = N_Y / <V>
 
-    n_XY is the number of Y atoms in a shell around all X atoms. The first peak is the
-    first maximum of at least half the highest one. The first minimum is the lowest
-    point between the first peak and 1.75 times its distance. Both are of g smoothed
-    over two bins and interpolated by a parabola; they are NaN if there are no pairs.
-    The coordination number counts Y within the first minimum of g_XY around X.
+    n_XY is the number of Y atoms in the shells around all X atoms. The first peak is
+    the first maximum of at least half the highest one. The first minimum is the lowest
+    point between the first peak and 1.75 times its distance. Both are found on g
+    smoothed over two bins and refined by a parabola. They are NaN if there are no
+    pairs. The coordination number is the mean number of Y within the first minimum of
+    g_XY around X.
 
     Parameters
     ----------
@@ -85,11 +86,11 @@ def radial_distribution(
         per_atom = counts / (n_frames * n_atoms[:, None, None])
         g = per_atom / (n_atoms[None, :, None] / volume * shell)
         total = counts.sum(axis=(0, 1)) / (n_frames * n_atoms.sum() ** 2 / volume * shell)
-    peak, trough, near = np.empty((k, k)), np.empty((k, k)), np.empty((k, k))
+    peak, minimum, coordination = np.empty((k, k)), np.empty((k, k)), np.empty((k, k))
     for a in range(k):
         for b in range(k):
-            peak[a, b], trough[a, b] = first_peak(g[a, b], edges), first_minimum(g[a, b], edges)
-            near[a, b] = _within(per_atom[a, b], edges, trough[a, b])
+            peak[a, b], minimum[a, b] = first_peak(g[a, b], edges), first_minimum(g[a, b], edges)
+            coordination[a, b] = _within(per_atom[a, b], edges, minimum[a, b])
     pair = ("species", "neighbor_species")
     length = {"units": "Å"}
     return xr.Dataset(
@@ -112,15 +113,15 @@ def radial_distribution(
             "first_peak": (pair, peak, {**length, "long_name": "distance of the first peak"}),
             "first_minimum": (
                 pair,
-                trough,
-                {**length, "long_name": "distance of the first minimum, for use as cut-off"},
+                minimum,
+                {**length, "long_name": "distance of the first minimum, for use as cutoff"},
             ),
             "coordination": (
                 pair,
-                near,
+                coordination,
                 {
                     "units": "1",
-                    "long_name": "neighbours of the second species within the first minimum",
+                    "long_name": "neighbors of the second species within the first minimum",
                 },
             ),
             "n_atoms": (
@@ -141,7 +142,7 @@ def radial_distribution(
 
 
 def pair_cutoffs(rdf: xr.Dataset) -> dict[str, float]:
-    """Take the first minima of g(r) as cutoffs by pair of species.
+    """Return the first minima of g(r) as cutoffs by pair of species.
 
     Parameters
     ----------
@@ -150,7 +151,7 @@ def pair_cutoffs(rdf: xr.Dataset) -> dict[str, float]:
 
     Returns
     -------
-    Cutoffs in Å by pair, such as {"Cu-Zr": 3.7}, as ``NonAffine`` takes them.
+    Cutoffs in Å by pair, such as {"Cu-Zr": 3.7}, for ``NonAffine(cutoff=...)``.
 
     Raises
     ------
@@ -162,18 +163,18 @@ def pair_cutoffs(rdf: xr.Dataset) -> dict[str, float]:
     >>> NonAffine(cutoff=pair_cutoffs(partial_rdf("glass.zarr")))  # doctest: +SKIP
     """
     names = [str(name) for name in rdf["species"].values]
-    found = {
+    cutoffs = {
         f"{a}-{b}": float(rdf["first_minimum"].sel(species=a, neighbor_species=b))
         for k, a in enumerate(names)
         for b in names[k:]
     }
-    lacking = [pair for pair, distance in found.items() if not np.isfinite(distance)]
-    if lacking:
+    undefined = [pair for pair, distance in cutoffs.items() if not np.isfinite(distance)]
+    if undefined:
         raise ParameterError(
-            f"g(r) of {', '.join(lacking)} has no first minimum up to "
+            f"g(r) of {', '.join(undefined)} has no first minimum up to "
             f"{float(rdf['r'].max()):.1f} Å; give the cutoff of the pair explicitly"
         )
-    return found
+    return cutoffs
 
 
 def _within(per_atom: FloatArray, edges: FloatArray, distance: float) -> float:
@@ -189,8 +190,8 @@ def cargill_spaepen(
 
         -alpha_A(B) = (Z_A(B) - f_B Z_A) / (f_B Z_A)
 
-    Z_A(B) is the mean number of B around an A, Z_A its sum over B, and f_B the fraction
-    of B among all atoms. A positive value means that A prefers B.
+    Z_A(B) is the mean number of B neighbors of an A atom, and Z_A is its sum over B.
+    f_B is the fraction of B among all atoms. A positive value means that A prefers B.
 
     Parameters
     ----------
@@ -200,7 +201,7 @@ def cargill_spaepen(
     name
         Name of the variable.
     neighbors
-        "voronoi" or "cutoff", needed if the variable counts both.
+        "voronoi" or "cutoff". Required if the variable counts both.
 
     Returns
     -------
@@ -213,7 +214,7 @@ def cargill_spaepen(
 
     Notes
     -----
-    Atoms whose count is NaN (open cells) are left out of the means but not of f_B.
+    Atoms whose counts are NaN (open cells) are left out of the means but count in f_B.
 
     References
     ----------
@@ -229,14 +230,14 @@ def cargill_spaepen(
             f"the Dataset has no {name!r}; it has {', '.join(map(str, features.data_vars))}"
         )
     labels = [str(label) for label in features[f"{name}_feature"].values]
-    end = f"_{neighbors}" if neighbors else ""
-    counts = [label for label in labels if label.startswith("count_") and label.endswith(end)]
-    names = [label.removeprefix("count_").removesuffix(end) for label in counts]
-    if neighbors is None and any("_" in found for found in names):
+    suffix = f"_{neighbors}" if neighbors else ""
+    counts = [label for label in labels if label.startswith("count_") and label.endswith(suffix)]
+    names = [label.removeprefix("count_").removesuffix(suffix) for label in counts]
+    if neighbors is None and any("_" in element for element in names):
         raise ParameterError(
             f"{name} counts two neighbor lists; choose neighbors='voronoi' or 'cutoff'"
         )
-    if not names or any("_" in found for found in names):
+    if not names or any("_" in element for element in names):
         raise ParameterError(
             f"{name} has no counts{f' of {neighbors} neighbors' if neighbors else ''}; "
             f"its columns are {', '.join(labels)}"
@@ -245,7 +246,7 @@ def cargill_spaepen(
     n = np.asarray(
         features[name].sel({f"{name}_feature": counts}).transpose("frame", "atom", ...).values
     )
-    fraction = np.array([(z == atomic_number(found)).mean() for found in names])
+    fraction = np.array([(z == atomic_number(element)).mean() for element in names])
     mean = np.array(
         [np.nanmean(n[:, z == atomic_number(a)].reshape(-1, len(names)), axis=0) for a in names]
     )
@@ -264,5 +265,5 @@ def cargill_spaepen(
 
 
 def species_of(numbers: npt.NDArray[np.integer]) -> tuple[str, ...]:
-    """Return the symbols of the elements present, by atomic number."""
+    """Return the symbols of the elements present, sorted by atomic number."""
     return tuple(symbol(int(z)) for z in np.unique(numbers))

@@ -1,10 +1,10 @@
 """Ready-made feature sets of Wang and Jain (2019) and others.
 
 The published counts are 49 short-range columns in eight sets and 169 medium-range
-columns in ten. This reading gives both counts: the medium-range sets are mean, std, min
-and max over the neighbors of every short-range column except the coarse-grained bond
-orders, which are averages already, plus the i-fold symmetry averaged over the atom and
-its neighbors.
+columns in ten. The choice here gives both counts. Nine medium-range sets hold mean,
+std, min and max over the neighbors of the short-range columns. Coarse-grained bond
+orders are left out, because they are averages already. The tenth set is the i-fold
+symmetry averaged over the atom and its neighbors.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ def sro_sets(
 ) -> dict[str, Feature]:
     """Make the eight short-range sets, 49 columns for two species.
 
-    They are coordination (2 columns), voronoi_indices (5), motifs (4), packing (3),
-    fold_symmetry (5), fold_symmetry_area (5), bond_order (16) and chemistry (9: the
-    element, and two counts and two deviations for each of two neighbor lists).
+    The sets are coordination (2 columns), voronoi_indices (5), motifs (4), packing (3),
+    fold_symmetry (5), fold_symmetry_area (5), bond_order (16) and chemistry (9).
+    Chemistry is the element, and two counts and two deviations per neighbor list.
 
     Parameters
     ----------
     species
         Element symbols.
     cutoff
-        Cutoff of the neighbors by distance in Å.
+        Cutoff distance in Å of the cutoff neighbors.
     radii
         Radii of the atoms, as in ``Interstice``.
     small_facets
@@ -57,7 +57,7 @@ def sro_sets(
 def _short_range(
     species: Sequence[str], cutoff: float, radii: Any, small_facets: Any
 ) -> dict[str, FrameFeature]:
-    found: tuple[FrameFeature, ...] = (
+    features: tuple[FrameFeature, ...] = (
         Coordination(cutoff=cutoff, small_facets=small_facets),
         VoronoiIndices(small_facets=small_facets),
         Motifs(small_facets=small_facets),
@@ -73,7 +73,7 @@ def _short_range(
             small_facets=small_facets,
         ),
     )
-    return {feature.name: feature for feature in found}
+    return {feature.name: feature for feature in features}
 
 
 def mro_sets(
@@ -85,15 +85,15 @@ def mro_sets(
 ) -> dict[str, Feature]:
     """Make the ten medium-range sets, 169 columns for two species.
 
-    See the head of this module. Bond order has two sets of 16 columns, of q_l and w_l;
-    the ninth set is chemistry (36), the tenth the averaged i-fold symmetry (5).
+    Bond order has two sets of 16 columns, of q_l and w_l. The ninth set is chemistry
+    (36 columns), the tenth the averaged i-fold symmetry (5 columns).
 
     Parameters
     ----------
     species
         Element symbols.
     cutoff
-        Cutoff of the neighbors by distance in Å.
+        Cutoff distance in Å of the cutoff neighbors.
     radii
         Radii of the atoms, as in ``Interstice``.
     small_facets
@@ -104,23 +104,23 @@ def mro_sets(
     Features by the name of their set.
     """
     short = _short_range(species, cutoff, radii, small_facets)
-    found: list[Feature] = []
+    features: list[Feature] = []
     for name, feature in short.items():
         if name == "bond_order":
             for kind in ("q", "w"):
                 part = BondOrder(quantities=(kind,), small_facets=small_facets).named(
                     f"bond_order_{kind}"
                 )
-                found.append(MediumRange(part))
+                features.append(MediumRange(part))
         else:
-            found.append(MediumRange(feature))
-    found.append(FoldSymmetry(average=True, small_facets=small_facets))
-    return {feature.name: feature for feature in found}
+            features.append(MediumRange(feature))
+    features.append(FoldSymmetry(average=True, small_facets=small_facets))
+    return {feature.name: feature for feature in features}
 
 
 def _interstice(species: Sequence[str], **options: Any) -> dict[str, Feature]:
-    own = Interstice(**options)
-    return {feature.name: feature for feature in (own, MediumRange(own))}
+    short = Interstice(**options)
+    return {feature.name: feature for feature in (short, MediumRange(short))}
 
 
 SETS: dict[str, Callable[..., dict[str, Feature]]] = {
@@ -170,7 +170,7 @@ def feature_set(name: str, species: Sequence[str], **options: Any) -> list[Featu
     [49, 169]
     """
     if name not in SETS:
-        raise ParameterError(f"there is no set {name!r}; there are {', '.join(SETS)}")
+        raise ParameterError(f"there is no set {name!r}; allowed: {', '.join(SETS)}")
     try:
         return list(SETS[name](species, **options).values())
     except TypeError as error:
@@ -178,7 +178,17 @@ def feature_set(name: str, species: Sequence[str], **options: Any) -> list[Featu
 
 
 def amlearn_names(features: Sequence[Feature]) -> dict[tuple[str, str], str]:
-    """Return amlearn's names of columns by (variable, label)."""
+    """Return amlearn's names of the columns.
+
+    Parameters
+    ----------
+    features
+        Features with columns that amlearn may have.
+
+    Returns
+    -------
+    Names by (variable, label). Columns that amlearn lacks are left out.
+    """
     return {
         (feature.name, label): name
         for feature in features

@@ -20,7 +20,7 @@ from mgdask.kernels.harmonics import coefficients
 BATCH = 256
 """Centers per kernel call.
 
-Sums over a frame are sums of the sums of such batches, for any block size.
+Averages over a frame sum these batches in order.
 """
 
 
@@ -41,11 +41,11 @@ class SOAP(OfSpecies):
     Parameters
     ----------
     species
-        Element symbols. Columns go by atomic number for any order here. Atoms of other
-        elements are refused.
+        Element symbols. Columns are always ordered by atomic number. Atoms of other
+        elements raise an error.
     r_cut
-        Cutoff of the radial basis in Å. Neighbors count up to r_cut + sigma sqrt(-2 ln
-        1e-3).
+        Cutoff of the radial basis in Å. Neighbors contribute up to the distance r_cut +
+        sigma sqrt(-2 ln 1e-3).
     n_max
         Number of radial functions.
     l_max
@@ -54,26 +54,26 @@ class SOAP(OfSpecies):
         Standard deviation of the Gaussians in Å.
     rbf
         "gto", Gaussians times r^l (r_cut > 1 Å), or "polynomial", (r_cut - r)^(n+2).
-        Both are orthonormalized after Löwdin.
+        Both are orthonormalized by Löwdin's method.
     average
         "off" gives a row per atom. "inner" averages the coefficients over the centers
         before the products, "outer" averages the spectra.
     dtype
-        dtype of the output. All internal arithmetic is float64.
+        Data type of the output. All internal arithmetic is float64.
     basis
         "exact" is orthonormalized with as many digits as needed. "dscribe" uses the
-        numbers of the installed DScribe. Those are rounding noise for polynomials with
-        n_max > 8, and some of its harmonics are dropped from l = 10 on.
+        basis of the installed DScribe. Its polynomials with n_max > 8 are dominated by
+        rounding errors, and they lack some harmonics from l = 10 on.
     engine
-        "mgdask", our kernel, or "dscribe", which calls DScribe with its own basis.
+        "mgdask" uses the kernel of this package, "dscribe" calls DScribe.
 
     Notes
     -----
-    Columns are in DScribe's order: s, s' >= s, l, n, n' (n' >= n if s = s'). Values
-    agree with DScribe's within 1e-6 (relative L2 norm of a row) for gto; for
-    polynomials they agree in DScribe's basis only. Rotation, translation, permutation
-    and wrapping change float64 rows by less than 1e-10. Any cell is valid, also one
-    smaller than the cutoff, with any periodicity.
+    Columns are in DScribe's order: s, s' >= s, l, n, n' (n' >= n if s = s'). For gto,
+    values agree with DScribe's within 1e-6 (relative L2 norm of a row). For
+    polynomials, they agree only with ``basis="dscribe"``. Rotation, translation,
+    permutation and wrapping change float64 rows by less than 1e-10. Any cell and
+    periodicity is valid, including cells smaller than the cutoff.
 
     References
     ----------
@@ -123,7 +123,7 @@ class SOAP(OfSpecies):
 
     @property
     def level(self) -> Literal["atom", "frame"]:
-        """Level of the rows: "atom", or "frame" if ``average`` is on."""
+        """Level of the rows: "atom", or "frame" if ``average`` is not "off"."""
         return "atom" if self.average == "off" else "frame"
 
     @property
@@ -230,14 +230,14 @@ class SOAP(OfSpecies):
             else None
         )
         for first in range(0, len(centers), BATCH):
-            some = centers[first : first + BATCH]
+            batch = centers[first : first + BATCH]
             target: AnyArray = out[first : first + BATCH]
             if mode:
                 target = np.zeros((1, rows))
             elif scratch is not None:
-                target = scratch[: len(some)]
+                target = scratch[: len(batch)]
             kernel.soap(
-                grid, some, slot, len(z), self.n_max, table, step, degrees, keep, mode, target
+                grid, batch, slot, len(z), self.n_max, table, step, degrees, keep, mode, target
             )
             if mode:
                 total += target[0]
@@ -309,14 +309,14 @@ def _dscribe(
             periodic=periodic,
         )
     except ValueError as error:
-        raise ParameterError(f"DScribe refuses these parameters: {error}") from error
+        raise ParameterError(f"DScribe rejects these parameters: {error}") from error
 
 
 @lru_cache(maxsize=16)
 def _tables(
     r_cut: float, n_max: int, l_max: int, sigma: float, rbf: str, basis: str
 ) -> tuple[FloatArray, float, FloatArray, FloatArray]:
-    """Return the radial table, its step, harmonics' coefficients and kept harmonics.
+    """Return the radial table, its step, coefficients of harmonics and those kept.
 
     They are computed once per process.
     """

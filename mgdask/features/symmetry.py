@@ -37,7 +37,7 @@ class SymmetryFunctions(OfSpecies):
         Psi_XY(i; xi, lambda, zeta) =
             sum exp(-(d_ij^2 + d_ik^2 + d_jk^2) / xi^2) (1 + lambda cos theta_jik)^zeta
 
-    Sums are over neighbors within ``cutoff``, without a cutoff function and without
+    Sums are over neighbors within ``cutoff``. There is no cutoff function and no factor
     2^(1-zeta). If X = Y, each pair counts once. The defaults are the published 50 radii
     and 22 angular sets, 166 columns for two species.
 
@@ -46,23 +46,23 @@ class SymmetryFunctions(OfSpecies):
     species
         Element symbols; sorted by atomic number.
     sigma
-        Equilibrium distance in Å, the unit of all lengths below. 2.52 Å is that of two
-        Cu atoms (2 x 1.26 Å).
+        Equilibrium distance in Å, the unit of all lengths below. The default, 2.52 Å,
+        is that of two Cu atoms (2 x 1.26 Å).
     radii
         Radii r / sigma.
     width
-        Standard deviation of the Gaussians / sigma.
+        Standard deviation of the Gaussians, in units of sigma.
     angular
         Sets (xi / sigma, lambda, zeta).
     cutoff
-        Cutoff / sigma. The default is that of amlearn. Beyond it, half of the columns
-        of the published radii (up to 4.9) are nearly 0; a larger cutoff fills them.
+        Cutoff distance in units of sigma. The default is that of amlearn. Columns of
+        radii beyond it are nearly 0, which is half of the published ones (up to 4.9).
 
     Notes
     -----
     Columns are the radii species by species, then the angular sets by pair of species.
     An atom without neighbors has zeros. A coincident neighbor has no direction, so the
-    angular columns are NaN and the atom is counted.
+    angular columns are NaN. Such atoms are counted in the attrs of the output.
 
     References
     ----------
@@ -95,7 +95,7 @@ class SymmetryFunctions(OfSpecies):
         object.__setattr__(self, "species", sort_species(self.species))
         if not self.radii and not self.angular:
             raise ParameterError(
-                "SymmetryFunctions: radii and angular are both empty; give one of them"
+                "SymmetryFunctions: radii and angular are both empty; give at least one of them"
             )
 
     @cached_property

@@ -25,7 +25,7 @@ from mgdask.features.interstice import Radii
 from mgdask.kernels.interstice import NO_HULL, OUTSIDE
 
 Weights = Literal["none", "area", "volume"]
-Marks = dict[str, BoolArray]
+Flags = dict[str, BoolArray]
 
 FOLDS = (3, 4, 5, 6, 7)
 """Numbers of edges of the facets that are counted separately."""
@@ -36,7 +36,7 @@ IDEAL_RATIO = {
     1.18318, 17: 1.2481, 18: 1.31123, 19: 1.37271, 20: 1.43267, 21: 1.49119, 22: 1.5484, 23:
     1.60436, 24: 1.65915,
 }  # fmt: skip
-"""R*: ratio of radii at which an atom and its N neighbors pack most efficiently.
+"""Ratio R* of radii at which an atom and its N neighbors pack most efficiently.
 
 Miracle, Sanders, Senkov, Philos. Mag. 83, 2409 (2003); Laws, Miracle, Ferry, Nat.
 Commun. 6, 8123 (2015).
@@ -44,7 +44,7 @@ Commun. 6, 8123 (2015).
 
 
 class _OfCells(FrameFeature):
-    """Base of the features that are read off the Voronoi cell alone."""
+    """Base class of the features that depend on the Voronoi cell alone."""
 
     small_facets: SmallFacets
 
@@ -65,16 +65,17 @@ class _OfCells(FrameFeature):
 def edge_sums(bonds: NeighborList, weight: FloatArray | None, beyond: bool) -> FloatArray:
     """Sum the weights of the facets with 3, 4, 5, 6 and 7 edges of each cell: (cell,5).
 
-    The default weight is 1. If ``beyond`` is True, more than 7 edges count as 7.
+    Without ``weight``, facets are counted. If ``beyond`` is True, more than 7 edges
+    count as 7.
     """
     pick = spans(bonds.first, bonds.last)
     cell = np.repeat(np.arange(len(bonds.first)), bonds.last - bonds.first)
     edges = np.minimum(bonds.edges[pick], 7 if beyond else 8)
-    some = (edges >= 3) & (edges <= 7)
-    place = (cell * len(FOLDS) + edges - 3)[some]
-    weights = None if weight is None else weight[pick][some]
-    found = np.bincount(place, weights, minlength=len(FOLDS) * len(bonds.first))
-    sums: FloatArray = found.reshape(-1, len(FOLDS)).astype(np.float64)
+    counted = (edges >= 3) & (edges <= 7)
+    place = (cell * len(FOLDS) + edges - 3)[counted]
+    weights = None if weight is None else weight[pick][counted]
+    totals = np.bincount(place, weights, minlength=len(FOLDS) * len(bonds.first))
+    sums: FloatArray = totals.reshape(-1, len(FOLDS)).astype(np.float64)
     sums[bonds.state != CLOSED] = np.nan
     return sums
 
@@ -120,7 +121,7 @@ class Coordination(_OfCells):
         """The neighbors that each column counts."""
         return VoronoiNeighbors(self.small_facets), CutoffNeighbors(self.cutoff)
 
-    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Marks:
+    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Flags:
         """Fill ``out`` (center,column) and return the flags (center,) by name."""
         cells, near = (
             environments.voronoi(centers, self.small_facets),
@@ -135,7 +136,7 @@ class Coordination(_OfCells):
 class EdgeSums(_OfCells):
     """Number, area or volume of the facets with 3, 4, 5, 6 and 7 edges; 5 columns.
 
-    ``FoldSymmetry`` is made of these sums.
+    ``FoldSymmetry`` is computed from these sums.
 
     Parameters
     ----------
@@ -146,6 +147,10 @@ class EdgeSums(_OfCells):
         Which small facets of a cell are dropped, as in ``Interstice``.
     beyond
         Whether facets with more than 7 edges count as 7.
+
+    Notes
+    -----
+    Values are NaN if the cell is open.
     """
 
     weights: Weights = "none"
@@ -157,7 +162,7 @@ class EdgeSums(_OfCells):
     citation: ClassVar[str] = "Peng, Li, Wang, Phys. Rev. Lett. 106, 135503 (2011)"
     labels = tuple(f"edges{k}" for k in FOLDS)
 
-    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Marks:
+    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Flags:
         """Fill ``out`` (center,column) and return the flags (center,) by name."""
         cells = environments.voronoi(centers, self.small_facets)
         weight = {"none": None, "area": cells.area, "volume": cells.pyramid}[self.weights]
@@ -178,9 +183,9 @@ class VoronoiIndices(_OfCells):
 
     Notes
     -----
-    Edges shorter than 2e-5 Å are not counted, so perfect crystals have their known
-    indices. Edges are those of the whole cell: dropping small facets does not change
-    them. Values are NaN if the cell is open.
+    Edges shorter than 2e-5 Å are not counted, so perfect crystals have their ideal
+    indices. Dropping small facets does not change the edges of the others. Values are
+    NaN if the cell is open.
 
     References
     ----------
@@ -203,7 +208,7 @@ class VoronoiIndices(_OfCells):
     labels = tuple(f"n{k}" for k in FOLDS)
     amlearn_labels = tuple(f"Voronoi_idx_{k}_voro" for k in FOLDS)
 
-    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Marks:
+    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Flags:
         """Fill ``out`` (center,column) and return the flags (center,) by name."""
         cells = environments.voronoi(centers, self.small_facets)
         out[...] = edge_sums(cells, None, self.beyond)
@@ -252,7 +257,7 @@ class Motifs(_OfCells):
         "is_<0,0,12,0/4,0>_voro",
     )
 
-    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Marks:
+    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Flags:
         """Fill ``out`` (center,column) and return the flags (center,) by name."""
         cells = environments.voronoi(centers, self.small_facets)
         n = edge_sums(cells, None, self.beyond)
@@ -284,9 +289,9 @@ class Packing(_OfCells):
 
     Notes
     -----
-    The second column is a difference, as in amlearn; the ratio of efficiencies in the
-    sources is 1 where it is 0. It is NaN if N is not 3 to 24. All columns are NaN if
-    the cell is open, and the first is NaN if there is no hull.
+    The second column is a difference, as in amlearn. It is 0 where the ratio of
+    efficiencies in the references is 1, and NaN if N is not 3 to 24. All columns are
+    NaN if the cell is open, and the first is NaN if there is no hull.
 
     References
     ----------
@@ -337,14 +342,14 @@ class Packing(_OfCells):
             atomic_number(self.radii[0][0]) if self.radii and isinstance(self.radii, tuple) else 29
         )
 
-    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Marks:
+    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Flags:
         """Fill ``out`` (center,column) and return the flags (center,) by name."""
         cells = environments.voronoi(centers, self.small_facets)
         radius = environments.radii(self.radii)
         own, closed = radius[centers], cells.state == CLOSED
-        found = environments.interstices(self.radii, self.small_facets, centers)
+        hulls = environments.interstices(self.radii, self.small_facets, centers)
         sphere = 4.0 / 3.0 * np.pi * own**3
-        out[:, 0] = (sphere + found.cones / 3.0) / found.hull
+        out[:, 0] = (sphere + hulls.cones / 3.0) / hulls.hull
         count = cells.last - cells.first
         center = np.repeat(np.arange(len(centers)), count)
         total = np.bincount(
@@ -358,8 +363,8 @@ class Packing(_OfCells):
         out[~closed] = np.nan
         return {
             **environments.flags(cells),
-            "no_hull": closed & (found.flag & NO_HULL > 0),
-            "center_outside_hull": found.flag & OUTSIDE > 0,
+            "no_hull": closed & (hulls.flag & NO_HULL > 0),
+            "center_outside_hull": hulls.flag & OUTSIDE > 0,
             "no_ideal_ratio": closed & np.isnan(ideal[count]),
         }
 
@@ -378,7 +383,7 @@ class FoldSymmetry(_OfCells):
         "none", "area" of the facet, or "volume" of its pyramid.
     average
         Whether to sum over the atom and its Voronoi neighbors m: f_i = sum_m n_i^m /
-        sum_m sum_k n_k^m, with weights if there are any.
+        sum_m sum_k n_k^m, where n_i^m is the weighted number of facets.
     small_facets
         Which small facets of a cell are dropped, as in ``Interstice``.
     beyond
@@ -386,7 +391,8 @@ class FoldSymmetry(_OfCells):
 
     Notes
     -----
-    Values are NaN if the cell is open or, with ``average``, if that of a neighbor is.
+    Values are NaN if the cell is open. With ``average``, they are also NaN if the cell
+    of a neighbor is open.
 
     References
     ----------
@@ -429,18 +435,20 @@ class FoldSymmetry(_OfCells):
         before = {"none": "", "area": "Area_wt_", "volume": "Vol_wt_"}[self.weights]
         return tuple(f"{before}{k}_fold_symm_idx_voro" for k in FOLDS)
 
-    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Marks:
+    def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Flags:
         """Fill ``out`` (center,column) and return the flags (center,) by name."""
         cells = environments.voronoi(centers, self.small_facets)
         sums = np.empty((len(centers), len(FOLDS)))
         if self.average:
-            every = environments.values(
+            all_sums = environments.values(
                 self.sums, environments.with_neighbors(VoronoiNeighbors(self.small_facets), centers)
             )
-            sums[...] = every[centers]
+            sums[...] = all_sums[centers]
             neighbors = cells.row[spans(cells.first, cells.last)]
             np.add.at(
-                sums, np.repeat(np.arange(len(centers)), cells.last - cells.first), every[neighbors]
+                sums,
+                np.repeat(np.arange(len(centers)), cells.last - cells.first),
+                all_sums[neighbors],
             )
         else:
             self.sums.describe(environments, centers, sums)
@@ -450,7 +458,7 @@ class FoldSymmetry(_OfCells):
 
     @property
     def sums(self) -> EdgeSums:
-        """The sums that the fractions are made of."""
+        """The sums that the fractions are computed from."""
         return EdgeSums(self.weights, self.small_facets, self.beyond)
 
     @property
@@ -459,7 +467,7 @@ class FoldSymmetry(_OfCells):
         return (self.sums,) if self.average else ()
 
     def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
-        """Return the cells, including halo atoms if it averages."""
+        """Return the number of cells, including halo atoms if ``average`` is True."""
         return {
             VoronoiNeighbors(self.small_facets): n_centers + HALO_BATCH
             if self.average
@@ -467,5 +475,5 @@ class FoldSymmetry(_OfCells):
         }
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """Return the bytes of the facets, and of all atoms' sums if it averages."""
+        """Return the bytes of the facets, and of the sums of all atoms for averages."""
         return super().footprint(n_atoms, n_centers) + (48 * n_atoms if self.average else 0)

@@ -1,4 +1,4 @@
 """Numba kernels on NumPy arrays: pure, deterministic, float64 inside.
 
-Kernels know nothing of Dask, xarray, Zarr or files.
+Kernels do not depend on Dask, xarray, Zarr or files.
 """

@@ -1,16 +1,15 @@
 """Compilation of the kernels, and the folder that holds compiled code.
 
-A kernel has ONE explicit signature and is compiled at its first call, not at import.
-Numba's cache numbers the files of a function by counting. Two processes that compile
-two signatures of one function at the same time can each write the file that the
-other's index entry names. With one signature both write the same file, by renaming.
+A kernel has one explicit signature and is compiled at its first call, not at import.
+Numba numbers the cache files of a function consecutively. Two processes that compile
+different signatures of one function at the same time can overwrite each other's files.
+With one signature both write the same file, by renaming.
 
-The cache is on the node's local disk, in a folder of this user that other users
-cannot write to, because cached code is executed. It is ``$MGDASK_CACHE_DIR``, else
-``$NUMBA_CACHE_DIR``, else ``<temporary folder>/mgdask-<uid>``. On a shared file system
-the caches of many workers would meet and crash. The subfolder is named by a digest of
-all kernel sources: numba checks only the file of the outermost function when it
-decides whether cached code is stale.
+The cache is on the node's local disk, because workers that share a cache on a network
+file system can crash. Other users cannot write to its folder, because cached code is
+executed. The folder is ``$MGDASK_CACHE_DIR``, else ``$NUMBA_CACHE_DIR``, else
+``<temporary folder>/mgdask-<uid>``. Its subfolder is named by a digest of all kernel
+sources, because numba only checks the file of the outermost function for changes.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ _LOCK = threading.RLock()
 def array(kind: Any, ndim: int, *, out: bool = False) -> Any:
     """Return the numba type of a C-contiguous array.
 
-    Arrays are read-only unless ``out`` is True, so that read-only input is accepted
-    too.
+    Arrays are read-only unless ``out`` is True. A read-only type accepts writable
+    arrays too.
     """
     return types.Array(kind, ndim, "C", readonly=not out)
 
@@ -47,7 +46,7 @@ def array(kind: Any, ndim: int, *, out: bool = False) -> Any:
 def cache_directory() -> str:
     """Return the folder of compiled kernels, private to this user.
 
-    A temporary folder is made if the usual one cannot be trusted or written.
+    A temporary folder is made if the usual one is not private or not writable.
     """
     named = os.environ.get("MGDASK_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR")
     user = str(os.getuid()) if hasattr(os, "getuid") else "user"
@@ -85,8 +84,8 @@ class Kernel(Generic[P, R]):
         with _LOCK:
             if self._compiled is None:
                 before = numba.config.CACHE_DIR
-                # numba reads the folder when a function is decorated; others' functions
-                # keep theirs
+                # numba reads the folder when a function is decorated; it is
+                # restored so that functions of other packages keep their own
                 numba.config.CACHE_DIR = cache_directory()
                 try:
                     dispatcher = numba.njit(nogil=True, cache=True, error_model="numpy")(

@@ -7,9 +7,9 @@
 
 Moments use the real harmonics of ``harmonics.py``, one degree after the other,
 m = -l..l. BLOCK central atoms are processed together, the j-th neighbor of each at the
-same time, so that vector registers are full and no sum runs across a register. Every
-sum is over the neighbors of one atom in their order, so a row does not depend on the
-other central atoms.
+same time. Vector registers are then full, and no sum runs across a register. Every sum
+is over the neighbors of one atom in their order, so a row does not depend on the other
+central atoms.
 
 Sources: Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983). Average: Lechner,
 Dellago, J. Chem. Phys. 129, 114707 (2008). Facet-area weights: Mickel, Kapfer,
@@ -47,7 +47,7 @@ _coefficients = inner(coefficients)
 def wigner_3j(degree: int, m1: int, m2: int, m3: int) -> float:
     """Compute (l l l; m1 m2 m3) from Racah's sum in exact integers.
 
-    The result is right to the last bit or two of a float64.
+    The result is accurate to the last bit or two of a float64.
     """
     if m1 + m2 + m3 != 0 or max(abs(m1), abs(m2), abs(m3)) > degree:
         return 0.0
@@ -100,8 +100,14 @@ def wigner_table(degree: int) -> tuple[tuple[int, int, int, float], ...]:
 class Triples(NamedTuple):
     """Terms of ``wigner_table`` of several degrees.
 
-    ``m`` (term,3), ``factor`` (term,), and ``start`` (degree+1,), the first term of
-    each degree.
+    Attributes
+    ----------
+    m
+        Indices (a, b, c) of each term (term,3).
+    factor
+        Factor of each term (term,).
+    start
+        First term of each degree (degree+1,).
     """
 
     m: IntArray
@@ -128,8 +134,7 @@ def triples(degrees: Sequence[int] | IntArray) -> Triples:
 
 @inner
 def _by_count(first: IntArray, last: IntArray) -> IntArray:
-    # centres in the order of their number of neighbours, so that those side by side
-    # have about as many
+    # centers sorted by their number of neighbors, so that a block needs little padding
     n = len(first)
     most = 0
     for k in range(n):
@@ -157,9 +162,8 @@ def _add(
     legendre: FloatArray,
     total: FloatArray,
 ) -> None:
-    # total[lm] += w Y_lm / N_lm of one direction in each lane. Monic Legendre
-    # functions, m by m, the weight in the first of each: P_mm = w, P_lm = z P_l-1,m -
-    # g_lm P_l-2,m
+    # total[lm] += w Y_lm / N_lm of one direction per lane, by monic Legendre functions
+    # that include the weight: P_mm = w, P_lm = z P_l-1,m - g_lm P_l-2,m
     for i in range(BLOCK):
         power[0, i], power[1, i] = 1.0, 0.0
     for m in range(l_max + 1):
@@ -169,10 +173,8 @@ def _add(
                 power[0, i] = re * unit[0, i] - im * unit[1, i]
                 power[1, i] = re * unit[1, i] + im * unit[0, i]
         for degree in range(m, l_max + 1):
-            now, before = (
-                degree & 1,
-                (degree + 1) & 1,
-            )  # the one before the last is where the new one comes
+            # the new function overwrites that of two degrees before
+            now, before = degree & 1, (degree + 1) & 1
             if degree == m:
                 for i in range(BLOCK):
                     legendre[now, i] = unit[3, i]
@@ -249,7 +251,7 @@ def moments(
         total[:] = 0.0
         weights[:] = 0.0
         most = last[order[block + lanes - 1]] - first[order[block + lanes - 1]]
-        for i in range(BLOCK):  # a lane with nothing in it: weight 0
+        for i in range(BLOCK):  # empty lanes have weight 0
             unit[0, i], unit[1, i], unit[2, i], unit[3, i] = 0.0, 0.0, 1.0, 0.0
         for j in range(most):
             for i in range(lanes):
@@ -299,10 +301,10 @@ def coarse(
         (q_lm(i) + sum_j q_lm(j)) / (n_i + 1)
 
     Layout ``(center,),(center,),(pair,),(atom,),(center,),(place,lm)->(center,lm)``.
-    ``row`` (pair,) are the neighbors' atoms. ``slot`` (atom,) is the row of
-    ``moments_in`` that holds an atom's moments, ``own`` (center,) that of the center;
-    -1 means that there is none. A missing row or NaN moments make the result NaN. Every
-    neighbor counts once per image, without weight. Cost: 10 ns per pair for degrees 4,
+    ``row`` (pair,) is the atom of each neighbor. Row ``slot[atom]`` of ``moments_in``
+    holds the moments of an atom, row ``own[k]`` those of center k, and -1 means none. A
+    missing row or NaN moments make the result NaN. Every neighbor counts once per
+    image, without weight. Cost: 10 ns per pair for degrees 4,
     6, 8, 10. Twin: ``tests/reference/structure.py::bond_order``. Source: Lechner and
     Dellago (2008).
     """
@@ -375,7 +377,7 @@ def invariants(
                     square[i] += re[c, i] * re[c, i] + im[c, i] * im[c, i]
             t = start[d]
             while t < start[d + 1]:
-                # all a + b = c together
+                # all terms with the same c = a + b
                 c = m[t, 2]
                 for i in range(BLOCK):
                     sum_re[i], sum_im[i] = 0.0, 0.0

@@ -14,9 +14,9 @@ Sources: Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013), power spectru
 Artrith, Urban, Ceder, Phys. Rev. B 96, 014112 (2017), Chebyshev polynomials with a
 channel of species weights.
 
-Neighbors fill the vector registers for the harmonics (``harmonics.py``). The sums over
-them are one small matrix product per center (``simd.tile``). Every number is one chain
-of multiply-adds in the order of the neighbors, for any width of the registers.
+The harmonics are vectorized over the neighbors (``harmonics.py``). The sums over
+neighbors are one small matrix product per center (``simd.tile``). Every number is one
+chain of multiply-adds in the order of the neighbors, for any width of the registers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from mgdask.kernels.simd import LANES, ROWS, contract
 
 @inner
 def _whole(n: int) -> int:
-    # rounded up to whole vector registers
+    # n rounded up to whole vector registers
     return -(-n // LANES) * LANES
 
 
@@ -47,11 +47,11 @@ def _near(
     r: FloatArray,
     pair: IntArray,
 ) -> int:
-    # directions, distances and pairs of the neighbours within the cut-off; returns how
-    # many, -1 if one has no direction
+    # directions, distances and pairs of the neighbors within the cutoff; returns their
+    # number, or -1 if one has no direction
     n = 0
     coincident = False
-    # written always, counted only if inside: no branch to mispredict
+    # every pair is written but only those inside are counted, which avoids a branch
     for p in range(first, last):
         d = distance[p]
         inverse = 1.0 / d
@@ -70,7 +70,7 @@ def _near(
 def _radial(
     r: FloatArray, n: int, n_max: int, cutoff: float, value: FloatArray, slope: FloatArray
 ) -> None:
-    # R_n and dR_n/dr of n distances: (n_max+1, n), by the recurrences T_k+1 = 2 x T_k -
+    # R_n and dR_n/dr of n distances (n_max+1, n), by the recurrence T_k+1 = 2 x T_k -
     # T_k-1 and its derivative
     for i in range(n):
         value[0, i], slope[0, i] = 1.0, 0.0
@@ -104,7 +104,7 @@ def _coefficients(
     weighted: FloatArray,
     c: FloatArray,
 ) -> None:
-    # c[lm, channel * (n_max+1) + n]; the spare columns of `weighted` stay zero
+    # c[lm, channel * (n_max+1) + n]; the padding columns of `weighted` stay zero
     n_channels, n_radial, width = len(weight), len(value), weighted.shape[1]
     for i in range(n):
         atom = row[pair[i]]
@@ -128,10 +128,10 @@ def _gradients(
     slope: FloatArray,
     field: FloatArray,
 ) -> None:
-    # Y_lm and its derivatives along x, y and z, where Y_lm is the polynomial Q_lm(z) Re
-    # or Im (x + iy)^m of harmonics.py, into field (4, l^2 + l + m, n). Polynomials have
-    # no poles; off the sphere they are not Y_lm, but along it their slopes are its.
-    # slope (3, l_max+1, n) keeps dQ/dz as legendre keeps Q, by the derivative of the
+    # Y_lm and its derivatives along x, y and z go to field (4, l^2 + l + m, n). Y_lm is
+    # the polynomial Q_lm(z) Re or Im (x + iy)^m of harmonics.py, which has no poles.
+    # Its slopes along the sphere are those of Y_lm; off the sphere it differs. slope
+    # (3, l_max+1, n) holds dQ/dz as legendre holds Q, by the derivative of the
     # recurrence.
     start_powers(x, y, n, l_max, power)
     for degree in range(l_max + 1):
@@ -167,9 +167,8 @@ def _gradients(
                     field[1, middle, i], field[2, middle, i] = 0.0, 0.0
                     field[3, middle, i] = slope[now, 0, i]
                 continue
-            factor = (
-                float(m) if m > 1 else np.sqrt(2.0)
-            )  # power[0] is the only one without the sqrt(2)
+            # power[0] is the only one without the factor sqrt(2)
+            factor = float(m) if m > 1 else np.sqrt(2.0)
             for i in range(n):
                 q = factor * legendre[now, m, i]
                 re, im = q * power[m - 1, 0, i], q * power[m - 1, 1, i]
@@ -181,7 +180,7 @@ def _gradients(
 
 @inner
 def _most(first: IntArray, last: IntArray) -> int:
-    # most pairs of a centre and one, in whole registers
+    # maximum number of pairs of a center plus one, in whole registers
     most = 0
     for i in range(len(first)):
         most = max(most, last[i] - first[i])
@@ -242,9 +241,8 @@ def chebyshev(
         if n < 0:
             out[i, :] = np.nan
             continue
-        whole = _whole(
-            n
-        )  # no remainders in the loops over neighbours; what is beyond n is not added up
+        # loops run over whole registers; values beyond n do not enter the sums
+        whole = _whole(n)
         _radial(r, whole, n_max, cutoff, value, slope)
         start_powers(unit[0], unit[1], whole, l_max, power)
         for degree in range(l_max + 1):
@@ -283,11 +281,11 @@ def chebyshev_gradient(
     Layout as in ``chebyshev``, ``->(pair,feature,3)``. The formula is regular in all
     directions, the poles included. The derivative with respect to the center is minus
     the sum over its pairs. If an atom is a neighbor by several images, its derivative
-    is the sum over them. Pair p of center i is row p - first[i] + sum_{k<i} (last[k] -
-    first[k]). Pairs at or beyond the cutoff are zero. All pairs of a center with a
-    neighbor at distance 0 are NaN. ``out`` takes 170 kB per center for 80 neighbors and
-    90 columns, so call it for a few hundred centers at a time. Cost: 45 microseconds
-    per center at that size. Twin: complex steps in
+    is the sum over them. The rows of ``out`` are the pairs of the first center, then
+    those of the second, and so on. Pairs at or beyond the cutoff are zero. All pairs of
+    a center with a neighbor at distance 0 are NaN. ``out`` takes 170 kB per center for
+    80 neighbors and 90 columns, so call it for a few hundred centers at a time. Cost:
+    45 microseconds per center at that size. Twin: complex steps in
     ``tests/kernels/test_chebyshev_kernels.py``.
     """
     n_channels, n_radial, n_degrees = len(weight), n_max + 1, l_max + 1
@@ -317,8 +315,8 @@ def chebyshev_gradient(
             for degree in range(n_degrees):
                 low = degree * degree
                 for q in range(4):
-                    # sum over m of c_nlm with Y_lm and its three slopes: (neighbour,
-                    # channel n)
+                    # sum over m of c_nlm times Y_lm or one of its three slopes:
+                    # (neighbor, channel n)
                     contract(
                         field,
                         (q * (n_lm + ROWS) + low) * stride,

@@ -1,8 +1,8 @@
 """Displacements between frames: moments, van Hove function, scattering, overlap.
 
-With dr_i(a, b) = r_i(b) - r_i(a) the displacement of atom i from frame a to frame b in
-its unwrapped trajectory, sums are over pairs of frames (a, b) of one lag and over the
-atoms of one species:
+The displacement of atom i from frame a to frame b in its unwrapped trajectory is
+dr_i(a, b) = r_i(b) - r_i(a). Sums are over pairs of frames (a, b) of one lag and over
+the atoms of one species:
 
     moments      sum |dr|^2 and sum |dr|^4            MSD, non-Gaussian parameter
     per_atom     mean of |dr|^2 over the pairs        mobility of an atom
@@ -13,13 +13,13 @@ atoms of one species:
 
 A trajectory is (atom, frame, 3) in Å. Pairs of frames come as runs. Lag k has the runs
 ``start[k]:start[k + 1]``, and run r pairs frame ``origin[r] + t`` with frame ``later[r]
-+ t`` for t < ``length[r]``. Evenly spaced frames have one run per lag, others as many
-as they need. The caller makes sure that the frames exist and that atoms are unwrapped.
-A NaN makes the sums of that atom, and so of its group, NaN.
++ t`` for t < ``length[r]``. Evenly spaced frames have one run per lag, others may have
+several. The caller ensures that the frames exist and that positions are unwrapped. A
+NaN makes the sums of that atom, and so of its group, NaN.
 
 Coordinates are subtracted first and squared afterwards, so an offset common to all
-frames costs no digits. The expansion r(a)^2 + r(b)^2 - 2 r(a).r(b), on which the fast
-Fourier transform relies, loses ten of sixteen digits of a vibration of 0.1 Å at 1e4 Å.
+frames costs no digits. Methods by fast Fourier transform expand r(a)^2 + r(b)^2 -
+2 r(a).r(b), which loses ten of sixteen digits of a vibration of 0.1 Å at 1e4 Å.
 Direct sums are also cheaper than transforms for a few dozen lags. Eight atoms share the
 vector registers; each lane adds up one atom in an order that only the runs determine.
 Atoms are then added one after the other within groups of ``GROUP``. No sum depends on
@@ -58,14 +58,14 @@ _FRAME = 3 * BESIDE
 
 @inner
 def _part(values: FloatArray, at: int, n: int) -> FloatArray:
-    # values.ravel()[at : at + n] without a slice's atomic count of owners
+    # values.ravel()[at : at + n] without the reference counting of a slice
     return carray(address(values, at), n)  # type: ignore[no-any-return]
 
 
 @inner
 def _aligned(n_frames: int) -> FloatArray:
-    # room for BESIDE paths, (frame, 3, BESIDE), on a line of the cache: loads across
-    # two lines cost twice
+    # empty (frame, 3, BESIDE) array aligned to cache lines, because loads across two
+    # lines cost twice
     room = np.empty(n_frames * _FRAME + BESIDE)
     at = -(room.ctypes.data // 8) % BESIDE
     return room[at : at + n_frames * _FRAME].reshape((n_frames, 3, BESIDE))
@@ -73,8 +73,8 @@ def _aligned(n_frames: int) -> FloatArray:
 
 @inner
 def _gather(path: FloatArray, atom: int, beside: FloatArray) -> int:
-    # the paths of up to BESIDE atoms as (frame, 3, BESIDE); lanes without an atom stay
-    # at 0; returns how many have one
+    # trajectories of up to BESIDE atoms as (frame, 3, BESIDE); lanes without an atom
+    # stay 0; returns the number of atoms
     width, n_frames = min(BESIDE, len(path) - atom), path.shape[1]
     if width < BESIDE:
         beside[:] = 0.0
@@ -96,8 +96,7 @@ def _moments(
     total: FloatArray,
 ) -> None:
     # sums of |dr|^2 and |dr|^4 of every lag, (lag, 2, BESIDE): the first 64 pairs of
-    # all runs, then the next 64, so that these frames stay in the first cache from lag
-    # to lag
+    # all runs, then the next 64, so that their frames stay in the L1 cache
     total[:] = 0.0
     for t in range(0, longest, _STRETCH):
         for k in range(len(start) - 1):
@@ -232,13 +231,13 @@ def lag_rows(path: FloatArray, origin: IntArray, later: IntArray, out: FloatArra
 def _bin(
     n: int, square: FloatArray, width: float, bins: Small, found: IntArray, n_bins: int
 ) -> None:
-    # places of n squares; NaN go to the last bin, since they are not less than it
+    # bins of n squares; NaN go to the last bin, because no comparison with NaN is true
     last = n_bins - 1.0
     for i in range(n):
         place = np.sqrt(square[i]) / width
         bins[i] = np.int32(place if place < last else last)
-    # lane by lane into rows of their own, so that equal bins of neighbouring places do
-    # not wait for each other
+    # each lane has its own row of counts, so that equal bins of adjacent entries do not
+    # wait for each other
     for i in range(0, n, BESIDE):
         for lane in range(BESIDE):
             found[lane * n_bins + bins[i + lane]] += 1
@@ -315,11 +314,11 @@ def _wave(
 def _waves(
     n: int, square: FloatArray, inverse: FloatArray, q: FloatArray, total: FloatArray
 ) -> None:
-    # sums of sin(q d) / (q d) of n squares of d; their roots are put in their place
+    # sums of sin(q d) / (q d) of n squares of d, which are overwritten by d
     for i in range(n):
         d = np.sqrt(square[i])
         square[i] = d
-        inverse[i] = 1.0 / d  # infinite for 0, and not read
+        inverse[i] = 1.0 / d  # infinite for d = 0, where it is not read
     for w in range(len(q)):
         _wave(
             _part(square, 0, n),
@@ -357,9 +356,9 @@ def scattering(
     Layout ``(atom,frame,3),(lag+1,),(run,),(run,),(run,),(atom,),(wave,)->
     (group,species,lag,wave)``. Each term is exp(i q.dr) averaged over all directions of
     q. ``q`` is in 1/Å and not negative, with q |dr| up to 1e6. Divided by the number of
-    terms, the sum is F_s(q, t), right to 1e-14. Groups as in ``moments``. Pair p of a
-    lag goes to sum p mod 32, and the sums are folded by halves. Cost: 0.9 ns per atom,
-    pair and q. Twin: ``TestTwins.test_scattering``.
+    terms, the sum is F_s(q, t), accurate to 1e-14. Groups are as in ``moments``. Pair p
+    of a lag goes to sum p mod 32, and the sums are added pairwise. Cost: 0.9 ns per
+    atom, pair and q. Twin: ``TestTwins.test_scattering``.
     """
     out[:] = 0.0
     n_lags, n_waves = len(start) - 1, len(q)

@@ -1,8 +1,9 @@
 """Convex hull of the neighbors of an atom, as triangles.
 
-The hull is found by polarity. With c a point inside, neighbor p is the plane
-(p - c).x = 1. The planes enclose a polytope, and each of its vertices, at which three
-planes meet, is a triangle of the hull. Planes of neighbors inside the hull cut nothing.
+The hull is found by polarity. With c a point inside, neighbor p corresponds to the
+plane (p - c).x = 1. The planes enclose a polytope. Each vertex of it, at which three
+planes meet, corresponds to a triangle of the hull. Planes of neighbors inside the hull
+remove nothing.
 """
 
 from __future__ import annotations

@@ -4,11 +4,11 @@
     tetrahedron O-ABC, O the atom: v = 1 - sum_v R_v^3 Omega_v / (3 V)
 
 theta_v are the angles of the triangle and S is its area. Omega_v are the solid angles
-of the tetrahedron and V is its volume. Both interstices are negative if spheres
+of the tetrahedron and V is its volume. Both interstices can be negative if spheres
 overlap. If O lies outside the hull, the tetrahedra of the facets that it sees from
-outside are inverted: V and Omega change sign together, v does not, and the sum of V
-over the hull is still the volume of the hull. So is the sum of Omega at a neighbor,
-once the whole sphere is added for neighbors whose facets are all seen from outside.
+outside are inverted. V and Omega then change sign together, and v does not. The sum of
+V over the hull is still the volume of the hull. The sum of Omega at a neighbor is also
+still right, once 4 pi is added for neighbors whose facets are all seen from outside.
 
 Sources: Wang, Jain, Nat. Commun. 10, 5537 (2019), Methods. Solid angle: Van Oosterom,
 Strackee, IEEE Trans. Biomed. Eng. 30, 125 (1983).
@@ -65,10 +65,10 @@ def gaps(
     out: FloatArray,
     touching: npt.NDArray[np.bool_],
 ) -> None:
-    """Compute the distance interstices (d - R_i - R_j) / d of each neighbor.
+    """Compute the distance interstice (d - R_i - R_j) / d of each neighbor.
 
     Layout ``(center,),(center,),(pair,),(pair,),(center,),(atom,)->
-    (center+1,),(entry,),(center,)``. Those of center k are entries
+    (center+1,),(entry,),(center,)``. The values of center k are entries
     ``offset[k]:offset[k+1]`` of ``out``. If ``to_radii`` is True, the formula is
     d / (R_i + R_j) - 1. A neighbor at distance 0 gives NaN and marks its center as
     ``touching``. Twin: ``tests/reference/structure.py::interstice``.
@@ -85,12 +85,24 @@ def gaps(
 
 
 class Interstices(NamedTuple):
-    """Interstices of some centers.
+    """Interstices of a set of centers.
 
-    The triangles of center k are entries ``offset[k]:offset[k+1]`` of ``area`` and
-    ``volume``; ``volume`` is NaN if the tetrahedron is flat. ``hull`` (center,) is the
-    volume of the hull in Å³, ``cones`` (center,) the sum of R_j^3 Omega_j over
-    neighbors in Å³, ``flag`` (center,) a combination of the flags above.
+    The triangles of center k are entries ``offset[k]:offset[k+1]``.
+
+    Attributes
+    ----------
+    offset
+        First triangle of each center (center+1,).
+    area
+        Area interstice of each triangle (triangle,).
+    volume
+        Volume interstice of each tetrahedron (triangle,). NaN if it is flat.
+    hull
+        Volume of the hull (center,) in Å³.
+    cones
+        Sum of R_j^3 Omega_j over neighbors (center,) in Å³.
+    flag
+        Combination of the flags above (center,).
     """
 
     offset: IntArray
@@ -158,7 +170,7 @@ def _interstices(
         flag[k] = 0 if m else NO_HULL
         for t in range(m):
             a, b, c = triangle[t, 0], triangle[t, 1], triangle[t, 2]
-            # 6 V > 0 where the triangle turns its back to the atom, as it should
+            # 6 V > 0 if the atom is on the inner side of the triangle
             cx, cy, cz = (
                 y[b] * z[c] - z[b] * y[c],
                 z[b] * x[c] - x[b] * z[c],
@@ -170,8 +182,8 @@ def _interstices(
             vx, vy, vz = x[c] - x[a], y[c] - y[a], z[c] - z[a]
             nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
             two_s = np.sqrt(nx * nx + ny * ny + nz * nz)
-            # tangents: of the angles 2 S / AB.AC, ...; of half the solid angles 6 V /
-            # (AB AC AO + AB.AC AO + ...), with AC.AO = OA^2 - OA.OC
+            # tangents of the angles, 2 S / AB.AC, ..., and of half the solid angles,
+            # 6 V / (AB AC AO + AB.AC AO + ...), with AC.AO = OA^2 - OA.OC
             oa, ob, oc = far[a], far[b], far[c]
             dot_ab, dot_bc = (
                 x[a] * x[b] + y[a] * y[b] + z[a] * z[b],
@@ -219,8 +231,8 @@ def _interstices(
             if flat:
                 flag[k] |= FLAT_TETRAHEDRON
                 volume[base + t] = np.nan
-                # 0, or half a sphere where the neighbour lies between the atom and the
-                # facet's far edge
+                # 0, or half a sphere if the neighbor lies between the atom and the far
+                # edge of the facet
                 filled += cone
                 continue
             volume[base + t] = 1.0 - 2.0 * (2.0 * own[k] ** 3 * angle[6, t] + cone) / abs(six_v)
@@ -230,7 +242,7 @@ def _interstices(
             else:
                 filled += cone
         for i in range(n):
-            # its facets are all seen from outside: it is inside a far tetrahedron
+            # all facets of the neighbor are seen from outside: add the whole sphere
             if facing[i] == 1:
                 filled += 4.0 * np.pi * r[i] ** 3
         size[k], cones[k] = (whole, filled) if m else (np.nan, np.nan)

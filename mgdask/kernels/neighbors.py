@@ -1,10 +1,10 @@
 """Neighbors within a cutoff by a cell list, for any cell and periodicity.
 
-Cells may be smaller than the cutoff. Atoms are sorted into bins along the cell
-vectors, thin ones along the third, so that the candidates of an atom are a few runs of
+Cells may be smaller than the cutoff. Atoms are sorted into bins along the cell vectors,
+with thin bins along the third. The candidates of an atom are then a few runs of
 consecutive atoms, loaded by whole vector registers. Bins beyond a periodic face are
-bins of another image, which also covers cells smaller than the cutoff. Neighbors of an
-atom are in the order of the bins, then of the atoms' rows. That order depends on the
+bins of another image, which also covers cells smaller than the cutoff. The neighbors of
+an atom are in the order of the bins, then of the atoms' rows. That order depends on the
 whole configuration only, never on the choice of central atoms.
 """
 
@@ -23,20 +23,39 @@ from mgdask.kernels.simd import LANES, address, displacements
 BIN = np.array([1.0, 1.0, 0.25])
 """Minimum height of a bin along each cell vector, in cutoffs.
 
-A few long lines of bins are best, because each line has a fixed cost.
+Few long lines of bins are fastest, because each line has a fixed cost.
 """
 
 
 class CellList(NamedTuple):
     """A configuration sorted into bins.
 
-    ``point`` (3,atom+spare) wrapped positions in Å in the order of the bins; ``row``
-    (atom,) the caller's row of each and ``rank`` (atom,) its inverse; ``start``
-    (bin+1,) first atom of each bin; ``bin_of`` (atom,3) bin of each row; ``shape`` (3,)
-    number of bins; ``reach`` (3,) bins to search on either side; ``wrapped`` and
-    ``image`` (3,bin+2*reach) bin and image at each place from -reach on, -1 if there is
-    none; ``room`` the maximum number of candidates of any atom, with spare; ``cell``
-    (3,3) in Å; ``cutoff`` in Å.
+    Attributes
+    ----------
+    point
+        Wrapped positions in the order of the bins (3,atom+spare) in Å.
+    row
+        Row of each point in the caller's arrays (atom,).
+    rank
+        Inverse of ``row`` (atom,).
+    start
+        First point of each bin (bin+1,).
+    bin_of
+        Bin of each row along the three vectors (atom,3).
+    shape
+        Number of bins along each vector (3,).
+    reach
+        Number of bins to search on either side (3,).
+    wrapped
+        Bin at each place from -reach on (3,bin+2*reach), or -1 if there is none.
+    image
+        Image of the cell at each of these places (3,bin+2*reach).
+    room
+        Maximum number of candidates of any atom, with spare entries.
+    cell
+        Cell vectors as rows (3,3) in Å.
+    cutoff
+        Cutoff distance in Å.
     """
 
     point: FloatArray
@@ -72,9 +91,8 @@ def make_cell_list(position: FloatArray, cell: FloatArray, pbc: Any, cutoff: flo
         low[axis] = fraction[:, axis].min()
         span[axis] = (fraction[:, axis].max() - low[axis]) or 1.0
     height = face_heights(cell) * span
-    most = max(
-        1, int(np.ceil((4 * n + 8) ** (1 / 3))) * 4
-    )  # thin or sparse boxes need no more bins than atoms
+    # thin or sparse boxes need no more bins than atoms
+    most = max(1, int(np.ceil((4 * n + 8) ** (1 / 3))) * 4)
     shape = np.clip(np.floor(height / (BIN * cutoff)), 1, most).astype(np.int64)
     while shape.prod() > 8 * n + 64:
         shape[shape.argmax()] = max(1, shape.max() // 2)
@@ -153,8 +171,8 @@ def _sort(
     places: IntArray,
     images: IntArray,
 ) -> int:
-    # counting sort into bins, rows in their order inside a bin; returns the room that
-    # any atom's candidates need
+    # counting sort into bins, with rows in order inside a bin; returns the maximum
+    # number of candidates of an atom
     n = len(wrapped)
     flat = np.empty(n, dtype=np.int64)
     for i in range(n):
@@ -176,7 +194,7 @@ def _sort(
             images[axis, place] = image
             if pbc[axis] or image == 0:
                 places[axis, place] = place - reach[axis] - image * shape[axis]
-    # atoms in the bins within reach, one axis after the other
+    # number of atoms in the bins within reach, summed axis by axis
     around = np.empty((shape[0], shape[1], shape[2]), dtype=np.int64)
     for a in range(shape[0]):
         for b in range(shape[1]):
@@ -213,8 +231,8 @@ def scan(cell_list: CellList, row: int, raw: FloatArray, index: IntArray, found:
 
     The i-th neighbor, in bin order, is candidate k = ``found[i]``: ``raw[:, k]`` holds
     dx, dy, dz and d^2, and its row is ``cell_list.row[index[k]]``. All arrays have
-    ``room`` entries, ``raw`` has shape (4,room). The atom itself is left out, its other
-    images are not.
+    ``room`` entries; ``raw`` has shape (4,room). The atom itself is left out, but its
+    other images are not.
     """
     reach, start, cell, wrapped, image = (
         cell_list.reach,
@@ -246,9 +264,8 @@ def scan(cell_list: CellList, row: int, raw: FloatArray, index: IntArray, found:
                 if pc < 0:
                     c += 1
                     continue
-                length = min(
-                    cell_list.shape[2] - pc, last - c + 1
-                )  # bins of one image lie one after the other
+                # bins of one image are consecutive
+                length = min(cell_list.shape[2] - pc, last - c + 1)
                 c += length
                 lo, hi = start[line + pc], start[line + pc + length]
                 if ia == 0 and ib == 0 and ic == 0 and lo <= me < hi:
@@ -259,8 +276,8 @@ def scan(cell_list: CellList, row: int, raw: FloatArray, index: IntArray, found:
                     ia * cell[0, 2] + ib * cell[1, 2] + ic * cell[2, 2],
                 )
                 for j in range(lo, hi, LANES):
-                    # whole registers; what they write too far is overwritten by the
-                    # next line, or not looked at
+                    # whole registers are written; the excess is overwritten by the
+                    # next line, or not read
                     k = m + j - lo
                     displacements(
                         address(cell_list.point, j),
@@ -280,7 +297,7 @@ def scan(cell_list: CellList, row: int, raw: FloatArray, index: IntArray, found:
         raw[3, own] = np.inf
     limit = cell_list.cutoff * cell_list.cutoff
     n = 0
-    # written always, counted only if inside: no branch to mispredict
+    # every candidate is written but only those inside are counted, to avoid a branch
     for k in range(m):
         found[n] = k
         n += raw[3, k] <= limit
@@ -329,7 +346,7 @@ def _list(
     vector: FloatArray,
     distance: FloatArray,
 ) -> int:
-    # fills from centre `first` on until the arrays are full; returns the first centre
+    # fills from center `first` on until the arrays are full; returns the first center
     # that did not fit
     room = cell_list.room
     raw, index, found = (
@@ -391,8 +408,8 @@ def neighbor_list(
 
     Layout ``(atom,3),(3,3)->(center+1,),(pair,),(pair,3),(pair,)``: offset, row, vector
     and distance. The neighbors of center k are entries ``offset[k]:offset[k+1]``.
-    ``vector`` points from the center to the neighbor's image. Exact for every cell; an
-    atom's own images count if they are within the cutoff. Cost: O(pairs).
+    ``vector`` points from the center to the neighbor's image. The list is exact for
+    every cell. Own images count if they are within the cutoff. Cost: O(pairs).
     Twin: ``tests/reference/soap.py::neighbors``.
     """
     cell_list = make_cell_list(position, cell, pbc, cutoff)

@@ -1,7 +1,7 @@
 """Local deformation between two configurations: gradient, strain and residual.
 
-The neighbors j of an atom i are those in the REFERENCE configuration. With r_j the
-vector to the neighbor's image there, and r_j + w_j that in the current configuration,
+The neighbors j of an atom i are those in the reference configuration. The vector to the
+neighbor's image is r_j there, and r_j + w_j in the current configuration:
 
     w_j = (u_j - u_i) + n_j (h' - h)
     u = current - reference,   n_j h = r_j - (reference_j - reference_i)
@@ -43,10 +43,20 @@ A layer 3e-6 as thick as wide is just above the limit. Atoms of a glass have 0.0
 class Deformation(NamedTuple):
     """Deformation around each center.
 
-    ``d2`` (center,) sum over neighbors in Å²; ``neighbors`` (center,) their number;
-    ``gradient`` (center,9) F_xx, F_xy, F_xz, F_yx, ... with F_ab = d current_a / d
-    reference_b; ``shear`` (center,) and ``volumetric`` (center,) strain. All but
-    ``neighbors`` are NaN if F is undefined.
+    All but ``neighbors`` are NaN if F is undefined.
+
+    Attributes
+    ----------
+    d2
+        Residual D2, the sum over neighbors (center,) in Å².
+    neighbors
+        Number of neighbors (center,).
+    gradient
+        F_xx, F_xy, F_xz, F_yx, ... (center,9), with F_ab = d current_a / d reference_b.
+    shear
+        Shear invariant of the strain (center,).
+    volumetric
+        Volumetric strain (center,).
     """
 
     d2: FloatArray
@@ -58,7 +68,7 @@ class Deformation(NamedTuple):
 
 @inner
 def _reciprocal(cell: FloatArray) -> FloatArray:
-    # columns b_k with r @ b_k the fraction along vector k
+    # columns b_k such that r @ b_k is the fraction along vector k
     out = np.empty((3, 3))
     for k in range(3):
         p, q = (k + 1) % 3, (k + 2) % 3
@@ -148,7 +158,7 @@ def _nonaffine(
             w21 += wz * y
             w22 += wz * z
         count[k] = n
-        # X / tr X, so that its determinant has no units
+        # X / tr X has a dimensionless determinant
         trace = xx + yy + zz
         s = 1.0 / trace if trace > 0.0 else 0.0
         xx, xy, xz, yy, yz, zz = s * xx, s * xy, s * xz, s * yy, s * yz, s * zz
@@ -267,7 +277,7 @@ def _within(
     for k in range(len(centers)):
         own = slot[centers[k]]
         for p in range(first[k], last[k]):
-            # written always, counted only if inside: no branch to mispredict
+            # every pair is written but only those inside are counted, to avoid a branch
             pick[at] = p
             at += distance[p] <= cutoff[own, slot[row[p]]]
         offset[k + 1] = at

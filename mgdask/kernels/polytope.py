@@ -1,12 +1,12 @@
 """A convex polytope that is cut by one plane after the other.
 
-It is the engine of Voronoi cells and, by polarity, of convex hulls. Three planes meet
-at every vertex. A vertex is stored as its planes (a, b, c), counter-clockwise seen from
-outside. ``edge[a, b]`` is the vertex in which a is followed by b, so the vertex across
-the edge of planes a and b is ``edge[b, a]``. A cut tests all vertices in whole
-registers, removes those beyond the plane, and puts a vertex on every edge that crosses
-the plane. New vertices lie between two old ones. That keeps the polytope sound if
-planes are nearly parallel or pass through vertices, as in crystals.
+It yields Voronoi cells and, by polarity, convex hulls. Three planes meet at every
+vertex. A vertex is stored as its planes (a, b, c), counter-clockwise seen from outside.
+``edge[a, b]`` is the vertex in which a is followed by b, so the vertex across the edge
+of planes a and b is ``edge[b, a]``. A cut tests all vertices in whole registers,
+removes those beyond the plane, and puts a vertex on every edge that crosses the plane.
+New vertices lie between two old ones. The polytope thus stays valid if planes are
+nearly parallel or pass through vertices, as in crystals.
 """
 
 from __future__ import annotations
@@ -33,16 +33,32 @@ FIRST_PLANE = 6
 """First plane after those of the cube (0 to 5) that a polytope starts from."""
 
 UNTOUCHED, CUT, FULL, BROKEN = 0, 1, 2, 3
-"""Results of a cut: nothing removed, something removed, no space, torn by rounding."""
+"""Results of a cut: nothing removed, vertices removed, no space, broken by rounding."""
 
 
 class Polytope(NamedTuple):
     """Work space of one polytope.
 
-    ``point`` (3,room) vertices; ``plane`` (room,3); ``side`` (room,) n.p of the last
-    cut; ``edge`` (plane,plane); ``link`` (plane,) boundary of the last cut; ``gone``
-    (room,) vertices that it removed; ``fresh`` (3,room) and ``border`` (room,2)
-    vertices that it made; ``size`` (2,) current number of vertices and planes.
+    Attributes
+    ----------
+    point
+        Vertices (3,room).
+    plane
+        The three planes of each vertex (room,3).
+    side
+        n.p of each vertex in the last cut (room,).
+    edge
+        Vertex in which one plane is followed by another (plane,plane).
+    link
+        Next plane along the border of the last cut, for each plane (plane,).
+    gone
+        Vertices that the last cut removed (room,).
+    fresh
+        Vertices that the last cut added (3,room).
+    border
+        Planes of the edges on which these lie (room,2).
+    size
+        Number of vertices and of planes (2,).
     """
 
     point: FloatArray
@@ -157,7 +173,7 @@ def cut(body: Polytope, normal: Any, offset: float) -> int:
             body.border[n_fresh, 0], body.border[n_fresh, 1] = a, b
             body.link[a] = b
             n_fresh += 1
-    # what goes must be one piece without holes, that is, its border one ring
+    # the removed part must be connected without holes: its border must be one ring
     steps, at = 0, body.border[0, 0] if n_fresh else 0
     while steps < n_fresh:
         at = body.link[at]
@@ -177,8 +193,8 @@ def cut(body: Polytope, normal: Any, offset: float) -> int:
         body.edge[a, b], body.edge[b, p], body.edge[p, a] = v, v, v
     body.size[0] = n_vertices - n_gone + n_fresh
     body.size[1] = p + 1
-    # fewer came than went: the last ones move into the holes, which are filled from the
-    # back
+    # if fewer vertices are added than removed, the last ones move into the gaps, which
+    # are filled from the back
     last = n_vertices - 1
     for i in range(n_gone - 1, n_fresh - 1, -1):
         hole = body.gone[i]
@@ -189,7 +205,7 @@ def cut(body: Polytope, normal: Any, offset: float) -> int:
             body.plane[hole, 0], body.plane[hole, 1], body.plane[hole, 2] = a, b, c
             body.edge[a, b], body.edge[b, c], body.edge[c, a] = hole, hole, hole
         for axis in range(3):
-            # the last register of a cut also tests empty places, which are never beyond
+            # the last register of a cut also tests unused entries; 0 is never beyond
             body.point[axis, last] = 0.0
         last -= 1
     return CUT

@@ -39,7 +39,8 @@ KNOTS_PER_SIGMA = 40
 BEFORE = 2
 """Knots below r = 0.
 
-The functions continue there with parity (-1)^l, so interpolation is central everywhere.
+The functions are continued there with parity (-1)^l, so that interpolation is central
+everywhere.
 """
 THRESHOLD = 1e-3
 """Value at which a smeared neighbor or a Gaussian basis function is cut off."""
@@ -51,11 +52,11 @@ def padded_cutoff(r_cut: float, sigma: float) -> float:
 
 
 ONE_AT_A_TIME = Lock()
-"""Lock of the exact arithmetic.
+"""Lock of the arithmetic with arbitrary precision.
 
-mpmath's working precision and cached constants belong to all threads of a process, and
-a thread that finishes would reset the precision of one that has not. So each call has
-a context of its own, and only one call runs at a time.
+All threads of a process share the cached constants of mpmath and, in a shared context,
+the working precision. Each call therefore has its own context, and only one call runs
+at a time.
 """
 
 
@@ -86,7 +87,7 @@ def gauss_legendre(n: int) -> tuple[FloatArray, FloatArray]:
     LAPACK, whose last bits may depend on the number of threads.
     """
     x = np.cos(np.pi * (np.arange(n, 0, -1) - 0.25) / (n + 0.5)).astype(np.longdouble)
-    for _ in range(12):  # four are enough to a thousand nodes
+    for _ in range(12):  # four iterations suffice for up to a thousand nodes
         before, now = np.ones_like(x), x.copy()
         for k in range(2, n + 1):
             before, now = now, ((2 * k - 1) * x * now - (k - 1) * before) / k
@@ -147,7 +148,7 @@ def gto_basis(
                     overlap[i, j] = front * (exponents[i] + exponents[j]) ** -power
             root = _inverse_root(exact, overlap)
             for i in range(n_max):
-                for j in range(n_max):  # two doubles hold what a long double can
+                for j in range(n_max):  # two doubles hold all digits of a long double
                     high = float(root[i, j])
                     beta[degree, i, j] = np.longdouble(high) + np.longdouble(
                         float(root[i, j] - exact.mpf(high))

@@ -64,7 +64,7 @@ def smooth(values: FloatArray, width: int = 2) -> FloatArray:
 
 
 def _vertex(values: FloatArray, middle: FloatArray, k: int) -> float:
-    # top or bottom of the parabola through three bins
+    # extremum of the parabola through three bins
     if k == 0 or k == len(values) - 1:
         return float(middle[k])
     a, b, c = values[k - 1 : k + 2]

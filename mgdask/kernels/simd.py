@@ -255,8 +255,8 @@ def _store(builder: Any, value: Any, pointer: Any, offset: int = 0) -> None:
 
 
 def _square(builder: Any, origin: Any, later: Any) -> Any:
-    # |later - origin|^2 of one frame: x of all paths, then y, then z; no fused steps,
-    # as NumPy has it
+    # |later - origin|^2 of one frame, summed over x, y, z for all trajectories at once,
+    # without fused operations, as in NumPy
     total = None
     for axis in range(3):
         d = builder.fsub(
@@ -376,8 +376,8 @@ def contract(
 ) -> None:
     """Compute c[m, :width] = sum_k a[k, m] b[k, :width].
 
-    Rows of ``b`` and ``c`` have ``width`` elements, whole registers. ``c`` has room for
-    whole tiles of rows.
+    Rows of ``b`` and ``c`` have ``width`` elements, a multiple of the register width.
+    ``c`` has room for whole tiles of rows.
     """
     for m in range(0, rows, ROWS):
         column = 0

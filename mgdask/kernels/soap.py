@@ -5,9 +5,9 @@
 
 Columns are ordered by species s, s' >= s, then l, n, n' (n' >= n if s = s'), as in
 DScribe. Radial functions are tabulated (``radial.py``). The sums over neighbors and
-over m are small matrix products in registers (``simd.tile``). Working memory is about
-100 kB per thread, which stays in cache: degrees l are done one after the other, all
-neighbors at once.
+over m are small matrix products in registers (``simd.tile``). Degrees l are processed
+one after the other, all neighbors at once. Working memory is thus about 100 kB per
+thread, which stays in cache.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def padded(n_max: int) -> int:
 
 @inner
 def _weights(t: float, w: FloatArray, i: int) -> None:
-    # Lagrange weights of the nodes -2 .. 3 at t in [0, 1): exactly (0, 0, 1, 0, 0, 0)
-    # at a knot
+    # Lagrange weights of the nodes -2..3 at t in [0, 1); at a knot they are exactly
+    # (0, 0, 1, 0, 0, 0)
     a, b, c, d, e, f = t + 2.0, t + 1.0, t, t - 1.0, t - 2.0, t - 3.0
     w[i, 0] = b * c * d * e * f * (-1.0 / 120.0)
     w[i, 1] = a * c * d * e * f * (1.0 / 24.0)
@@ -68,7 +68,7 @@ def _expand(
 ) -> None:
     n_degrees, n_knots, width = table.shape
     n = gather(cell_list, row, scratch, index, raw_row, raw)
-    # the atom itself, where its species counts: r = 0
+    # the atom itself, at r = 0, for its own species
     raw_row[n] = row
     raw[0, n], raw[1, n], raw[2, n], raw[3, n] = 0.0, 0.0, 0.0, 0.0
     n += 1
@@ -90,9 +90,8 @@ def _expand(
                 filled += 1
         knot[room + s] = first
     knot[room + n_species] = filled
-    whole = (
-        -(-filled // LANES) * LANES
-    )  # no remainders in the loops over neighbours; rows have room for it
+    # loops over neighbors run over whole registers, for which rows have room
+    whole = -(-filled // LANES) * LANES
     start_powers(unit[0], unit[1], whole, n_degrees - 1, power)
     per_species = c.shape[1] * width
     for degree in range(n_degrees):
@@ -176,8 +175,8 @@ def _spectrum(
                 for i in range(n_max):
                     first = i if s == s2 else 0
                     j = first
-                    # whole registers; what they write too far is the place of the next
-                    # row, which comes after
+                    # whole registers are written; the excess is overwritten by the
+                    # next row
                     while j < n_max and column + j - first + LANES <= len(out):
                         scaled_copy(
                             address(square, i * width + j),

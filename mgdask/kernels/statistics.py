@@ -141,9 +141,8 @@ def histogram(
 
     Layout ``(center,),(center,),(entry,)->(center,bin)``. The first bin includes all
     smaller values, the last bin all larger ones, so a row sums to 1. If ``smearing`` is
-    positive, each value is a normal distribution with that standard deviation, and a
-    bin receives the part of it within the bin. NaN are left out; an empty list gives
-    NaN.
+    positive, each value is spread as a normal distribution with that standard
+    deviation. NaN are left out; an empty list gives NaN.
     """
     width = (high - low) / bins
     scale = 1.0 / (np.sqrt(2.0) * smearing) if smearing > 0.0 else 0.0
@@ -167,8 +166,8 @@ def histogram(
                     out[k, b] += upto - below
                     below = upto
             else:
-                # cut to the bins before it is made an integer: numbers beyond 2^63
-                # would wrap round to the first bin
+                # clip before the conversion to an integer, because numbers beyond 2^63
+                # would wrap around to the first bin
                 out[k, int(min(max(np.floor((x - low) / width), 0.0), bins - 1.0))] += 1.0
         for b in range(bins):
             out[k, b] = out[k, b] / n if n else np.nan

@@ -13,9 +13,9 @@ Commun. 10, 5537 (2019)).
 Most time goes into exponentials, one per pair of neighbors and xi: 13 000 per atom in a
 glass for the published sets. ``exponential`` is plain arithmetic that LLVM vectorizes,
 unlike the library function. Neighbors are sorted by species. The pairs of two species
-fill a block that stays in cache, each place of the block has its own sum, and the sums
-are added up by halves at the end. The order of every sum depends on the atom's own
-neighbors only, not on the registers of the machine.
+fill a block that stays in cache. Each entry of the block has its own sum, and the sums
+are added pairwise at the end. The order of every sum depends only on the neighbors of
+the atom, not on the registers of the machine.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _MOST = 1 << 20
 
 @inner
 def _run(values: FloatArray, at: int, n: int) -> FloatArray:
-    # values.ravel()[at : at + n] without a slice's atomic count of owners, which costs
+    # values.ravel()[at : at + n] without the reference counting of a slice, which costs
     # more than these short loops
     return carray(address(values, at), n)  # type: ignore[no-any-return]
 
@@ -57,14 +57,13 @@ def _gather(
     near: FloatArray,
     start: IntArray,
 ) -> None:
-    # neighbours within the cut-off, sorted by species, else in their order: near = x,
-    # y, z, d, d^2, 1/d
+    # neighbors within the cutoff, sorted by species and otherwise in their order; the
+    # rows of near are x, y, z, d, d^2, 1/d
     filled = 0
     for s in range(n_species):
         start[s] = filled
-        for p in range(
-            first, last
-        ):  # written always, counted only if wanted: no branch to mispredict
+        # every pair is written but only those inside are counted, to avoid a branch
+        for p in range(first, last):
             near[0, filled], near[1, filled], near[2, filled] = (
                 vector[p, 0],
                 vector[p, 1],
@@ -79,12 +78,12 @@ def _gather(
 
 
 @inner
-def _gaussians(distance: FloatArray, factor: float, centre: FloatArray, total: FloatArray) -> None:
+def _gaussians(distance: FloatArray, factor: float, shift: FloatArray, total: FloatArray) -> None:
     for n in range(len(total)):
         total[n] = 0.0
     for j in range(len(distance)):
         for n in range(len(total)):
-            x = distance[j] - centre[n]
+            x = distance[j] - shift[n]
             total[n] += exponential(factor * (x * x))
 
 
@@ -103,8 +102,8 @@ def _pairs(
     extent: FloatArray,
     cosine: FloatArray,
 ) -> None:
-    # d_ij^2 + d_ik^2 + d_jk^2 and cos theta_jik of one j with a run of k; a coincident
-    # j or k has no direction: NaN
+    # d_ij^2 + d_ik^2 + d_jk^2 and cos theta_jik of one j with a run of k; NaN if j or k
+    # coincides with the center
     for k in range(len(extent)):
         dot = x * xs[k] + y * ys[k] + z * zs[k]
         extent[k] = 2.0 * (square + squares[k] - dot)
@@ -117,7 +116,7 @@ def _pairs(
 def _power(
     factor: float, exponent: float, cosine: FloatArray, square: FloatArray, out: FloatArray
 ) -> None:
-    # (1 + factor cos)^exponent; whole exponents by repeated squaring
+    # (1 + factor cos)^exponent; integer exponents by repeated squaring
     n = len(out)
     if exponent != np.floor(exponent) or exponent < 0.0 or exponent > _MOST:
         for i in range(n):
@@ -170,8 +169,8 @@ def _flush(
     power: FloatArray,
     total: FloatArray,
 ) -> None:
-    # a block of n pairs into the sums of every parameter set
-    # no remainders in the loops: pairs infinitely far apart add 0
+    # adds a block of n pairs to the sums of every parameter set; the block is padded to
+    # whole registers with pairs at infinite distance, which add 0
     whole = -(-n // _WHOLE) * _WHOLE
     for i in range(n, whole):
         extent[i], cosine[i] = np.inf, 0.0
@@ -201,8 +200,8 @@ def _fold(values: FloatArray, half: int) -> None:
 def _distinct(
     angular: FloatArray, factor: FloatArray, bending: FloatArray, which: IntArray
 ) -> tuple[int, int]:
-    # the different -1/xi^2 and (lambda, zeta) of the sets, and which of them each set
-    # has; returns how many there are
+    # distinct -1/xi^2 and (lambda, zeta) of the sets, and the indices of those of each
+    # set; returns their numbers
     n_factors, n_bendings = 0, 0
     for k in range(len(angular)):
         value = -1.0 / (angular[k, 0] * angular[k, 0])
@@ -248,7 +247,7 @@ def symmetry(
     slot: IntArray,
     n_species: int,
     cutoff: float,
-    centres: FloatArray,
+    shifts: FloatArray,
     width: float,
     angular: FloatArray,
     out: FloatArray,
@@ -257,24 +256,24 @@ def symmetry(
 
     Layout ``(center,),(center,),(pair,),(pair,3),(pair,),(atom,),(radial,),(set,3)->
     (center,feature)``. ``slot`` is the species index of every atom; atoms of other
-    indices are ignored. ``centres`` r_n, ``width`` and ``cutoff`` are in Å. ``angular``
-    has rows of xi in Å, lambda and zeta. Columns: species outer, r_n inner; then
-    species pairs (0,0), (0,1), ..., (1,1), ... outer, sets inner: S n_radial + S (S +
-    1) / 2 n_sets in all. An atom without neighbors has zeros. A neighbor at distance 0
-    makes the angular sums NaN. Cost per atom: n n_radial exponentials and n^2 / 2 per
-    distinct xi for n neighbors. Integer zeta are products; others call ``pow`` for
-    each pair. 20 microseconds per atom in a glass for 50 r_n of two species and the 22
-    published sets within 6.3 Å. Twins:
+    indices are ignored. ``shifts`` r_n, ``width`` and ``cutoff`` are in Å. ``angular``
+    has rows of xi in Å, lambda and zeta. Columns are r_n for each species, then the
+    sets for each pair of species (0,0), (0,1), ..., (1,1), .... There are S n_radial +
+    S (S + 1) / 2 n_sets columns for S species. An atom without neighbors has zeros. A
+    neighbor at distance 0 makes the angular sums NaN. Cost per atom with n neighbors: n
+    n_radial exponentials, and n^2 / 2 per distinct xi. Integer zeta are products;
+    others call ``pow`` for each pair. In a glass, 50 r_n of two species and the 22
+    published sets within 6.3 Å take 20 microseconds per atom. Twins:
     ``tests/reference/structure.py::radial_symmetry`` and ``angular_symmetry``.
     """
-    n_radial, n_sets = len(centres), len(angular)
+    n_radial, n_sets = len(shifts), len(angular)
     room = 1
     for i in range(len(first)):
         room = max(room, last[i] - first[i] + 1)
     near, start = np.empty((6, room)), np.empty(n_species + 1, dtype=np.int64)
     whole = -(-n_radial // _WHOLE) * _WHOLE
-    centre, radial = np.full(whole, np.inf), np.empty(whole)
-    centre[:n_radial] = centres
+    shift, radial = np.full(whole, np.inf), np.empty(whole)
+    shift[:n_radial] = shifts
     gauss = -0.5 / (width * width)
     all_factors, all_bendings = np.empty(n_sets), np.empty((n_sets, 2))
     which = np.empty((n_sets, 2), dtype=np.int64)
@@ -291,7 +290,7 @@ def symmetry(
         _gather(first[i], last[i], row, vector, distance, slot, n_species, cutoff, near, start)
         for s in range(n_species):
             _gaussians(
-                _run(near, 3 * room + start[s], start[s + 1] - start[s]), gauss, centre, radial
+                _run(near, 3 * room + start[s], start[s + 1] - start[s]), gauss, shift, radial
             )
             for n in range(n_radial):
                 out[i, s * n_radial + n] = radial[n]

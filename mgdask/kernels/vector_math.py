@@ -14,7 +14,7 @@ from mgdask.kernels._jit import array, inner, kernel
 
 _EIGHTH = 0.41421356237309503  # tan(pi / 8)
 _LOG2E = 1.4426950408889634
-# 1.5 * 2^52: added to a number below 2^51, the sum's last digit is 1
+# 1.5 * 2^52; adding it to a number below 2^51 rounds that number to an integer
 _ROUND = 6755399441055744.0
 _LN2_HIGH, _LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10
 _INVERSE_PI = 0.3183098861837907
@@ -27,7 +27,7 @@ _PI_HIGH, _PI_MIDDLE, _PI_LOW = (
 
 @inner
 def arctan2_upper(n: int, y: FloatArray, x: FloatArray, out: FloatArray) -> None:
-    """Compute atan2(y, x) for y >= 0, between 0 and pi, right to 1e-15.
+    """Compute atan2(y, x) for y >= 0, between 0 and pi, accurate to 1e-15.
 
     The result is NaN for y = x = 0. For |t| <= tan(pi/8), atan(t) = t + t^3 p(t^2),
     with p a minimax polynomial of degree 10 (mpmath.chebyfit, error 5e-18). Larger t go
@@ -69,8 +69,8 @@ def exponential(t: float) -> float:
     r = (t - n * _LN2_HIGH) - n * _LN2_LOW
     r2 = r * r
     r4 = r2 * r2
-    # by halves (Estrin), since Horner's chain of dependent steps leaves the vector
-    # units waiting
+    # Estrin's scheme, because the chain of dependent steps in Horner's leaves the
+    # vector units waiting
     low = (0.5000000000000001 + r * 0.16666666666666669) + r2 * (
         0.041666666666624164 + r * 0.008333333333330065
     )
@@ -79,7 +79,7 @@ def exponential(t: float) -> float:
     )
     q = low + r4 * (high + r4 * (2.762007599981065e-07 + r * 2.5100375924709717e-08))
     value = np.float64(1.0 + (r + r2 * q))
-    # the last bits of `shifted` are n: into the exponent with them
+    # the last bits of `shifted` are n, which is added to the exponent
     scaled = np.int64(value.view(np.int64) + (shifted.view(np.int64) << 52)).view(np.float64)
     return 0.0 if t < -708.0 else float(scaled)
 
@@ -93,8 +93,7 @@ def exponentials(t: FloatArray, out: FloatArray) -> None:
 
 @inner
 def _half_turns(t: float) -> tuple[float, float, float]:
-    # n = round(t / pi) as it was rounded (its last bits are n), t - n pi, and (sin(r) -
-    # r) / r of that r
+    # `shifted`, whose last bits are n = round(t / pi); r = t - n pi; (sin(r) - r) / r
     shifted = t * _INVERSE_PI + _ROUND
     n = shifted - _ROUND
     r = ((t - n * _PI_HIGH) - n * _PI_MIDDLE) - n * _PI_LOW
@@ -120,7 +119,7 @@ def sine(t: float) -> float:
     """
     shifted, r, p = _half_turns(t)
     value = np.float64(r + r * p)
-    # the last bit of `shifted` is that of n: into the sign with it
+    # the last bit of `shifted` is that of n, which sets the sign
     return float(
         np.int64(value.view(np.int64) ^ (np.float64(shifted).view(np.int64) << 63)).view(np.float64)
     )

@@ -1,8 +1,8 @@
 """Voronoi cells, cut by the planes halfway to the neighbors.
 
-Neighbors cut in the order of their distance. Once the next one is further away than
-twice the furthest vertex, no other can cut and the cell is certain. A cell that is not
-certain with the neighbors within one radius is repeated with a larger radius.
+Neighbors cut in the order of their distance. Once the next one is farther away than
+twice the farthest vertex, no other can cut, and the cell is final. A cell that is not
+final with the neighbors within one radius is repeated with a larger radius.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ more than four atoms are equally far from a point, as in most crystals.
 """
 
 CLOSED, OPEN, COINCIDENT, UNCERTAIN = 0, 1, 2, 3
-"""States of a cell: sound, open, coincident atoms, needs more distant neighbors."""
+"""States of a cell: closed, open, coincident atoms, needs more distant neighbors."""
 _TOO_LARGE = 4
 _SLIVER = -2
 
@@ -45,14 +45,31 @@ PLANES = 64
 
 
 class Cells(NamedTuple):
-    """Voronoi cells of some centers.
+    """Voronoi cells of a set of centers.
 
     The facets of center k are entries ``offset[k]:offset[k+1]``, nearest neighbor
-    first. ``row`` (facet,) row of the neighbor; ``vector`` (facet,3) from the center to
-    the neighbor's image in Å; ``area`` (facet,) in Å²; ``edges`` (facet,) number of
-    edges; ``pyramid`` (facet,) area x distance / 6 in Å³; ``distance`` (facet,) in Å;
-    ``volume`` (center,) of the cell in Å³; ``state`` (center,) CLOSED, OPEN, COINCIDENT
-    or UNCERTAIN. Cells that are not CLOSED have no facets, and their volume is NaN.
+    first. Cells that are not CLOSED have no facets, and their volume is NaN.
+
+    Attributes
+    ----------
+    offset
+        First facet of each center (center+1,).
+    row
+        Row of the neighbor (facet,).
+    vector
+        Vector from the center to the neighbor's image (facet,3) in Å.
+    area
+        Area (facet,) in Å².
+    edges
+        Number of edges (facet,).
+    pyramid
+        Volume area x distance / 6 (facet,) in Å³.
+    distance
+        Distance of the neighbor (facet,) in Å.
+    volume
+        Volume of the cell (center,) in Å³.
+    state
+        CLOSED, OPEN, COINCIDENT or UNCERTAIN (center,).
     """
 
     offset: IntArray
@@ -87,8 +104,8 @@ def make_cells(
 
 @inner
 def _sort(n: int, key: FloatArray, found: IntArray) -> None:
-    # by insertion, in Shell's strides where a cell reaches far, as at a wide gap; equal
-    # keys in the order of ``found``
+    # insertion sort, with the strides of shell sort for the many neighbors of a cell at
+    # a wide gap; equal keys are in the order of `found`
     gap = 1
     while 64 * gap < n:
         gap = 3 * gap + 1
@@ -135,7 +152,8 @@ def _cell(
 
 @inner
 def _facets(body: Polytope, threshold: float, surface: FloatArray, count: IntArray) -> None:
-    # twice the area vector of every plane, and its edges longer than the threshold
+    # twice the area vector of every plane, and the number of its edges longer than the
+    # threshold
     for p in range(body.size[1]):
         surface[0, p], surface[1, p], surface[2, p], count[p] = 0.0, 0.0, 0.0, 0
     point = body.point
@@ -176,7 +194,7 @@ def _long_edge(body: Polytope, v: int, k: int, threshold: float) -> bool:
 
 @inner
 def _sliver_between(body: Polytope, p: int, threshold: float, pair: Any) -> Any:
-    # the two facets that share a long edge with facet p; `pair` where there are none
+    # the two facets that share a long edge with facet p, or `pair` if there are none
     first, second = -1, -1
     for v in range(body.size[0]):
         for k in range(3):
@@ -191,8 +209,8 @@ def _sliver_between(body: Polytope, p: int, threshold: float, pair: Any) -> Any:
 
 @inner
 def _close_sliver(body: Polytope, p: int, threshold: float, count: IntArray) -> None:
-    # facet p is a line and goes; its two neighbours f, g then share an edge, which
-    # counts once if they share another already, be it a true one or another sliver's
+    # facet p is a line and is removed, so its two neighbors f and g share an edge. It
+    # counts only once if they already share one, a true one or that of another sliver.
     f, g = _sliver_between(body, p, threshold, (-1, -1))
     if f < 0:
         return
@@ -243,7 +261,7 @@ def _cells(
     volume: FloatArray,
     state: IntArray,
 ) -> int:
-    # fills from centre `first` on until the arrays are full; returns the first centre
+    # fills from center `first` on until the arrays are full; returns the first center
     # that did not fit
     room = cell_list.room
     raw, index, found = (
@@ -331,8 +349,8 @@ def _run(cell_list: CellList, centers: IntArray, threshold: float, planes: int) 
 
 
 def _join(parts: list[Cells], place: list[IntArray]) -> Cells:
-    # cells place[k][i] of the whole are cells i of part k; a later part replaces what
-    # an earlier one left undone
+    # cell place[k][i] of the result is cell i of part k; a later part replaces cells
+    # that an earlier one left undone
     n = len(place[0])
     count, start = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
     volume, state = np.empty(n), np.empty(n, dtype=np.int64)
@@ -363,7 +381,7 @@ def mean_spacing(position: FloatArray, cell: FloatArray, pbc: Any) -> float:
     if len(position) and free.any():
         fraction = fractional(position, cell)
         share[free] = (fraction.max(axis=0) - fraction.min(axis=0))[free]
-        # a flat or straight row of atoms has no volume, but still a spacing
+        # a plane or line of atoms has no volume, but still a spacing
         share = np.maximum(share, max(1e-3 * float((share * sides).max()), 1e-6) / sides)
     return float((abs(np.linalg.det(cell)) * share.prod() / max(len(position), 1)) ** (1 / 3))
 
@@ -371,9 +389,9 @@ def mean_spacing(position: FloatArray, cell: FloatArray, pbc: Any) -> float:
 FIRST_RADIUS, GROWTH, OPEN_RADIUS = 2.0, 1.5, 6.75
 """Search radii in mean spacings.
 
-They are the first radius, its growth factor, and the radius at which a cell with free
-axes that is still not certain is called open. Such a cell has a corner further from
-its atom than half that radius.
+They are the first radius, its growth factor, and the largest radius along non-periodic
+axes. A cell that is not final at that radius is called open: a vertex of it is farther
+from its atom than half that radius.
 """
 
 
@@ -402,8 +420,7 @@ def cells_by_radius(
         if at_end:
             found.state[found.state == UNCERTAIN] = OPEN
         elif periodic and radius > 2.0 * np.sqrt((cell_list.cell**2).sum(axis=1)).sum():
-            # no periodic cell reaches as far: rounding has torn this one at every
-            # radius
+            # no periodic cell reaches this far: rounding broke this one at every radius
             break
         again = found.state == UNCERTAIN
         if not again.any():
@@ -423,12 +440,12 @@ def voronoi_cells(
 ) -> Cells:
     """Compute the Voronoi cells of atoms.
 
-    Layout ``(atom,3),(3,3)->Cells``. Exact for every cell and periodicity; the volumes
-    of a periodic configuration sum to that of the box. Along non-periodic axes, a cell
-    that is not closed within half of ``OPEN_RADIUS`` mean spacings is OPEN and has no
-    values. Two atoms at one position are COINCIDENT. A cell that rounding tears at
-    every radius stays UNCERTAIN. Edges up to ``threshold`` Å are not counted. Cost: 4
-    to 8 microseconds per cell. Twin: ``tests/reference/structure.py::voronoi``.
+    Layout ``(atom,3),(3,3)->Cells``. Cells are exact for every box and periodicity; the
+    volumes of a periodic configuration sum to that of the box. Along non-periodic axes,
+    a cell that is not closed within half of ``OPEN_RADIUS`` mean spacings is OPEN and
+    has no values. Two atoms at one position are COINCIDENT. A cell that rounding breaks
+    at every radius stays UNCERTAIN. Edges up to ``threshold`` Å are not counted. Cost:
+    4 to 8 microseconds per cell. Twin: ``tests/reference/structure.py::voronoi``.
 
     Sources: Voronoi, J. reine angew. Math. 134, 198 (1908). Cutting one cell at a time:
     Rycroft, Chaos 19, 041111 (2009).

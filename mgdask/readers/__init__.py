@@ -1,1 +1,1 @@
-"""From files to audited frames: readers, the audit, and the inventory for tasks."""
+"""File readers, the audit of frames, and the inventory that tasks read from."""

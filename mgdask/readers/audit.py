@@ -1,4 +1,4 @@
-"""The audit: notes about what was left out or assumed, and errors."""
+"""Audit of the frames: checks, and notes on what was left out or assumed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Audit:
         self._notes: dict[str, list[tuple[str, int | None]]] = {}
 
     def note(self, kind: str, text: str, step: int | None = None) -> None:
-        """Keep ``text``; notes of one ``kind`` are shown together."""
+        """Add a note; notes of one ``kind`` are shown together."""
         self._notes.setdefault(kind, []).append((text, step))
 
     def lines(self) -> tuple[str, ...]:
@@ -48,8 +48,8 @@ class Audit:
 def whole_frames(refs: Sequence[FrameRef], audit: Audit) -> list[FrameRef]:
     """Return the complete frames.
 
-    Truncated frames are reported in a note. A frame with other text mixed in is
-    refused.
+    Truncated frames are left out and reported in a note. Raise ``AuditError`` for a
+    frame with extra lines.
     """
     kept = []
     for ref in refs:
@@ -57,17 +57,17 @@ def whole_frames(refs: Sequence[FrameRef], audit: Audit) -> list[FrameRef]:
             kept.append(ref)
         elif ref.problem.startswith(TOO_LONG):
             raise AuditError(
-                f"{ref.where}: {ref.problem}. Repair the file, or cut this frame out of it"
+                f"{ref.where}: {ref.problem}. Repair the file, or remove this frame from it"
             )
         else:
             last = "the last frame" if ref is refs[-1] else "a frame in the middle"
             audit.note(
                 "cut short",
-                f"{ref.where}: {last} of the file is left out, since {ref.problem}",
+                f"{ref.where}: {last} of the file is left out because {ref.problem}",
                 ref.step,
             )
     if not kept:
-        raise AuditError(f"{refs[0].where}: {refs[0].problem}; the file has no whole frame")
+        raise AuditError(f"{refs[0].where}: {refs[0].problem}; the file has no complete frame")
     return kept
 
 
@@ -76,7 +76,7 @@ def check_alike(
 ) -> None:
     """Check that all frames have the atoms, boundaries and needed columns of the first.
 
-    ``AuditError`` names the first frame that differs.
+    Raise ``AuditError`` for the first frame that differs.
     """
     first = refs[0]
     columns: set[tuple[str, ...]] = {first.columns}
@@ -84,10 +84,9 @@ def check_alike(
         if ref.n_atoms != first.n_atoms:
             raise AuditError(
                 f"{ref.where}: it has {ref.n_atoms} atoms, but frame {first.ordinal} of "
-                f"{first.path} (timestep {first.step}) "
-                f"has {first.n_atoms}. One store holds one number of atoms: ingest samples of "
-                "another size into another store, "
-                "or choose frames with frames="
+                f"{first.path} (timestep {first.step}) has {first.n_atoms}. All frames of a store "
+                "have the same number of atoms: ingest samples of another size into another "
+                "store, or select frames with frames="
             )
         if ref.pbc != first.pbc:
             raise AuditError(
@@ -98,22 +97,21 @@ def check_alike(
             missing = [name for name in needed(ref) if name not in ref.columns]
             if missing:
                 raise AuditError(
-                    f"{ref.where}: the columns change: {' '.join(missing)} is missing here and "
-                    f"there in {first.path}. "
-                    "Name the further columns that all frames have with columns=[...], or ingest "
-                    "the files one by one"
+                    f"{ref.where}: the columns change: {' '.join(missing)} is missing here but "
+                    f"present in {first.path}. List only further columns that all frames have in "
+                    "columns=[...], or ingest the files separately"
                 )
             columns.add(ref.columns)
     if len(columns) > 1:
         audit.note(
             "columns",
-            f"the order or the number of columns changes between frames ({len(columns)} kinds): "
-            "read by name",
+            f"the order or the number of columns changes between frames ({len(columns)} layouts); "
+            "columns are matched by name",
         )
     if any(NO_FLAGS in ref.values for ref in refs):
         audit.note(
             "boundaries",
-            f"{first.path}: the box has no boundary flags (old LAMMPS): taken as periodic "
+            f"{first.path}: the box has no boundary flags (old LAMMPS); it is assumed periodic "
             "along x, y and z",
         )
 
@@ -125,7 +123,7 @@ def _axes(pbc: Sequence[bool]) -> str:
 
 
 def run_labels(paths: Sequence[str], run: str | None, run_per_file: bool) -> dict[str, str]:
-    """Return the run that the frames of each file belong to."""
+    """Return the run label of each file."""
 
     def stem(path: str) -> str:
         name = PurePath(path).name
@@ -190,13 +188,13 @@ def settle_repeats(
         places = [refs[k].where for k in members]
         if repeated == "error":
             raise AuditError(
-                f"{places[-1]}: the timestep is there already: {places[0]}. repeated='last' keeps "
-                "the later one"
+                f"{places[-1]}: the timestep already occurs in {places[0]}. Set repeated='last' "
+                "to keep the later one"
             )
         if repeated == "all":
             audit.note(
                 "repeated",
-                f"{places[-1]}: the timestep is there {len(members)} times; all are kept",
+                f"{places[-1]}: the timestep occurs {len(members)} times; all are kept",
                 refs[members[0]].step,
             )
             continue
@@ -206,7 +204,7 @@ def settle_repeats(
             if k != keep:
                 audit.note(
                     "repeated",
-                    f"{refs[k].where}: left out, since the same timestep is kept from "
+                    f"{refs[k].where}: left out because the same timestep is kept from "
                     f"{refs[keep].where} (repeated={repeated!r})",
                     refs[k].step,
                 )
@@ -220,12 +218,10 @@ def _refuse_lost_files(refs: Sequence[FrameRef], dropped: set[int], repeated: st
     for path, count in lost.items():
         if count > 1 and count == total[path]:
             raise AuditError(
-                f"{path}: each of its {count} timesteps is in another file too, so the whole file "
-                "would be left out "
-                f"(repeated={repeated!r}). If the files are independent simulations say "
-                "run_per_file=True "
-                "(--run-per-file); if they are copies give one of them; "
-                "repeated='all' keeps everything"
+                f"{path}: each of its {count} timesteps is also in another file, so the whole file "
+                f"would be left out (repeated={repeated!r}). If the files are independent "
+                "simulations, set run_per_file=True (--run-per-file). If they are copies, give "
+                "only one of them. repeated='all' keeps everything"
             )
 
 
@@ -243,18 +239,17 @@ def report_spacing(refs: Sequence[FrameRef], runs: dict[str, str], audit: Audit)
             audit.note(
                 "backward",
                 f"{ref.where}: the timestep goes backward, from {steps[back[0]]} to {ref.step}, "
-                f"{back.size} times in run {run!r}: "
-                "frames are kept in the order of the files",
+                f"{back.size} times in run {run!r}; frames are kept in the order of the files",
                 ref.step,
             )
         elif np.unique(gaps).size > 1:
             common = Counter(gaps.tolist()).most_common()
             odd = members[int(np.flatnonzero(gaps != common[0][0])[0]) + 1]
-            told = ", ".join(f"{gap} ({count} times)" for gap, count in common[:3]) + (
+            listed = ", ".join(f"{gap} ({count} times)" for gap, count in common[:3]) + (
                 ", ..." if len(common) > 3 else ""
             )
             audit.note(
                 "uneven",
-                f"run {run!r}: uneven spacing of timesteps: {told}; first at {odd.where}",
+                f"run {run!r}: uneven spacing of timesteps: {listed}; first at {odd.where}",
                 odd.step,
             )

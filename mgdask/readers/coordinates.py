@@ -1,4 +1,4 @@
-"""From a file's coordinates to wrapped positions and images.
+"""Conversion of the coordinates in a file to wrapped positions and images.
 
 The unwrapped trajectory is position + image @ cell.
 """
@@ -33,21 +33,21 @@ def choose(columns: Sequence[str], where: str) -> tuple[str, bool]:
     """Return the set of coordinates to read, and whether it uses the image columns.
 
     With ``ix iy iz`` the order of preference is x, xs. Without them it is xu, xsu, x,
-    xs, because xu and xsu contain the trajectory. ``AuditError`` if no set is complete.
+    xs, because xu and xsu are unwrapped. Raise ``AuditError`` if no set is complete.
     """
     have = set(columns)
     complete = [kind for kind, names in SETS.items() if have.issuperset(names)]
     flags = [name for name in IMAGES if name in have]
     if not complete:
-        some = [name for names in SETS.values() for name in names if name in have]
+        present = [name for names in SETS.values() for name in names if name in have]
         raise AuditError(
             f"{where}: no complete set of coordinates "
-            f"({'has only ' + ' '.join(some) if some else 'has none'}); needed are "
+            f"({'only ' + ' '.join(present) if present else 'none'}); needed is one of "
             f"x y z, xs ys zs, xu yu zu or xsu ysu zsu. The columns are: {' '.join(columns)}"
         )
     if flags and len(flags) < 3:
         raise AuditError(
-            f"{where}: of the image columns ix iy iz only {' '.join(flags)} is there; "
+            f"{where}: of the image columns ix iy iz only {' '.join(flags)} is present; "
             "all three are needed"
         )
     order = ("x", "xs", "xu", "xsu") if flags else ("xu", "xsu", "x", "xs")
@@ -56,7 +56,7 @@ def choose(columns: Sequence[str], where: str) -> tuple[str, bool]:
 
 
 def scheme(kind: str, images: bool) -> str:
-    """Return the origin of the images in words, for ``attrs``."""
+    """Return a description of where the images come from, for ``attrs``."""
     if kind in ("xu", "xsu"):
         return FROM_PATH
     return FROM_COLUMNS if images else DERIVED
@@ -72,9 +72,10 @@ def place(
 ) -> tuple[FloatArray, npt.NDArray[np.int32]]:
     """Return wrapped positions and images of coordinates of one ``kind``.
 
-    Codes print atoms slightly outside the cell between two neighbor builds, or on the
-    upper face by rounding. These are moved inside and their image is corrected, so that
-    the trajectory is kept. Nothing is wrapped along free axes.
+    Simulation codes may write atoms slightly outside the cell between two neighbor
+    builds, or on the upper face by rounding. Such atoms are moved inside and their
+    images corrected, so the unwrapped trajectory is unchanged. Nothing is wrapped along
+    non-periodic axes.
     """
     position = box.cartesian(coordinates, cell, origin) if kind in ("xs", "xsu") else coordinates
     wrapped, shift = box.wrap(position, cell, origin, pbc)
@@ -86,11 +87,12 @@ def place(
 def image_increments(
     before: FloatArray, after: FloatArray, pbc: Sequence[bool] | npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int32]:
-    """Return what to add to an atom's image from one frame to the next.
+    """Return the change of each atom's image from one frame to the next.
 
-    Arguments are wrapped fractions (atom,3) in each frame's own cell. after + increment
-    is the copy nearest to ``before`` along every periodic vector. It is right if no
-    atom moves by half a cell between the frames. Sum the increments along a run.
+    Arguments are wrapped fractions (atom,3) in each frame's own cell. ``after +
+    increment`` is the copy nearest to ``before`` along every periodic vector. The
+    result is right if no atom moves by half a cell between the frames. The images of a
+    run are the cumulative sum of its increments.
     """
     increment = -np.floor(after - before + 0.5)
     increment[..., ~np.asarray(pbc, dtype=bool)] = 0.0

@@ -17,9 +17,9 @@ from mgdask.errors import AuditError
 
 CHUNK = 32 << 20
 SEEK_POINTS_FROM = 16 << 20
-"""Size in bytes from which gz files get seek points.
+"""Minimum size in bytes of a gz file that gets seek points.
 
-Smaller ones are read from their beginning, which costs less than shipping seek points.
+Smaller files are read from their beginning, which costs less than seek points.
 """
 _PROBE = 1 << 16
 _GZ_HEADER, _GZ_POINT = struct.Struct("<5sBBQQIII"), struct.Struct("<QQBB")
@@ -35,11 +35,11 @@ def natural(text: str) -> list[tuple[int, int | str]]:
 def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
     """Return the files of paths and glob patterns, in the order given.
 
-    Files of one pattern are in natural order. ``AuditError`` for a missing file, a
-    directory, a pattern without matches, or a file given twice.
+    Files of one pattern are in natural order. Raise ``AuditError`` for a missing file,
+    a directory, a pattern without matches, or a file given twice.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    found: list[str] = []
+    files: list[str] = []
     for item in given:
         name = os.path.expanduser(os.fspath(item))
         if os.path.exists(name):
@@ -48,35 +48,35 @@ def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
             matches = sorted(glob.glob(name, recursive=True), key=natural)
             if not matches:
                 raise AuditError(
-                    f"{name}: no file matches the pattern (looked in {Path.cwd()}); check folder "
-                    "and spelling"
+                    f"{name}: no file matches the pattern (working directory {Path.cwd()}); check "
+                    "the folder and the spelling"
                 )
         else:
-            raise AuditError(f"{name}: there is no such file (looked from {Path.cwd()})")
-        found.extend(matches)
-    if not found:
+            raise AuditError(f"{name}: there is no such file (working directory {Path.cwd()})")
+        files.extend(matches)
+    if not files:
         raise AuditError(
             "no input file was given; give paths or patterns, such as 'dump.*.lammpstrj.gz'"
         )
-    for name in found:
+    for name in files:
         if os.path.isdir(name):
             raise AuditError(
                 f"{name} is a directory; give the files in it, for instance "
                 f"{os.path.join(name, '*')!r}"
             )
     seen: set[str] = set()
-    for name in found:
+    for name in files:
         real = os.path.realpath(name)
         if real in seen:
             raise AuditError(
-                f"{name} is given twice: its frames would be counted twice; give every file once"
+                f"{name} is given twice, so its frames would be counted twice; give every file once"
             )
         seen.add(real)
-    return found
+    return files
 
 
 def open_binary(path: str) -> BinaryIO:
-    """Open a file for reading; ``AuditError`` says why it cannot be opened."""
+    """Open a file for reading; raise ``AuditError`` if it cannot be opened."""
     try:
         return open(path, "rb")
     except OSError as error:
@@ -96,9 +96,9 @@ def fingerprint(path: str, size: int) -> str:
 class Forward:
     """Bytes of a file by offset, read forward.
 
-    Plain files are sought; gz and zst are decompressed from the beginning. ``cut``
-    becomes True if a compressed stream ends before its end mark; all that could be
-    decompressed is returned.
+    Offsets are those of the uncompressed data. In gz and zst files an offset is reached
+    by decompressing everything before it. ``cut`` becomes True if a compressed stream
+    is truncated; the data before the cut are still returned.
     """
 
     def __init__(self, path: str, packing: str) -> None:
@@ -127,7 +127,7 @@ class Forward:
                 b"" if self._inner is None else self._inner.unused_data if self._inner.eof else b""
             )
             if self._inner is not None and self._inner.eof:
-                self._inner = None  # the next member of a file of several
+                self._inner = None  # another member of the file may follow
                 raw = raw.lstrip(b"\0") if self.packing == "gz" else raw
             raw = raw or self.file.read(1 << 20) or b""
             if not raw:
@@ -179,7 +179,7 @@ class Forward:
 
 
 class SeekableGzip:
-    """Ranges of a gz file by seek points (https://github.com/pauldmccarthy/indexed_gzip)."""
+    """Byte ranges of a gz file, read by seek points with indexed_gzip."""
 
     cut = False
 
@@ -194,7 +194,7 @@ class SeekableGzip:
     def read(self, length: int) -> bytes:
         """Return the next ``length`` bytes, fewer at the end.
 
-        Reading in steps leaves seek points; one large read would not.
+        It reads in small steps, because one large read would record no seek points.
         """
         parts: list[bytes] = []
         while length > 0 and (part := self.file.read(min(length, 1 << 18))):
@@ -208,7 +208,7 @@ class SeekableGzip:
         return self.read(length)
 
     def points(self) -> bytes | None:
-        """Return the seek points so far, to ship to another process, or None."""
+        """Return the seek points recorded so far, or None if there are none."""
         buffer = io.BytesIO()
         self.file.export_index(fileobj=buffer)
         data = buffer.getvalue()
@@ -222,18 +222,18 @@ class SeekableGzip:
 def cut_points(seek: bytes, start: int, stop: int) -> bytes:
     """Return only the seek points needed to read bytes ``start`` to ``stop``.
 
-    A task then carries little.
+    This keeps the description of a task small.
     """
     data = zlib.decompress(seek)
     *head, window, count = _GZ_HEADER.unpack_from(data)
     points = [
         _GZ_POINT.unpack_from(data, _GZ_HEADER.size + k * _GZ_POINT.size) for k in range(count)
     ]
-    at = _GZ_HEADER.size + count * _GZ_POINT.size
+    position = _GZ_HEADER.size + count * _GZ_POINT.size
     windows = []
     for point in points:
-        windows.append(data[at : at + window] if point[3] else b"")
-        at += len(windows[-1])
+        windows.append(data[position : position + window] if point[3] else b"")
+        position += len(windows[-1])
     first = max(k for k, point in enumerate(points) if k == 0 or point[1] <= start)
     last = min((k for k, point in enumerate(points) if point[1] >= stop), default=count - 1)
     kept = range(first, last + 1)

@@ -1,4 +1,4 @@
-"""The first frame: which columns become which variables, and what the atoms are."""
+"""Layout of the variables and identity of the atoms, read from the first frame."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from mgdask._typing import FloatArray
 from mgdask.elements import mass as standard_mass
 from mgdask.errors import AuditError
 from mgdask.readers import coordinates
-from mgdask.readers.audit import (
-    Audit,
-)
+from mgdask.readers.audit import Audit
 from mgdask.readers.frames import (
     Identity,
     Layout,
@@ -32,7 +30,7 @@ from mgdask.readers.units import column_unit
 from mgdask.readers.window import read_window
 
 _ROW_IS_IDENTITY = ("extxyz", "h5md", "netcdf")
-"""Formats without ids, whose writers keep the order of atoms."""
+"""Formats that may lack ids, because their writers keep the order of atoms."""
 
 
 def choose_layout(
@@ -44,53 +42,54 @@ def choose_layout(
     if not has_id and kind not in _ROW_IS_IDENTITY:
         raise AuditError(
             f"{where}: there is no column 'id' ({' '.join(first.columns)}). LAMMPS writes atoms in "
-            "changing order, so without it "
-            "nobody can say which atom is which; write the dump again with id among its columns"
+            "varying order, so atoms cannot be identified without ids; write the dump again with "
+            "the column id"
         )
     if not has_id:
         audit.note(
             "identity",
-            f"{first.path}: there is no id in this file: the order of its rows is "
-            "taken as identity",
+            f"{first.path}: the file has no ids; atoms are identified by the order of their rows",
         )
-    chosen, images = coordinates.choose(first.columns, where)
+    kind_of_coordinates, images = coordinates.choose(first.columns, where)
     column = species_column(first.columns, species, where)
     if column == "type" and "element" in first.columns:
         audit.note(
             "species",
-            f"{first.path}: species are taken from the given map of types, not from "
-            "the column element",
+            f"{first.path}: species are taken from the given map of types; the column element is "
+            "ignored",
         )
     extras = extra_columns(first.columns, columns, where)
     repeats = [
         name
         for key, names in coordinates.SETS.items()
         for name in names
-        if name in first.columns and key != chosen
+        if name in first.columns and key != kind_of_coordinates
     ]
     if not images:
         repeats += [name for name in coordinates.IMAGES if name in first.columns]
     if repeats:
         audit.note(
             "columns",
-            f"{first.path}: columns {' '.join(repeats)} repeat what {chosen} tells and "
-            "are not kept",
+            f"{first.path}: columns {' '.join(repeats)} duplicate the coordinates "
+            f"{' '.join(coordinates.SETS[kind_of_coordinates])} and are not kept",
         )
     if "typelabel" in first.columns:
         audit.note("columns", f"{first.path}: column typelabel holds text and is not kept")
-    layout = Layout(chosen, images, column, has_id, "mass" in first.columns, extras)
-    left = [name for name in first.columns if name not in layout.needed and name not in repeats]
-    left = [name for name in left if name not in ("element", "type", "typelabel")]
-    if left:
+    has_mass = "mass" in first.columns
+    layout = Layout(kind_of_coordinates, images, column, has_id, has_mass, extras)
+    unused = [name for name in first.columns if name not in layout.needed and name not in repeats]
+    unused = [name for name in unused if name not in ("element", "type", "typelabel")]
+    if unused:
         audit.note(
-            "columns", f"{first.path}: columns {' '.join(left)} are not kept, as columns= asks"
+            "columns",
+            f"{first.path}: columns {' '.join(unused)} are not in columns= and are not kept",
         )
-    if coordinates.scheme(chosen, images) == coordinates.DERIVED:
+    if coordinates.scheme(kind_of_coordinates, images) == coordinates.DERIVED:
         audit.note(
             "images",
-            "the files have no images: true paths are derived by minimum image between successive "
-            "frames of a run, which is right "
-            "only where no atom moves by half a cell between two kept frames",
+            "the files have no images: unwrapped trajectories are derived by minimum image "
+            "between successive frames of a run. This is right only if no atom moves by half a "
+            "cell between two kept frames",
         )
     return layout
 
@@ -114,8 +113,8 @@ def _masses(
     if inventory.units == "lj":
         audit.note(
             "mass",
-            "masses are those of the elements in u, though units are lj and the file "
-            "has no column mass",
+            "units are lj and the file has no column mass: standard masses of the elements in u "
+            "are used",
         )
     kinds = np.unique(numbers).tolist()
     by_number = np.zeros(max(kinds) + 1)
@@ -154,17 +153,17 @@ def read_first_frame(
     if layout.species == "element" and np.unique(numbers).tolist() == [6]:
         audit.note(
             "species",
-            "every atom is C, which LAMMPS writes when dump_modify element was not given: "
-            "is that meant?",
+            "every atom is C, which LAMMPS writes if dump_modify element is not set; check that "
+            "this is intended",
         )
     if "type" in ref.columns and columns is None and "type" not in dict(layout.extras):
         types = as_array(table, "type")[slice(None) if order is None else order]
         pairs = np.unique(np.stack([types, numbers]), axis=1)
-        # several types of one element: the type says more than the species
+        # several types of one element: the species alone would lose information
         if len(np.unique(pairs[1])) < pairs.shape[1]:
             layout = replace(layout, extras=(*layout.extras, ("type", "type")))
-            audit.note("species", "several types are one element: the type is kept as a variable")
-    who = Identity(
+            audit.note("species", "several types are one element; the type is kept as a variable")
+    identity = Identity(
         np.asarray(ids, dtype=np.int64),
         np.asarray(numbers, dtype=np.int32),
         np.asarray(mass, dtype=np.float64),
@@ -179,21 +178,21 @@ def read_first_frame(
     scalars = _common_scalars(inventory, audit)
     variables |= {variable_name(name): ("float64", "", False) for name in scalars}
     layout = replace(layout, scalars=scalars)
-    assemble(table, ref, layout, inventory.species_map, inventory.style, who)
-    _check_runs(replace(inventory, layout=layout, _identity=pack_identity(who)))
+    assemble(table, ref, layout, inventory.species_map, inventory.style, identity)
+    _check_runs(replace(inventory, layout=layout, _identity=pack_identity(identity)))
     return replace(
         inventory,
         layout=layout,
         variables=variables,
         notes=audit.lines(),
-        _identity=pack_identity(who),
+        _identity=pack_identity(identity),
     )
 
 
 def _check_runs(inventory: Inventory) -> None:
-    """Check that the first frame of every further run has the same atoms.
+    """Check that the first frame of every later run has the same atoms.
 
-    This is checked now rather than after hours of reading.
+    The check is done here because it would otherwise fail after hours of reading.
     """
     seen = {inventory.run[0]}
     for number, run in enumerate(inventory.run):
@@ -205,7 +204,6 @@ def _check_runs(inventory: Inventory) -> None:
                 pass
         except AuditError as error:
             raise AuditError(
-                f"{error}. Run {run!r} is not made of the same atoms as run {inventory.run[0]!r}: "
-                "one store holds one set of atoms, "
-                "so ingest each into a store of its own"
+                f"{error}. Run {run!r} does not have the same atoms as run {inventory.run[0]!r}. "
+                "A store holds one set of atoms: ingest each run into its own store"
             ) from error

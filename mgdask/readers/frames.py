@@ -1,4 +1,4 @@
-"""One frame put in order: sorted by id, checked against the inventory, wrapped."""
+"""Assembly of one frame: sorted by id, checked against the inventory, wrapped."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Layout:
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """Columns that are converted; others are not."""
+        """Columns that are read; all others are skipped."""
         return (
             *(("id",) if self.has_id else ()),
             self.species,
@@ -48,9 +48,9 @@ class Layout:
 
 
 def variable_name(column: str) -> str:
-    """Return a column's name as a variable: ``c_pe[1]`` becomes ``c_pe_1``.
+    """Return the variable name of a column: ``c_pe[1]`` becomes ``c_pe_1``.
 
-    Names that mgdask uses itself are prefixed with ``file_``.
+    Names that mgdask uses itself, or that begin with a digit, get the prefix ``file_``.
     """
     name = re.sub(r"\W+", "_", column).strip("_") or "column"
     taken = name in variables.VARIABLES or name in ("frame", "atom", "xyz", "vector", "lag")
@@ -58,27 +58,27 @@ def variable_name(column: str) -> str:
 
 
 def extra_columns(
-    columns: Sequence[str], wanted: Sequence[str] | None, where: str
+    columns: Sequence[str], selected: Sequence[str] | None, where: str
 ) -> tuple[tuple[str, str], ...]:
-    """Return further columns to keep and their variables, by default all.
+    """Return (column, variable) of the further columns to keep, by default all.
 
-    ``ParameterError`` if a named column does not exist.
+    Raise ``ParameterError`` if a selected column does not exist or is read anyway.
     """
     further = [name for name in columns if name not in _KNOWN]
-    if wanted is not None:
-        missing = [name for name in wanted if name not in columns]
+    if selected is not None:
+        missing = [name for name in selected if name not in columns]
         if missing:
             raise ParameterError(
-                f"columns={list(wanted)}: {where} has no column {', '.join(missing)}; it has "
+                f"columns={list(selected)}: {where} has no column {', '.join(missing)}; it has "
                 f"{' '.join(columns)}"
             )
-        core = [name for name in wanted if name in _KNOWN and name != "type"]
+        core = [name for name in selected if name in _KNOWN and name != "type"]
         if core:
             raise ParameterError(
-                f"columns={list(wanted)}: {', '.join(core)} is read anyway or repeats the "
-                "position; name others"
+                f"columns={list(selected)}: {', '.join(core)} is read anyway or duplicates the "
+                "position; leave it out of columns="
             )
-        further = list(wanted)
+        further = list(selected)
     names: dict[str, str] = {}
     for column in further:
         name = variable_name(column)
@@ -91,7 +91,7 @@ def extra_columns(
 def sorting(ids: npt.NDArray[np.int64], ref: FrameRef) -> npt.NDArray[np.intp] | None:
     """Return the order that sorts rows by id, or None if they are sorted.
 
-    ``AuditError`` if an id occurs twice.
+    Raise ``AuditError`` if an id occurs twice.
     """
     if bool((ids[1:] > ids[:-1]).all()):
         return None
@@ -108,10 +108,9 @@ def sorting(ids: npt.NDArray[np.int64], ref: FrameRef) -> npt.NDArray[np.intp] |
     if twice.size:
         row, again = int(order[twice[0]]), int(order[twice[0] + 1])
         raise AuditError(
-            f"{ref.where}: id {ordered[twice[0]]} is there twice ({_row(ref, row)} and "
-            f"{_row(ref, again)}; {twice.size} such in "
-            "this frame). Which atom is which cannot be known: repair the file, or leave the frame "
-            "out with frames="
+            f"{ref.where}: id {ordered[twice[0]]} occurs twice ({_row(ref, row)} and "
+            f"{_row(ref, again)}; repeated ids in this frame: {twice.size}). The atoms cannot be "
+            "identified: repair the file, or exclude the frame with frames="
         )
     return order
 
@@ -166,37 +165,37 @@ def assemble(
     layout: Layout,
     species: SpeciesMap,
     style: UnitStyle,
-    who: Identity,
+    identity: Identity,
 ) -> Table:
     """Return position, image and further variables of one frame, rows sorted by id.
 
-    ``AuditError`` if the atoms are not those of ``who``.
+    Raise ``AuditError`` if the atoms are not those of ``identity``.
     """
     order, ids, numbers = identify(table, ref, layout, species)
-    if not np.array_equal(ids, who.atom_id):
-        gone, new = np.setdiff1d(who.atom_id, ids), np.setdiff1d(ids, who.atom_id)
+    if not np.array_equal(ids, identity.atom_id):
+        missing, new = np.setdiff1d(identity.atom_id, ids), np.setdiff1d(ids, identity.atom_id)
         raise AuditError(
-            f"{ref.where}: the set of ids differs from the first frame's: gone {_some(gone)}, new "
-            f"{_some(new)}. Atoms were "
-            "exchanged: ingest the parts before and after into stores of their own (frames=)"
+            f"{ref.where}: the set of ids differs from that of the first frame: missing "
+            f"{_listed(missing)}, new {_listed(new)}. Ingest the frames before and after the "
+            "change into separate stores with frames="
         )
-    if not np.array_equal(numbers, who.species):
-        at = int(np.flatnonzero(numbers != who.species)[0])
+    if not np.array_equal(numbers, identity.species):
+        bad = int(np.flatnonzero(numbers != identity.species)[0])
         raise AuditError(
-            f"{ref.where}: id {ids[at]} changes species: atomic number {numbers[at]} here, "
-            f"{who.species[at]} in the first frame"
+            f"{ref.where}: id {ids[bad]} changes species: atomic number {numbers[bad]} here, "
+            f"{identity.species[bad]} in the first frame"
         )
     raw = np.empty((ref.n_atoms, 3))
     for axis, name in enumerate(coordinates.SETS[layout.kind]):
         column = as_array(table, name)
         raw[:, axis] = column if order is None else column[order]
     if not np.isfinite(raw).all():
-        at = int(np.flatnonzero(~np.isfinite(raw).all(axis=1))[0])
-        row = at if order is None else int(order[at])
+        bad = int(np.flatnonzero(~np.isfinite(raw).all(axis=1))[0])
+        row = bad if order is None else int(order[bad])
         raise AuditError(
-            f"{ref.where}: the position of id {ids[at]} is {raw[at].tolist()} ({_row(ref, row)}): "
-            "the simulation blew up or "
-            "the file is damaged. Leave the frame out with frames="
+            f"{ref.where}: the position of id {ids[bad]} is {raw[bad].tolist()} "
+            f"({_row(ref, row)}). The simulation diverged or the file is damaged: exclude the "
+            "frame with frames="
         )
     images = None
     if layout.images:
@@ -219,6 +218,6 @@ def assemble(
     return frame
 
 
-def _some(ids: npt.NDArray[Any]) -> str:
+def _listed(ids: npt.NDArray[Any]) -> str:
     shown = " ".join(map(str, ids[:5].tolist())) or "none"
     return shown + (f" ... ({ids.size} in all)" if ids.size > 5 else "")

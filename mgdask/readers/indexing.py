@@ -34,7 +34,7 @@ from mgdask.readers.window import read_window
 __all__ = ["Inventory", "image_increments", "read_window", "take_inventory"]
 
 PIECE = 256 << 20
-"""Bytes of a plain file that one index task reads."""
+"""Number of bytes of an uncompressed file that one index task reads."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ def _index(infos: Sequence[SourceInfo], mapper: Callable[..., Iterable[Any]]) ->
             pieces += [Piece(info, start, stop) for start, stop in itertools.pairwise(edges)]
         else:
             pieces.append(Piece(info))
-    found: dict[str, list[Contents]] = {}
+    by_path: dict[str, list[Contents]] = {}
     for piece, contents in zip(pieces, mapper(index_piece, pieces), strict=True):
-        found.setdefault(piece.info.path, []).append(contents)
-    return [join(found[info.path]) for info in infos]
+        by_path.setdefault(piece.info.path, []).append(contents)
+    return [join(by_path[info.path]) for info in infos]
 
 
 def take_inventory(
@@ -94,23 +94,24 @@ def take_inventory(
     species
         Elements by type, or by name for files with a column ``element``.
     timestep
-        Time step in ps, for files without times.
+        Time step in ps, for frames without a time.
     units
-        LAMMPS unit style for files that do not say theirs; default metal.
+        LAMMPS unit style of files that do not state theirs; default metal.
     run
-        Label of the simulation.
+        Label of the simulation. Default: taken from the file names.
     run_per_file
         Whether each file is a simulation of its own.
     repeated
         Which frame of a repeated timestep to keep: last, first, all, or error.
     frames
-        Frames to keep of those that remain: a slice, numbers, or "start:stop:step".
+        Frames to keep after repeated ones are dropped: a slice, numbers, or
+        "start:stop:step". Default: all.
     columns
         Further columns to keep; default all.
     atom_style
-        LAMMPS atom style of data files that do not name theirs.
+        LAMMPS atom style of data files that do not state theirs.
     mapper
-        Runs the index tasks, like ``map``.
+        Function that runs the index tasks, with the interface of ``map``.
 
     Returns
     -------
@@ -119,10 +120,10 @@ def take_inventory(
     Raises
     ------
     AuditError
-        For anything that cannot be read correctly, with file, line or byte, frame and
+        If something cannot be read correctly, with file, line or byte, frame and
         timestep.
     ParameterError
-        For a wrong argument.
+        If an argument is not allowed.
     """
     audit = Audit()
     species_map = make_species(species)
@@ -138,8 +139,8 @@ def take_inventory(
             audit.note("file", text)
         if not contents.frames:
             raise AuditError(
-                f"{info.path}: it has no frame: there is no line 'ITEM: TIMESTEP'. Check that it "
-                "is a complete LAMMPS dump"
+                f"{info.path}: the file has no frame, read as {info.kind}. Check that it is "
+                "complete; a LAMMPS dump has a line 'ITEM: TIMESTEP' in every frame"
             )
         refs += whole_frames(contents.frames, audit)
         sources.append(replace(info, seek=contents.seek))
@@ -147,7 +148,7 @@ def take_inventory(
     style = _settle_units(refs, units, audit)
     runs = run_labels([info.path for info in infos], run, run_per_file)
     refs = settle_repeats(refs, runs, repeated, audit)
-    refs = _choose(refs, frames)
+    refs = _select_frames(refs, frames)
     first = refs[0]
     kind = next(source.kind for source in sources if source.path == first.path)
     layout = choose_layout(first, kind, species_map, columns, audit)
@@ -180,48 +181,51 @@ def take_inventory(
 
 
 def _settle_units(refs: Sequence[FrameRef], units: str | None, audit: Audit) -> UnitStyle:
-    said = {ref.units: ref for ref in refs if ref.units}
-    if len(said) > 1:
-        pair = list(said.values())[:2]
+    stated = {ref.units: ref for ref in refs if ref.units}
+    if len(stated) > 1:
+        pair = list(stated.values())[:2]
         raise AuditError(
-            f"{pair[1].where}: units {pair[1].units}, but {pair[0].where} says {pair[0].units}; "
-            "ingest them separately"
+            f"{pair[1].where}: units {pair[1].units}, but {pair[0].where} has units "
+            f"{pair[0].units}; ingest the files separately"
         )
-    if said:
-        (name,) = said
+    if stated:
+        (name,) = stated
         if units not in (None, name):
             raise AuditError(
-                f"{said[name].where}: the file says units {name}, but units={units!r} was given; "
-                "leave it out"
+                f"{stated[name].where}: the file states units {name}, but units={units!r} was "
+                "given; omit units="
             )
         if name is not None and len([ref for ref in refs if ref.units]) < len(refs):
             audit.note(
-                "units", f"some files do not say their units: taken as {name}, as the others"
+                "units",
+                f"some files do not state their units; {name} is assumed, as in the others",
             )
     else:
         name = units or "metal"
         if units is None:
             audit.note(
                 "units",
-                "the files do not say their units: taken as metal (Å, ps, eV); "
-                "units= says otherwise",
+                "the files do not state their units; metal (Å, ps, eV) is assumed. "
+                "Set units= for another style",
             )
     style = unit_style(name or "metal")
     if style.name == "lj":
         audit.note(
             "units",
-            "units lj are kept as they are: lengths named Å and times named ps are in σ and τ",
+            "units lj are not converted: lengths labeled Å and times labeled ps are in σ and τ",
         )
     elif style.length != 1.0 or style.time != 1.0:
         audit.note(
             "units",
-            f"units {style.name}: lengths and times are converted to Å and ps, further columns are "
-            "kept as they are",
+            f"units {style.name}: lengths, times and masses are converted to Å, ps and u; further "
+            "columns are not converted",
         )
     return style
 
 
-def _choose(refs: list[FrameRef], frames: slice | Sequence[int] | str | None) -> list[FrameRef]:
+def _select_frames(
+    refs: list[FrameRef], frames: slice | Sequence[int] | str | None
+) -> list[FrameRef]:
     if frames is None:
         return refs
     if isinstance(frames, str):
@@ -229,19 +233,19 @@ def _choose(refs: list[FrameRef], frames: slice | Sequence[int] | str | None) ->
             frames = slice(*(int(part) if part.strip() else None for part in frames.split(":")))
         except (ValueError, TypeError):
             raise ParameterError(
-                f"frames={frames!r} must look like 'start:stop' or 'start:stop:step'"
+                f"frames={frames!r} must have the form 'start:stop' or 'start:stop:step'"
             ) from None
     try:
-        chosen = refs[frames] if isinstance(frames, slice) else [refs[int(k)] for k in frames]
+        selected = refs[frames] if isinstance(frames, slice) else [refs[int(k)] for k in frames]
     except IndexError:
         raise ParameterError(
             f"frames={frames!r} goes beyond the {len(refs)} frames of the files"
         ) from None
-    if not chosen:
+    if not selected:
         raise ParameterError(
-            f"frames={frames!r} chooses none of the {len(refs)} frames of the files"
+            f"frames={frames!r} selects none of the {len(refs)} frames of the files"
         )
-    return chosen
+    return selected
 
 
 def _times(
@@ -253,19 +257,21 @@ def _times(
             missing = next(ref for ref in refs if ref.time is None)
             audit.note(
                 "time",
-                f"{missing.where}: no ITEM: TIME here, though other frames have it: no time is "
-                "kept; give timestep=",
+                f"{missing.where}: this frame has no time, although others have one, so no times "
+                "are kept. Set timestep= to keep them",
             )
         else:
             audit.note(
                 "time",
-                "the files have no times and no timestep= was given: frames have steps but no time",
+                "the files have no times and timestep= was not given, so frames have steps but no "
+                "times",
             )
         return None
     if timestep is not None and known:
         audit.note(
             "time",
-            f"times are those of the file; timestep={timestep:g} ps is used only where it has none",
+            f"times are those of the files; timestep={timestep:g} ps is used only for frames "
+            "without a time",
         )
     step = 0.0 if timestep is None else timestep
     return np.array(

@@ -21,11 +21,7 @@ from mgdask._typing import FloatArray
 from mgdask.errors import ParameterError
 from mgdask.readers import coordinates
 from mgdask.readers.files import cut_points
-from mgdask.readers.frames import (
-    Identity,
-    Layout,
-    variable_name,
-)
+from mgdask.readers.frames import Identity, Layout, variable_name
 from mgdask.readers.records import FrameRef, SourceInfo
 from mgdask.readers.species import SpeciesMap
 from mgdask.readers.units import UnitStyle, unit_style
@@ -33,14 +29,12 @@ from mgdask.readers.units import UnitStyle, unit_style
 
 @dataclass(frozen=True)
 class Inventory:
-    """Audited frames of some files, in order, and how to read them.
+    """Audited frames of a set of files, in order, and how to read them.
 
-    An inventory can be pickled, and a ``window`` of it is small. Arrays are ``step``
-    (frame), ``time`` (frame) in ps or None, ``cell`` (frame,vector,xyz) and ``origin``
-    (frame,xyz) in Å, ``run`` (frame) labels, ``atom_id`` (atom), ``species`` (atom)
-    atomic numbers and ``mass`` (atom) in u. ``variables`` maps each further variable to
-    its dtype, its unit, and whether it has one value per atom. Frames are numbered from
-    ``first``, so frames of a window keep their numbers.
+    An inventory can be pickled, and a ``window`` of it is small. Frames are numbered
+    from ``first``, so frames of a window keep their numbers. ``time`` (frame,) is in
+    ps, or None if it is unknown. ``run`` is the label of each frame. ``variables`` maps
+    each further variable to its dtype, its unit, and whether it has one value per atom.
     """
 
     refs: tuple[FrameRef, ...]
@@ -121,7 +115,7 @@ class Inventory:
 
     @property
     def image_scheme(self) -> str:
-        """Origin of the images, in words."""
+        """Description of where the images come from."""
         return coordinates.scheme(self.layout.kind, self.layout.images)
 
     @property
@@ -133,14 +127,14 @@ class Inventory:
     def parallel(self) -> str:
         """How files can be read: "range", or "stream" if one has no random access.
 
-        A window of a stream costs the reading of all that lies before it.
+        To read a window of a stream, everything before the window is read too.
         """
         return "stream" if any(source.parallel == "stream" for source in self.sources) else "range"
 
     def window(self, start: int, stop: int) -> Inventory:
         """Return frames ``start`` to ``stop`` with only what is needed to read them.
 
-        A task carries such a window.
+        Such a window is small enough to be sent to a task.
         """
         if not self.first <= start < stop <= self.first + self.n_frames:
             raise ParameterError(
@@ -154,11 +148,9 @@ class Inventory:
         for source in self.sources:
             if source.path in used:
                 if source.seek is not None:
-                    mine = [ref for ref in refs if ref.path == source.path]
-                    low, high = (
-                        min(ref.offset for ref in mine),
-                        max(ref.offset + ref.length for ref in mine),
-                    )
+                    own_refs = [ref for ref in refs if ref.path == source.path]
+                    low = min(ref.offset for ref in own_refs)
+                    high = max(ref.offset + ref.length for ref in own_refs)
                     source = replace(source, seek=cut_points(source.seek, low, high))
                 sources.append(source)
         time = None if self.time is None else self.time[kept]
@@ -180,7 +172,7 @@ class Inventory:
     def sources_table(self) -> list[dict[str, Any]]:
         """Return name, kind, size and fingerprint of every file, for ``attrs``.
 
-        Folders and times are left out, so the table is the same everywhere.
+        Folders and times are left out, so the table does not depend on the machine.
         """
         return [
             {
@@ -220,7 +212,7 @@ class Inventory:
 
 
 def pack_identity(who: Identity) -> bytes:
-    """Compress the three arrays; ids as differences, so that 1..N costs nothing."""
+    """Compress the three arrays; ids are stored as differences, which compress best."""
     steps = np.diff(who.atom_id, prepend=0)
     return zlib.compress(steps.tobytes() + who.mass.tobytes() + who.species.tobytes(), 1)
 

@@ -1,8 +1,8 @@
 """Types that every reader shares: a reference to one frame, and a table of its atoms.
 
-All formats use LAMMPS's names: ``id``, ``type`` or ``element``, one set of coordinates
-(``x y z``, ``xs ys zs``, ``xu yu zu``, ``xsu ysu zsu``), images ``ix iy iz``, ``mass``,
-and further columns under their names in the file.
+All formats use LAMMPS column names: ``id``, ``type`` or ``element``, ``mass``, images
+``ix iy iz``, and one set of coordinates. The sets are ``x y z``, ``xs ys zs``,
+``xu yu zu`` and ``xsu ysu zsu``. Further columns keep their names in the file.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Table = dict[str, "AnyArray | Labels"]
 
 @dataclass(frozen=True, slots=True)
 class FrameRef:
-    """Location of one frame in its file, and its header; lengths in the file's unit.
+    """Location and header of one frame; lengths are in the file's unit.
 
-    ``start`` is the byte at which the frame begins and ``line`` (from 1) its line.
-    ``offset``, ``length`` and ``row_line`` are those of its rows of atoms. ``line`` and
-    ``row_line`` are 0 for formats without lines. ``problem`` is None for a complete
+    The frame begins at byte ``start``, on line ``line`` (counted from 1). Its rows of
+    atoms begin at byte ``offset``, on line ``row_line``, and take ``length`` bytes.
+    Line numbers are 0 for formats without lines. ``problem`` is None for a complete
     frame; otherwise it says what is missing.
     """
 
@@ -62,7 +62,7 @@ class FrameRef:
 
     @property
     def where(self) -> str:
-        """File, frame, timestep, line and byte, in words."""
+        """Readable location: file, frame, timestep, line and byte."""
         step = "unknown" if self.step is None else self.step
         place = f", line {self.line} (byte {self.start})" if self.line else ""
         return f"{self.path}, frame {self.ordinal} (timestep {step}){place}"
@@ -72,7 +72,7 @@ class FrameRef:
 class SourceInfo:
     """One file as it was when it was indexed.
 
-    This is enough to open it again elsewhere and to check that it is unchanged.
+    The fields suffice to reopen the file elsewhere and to check that it is unchanged.
     """
 
     path: str
@@ -86,7 +86,7 @@ class SourceInfo:
 
     @property
     def parallel(self) -> Literal["range", "stream"]:
-        """Whether a frame can be read without reading all frames before it."""
+        """Access to frames: "range" if random, "stream" if only in order."""
         return "stream" if self.kind in ("lammps-zst", "extxyz") else "range"
 
 
@@ -110,7 +110,7 @@ class Source(Protocol):
     def read(self, ref: FrameRef, columns: Sequence[str]) -> Table:
         """Return the given columns of one frame.
 
-        ``AuditError`` names the line of a row that cannot be read.
+        Raise ``AuditError``, naming the line, for a row that cannot be read.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Which reader a file needs, by its content, and opening it."""
+"""Selection of the reader of a file by the file's content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def sniff(path: str) -> str:
     """Return the kind of a file by its content.
 
     Kinds are lammps, lammps-gz, lammps-zst, data, extxyz, h5md, netcdf and binary.
-    ``AuditError`` if it is none of these.
+    Raise ``AuditError`` if it is none of these.
     """
     with open_binary(path) as file:
         head = file.read(4096)
@@ -33,8 +33,8 @@ def sniff(path: str) -> str:
         unpacked.close()
         if not head:
             raise AuditError(
-                f"{path}: nothing can be unpacked from this {packing} file: it is empty, or cut "
-                "short at its beginning"
+                f"{path}: nothing can be decompressed from this {packing} file: it is empty, or "
+                "truncated near its beginning"
             )
     if head.startswith(b"\x89HDF"):
         return "netcdf" if suffixes[-1:] in ([".nc"], [".ncdf"], [".netcdf"]) else "h5md"
@@ -53,13 +53,12 @@ def sniff(path: str) -> str:
         return _plain_only("extxyz", packing, path)
     if b"xlo xhi" in head or b" avec" in head:
         return _plain_only("data", packing, path)
-    if {".lammpstrj", ".dump", ".lammpsdump"} & set(
-        suffixes
-    ) and b"\0" not in head:  # perhaps cut at its beginning
+    # a dump whose beginning is missing has no "ITEM: " in its head
+    if {".lammpstrj", ".dump", ".lammpsdump"} & set(suffixes) and b"\0" not in head:
         return "lammps" if packing == "plain" else f"lammps-{packing}"
     raise AuditError(
         f"{path}: not a trajectory that mgdask reads: it begins with "
-        f"{head[:60].decode('utf-8', 'replace')!r}. Read are LAMMPS "
+        f"{head[:60].decode('utf-8', 'replace')!r}. Supported are LAMMPS "
         "dumps (text, gz, zst, binary) and data files, extxyz with a Lattice, H5MD and NetCDF"
     )
 
@@ -68,7 +67,7 @@ def _plain_only(kind: str, packing: str, path: str) -> str:
     if packing == "plain":
         return kind
     raise AuditError(
-        f"{path}: a packed {kind} file; unpack it first "
+        f"{path}: {kind} files cannot be read compressed; unpack it first "
         f"({'gunzip -k' if packing == 'gz' else 'unzstd'} {path})"
     )
 
@@ -100,7 +99,7 @@ def check_unchanged(info: SourceInfo) -> None:
     try:
         status = os.stat(info.path)
     except OSError as error:
-        raise AuditError(f"{info.path}: cannot be read any more: {error.strerror}") from error
+        raise AuditError(f"{info.path}: can no longer be read: {error.strerror}") from error
     if (status.st_size, status.st_mtime_ns) == (info.size, info.mtime_ns):
         return
     if status.st_size < info.size or fingerprint(info.path, info.size) != info.fingerprint:
@@ -160,7 +159,7 @@ _OPEN: dict[str, Callable[[SourceInfo], Source]] = {
 def open_source(source: str | SourceInfo, **options: str | None) -> Source:
     """Open the reader of one file.
 
-    ``MissingDependencyError`` gives the install line if its library is missing.
+    Raise ``MissingDependencyError`` if the library that reads the format is missing.
     """
     info = inspect_source(source, **options) if isinstance(source, str) else source
     return _OPEN[info.kind](info)

@@ -16,10 +16,9 @@ from mgdask.elements import atomic_number
 from mgdask.errors import AuditError, ParameterError
 from mgdask.readers.records import Labels
 
-_HOW = (
-    "Say which element each type is: species={1: 'Cu', 2: 'Zr'} in Python, --species Cu,Zr on the "
-    "command line "
-    "(types 1, 2, ... in order)"
+_HINT = (
+    "Give the element of each type: species={1: 'Cu', 2: 'Zr'} in Python, or --species Cu,Zr "
+    "on the command line (types 1, 2, ... in order)"
 )
 
 
@@ -33,7 +32,7 @@ class SpeciesMap:
     def from_types(self, types: npt.NDArray[Any], where: str) -> npt.NDArray[np.int32]:
         """Return atomic numbers of integer types.
 
-        ``AuditError`` if a type is not in the map.
+        Raise ``AuditError`` if a type is not in the map.
         """
         known = dict(self.types)
         table = np.zeros(max(known) + 2, dtype=np.int32)
@@ -43,29 +42,29 @@ class SpeciesMap:
             unknown = sorted(set(np.unique(types).tolist()) - set(known))
             raise AuditError(
                 f"{where}: type {', '.join(map(str, unknown))} is not in "
-                f"species={known_text(known)}. {_HOW}"
+                f"species={known_text(known)}. {_HINT}"
             )
         return numbers
 
     def from_names(self, labels: Labels, where: str) -> npt.NDArray[np.int32]:
         """Return atomic numbers of element names.
 
-        ``AuditError`` for a name that is not an element or that the user did not list.
+        Raise ``AuditError`` for a name that is not an element or not in the user's map.
         """
-        chosen, listed = dict(self.names), {number for _, number in self.types}
+        by_name, allowed = dict(self.names), {number for _, number in self.types}
         numbers = np.zeros(len(labels.names), dtype=np.int32)
         used = set(np.unique(labels.codes).tolist())
         for code, name in enumerate(labels.names):
             if code not in used:
                 continue
             try:
-                numbers[code] = chosen[name] if name in chosen else atomic_number(name)
+                numbers[code] = by_name[name] if name in by_name else atomic_number(name)
             except ParameterError as error:
                 raise AuditError(
                     f"{where}: unknown species in column element: {error}. Map it with "
                     f"species={{{name!r}: 'Cu'}}"
                 ) from None
-            if listed and numbers[code] not in listed:
+            if allowed and numbers[code] not in allowed:
                 raise AuditError(
                     f"{where}: element {name} is in the file, but species lists "
                     f"{known_text(dict(self.types))}"
@@ -85,7 +84,7 @@ def make_species(
 ) -> SpeciesMap:
     """Make the map of ``{1: "Cu"}``, ``("Cu", "Zr")`` (types 1, 2, ...) or ``"Cu,Zr"``.
 
-    ``ParameterError`` names what is wrong.
+    Raise ``ParameterError`` for an empty map, a negative type or an unknown element.
     """
     if species is None:
         return SpeciesMap()
@@ -95,14 +94,14 @@ def make_species(
         species.items() if isinstance(species, Mapping) else enumerate(species, start=1)
     )
     if not pairs:
-        raise ParameterError(f"species is empty. {_HOW}")
+        raise ParameterError(f"species is empty. {_HINT}")
     types, names = [], []
     for key, name in pairs:
         number = atomic_number(name)
         if isinstance(key, str) and not key.isdigit():
             names.append((key, number))
         elif int(key) < 0:
-            raise ParameterError(f"species: type {key} is negative; types begin at 1")
+            raise ParameterError(f"species: type {key} must not be negative")
         else:
             types.append((int(key), number))
     return SpeciesMap(tuple(types), tuple(names))
@@ -111,8 +110,8 @@ def make_species(
 def species_column(columns: Sequence[str], species: SpeciesMap, where: str) -> str:
     """Return the column that holds the species.
 
-    It is ``type`` if the user mapped types, otherwise ``element``. ``AuditError`` if
-    there is neither.
+    It is ``type`` if the user mapped types, otherwise ``element``. Raise
+    ``AuditError`` if neither can be used.
     """
     if "type" in columns and species.types:
         return "type"
@@ -120,9 +119,10 @@ def species_column(columns: Sequence[str], species: SpeciesMap, where: str) -> s
         return "element"
     if "type" in columns:
         raise AuditError(
-            f"{where}: it has types but no element names, and species are never guessed. {_HOW}"
+            f"{where}: the frame has types but no element names, and species are never guessed. "
+            f"{_HINT}"
         )
     raise AuditError(
-        f"{where}: it has neither a column 'type' nor 'element', so species cannot be known: "
-        f"{' '.join(columns)}"
+        f"{where}: the frame has neither a column 'type' nor a column 'element', so the species "
+        f"are unknown. Its columns are: {' '.join(columns)}"
     )

@@ -15,7 +15,7 @@ _BOHR = 0.529177210903  # Å, CODATA 2018
 
 @dataclass(frozen=True)
 class UnitStyle:
-    """Factors from a file's length, time and mass to Å, ps and u, and other units."""
+    """Factors that convert to Å, ps and u, and the units of other columns."""
 
     name: str
     length: float
@@ -50,19 +50,22 @@ _STYLES = {
 
 
 def unit_style(name: str) -> UnitStyle:
-    """Return the style called ``name``; ``ParameterError`` lists the known styles."""
+    """Return the style called ``name``.
+
+    Raise ``ParameterError`` if there is no such style.
+    """
     try:
         return _STYLES[name]
     except KeyError:
         raise ParameterError(
-            f"units={name!r} is not a LAMMPS unit style; known are {', '.join(_STYLES)}"
+            f"units={name!r} is not a LAMMPS unit style; allowed: {', '.join(_STYLES)}"
         ) from None
 
 
 def column_unit(column: str, style: UnitStyle) -> str:
-    """Return the unit of a column whose meaning is certain from its LAMMPS name.
+    """Return the unit of a standard LAMMPS column.
 
-    It is empty for anything that the user computed.
+    The result is empty for all other columns, such as those the user computed.
     """
     if column in ("vx", "vy", "vz"):
         return style.velocity_unit

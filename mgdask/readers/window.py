@@ -8,10 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from mgdask.errors import ParameterError
-from mgdask.readers.frames import (
-    as_array,
-    assemble,
-)
+from mgdask.readers.frames import as_array, assemble
 from mgdask.readers.inventory import Inventory
 from mgdask.readers.records import Source
 from mgdask.readers.sources import check_unchanged, open_source
@@ -20,16 +17,16 @@ from mgdask.readers.sources import check_unchanged, open_source
 def read_window(
     inventory: Inventory, start: int | None = None, stop: int | None = None
 ) -> Iterator[tuple[int, dict[str, npt.NDArray[Any]]]]:
-    """Read frames ``start`` to ``stop`` of an inventory, by default all, one at a time.
+    """Read frames of an inventory, one at a time.
 
     Parameters
     ----------
     inventory
         Inventory, or a window of one.
     start
-        First frame.
+        Number of the first frame. Default: the first of the inventory.
     stop
-        Frame after the last.
+        Number of the frame after the last one. Default: all frames are read.
 
     Yields
     ------
@@ -41,6 +38,8 @@ def read_window(
     ------
     AuditError
         If a frame cannot be read, with file, line, frame and timestep.
+    ParameterError
+        If ``start`` or ``stop`` is outside the inventory.
     """
     low = inventory.first if start is None else start
     high = inventory.first + inventory.n_frames if stop is None else stop
@@ -49,7 +48,7 @@ def read_window(
             f"frames {low} to {high} are not within {inventory.first} to "
             f"{inventory.first + inventory.n_frames} of this inventory"
         )
-    who, style, path = inventory.who, inventory.style, None
+    identity, style, path = inventory.who, inventory.style, None
     infos = {info.path: info for info in inventory.sources}
     source: Source | None = None
     try:
@@ -61,7 +60,7 @@ def read_window(
                 check_unchanged(infos[ref.path])
                 source, path = open_source(infos[ref.path]), ref.path
             table = source.read(ref, inventory.layout.needed)
-            frame = assemble(table, ref, inventory.layout, inventory.species_map, style, who)
+            frame = assemble(table, ref, inventory.layout, inventory.species_map, style, identity)
             yield number, {name: as_array(frame, name) for name in frame}
     finally:
         if source is not None:

@@ -198,7 +198,7 @@ def test_rdf(glass_store, tmp_path, monkeypatch, capsys):
             ("--feature", "bondorder"),
             "there is no feature 'bondorder'; there are bond_moments, bond_order",
         ),
-        (("--set", "everything"), "there is no set 'everything'; there are interstice, sro, mro"),
+        (("--set", "everything"), "there is no set 'everything'; allowed: interstice, sro, mro"),
         (
             ("--feature", "bond_order:degree=4"),
             "unknown option 'degree'; allowed are degrees, quantities",

@@ -365,7 +365,7 @@ def test_an_element_alone_has_no_pair_radius():
 def test_errors_in_words(glass):
     environments = make(glass)
     with pytest.raises(
-        ParameterError, match=r"no table of radii 'nonsense'; there are 'miracle' and 'covalent'"
+        ParameterError, match=r"no table of radii 'nonsense'; allowed: 'miracle', 'covalent'"
     ):
         environments.radii("nonsense")
     with pytest.raises(
@@ -374,7 +374,7 @@ def test_errors_in_words(glass):
         environments.radii((("Cu", 1.26),))
     xenon = LocalEnvironments(np.zeros((1, 3)), np.eye(3) * 9.0, np.array([54]), PERIODIC)
     with pytest.raises(
-        ParameterError, match=r"no radius of Xe; give radii=\{'Xe': ...\} in Å, or radii='covalent'"
+        ParameterError, match=r"no radius for Xe; give radii=\{'Xe': ...\} in Å, or radii='covalent'"
     ):
         xenon.radii("miracle")
     assert xenon.radii("covalent").tolist() == [1.4]

@@ -701,7 +701,7 @@ def test_bad_parameters_are_refused_in_words(change, words):
 
 def test_unknown_radii_are_refused_in_words():
     position, cell, numbers = [[0.0, 0, 0], [0, 0, 2.0]], 9 * np.eye(3), [1, 29]
-    with pytest.raises(ParameterError, match="no radius of H"):
+    with pytest.raises(ParameterError, match="no radius for H"):
         Interstice().compute(position, cell, numbers)
     with pytest.raises(ParameterError, match="lacks H, which the atoms contain; add its radius"):
         Interstice(radii={"Cu": 1.28}).compute(position, cell, numbers)

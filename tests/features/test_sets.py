@@ -168,7 +168,7 @@ def test_options_reach_every_feature():
 
 def test_refusals_in_words():
     with pytest.raises(
-        ParameterError, match="there is no set 'sor'; there are interstice, sro, mro"
+        ParameterError, match="there is no set 'sor'; allowed: interstice, sro, mro"
     ):
         feature_set("sor", SPECIES)
     for name in SETS:

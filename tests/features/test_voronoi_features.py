@@ -552,5 +552,5 @@ def test_unknown_radii_are_refused_in_words():
         Packing(radii={"Cu": 1.3}).compute([[0.0, 0, 0]], 3 * np.eye(3), [40])
     # as of the interstices
     for feature in (Packing(), Interstice()):
-        with pytest.raises(ParameterError, match="no radius of H"):
+        with pytest.raises(ParameterError, match="no radius for H"):
             feature.compute([[0.0, 0, 0]], 3 * np.eye(3), [1])

@@ -39,12 +39,12 @@ def compute(
     slot,
     n_species=2,
     cutoff=CUTOFF,
-    centres=RADII,
+    shifts=RADII,
     width=WIDTH,
     angular=SETS,
 ):
     n_pairs = n_species * (n_species + 1) // 2
-    out = np.full((len(first), n_species * len(centres) + n_pairs * len(angular)), np.nan)
+    out = np.full((len(first), n_species * len(shifts) + n_pairs * len(angular)), np.nan)
     arrays = [np.ascontiguousarray(a, dtype=np.int64) for a in (first, last, row)]
     slots = np.ascontiguousarray(slot, dtype=np.int64)
     symmetry(
@@ -54,7 +54,7 @@ def compute(
         slots,
         n_species,
         cutoff,
-        np.asarray(centres, float),
+        np.asarray(shifts, float),
         width,
         angular,
         out,
@@ -71,11 +71,11 @@ def one(vector, kinds, **options):
     ]
 
 
-def twin(vector, kinds, n_species, cutoff, centres, width, angular):
+def twin(vector, kinds, n_species, cutoff, shifts, width, angular):
     distance = np.linalg.norm(vector, axis=1)
     vector, kinds, distance = (a[distance <= cutoff] for a in (vector, np.asarray(kinds), distance))
     parts = [
-        reference.radial_symmetry(distance[kinds == s], centres, width) for s in range(n_species)
+        reference.radial_symmetry(distance[kinds == s], shifts, width) for s in range(n_species)
     ]
     for s in range(n_species):
         for t in range(s, n_species):
@@ -143,9 +143,9 @@ def test_published_columns_equal_the_twins(pairs):
 
 
 def test_three_species_and_odd_parameters(rng):
-    """Uneven centres, zeta of any size, lambda of any size up to 1, a cut-off below the list's, atoms of no species."""
+    """Uneven shifts, zeta of any size, lambda of any size up to 1, a cut-off below the list's, atoms of no species."""
     vector, kinds = rng.normal(0, 2, (45, 3)), rng.integers(0, 3, 45)
-    options = {"n_species": 3, "cutoff": 4.0, "centres": UNEVEN, "width": 0.4, "angular": ODD}
+    options = {"n_species": 3, "cutoff": 4.0, "shifts": UNEVEN, "width": 0.4, "angular": ODD}
     ours = one(vector, kinds, **options)
     assert ours.shape == (3 * 5 + 6 * 6,)
     close(ours, twin(vector, kinds, **options))
@@ -160,15 +160,15 @@ def test_one_kind_of_function_only(rng):
     vector, kinds = rng.normal(0, 2, (20, 3)), rng.integers(0, 2, 20)
     both = one(vector, kinds)
     np.testing.assert_array_equal(one(vector, kinds, angular=SETS[:0]), both[:100])
-    np.testing.assert_array_equal(one(vector, kinds, centres=[]), both[100:])
+    np.testing.assert_array_equal(one(vector, kinds, shifts=[]), both[100:])
 
 
 def test_parameter_sets_do_not_touch_each_other(rng):
     vector, kinds = rng.normal(0, 2, (20, 3)), rng.integers(0, 2, 20)
-    both = one(vector, kinds, centres=[]).reshape(3, len(SETS))
+    both = one(vector, kinds, shifts=[]).reshape(3, len(SETS))
     for k in range(len(SETS)):
         np.testing.assert_array_equal(
-            one(vector, kinds, centres=[], angular=SETS[k : k + 1].copy()), both[:, k]
+            one(vector, kinds, shifts=[], angular=SETS[k : k + 1].copy()), both[:, k]
         )
 
 
@@ -176,7 +176,7 @@ def test_parameter_sets_do_not_touch_each_other(rng):
 def test_blocks_of_any_filling(rng, n):
     """n (n-1) / 2 pairs, from none to more than two blocks."""
     vector = rng.normal(0, 2, (n, 3))
-    options = {"n_species": 1, "cutoff": 9.0, "centres": UNEVEN, "width": 0.5, "angular": ODD[:4]}
+    options = {"n_species": 1, "cutoff": 9.0, "shifts": UNEVEN, "width": 0.5, "angular": ODD[:4]}
     assert n < 33 or n * (n - 1) // 2 > 2 * BLOCK
     close(one(vector, np.zeros(n, int), **options), twin(vector, np.zeros(n, int), **options))
 

@@ -80,7 +80,7 @@ def test_a_whole_last_line_without_its_end_is_not_trusted(tmp_path):
     (tmp_path / "a.dump").write_text(open(path).read()[:-1])
     assert "2 of 3 rows" in noted(take_inventory(path, species=SPECIES), "cut short")
     (tmp_path / "a.dump").write_text(open(write_dump(tmp_path / "b.dump", [(0, ROWS)])).read()[:-1])
-    with pytest.raises(AuditError, match="no whole frame"):
+    with pytest.raises(AuditError, match="no complete frame"):
         take_inventory(path, species=SPECIES)
 
 
@@ -92,7 +92,7 @@ def test_repeated_steps_keep_one_and_say_so(sample):
     assert paths(sample("dup.dump"), repeated="all")[0].n_frames == 6
     with pytest.raises(
         AuditError,
-        match=r"frame 3 \(timestep 400\), line 928 \(byte 38278\): the timestep is there already",
+        match=r"frame 3 \(timestep 400\), line 928 \(byte 38278\): the timestep already occurs in",
     ):
         paths(sample("dup.dump"), repeated="error")
     with pytest.raises(ParameterError, match="must be one of last, first, all, error"):
@@ -122,7 +122,7 @@ def test_uneven_and_backward_steps_are_fine_and_reported(sample, tmp_path):
         (
             [(0, ROWS), (10, changed(1, 0, 1))],
             {},
-            r"frame 1 \(timestep 10\), line 13 \(byte \d+\): id 1 is there twice \(line 22 and line 23",
+            r"frame 1 \(timestep 10\), line 13 \(byte \d+\): id 1 occurs twice \(line 22 and line 23",
         ),
         (
             [(0, ROWS), (10, ROWS[:2])],
@@ -143,16 +143,16 @@ def test_uneven_and_backward_steps_are_fine_and_reported(sample, tmp_path):
         (
             [(0, ROWS), (10, changed(2, 0, 7))],
             {},
-            "set of ids differs from the first frame's: gone 3, new 7",
+            "set of ids differs from that of the first frame: missing 3, new 7",
         ),
         (
             [(0, ROWS)],
             {"box": ((0, 10), (0, 0), (0, 10))},
-            r"byte 0 \(timestep 0\): the cell is zero or negative",
+            r"byte 0 \(timestep 0\): the cell volume is zero or negative",
         ),
-        ([(0, ROWS)], {"box": ((0, 10), (5, 1), (0, 10))}, "the cell is zero or negative"),
+        ([(0, ROWS)], {"box": ((0, 10), (5, 1), (0, 10))}, "the cell volume is zero or negative"),
         ([(0, ROWS)], {"box": ((0, 10), (5, "nan"), (0, 10))}, "not finite"),
-        ([(0, ROWS)], {"box": ((0, 10), (5, "one"), (0, 10))}, "the box is not made of numbers"),
+        ([(0, ROWS)], {"box": ((0, 10), (5, "one"), (0, 10))}, "the box bounds are not numbers"),
         ([(0, ROWS)], {"box": ((0, 10), (5, 6), (0, "9 1"))}, "must have 2 numbers"),
         ([("x", ROWS)], {}, "'ITEM: TIMESTEP' is followed by 'x', not by a number"),
         ([(0, [])], {}, "it has 0 atoms"),
@@ -184,9 +184,9 @@ def test_uneven_and_backward_steps_are_fine_and_reported(sample, tmp_path):
             {"columns": "q type x y z"},
             r"frame 0 \(timestep 0\), line 1 \(byte 0\): there is no column 'id'",
         ),
-        ([(0, ROWS)], {"columns": "id q x y z"}, "neither a column 'type' nor 'element'"),
-        ([(0, [[*r, 1] for r in ROWS])], {"columns": "id type x y z x"}, "column x is there twice"),
-        ([(0, ROWS)], {"flags": "pp pp"}, "three such as 'pp pp pp' are needed"),
+        ([(0, ROWS)], {"columns": "id q x y z"}, "neither a column 'type' nor a column 'element'"),
+        ([(0, [[*r, 1] for r in ROWS])], {"columns": "id type x y z x"}, "column x occurs twice"),
+        ([(0, ROWS)], {"flags": "pp pp"}, "it needs three, such as 'pp pp pp'"),
     ],
 )
 def test_what_cannot_be_read_right_is_refused(tmp_path, frames, options, words):
@@ -201,7 +201,7 @@ def test_text_mixed_into_a_frame_is_refused(tmp_path):
     (tmp_path / "a.dump").write_text(
         text.replace("3 1 3.0 3.0 3.0\nITEM", "3 1 3.0 3.0 3.0\nWARNING: lost atoms\nITEM")
     )
-    with pytest.raises(AuditError, match="it says 3 atoms, but 4 lines follow"):
+    with pytest.raises(AuditError, match="its header gives 3 atoms, but 4 lines follow"):
         take_inventory(path, species=SPECIES)
     (tmp_path / "a.dump").write_text(text.replace("ITEM: BOX", "hello\nITEM: BOX"))
     with pytest.raises(AuditError, match="line 5 of its header is 'hello'"):
@@ -218,7 +218,7 @@ def test_the_damaged_files_of_real_runs_are_refused(sample, name):
     words = {
         "ort_noid.dump": "no column 'id'",
         "ort_vary.dump": r"timestep 200.*has 280 atoms",
-        "dupid.dump": "id 1 is there twice",
+        "dupid.dump": "id 1 occurs twice",
     }
     with pytest.raises(AuditError, match=words[name]):
         take_inventory(sample(name), species=SPECIES)
@@ -231,7 +231,7 @@ def test_files_that_are_no_dumps(tmp_path):
     (tmp_path / "bad.dump.gz").write_bytes(b"\x1f\x8b" + b"no gzip at all" * 10)
     for name, words in (
         ("empty.dump", r"empty.dump: the file is empty \(0 bytes\)"),
-        ("text.dump", "it has no frame"),
+        ("text.dump", "the file has no frame"),
         ("other.txt", "not a trajectory that mgdask reads: it begins with 'units metal"),
         ("none.dump", "there is no such file"),
         ("none*.dump", "no file matches the pattern"),
@@ -262,7 +262,7 @@ def test_a_packed_file_cut_by_the_walltime_keeps_its_good_frames(tmp_path, sampl
     (tmp_path / "cut.dump").write_bytes(packed[: len(packed) * 3 // 4])
     inventory, found = paths(tmp_path / "cut.dump", repeated="all")
     assert 1 <= len(found) < 240
-    noted(inventory, "ends before its end mark")
+    noted(inventory, "end before their end mark")
     (tmp_path / "whole.dump").write_bytes(text)
     assert (found == paths(tmp_path / "whole.dump", repeated="all")[1][: len(found)]).all()
     (tmp_path / "two.dump").write_bytes(pack(text) + pack(text))  # as cat a.gz b.gz
@@ -282,7 +282,7 @@ def test_a_damaged_packed_file_is_refused(tmp_path):
 def test_species_are_never_guessed(tmp_path):
     path = write_dump(tmp_path / "a.dump", [(0, ROWS)])
     with pytest.raises(
-        AuditError, match=r"species=\{1: 'Cu', 2: 'Zr'\} in Python, --species Cu,Zr"
+        AuditError, match=r"species=\{1: 'Cu', 2: 'Zr'\} in Python, or --species Cu,Zr"
     ):
         take_inventory(path)
     with pytest.raises(ParameterError, match="did you mean 'Zr'"):
@@ -299,10 +299,10 @@ def test_species_are_never_guessed(tmp_path):
         take_inventory(path)
     assert take_inventory(path, species={"Q": "Ti"}).species.tolist() == [22]
     path = write_dump(tmp_path / "c.dump", [(0, [[1, 1, "C", 1, 1, 1]])], "id type element x y z")
-    noted(take_inventory(path), "dump_modify element was not given")
+    noted(take_inventory(path), "dump_modify element is not set")
     inventory = take_inventory(path, species={1: "Cu"})
     assert inventory.species.tolist() == [29]
-    noted(inventory, "not from the column element")
+    noted(inventory, "the column element is ignored")
 
 
 def test_further_columns_are_kept_or_named(tmp_path):
@@ -330,7 +330,7 @@ def test_several_files_are_one_trajectory_or_several_runs(tmp_path):
     one = write_dump(tmp_path / "one.dump", [(0, ROWS), (10, ROWS)])
     two = write_dump(tmp_path / "two.dump", [(0, ROWS), (10, ROWS)])
     with pytest.raises(
-        AuditError, match=r"each of its 2 timesteps is in another file too.*--run-per-file"
+        AuditError, match=r"each of its 2 timesteps is also in another file.*--run-per-file"
     ):
         take_inventory([one, two], species=SPECIES)
     assert take_inventory([one, two], species=SPECIES, run_per_file=True).run == (
@@ -341,7 +341,7 @@ def test_several_files_are_one_trajectory_or_several_runs(tmp_path):
     )
     assert take_inventory([one, two], species=SPECIES, repeated="all", run="r").run == ("r",) * 4
     other = write_dump(tmp_path / "three.dump", [(0, changed(0, 1, 2))])
-    with pytest.raises(AuditError, match="Run 'three' is not made of the same atoms as run 'one'"):
+    with pytest.raises(AuditError, match="Run 'three' does not have the same atoms as run 'one'"):
         take_inventory([one, other], species=SPECIES, run_per_file=True)
     (tmp_path / "other").mkdir()
     again = write_dump(tmp_path / "other" / "one.dump", [(0, ROWS)])
@@ -387,17 +387,17 @@ def test_units_and_times(tmp_path):
     assert inventory.time.tolist() == [2500.0]
     ((_, frame),) = read_window(inventory)
     np.testing.assert_allclose(frame["position"][1], [20, 20, 20])
-    with pytest.raises(AuditError, match="says units nano, but units='metal'"):
+    with pytest.raises(AuditError, match="states units nano, but units='metal'"):
         take_inventory(tmp_path / "a.dump", species=SPECIES, units="metal")
     with pytest.raises(ParameterError, match="not a LAMMPS unit style"):
         take_inventory(tmp_path / "a.dump", species=SPECIES, units="furlong")
     (tmp_path / "b.dump").write_text(text)
     plain = take_inventory(tmp_path / "b.dump", species=SPECIES)
     assert plain.time is None
-    noted(plain, "taken as metal")
+    noted(plain, "metal (Å, ps, eV) is assumed")
     noted(plain, "no time")
     assert take_inventory(tmp_path / "b.dump", species=SPECIES, timestep=0.5).time.tolist() == [2.5]
-    noted(take_inventory(tmp_path / "b.dump", species=SPECIES, units="lj"), "lj are kept")
+    noted(take_inventory(tmp_path / "b.dump", species=SPECIES, units="lj"), "lj are not converted")
     with pytest.raises(ParameterError, match="timestep=-1"):
         take_inventory(tmp_path / "b.dump", species=SPECIES, timestep=-1)
 

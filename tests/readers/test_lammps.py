@@ -255,7 +255,7 @@ def test_which_coordinates_are_taken(tmp_path):
     assert inventory.needs_image_pass
     with pytest.raises(AuditError, match="no complete set of coordinates"):
         image("x y zu", 1, 2, 3)
-    with pytest.raises(AuditError, match="only ix iy is there"):
+    with pytest.raises(AuditError, match="only ix iy is present"):
         image("x y z ix iy", 1, 2, 3, 0, 0)
 
 

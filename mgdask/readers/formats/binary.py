@@ -1,8 +1,8 @@
 """LAMMPS binary dumps through OVITO (https://www.ovito.org/manual/python).
 
-OVITO ends the whole process if it is first used outside the main thread, where tasks
-run. Here it works in a child process, ``python -m mgdask.readers.formats.binary FILE``:
-frame numbers go in, arrays come out.
+OVITO terminates the process if it is first used outside the main thread, as in tasks.
+It therefore runs in a child process, ``python -m mgdask.readers.formats.binary FILE``,
+which reads frame numbers and writes arrays.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _COUNT, _CELL, _PBC, _STEP = "@count", "@cell", "@pbc", "@step"
 
 
 class BinaryDump:
-    """A binary dump; values are those of the file, not rounded by printing."""
+    """A LAMMPS binary dump, whose values are not rounded as in text."""
 
     def __init__(self, info: SourceInfo) -> None:
         if find_spec("ovito") is None:
@@ -49,12 +49,11 @@ class BinaryDump:
         """Return all data of one frame, and the number of frames."""
         if self._child is None:
             command = [sys.executable, "-m", "mgdask.readers.formats.binary", self.info.path]
-            where = os.environ | {
-                "PYTHONPATH": os.pathsep.join(filter(None, sys.path))
-            }  # the same mgdask as here
+            # the child must import the same mgdask
+            environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
             self._child = subprocess.Popen(
                 command,
-                env=where,
+                env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -65,15 +64,15 @@ class BinaryDump:
             self._child.stdin.write(b"%d\n" % frame)
             self._child.stdin.flush()
         except BrokenPipeError:
-            pass  # it has ended: what it said is read below
+            pass  # the child has ended; its message is read below
         length = self._child.stdout.read(8)
         if len(length) < 8:
-            said = self._child.communicate()[1].decode("utf-8", "replace").strip().splitlines()
+            message = self._child.communicate()[1].decode("utf-8", "replace").strip().splitlines()
             raise AuditError(
                 f"{self.info.path}: frame {frame}: OVITO cannot read this binary dump: "
-                f"{said[-1] if said else 'it ended'}. It may "
-                "be cut short, or written by a LAMMPS before 2021 without the names of its "
-                "columns: convert it with binary2txt"
+                f"{message[-1] if message else 'the child process ended'}. The file may be "
+                "truncated, or written by LAMMPS before 2021 without column names: convert it "
+                "with binary2txt"
             )
         data = self._child.stdout.read(int.from_bytes(length, "little"))
         with np.load(io.BytesIO(data)) as arrays:
@@ -103,8 +102,8 @@ class BinaryDump:
             cell, origin = frame[_CELL][:, :3].T.copy(), frame[_CELL][:, 3].copy()
             if not np.linalg.det(cell) > 0:
                 raise AuditError(
-                    f"{self.info.path}: frame {len(refs)}: the cell is zero or negative: vectors "
-                    f"{cell.tolist()}"
+                    f"{self.info.path}: frame {len(refs)}: the cell volume is zero or negative: "
+                    f"vectors {cell.tolist()}"
                 )
             pbc = [bool(p) for p in frame[_PBC]]
             table = self._table(frame)
@@ -132,12 +131,12 @@ class BinaryDump:
     def close(self) -> None:
         """End the child process."""
         if self._child is not None:
-            self._child.communicate()  # closes its input, at which it ends
+            self._child.communicate()  # the child ends when its input is closed
             self._child = None
 
 
 def _serve(path: str) -> None:
-    """Run the child: send a frame for every number on standard input."""
+    """Run the child: write one frame per number read from standard input."""
     from ovito.io import import_file
 
     pipeline: Any = import_file(path)

@@ -21,7 +21,7 @@ _INDEXED = {
 
 
 def pick(table: Table, ref: FrameRef, columns: Sequence[str]) -> Table:
-    """Return the given columns of a table; ``AuditError`` if one is missing."""
+    """Return the given columns of a table; raise ``AuditError`` if one is missing."""
     missing = [name for name in columns if name not in table]
     if missing:
         raise AuditError(
@@ -33,7 +33,8 @@ def pick(table: Table, ref: FrameRef, columns: Sequence[str]) -> Table:
 def spread(name: str, values: Any) -> Table:
     """Return a per-atom array as columns.
 
-    Vectors become ``name_1``, ..., or vx, vy, vz for velocities.
+    Vectors become ``name_1``, ``name_2``, ...; positions, velocities and forces have
+    LAMMPS names.
     """
     array = np.asarray(values)
     array = array.astype(np.int64) if array.dtype.kind in "iub" else array.astype(np.float64)
@@ -49,9 +50,9 @@ def spread(name: str, values: Any) -> Table:
 class LammpsData:
     """A LAMMPS data file: one frame with ids, types, images, masses and velocities.
 
-    ASE drops the origin of the box and adds the image flags to the positions. The
-    origin is read from the header here, and the flags are the difference between ASE's
-    positions with and without them.
+    ASE drops the origin of the box and adds the image flags to the positions. Here the
+    origin is read from the header. The flags are recovered from the difference between
+    ASE's positions with and without them.
     """
 
     def __init__(self, info: SourceInfo) -> None:
@@ -66,50 +67,53 @@ class LammpsData:
 
         path, options = self.info.path, dict(self.info.options)
         header, counted = self._header()
-        said = re.search(r"units = (\w+)", header[0])
-        style = said.group(1) if said else self.info.units or "metal"
-        how = {
+        stated = re.search(r"units = (\w+)", header[0])
+        style = stated.group(1) if stated else self.info.units or "metal"
+        reader_options = {
             "units": "metal" if style == "lj" else style,
             "atom_style": options.get("atom_style"),
             "sort_by_id": False,
         }
         try:
-            flat = read_lammps_data(path, read_image_flags=False, **how)
-            true = read_lammps_data(path, read_image_flags=True, **how)
-        except Exception as error:  # ASE raises whatever a broken line leads to
+            atoms = read_lammps_data(path, read_image_flags=False, **reader_options)
+            unwrapped = read_lammps_data(path, read_image_flags=True, **reader_options)
+        except Exception as error:  # a malformed line may raise any exception in ASE
             raise AuditError(
                 f"{path}: ASE cannot read this LAMMPS data file: {type(error).__name__}: {error}. "
-                "If its Atoms section does not "
-                "name its style ('Atoms # atomic'), give atom_style="
+                "If its Atoms section does not state its style ('Atoms # atomic'), set atom_style="
             ) from error
-        cell = np.array(flat.cell)
-        if len(flat) != counted:
-            raise AuditError(f"{path}: {len(flat)} atoms were read where its header says {counted}")
+        cell = np.array(atoms.cell)
+        if len(atoms) != counted:
+            raise AuditError(
+                f"{path}: {len(atoms)} atoms were read, but the header gives {counted}"
+            )
         if not np.linalg.det(cell) > 0:
-            raise AuditError(f"{path}: the cell is zero or negative: vectors {cell.tolist()}")
+            raise AuditError(
+                f"{path}: the cell volume is zero or negative: vectors {cell.tolist()}"
+            )
         table: Table = {
-            "id": flat.arrays["id"].astype(np.int64),
-            "type": flat.arrays["type"].astype(np.int64),
+            "id": atoms.arrays["id"].astype(np.int64),
+            "type": atoms.arrays["type"].astype(np.int64),
         }
-        position = np.array(flat.positions)
-        images = np.rint((true.positions - position) @ np.linalg.inv(cell)).astype(np.int64)
+        position = np.array(atoms.positions)
+        images = np.rint((unwrapped.positions - position) @ np.linalg.inv(cell)).astype(np.int64)
         table |= spread("pos", position)
         table |= dict(zip(("ix", "iy", "iz"), images.T.copy(), strict=True))
         if ["Masses"] in [line.split("#")[0].split() for line in header]:
             table["mass"] = self._masses(header)[table["type"]]
-        if flat.has("momenta"):
-            # LAMMPS wrote Å/ps in metal; ASE keeps Å / (Å (u / eV)^1/2)
-            table |= spread("vel", flat.get_velocities() * (1000.0 * ase_units.fs))
+        if atoms.has("momenta"):
+            # from ASE's unit Å / (Å (u / eV)^1/2) to Å/ps
+            table |= spread("vel", atoms.get_velocities() * (1000.0 * ase_units.fs))
         for name in ("mol-id", "mmcharges"):
-            if name in flat.arrays:
-                table |= spread({"mol-id": "mol", "mmcharges": "q"}[name], flat.arrays[name])
+            if name in atoms.arrays:
+                table |= spread({"mol-id": "mol", "mmcharges": "q"}[name], atoms.arrays[name])
         step = re.search(r"timestep = (\d+)", header[0])
         ref = FrameRef(
             path,
             0,
             int(step.group(1)) if step else 0,
             None,
-            len(flat),
+            len(atoms),
             cell,
             self._origin(header, style),
             (True, True, True),
@@ -131,12 +135,13 @@ class LammpsData:
         counts = [int(line.split()[0]) for line in lines if re.match(r"\s*\d+\s+atoms\b", line)]
         if not counts:
             raise AuditError(
-                f"{self.info.path}: its header has no line 'N atoms': not a whole LAMMPS data file"
+                f"{self.info.path}: not a complete LAMMPS data file: there is no line 'N atoms' in "
+                "its header"
             )
         return lines, counts[0]
 
     def _masses(self, header: Sequence[str]) -> Any:
-        """Return masses by type from the section Masses, which ASE would round."""
+        """Return masses by type from the section Masses, without ASE's rounding."""
         rows = [
             line.split("#")[0].split()
             for line in header[
@@ -165,8 +170,8 @@ class LammpsData:
         """Return the one frame."""
         ref, _ = self._load()
         note = (
-            f"{self.info.path}: a data file does not say which boundaries are periodic: "
-            "taken as periodic along x, y and z"
+            f"{self.info.path}: data files do not state which boundaries are periodic; "
+            "x, y and z are assumed periodic"
         )
         return Contents([ref], [note])
 
@@ -203,11 +208,11 @@ class ExtendedXyz:
         assert self._frames is not None
         try:
             atoms = next(self._frames, None)
-        except Exception as error:  # ASE raises whatever a broken line leads to
+        except Exception as error:  # a malformed line may raise any exception in ASE
             raise AuditError(
                 f"{self.info.path}: frame {self._next} cannot be read as extxyz by ASE: "
-                f"{type(error).__name__}: {error}. It may "
-                "be cut short: remove what follows the last whole frame"
+                f"{type(error).__name__}: {error}. The file may be truncated: remove everything "
+                "after its last complete frame"
             ) from error
         self._next += 1
         return atoms
@@ -245,8 +250,8 @@ class ExtendedXyz:
             where = f"{self.info.path}: frame {len(refs)}"
             if any(pbc) and abs(np.linalg.det(cell)) == 0 and all(pbc):
                 raise AuditError(
-                    f"{where}: it is periodic but its cell is zero: {cell.tolist()}; it "
-                    "needs a Lattice"
+                    f"{where}: it is periodic but its cell has no volume: {cell.tolist()}; give a "
+                    "Lattice"
                 )
             info = {name.lower(): (name, value) for name, value in atoms.info.items()}
             step = next((info[name][1] for name in ("timestep", "step") if name in info), None)
@@ -279,14 +284,14 @@ class ExtendedXyz:
                 )
             )
             if step is None and len(refs) == 1:
-                notes.append(f"{self.info.path}: frames have no Timestep: they are numbered from 0")
+                notes.append(f"{self.info.path}: frames have no timestep; they are numbered from 0")
         self.close()
         return Contents(refs, notes)
 
     def read(self, ref: FrameRef, columns: Sequence[str]) -> Table:
         """Return the given columns of one frame.
 
-        Reading forward is fast; reading backward starts again.
+        Reading forward is fast; reading backward restarts at the first frame.
         """
         if self._frames is None or ref.ordinal < self._next:
             self._start()

@@ -30,9 +30,9 @@ _DONE = {"position", "image", "id", "species", "mass", "box"}
 
 
 class H5md:
-    """The one group of particles of an H5MD file.
+    """The particle group of an H5MD file, which must be the only one.
 
-    Lengths in Å and times in ps follow from its unit attributes.
+    Lengths and times are converted to Å and ps from the units in the file.
     """
 
     def __init__(self, info: SourceInfo) -> None:
@@ -47,15 +47,14 @@ class H5md:
             self.file = h5py.File(info.path, "r")
         except OSError as error:
             raise AuditError(
-                f"{info.path}: cannot be opened as HDF5: {error}; is it whole, and closed "
-                "by its writer?"
+                f"{info.path}: cannot be opened as HDF5: {error}. Check that the file is "
+                "complete and closed by its writer"
             ) from error
         groups = list(self.file["particles"]) if "particles" in self.file else []
         if len(groups) != 1:
             raise AuditError(
-                f"{info.path}: an HDF5 file with {len(groups)} groups in /particles "
-                f"({' '.join(groups) or 'none'}); an H5MD file with "
-                "exactly one is needed"
+                f"{info.path}: the HDF5 file has {len(groups)} groups in /particles "
+                f"({' '.join(groups) or 'none'}); exactly one is needed"
             )
         self.group = self.file["particles"][groups[0]]
 
@@ -69,13 +68,13 @@ class H5md:
         text = (unit.decode() if isinstance(unit, bytes) else str(unit)).strip().lower()
         if text not in table:
             raise AuditError(
-                f"{self.info.path}: the unit {text!r} of {what} is not known; known are "
-                f"{', '.join(table)}"
+                f"{self.info.path}: the unit {text!r} of {what} is unknown; allowed: "
+                f"{', '.join(filter(None, table))}"
             )
         return table[text]
 
     def _along(self, name: str, item: Any, count: int) -> Any:
-        """Return ``step`` or ``time`` of an element, an array or an increment."""
+        """Return ``step`` or ``time`` of each frame, from an array or an increment."""
         if name not in item:
             return None
         stored = np.asarray(item[name])
@@ -83,13 +82,12 @@ class H5md:
         return stored[:count] if stored.ndim else offset + stored * np.arange(count)
 
     def index(self) -> Contents:
-        """Return all frames: steps, times, cells."""
+        """Return the headers of all frames."""
         path = self.info.path
         position, moving = self._element("position")
         if not moving or position.ndim != 3 or position.shape[2] != 3:
             raise AuditError(
-                f"{path}: /particles/position must hold (frame, atom, 3) values; it has the shape "
-                f"{position.shape}"
+                f"{path}: the position must have the shape (frame, atom, 3); got {position.shape}"
             )
         count, n_atoms = position.shape[:2]
         length = self._unit(position, _LENGTH, "position")
@@ -101,7 +99,8 @@ class H5md:
         ]
         if len(boundary) != 3:
             raise AuditError(
-                f"{path}: the box has no attribute boundary with three values such as 'periodic'"
+                f"{path}: the box needs an attribute boundary with three values such as "
+                f"'periodic'; got {boundary}"
             )
         pbc = tuple(b == "periodic" for b in boundary)
         cells = (
@@ -113,13 +112,15 @@ class H5md:
             cells = np.stack([np.diag(row) for row in cells])
         if len(cells) not in (1, count):
             raise AuditError(
-                f"{path}: {len(cells)} cells for {count} frames; one for each, or one for "
-                "all, is needed"
+                f"{path}: {len(cells)} cells for {count} frames; give one per frame, or one for "
+                "all frames"
             )
         item = self.group["position"]
         steps, times = self._along("step", item, count), self._along("time", item, count)
         notes = (
-            [] if steps is not None else [f"{path}: frames have no step: they are numbered from 0"]
+            []
+            if steps is not None
+            else [f"{path}: frames have no timestep; they are numbered from 0"]
         )
         clock = self._unit(item["time"], _TIME, "time") if times is not None else 1.0
         columns = tuple(self._columns())
@@ -128,7 +129,7 @@ class H5md:
             cell = np.asarray(cells[min(k, len(cells) - 1)], dtype=np.float64) * length
             if not (np.linalg.det(cell) > 0 or not all(pbc)):
                 raise AuditError(
-                    f"{path}: frame {k}: the cell is zero or negative: {cell.tolist()}"
+                    f"{path}: frame {k}: the cell volume is zero or negative: {cell.tolist()}"
                 )
             refs.append(
                 FrameRef(
@@ -171,7 +172,7 @@ class H5md:
             data, _ = self._element("species")
             names = self._h5py.check_enum_dtype(data.dtype)
             kinds = self._value("species", frame)
-            if names is not None:  # an enumeration names the elements
+            if names is not None:  # element names are stored as an HDF5 enumeration
                 ordered = sorted(names, key=lambda name: names[name])
                 codes = np.searchsorted([names[name] for name in ordered], kinds)
                 table["element"] = Labels(codes.astype(np.int64), tuple(ordered))
@@ -183,11 +184,8 @@ class H5md:
             if name not in _DONE:
                 try:
                     value = self._value(name, frame)
-                except (
-                    KeyError,
-                    ValueError,
-                    IndexError,
-                ):  # an element with its own, sparser, time axis
+                # an element may have its own, sparser time axis
+                except (KeyError, ValueError, IndexError):
                     continue
                 if value.dtype.kind in "iuf" and value.shape[:1] == (len(table["x"]),):
                     table |= spread(_NAMES.get(name, name), value)

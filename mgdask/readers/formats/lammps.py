@@ -48,7 +48,7 @@ def _arrow(text: bytes, names: list[str], columns: Sequence[str]) -> Any:
 
 
 def tidy(text: bytes) -> bytes:
-    """Return the tokens separated by one blank, with none at the ends of lines."""
+    """Return the text with tokens separated by one blank, and none at line ends."""
     data = np.frombuffer(text, dtype=np.uint8).copy()
     blank = (data == ord(" ")) | (data == ord("\t")) | (data == ord("\r"))
     data[blank] = ord(" ")
@@ -57,9 +57,8 @@ def tidy(text: bytes) -> bytes:
     starts = np.flatnonzero(token & np.concatenate([[True], ~token[:-1]]))
     line = np.cumsum(feed)[starts]
     keep = token | feed
-    keep[starts[1:][line[1:] == line[:-1]] - 1] = (
-        True  # one blank before every token but the first of its line
-    )
+    # one blank before every token but the first of its line
+    keep[starts[1:][line[1:] == line[:-1]] - 1] = True
     kept: bytes = data[keep].tobytes()
     return kept
 
@@ -99,12 +98,12 @@ def parse_rows(text: bytes, ref: FrameRef, columns: Sequence[str]) -> Table:
             table = _arrow(tidy(text), list(ref.columns), columns)
         except pa.ArrowInvalid as error:
             raise AuditError(
-                f"{_first_fault(text, ref, columns)}. Repair that line, or cut the frame out"
+                f"{_first_fault(text, ref, columns)}. Repair that line, or remove the frame"
             ) from error
     if table.num_rows != ref.n_atoms:
         raise AuditError(
-            f"{ref.where}: {table.num_rows} rows were read where {ref.n_atoms} are announced; the "
-            "file changed?"
+            f"{ref.where}: {table.num_rows} rows were read, but the header gives {ref.n_atoms} "
+            "atoms; check that the file has not changed, and run the ingest again"
         )
     result: Table = {}
     for name in columns:

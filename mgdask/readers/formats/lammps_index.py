@@ -1,10 +1,10 @@
 """The index pass over a LAMMPS text dump.
 
-Frames are located by their bytes, headers are parsed and rows counted; no values are
-converted. Frames are found by searching for ``ITEM: TIMESTEP``. Lines ``ITEM: UNITS``
-and ``ITEM: TIME`` before it belong to the frame. The newlines of every frame are
-counted, so a truncated frame is detected anywhere in the file. A large plain file is
-indexed in pieces in parallel. The piece in which a frame begins indexes all of it.
+The pass locates frames, parses headers and counts rows, but converts no values. Frames
+are found by searching for ``ITEM: TIMESTEP``. Lines ``ITEM: UNITS`` and ``ITEM: TIME``
+before it belong to the frame. The newlines of every frame are counted, so a truncated
+frame is detected anywhere in the file. A large uncompressed file is indexed in pieces
+in parallel. The piece in which a frame begins indexes all of it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LOOK_BACK = 512
 _LONGEST_HEADER = 1 << 18
 SPACING = 4 << 20
 """Minimum number of unpacked bytes between two seek points."""
-TOO_LONG = "something else was written into it"
+TOO_LONG = "it has extra lines"
 NO_FLAGS = "no boundary flags"
 
 
@@ -47,7 +47,7 @@ class _Cursor:
         return self.base + len(self.buffer)
 
     def more(self) -> bool:
-        """Read on, keeping what is not yet behind; return False at the end."""
+        """Read a chunk and drop bytes behind the cursor; return False at the end."""
         chunk = b"" if self.ended else self.read(CHUNK)
         if not chunk:
             self.ended = True
@@ -72,12 +72,12 @@ class _Cursor:
         return self.lines
 
     def find(self, position: int, limit: int | None) -> int | None:
-        """Return where the next frame's mark is, or None if there is none."""
+        """Return the position of the next frame's mark, or None if there is none."""
         while True:
-            found = self.buffer.find(MARK, max(0, position - self.base))
-            if found >= 0:
-                found += self.base
-                return None if limit is not None and found >= limit else found
+            index = self.buffer.find(MARK, max(0, position - self.base))
+            if index >= 0:
+                mark = self.base + index
+                return None if limit is not None and mark >= limit else mark
             position = max(position, self.end - len(MARK) + 1)
             if limit is not None and position >= limit:
                 return None
@@ -86,30 +86,30 @@ class _Cursor:
                 return None
 
     def torn(self, after: int) -> int | None:
-        """Return where a frame with a truncated mark begins, if the file ends so."""
+        """Return the start of a frame whose mark is cut by the end of the file."""
         low = max(after - self.base, len(self.buffer) - _LOOK_BACK, 0)
         match = _TORN.search(self.buffer, low)
         return None if match is None else self.base + match.start()
 
     def lead(self, mark: int) -> int:
-        """Return where a frame begins: at its UNITS and TIME lines, if any."""
+        """Return the start of a frame, which is at its UNITS and TIME lines if any."""
         low = max(0, mark - _LOOK_BACK - self.base)
         match = _LEAD.search(self.buffer, low, mark - self.base)
-        # \Z is the end of the searched part, which the mark follows
+        # the mark follows the searched part, whose end \Z matches
         return mark if match is None else self.base + match.start()
 
 
 def _bounds(
     lines: Sequence[bytes], name: Sequence[str], where: str
 ) -> tuple[FloatArray, FloatArray, tuple[bool, bool, bool]]:
-    """Return cell rows, origin and periodicity of the lines after BOX BOUNDS.
+    """Return cell vectors, origin and periodicity from the lines after BOX BOUNDS.
 
     See Howto_triclinic in the LAMMPS manual.
     """
     try:
         table = [[float(token) for token in line.split()] for line in lines]
     except ValueError as error:
-        raise AuditError(f"{where}: the box is not made of numbers: {error}") from None
+        raise AuditError(f"{where}: the box bounds are not numbers: {error}") from None
     general, tilted = name[:2] == ["abc", "origin"], name[:3] == ["xy", "xz", "yz"]
     flags = name[2:] if general else name[3:] if tilted else name
     width = 4 if general else 3 if tilted else 2
@@ -120,12 +120,12 @@ def _bounds(
         )
     box = np.array(table)
     if not np.isfinite(box).all():
-        raise AuditError(f"{where}: the box holds a number that is not finite: {box.tolist()}")
+        raise AuditError(f"{where}: the box bounds are not finite: {box.tolist()}")
     pbc = (True, True, True) if not flags else tuple(flag == "pp" for flag in flags)
     if len(pbc) != 3:
         raise AuditError(
-            f"{where}: BOX BOUNDS has boundary flags {' '.join(flags)!r}; three such as 'pp "
-            "pp pp' are needed"
+            f"{where}: BOX BOUNDS has boundary flags {' '.join(flags)!r}; it needs three, such "
+            "as 'pp pp pp'"
         )
     if general:
         cell, origin = box[:, :3].copy(), box[:, 3].copy()
@@ -140,17 +140,16 @@ def _bounds(
         cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz
     if np.linalg.det(cell) <= 0 or (not general and (np.diag(cell) <= 0).any()):
         raise AuditError(
-            f"{where}: the cell is zero or negative: vectors {cell.tolist()}; upper bounds must be "
-            "above lower bounds"
+            f"{where}: the cell volume is zero or negative: vectors {cell.tolist()}; upper bounds "
+            "must be above lower bounds"
         )
     return cell, origin, (pbc[0], pbc[1], pbc[2])
 
 
-def parse_header(text: bytes, *, path: str, start: int, lead: int = 0) -> tuple[FrameRef, int]:
+def parse_header(text: bytes, *, path: str, start: int) -> tuple[FrameRef, int]:
     """Return the frame's header and its length in bytes.
 
-    ``lead`` bytes of ``text`` precede the frame's mark. The reference returned has
-    ``problem`` set if the text ends before the header does.
+    ``problem`` of the header is set if the text ends before the header does.
     """
     step: int | None = None
     time: float | None = None
@@ -158,7 +157,7 @@ def parse_header(text: bytes, *, path: str, start: int, lead: int = 0) -> tuple[
     columns: tuple[str, ...] = ()
     cell, origin, pbc = np.zeros((3, 3)), np.zeros(3), (True, True, True)
     have_box = have_number = False
-    lines, at, used = text.split(b"\n"), 0, 0
+    lines, n_read, used = text.split(b"\n"), 0, 0
     problem: str | None = "it ends inside its header"
     flags = True
 
@@ -166,11 +165,11 @@ def parse_header(text: bytes, *, path: str, start: int, lead: int = 0) -> tuple[
         return f"{path}: frame at byte {start} (timestep {'unknown' if step is None else step})"
 
     def take(count: int) -> list[bytes] | None:
-        nonlocal at, used
-        if at + count >= len(lines):  # the last piece has no newline: it is cut
+        nonlocal n_read, used
+        if n_read + count >= len(lines):  # the last line has no newline, so it is cut
             return None
-        taken = lines[at : at + count]
-        at += count
+        taken = lines[n_read : n_read + count]
+        n_read += count
         used += sum(map(len, taken)) + count
         return taken
 
@@ -178,9 +177,9 @@ def parse_header(text: bytes, *, path: str, start: int, lead: int = 0) -> tuple[
         words = item[0].decode("utf-8", "replace").split()
         if words[:1] != ["ITEM:"]:
             raise AuditError(
-                f"{where()}: line {at} of its header is "
-                f"{item[0][:60].decode('utf-8', 'replace')!r}, where a line that "
-                "begins with 'ITEM:' is expected. Repair the file, or cut this frame out of it"
+                f"{where()}: line {n_read} of its header is "
+                f"{item[0][:60].decode('utf-8', 'replace')!r}, but a line that "
+                "begins with 'ITEM:' is expected. Repair the file, or remove this frame from it"
             )
         title = " ".join(words[1:])
         if title.startswith("ATOMS"):
@@ -190,8 +189,7 @@ def parse_header(text: bytes, *, path: str, start: int, lead: int = 0) -> tuple[
         if title.startswith(("NUMBER OF ENTRIES", "ENTRIES", "NUMBER OF GRID", "GRID")):
             raise AuditError(
                 f"{where()}: this is a LAMMPS dump of style local or grid ('ITEM: {title}'), which "
-                "has no atoms; "
-                "give a dump of style atom or custom"
+                "has no atoms; give a dump of style atom or custom"
             )
         body = take(3 if title.startswith("BOX BOUNDS") else 1)
         if body is None:
@@ -211,7 +209,8 @@ def parse_header(text: bytes, *, path: str, start: int, lead: int = 0) -> tuple[
                 have_box, flags = True, len(words) > 3
             else:
                 raise AuditError(
-                    f"{where()}: its header has 'ITEM: {title}', which no LAMMPS dump of atoms has"
+                    f"{where()}: its header has 'ITEM: {title}', which is not part of a LAMMPS "
+                    "dump of atoms"
                 )
         except ValueError as error:
             if isinstance(error, AuditError):
@@ -222,15 +221,14 @@ def parse_header(text: bytes, *, path: str, start: int, lead: int = 0) -> tuple[
     if problem is None:
         if not (have_box and have_number) or step is None:
             raise AuditError(
-                f"{where()}: its header has no TIMESTEP, NUMBER OF ATOMS or BOX BOUNDS before ATOMS"
+                f"{where()}: its header lacks TIMESTEP, NUMBER OF ATOMS or BOX BOUNDS before ATOMS"
             )
         if n_atoms <= 0:
             raise AuditError(f"{where()}: it has {n_atoms} atoms; at least one is needed")
         if len(set(columns)) != len(columns):
             twice = sorted({name for name in columns if columns.count(name) > 1})
             raise AuditError(
-                f"{where()}: column {', '.join(twice)} is there twice; which one is "
-                "meant cannot be known"
+                f"{where()}: column {', '.join(twice)} occurs twice, so its values are ambiguous"
             )
     values = {} if flags else {NO_FLAGS: 1.0}
     ref = FrameRef(
@@ -252,7 +250,7 @@ def parse_header(text: bytes, *, path: str, start: int, lead: int = 0) -> tuple[
 
 
 def _close(ref: FrameRef, cursor: _Cursor, end: int, first_row: int) -> FrameRef:
-    """Complete a reference by what was counted up to ``end``, the end of its text."""
+    """Complete a reference with the rows counted up to ``end``, the end of its text."""
     rows = cursor.advance(end) - first_row
     if ref.problem is not None:
         return ref
@@ -267,9 +265,9 @@ def _close(ref: FrameRef, cursor: _Cursor, end: int, first_row: int) -> FrameRef
     whole = rows if ended else rows + 1
     problem = None
     if whole > ref.n_atoms:
-        problem = f"{TOO_LONG}: it says {ref.n_atoms} atoms, but {whole} lines follow"
+        problem = f"{TOO_LONG}: its header gives {ref.n_atoms} atoms, but {whole} lines follow"
     elif rows < ref.n_atoms:
-        rest = "" if ended else " and a piece of the next, without its end of line"
+        rest = "" if ended else " and part of the next, without an end of line"
         problem = f"it is cut short: {rows} of {ref.n_atoms} rows{rest}"
     return replace(ref, length=length, problem=problem)
 
@@ -279,8 +277,8 @@ def index_bytes(
 ) -> Contents:
     """Return frames whose ``ITEM: TIMESTEP`` lies in [start, stop).
 
-    ``read`` gives the file's bytes from ``base`` on. Line numbers are counted from
-    ``start`` and ordinals from 0; ``join`` makes them those of the file.
+    ``read`` returns the file's bytes from ``base`` on. Line numbers are counted from
+    ``start`` and ordinals from 0; ``join`` converts them to those of the file.
     """
     cursor = _Cursor(read, base, start, stop)
     cursor.more()
@@ -292,7 +290,7 @@ def index_bytes(
         junk = cursor.buffer[: head - cursor.base] if cursor.base == 0 else b"?"
         if junk.strip():
             notes.append(
-                f"{path}: bytes 0 to {head} before the first frame are not a whole frame "
+                f"{path}: bytes 0 to {head} before the first frame are not a complete frame "
                 "and are left out"
             )
     while mark is not None:
@@ -333,7 +331,7 @@ def index_bytes(
 
 
 def index_range(path: str, start: int = 0, stop: int | None = None) -> Contents:
-    """Index one piece of a plain file."""
+    """Index one piece of an uncompressed file."""
     base = max(0, start - _LOOK_BACK)
     file = Forward(path, "plain")
     try:
@@ -349,13 +347,13 @@ def index_packed(path: str, packing: str, size: int) -> Contents:
     Large gz files get seek points, so that tasks can read ranges of them.
     """
     if packing == "gz" and size >= SEEK_POINTS_FROM:
-        # at most some 200 points of 32 KiB in all, and never denser than every 4 MiB
+        # about 200 points of 32 KiB at most, and at least 4 MiB apart
         seekable = SeekableGzip(path, None, spacing=max(SPACING, size * 4 // 200))
         try:
             contents = index_bytes(seekable.read, path)
             contents.seek = seekable.points()
             return contents
-        except OSError:  # damaged or cut: read what there is below
+        except OSError:  # damaged or truncated: read forward below
             pass
         finally:
             seekable.close()
@@ -364,8 +362,8 @@ def index_packed(path: str, packing: str, size: int) -> Contents:
         contents = index_bytes(file.read, path)
         if file.cut:
             contents.notes.append(
-                f"{path}: the {packing} data ends before its end mark: the file was cut; what is "
-                "whole in it is read"
+                f"{path}: the {packing} data end before their end mark: the file is truncated, and "
+                "only its complete frames are read"
             )
         return contents
     finally:
@@ -375,8 +373,8 @@ def index_packed(path: str, packing: str, size: int) -> Contents:
 def join(pieces: Sequence[Contents]) -> Contents:
     """Join the pieces of one file.
 
-    Lines and ordinals are counted from its beginning. UNITS is carried on, because
-    LAMMPS writes ``ITEM: UNITS`` only in the first frame of a file.
+    Lines and ordinals are counted from its beginning. All frames get the units of the
+    first, because LAMMPS writes ``ITEM: UNITS`` only there.
     """
     frames: list[FrameRef] = []
     lines, units = 0, None

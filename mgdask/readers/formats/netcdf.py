@@ -49,14 +49,14 @@ class NetCdf:
             self.file = netCDF4.Dataset(info.path)
         except OSError as error:
             raise AuditError(
-                f"{info.path}: cannot be opened as NetCDF: {error}; is it whole, and closed "
-                "by its writer?"
+                f"{info.path}: cannot be opened as NetCDF: {error}. Check that the file is "
+                "complete and closed by its writer"
             ) from error
         missing = {"frame", "atom"} - set(self.file.dimensions)
         if missing:
             raise AuditError(
-                f"{info.path}: it has no dimension {' or '.join(sorted(missing))}: not an AMBER or "
-                "LAMMPS trajectory"
+                f"{info.path}: not an AMBER or LAMMPS trajectory: there is no dimension "
+                f"{' or '.join(sorted(missing))}"
             )
 
     def _values(self, name: str, frame: int) -> Any:
@@ -64,8 +64,8 @@ class NetCdf:
         values = variable[frame] if variable.dimensions[:1] == ("frame",) else variable[:]
         if np.ma.is_masked(values):
             raise AuditError(
-                f"{self.info.path}: frame {frame}: {name} is not filled for all atoms: the number "
-                "of atoms changes, or the file is cut"
+                f"{self.info.path}: frame {frame}: {name} has missing values: the number of atoms "
+                "changes, or the file is truncated"
             )
         return np.ma.getdata(values)
 
@@ -82,24 +82,24 @@ class NetCdf:
         return table
 
     def index(self) -> Contents:
-        """Return all frames: steps, times, cells."""
+        """Return the headers of all frames."""
         from ase.geometry import cellpar_to_cell
 
         path, have = self.info.path, self.file.variables
         if "cell_lengths" not in have:
-            raise AuditError(f"{path}: it has no cell_lengths, so the cell is not known")
+            raise AuditError(f"{path}: there is no variable cell_lengths, so the cell is unknown")
         count, n_atoms = len(self.file.dimensions["frame"]), len(self.file.dimensions["atom"])
         columns = tuple(self._table(0)) if count else ()
         notes, refs = [], []
         stepped = next((name for name in ("step", "timestep") if name in have), None)
         if stepped is None:
-            notes.append(f"{path}: frames have no step: they are numbered from 0")
+            notes.append(f"{path}: frames have no timestep; they are numbered from 0")
         unit = str(getattr(have["time"], "units", "")).lower() if "time" in have else ""
         clock = _TIME.get(unit)
         if "time" in have and clock is None:
             notes.append(
-                f"{path}: the unit {unit!r} of its time is not one of time: the file's time "
-                "is not used"
+                f"{path}: the unit {unit!r} of the variable time is unknown; the times of the "
+                "file are not used"
             )
         for k in range(count):
             lengths = np.asarray(self._values("cell_lengths", k), dtype=np.float64)
@@ -111,7 +111,7 @@ class NetCdf:
             pbc = tuple(bool(length > 0) for length in lengths)
             if not np.isfinite(lengths).all() or (lengths < 0).any():
                 raise AuditError(
-                    f"{path}: frame {k}: the cell is negative or not finite: lengths "
+                    f"{path}: frame {k}: the cell lengths are negative or not finite: "
                     f"{lengths.tolist()}"
                 )
             cell = np.asarray(cellpar_to_cell([*np.where(lengths > 0, lengths, 1.0), *angles]))
