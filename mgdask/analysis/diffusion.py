@@ -49,7 +49,7 @@ def non_gaussian_parameter(second: npt.ArrayLike, fourth: npt.ArrayLike) -> npt.
     Notes
     -----
     Valid in three dimensions, for averages over the same atoms and origins. An average
-    of alpha_2 over subsets is another quantity. The estimate from N independent
+    of alpha_2 over subsets is a different quantity. The estimate from N independent
     displacements is biased by order 1/N.
 
     References
@@ -183,7 +183,7 @@ def fit_diffusion(
 
     Notes
     -----
-    Valid if the MSD is linear, from an unwrapped trajectory whose centre-of-mass drift
+    Valid if the MSD is linear, from an unwrapped trajectory whose center-of-mass drift
     was removed. Points of one trajectory are strongly correlated, so the standard
     errors are too small. The spread over independent runs is the better error.
 

@@ -163,7 +163,7 @@ def as_vector(
     Raises
     ------
     ParameterError
-        If the values are not numbers, or have another shape or NaN.
+        If the values are not numbers, have another shape, or contain NaN.
     """
     try:
         array = np.asarray(values, dtype=np.float64)
@@ -219,9 +219,9 @@ def as_standard_errors(name: str, error: npt.ArrayLike | None, length: int) -> F
 
 
 def check_points(name: str, n_points: int, n_parameters: int, errors_known: bool) -> None:
-    """Refuse fits without a degree of freedom to estimate the errors.
+    """Refuse a fit without a degree of freedom to estimate its errors.
 
-    If the errors of the data are known, as many points as parameters suffice.
+    If the errors of the data are known, the minimum is one point per parameter.
 
     Parameters
     ----------
@@ -326,7 +326,7 @@ def least_squares(
     except (RuntimeError, OptimizeWarning, np.linalg.LinAlgError) as problem:
         raise ParameterError(
             f"the {name} does not determine its parameters from these {len(x)} points "
-            f"({problem}): look at the data, give more points or another window"
+            f"({problem}): inspect the data, and give more points or another window"
         ) from None
     return _fit_result(
         np.asarray(parameters), np.asarray(covariance), y - function(x, *parameters), error

@@ -2,8 +2,8 @@
 
 A group is a mask (atom,). ``whole`` is the mask of the atoms that a group is compared
 with, all atoms by default; a group is part of it. Standard errors treat atoms as
-independent. Neighbours are not, so these errors are lower bounds. The spread over
-independent configurations is the better error.
+independent. Neighbors are not, so these errors are lower bounds. The spread over
+independent configurations is a better error.
 
 The formulas for composition, polyhedra and coordination take the place of Eqs. (3) to
 (5) of Liu et al., J. Mater. Inf. 2, 20 (2022), which was not available. Compare the
@@ -73,7 +73,7 @@ def extreme_groups(
     s = as_vector("score", score, finite=False)
     if not 0.0 < fraction <= 0.5:
         raise ParameterError(
-            f"fraction={fraction} must be above 0 and at most 0.5; 0.1 takes a tenth at either end"
+            f"fraction={fraction} must be above 0 and at most 0.5; 0.1 takes a tenth at each end"
         )
     number = np.arange(len(s)) if ids is None else np.asarray(ids)
     if number.shape != s.shape or number.dtype.kind not in "iu":
@@ -240,9 +240,9 @@ def composition(
     Notes
     -----
     Valid for independent atoms. The error of f_g is binomial, sqrt(p (1 - p) / n_g)
-    with p = (n_g(X) + 1/2) / (n_g + 1), so it is never 0. That of the deviation is
-    first order in the independent shares of the group and of the rest (f_r), with w =
-    n_g / n::
+    with p = (n_g(X) + 1/2) / (n_g + 1). It is never 0. That of the deviation is first
+    order in the independent shares of the group and of the rest (f_r), with w = n_g /
+    n::
 
         (1 - w) / f^2 sqrt(f_r^2 var f_g + f_g^2 var f_r)
 
@@ -312,9 +312,9 @@ def polyhedra(
 
     Notes
     -----
-    Polyhedra are labelled with text such as "<0,0,12,0,0>", the most common first. Of
+    Polyhedra are labeled with text such as "<0,0,12,0,0>", the most common first. Of
     equally common ones the smaller indices come first. Errors are those of
-    ``composition``. They are rough for polyhedra that occur a few times only.
+    ``composition``. They are rough for polyhedra that occur only a few times.
 
     References
     ----------
@@ -475,7 +475,7 @@ def _change_error(group: FloatArray, rest: FloatArray) -> float:
 
 
 def trend(score: npt.ArrayLike, value: npt.ArrayLike, bins: int = 10) -> xr.Dataset:
-    """Average a value of the atoms in bins of the score with equally many atoms.
+    """Average a value in bins of the score that hold equal numbers of atoms.
 
     The value may be the five-fold symmetry, for example::
 

@@ -131,7 +131,7 @@ def _composition(binning: _Binning, numbers: npt.ArrayLike) -> tuple[Variables, 
 
 
 def _means(binning: _Binning, name: str, values: npt.ArrayLike) -> Variables:
-    """Mean of a value in the bins, its standard error, and how many atoms have it."""
+    """Mean of a value in the bins, its standard error, and the number of values."""
     v = as_vector(name, values, length=len(binning.inside), finite=False)[binning.inside]
     finite = np.isfinite(v)
     index, v = binning.index[finite], v[finite]
@@ -220,7 +220,7 @@ def profile(
     origin
         Origin of the cell in Å, shape (3,). 0 by default.
     axis
-        Cell vector to go along: "a", "b", "c", or "x", "y", "z", or 0, 1, 2.
+        Cell vector along which to bin: "a", "b", "c", or "x", "y", "z", or 0, 1, 2.
     bins
         Number of slabs.
     numbers
@@ -267,7 +267,8 @@ def profile(
     vector = AXES.get(axis) if isinstance(axis, str) else axis
     if vector not in (0, 1, 2):
         raise ParameterError(
-            f"axis={axis!r} must be 'a', 'b' or 'c' (or 0, 1, 2), the cell vector to go along"
+            f"axis={axis!r} must be 'a', 'b' or 'c' (or 0, 1, 2), the cell vector along "
+            "which to bin"
         )
     if bins < 1:
         raise ParameterError(f"bins={bins} must be at least 1")
@@ -317,7 +318,7 @@ def grid_profile(
 
     Notes
     -----
-    Valid as ``profile``. Errors are rough for bins with few atoms.
+    The conditions of ``profile`` apply. Errors are rough for bins with few atoms.
 
     Examples
     --------
@@ -359,8 +360,8 @@ def difference(before: xr.Dataset, after: xr.Dataset) -> xr.Dataset:
     Notes
     -----
     If the cell has changed, bins are the same fractions but not the same places. Atoms
-    may have moved between bins. The error takes both profiles as independent. It is too
-    large if most atoms are the same in both. Average the difference of each atom
+    may have moved between bins. The error treats both profiles as independent. It is
+    too large if most atoms are the same in both. Average the difference of each atom
     instead: ``profile(..., values=after - before)``.
 
     Examples

@@ -366,7 +366,7 @@ def test_bad_input_is_refused_in_words():
         (
             (x, y, groups),
             {"params": {"shrinkage_rate": 0.1}},
-            "learning_rate: in space and in params",
+            "learning_rate: in both space and params",
         ),
         ((x, y, groups), {"seed": -1}, "seed=-1"),
         ((x, y, groups), {"columns": ("a",)}, "1 names for 5 columns"),

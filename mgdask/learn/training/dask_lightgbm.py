@@ -47,7 +47,7 @@ def train_with_dask(
     client
         Client of the cluster.
     early_stopping
-        Has to be 0.
+        Must be 0.
 
     Returns
     -------
@@ -56,8 +56,8 @@ def train_with_dask(
     Raises
     ------
     ParameterError
-        If there is no client, the table is a matrix in memory, or the estimators do not
-        support the objective or early stopping.
+        If there is no client or the table is a matrix in memory. Also if the estimators
+        do not support the objective or early stopping.
     """
     rows = table.rows_only()
     if client is None:
@@ -70,9 +70,9 @@ def train_with_dask(
             f"early_stopping={early_stopping}; it supports 'binary' and 'regression' without "
             "early stopping. Use engine='mgdask'"
         )
-    from dask.delayed import delayed
     import dask.array as da
     import lightgbm
+    from dask.delayed import delayed
 
     blocks = len(client.nthreads())
     edges = [row_range(table.n, k, blocks) for k in range(blocks)]

@@ -87,11 +87,11 @@ class AttemptFailure:
     reason
         What happened.
     rank, address
-        The rank and the address of its worker. None and empty if all ranks are meant.
+        The rank and the address of its worker. None and empty for all ranks.
     detail
         Error message, signal, Dask status or phase.
     seconds
-        How long nothing was heard. It takes no part in comparisons.
+        Seconds since the last sign of life. Comparisons ignore it.
     """
 
     reason: Reason
