@@ -99,7 +99,8 @@ class VFT:
 
         Returns
         -------
-        Relaxation times in ps, of the same shape; NaN at T0 and below.
+        tau
+            Relaxation times in ps, of the same shape; NaN at T0 and below.
         """
         above = np.asarray(temperature, dtype=np.float64) - self.t0.value
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -117,8 +118,9 @@ class VFT:
 
         Returns
         -------
-        Barriers in eV and their standard errors, of the same shape; NaN at T0 and
-        below.
+        barrier, error
+            Barriers in eV and their standard errors, of the same shape; NaN at T0 and
+            below.
         """
         t = np.asarray(temperature, dtype=np.float64)
         above = np.where(t > self.t0.value, t - self.t0.value, np.nan)
@@ -228,7 +230,9 @@ def fit_vft(
 
     Returns
     -------
-    Parameters with standard errors, T_g, m and, on request, bootstrap distributions.
+    fit
+        Parameters with standard errors, T_g, m and, on request, bootstrap
+        distributions.
 
     Raises
     ------
@@ -521,7 +525,8 @@ def arithmetic_mean_barrier(
 
     Returns
     -------
-    Mean, standard deviation and counts. The error is NaN for a single barrier.
+    result
+        Mean, standard deviation and counts. The error is NaN for a single barrier.
 
     Raises
     ------

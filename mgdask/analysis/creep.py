@@ -75,7 +75,8 @@ class SteadyState:
 
         Returns
         -------
-        Strains of the same shape.
+        strain
+            Strains of the same shape.
         """
         return np.asarray(self.offset + self.rate.value * np.asarray(time, dtype=np.float64))
 
@@ -154,8 +155,9 @@ def steady_state(
 
     Returns
     -------
-    ``rate`` in 1/ps, the fitted ``window`` in ps, and ``drift``. All are NaN, with a
-    reason, if no window is steady.
+    steady
+        ``rate`` in 1/ps, the fitted ``window`` in ps, and ``drift``. All are NaN, with
+        a reason, if no window is steady.
 
     Raises
     ------
@@ -339,7 +341,8 @@ class ActivationVolume:
 
         Returns
         -------
-        Rates of the same shape, in the unit of the rates that were fitted.
+        rate
+            Rates of the same shape, in the unit of the rates that were fitted.
         """
         slope = self.log_rate_slope.value * np.asarray(stress, dtype=np.float64)
         return np.asarray(np.exp(self.log_rate_offset.value + slope))
@@ -383,7 +386,8 @@ def activation_volume(
 
     Returns
     -------
-    Activation volume in Å^3 and nm^3 with the standard error of the slope.
+    volume
+        Activation volume in Å^3 and nm^3 with the standard error of the slope.
 
     Raises
     ------

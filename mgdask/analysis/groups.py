@@ -49,8 +49,9 @@ def extreme_groups(
 
     Returns
     -------
-    Masks (atom,) of the lowest and of the highest scores, without common atoms. Atoms
-    with NaN are in neither.
+    low, high
+        Masks (atom,) of the lowest and of the highest scores, without common atoms.
+        Atoms with NaN are in neither.
 
     Raises
     ------
@@ -113,7 +114,8 @@ def masks_of(
 
     Returns
     -------
-    Names and masks of the groups, and the mask of the whole.
+    names, masks, whole
+        Names and masks of the groups, and the mask of the whole.
 
     Raises
     ------

@@ -34,7 +34,8 @@ def signs(order: npt.ArrayLike, strong: float = 0.1, weak: float = 0.02) -> npt.
 
     Returns
     -------
-    Text of the same shape; empty for NaN.
+    sign
+        Text of the same shape; empty for NaN.
 
     Raises
     ------

@@ -309,7 +309,8 @@ def grid_profile(
 
     Returns
     -------
-    The variables of ``profile`` with dims (a, b, c) in place of slab.
+    profile
+        The variables of ``profile`` with dims (a, b, c) in place of slab.
 
     Raises
     ------
@@ -350,7 +351,8 @@ def difference(before: xr.Dataset, after: xr.Dataset) -> xr.Dataset:
 
     Returns
     -------
-    Differences, with the variables of the profiles.
+    difference
+        Differences, with the variables of the profiles.
 
     Raises
     ------

@@ -99,8 +99,9 @@ def relaxation_time(
 
     Returns
     -------
-    Value and error in ps with the bracket (t_1, t_2). The value is NaN, with a reason,
-    if the correlation never falls below the level or starts below it.
+    result
+        Value and error in ps with the bracket (t_1, t_2). The value is NaN, with a
+        reason, if the correlation never falls below the level or starts below it.
 
     Raises
     ------
@@ -203,7 +204,8 @@ class Kohlrausch:
 
         Returns
         -------
-        Correlation of the same shape.
+        correlation
+            Correlation of the same shape.
         """
         ratio = np.asarray(time, dtype=np.float64) / self.tau.value
         return np.asarray(self.f.value * np.exp(-(ratio**self.beta.value)))
@@ -241,7 +243,8 @@ def after_plateau(time: npt.ArrayLike, correlation: npt.ArrayLike) -> float:
 
     Returns
     -------
-    Time in ps, one of the data.
+    time
+        Time in ps, one of the data.
 
     Raises
     ------
@@ -320,7 +323,8 @@ def fit_kohlrausch(
 
     Returns
     -------
-    Value and standard error of f, tau, beta and <tau>, with the fitted window.
+    fit
+        Value and standard error of f, tau, beta and <tau>, with the fitted window.
 
     Raises
     ------

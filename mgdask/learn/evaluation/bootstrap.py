@@ -1,6 +1,6 @@
 """Intervals of metrics by resampling, of whole groups if rows are not independent.
 
-A group may be a simulation, whose rows share its random initial state.
+A group may be a simulation, whose rows are not independent.
 """
 
 from __future__ import annotations
@@ -161,7 +161,8 @@ def bootstrap(
 
     Returns
     -------
-    Value and interval, and how the interval was obtained.
+    interval
+        Value and interval, and how the interval was obtained.
 
     Raises
     ------
@@ -249,7 +250,8 @@ def bootstrap_contrast(
 
     Returns
     -------
-    Value and interval, and how the interval was obtained.
+    interval
+        Value and interval, and how the interval was obtained.
 
     Raises
     ------
@@ -471,7 +473,8 @@ def calibration_curve(
 
     Returns
     -------
-    Arrays (bin,). Bins are [low, high), the last one closed; empty bins are NaN.
+    calibration
+        Arrays (bin,). Bins are [low, high), the last one closed; empty bins are NaN.
 
     Raises
     ------

@@ -72,7 +72,8 @@ def correlation(X: npt.ArrayLike, block_rows: int | None = None) -> FloatArray:
 
     Returns
     -------
-    Correlations, shape (column, column). NaN for a column without spread.
+    correlation
+        Correlations, shape (column, column). NaN for a column without spread.
 
     Raises
     ------
@@ -137,7 +138,8 @@ def drop_correlated(
 
     Returns
     -------
-    Kept columns in their order, and the dropped ones with the column they repeat.
+    result
+        Kept columns in their order, and the dropped ones with the column they repeat.
 
     Raises
     ------
@@ -280,7 +282,8 @@ def recursive_elimination(
 
     Returns
     -------
-    Selected columns, ranking of all columns and score for each number of columns.
+    result
+        Selected columns, ranking of all columns and score for each number of columns.
 
     Raises
     ------

@@ -39,7 +39,8 @@ def rounded(value: float, digits: int = 3) -> str:
 
     Returns
     -------
-    The number as text, or a dash if it is not finite.
+    text
+        The number as text, or a dash if it is not finite.
 
     Examples
     --------
@@ -59,7 +60,8 @@ def score_caption(numbers: Numbers) -> list[str]:
 
     Returns
     -------
-    One string per sentence.
+    sentences
+        One string per sentence.
     """
     spectrum, conditional = numbers["spectrum"], numbers["conditional"]
     return [
@@ -128,7 +130,8 @@ def column_caption(numbers: Numbers) -> list[str]:
 
     Returns
     -------
-    One string per sentence.
+    sentences
+        One string per sentence.
     """
     leading = ", ".join(short(row["column"]) for row in numbers["leading"][:5])
     caption = [
@@ -158,7 +161,8 @@ def dependence_caption(numbers: Numbers) -> list[str]:
 
     Returns
     -------
-    One string per sentence.
+    sentences
+        One string per sentence.
     """
     dependence = numbers["dependence"]
     alone, together = dependence["alone"], dependence["together"]
@@ -191,7 +195,8 @@ def slice_caption(numbers: Numbers) -> list[str]:
 
     Returns
     -------
-    One string per sentence.
+    sentences
+        One string per sentence.
     """
     return [
         "(a) QS of the undeformed glass and (b) D²min, both at the undeformed positions, in the "

@@ -33,7 +33,8 @@ def importance(softness: Softness) -> dict[str, float]:
 
     Returns
     -------
-    Mean share over the models by column. Columns that no tree uses are missing.
+    share
+        Mean share over the models by column. Columns that no tree uses are missing.
 
     Examples
     --------

@@ -58,7 +58,8 @@ def species_of(stores: Sequence[str | Path]) -> tuple[str, ...]:
 
     Returns
     -------
-    Symbols by increasing atomic number.
+    symbols
+        Symbols by increasing atomic number.
 
     Examples
     --------
@@ -90,7 +91,8 @@ def resolve_sets(
 
     Returns
     -------
-    Lists of features by the name of the set.
+    sets
+        Lists of features by the name of the set.
 
     Raises
     ------
@@ -204,7 +206,8 @@ def prepare_sets(
 
     Returns
     -------
-    Glasses in the order of ``stores``, by the name of the set.
+    glasses
+        Glasses in the order of ``stores``, by the name of the set.
 
     Raises
     ------

@@ -51,7 +51,8 @@ def learning_arguments(learning: Mapping[str, Any] | None) -> dict[str, Any]:
 
     Returns
     -------
-    Keyword arguments.
+    arguments
+        Keyword arguments.
 
     Examples
     --------
@@ -119,8 +120,9 @@ def compare(
 
     Returns
     -------
-    By ``set``: ``roc_auc``, ``recall`` and ``difference`` with their 95 % intervals
-    (``_low``, ``_high``), ``columns``, ``feature_seconds`` and ``learn_seconds``.
+    comparison
+        By ``set``: ``roc_auc``, ``recall`` and ``difference`` with their 95 % intervals
+        (``_low``, ``_high``), ``columns``, ``feature_seconds`` and ``learn_seconds``.
 
     Raises
     ------
@@ -264,7 +266,8 @@ def write_table(result: xr.Dataset, target: str | Path) -> Path:
 
     Returns
     -------
-    Path of the CSV file.
+    path
+        Path of the CSV file.
 
     Examples
     --------

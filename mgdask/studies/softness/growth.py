@@ -59,9 +59,10 @@ def score_growth(
 
     Returns
     -------
-    ``roc_auc`` (atoms, subset) and its mean over subsets ``mean`` (atoms,), both with
-    95 % intervals (``_low``, ``_high``); ``deviation`` between subsets (atoms,), and
-    the number of ``plastic`` training atoms (atoms,).
+    growth
+        ``roc_auc`` (atoms, subset) and its mean over subsets ``mean`` (atoms,), both
+        with 95 % intervals (``_low``, ``_high``); ``deviation`` between subsets
+        (atoms,), and the number of ``plastic`` training atoms (atoms,).
 
     Raises
     ------

@@ -57,7 +57,8 @@ def softness_report(softness: Softness, glass: Glass, folder: str | Path, *, see
 
     Returns
     -------
-    Path of the page.
+    path
+        Path of the page.
 
     Examples
     --------
@@ -86,7 +87,8 @@ def softness_page(numbers: Numbers, folder: str | Path) -> Page:
 
     Returns
     -------
-    The page, not yet written.
+    page
+        The page, not yet written.
 
     Examples
     --------

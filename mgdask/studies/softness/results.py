@@ -77,20 +77,21 @@ def softness_numbers(
 
     Returns
     -------
-    Nested names, numbers and arrays:
+    numbers
+        Nested names, numbers and arrays:
 
-    * ``glass``, ``train``, ``strain``, ``threshold`` (Å²), ``seed``;
-    * ``atoms`` and ``plastic`` (their numbers), ``base`` (share of plastic atoms),
-      ``columns`` and ``draws`` (their numbers);
-    * ``metrics``, ``baselines``, ``folds`` (AUC of each), ``leading_metrics``;
-    * ``spectrum``, ``conditional``, ``predicted``, ``at_yield``: see
-      ``mgdask.studies.softness.score``;
-    * ``extremes``, the mass-radius relation and g(r) of the softest and the hardest
-      atoms and of as many random ones, and ``rdf``, g(r) of all;
-    * ``importance`` (what it is a share of), ``leading``, ``violins``, ``dependence``
-      (of columns alone and together), ``motifs``.
+        * ``glass``, ``train``, ``strain``, ``threshold`` (Å²), ``seed``;
+        * ``atoms`` and ``plastic`` (their numbers), ``base`` (share of plastic atoms),
+          ``columns`` and ``draws`` (their numbers);
+        * ``metrics``, ``baselines``, ``folds`` (AUC of each), ``leading_metrics``;
+        * ``spectrum``, ``conditional``, ``predicted``, ``at_yield``: see
+          ``mgdask.studies.softness.score``;
+        * ``extremes``, the mass-radius relation and g(r) of the softest and the hardest
+          atoms and of as many random ones, and ``rdf``, g(r) of all;
+        * ``importance`` (what it is a share of), ``leading``, ``violins``,
+          ``dependence`` (of columns alone and together), ``motifs``.
 
-    Numbers that do not exist are NaN. A class of fewer than 2 atoms is missing.
+        Numbers that do not exist are NaN. A class of fewer than 2 atoms is missing.
 
     Raises
     ------
@@ -211,7 +212,8 @@ def extremes(qs: FloatArray) -> dict[str, tuple[str, BoolArray]]:
 
     Returns
     -------
-    Rule in words and mask (atom,) of ``softest`` and ``hardest``.
+    classes
+        Rule in words and mask (atom,) of ``softest`` and ``hardest``.
 
     Examples
     --------

@@ -46,8 +46,9 @@ def spectrum(
 
     Returns
     -------
-    ``density`` and ``count`` (score,), ``mean`` and ``std``. The attribute ``atoms`` is
-    the number of atoms with a score.
+    spectrum
+        ``density`` and ``count`` (score,), ``mean`` and ``std``. The attribute
+        ``atoms`` is the number of atoms with a score.
 
     Raises
     ------
@@ -113,8 +114,9 @@ def conditional(
 
     Returns
     -------
-    ``probability``, ``error``, ``ratio`` to P(event) and ``count`` (score,), and
-    ``base``, P(event). Empty bins are NaN.
+    result
+        ``probability``, ``error``, ``ratio`` to P(event) and ``count`` (score,), and
+        ``base``, P(event). Empty bins are NaN.
 
     Raises
     ------
@@ -183,7 +185,9 @@ def predicted_share(
 
     Returns
     -------
-    ``share``, its standard error ``error``, and ``count`` (value,). Empty bins are NaN.
+    result
+        ``share``, its standard error ``error``, and ``count`` (value,). Empty bins are
+        NaN.
 
     Raises
     ------
@@ -224,7 +228,7 @@ def score_at_yield(score: npt.ArrayLike, value: npt.ArrayLike, threshold: float)
     Parameters
     ----------
     score
-        Score (atom,) of the undeformed glass. Atoms with NaN is left out.
+        Score (atom,) of the undeformed glass. Atoms with NaN are left out.
     value
         Value (frame, atom), such as D²min against the undeformed frame. NaN never
         exceeds the threshold.
@@ -233,8 +237,10 @@ def score_at_yield(score: npt.ArrayLike, value: npt.ArrayLike, threshold: float)
 
     Returns
     -------
-    ``score``, its standard error ``error``, and ``count`` of atoms (frame,). The score
-    is NaN if no atom turns plastic in the frame, the error if fewer than two do.
+    result
+        ``score``, its standard error ``error``, and ``count`` of atoms (frame,). The
+        score is NaN if no atom turns plastic in the frame, the error if fewer than two
+        do.
 
     Raises
     ------
@@ -294,8 +300,9 @@ def mass_radius(
 
     Returns
     -------
-    ``mass``, ``g`` and the local ``slope`` (r,), ``dimension`` D, and its standard
-    error ``dimension_error``.
+    relation
+        ``mass``, ``g`` and the local ``slope`` (r,), ``dimension`` D, and its standard
+        error ``dimension_error``.
 
     Raises
     ------
@@ -379,7 +386,8 @@ def frame_of_strain(
 
     Returns
     -------
-    Index of the frame.
+    frame
+        Index of the frame.
 
     Raises
     ------

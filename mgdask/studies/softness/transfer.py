@@ -43,7 +43,8 @@ def pair_category(one: Label, other: Label) -> str:
 
     Returns
     -------
-    One of ``CATEGORIES``.
+    category
+        One of ``CATEGORIES``.
 
     Examples
     --------
@@ -66,7 +67,8 @@ def read_labels(path: str | Path) -> dict[str, dict[str, str]]:
 
     Returns
     -------
-    Labels by store.
+    labels
+        Labels by store.
 
     Raises
     ------
@@ -139,9 +141,10 @@ def transfer(
 
     Returns
     -------
-    ``roc_auc`` and ``recall`` with their 95 % intervals (``_low``, ``_high``),
-    ``category`` and ``train_atoms``, all (train, test). They are NaN, "" and 0 if the
-    test glass is the only one to train on.
+    result
+        ``roc_auc`` and ``recall`` with their 95 % intervals (``_low``, ``_high``),
+        ``category`` and ``train_atoms``, all (train, test). They are NaN, "" and 0 if
+        the test glass is the only one to train on.
 
     Raises
     ------
@@ -232,8 +235,9 @@ def transfer_by_category(result: xr.Dataset) -> xr.Dataset:
 
     Returns
     -------
-    Mean AUC and recall over the pairs (category,), their deviation (``_deviation``, NaN
-    for one pair), ``_lowest`` and ``_highest``, and the number of ``pairs``.
+    table
+        Mean AUC and recall over the pairs (category,), their deviation (``_deviation``,
+        NaN for one pair), ``_lowest`` and ``_highest``, and the number of ``pairs``.
 
     Examples
     --------

@@ -32,7 +32,8 @@ def compare_figure(comparison: xr.Dataset, path: str | Path) -> Path:
 
     Returns
     -------
-    The path.
+    path
+        The path.
 
     Examples
     --------
@@ -87,7 +88,8 @@ def transfer_figure(result: xr.Dataset, path: str | Path) -> Path:
 
     Returns
     -------
-    The path.
+    path
+        The path.
 
     Examples
     --------
@@ -140,7 +142,8 @@ def growth_figure(growth: xr.Dataset, path: str | Path) -> Path:
 
     Returns
     -------
-    The path.
+    path
+        The path.
 
     Examples
     --------

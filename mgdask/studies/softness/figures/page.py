@@ -64,7 +64,8 @@ def short(column: str) -> str:
 
     Returns
     -------
-    The part after the slash, with spaces for underscores.
+    name
+        The part after the slash, with spaces for underscores.
 
     Examples
     --------
