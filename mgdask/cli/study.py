@@ -108,6 +108,7 @@ def study_command(name: str) -> click.Command:
         callback=run,
         params=[*parameters, file, *own],
         help=options.summary,
+        short_help=options.summary,
         epilog=examples(*options.examples) if options.examples else None,
     )
 

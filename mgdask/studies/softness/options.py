@@ -61,7 +61,7 @@ class SoftnessOptions(GlassOptions):
     )
     examples: ClassVar[tuple[str, ...]] = (
         "mgdask study softness --train g1.zarr --test g2.zarr --out softness",
-        "mgdask study softness --train g1.zarr --test g2.zarr --out sro --set sro --trials 20",
+        "mgdask study softness --train g1.zarr --test g2.zarr --out sro --set sro",
     )
 
     train: Stores = Field(
@@ -123,7 +123,7 @@ class ComparisonOptions(GlassOptions):
     )
     examples: ClassVar[tuple[str, ...]] = (
         "mgdask study compare --train g1.zarr --test g2.zarr --out sets",
-        "mgdask study compare --train g1.zarr --test g2.zarr --out sets --set interstice --set sro",
+        "mgdask study compare --train g1.zarr --test g2.zarr --out sets --growth 0.1,0.5",
     )
 
     train: Stores = Field(
