@@ -79,7 +79,7 @@ def extreme_groups(
     number = np.arange(len(s)) if ids is None else np.asarray(ids)
     if number.shape != s.shape or number.dtype.kind not in "iu":
         raise ParameterError(
-            f"ids must be {len(s)} whole numbers, one per atom; got {number.dtype} {number.shape}"
+            f"ids must be {len(s)} integers, one per atom; got {number.dtype} {number.shape}"
         )
     if len(np.unique(number)) != len(number):
         raise ParameterError(
@@ -310,7 +310,7 @@ def polyhedra(
     Raises
     ------
     ParameterError
-        If arrays have other shapes, indices are not whole numbers or no cell is closed.
+        If arrays have other shapes, indices are not integers or no cell is closed.
 
     Notes
     -----
@@ -348,7 +348,7 @@ def polyhedra(
         )
     if (n[use] != np.round(n[use])).any() or (n[use] < 0).any():
         raise ParameterError(
-            "indices must be whole numbers of facets, 0 or above; give counts, not shares"
+            "indices must be integers, the numbers of facets, 0 or above; give counts, not shares"
         )
     kinds, which = np.unique(n[use].astype(np.int64), axis=0, return_inverse=True)
     label = np.full(len(n), -1)

@@ -329,7 +329,7 @@ def grid_profile(
     """
     each = (bins,) * 3 if isinstance(bins, int) else tuple(int(n) for n in bins)
     if len(each) != 3 or min(each) < 1:
-        raise ParameterError(f"bins={bins!r} must be one whole number or three, each at least 1")
+        raise ParameterError(f"bins={bins!r} must be one integer or three, each at least 1")
     fraction, full_cell = _fractions(position, cell, origin, pbc)
     axes = {dim: (axis, n) for axis, (dim, n) in enumerate(zip("abc", each, strict=True))}
     return _binned(fraction, full_cell, values, numbers, axes)

@@ -57,7 +57,7 @@ class Predicted:
     out
         Path of the scores.
     blocks
-        Number of blocks in all.
+        Total number of blocks.
     skipped
         Number of blocks that were done before this call.
     rows
@@ -93,7 +93,7 @@ class Predicted:
 
 @dataclass(frozen=True)
 class _Job:
-    """What all tasks share; small, since it travels with each of them."""
+    """Arguments that all tasks share; small, because each task carries them."""
 
     rows: Rows
     content: str

@@ -153,7 +153,7 @@ def bootstrap(
     n_resamples
         Number of resamples, at least 20.
     seed
-        Whole number. The same seed gives the same bits.
+        Integer. The same seed gives the same bits.
     level
         Confidence level between 0 and 1.
     threshold
@@ -242,7 +242,7 @@ def bootstrap_contrast(
     n_resamples
         Number of resamples, at least 20.
     seed
-        Whole number. The same seed gives the same bits.
+        Integer. The same seed gives the same bits.
     level
         Confidence level between 0 and 1.
     threshold
@@ -467,7 +467,7 @@ def calibration_curve(
     n_resamples
         Number of resamples, at least 20.
     seed
-        Whole number. The same seed gives the same bits.
+        Integer. The same seed gives the same bits.
     level
         Confidence level between 0 and 1.
 

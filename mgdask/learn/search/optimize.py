@@ -220,7 +220,7 @@ def search(
         A key of ``mgdask.learn.evaluation.metrics.METRICS``. Default: roc_auc for
         classes, otherwise rmse.
     trials
-        Number of trials in all.
+        Total number of trials.
     folds
         Number of folds, each a model per trial.
     num_boost_round
@@ -337,7 +337,7 @@ def search(
 def _validate_counts(**counts: int) -> None:
     for name, number in counts.items():
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ParameterError(f"{name}={number!r}; it must be a whole number, at least 1")
+            raise ParameterError(f"{name}={number!r}; it must be an integer, at least 1")
 
 
 def _validate_metric(objective: str, metric: str | None) -> str:

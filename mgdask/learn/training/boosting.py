@@ -190,8 +190,8 @@ def train(
     threads
         Threads per rank. Default: those of its worker.
     checkpoint
-        Folder that all workers see. The model is saved there every ``checkpoint_every``
-        rounds, and the same call continues from it.
+        Folder visible to all workers. The model is saved there every
+        ``checkpoint_every`` rounds, and the same call continues from it.
     checkpoint_every
         Number of rounds between two checkpoints.
     engine
@@ -202,8 +202,8 @@ def train(
     sample
         Number of rows that the bins are made from. On a cluster, a worker reads them.
     stall
-        Seconds after which ranks without a sign of life are killed, and after which a
-        missing worker is no longer waited for.
+        Seconds after which ranks without a sign of life are killed. Also the longest
+        wait for a missing worker.
     retries
         Maximum number of restarts.
     progress

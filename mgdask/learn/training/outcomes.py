@@ -49,7 +49,7 @@ REFUSALS: dict[Reason, type[MgdaskError]] = {
 }
 """Errors that the user has to resolve. Another attempt would meet them again."""
 OWN_FAULT = frozenset({Reason.FAILED, Reason.CRASHED})
-"""Reasons that lie in the rank itself, not in the loss of another process."""
+"""Reasons caused by the rank itself, not by the loss of another process."""
 
 
 def refusal_reason(error: MgdaskError) -> Reason:

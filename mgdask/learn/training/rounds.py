@@ -35,7 +35,7 @@ class Job:
     params
         Parameters of LightGBM.
     rounds
-        Number of rounds in all.
+        Total number of rounds.
     patience
         Rounds without a better metric after which training stops. 0: it never does.
     every
@@ -231,7 +231,7 @@ class StopSignal:
         self._last_round = last_round
         if self._path is None:
             return
-        # in place: a network file system shows the change to whoever opens the file
+        # in place: on a network file system, opening the file shows the change
         # next
         with open(self._path, "r+b") as stream:
             stream.write(f"{last_round:>12}".encode())

@@ -334,7 +334,7 @@ def _columns(glasses: Sequence[Glass], columns: str) -> tuple[str, ...]:
         )
     if not common:
         raise ParameterError(
-            "no column is in all glasses; use features without names of species, such as "
+            "the glasses have no column in common; use features without names of species, such as "
             "'interstice'"
         )
     return common
