@@ -348,7 +348,7 @@ def polyhedra(
         )
     if (n[use] != np.round(n[use])).any() or (n[use] < 0).any():
         raise ParameterError(
-            "indices must be integers, the numbers of facets, 0 or above; give counts, not shares"
+            "indices must be integers (numbers of facets), 0 or above; give counts, not shares"
         )
     kinds, which = np.unique(n[use].astype(np.int64), axis=0, return_inverse=True)
     label = np.full(len(n), -1)

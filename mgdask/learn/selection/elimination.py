@@ -333,7 +333,7 @@ def recursive_elimination(
         )
     if not (step >= 1 and step == int(step)) and not 0.0 < step < 1.0:
         raise ParameterError(
-            f"step={step} must be an integer of columns, or a share between 0 and 1"
+            f"step={step} must be an integer number of columns, or a share between 0 and 1"
         )
     strata = target if np.isin(target, (0, 1)).all() else None
     parts = [fold.rows(groups) for fold in group_folds(groups, folds, seed, strata)]
