@@ -99,7 +99,8 @@ class VFT:
 
         Returns
         -------
-        Relaxation times in ps, of the same shape; NaN at T0 and below.
+        tau
+            Relaxation times in ps, of the same shape; NaN at T0 and below.
         """
         above = np.asarray(temperature, dtype=np.float64) - self.t0.value
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -117,8 +118,9 @@ class VFT:
 
         Returns
         -------
-        Barriers in eV and their standard errors, of the same shape; NaN at T0 and
-        below.
+        barrier, error
+            Barriers in eV and their standard errors, of the same shape; NaN at T0 and
+            below.
         """
         t = np.asarray(temperature, dtype=np.float64)
         above = np.where(t > self.t0.value, t - self.t0.value, np.nan)
@@ -158,7 +160,7 @@ def _vft(t: FloatArray, a: float, b: float, t0: float) -> FloatArray:
 
 
 def _fit_parameters(t: FloatArray, lg: FloatArray, sigma: FloatArray | None) -> _VFTParameters:
-    """Fit the VFT law, or Arrhenius' law if the data do not bend more than that."""
+    """Fit the VFT law, or the Arrhenius law if the data are not more curved."""
     coldest = float(t.min())
 
     def fit_at_gap(gap: float) -> tuple[FloatArray, float]:
@@ -224,11 +226,13 @@ def fit_vft(
     bootstrap
         Number of bootstrap resamples, at least 10; 0 for none.
     seed
-        Seed of the bootstrap. Required if there is one.
+        Seed of the bootstrap. Required if ``bootstrap`` is above 0.
 
     Returns
     -------
-    Parameters with standard errors, T_g, m and, on request, bootstrap distributions.
+    fit
+        Parameters with standard errors, T_g, m and, on request, bootstrap
+        distributions.
 
     Raises
     ------
@@ -243,12 +247,12 @@ def fit_vft(
     analytic gradient g.
 
     The bootstrap draws new lg tau around the fitted curve and fits each sample. Noise
-    comes from the given errors, else from the residuals times sqrt(n / (n - 3)). It
-    yields standard deviations and 95 % percentiles, which are better if the fit is far
-    from linear.
+    comes from the given errors, else from the residuals times sqrt(n / (n - 3)). The
+    resulting standard deviations and 95 % percentiles are more accurate if the fit is
+    far from linear.
 
-    If the data bend no more than Arrhenius' law, T0 is held at 0 and has no error. The
-    other errors are then conditional on it, and ``note`` says so.
+    If the data curve no more than the Arrhenius law, T0 is held at 0 and has no error.
+    The other errors are then conditional on it, and ``note`` says so.
 
     Valid for the equilibrium liquid. Leave out points below the simulation's own glass
     transition, which age. A T_g outside the data is an extrapolation, see ``note``.
@@ -281,7 +285,7 @@ def fit_vft(
             "check that temperature is in K and that tau is in the same order"
         )
     fit = _fit_parameters(t, lg, sigma)
-    notes = ["no bend beyond Arrhenius' law: T0 is held at 0 K"] if fit.t0_is_fixed else []
+    notes = ["no curvature beyond the Arrhenius law: T0 is held at 0 K"] if fit.t0_is_fixed else []
     glass_temperature, fragility, note = _glass_estimates(fit, at, t)
     notes += [note] if note else []
     spreads = None
@@ -336,14 +340,14 @@ def _bootstrap_vft(
     n_resamples: int,
     seed: int | None,
 ) -> tuple[dict[str, Spread], int]:
-    """Distributions of the parameters, T_g and m, and how many fits failed."""
+    """Distributions of the parameters, T_g and m, and the number of failed fits."""
     if n_resamples < 10:
         raise ParameterError(
-            f"bootstrap={n_resamples} is too few for an error; give some hundreds, or 0 for none"
+            f"bootstrap={n_resamples} is too few for an error; give several hundred, or 0 for none"
         )
     if seed is None:
         raise ParameterError(
-            "bootstrap needs a seed to be repeatable; give seed=0 or another whole number"
+            "bootstrap needs a seed to be repeatable; give seed=0 or another integer"
         )
     rng = np.random.default_rng(seed)
     fitted = _vft(t, *parameters)
@@ -378,7 +382,7 @@ def effective_barrier(
     error: npt.ArrayLike | None = None,
     fit: VFT | None = None,
 ) -> xr.Dataset:
-    """Compute the effective activation energy of relaxation against temperature.
+    """Compute the effective activation energy of relaxation by temperature.
 
     It comes from successive temperatures and from a VFT fit::
 
@@ -412,7 +416,7 @@ def effective_barrier(
 
     Notes
     -----
-    Local values of neighbouring intervals share a point, so their errors are
+    Local values of neighboring intervals share a point, so their errors are
     anticorrelated. Valid as a slope. It is the height of a barrier only if that does
     not depend on T: a constant entropy drops out of the slope, a changing one does not.
 
@@ -502,7 +506,7 @@ def arithmetic_mean_barrier(
 ) -> MeanBarrier:
     """Compute the arithmetic mean of barriers with its standard error.
 
-    The mean may be weighted::
+    The mean is weighted if weights are given::
 
         <E> = sum_i w_i E_i / sum_i w_i
         error^2 = n / (n - 1) sum_i w_i^2 (E_i - <E>)^2 / (sum_i w_i)^2
@@ -521,7 +525,8 @@ def arithmetic_mean_barrier(
 
     Returns
     -------
-    Mean, standard deviation and counts. The error is NaN for a single barrier.
+    result
+        Mean, standard deviation and counts. The error is NaN for a single barrier.
 
     Raises
     ------
@@ -531,11 +536,12 @@ def arithmetic_mean_barrier(
     Notes
     -----
     Valid for independent barriers. Those found from one starting minimum, or of
-    neighbouring atoms, are not independent.
+    neighboring atoms, are not independent.
 
     This function takes the place of Eqs. (9) and (10) of the supporting information of
-    the paper on ductility, which was not available. It implements the plain definition
-    of a weighted mean. Compare it with the paper before citing the paper for results.
+    the paper on ductility, which was not available. It implements the standard
+    definition of a weighted mean. Compare it with the paper before citing the paper for
+    results.
 
     References
     ----------

@@ -75,7 +75,8 @@ class SteadyState:
 
         Returns
         -------
-        Strains of the same shape.
+        strain
+            Strains of the same shape.
         """
         return np.asarray(self.offset + self.rate.value * np.asarray(time, dtype=np.float64))
 
@@ -129,7 +130,7 @@ def steady_state(
     ``significance`` standard errors. The cubic term is needed because an S-shaped
     curve, primary and tertiary creep together, has no quadratic term about its middle.
     A window is also steady if both terms together change the rate by less than
-    ``tolerance``. The longest steady window wins; of equally long ones the latest. A
+    ``tolerance``. The longest steady window is used, the latest one among equals. A
     remnant of primary or tertiary creep may hide in the noise at its ends. Therefore
     ``trim`` of its length is cut off at each end that is not an end of the data.
 
@@ -154,8 +155,9 @@ def steady_state(
 
     Returns
     -------
-    ``rate`` in 1/ps, the fitted ``window`` in ps, and ``drift``. All are NaN, with a
-    reason, if no window is steady.
+    steady
+        ``rate`` in 1/ps, the fitted ``window`` in ps, and ``drift``. All are NaN, with
+        a reason, if no window is steady.
 
     Raises
     ------
@@ -174,15 +176,15 @@ def steady_state(
     1000 ps with noise of 1e-2 of the primary strain. For t_1 = 30 ps, 69 % of the rates
     lie within one standard error. For t_1 = 100 ps the rate is 0.7 %, or about one
     standard error, too high. Andrade's creep, t^(1/3), is never steady but passes for
-    steady with a rate 20 % too high. Check ``drift`` and compare runs of other lengths.
-    Strains written often have correlated noise, for which the rule is strict and
-    windows come out shorter. Thin such data.
+    steady with a rate 20 % too high. Check ``drift`` and compare runs of different
+    lengths. Strains written at short intervals have correlated noise. The rule is then
+    too strict, and windows are shorter. Thin such data.
 
     Examples
     --------
     >>> t = np.linspace(0, 1000, 401)
-    >>> found = steady_state(t, 0.01 * (1 - np.exp(-t / 20)) + 2e-6 * t)
-    >>> print(f"{found.rate.value:.1e} per ps, {found.window[0] > 100}")
+    >>> steady = steady_state(t, 0.01 * (1 - np.exp(-t / 20)) + 2e-6 * t)
+    >>> print(f"{steady.rate.value:.1e} per ps, {steady.window[0] > 100}")
     2.0e-06 per ps, True
     """
     t, y = as_vector("time", time), as_vector("strain", strain, finite=False)
@@ -261,7 +263,7 @@ def _trimmed(t: FloatArray, start: int, stop: int, trim: float) -> npt.NDArray[n
     low = t[start] + (cut if start > 0 else 0.0)
     high = t[stop - 1] - (cut if stop < len(t) else 0.0)
     inner = (t >= low) & (t <= high)
-    if inner.sum() < 4:  # very uneven points: the trim would leave too few
+    if inner.sum() < 4:  # very uneven spacing: the trim would leave too few points
         inner = (t >= t[start]) & (t <= t[stop - 1])
     return np.asarray(inner)
 
@@ -339,7 +341,8 @@ class ActivationVolume:
 
         Returns
         -------
-        Rates of the same shape, in the unit of the rates that were fitted.
+        rate
+            Rates of the same shape, in the unit of the rates that were fitted.
         """
         slope = self.log_rate_slope.value * np.asarray(stress, dtype=np.float64)
         return np.asarray(np.exp(self.log_rate_offset.value + slope))
@@ -383,21 +386,22 @@ def activation_volume(
 
     Returns
     -------
-    Activation volume in Å^3 and nm^3 with the standard error of the slope.
+    volume
+        Activation volume in Å^3 and nm^3 with the standard error of the slope.
 
     Raises
     ------
     ParameterError
-        If there are fewer than 3 different stresses (2 with errors), rates are not
-        positive, or stresses exceed 100 GPa, which must be MPa.
+        If there are fewer than 3 different stresses (2 with errors) or rates are not
+        positive. Also if stresses exceed 100 GPa, which suggests values in MPa.
 
     Notes
     -----
     The standard error comes from the scatter about the line, or from ``error`` if
     given. With few stresses use ``.angstrom3.interval()``, which is based on Student's
     t. Valid if stress-driven flow outweighs backward flow (sigma V* / sqrt(3) >> k_B T)
-    and ln(rate) is straight. For a power law the volume is that at the middle of the
-    stresses.
+    and ln(rate) is linear in stress. For a power law, the volume refers to the middle
+    of the stresses.
 
     References
     ----------

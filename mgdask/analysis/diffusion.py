@@ -38,8 +38,9 @@ def non_gaussian_parameter(second: npt.ArrayLike, fourth: npt.ArrayLike) -> npt.
 
     Returns
     -------
-    alpha_2 of the common shape; a DataArray if the moments are DataArrays. It is 0 for
-    Gaussian displacements and NaN where <r^2> is 0 (lag 0).
+    alpha_2
+        alpha_2 of the common shape; a DataArray if the moments are DataArrays. It is 0
+        for Gaussian displacements and NaN where <r^2> is 0 (lag 0).
 
     Raises
     ------
@@ -49,7 +50,7 @@ def non_gaussian_parameter(second: npt.ArrayLike, fourth: npt.ArrayLike) -> npt.
     Notes
     -----
     Valid in three dimensions, for averages over the same atoms and origins. An average
-    of alpha_2 over subsets is another quantity. The estimate from N independent
+    of alpha_2 over subsets is a different quantity. The estimate from N independent
     displacements is biased by order 1/N.
 
     References
@@ -124,7 +125,8 @@ class Diffusion:
 
         Returns
         -------
-        MSD in Å^2, of the same shape.
+        msd
+            MSD in Å^2, of the same shape.
         """
         t = np.asarray(time, dtype=np.float64)
         return np.asarray(self.offset.value + 2 * self.dimensions * self.coefficient.value * t)
@@ -173,7 +175,8 @@ def fit_diffusion(
 
     Returns
     -------
-    D in Å^2/ps (``.si`` in m^2/s), offset in Å^2, exponent and ``linear``.
+    fit
+        D in Å^2/ps (``.si`` in m^2/s), offset in Å^2, exponent and ``linear``.
 
     Raises
     ------
@@ -183,7 +186,7 @@ def fit_diffusion(
 
     Notes
     -----
-    Valid if the MSD is linear, from an unwrapped trajectory whose centre-of-mass drift
+    Valid if the MSD is linear, from an unwrapped trajectory whose center-of-mass drift
     was removed. Points of one trajectory are strongly correlated, so the standard
     errors are too small. The spread over independent runs is the better error.
 

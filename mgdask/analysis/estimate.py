@@ -65,7 +65,9 @@ class Estimate:
 
         Returns
         -------
-        Lower and upper end, in ``unit``. Infinite ``dof`` gives the normal interval.
+        low, high
+            Lower and upper end, in ``unit``. Infinite ``dof`` gives the normal
+            interval.
 
         Raises
         ------
@@ -92,7 +94,8 @@ class Estimate:
 
         Returns
         -------
-        The same estimate in the new unit.
+        estimate
+            The same estimate in the new unit.
         """
         return Estimate(self.value * factor, self.error * abs(factor), unit, self.dof)
 
@@ -124,7 +127,8 @@ def describe(estimates: Mapping[str, object], *details: str) -> str:
 
     Returns
     -------
-    One line of text.
+    text
+        One line of text.
 
     Examples
     --------
@@ -158,12 +162,13 @@ def as_vector(
 
     Returns
     -------
-    Array of shape (n,).
+    array
+        Array of shape (n,).
 
     Raises
     ------
     ParameterError
-        If the values are not numbers, or have another shape or NaN.
+        If the values are not numbers, have another shape, or contain NaN.
     """
     try:
         array = np.asarray(values, dtype=np.float64)
@@ -219,9 +224,9 @@ def as_standard_errors(name: str, error: npt.ArrayLike | None, length: int) -> F
 
 
 def check_points(name: str, n_points: int, n_parameters: int, errors_known: bool) -> None:
-    """Refuse fits without a degree of freedom to estimate the errors.
+    """Refuse a fit without a degree of freedom to estimate its errors.
 
-    If the errors of the data are known, as many points as parameters suffice.
+    If the errors of the data are known, the minimum is one point per parameter.
 
     Parameters
     ----------
@@ -298,7 +303,8 @@ def least_squares(
 
     Returns
     -------
-    Fitted parameters and their covariance.
+    fit
+        Fitted parameters and their covariance.
 
     Raises
     ------
@@ -326,7 +332,7 @@ def least_squares(
     except (RuntimeError, OptimizeWarning, np.linalg.LinAlgError) as problem:
         raise ParameterError(
             f"the {name} does not determine its parameters from these {len(x)} points "
-            f"({problem}): look at the data, give more points or another window"
+            f"({problem}): inspect the data, and give more points or another window"
         ) from None
     return _fit_result(
         np.asarray(parameters), np.asarray(covariance), y - function(x, *parameters), error
@@ -361,7 +367,8 @@ def fit_line(x: FloatArray, y: FloatArray, error: FloatArray | None) -> FitResul
 
     Returns
     -------
-    Intercept and slope with their covariance.
+    fit
+        Intercept and slope with their covariance.
     """
     weight = np.ones_like(x) if error is None else 1.0 / error**2
     total = weight.sum()
@@ -394,7 +401,8 @@ def proportion_variance(successes: npt.ArrayLike, trials: npt.ArrayLike) -> Floa
 
     Returns
     -------
-    Variances of the same shape; NaN where n = 0.
+    variance
+        Variances of the same shape; NaN where n = 0.
     """
     x, n = np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64)
     p = (x + 0.5) / (n + 1.0)
@@ -421,7 +429,8 @@ def as_curve(
 
     Returns
     -------
-    Times, values and errors of the finite points.
+    time, values, error
+        Times, values and errors of the finite points.
 
     Raises
     ------
@@ -473,7 +482,8 @@ def weighted_pearson(weight: FloatArray, x: FloatArray, y: FloatArray) -> FloatA
 
     Returns
     -------
-    Correlations, shape (b,). NaN if either variable does not vary.
+    correlation
+        Correlations, shape (b,). NaN if either variable does not vary.
     """
     total = weight.sum(axis=1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):

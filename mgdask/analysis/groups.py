@@ -2,8 +2,8 @@
 
 A group is a mask (atom,). ``whole`` is the mask of the atoms that a group is compared
 with, all atoms by default; a group is part of it. Standard errors treat atoms as
-independent. Neighbours are not, so these errors are lower bounds. The spread over
-independent configurations is the better error.
+independent. Neighbors are not, so these errors are lower bounds. The spread over
+independent configurations is a better error.
 
 The formulas for composition, polyhedra and coordination take the place of Eqs. (3) to
 (5) of Liu et al., J. Mater. Inf. 2, 20 (2022), which was not available. Compare the
@@ -49,8 +49,9 @@ def extreme_groups(
 
     Returns
     -------
-    Masks (atom,) of the lowest and of the highest scores, without common atoms. Atoms
-    with NaN are in neither.
+    low, high
+        Masks (atom,) of the lowest and of the highest scores, without common atoms.
+        Atoms with NaN are in neither.
 
     Raises
     ------
@@ -73,12 +74,12 @@ def extreme_groups(
     s = as_vector("score", score, finite=False)
     if not 0.0 < fraction <= 0.5:
         raise ParameterError(
-            f"fraction={fraction} must be above 0 and at most 0.5; 0.1 takes a tenth at either end"
+            f"fraction={fraction} must be above 0 and at most 0.5; 0.1 takes a tenth at each end"
         )
     number = np.arange(len(s)) if ids is None else np.asarray(ids)
     if number.shape != s.shape or number.dtype.kind not in "iu":
         raise ParameterError(
-            f"ids must be {len(s)} whole numbers, one per atom; got {number.dtype} {number.shape}"
+            f"ids must be {len(s)} integers, one per atom; got {number.dtype} {number.shape}"
         )
     if len(np.unique(number)) != len(number):
         raise ParameterError(
@@ -113,7 +114,8 @@ def masks_of(
 
     Returns
     -------
-    Names and masks of the groups, and the mask of the whole.
+    names, masks, whole
+        Names and masks of the groups, and the mask of the whole.
 
     Raises
     ------
@@ -240,9 +242,9 @@ def composition(
     Notes
     -----
     Valid for independent atoms. The error of f_g is binomial, sqrt(p (1 - p) / n_g)
-    with p = (n_g(X) + 1/2) / (n_g + 1), so it is never 0. That of the deviation is
-    first order in the independent shares of the group and of the rest (f_r), with w =
-    n_g / n::
+    with p = (n_g(X) + 1/2) / (n_g + 1). It is never 0. That of the deviation is first
+    order in the independent shares of the group and of the rest (f_r), with w = n_g /
+    n::
 
         (1 - w) / f^2 sqrt(f_r^2 var f_g + f_g^2 var f_r)
 
@@ -308,13 +310,13 @@ def polyhedra(
     Raises
     ------
     ParameterError
-        If arrays have other shapes, indices are not whole numbers or no cell is closed.
+        If arrays have other shapes, indices are not integers or no cell is closed.
 
     Notes
     -----
-    Polyhedra are labelled with text such as "<0,0,12,0,0>", the most common first. Of
+    Polyhedra are labeled with text such as "<0,0,12,0,0>", the most common first. Of
     equally common ones the smaller indices come first. Errors are those of
-    ``composition``. They are rough for polyhedra that occur a few times only.
+    ``composition``. They are rough for polyhedra that occur only a few times.
 
     References
     ----------
@@ -346,7 +348,7 @@ def polyhedra(
         )
     if (n[use] != np.round(n[use])).any() or (n[use] < 0).any():
         raise ParameterError(
-            "indices must be whole numbers of facets, 0 or above; give counts, not shares"
+            "indices must be integers (numbers of facets), 0 or above; give counts, not shares"
         )
     kinds, which = np.unique(n[use].astype(np.int64), axis=0, return_inverse=True)
     label = np.full(len(n), -1)
@@ -475,7 +477,7 @@ def _change_error(group: FloatArray, rest: FloatArray) -> float:
 
 
 def trend(score: npt.ArrayLike, value: npt.ArrayLike, bins: int = 10) -> xr.Dataset:
-    """Average a value of the atoms in bins of the score with equally many atoms.
+    """Average a value in bins of the score that hold equal numbers of atoms.
 
     The value may be the five-fold symmetry, for example::
 

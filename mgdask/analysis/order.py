@@ -34,7 +34,8 @@ def signs(order: npt.ArrayLike, strong: float = 0.1, weak: float = 0.02) -> npt.
 
     Returns
     -------
-    Text of the same shape; empty for NaN.
+    sign
+        Text of the same shape; empty for NaN.
 
     Raises
     ------
@@ -76,14 +77,14 @@ def cargill_spaepen(
 
         -alpha_A(B) = (Z_A(B) - f_B Z_A) / (f_B Z_A)
 
-    Z_A(B) is the mean number of B around the A atoms of a group, in whichever group the
-    neighbours are. Z_A is its sum over B, f_B the fraction of B among all atoms of the
-    whole. It is positive if these A atoms prefer B.
+    Z_A(B) is the mean number of B around the A atoms of a group, whatever the group of
+    the neighbors. Z_A is its sum over B, f_B the fraction of B among all atoms of the
+    whole. The order parameter is positive if these A atoms prefer B.
 
     Parameters
     ----------
     counts
-        Neighbours of each atom by species, shape (atom, species). Rows with NaN are
+        Neighbors of each atom by species, shape (atom, species). Rows with NaN are
         left out of the means, but not of f_B.
     numbers
         Atomic numbers, shape (atom,).
@@ -171,7 +172,7 @@ def cargill_spaepen(
 
 
 def _order_of_rows(rows: FloatArray, fraction: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Order and its error (species,) from the neighbour counts of one species."""
+    """Order and its error (species,) from the neighbor counts of one species."""
     order, error = np.full(len(fraction), np.nan), np.full(len(fraction), np.nan)
     m = len(rows)
     mean = rows.mean(axis=0) if m else np.zeros(len(fraction))
@@ -250,10 +251,10 @@ def score_correlation(
     draws, and ranks are recomputed in each. A resample costs about 70 ns per atom and
     lag.
 
-    Valid for one species at a time, so that motion does not mix the levels of species.
-    It takes atoms as independent. D^2_min of neighbours shares displacements, so the
-    intervals are too narrow. D^2_min has a heavy tail, which dominates Pearson's
-    correlation: use Spearman's, or give its logarithm.
+    Valid for one species at a time, so that the levels of different species are not
+    mixed. Atoms are treated as independent. D^2_min of neighbors shares displacements,
+    so the intervals are too narrow. D^2_min has a heavy tail, which dominates Pearson's
+    correlation: use Spearman's, or pass its logarithm.
 
     References
     ----------
@@ -281,7 +282,7 @@ def score_correlation(
     if bootstrap < 20:
         raise ParameterError(
             f"bootstrap={bootstrap} is too few for an interval; "
-            "give at least 20, some hundreds are usual"
+            "give at least 20, several hundred are usual"
         )
     if not 0.0 < level < 1.0:
         raise ParameterError(f"level={level} must lie between 0 and 1; 0.95 is customary")

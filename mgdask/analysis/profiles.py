@@ -131,7 +131,7 @@ def _composition(binning: _Binning, numbers: npt.ArrayLike) -> tuple[Variables, 
 
 
 def _means(binning: _Binning, name: str, values: npt.ArrayLike) -> Variables:
-    """Mean of a value in the bins, its standard error, and how many atoms have it."""
+    """Mean of a value in the bins, its standard error, and the number of values."""
     v = as_vector(name, values, length=len(binning.inside), finite=False)[binning.inside]
     finite = np.isfinite(v)
     index, v = binning.index[finite], v[finite]
@@ -220,7 +220,7 @@ def profile(
     origin
         Origin of the cell in Å, shape (3,). 0 by default.
     axis
-        Cell vector to go along: "a", "b", "c", or "x", "y", "z", or 0, 1, 2.
+        Cell vector along which to bin: "a", "b", "c", or "x", "y", "z", or 0, 1, 2.
     bins
         Number of slabs.
     numbers
@@ -267,7 +267,8 @@ def profile(
     vector = AXES.get(axis) if isinstance(axis, str) else axis
     if vector not in (0, 1, 2):
         raise ParameterError(
-            f"axis={axis!r} must be 'a', 'b' or 'c' (or 0, 1, 2), the cell vector to go along"
+            f"axis={axis!r} must be 'a', 'b' or 'c' (or 0, 1, 2), the cell vector along "
+            "which to bin"
         )
     if bins < 1:
         raise ParameterError(f"bins={bins} must be at least 1")
@@ -308,7 +309,8 @@ def grid_profile(
 
     Returns
     -------
-    The variables of ``profile`` with dims (a, b, c) in place of slab.
+    profile
+        The variables of ``profile`` with dims (a, b, c) in place of slab.
 
     Raises
     ------
@@ -317,7 +319,7 @@ def grid_profile(
 
     Notes
     -----
-    Valid as ``profile``. Errors are rough for bins with few atoms.
+    The conditions of ``profile`` apply. Errors are rough for bins with few atoms.
 
     Examples
     --------
@@ -327,7 +329,7 @@ def grid_profile(
     """
     each = (bins,) * 3 if isinstance(bins, int) else tuple(int(n) for n in bins)
     if len(each) != 3 or min(each) < 1:
-        raise ParameterError(f"bins={bins!r} must be one whole number or three, each at least 1")
+        raise ParameterError(f"bins={bins!r} must be one integer or three, each at least 1")
     fraction, full_cell = _fractions(position, cell, origin, pbc)
     axes = {dim: (axis, n) for axis, (dim, n) in enumerate(zip("abc", each, strict=True))}
     return _binned(fraction, full_cell, values, numbers, axes)
@@ -349,7 +351,8 @@ def difference(before: xr.Dataset, after: xr.Dataset) -> xr.Dataset:
 
     Returns
     -------
-    Differences, with the variables of the profiles.
+    difference
+        Differences, with the variables of the profiles.
 
     Raises
     ------
@@ -359,8 +362,8 @@ def difference(before: xr.Dataset, after: xr.Dataset) -> xr.Dataset:
     Notes
     -----
     If the cell has changed, bins are the same fractions but not the same places. Atoms
-    may have moved between bins. The error takes both profiles as independent. It is too
-    large if most atoms are the same in both. Average the difference of each atom
+    may have moved between bins. The error treats both profiles as independent. It is
+    too large if most atoms are the same in both. Average the difference of each atom
     instead: ``profile(..., values=after - before)``.
 
     Examples

@@ -2,11 +2,10 @@
 
 Times are in ps. Standard errors come from the covariance of a least-squares fit. It is
 weighted by the errors of the data if they are given, else scaled by the residuals. Both
-treat the points as independent. Neighbouring lags of one correlation function come from
-the same trajectory and are not, so their errors come out too small. Fit independent
-runs one by one instead and take the spread of the results as the error. A
-``reduced_chi2`` far above 1 means that the given errors are too small or that the law
-does not hold.
+treat the points as independent. Neighboring lags of one correlation function come from
+the same trajectory and are not, so their errors are too small. Fit independent runs one
+by one instead and take the spread of the results as the error. A ``reduced_chi2`` far
+above 1 means that the given errors are too small or that the law does not hold.
 """
 
 from __future__ import annotations
@@ -100,8 +99,9 @@ def relaxation_time(
 
     Returns
     -------
-    Value and error in ps with the bracket (t_1, t_2). The value is NaN, with a reason,
-    if the correlation never falls below the level or starts below it.
+    result
+        Value and error in ps with the bracket (t_1, t_2). The value is NaN, with a
+        reason, if the correlation never falls below the level or starts below it.
 
     Raises
     ------
@@ -110,12 +110,12 @@ def relaxation_time(
 
     Notes
     -----
-    Valid if lags are dense in lg t, about five per decade. A noisy curve that hovers
-    around the level gives the first of its crossings, which is biased low.
+    Valid if lags are dense in lg t, about five per decade. For a noisy curve near the
+    level, the first crossing is used, which is biased low.
 
     References
     ----------
-    The usual definition, see Kob, Andersen, Phys. Rev. E 52, 4134 (1995).
+    Usual definition: Kob, Andersen, Phys. Rev. E 52, 4134 (1995).
 
     Examples
     --------
@@ -204,7 +204,8 @@ class Kohlrausch:
 
         Returns
         -------
-        Correlation of the same shape.
+        correlation
+            Correlation of the same shape.
         """
         ratio = np.asarray(time, dtype=np.float64) / self.tau.value
         return np.asarray(self.f.value * np.exp(-(ratio**self.beta.value)))
@@ -226,12 +227,12 @@ def _stretched_exponential(t: FloatArray, f: float, log_tau: float, beta: float)
 def after_plateau(time: npt.ArrayLike, correlation: npt.ArrayLike) -> float:
     """Find the time at which a correlation function leaves its plateau.
 
-    The plateau is the flattest part in lg t before the final decay. Slopes
-    s(t) = -dF / d lg t are those of straight lines through the points within a quarter
-    of a decade. The search starts where F is 1/e of its first value, or at the end. It
-    goes to shorter times until the slope has risen to 1.5 times the flattest one plus
-    2 % of the range of F, which marks the microscopic decay. Without a microscopic
-    decay in the data the result is the first lag.
+    The plateau is the flattest part in lg t before the final decay. Slopes s(t) = -dF /
+    d lg t are those of straight lines through the points within a quarter of a decade.
+    The search starts where F is 1/e of its first value, or at the end. It goes to
+    shorter times until the slope exceeds 1.5 times the flattest slope plus 2 % of the
+    range of F. This rise marks the microscopic decay. Without a microscopic decay in
+    the data the result is the first lag.
 
     Parameters
     ----------
@@ -242,7 +243,8 @@ def after_plateau(time: npt.ArrayLike, correlation: npt.ArrayLike) -> float:
 
     Returns
     -------
-    Time in ps, one of the data.
+    time
+        Time in ps, one of the data.
 
     Raises
     ------
@@ -265,7 +267,9 @@ def after_plateau(time: npt.ArrayLike, correlation: npt.ArrayLike) -> float:
     positive = t > 0
     t, f = t[positive], f[positive]
     if not len(t):
-        raise ParameterError("correlation has no finite value at a lag above zero; give some")
+        raise ParameterError(
+            "correlation has no finite value at a lag above zero; give at least one"
+        )
     slope = _local_slopes(np.log10(t), f)
     below = np.flatnonzero(f < f[0] / math.e)
     flattest = int(below[0]) if len(below) else len(t) - 1
@@ -319,7 +323,8 @@ def fit_kohlrausch(
 
     Returns
     -------
-    Value and standard error of f, tau, beta and <tau>, with the fitted window.
+    fit
+        Value and standard error of f, tau, beta and <tau>, with the fitted window.
 
     Raises
     ------
@@ -331,7 +336,7 @@ def fit_kohlrausch(
     tau is fitted as ln tau. Errors come from (J' W J)^-1, scaled by the residuals if no
     ``error`` is given; that of <tau> is first order. If the data end above f / e, tau
     is extrapolated and ``note`` says so. If beta is on its bound, the errors are NaN.
-    Neighbouring lags of one trajectory are correlated, so the errors are too small.
+    Neighboring lags of one trajectory are correlated, so the errors are too small.
 
     References
     ----------
@@ -347,7 +352,9 @@ def fit_kohlrausch(
     """
     t, y, sigma = as_curve(time, correlation, "correlation", error)
     if not (t > 0).any():
-        raise ParameterError("correlation has no finite value at a lag above zero; give some")
+        raise ParameterError(
+            "correlation has no finite value at a lag above zero; give at least one"
+        )
     if from_time is not None and not math.isfinite(from_time):
         raise ParameterError(
             f"from_time={from_time} must be a time in ps, or None for the end of the plateau"

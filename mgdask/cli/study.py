@@ -10,6 +10,7 @@ import click
 import yaml
 from pydantic.fields import FieldInfo
 
+from mgdask.cli.groups import examples
 from mgdask.cli.options import open_workers, worker_options
 from mgdask.studies.options import (
     OptionError,
@@ -31,11 +32,17 @@ class StudyGroup(click.Group):
         return list(available())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command of a study; ``None`` if there is none of this name."""
+        """Return the command of a study, or ``None`` if no study has this name."""
         return study_command(cmd_name) if cmd_name in available() else None
 
 
-@click.group(cls=StudyGroup)
+@click.group(
+    cls=StudyGroup,
+    epilog=examples(
+        "mgdask study softness --train g1.zarr --test g2.zarr --out softness",
+        "mgdask study transfer g1.zarr g2.zarr g3.zarr --out transfer",
+    ),
+)
 def study() -> None:
     """Reproduce published studies, from stores to results."""
 
@@ -74,16 +81,16 @@ def study_command(name: str) -> click.Command:
     ) -> None:
         given = {key: value for key, value in values.items() if value is not None}
         try:
-            chosen = options(**given)
+            settings = options(**given)
         except OptionError as error:
             raise click.UsageError(error.as_typed()) from None
-        work = get_study(name)(chosen)
+        study = get_study(name)(settings)
         with open_workers(workers, threads, scheduler, None, site) as client:
-            results = work.run(client)
+            results = study.run(client)
         click.echo(str(results))
         for stage, seconds in results.timing.items():
             click.echo(f"  {stage:20} {seconds:8.1f} s")
-        click.echo(f"results {chosen.out / 'results.json'}, page {chosen.out / 'report.html'}")
+        click.echo(f"results {settings.out / 'results.json'}, page {settings.out / 'report.html'}")
 
     run = worker_options(run)
     parameters = [_parameter(key, field, options) for key, field in typed_order(options)]
@@ -96,7 +103,14 @@ def study_command(name: str) -> click.Command:
         help="YAML file with any of these options; the command line takes precedence.",
     )
     own = list(reversed(getattr(run, "__click_params__", [])))
-    return click.Command(name, callback=run, params=[*parameters, file, *own], help=options.summary)
+    return click.Command(
+        name,
+        callback=run,
+        params=[*parameters, file, *own],
+        help=options.summary,
+        short_help=options.summary,
+        epilog=examples(*options.examples) if options.examples else None,
+    )
 
 
 def _parameter(name: str, field: FieldInfo, options: type[StudyOptions]) -> click.Parameter:
@@ -114,7 +128,7 @@ def _parameter(name: str, field: FieldInfo, options: type[StudyOptions]) -> clic
     if typed.separator:
         value_type = click.STRING
     multiple = several and not typed.separator
-    # click takes a default of None for a value that was given
+    # click treats an explicit default of None as a given value
     default = {} if field.is_required() or multiple else {"default": field.default}
     return click.Option(
         [typed.option, name],
@@ -162,7 +176,7 @@ def _read_options(
 
 
 def _as_typed(value: Any, field: FieldInfo | None) -> Any:
-    """Bring a YAML value into the form in which it would be typed."""
+    """Convert a YAML value to the form typed on the command line."""
     if field is None:
         return value
     several = inner_type(field)[1]

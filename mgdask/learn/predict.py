@@ -1,8 +1,8 @@
 """Prediction as tasks: scores for every frame and atom of a feature store.
 
 A task owns one shard of the output. It covers the same frames and atoms as a shard of
-the source, so no file is read or written twice. The models lie in the output, where
-every worker reads them once.
+the source, so no file is read or written twice. The models are saved in the output,
+where every worker reads them once.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Predicted:
     out
         Path of the scores.
     blocks
-        Number of blocks in all.
+        Total number of blocks.
     skipped
         Number of blocks that were done before this call.
     rows
@@ -93,7 +93,7 @@ class Predicted:
 
 @dataclass(frozen=True)
 class _Job:
-    """What all tasks share; small, since it travels with each of them."""
+    """Arguments that all tasks share; small, because each task carries them."""
 
     rows: Rows
     content: str
@@ -137,8 +137,8 @@ def predict(
         Finished feature store that has the columns of the models, by name.
     out
         Feature store to write. It has the same frames and atoms, and the array ``name``
-        (frame, atom, <name>_feature) in float64. A row is NaN if a column is NaN that
-        had no NaN in training.
+        (frame, atom, <name>_feature) in float64. A row is NaN if it has NaN in a column
+        that had none in training.
     variables
         Arrays of the store, as in ``rows_of_store``.
     what
@@ -334,7 +334,7 @@ def _blocks(output: features.Output) -> Iterator[_Block]:
 
 
 def _refuse_other_scores(out: str, identity: dict[str, Any]) -> None:
-    """Refuse an output that holds other scores, and say in what they differ."""
+    """Refuse an output that holds other scores, and say how they differ."""
     try:
         existing: Any = open_group(out).attrs.get("prediction")
     except StoreError:

@@ -1,4 +1,4 @@
-"""Published studies, each a folder of its own, and what they have in common."""
+"""Published studies, each in a folder of its own, and their shared base."""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
-"""What the options of every study are: one frozen pydantic model per study.
+"""Base class of study options: one frozen pydantic model per study.
 
-The command line, the tables of the manual, the model card and the service's schema
-are made from this model, so each option is written once.
+Each option is written once. The command line, the manual, the model card and the schema
+of the service are made from the model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mgdask.errors import ParameterError
 
 @dataclass(frozen=True)
 class CommandLine:
-    """How an option is typed, if that differs from its name in Python.
+    """Spelling of an option on the command line, if it differs from the name in Python.
 
     Parameters
     ----------
@@ -39,14 +39,14 @@ class CommandLine:
 
 
 class OptionError(ParameterError):
-    """Options of a study are not valid; the message names them as they are in Python.
+    """Options of a study that are not valid; the message uses their names in Python.
 
     Parameters
     ----------
     options
         The options model.
     error
-        What pydantic found.
+        Error raised by pydantic.
     """
 
     def __init__(self, options: type[StudyOptions], error: ValidationError) -> None:
@@ -81,8 +81,8 @@ class OptionError(ParameterError):
                 lines.append(f"{option}={_typed(value)}: {text}")
             else:
                 lines.append(text)
-        # rules that join several options quote their names in backticks
-        return re.sub(r"`(\w+)`", lambda found: spelled.get(found[1], found[1]), "\n".join(lines))
+        # validators of several options quote their names in backticks
+        return re.sub(r"`(\w+)`", lambda match: spelled.get(match[1], match[1]), "\n".join(lines))
 
 
 def _typed(value: Any) -> str:
@@ -114,7 +114,7 @@ class StudyOptions(BaseModel):
     Raises
     ------
     OptionError
-        If an option is unknown, missing or outside what is allowed.
+        If an option is unknown, missing or out of range.
 
     Examples
     --------
@@ -134,6 +134,8 @@ class StudyOptions(BaseModel):
     """Name of the study in the registry and on the command line."""
     summary: ClassVar[str] = ""
     """One sentence on what the study does."""
+    examples: ClassVar[tuple[str, ...]] = ()
+    """Command lines that the help of the study shows."""
 
     out: Path = Field(description="Folder for everything that the study writes.")
     seed: int = Field(0, ge=0, description="Seed of all random choices.")
@@ -146,17 +148,17 @@ class StudyOptions(BaseModel):
 
     def paths(self) -> dict[str, tuple[Path, ...]]:
         """Return the files and stores that the study reads, by name of the option."""
-        found = {}
+        paths = {}
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if name != "out" and holds_paths(field) and value is not None:
-                found[name] = (value,) if isinstance(value, Path) else tuple(value)
-        return found
+                paths[name] = (value,) if isinstance(value, Path) else tuple(value)
+        return paths
 
     def parameters(self) -> dict[str, Any]:
         """Return all options but paths as JSON values, for a model card.
 
-        They are the same wherever the files lie.
+        They do not depend on where the files are.
         """
         fields = type(self).model_fields
         places = {name for name, field in fields.items() if holds_paths(field)}
@@ -207,7 +209,7 @@ def typed_order(options: type[StudyOptions]) -> list[tuple[str, FieldInfo]]:
 
 
 def default_text(field: FieldInfo) -> str | None:
-    """Return the default of a field as text, None if there is none to show."""
+    """Return the default of a field as text, or None if there is none to show."""
     if field.is_required() or field.default is None or field.default is False:
         return None
     if isinstance(field.default, tuple):
@@ -226,7 +228,7 @@ def markdown_table(options: type[StudyOptions]) -> str:
     Returns
     -------
     text
-        A row per option: spelling, name in Python, type, default, and meaning.
+        One row per option: spelling, name in Python, type, default, and meaning.
     """
     rows = [
         (

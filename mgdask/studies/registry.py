@@ -1,6 +1,6 @@
-"""The studies by name: one line per study.
+"""Registry of the studies by name, one line per study.
 
-Modules are imported when a study is first used, so that listing them costs nothing.
+Modules are imported when a study is first used, so listing them is fast.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def register(name: str, module: str, *, study: str, options: str) -> None:
     name
         Name on the command line.
     module
-        Module that has both classes; it is imported on first use.
+        Module that defines both classes. It is imported on first use.
     study, options
         Names of the ``Study`` class and of its ``StudyOptions``.
 
     Raises
     ------
     ParameterError
-        If another study has the name.
+        If another study has this name.
     """
     entry = Entry(module, study, options)
     if STUDIES.get(name, entry) != entry:
@@ -109,7 +109,7 @@ def get_options(name: str) -> type[StudyOptions]:
 
 def _entry(name: str) -> Entry:
     if name not in STUDIES:
-        raise ParameterError(f"no study {name!r}; there are {', '.join(STUDIES)}")
+        raise ParameterError(f"no study {name!r}; the studies are {', '.join(STUDIES)}")
     return STUDIES[name]
 
 

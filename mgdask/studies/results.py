@@ -1,4 +1,4 @@
-"""What every study returns: metrics and where they come from, as plain data."""
+"""Results of a study: metrics and where they come from, as plain data."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Metric(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    model: str = Field(description="What was tested.")
-    test: str = Field(description=f"What it was tested on; {POOLED!r} for all test data.")
+    model: str = Field(description="Name of the tested model.")
+    test: str = Field(description=f"Name of the test set; {POOLED!r} for all test data.")
     name: str = Field(description="Name of the metric, such as 'roc_auc'.")
     value: Number = Field(description="The value; null if it is not defined.")
     low: Number = Field(
@@ -67,11 +67,11 @@ def metrics_of(
     Parameters
     ----------
     model, test
-        As in ``Metric``.
+        See ``Metric``.
     intervals
-        Intervals by name of the metric.
+        Intervals by metric name.
     unit
-        Unit of all of them.
+        Unit of all intervals.
 
     Returns
     -------
@@ -114,7 +114,7 @@ class Results(BaseModel):
     digest: str = Field(description="Digest of the options, the inputs and the version.")
     metrics: tuple[Metric, ...] = Field(default=(), description="Every score, baselines included.")
     timing: dict[str, float] = Field(
-        default_factory=dict, description="Seconds of each stage, when it was computed."
+        default_factory=dict, description="Seconds that each stage took when it was computed."
     )
     summary: str = Field(default="", description="The results in words, for a terminal.")
 
@@ -124,7 +124,7 @@ class Results(BaseModel):
 
     @classmethod
     def read(cls, path: str | Path) -> Results:
-        """Return the results in a file that a study wrote.
+        """Read the results that a study wrote.
 
         Parameters
         ----------

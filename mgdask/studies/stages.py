@@ -1,4 +1,4 @@
-"""Stages of a study: each is recorded when it ends, and later runs skip it."""
+"""Stages of a study, recorded when finished and skipped by later runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def fingerprint(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing; a reader never sees a part of it."""
+    """Write a file atomically: a reader never sees a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     scratch.write_text(text, encoding="utf-8")
@@ -42,10 +42,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 class StageRunner:
-    """Runs the stages of a study one after the other and skips those that are finished.
+    """Runner of the stages of a study, which skips those that are finished.
 
     A stage is finished if its record belongs to the same options, inputs and earlier
-    stages, and if its outputs have the content that they had when it ended.
+    stages. Its outputs must also be unchanged since it ended.
 
     Parameters
     ----------
@@ -78,18 +78,19 @@ class StageRunner:
         name
             Name of the stage, unique within the study.
         compute
-            Does the work. Its argument times parts of the stage. A stage that times no
-            part is timed as a whole.
+            Function that does the work. Its argument is a timer for parts of the stage.
+            If no part is timed, the stage is timed as a whole.
         load
-            Reads the result back from ``outputs``. Default: the result is a JSON value
-            and is kept in the record.
+            Function that reads the result back from ``outputs``. By default the result
+            is a JSON value and is kept in the record.
         outputs
-            Lists the files and stores that the stage has written, below ``out``.
+            Function that lists the files and stores written by the stage, all below
+            ``out``.
 
         Returns
         -------
         result
-            What ``compute`` or ``load`` returned.
+            Return value of ``compute`` or ``load``.
         """
         path = self.records / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.json"
         identity = digest([self._identity, name])
@@ -122,7 +123,7 @@ class StageRunner:
         return result
 
     def _finished(self, path: Path, identity: str) -> dict[str, Any] | None:
-        """Return the record of a stage if it still holds."""
+        """Return the record of a stage, or None if it is out of date."""
         try:
             record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if record["identity"] != identity:
@@ -135,7 +136,7 @@ class StageRunner:
         return record
 
     def _advance(self, record: dict[str, Any]) -> None:
-        """Let later stages depend on this one, and add its seconds."""
+        """Make later stages depend on this one, and add its seconds."""
         self._identity = digest([record["identity"], record["outputs"], record["value"]])
         for part, seconds in record["seconds"].items():
             self.timer.seconds[part] = self.timer.seconds.get(part, 0.0) + seconds

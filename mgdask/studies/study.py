@@ -1,8 +1,8 @@
-"""What every study is: an options model in, metrics and a report page out.
+"""Base class of the studies: an options model in, metrics and a report page out.
 
 A study is a folder of its own, a subclass of ``Study``, and one line in
-``mgdask.studies.registry``. Its command line, its tables in the manual and its
-resuming after an interruption follow from these.
+``mgdask.studies.registry``. The command line, the tables in the manual, and resuming
+after an interruption follow from these.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ Options = TypeVar("Options", bound=StudyOptions)
 
 
 class Outcome(NamedTuple):
-    """What ``Study.compute`` returns: the metrics, and the results in words."""
+    """Return value of ``Study.compute``: the metrics, and the results in words."""
 
     metrics: Sequence[Metric]
     summary: str = ""
 
 
 class Study(ABC, Generic[Options]):
-    """A study from stores to results; a subclass says in ``compute`` what it does.
+    """Base class of a study; a subclass implements ``compute``.
 
     Parameters
     ----------
@@ -68,14 +68,14 @@ class Study(ABC, Generic[Options]):
 
     @abstractmethod
     def compute(self, stages: StageRunner, client: Client | None, progress: bool) -> Outcome:
-        """Do the work, stage by stage.
+        """Compute the results, stage by stage.
 
         Parameters
         ----------
         stages
             Runs each stage, or skips it if an earlier run has finished it.
         client
-            Dask client; None for the current one, or for threads of this process.
+            Dask client. None: the current one, or else threads of this process.
         progress
             Whether to report progress on standard error.
 
@@ -86,14 +86,14 @@ class Study(ABC, Generic[Options]):
         """
 
     def page(self, results: Results) -> str:
-        """Return the report page as HTML. Default: the table of metrics."""
+        """Return the report page as HTML; by default it has the table of metrics."""
         return results.page().render()
 
     def run(self, client: Client | None = None, *, progress: bool = True) -> Results:
         """Run the study, and write ``results.json`` and ``report.html`` to its folder.
 
         A stage that an earlier run has finished with the same options and inputs is
-        skipped. A study that was killed goes on when it is run again.
+        skipped. To resume a study that was killed, run it again.
 
         Parameters
         ----------
@@ -105,7 +105,7 @@ class Study(ABC, Generic[Options]):
         Returns
         -------
         results
-            What ``results.json`` holds.
+            Content of ``results.json``.
 
         Raises
         ------
@@ -147,7 +147,7 @@ def options_table(name: str) -> str:
     Returns
     -------
     text
-        A row per option: spelling, name in Python, type, default, and meaning.
+        One row per option: spelling, name in Python, type, default, and meaning.
 
     Raises
     ------

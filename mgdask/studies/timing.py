@@ -1,4 +1,4 @@
-"""How long each stage of a study takes."""
+"""Timing of the stages of a study."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 class StageTimer:
     """Seconds by name of a stage; ``str`` gives a table with the total.
 
-    The times of a stage that is entered again are added.
+    The times of a stage that is entered more than once are added.
 
     Examples
     --------

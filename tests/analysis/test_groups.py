@@ -48,7 +48,7 @@ def test_extreme_groups_refuse_in_words():
         ([1.0, 2.0], {"fraction": 0.1}, "no atom"),
         ([1.0, 2.0], {"fraction": 0.7}, "at most 0.5"),
         ([1.0, 2.0], {"fraction": 0.5, "ids": [1, 1]}, "repeated"),
-        ([1.0, 2.0], {"fraction": 0.5, "ids": [1.5, 1]}, "whole numbers"),
+        ([1.0, 2.0], {"fraction": 0.5, "ids": [1.5, 1]}, "integers"),
         ([[1.0, 2.0]], {}, "one-dimensional"),
     ):
         with pytest.raises(ParameterError, match=words):
@@ -121,7 +121,7 @@ def test_polyhedra(rng):
     assert none.deviation.values.tolist() == [-1.0]
     assert 0 < none.deviation_error.values[0] < 0.01
     for bad, words in (
-        (indices * 0.5, "whole numbers"),
+        (indices * 0.5, "integers"),
         (indices * np.nan, "no closed cell"),
         (which, "shape"),
     ):

@@ -45,14 +45,14 @@ def test_help_imports_no_heavy_library(words):
 
 
 def commands():
-    """Return every command by its full name, except those of studies."""
+    """Return every command by its full name."""
 
     def below(group, name):
         context = click.Context(group, info_name=name)
         for part in group.list_commands(context):
             command = group.get_command(context, part)
             yield f"{name} {part}", command
-            if isinstance(command, click.Group) and part != "study":
+            if isinstance(command, click.Group):
                 yield from below(command, f"{name} {part}")
 
     return dict(below(cli, "mgdask"))
@@ -63,11 +63,10 @@ COMMAND = commands()
 
 def test_the_help_of_the_group_repeats_the_first_sentence_of_each_command():
     for name, (_, text) in COMMANDS.items():
-        if name != "study":
-            assert text == COMMAND[f"mgdask {name}"].get_short_help_str(200)
+        assert text == COMMAND[f"mgdask {name}"].get_short_help_str(200)
 
 
-@pytest.mark.parametrize("name", [name for name in COMMAND if "study" not in name])
+@pytest.mark.parametrize("name", [*COMMAND])
 def test_every_command_shows_two_examples_that_parse(name):
     text = CliRunner().invoke(cli, [*name.split()[1:], "--help"]).output
     lines = [line.strip() for line in text.splitlines() if line.startswith("    mgdask ")]

@@ -351,7 +351,7 @@ def test_bad_input_is_refused_in_words():
         ((x, y, groups), {"space": {}}, "space is empty"),
         ((x, y, groups), {"space": {"eta": 5}}, r"space\['eta'\]=5"),
         ((x, y, groups), {"space": {"eta": (0, 1, "log")}}, "low above 0"),
-        ((x, y, groups), {"space": {"max_depth": (2, 5.5, "int")}}, "whole numbers"),
+        ((x, y, groups), {"space": {"max_depth": (2, 5.5, "int")}}, "integers"),
         ((x, y, groups), {"space": {"eta": (1, 0, "linear")}}, "low < high"),
         (
             (x, y, groups),
@@ -366,7 +366,7 @@ def test_bad_input_is_refused_in_words():
         (
             (x, y, groups),
             {"params": {"shrinkage_rate": 0.1}},
-            "learning_rate: in space and in params",
+            "learning_rate: in both space and params",
         ),
         ((x, y, groups), {"seed": -1}, "seed=-1"),
         ((x, y, groups), {"columns": ("a",)}, "1 names for 5 columns"),

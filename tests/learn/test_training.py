@@ -459,6 +459,6 @@ def test_retries_end(files, client, tmp_path):
 
 def test_a_failure_that_comes_again_is_not_tried_for_ever(files, client, tmp_path):
     broken = {**QUICK, "params": {"monotone_constraints": [1, 1]}}
-    with pytest.raises(RunError, match=r"failed twice alike: rank \d on tcp.* failed: "):
+    with pytest.raises(RunError, match=r"failed twice in the same way: rank \d on tcp.* failed: "):
         train(rows_of(files, "y"), client=client, ranks=2, checkpoint=tmp_path, **broken)
     nothing_left(tmp_path)

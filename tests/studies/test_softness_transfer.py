@@ -177,7 +177,7 @@ def test_bad_input_in_words(stores, out, tmp_path):
         transfer(stores, out, by="label")
     (tmp_path / "wrong.csv").write_text("name,system\nleft,CuZr\n")
     with pytest.raises(
-        ParameterError, match="must have store and some of system, composition, rate"
+        ParameterError, match="must have store and at least one of system, composition, rate"
     ):
         read_labels(tmp_path / "wrong.csv")
 

@@ -1,6 +1,6 @@
 """Intervals of metrics by resampling, of whole groups if rows are not independent.
 
-A group may be a simulation, whose rows share what is random about it.
+A group may be a simulation, whose rows are not independent.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def bootstrap(
         low, high = quantiles (1 -+ level) / 2 of metric(w_b),   b = 1 ... n_resamples
 
     Rows are drawn with replacement. With ``groups``, whole groups are drawn, since rows
-    of one group share what is random about it.
+    of one group are not independent.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def bootstrap(
     n_resamples
         Number of resamples, at least 20.
     seed
-        Whole number. The same seed gives the same bits.
+        Integer. The same seed gives the same bits.
     level
         Confidence level between 0 and 1.
     threshold
@@ -161,7 +161,8 @@ def bootstrap(
 
     Returns
     -------
-    Value, interval and how it was obtained.
+    interval
+        Value and interval, and how the interval was obtained.
 
     Raises
     ------
@@ -175,16 +176,16 @@ def bootstrap(
     class) are left out and counted.
 
     Valid for a given model. The spread over training sets is not included. Percentile
-    intervals are too narrow for few groups. At level 0.95, an AUC that differs between
-    groups was covered by 0.81 of them for 5 groups, 0.87 for 10, and 0.92 for 20 and
-    40.
+    intervals are too narrow for few groups. Tests at level 0.95 used an AUC that
+    differs between groups. Coverage was 0.81 for 5 groups, 0.87 for 10, and 0.92 for 20
+    and 40.
 
     For a million rows, a resample of rows takes 7 to 60 ms. All resamples of groups
     together take under a second, except for "average_precision" and callables.
 
     References
     ----------
-    Efron & Tibshirani, An Introduction to the Bootstrap (1993), ch. 13. By cluster:
+    Efron & Tibshirani, An Introduction to the Bootstrap (1993), ch. 13. For clusters:
     Davison & Hinkley, Bootstrap Methods and their Application (1997), sec. 3.8.
 
     Examples
@@ -241,7 +242,7 @@ def bootstrap_contrast(
     n_resamples
         Number of resamples, at least 20.
     seed
-        Whole number. The same seed gives the same bits.
+        Integer. The same seed gives the same bits.
     level
         Confidence level between 0 and 1.
     threshold
@@ -249,7 +250,8 @@ def bootstrap_contrast(
 
     Returns
     -------
-    Value, interval and how it was obtained.
+    interval
+        Value and interval, and how the interval was obtained.
 
     Raises
     ------
@@ -290,7 +292,7 @@ class _Summed:
         return self._sum([part.resampled(group, counts) for part in self.parts])
 
     def _sum(self, values: list[FloatArray]) -> FloatArray:
-        # in this order of scores, as sums of floats depend on it
+        # in the order of the scores, because sums of floats depend on it
         return np.asarray(
             sum(c * v for c, v in zip(self.coefficient, values, strict=True)), dtype=np.float64
         )
@@ -465,13 +467,14 @@ def calibration_curve(
     n_resamples
         Number of resamples, at least 20.
     seed
-        Whole number. The same seed gives the same bits.
+        Integer. The same seed gives the same bits.
     level
         Confidence level between 0 and 1.
 
     Returns
     -------
-    Arrays (bin,). Bins are [low, high), the last one closed; empty bins are NaN.
+    calibration
+        Arrays (bin,). Bins are [low, high), the last one closed; empty bins are NaN.
 
     Raises
     ------

@@ -116,9 +116,9 @@ def permutation_importance(
 
     Notes
     -----
-    The rows should not be those of the training. Of correlated columns, each looks
-    unimportant, as the others replace it: remove them first. Memory: a block, a column
-    and the scores.
+    Use rows that were not used for training. Each of several correlated columns looks
+    unimportant, because the others replace it: remove them first. Memory: a block, a
+    column and the scores.
 
     References
     ----------

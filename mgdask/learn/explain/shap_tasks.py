@@ -82,9 +82,9 @@ def shap(
     Notes
     -----
     The bits do not depend on the number of workers and threads. Other ``block_rows``
-    change the sums by rounding and the sample not at all. The client holds the sums of
-    the blocks, three numbers per column each, and one sample. The compressed model
-    travels with each task.
+    change the sums by rounding, but not the sample. The client holds the sums of the
+    blocks, three numbers per column each, and one sample. The compressed model travels
+    with each task.
 
     References
     ----------

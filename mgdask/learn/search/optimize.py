@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 SMALL = 2**30
-"""Maximum bytes of matrix for which ``Rows`` are read once and sent to the workers.
+"""Maximum bytes of a matrix for which ``Rows`` are read once and sent to workers.
 
-Above, every fold reads its own rows.
+For larger tables, every fold reads its own rows.
 """
 STARTUP_TRIALS = 5
 """Number of complete trials before trials are pruned."""
@@ -167,7 +167,7 @@ class _Settings:
         return "minimize" if self.metric in metrics.LOSSES else "maximize"
 
     def better(self, values: list[float]) -> float:
-        """Return the best of some values."""
+        """Return the best of several values."""
         return min(values) if self.direction == "minimize" else max(values)
 
     def as_dict(self) -> dict[str, Any]:
@@ -199,7 +199,7 @@ def search(
     timeout: float | None = None,
     progress: bool = True,
 ) -> Search:
-    """Search the parameters of ``train`` with the best mean score over folds of groups.
+    """Search for the parameters of ``train`` with the best mean score over folds.
 
         value = 1/K sum_k metric(y_k, model trained on the folds other than k, of x_k)
 
@@ -220,7 +220,7 @@ def search(
         A key of ``mgdask.learn.evaluation.metrics.METRICS``. Default: roc_auc for
         classes, otherwise rmse.
     trials
-        Number of trials in all.
+        Total number of trials.
     folds
         Number of folds, each a model per trial.
     num_boost_round
@@ -255,7 +255,7 @@ def search(
     Raises
     ------
     ParameterError
-        If the input cannot be learned from.
+        If the data or an argument are not valid.
     StoreError
         If the storage belongs to another search or is in use.
     RunError
@@ -267,14 +267,14 @@ def search(
     -----
     Trials are chosen ``batch`` at a time by the tree-structured Parzen estimator, which
     sees earlier batches only. Its seed is made of ``seed`` and the number of the batch.
-    A trial is pruned if its mean after two or more folds is worse than the median of
-    the complete trials of earlier batches, once there are five of those. The table is
+    Pruning starts once five trials of earlier batches are complete. A trial is pruned
+    if its mean after two or more folds is worse than their median. The table is
     therefore the same for any number of workers, and after an interruption. It changes
     with ``batch``.
 
-    The best value is biased, as the test folds chose it. Report the score on groups
-    that were not part of the search. More workers than ``batch`` are idle. Every worker
-    holds a matrix once.
+    The best value is biased, because the test folds selected it. Report the score on
+    groups that were not part of the search. More workers than ``batch`` are idle. Every
+    worker holds a matrix once.
 
     References
     ----------
@@ -337,7 +337,7 @@ def search(
 def _validate_counts(**counts: int) -> None:
     for name, number in counts.items():
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ParameterError(f"{name}={number!r}; it must be a whole number, at least 1")
+            raise ParameterError(f"{name}={number!r}; it must be an integer, at least 1")
 
 
 def _validate_metric(objective: str, metric: str | None) -> str:
@@ -362,7 +362,9 @@ def _validate_space(
     """Return the ranges and the fixed parameters by LightGBM's main names."""
     ranges, fixed = ranges_of(space), main_names(params or {})
     if both := sorted(set(ranges) & set(fixed)):
-        raise ParameterError(f"{', '.join(both)}: in space and in params; give one of them")
+        raise ParameterError(
+            f"{', '.join(both)}: in both space and params; give each in one of them"
+        )
     if reserved := sorted(RESERVED_PARAMETERS & {*ranges, *fixed}):
         raise ParameterError(
             f"{', '.join(reserved)} cannot be searched or fixed: train sets them itself"
@@ -586,7 +588,7 @@ def _digest(table: Table, groups: npt.ArrayLike, settings: _Settings) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence Optuna's line per study and its warnings of experimental options."""
+    """Silence Optuna's line per study and its warnings about experimental options."""
     import optuna
 
     level = optuna.logging.get_verbosity()

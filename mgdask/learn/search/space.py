@@ -24,7 +24,7 @@ SPACE: Mapping[str, Range] = {
 }
 """The default search space; both ends of a range are included.
 
-``"linear"`` draws evenly, ``"log"`` evenly in the logarithm, ``"int"`` whole numbers
+``"linear"`` draws evenly, ``"log"`` evenly in the logarithm, ``"int"`` integers
 evenly.
 """
 
@@ -57,7 +57,7 @@ def ranges_of(space: Mapping[str, Range]) -> dict[str, Range]:
         if not _is_valid(given):
             raise ParameterError(
                 f"space[{name!r}]={given!r}; it must be (low, high, kind) with low < high. kind is "
-                "'log' (low above 0), 'linear', or 'int' (whole numbers)"
+                "'log' (low above 0), 'linear', or 'int' (integers)"
             )
         low, high, kind = given
         (main,) = main_names({name: 0})

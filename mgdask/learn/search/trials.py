@@ -72,7 +72,7 @@ FoldOutcome = FoldScore | FoldFailure
 
 @dataclass(frozen=True)
 class Work:
-    """All that a fold needs except its parameters; it is sent to each worker once.
+    """Data that a fold needs besides its parameters; sent to each worker once.
 
     Parameters
     ----------
@@ -334,7 +334,7 @@ class ClusterRunner:
         )
 
     def _done(self, futures: list[Future[Any]]) -> list[Future[Any]]:
-        """Wait for a future that is done; those of a lost worker end as cancelled."""
+        """Wait for a future that is done; those of a lost worker end as canceled."""
         from distributed import wait
 
         if not futures:

@@ -72,7 +72,8 @@ def correlation(X: npt.ArrayLike, block_rows: int | None = None) -> FloatArray:
 
     Returns
     -------
-    Correlations, shape (column, column). NaN for a column without spread.
+    correlation
+        Correlations, shape (column, column). NaN for a column without spread.
 
     Raises
     ------
@@ -104,7 +105,7 @@ def correlation(X: npt.ArrayLike, block_rows: int | None = None) -> FloatArray:
     spread = np.sqrt(np.diagonal(product))
     spread[spread <= 1e-13 * math.sqrt(len(x)) * largest] = (
         np.nan
-    )  # the rounding of the mean is no spread
+    )  # rounding errors of the mean do not count as spread
     return np.asarray(np.clip(product / np.outer(spread, spread), -1.0, 1.0), dtype=np.float64)
 
 
@@ -137,7 +138,8 @@ def drop_correlated(
 
     Returns
     -------
-    Kept columns in their order, and the dropped ones with the column they repeat.
+    result
+        Kept columns in their order, and the dropped ones with the column they repeat.
 
     Raises
     ------
@@ -280,7 +282,8 @@ def recursive_elimination(
 
     Returns
     -------
-    Selected columns, ranking of all columns and score for each number of columns.
+    result
+        Selected columns, ranking of all columns and score for each number of columns.
 
     Raises
     ------
@@ -294,9 +297,10 @@ def recursive_elimination(
     seed if ``fit`` is deterministic. The cost is folds times rounds trainings. One fold
     is held as a copy.
 
-    Valid for ranking. The score of the selected columns is too good, since the held-out
-    rows selected them. Report a score from groups set aside. scikit-learn's RFECV takes
-    importances from the training rows and eliminates in each fold separately.
+    Valid for ranking. The score of the selected columns is optimistic, since the
+    held-out rows selected them. Report a score from groups set aside. scikit-learn's
+    RFECV takes importances from the training rows and eliminates in each fold
+    separately.
 
     References
     ----------
@@ -325,11 +329,11 @@ def recursive_elimination(
         )
     if not 1 <= n_features <= len(label):
         raise ParameterError(
-            f"n_features={n_features} must be between 1 and the {len(label)} columns there are"
+            f"n_features={n_features} must be between 1 and {len(label)}, the number of columns"
         )
     if not (step >= 1 and step == int(step)) and not 0.0 < step < 1.0:
         raise ParameterError(
-            f"step={step} must be a whole number of columns, or a share between 0 and 1"
+            f"step={step} must be an integer number of columns, or a share between 0 and 1"
         )
     strata = target if np.isin(target, (0, 1)).all() else None
     parts = [fold.rows(groups) for fold in group_folds(groups, folds, seed, strata)]
@@ -348,9 +352,15 @@ def recursive_elimination(
         left = [c for i, c in enumerate(left) if i not in set(out)]
     kept = [left[i] for i in order]
     ranking = {label[c]: place for place, c in enumerate(kept + gone[::-1], start=1)}
-    chosen = tuple(label[c] for c in kept)
+    names_kept = tuple(label[c] for c in kept)
     return Elimination(
-        chosen, tuple(kept), tuple(mean[order].tolist()), ranking, tuple(scores), folds, int(seed)
+        names_kept,
+        tuple(kept),
+        tuple(mean[order].tolist()),
+        ranking,
+        tuple(scores),
+        folds,
+        int(seed),
     )
 
 
@@ -369,14 +379,14 @@ def _round(
     for k, (train, test) in enumerate(parts):
         model = fit(x[np.ix_(train, places)], y[train])
         held = x[np.ix_(test, places)]
-        found = np.asarray(importance(model, held, y[test]), dtype=np.float64)
-        if found.shape != (len(columns),) or not np.isfinite(found).all():
+        measured = np.asarray(importance(model, held, y[test]), dtype=np.float64)
+        if measured.shape != (len(columns),) or not np.isfinite(measured).all():
             raise ParameterError(
-                f"importance gave {found.shape} values"
-                f"{'' if np.isfinite(found).all() else ' with NaN'} for "
+                f"importance gave {measured.shape} values"
+                f"{'' if np.isfinite(measured).all() else ' with NaN'} for "
                 f"{len(columns)} columns; it must return one finite number per column"
             )
-        found = np.maximum(found, 0.0)
-        total += found / found.sum() if found.sum() > 0 else 0.0
+        measured = np.maximum(measured, 0.0)
+        total += measured / measured.sum() if measured.sum() > 0 else 0.0
         values[k] = float(np.asarray(score(model, held, y[test])))
     return total / len(parts), values

@@ -96,7 +96,7 @@ class _Settings:
     sample: int
     checkpoint_every: int
     params: Mapping[str, Any]
-    """Those given, by LightGBM's main names."""
+    """Given parameters, by LightGBM's main names."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class _Cluster:
 
 @dataclass(frozen=True)
 class _Result:
-    """What a training leaves besides the model itself."""
+    """Results of a training besides the model itself."""
 
     checkpoint: Checkpoint
     ranks: int = 0
@@ -183,27 +183,27 @@ def train(
         Seed of LightGBM and of the sample for the bins.
     client
         Client of a cluster. Training runs there if ``ranks`` is given, or if the matrix
-        has more than ``small`` bytes. Otherwise it runs in this process; a line says
-        which.
+        has more than ``small`` bytes. Otherwise it runs in this process. A progress
+        line says which.
     ranks
         Number of ranks. Default: one per worker.
     threads
         Threads per rank. Default: those of its worker.
     checkpoint
-        Folder that all workers see. The model is saved there every ``checkpoint_every``
-        rounds, and the same call continues from it.
+        Folder visible to all workers. The model is saved there every
+        ``checkpoint_every`` rounds, and the same call continues from it.
     checkpoint_every
         Number of rounds between two checkpoints.
     engine
         ``"mgdask"``, or ``"lightgbm.dask"`` for LightGBM's own Dask estimators, which
         have no early stopping, checkpoints or recovery.
     small
-        Maximum size of the matrix in bytes that is trained in this process by default.
+        Maximum size in bytes of a matrix that is trained in this process by default.
     sample
         Number of rows that the bins are made from. On a cluster, a worker reads them.
     stall
-        Seconds after which ranks without a sign of life are killed, and after which a
-        missing worker is no longer waited for.
+        Seconds after which ranks without a sign of life are killed. Also the longest
+        wait for a missing worker.
     retries
         Maximum number of restarts.
     progress
@@ -216,7 +216,7 @@ def train(
     Raises
     ------
     ParameterError
-        If the input cannot be learned from.
+        If the data or an argument are not valid.
     StoreError
         If the checkpoint belongs to another training, or another client uses the
         folder.
@@ -225,17 +225,16 @@ def train(
 
     Notes
     -----
-    The same call gives the same bits in one process and on 1 to 4 ranks for unweighted
-    regression if sums of gradients in double precision are exact. They nearly always
-    are below 10^6 rows.
+    For unweighted regression, the same call gives the same bits in one process and on 1
+    to 4 ranks. This requires exact sums of gradients in double precision, which nearly
+    always holds below 10^6 rows.
 
     For other objectives, ranks know the number of rows in a leaf only from its sum of
     Hessians. ``"binary"``, ``"lambdarank"`` and weighted regression therefore bound
     that sum (``MIN_LEAF_HESSIAN``) instead of the number of rows, unless ``params``
     sets either. Predictions are then equal to rounding. If min_data_in_leaf is given,
     single probabilities of one process and of ranks differed by up to 0.3. Scores then
-    agree as those of two equally good models do. The same holds for the other
-    objectives.
+    differ as between two equally good models. The same holds for the other objectives.
 
     Bagging depends on the number of ranks. NaN has a meaning in columns that have it in
     the sample of the bins, and is refused elsewhere.
@@ -289,7 +288,7 @@ def train(
 
 
 def _validate(settings: _Settings, cluster: _Cluster, engine: str, has_valid: bool) -> None:
-    """Refuse arguments that are wrong whatever the data."""
+    """Refuse arguments that are not valid for any data."""
     if settings.objective not in METRICS:
         raise ParameterError(f"objective={settings.objective!r}; allowed are {', '.join(METRICS)}")
     if engine not in ENGINES:
@@ -310,8 +309,8 @@ def _validate(settings: _Settings, cluster: _Cluster, engine: str, has_valid: bo
         )
     if settings.early_stopping and not has_valid:
         raise ParameterError(
-            f"early_stopping={settings.early_stopping} needs valid=: rows of other runs than "
-            "those of the training"
+            f"early_stopping={settings.early_stopping} needs valid=: rows of runs that "
+            "are not used for training"
         )
     if cluster.ranks is not None and cluster.client is None:
         raise ParameterError(
@@ -382,7 +381,7 @@ def _lightgbm_parameters(
         "boost_from_average": start is None,
         "num_threads": threads or default_threads,
         "bin_construct_sample_cnt": settings.sample,
-        "feature_pre_filter": False,  # it would drop columns for what the sample alone looks like
+        "feature_pre_filter": False,  # the filter would drop columns judging by the sample alone
     }
 
 

@@ -1,6 +1,6 @@
 """The card of a model: what it was made from and how good it is.
 
-A card lies in a file beside its model. It holds neither times nor hosts.
+A card is a file beside its model. It holds neither times nor hosts.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def model_card(
     seed
         Seed of the training.
     baselines
-        Metrics of simple predictions, by their name.
+        Metrics of baselines, by the name of the baseline.
     notes
         Sentences to add.
     packages
@@ -131,7 +131,7 @@ def model_card(
     -------
     dict
         All of these, ``versions``, ``card`` (the version of the layout), and ``digest``
-        of the rest. It is the same for the same model. NaN becomes None. An interval
+        of the rest. The card of a model is reproducible. NaN becomes None. An interval
         that is not reliable adds its note to the notes.
 
     Raises

@@ -1,7 +1,7 @@
 """Small files through which the client and the ranks exchange their state.
 
-A network file system shows a file afresh to whoever opens it, but may go on showing the
-old inode of a replaced one. These files are therefore overwritten in place.
+On a network file system, opening a file shows its current content, but a replaced file
+may keep showing its old inode. These files are therefore overwritten in place.
 """
 
 from __future__ import annotations

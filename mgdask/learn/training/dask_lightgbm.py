@@ -47,7 +47,7 @@ def train_with_dask(
     client
         Client of the cluster.
     early_stopping
-        Has to be 0.
+        Must be 0.
 
     Returns
     -------
@@ -56,8 +56,8 @@ def train_with_dask(
     Raises
     ------
     ParameterError
-        If there is no client, the table is a matrix in memory, or the estimators do not
-        support the objective or early stopping.
+        If there is no client or the table is a matrix in memory. Also if the estimators
+        do not support the objective or early stopping.
     """
     rows = table.rows_only()
     if client is None:

@@ -1,4 +1,4 @@
-"""Only one client trains in a checkpoint folder at a time."""
+"""Check that one client at a time trains in a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def client_identity() -> tuple[str, int, float]:
     Returns
     -------
     tuple
-        The start time tells this process from a later one with the same id.
+        The start time distinguishes this process from a later one with the same id.
     """
     return socket.gethostname(), os.getpid(), _start_time(os.getpid())
 
@@ -30,8 +30,8 @@ def client_identity() -> tuple[str, int, float]:
 def refuse_if_owned(folder: Path, grace: float) -> None:
     """Refuse a folder in which another client trains.
 
-    A client that was killed leaves its control file behind. One that lives keeps
-    counting.
+    A killed client leaves its control file behind. A live client keeps increasing the
+    counter in it.
 
     Parameters
     ----------

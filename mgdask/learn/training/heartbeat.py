@@ -1,4 +1,4 @@
-"""The heartbeat of a rank, which also ends the rank when it is no longer wanted."""
+"""The heartbeat of a rank, which also ends the rank when it is no longer needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from mgdask.learn.training.control_files import BEAT, read_small, write_in_place
 
 _ORPHAN_AFTER = 120.0
-"""Default seconds without a sign of the client after which a rank ends."""
+"""Default seconds without a sign of life of the client after which a rank ends."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -49,7 +49,7 @@ class Heartbeat:
         Parameters
         ----------
         phase
-            What the rank does from now on. None: the same as before.
+            New phase of the rank. None: the phase does not change.
         """
         self._phase = phase or self._phase
         self._steps += 1
@@ -91,6 +91,6 @@ class Heartbeat:
             silence = time.monotonic() - client_seen
             client_gone = silence > float(control.get("orphan", _ORPHAN_AFTER))
             if other_attempt or client_gone or os.getppid() != self._parent:
-                # no clean-up: native code may hold everything
+                # no cleanup: native code may block it
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(BEAT)

@@ -49,7 +49,7 @@ REFUSALS: dict[Reason, type[MgdaskError]] = {
 }
 """Errors that the user has to resolve. Another attempt would meet them again."""
 OWN_FAULT = frozenset({Reason.FAILED, Reason.CRASHED})
-"""Reasons that lie in the rank itself, not in the loss of another process."""
+"""Reasons caused by the rank itself, not by the loss of another process."""
 
 
 def refusal_reason(error: MgdaskError) -> Reason:
@@ -87,11 +87,11 @@ class AttemptFailure:
     reason
         What happened.
     rank, address
-        The rank and the address of its worker. None and empty if all ranks are meant.
+        The rank and the address of its worker. None and empty for all ranks.
     detail
         Error message, signal, Dask status or phase.
     seconds
-        How long nothing was heard. It takes no part in comparisons.
+        Seconds since the last sign of life. Comparisons ignore it.
     """
 
     reason: Reason

@@ -38,8 +38,8 @@ def main_names(params: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     ParameterError
-        If LightGBM does not know a name. It would ignore it silently. Also if two names
-        of one parameter have different values.
+        If LightGBM does not know a name, which it would silently ignore. Also if two
+        names of one parameter have different values.
 
     Notes
     -----

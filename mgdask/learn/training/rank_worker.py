@@ -173,7 +173,7 @@ def _validation_data(
 def _exchange_addresses(
     base: Path, rank: int, ranks: int, address: str, heartbeat: Heartbeat
 ) -> dict[str, Any]:
-    """Publish the own address, wait for all others, return LightGBM's parameters."""
+    """Publish this rank's address and return parameters with the addresses of all."""
     if ranks == 1:
         return {}
     port = _free_port(f"{base.name} {rank}")

@@ -28,14 +28,14 @@ _METRIC_DIGITS = 12
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained, as plain values that go to every rank in a file.
+    """Training job, as plain values that go to every rank in a file.
 
     Parameters
     ----------
     params
         Parameters of LightGBM.
     rounds
-        Number of rounds in all.
+        Total number of rounds.
     patience
         Rounds without a better metric after which training stops. 0: it never does.
     every
@@ -97,7 +97,7 @@ class Job:
 
 @dataclass
 class Checkpoint:
-    """State of a training that can be continued.
+    """State from which training can continue.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ class Checkpoint:
         Returns
         -------
         Checkpoint
-            One of no rounds if the folder has none.
+            A checkpoint of zero rounds if the folder has none.
 
         Raises
         ------
@@ -175,7 +175,7 @@ class Checkpoint:
         Returns
         -------
         int
-            Counted from 1. The last round if no metric was measured.
+            Counted from 1. Without a metric, the last round.
         """
         if not self.history:
             return self.iteration
@@ -231,7 +231,7 @@ class StopSignal:
         self._last_round = last_round
         if self._path is None:
             return
-        # in place: a network file system shows the change to whoever opens the file
+        # in place: on a network file system, opening the file shows the change
         # next
         with open(self._path, "r+b") as stream:
             stream.write(f"{last_round:>12}".encode())
@@ -370,7 +370,7 @@ def dataset(
 
 @dataclass(eq=False)  # LightGBM keeps callbacks in a set
 class _RoundCallback:
-    """LightGBM calls this after every round."""
+    """Callback that LightGBM calls after every round."""
 
     job: Job
     checkpoint: Checkpoint
@@ -411,7 +411,7 @@ class _RoundCallback:
 
     def _keep(self, model: lightgbm.Booster, iteration: int, last: bool) -> None:
         checkpoint = self.checkpoint
-        # writing a model as text takes as long as some rounds
+        # writing a model as text takes as long as several rounds
         if last or self.folder is not None:
             checkpoint.iteration, checkpoint.finished = iteration, last
             start = self.job.start if self.fresh else 0.0

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 GRACE = 20.0
-"""Seconds that ranks get to end after the client gave them up."""
+"""Seconds for ranks to end after the client has given them up."""
 MIN_STEP_TIMEOUT = 120.0
 """Minimum timeout in seconds of one step. The first step loads libraries."""
 _ORPHAN_BEATS = 60
@@ -85,7 +85,7 @@ class _Rank:
 
 @dataclass
 class Supervisor:
-    """Trains ``job`` on workers and restarts it from its checkpoint after losses.
+    """Client's side of a training: runs ``job`` and restarts it after losses.
 
     All ranks are killed if one of them gives no sign of life for ``stall`` seconds. A
     sign is a heartbeat, or that its worker sees it waiting for a core or a disk. They
@@ -138,7 +138,8 @@ class Supervisor:
         Raises
         ------
         RunError
-            If the restarts are used up, or a rank fails alike twice in the same round.
+            If the restarts are used up, or a rank fails twice in the same way in the
+            same round.
         """
         refuse_if_owned(self.folder, GRACE)
         last: tuple[AttemptFailure, int] | None = None
@@ -161,8 +162,8 @@ class Supervisor:
         where = f"training stopped at round {iteration} of {self.job.rounds}"
         if repeated and failure.reason in OWN_FAULT:
             raise RunError(
-                f"{where}, where it failed twice alike: {failure}. Most often a parameter in "
-                "params is the cause; change it and choose another checkpoint folder"
+                f"{where}, where it failed twice in the same way: {failure}. Most often "
+                "a parameter in params is the cause; change it and choose another checkpoint folder"
             )
         if len(self.failures) > self.retries:
             raise RunError(
@@ -271,7 +272,7 @@ class Supervisor:
                 return failure
 
     def _ended(self, base: Path, ranks: list[_Rank]) -> AttemptFailure | None:
-        """Return the first cause why ranks ended before the leader was done."""
+        """Return the first reason why ranks ended before the leader finished."""
         failures = [
             rank.ended()
             for rank in ranks

@@ -1,4 +1,4 @@
-"""Sentences of the softness report that state its numbers."""
+"""Captions and texts of the softness report."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ QS = (
 )
 COLUMNS = (
     "The score is computed from structural features, one number per atom and column. "
-    "An interstice is a gap between an atom and its neighbours: the part of a distance, a "
+    "An interstice is a gap between an atom and its neighbors: the part of a distance, a "
     "triangle (area) or a tetrahedron (volume) between them that no atomic sphere covers. "
-    "A column's name states the interstice and its statistic over the neighbours, such as "
+    "A column's name states the interstice and its statistic over the neighbors, such as "
     "the mean or the standard deviation (std). Names such as 'max of area mean' are medium-range: "
-    "the largest 'area mean' among the neighbours."
+    "the largest 'area mean' among the neighbors."
 )
 
 
@@ -35,11 +35,12 @@ def rounded(value: float, digits: int = 3) -> str:
     value
         Number to format.
     digits
-        Digits after the point.
+        Digits after the decimal point.
 
     Returns
     -------
-    The number as text, a dash if it is not finite.
+    text
+        The number as text, or a dash if it is not finite.
 
     Examples
     --------
@@ -50,7 +51,7 @@ def rounded(value: float, digits: int = 3) -> str:
 
 
 def score_caption(numbers: Numbers) -> list[str]:
-    """Describe the figure of what the score says.
+    """Return the caption of the score figure.
 
     Parameters
     ----------
@@ -59,7 +60,8 @@ def score_caption(numbers: Numbers) -> list[str]:
 
     Returns
     -------
-    One string per sentence.
+    sentences
+        One string per sentence.
     """
     spectrum, conditional = numbers["spectrum"], numbers["conditional"]
     return [
@@ -113,13 +115,13 @@ def _class_caption(extremes: Numbers, rdf: Numbers) -> list[str]:
     )
     return [
         f"(e) Slope D of the mass-radius relation: {slopes}; 3 means spread evenly.",
-        f"(f) Within {rdf['near']:.1f} Å an atom has {near} as many neighbours of its own class "
+        f"(f) Within {rdf['near']:.1f} Å an atom has {near} as many neighbors of its own class "
         "as if the class were drawn at random.",
     ]
 
 
 def column_caption(numbers: Numbers) -> list[str]:
-    """Describe the figure of the leading columns.
+    """Return the caption of the figure of the leading columns.
 
     Parameters
     ----------
@@ -128,7 +130,8 @@ def column_caption(numbers: Numbers) -> list[str]:
 
     Returns
     -------
-    One string per sentence.
+    sentences
+        One string per sentence.
     """
     leading = ", ".join(short(row["column"]) for row in numbers["leading"][:5])
     caption = [
@@ -149,7 +152,7 @@ def column_caption(numbers: Numbers) -> list[str]:
 
 
 def dependence_caption(numbers: Numbers) -> list[str]:
-    """Describe the figure of partial dependence.
+    """Return the caption of the figure of partial dependence.
 
     Parameters
     ----------
@@ -158,7 +161,8 @@ def dependence_caption(numbers: Numbers) -> list[str]:
 
     Returns
     -------
-    One string per sentence.
+    sentences
+        One string per sentence.
     """
     dependence = numbers["dependence"]
     alone, together = dependence["alone"], dependence["together"]
@@ -170,7 +174,7 @@ def dependence_caption(numbers: Numbers) -> list[str]:
         f"gives {rounded(curve['qs'][-1], 2)}."
         for letter, curve in zip("ab", alone, strict=False)
     ]
-    caption.append("Grey: standard deviation among the models. Below: number of atoms by value.")
+    caption.append("Gray: standard deviation among the models. Below: number of atoms by value.")
     if together:
         caption.append(
             f"(c) Both columns together: QS from {rounded(together['qs'].min(), 2)} to "
@@ -182,7 +186,7 @@ def dependence_caption(numbers: Numbers) -> list[str]:
 
 
 def slice_caption(numbers: Numbers) -> list[str]:
-    """Describe the figure of the slice.
+    """Return the caption of the slice.
 
     Parameters
     ----------
@@ -191,7 +195,8 @@ def slice_caption(numbers: Numbers) -> list[str]:
 
     Returns
     -------
-    One string per sentence.
+    sentences
+        One string per sentence.
     """
     return [
         "(a) QS of the undeformed glass and (b) D²min, both at the undeformed positions, in the "

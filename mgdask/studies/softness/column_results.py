@@ -1,4 +1,4 @@
-"""Which columns matter to softness, how plastic atoms differ in them, and motifs."""
+"""Columns that matter to softness: importance, distributions, dependence, motifs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mgdask.studies.softness.data import Glass
 from mgdask.studies.softness.training import Softness
 
 QUANTILES = (0.02, 0.98)
-"""Range of partial dependence; models have seen too few atoms outside."""
+"""Quantiles that bound partial dependence; models saw too few atoms outside."""
 
 
 @renamed_arguments(found="softness")
@@ -33,7 +33,8 @@ def importance(softness: Softness) -> dict[str, float]:
 
     Returns
     -------
-    Mean share over the models by column. Columns that no tree uses are missing.
+    share
+        Mean share over the models by column. Columns that no tree uses are missing.
 
     Examples
     --------

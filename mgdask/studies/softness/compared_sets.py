@@ -42,15 +42,14 @@ COMPARED: dict[str, FeaturesOf] = {
 }
 """Features of a list of species, by the name of the set.
 
-With two species they have these numbers of columns: interstice 80, ``sro`` 49 from
-eight short-range sets, ``mro`` 169 from ten medium-range sets, ``sro_mro`` 218,
-symmetry 166, chebyshev 90, soap 546. The eight and the ten sets are also included
-one by one.
+Numbers of columns for two species: interstice 80, ``sro`` 49 from eight short-range
+sets, ``mro`` 169 from ten medium-range sets, ``sro_mro`` 218, symmetry 166, chebyshev
+90, soap 546. The eight and the ten sets are also included one by one.
 """
 
 
 def species_of(stores: Sequence[str | Path]) -> tuple[str, ...]:
-    """Return the symbols of all species in some stores.
+    """Return the symbols of all species in the stores.
 
     Parameters
     ----------
@@ -59,7 +58,8 @@ def species_of(stores: Sequence[str | Path]) -> tuple[str, ...]:
 
     Returns
     -------
-    Symbols by increasing atomic number.
+    symbols
+        Symbols by increasing atomic number.
 
     Examples
     --------
@@ -91,7 +91,8 @@ def resolve_sets(
 
     Returns
     -------
-    Lists of features by the name of the set.
+    sets
+        Lists of features by the name of the set.
 
     Raises
     ------
@@ -185,10 +186,10 @@ def prepare_sets(
     client: Any = None,
     **options: Any,
 ) -> dict[str, list[Glass]]:
-    """Compute labels and every feature set of some glasses.
+    """Compute the labels and all feature sets of several glasses.
 
-    Labels are computed once per glass. Features are in
-    ``<out>/<store>-<set>.zarr``. What exists already is not computed again.
+    Labels are computed once per glass. Features are in ``<out>/<store>-<set>.zarr``.
+    Finished stores are not computed again.
 
     Parameters
     ----------
@@ -199,13 +200,14 @@ def prepare_sets(
     sets
         See ``resolve_sets``.
     client
-        Dask client; by default the current one, else threads of this process.
+        Dask client. Default: the current one, or else threads of this process.
     **options
         Further arguments of ``prepare_glass``.
 
     Returns
     -------
-    Glasses in the order of ``stores``, by the name of the set.
+    glasses
+        Glasses in the order of ``stores``, by the name of the set.
 
     Raises
     ------

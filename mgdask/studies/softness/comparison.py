@@ -1,7 +1,7 @@
 """Compare feature sets on the same atoms, splits and undersamples.
 
-Which set predicts best which atoms turn plastic, and by how much: Wang, Jain,
-Nat. Commun. 10, 5537 (2019), Fig. 5a.
+This shows which set best predicts the atoms that turn plastic, and by how much: Wang,
+Jain, Nat. Commun. 10, 5537 (2019), Fig. 5a.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def learning_arguments(learning: Mapping[str, Any] | None) -> dict[str, Any]:
 
     Returns
     -------
-    Keyword arguments.
+    arguments
+        Keyword arguments.
 
     Examples
     --------
@@ -64,7 +65,7 @@ def learning_arguments(learning: Mapping[str, Any] | None) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _SetScore:
-    """What one feature set scored on the test glass."""
+    """Scores of one feature set on the test glass."""
 
     intervals: Mapping[str, Interval]
     columns: int
@@ -87,11 +88,11 @@ def compare(
     progress: bool = True,
     **options: Any,
 ) -> xr.Dataset:
-    """Compare how well feature sets predict plastic atoms of a glass set aside.
+    """Compare how well feature sets predict the plastic atoms of a held-out glass.
 
         difference_k = AUC_k - AUC_1
 
-    All sets use the same atoms, labels and undersamples. Both AUC of a difference are
+    All sets use the same atoms, labels and undersamples. Both AUCs of a difference come
     from the same resamples of the test atoms.
 
     Parameters
@@ -99,7 +100,7 @@ def compare(
     train
         Stores of deformed glasses to learn from.
     test
-        Store of the glass that is set aside.
+        Store of the held-out glass.
     out
         Folder for labels and features, which are kept between calls.
     sets
@@ -111,7 +112,7 @@ def compare(
     n_resamples
         Number of resamples of the bootstrap over regions of 15 Å of the test glass.
     client
-        Dask client; by default the current one, else threads of this process.
+        Dask client. Default: the current one, or else threads of this process.
     progress
         Whether to print a line per set.
     **options
@@ -119,8 +120,9 @@ def compare(
 
     Returns
     -------
-    By ``set``: ``roc_auc``, ``recall`` and ``difference`` with their 95 % intervals
-    (``_low``, ``_high``), ``columns``, ``feature_seconds`` and ``learn_seconds``.
+    comparison
+        By ``set``: ``roc_auc``, ``recall`` and ``difference`` with their 95 % intervals
+        (``_low``, ``_high``), ``columns``, ``feature_seconds`` and ``learn_seconds``.
 
     Raises
     ------
@@ -130,7 +132,7 @@ def compare(
     Notes
     -----
     Only atoms that have every feature of every set are included. The intervals are
-    those of one test glass and given models. They contain neither the spread between
+    those of one test glass and given models. They include neither the spread between
     glasses nor that between training sets. ``feature_seconds`` was measured when the
     features were computed, summed over blocks; ``learn_seconds`` is that of this call.
 
@@ -241,7 +243,7 @@ def _comparison(
 
 
 def common_atoms(glasses: Sequence[Glass]) -> IntArray:
-    """Return the atoms (atom,) that every version of a glass has a row for."""
+    """Return the atoms (atom,) for which every version of a glass has a row."""
     return np.asarray(
         reduce(np.intersect1d, [glass.rows()[2] for glass in glasses]), dtype=np.int64
     )
@@ -264,7 +266,8 @@ def write_table(result: xr.Dataset, target: str | Path) -> Path:
 
     Returns
     -------
-    Path of the CSV file.
+    path
+        Path of the CSV file.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""From a glass and its deformed image to labelled rows, one per atom.
+"""Labels and features of a deformed glass, one row per atom.
 
-An atom is plastic if its D2min at some strain, against the undeformed frame, is above a
-threshold. The features describe the undeformed frame only: Wang, Jain, Nat. Commun. 10,
-5537 (2019).
+An atom is plastic if its D2min relative to the undeformed frame exceeds a threshold at
+a given strain. The features describe the undeformed frame only: Wang, Jain, Nat.
+Commun. 10, 5537 (2019).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def inside(ds: xr.Dataset, margin: float, *, ends: bool = False) -> BoolArray:
     margin
         Minimum distance from every free surface in Å.
     ends
-        Whether to keep the same distance from the faces across the deformed vector.
+        Whether to keep the same distance from the end faces along the deformed vector.
 
     Returns
     -------
@@ -192,8 +192,8 @@ class Glass:
                 "leave it out, or change its parameters: the cutoff may be too short, or a "
                 "species absent"
             )
-        good = self.keep & finite.all(axis=1) & np.isfinite(d2min)
-        return values[good], d2min[good] > self.threshold, np.flatnonzero(good)
+        complete = self.keep & finite.all(axis=1) & np.isfinite(d2min)
+        return values[complete], d2min[complete] > self.threshold, np.flatnonzero(complete)
 
     def regions(self, length: float = 15.0) -> IntArray:
         """Return the region of every atom of the undeformed glass (atom,).
@@ -249,9 +249,9 @@ def prepare_glass(
     out
         Folder for the stores of labels and features.
     strain
-        Strain at which atoms are labelled: the nearest frame within 0.002.
+        Strain at which atoms are labeled. The nearest frame within 0.002 is used.
     threshold
-        An atom is plastic above this D2min, the sum over neighbors, in Å².
+        D2min (sum over neighbors, in Å²) above which an atom is plastic.
     cutoff
         Cutoff distance of the neighbors of D2min in Å, or cutoffs by pair of species.
     features
@@ -261,7 +261,8 @@ def prepare_glass(
     margin
         Exclude atoms within this distance (Å) of a free surface.
     ends
-        Apply ``margin`` to the faces across the direction of deformation, too.
+        Whether to apply ``margin`` also to the end faces along the deformed cell
+        vector.
     name
         Features are stored at ``<out>/<store>-<name>.zarr``. Several lists can share a
         folder and the same labels.
@@ -282,7 +283,7 @@ def prepare_glass(
     ParameterError
         If no frame has the strain, no atom is left, or all atoms have the same label.
     StoreError
-        If ``out`` holds labels or features of other parameters.
+        If ``out`` holds labels or features computed with other parameters.
 
     Examples
     --------
@@ -306,7 +307,7 @@ def prepare_glass(
     listed = feature_set(features, elements) if isinstance(features, str) else list(features)
     folder.mkdir(parents=True, exist_ok=True)
     labels, rows = folder / f"{store.stem}-d2min.zarr", folder / f"{store.stem}-{name}.zarr"
-    # finished stores are kept; they refuse other parameters themselves
+    # run keeps finished stores and refuses stores with other parameters
     run(plan(store, NonAffine(cutoff=cutoff), out=labels, memory=memory), client, progress=progress)
     run(plan(store, listed, out=rows, memory=memory, frames=[0]), client, progress=progress)
     glass = Glass(store.stem, store, labels, rows, frame, strains, keep, threshold)

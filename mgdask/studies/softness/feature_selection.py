@@ -26,7 +26,7 @@ MAX_EXPLAINED_ROWS = 400
 
 @dataclass(frozen=True)
 class Leading:
-    """Columns that were selected, most important first, and how.
+    """Selected columns, most important first, and how they were selected.
 
     Parameters
     ----------
@@ -39,7 +39,8 @@ class Leading:
     constant
         Columns that were dropped because they have one value.
     scores
-        Number of columns, mean AUC over folds and its deviation, by falling number.
+        Number of columns, mean AUC over folds and its standard deviation, from the
+        largest number to the smallest.
     """
 
     columns: tuple[str, ...]
@@ -54,7 +55,7 @@ class Leading:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Leading:
-        """Return the selection of ``as_dict``, read back from JSON."""
+        """Restore a selection from the values of ``as_dict``."""
         return cls(
             columns=tuple(plain["columns"]),
             importance=tuple(plain["importance"]),
@@ -93,8 +94,8 @@ def cross_validate(
 ) -> tuple[tuple[float, ...], list[Split]]:
     """Return the AUC of each fold, and the folds.
 
-    Folds are whole groups. Balanced rows train, and all held-out rows are
-    tested.
+    Folds are whole groups. Models are trained on balanced rows and tested on all
+    held-out rows.
     """
     splits = group_folds(groups, folds, seed, y)
     scores = []
@@ -120,8 +121,8 @@ def leading_columns(
 ) -> Leading:
     """Select the leading columns by cross-validated recursive elimination.
 
-    Of two correlated columns the one with less gain is dropped. Then each round drops a
-    tenth, those with the smallest mean absolute SHAP value (log-odds) on held-out rows.
+    Of two correlated columns the one with less gain is dropped. Each round then drops
+    the tenth with the smallest mean absolute SHAP value (log-odds) on held-out rows.
 
     Parameters
     ----------

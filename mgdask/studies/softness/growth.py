@@ -1,4 +1,4 @@
-"""How the score on a glass set aside grows with the number of training atoms.
+"""Learning curve: AUC on a held-out glass against the number of training atoms.
 
 The points are measured; nothing is fitted.
 """
@@ -33,7 +33,7 @@ def score_growth(
     seed: int = 0,
     n_resamples: int = 1000,
 ) -> xr.Dataset:
-    """Compute the AUC on the test glass by the number of training atoms.
+    """Compute the AUC on the test glass against the number of training atoms.
 
     Random subsets of the training atoms are drawn, each within the next larger one.
     Every glass and class keeps its share.
@@ -43,7 +43,7 @@ def score_growth(
     train_on
         Glasses from ``prepare_glass`` to learn from.
     test_on
-        Glass that is set aside.
+        Held-out glass.
     atoms
         Numbers of training atoms. All atoms are always the last point.
     fractions
@@ -59,9 +59,10 @@ def score_growth(
 
     Returns
     -------
-    ``roc_auc`` (atoms, subset) and its mean over subsets ``mean`` (atoms,), both with
-    95 % intervals (``_low``, ``_high``); ``deviation`` between subsets (atoms,), and
-    the number of ``plastic`` training atoms (atoms,).
+    growth
+        ``roc_auc`` (atoms, subset) and its mean over subsets ``mean`` (atoms,), both
+        with 95 % intervals (``_low``, ``_high``); ``deviation`` between subsets
+        (atoms,), and the number of ``plastic`` training atoms (atoms,).
 
     Raises
     ------
@@ -71,7 +72,7 @@ def score_growth(
 
     Notes
     -----
-    With all atoms, subsets differ by their undersamples only.
+    With all atoms, subsets differ only by their undersamples.
 
     Examples
     --------
@@ -121,7 +122,7 @@ def score_growth(
 
 
 def _sizes(atoms: Sequence[int] | None, fractions: Sequence[float], total: int) -> list[int]:
-    """Numbers of training atoms, increasing, the last of which is all."""
+    """Increasing numbers of training atoms, ending with all of them."""
     if atoms is None:
         given = [round(fraction * total) for fraction in fractions]
     else:
@@ -140,7 +141,7 @@ def _shares(label: BoolArray, seed: int) -> FloatArray:
     share = np.empty(len(label))
     for value in (False, True):
         rows = np.flatnonzero(label == value)
-        # the middle of each step, so that counts are rounded and not cut
+        # the middle of each step, so counts are rounded, not truncated
         share[rows] = (rng.permutation(len(rows)) + 0.5) / max(len(rows), 1)
     return share
 

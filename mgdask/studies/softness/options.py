@@ -18,11 +18,11 @@ def _elements(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
 
 
 class GlassOptions(StudyOptions):
-    """How atoms are labelled and learned from, the same in all softness studies."""
+    """Options of labels and training that all softness studies share."""
 
-    strain: float = Field(0.04, gt=0, description="Strain at which atoms are labelled.")
+    strain: float = Field(0.04, gt=0, description="Strain at which atoms are labeled.")
     threshold: float = Field(
-        5.0, description="An atom is plastic above this D2min, the sum over neighbors, in Å²."
+        5.0, description="D2min (sum over neighbors, in Å²) above which an atom is plastic."
     )
     cutoff: float = Field(4.5, gt=0, description="Cutoff distance of the neighbors of D2min, in Å.")
     margin: float = Field(
@@ -33,7 +33,7 @@ class GlassOptions(StudyOptions):
         BeforeValidator(split_commas),
         AfterValidator(_elements),
         CommandLine(separator=","),
-    ] = Field(None, description="Use only atoms of these elements: Cu or Cu,Zr.")
+    ] = Field(None, description="Use only atoms of these elements, such as Cu or Cu,Zr.")
     n_undersamples: Annotated[int, CommandLine("--draws")] = Field(
         20, ge=1, description="Random undersamples of the majority class; each trains a model."
     )
@@ -59,6 +59,10 @@ class SoftnessOptions(GlassOptions):
     summary: ClassVar[str] = (
         "Learn which atoms turn plastic, and test on other glasses (Wang & Jain 2019)."
     )
+    examples: ClassVar[tuple[str, ...]] = (
+        "mgdask study softness --train g1.zarr --test g2.zarr --out softness",
+        "mgdask study softness --train g1.zarr --test g2.zarr --out sro --set sro",
+    )
 
     train: Stores = Field(
         description="Store of a deformed glass to learn from; repeat for several."
@@ -74,7 +78,7 @@ class SoftnessOptions(GlassOptions):
         None, description="YAML file that lists features and their parameters."
     )
     ends: bool = Field(
-        False, description="Apply the margin to the faces across the direction of deformation, too."
+        False, description="Also apply the margin to the end faces along the deformed cell vector."
     )
     n_features: Annotated[int, CommandLine("--wanted")] = Field(
         15, ge=0, description="Number of leading columns to select; 0 for no selection."
@@ -117,11 +121,15 @@ class ComparisonOptions(GlassOptions):
     summary: ClassVar[str] = (
         "Compare feature sets on the same atoms and undersamples (Wang & Jain 2019, Fig. 5a)."
     )
+    examples: ClassVar[tuple[str, ...]] = (
+        "mgdask study compare --train g1.zarr --test g2.zarr --out sets",
+        "mgdask study compare --train g1.zarr --test g2.zarr --out sets --growth 0.1,0.5",
+    )
 
     train: Stores = Field(
         description="Store of a deformed glass to learn from; repeat for several."
     )
-    test: Path = Field(description="Store of the deformed glass to test on, not used in training.")
+    test: Path = Field(description="Store of the deformed glass to test on; not used in training.")
     sets: Annotated[Texts, CommandLine("--set")] = Field(
         (),
         description="Feature set; repeat for several. The first is the reference [default: all].",
@@ -130,7 +138,7 @@ class ComparisonOptions(GlassOptions):
         tuple[float, ...] | None, BeforeValidator(split_commas), CommandLine(separator=",")
     ] = Field(
         None,
-        description="Also train the first set on these fractions of the atoms: 0.1,0.3,0.5.",
+        description="Also train the first set on these fractions of atoms, such as 0.1,0.3,0.5.",
     )
 
 
@@ -141,12 +149,16 @@ class TransferOptions(GlassOptions):
     summary: ClassVar[str] = (
         "Test models of each glass on every other glass (Wang & Jain 2019, Fig. 4)."
     )
+    examples: ClassVar[tuple[str, ...]] = (
+        "mgdask study transfer g1.zarr g2.zarr g3.zarr --out transfer",
+        "mgdask study transfer g*.zarr --out rates --labels labels.csv --by label",
+    )
 
     stores: Annotated[Stores, CommandLine(argument="STORES")] = Field(
         description="Stores of deformed glasses, two or more."
     )
     labels: Path | None = Field(
-        None, description="CSV file with the columns store and some of system, composition, rate."
+        None, description="CSV file with the column store and any of system, composition, rate."
     )
     by: Literal["glass", "label"] = Field(
         "glass", description="Train on each glass, or on all glasses of one label."

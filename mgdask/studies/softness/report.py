@@ -33,9 +33,9 @@ Numbers = Mapping[str, Any]
 
 @renamed_arguments(found="softness")
 def softness_report(softness: Softness, glass: Glass, folder: str | Path, *, seed: int = 0) -> Path:
-    """Write the report of a glass that was set aside.
+    """Write the report on a held-out glass.
 
-    Four figures are drawn, and embedded in the page, which needs no other file:
+    The page embeds four figures and needs no other file:
 
     * what the score says: spectrum of QS, P(plastic | QS), share predicted plastic, QS
       by the strain of yield, mass-radius relation, g(r) of the softest and hardest;
@@ -48,16 +48,17 @@ def softness_report(softness: Softness, glass: Glass, folder: str | Path, *, see
     softness
         Trained score.
     glass
-        Glass that was set aside.
+        Held-out glass.
     folder
         Folder for ``report.html``, the figures, and ``numbers.json``, the result of
         ``softness_numbers`` with null for NaN. It is made if missing.
     seed
-        Seed that draws atoms for partial dependence and as markers.
+        Seed of the atoms drawn for partial dependence and as markers.
 
     Returns
     -------
-    Path of the page.
+    path
+        Path of the page.
 
     Examples
     --------
@@ -75,7 +76,7 @@ def softness_report(softness: Softness, glass: Glass, folder: str | Path, *, see
 
 
 def softness_page(numbers: Numbers, folder: str | Path) -> Page:
-    """Make the page of a report whose figures are drawn.
+    """Return the page of a report from figures already drawn.
 
     Parameters
     ----------
@@ -86,7 +87,8 @@ def softness_page(numbers: Numbers, folder: str | Path) -> Page:
 
     Returns
     -------
-    The page, not yet written.
+    page
+        The page, not yet written.
 
     Examples
     --------
@@ -108,7 +110,7 @@ def softness_page(numbers: Numbers, folder: str | Path) -> Page:
     )
     slice_figure = Figure.read(
         target / "slice.png",
-        "The same slice twice, atoms coloured by QS and by D²min.",
+        "The same slice twice, atoms colored by QS and by D²min.",
         slice_caption(numbers),
     )
     return Page(
@@ -132,7 +134,7 @@ def softness_page(numbers: Numbers, folder: str | Path) -> Page:
             Section("Where soft atoms are", [slice_figure]),
         ],
         footer="Method: Wang, Jain, Nat. Commun. 10, 5537 (2019). "
-        "Models, scores and numbers.json lie beside this page.",
+        "Models, scores and numbers.json are beside this page.",
     )
 
 
@@ -143,11 +145,11 @@ def _summary(numbers: Numbers) -> Text:
             QS,
             f"{plastic} of the {atoms} eligible atoms, {100 * numbers['base']:.1f} %, are plastic "
             f"at a strain of {100 * numbers['strain']:.1f} %: their non-affine squared "
-            "displacement D²min, summed over neighbours, is above "
+            "displacement D²min, summed over neighbors, is above "
             f"{numbers['threshold']:g} Å². Eligible atoms are away from free surfaces and have "
             "all features. "
             f"QS is the mean of {numbers['draws']} models of {numbers['columns']} columns, trained "
-            f"on {', '.join(numbers['train'])}. This glass was set aside. The heterogeneity of "
+            f"on {', '.join(numbers['train'])}. This glass was held out. The heterogeneity of "
             "the glass, the standard deviation of QS, is "
             f"{rounded(numbers['spectrum']['std'])}.",
         ]
@@ -172,7 +174,7 @@ def _score_tables(numbers: Numbers) -> list[Block]:
     )
     notes = sorted({interval["note"] for interval in intervals.values() if interval["note"]})
     scores = Table(
-        "Scores on the glass that was set aside",
+        "Scores on the held-out glass",
         ("score", "value", "low", "high", "level"),
         [
             (
@@ -244,7 +246,7 @@ def _class_table(numbers: Numbers) -> Table:
             for name, group in numbers["extremes"].items()
         ],
         note="The error is that of a straight line through points that are not independent, so it "
-        "is too small. Clustering is the number of near neighbours in an atom's own class, divided "
+        "is too small. Clustering is the number of near neighbors in an atom's own class, divided "
         "by the number if the class were drawn at random.",
     )
 

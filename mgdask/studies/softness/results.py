@@ -53,44 +53,45 @@ def softness_numbers(
     markers: int = 120,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Compute what a trained score says about the glass that was set aside.
+    """Compute the numbers of the report on a held-out glass.
 
     Parameters
     ----------
     softness
         Trained score.
     glass
-        Glass that was set aside.
+        Held-out glass.
     leading
         Number of columns to list, most important first.
     violins
-        Number of these whose distributions are given.
+        Number of listed columns whose distributions are computed.
     samples
-        Number of atoms over which partial dependence is a mean.
+        Number of atoms over which partial dependence is averaged.
     grid
-        Points of the partial dependence along each of two columns together. A column
-        alone has twice as many.
+        Grid points per column for the partial dependence on two columns. The dependence
+        on one column has twice as many.
     markers
         Number of atoms of each motif whose values of the two columns are given.
     seed
-        Seed that draws the atoms of ``samples`` and ``markers``.
+        Seed of the atoms drawn for ``samples`` and ``markers``.
 
     Returns
     -------
-    Nested names, numbers and arrays:
+    numbers
+        Nested names, numbers and arrays:
 
-    * ``glass``, ``train``, ``strain``, ``threshold`` (Å²), ``seed``;
-    * ``atoms`` and ``plastic`` (their numbers), ``base`` (share of plastic atoms),
-      ``columns`` and ``draws`` (their numbers);
-    * ``metrics``, ``baselines``, ``folds`` (AUC of each), ``leading_metrics``;
-    * ``spectrum``, ``conditional``, ``predicted``, ``at_yield``: see
-      ``mgdask.studies.softness.score``;
-    * ``extremes``, the mass-radius relation and g(r) of the softest and the hardest
-      atoms and of as many random ones, and ``rdf``, g(r) of all;
-    * ``importance`` (what it is a share of), ``leading``, ``violins``, ``dependence``
-      (of columns alone and together), ``motifs``.
+        * ``glass``, ``train``, ``strain``, ``threshold`` (Å²), ``seed``;
+        * ``atoms`` and ``plastic`` (their numbers), ``base`` (share of plastic atoms),
+          ``columns`` and ``draws`` (their numbers);
+        * ``metrics``, ``baselines``, ``folds`` (AUC of each), ``leading_metrics``;
+        * ``spectrum``, ``conditional``, ``predicted``, ``at_yield``: see
+          ``mgdask.studies.softness.score``;
+        * ``extremes``, the mass-radius relation and g(r) of the softest and the hardest
+          atoms and of as many random ones, and ``rdf``, g(r) of all;
+        * ``importance`` (what it is a share of), ``leading``, ``violins``,
+          ``dependence`` (of columns alone and together), ``motifs``.
 
-    Numbers that do not exist are NaN. A class of fewer than 2 atoms is missing.
+        Numbers that do not exist are NaN. A class of fewer than 2 atoms is missing.
 
     Raises
     ------
@@ -201,17 +202,18 @@ def _predicted(qs: FloatArray, d2min: FloatArray) -> dict[str, Any]:
 def extremes(qs: FloatArray) -> dict[str, tuple[str, BoolArray]]:
     """Select the softest and the hardest atoms.
 
-    They are those beyond the paper's bounds, QS > 0.7 and QS < 0.1. If fewer than 50
-    atoms are, the extreme tenth is taken instead.
+    Soft atoms have QS > 0.7 and hard atoms QS < 0.1, as in the paper. If fewer than 50
+    atoms qualify, the extreme tenth is used instead.
 
     Parameters
     ----------
     qs
-        Score (atom,); NaN belong to neither class.
+        Score (atom,). Atoms with NaN are in neither class.
 
     Returns
     -------
-    Rule in words and mask (atom,) of ``softest`` and ``hardest``.
+    classes
+        Rule in words and mask (atom,) of ``softest`` and ``hardest``.
 
     Examples
     --------
@@ -236,7 +238,7 @@ def _in_space(
     eligible = np.zeros(len(qs), dtype=bool)
     eligible[atoms] = True
     classes = {name: (rule, mask & eligible) for name, (rule, mask) in extremes(qs).items()}
-    # the same number of random atoms shows what small numbers and surfaces do alone
+    # equally many random atoms show the effect of sample size and surfaces alone
     random = np.zeros(len(qs), dtype=bool)
     random[rng.choice(atoms, int(classes["softest"][1].sum()), replace=False)] = True
     classes["random"] = ("as many as the softest", random)

@@ -1,6 +1,6 @@
-"""What a score per atom, such as quench-in softness, says about a glass.
+"""Statistics of a score per atom, such as quench-in softness.
 
-Its spectrum, what it predicts, and how soft and hard atoms are arranged in space.
+Its spectrum, its predictions, and how soft and hard atoms are arranged in space.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def spectrum(
     Parameters
     ----------
     score
-        Score (atom,). NaN are left out.
+        Score (atom,). NaN is left out.
     bins
         Number of bins of equal width.
     span
@@ -46,8 +46,9 @@ def spectrum(
 
     Returns
     -------
-    ``density`` and ``count`` (score,), ``mean`` and ``std``. The attribute ``atoms`` is
-    the number of atoms with a score.
+    spectrum
+        ``density`` and ``count`` (score,), ``mean`` and ``std``. The attribute
+        ``atoms`` is the number of atoms with a score.
 
     Raises
     ------
@@ -103,7 +104,7 @@ def conditional(
     Parameters
     ----------
     score
-        Score (atom,). NaN are left out.
+        Score (atom,). NaN is left out.
     event
         Whether the event happened to each atom (atom,), such as turning plastic.
     bins
@@ -113,8 +114,9 @@ def conditional(
 
     Returns
     -------
-    ``probability``, ``error``, ``ratio`` to P(event) and ``count`` (score,), and
-    ``base``, P(event). Empty bins are NaN.
+    result
+        ``probability``, ``error``, ``ratio`` to P(event) and ``count`` (score,), and
+        ``base``, P(event). Empty bins are NaN.
 
     Raises
     ------
@@ -168,14 +170,14 @@ def conditional(
 def predicted_share(
     score: npt.ArrayLike, value: npt.ArrayLike, *, threshold: float = 0.5, edges: npt.ArrayLike
 ) -> xr.Dataset:
-    """Compute the share of atoms with a high score, by bins of the true value.
+    """Compute the share of atoms with a high score, in bins of the true value.
 
     Parameters
     ----------
     score
-        Score (atom,). NaN are left out.
+        Score (atom,). NaN is left out.
     value
-        True value (atom,), such as D²min. NaN are left out.
+        True value (atom,), such as D²min. NaN is left out.
     threshold
         Scores above this count as high.
     edges
@@ -183,7 +185,9 @@ def predicted_share(
 
     Returns
     -------
-    ``share``, its standard error ``error``, and ``count`` (value,). Empty bins are NaN.
+    result
+        ``share``, its standard error ``error``, and ``count`` (value,). Empty bins are
+        NaN.
 
     Raises
     ------
@@ -233,8 +237,10 @@ def score_at_yield(score: npt.ArrayLike, value: npt.ArrayLike, threshold: float)
 
     Returns
     -------
-    ``score``, its standard error ``error``, and ``count`` of atoms (frame,). The score
-    is NaN if no atom turns plastic in the frame, the error if fewer than two do.
+    result
+        ``score``, its standard error ``error``, and ``count`` of atoms (frame,). The
+        score is NaN if no atom turns plastic in the frame, the error if fewer than two
+        do.
 
     Raises
     ------
@@ -276,7 +282,7 @@ def score_at_yield(score: npt.ArrayLike, value: npt.ArrayLike, threshold: float)
 def mass_radius(
     frame: xr.Dataset, selected: npt.ArrayLike, *, r_max: float | None = None, bins: int = 100
 ) -> xr.Dataset:
-    """Compute the mass-radius relation and g(r) of some atoms among themselves.
+    """Compute the mass-radius relation and g(r) of selected atoms among themselves.
 
         M(r) = 1 + mean number of selected atoms within r of a selected atom
         M(r) - 1 ~ r^D
@@ -288,14 +294,15 @@ def mass_radius(
     selected
         True for the atoms of interest (atom,), such as those with QS > 0.7.
     r_max
-        Largest distance in Å; by default half the smallest height of the cell.
+        Largest distance in Å. Default: half the smallest height of the cell.
     bins
         Number of bins of equal width up to ``r_max``.
 
     Returns
     -------
-    ``mass``, ``g`` and the local ``slope`` (r,), ``dimension`` D, and its standard
-    error ``dimension_error``.
+    relation
+        ``mass``, ``g`` and the local ``slope`` (r,), ``dimension`` D, and its standard
+        error ``dimension_error``.
 
     Raises
     ------
@@ -325,14 +332,14 @@ def mass_radius(
     n = int(mask.sum())
     if n < 2:
         raise ParameterError(
-            f"{n} atoms are selected; at least 2 are needed, and some hundred for a meaningful "
+            f"{n} atoms are selected; at least 2 are needed, and several hundred for a meaningful "
             "dimension"
         )
     pbc = tuple(bool(p) for p in frame["pbc"].values) if "pbc" in frame else (True,) * 3
     box = complete_cell(cell, pbc)
     end = float(0.5 * face_heights(box).min()) if r_max is None else float(r_max)
     edges = np.linspace(0.0, end, bins + 1)
-    element = np.full(n, 29)  # any: species play no part here
+    element = np.full(n, 29)  # species are not distinguished here
     counts = count_pairs(position[mask], cell, element, pbc, (symbol(29),), edges, np.arange(n))
     pairs = counts[0, 0]
     mass = 1.0 + np.cumsum(pairs) / n
@@ -364,7 +371,7 @@ def mass_radius(
 def frame_of_strain(
     axis: FrameAxis, strain: npt.ArrayLike, target: float, *, tolerance: float = 0.002
 ) -> int:
-    """Find the frame whose strain is nearest to a given one.
+    """Find the frame whose strain is nearest to a target.
 
     Parameters
     ----------
@@ -379,7 +386,8 @@ def frame_of_strain(
 
     Returns
     -------
-    Number of the frame.
+    frame
+        Index of the frame.
 
     Raises
     ------

@@ -87,7 +87,7 @@ def choose(
 
 
 def resampled_regions(glass: Glass, atoms: IntArray) -> IntArray | None:
-    """Return the region of each atom (row,), None if all are in one region.
+    """Return the region of each atom (row,), or None if all are in one region.
 
     ``bootstrap`` resamples atoms if it is given None.
     """

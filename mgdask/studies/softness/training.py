@@ -1,4 +1,4 @@
-"""Train the softness score on some glasses and test it on others.
+"""Train the softness score on glasses and test it on others.
 
 Classes are balanced by undersampling in training, not in the test. Several undersamples
 are drawn and their models averaged, so that most atoms of the majority class are used.
@@ -45,8 +45,10 @@ PARAMETERS: Mapping[str, Any] = {
     "feature_fraction": 0.5,
     "lambda_l2": 5.0,
 }
-"""LightGBM parameters: small, strongly regularised trees, because a glass has only some
-hundred plastic atoms."""
+"""LightGBM parameters: small, strongly regularized trees.
+
+A glass has only a few hundred plastic atoms.
+"""
 MAX_SELECTION_ROWS = 200_000
 """Maximum number of random rows for cross-validation and column selection."""
 METRICS = ("roc_auc", "recall")
@@ -60,7 +62,7 @@ RENAMED = {
 
 
 def renamed_learning(learning: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return arguments of ``learn_softness`` under their names of today.
+    """Return arguments of ``learn_softness`` under their current names.
 
     Old names warn.
     """
@@ -72,7 +74,7 @@ def renamed_learning(learning: Mapping[str, Any] | None) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Softness:
-    """A trained softness score and how well it did on a test glass.
+    """A trained softness score and its metrics on a test glass.
 
     Parameters
     ----------
@@ -208,7 +210,7 @@ class Softness:
         if not (target / "summary.json").is_file():
             raise StoreError(f"{target} has no summary.json: it holds no softness score")
         summary = json.loads((target / "summary.json").read_text(encoding="utf-8"))
-        chosen = summary["choice"]
+        choice = summary["choice"]
         return cls(
             models=tuple(Model.load(target / f"model-{k}") for k in range(summary["models"])),
             columns=tuple(summary["columns"]),
@@ -218,10 +220,10 @@ class Softness:
             baselines={kind: _intervals(one) for kind, one in summary["baselines"].items()},
             qs=np.load(target / "qs.npy"),
             folds=tuple(summary["folds"]),
-            choice=None if chosen is None else Leading.from_dict(chosen),
+            choice=None if choice is None else Leading.from_dict(choice),
             leading_metrics=_intervals(summary["leading_metrics"]),
             card=read_card(target / "card.json"),
-            leading_qs=None if chosen is None else np.load(target / "leading_qs.npy"),
+            leading_qs=None if choice is None else np.load(target / "leading_qs.npy"),
         )
 
 
@@ -230,7 +232,7 @@ def _plain(intervals: Mapping[str, Interval]) -> dict[str, Any]:
 
 
 def _intervals(plain: Mapping[str, Any]) -> dict[str, Interval]:
-    names = {"repeats": "n_resamples"}  # files have the key of version 0.1
+    names = {"repeats": "n_resamples"}  # files use the key of version 0.1
     return {
         name: Interval(**{names.get(key, key): value for key, value in one.items()})
         for name, one in plain.items()
@@ -255,7 +257,7 @@ def learn_softness(
     client: Client | None = None,
     progress: bool = True,
 ) -> Softness:
-    """Learn which atoms turn plastic on some glasses and test it on another.
+    """Learn from glasses which atoms turn plastic, and test on another glass.
 
     Parameters
     ----------
@@ -270,7 +272,7 @@ def learn_softness(
     n_features
         Number of leading columns to select; None for no selection.
     correlated
-        Of two columns with a correlation above this, one is dropped.
+        Correlation above which one of two columns is dropped.
     folds
         Folds of the cross-validation on the training glasses; 0 for none. Folds are
         whole glasses if there are enough of them, else whole regions of 15 Å.
@@ -295,13 +297,13 @@ def learn_softness(
     Raises
     ------
     ParameterError
-        If the test glass is also a training glass, under another name too, or if
+        If the test glass is also a training glass, even under another name, or if
         glasses have different columns.
 
     Notes
     -----
     Adjacent regions share atoms at their border, so cross-validation within a glass is
-    slightly optimistic. Intervals from one test glass do not contain the spread between
+    slightly optimistic. Intervals from one test glass do not include the spread between
     glasses.
 
     Examples
@@ -330,7 +332,7 @@ def learn_softness(
 
 @dataclass(frozen=True, eq=False)
 class _Trained:
-    """Models, and what the card and the baselines need to know of their training."""
+    """Models, with the details of training that the card and the baselines need."""
 
     models: tuple[Model, ...]
     leading_models: tuple[Model, ...]
@@ -362,7 +364,7 @@ def learn_and_test(
     client: Client | None = None,
     progress: bool = True,
 ) -> list[Softness]:
-    """Learn from some glasses and test the same models on several others.
+    """Train on glasses and test the same models on several others.
 
     Parameters are those of ``learn_softness``, and ``parameters``: further entries of
     the model card. The results are in the order of ``tests``.

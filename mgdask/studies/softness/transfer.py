@@ -39,11 +39,12 @@ def pair_category(one: Label, other: Label) -> str:
     Parameters
     ----------
     one, other
-        Labels of the glasses: some of ``system``, ``composition`` and ``rate``.
+        Labels of the glasses: any of ``system``, ``composition`` and ``rate``.
 
     Returns
     -------
-    One of ``CATEGORIES``.
+    category
+        One of ``CATEGORIES``.
 
     Examples
     --------
@@ -61,12 +62,13 @@ def read_labels(path: str | Path) -> dict[str, dict[str, str]]:
     Parameters
     ----------
     path
-        File with the column ``store`` and some of ``system``, ``composition`` and
-        ``rate``.
+        File with the column ``store`` and at least one of ``system``, ``composition``
+        and ``rate``.
 
     Returns
     -------
-    Labels by store.
+    labels
+        Labels by store.
 
     Raises
     ------
@@ -83,8 +85,8 @@ def read_labels(path: str | Path) -> dict[str, dict[str, str]]:
     names = set(rows[0]) if rows else set()
     if "store" not in names or not names - {"store"} or not names <= {"store", *KEYS}:
         raise ParameterError(
-            f"{path} has the columns {sorted(map(str, names))}; it must have store and some of "
-            f"{', '.join(KEYS)}"
+            f"{path} has the columns {sorted(map(str, names))}; it must have store "
+            f"and at least one of {', '.join(KEYS)}"
         )
     return {row["store"]: {key: row[key] for key in KEYS if key in row} for row in rows}
 
@@ -105,7 +107,7 @@ def transfer(
     progress: bool = True,
     **options: Any,
 ) -> xr.Dataset:
-    """Train on each glass, or all glasses of one label, and test on every other.
+    """Train on each glass, or on all glasses of one label, and test on every other.
 
     Parameters
     ----------
@@ -115,15 +117,15 @@ def transfer(
         Folder for labels and features.
     labels
         ``system``, ``composition`` and ``rate`` by the path or name of the store. All
-        stores need the same of these keys.
+        stores need the same keys.
     by
         "glass" trains on one glass. "label" trains on all glasses of one label except
         the tested one.
     features
         Name of ``COMPARED`` or ``feature_set``, or a list of features.
     columns
-        "same" refuses glasses with different columns. "common" takes the columns that
-        all have by name.
+        "same" refuses glasses with different columns. "common" uses the columns that
+        all glasses have, by name.
     learning
         Further arguments of ``learn_softness``.
     seed
@@ -131,7 +133,7 @@ def transfer(
     n_resamples
         Number of resamples of the bootstrap over regions of 15 Å of the test glass.
     client
-        Dask client; by default the current one, else threads of this process.
+        Dask client. Default: the current one, or else threads of this process.
     progress
         Whether to print a line per pair.
     **options
@@ -139,21 +141,22 @@ def transfer(
 
     Returns
     -------
-    ``roc_auc`` and ``recall`` with their 95 % intervals (``_low``, ``_high``),
-    ``category`` and ``train_atoms``, all (train, test). They are NaN, "" and 0 if only
-    the test glass itself could train.
+    result
+        ``roc_auc`` and ``recall`` with their 95 % intervals (``_low``, ``_high``),
+        ``category`` and ``train_atoms``, all (train, test). They are NaN, "" and 0 if
+        the test glass is the only one to train on.
 
     Raises
     ------
     ParameterError
         If there are fewer than two stores, names repeat, or labels or columns do not
-        fit.
+        match.
 
     Notes
     -----
     These features have no species in the names of their columns: interstice,
     coordination, voronoi_indices, motifs, packing, fold symmetry, bond order, and
-    medium-range sets of them. ``transfer_by_category`` summarises the result.
+    medium-range sets of them. ``transfer_by_category`` summarizes the result.
 
     References
     ----------
@@ -223,7 +226,7 @@ def transfer(
 
 @renamed_arguments(found="result")
 def transfer_by_category(result: xr.Dataset) -> xr.Dataset:
-    """Summarise the pairs of each category.
+    """Summarize the pairs of each category.
 
     Parameters
     ----------
@@ -232,8 +235,9 @@ def transfer_by_category(result: xr.Dataset) -> xr.Dataset:
 
     Returns
     -------
-    Mean AUC and recall over the pairs (category,), their deviation (``_deviation``, NaN
-    for one pair), ``_lowest`` and ``_highest``, and the number of ``pairs``.
+    table
+        Mean AUC and recall over the pairs (category,), their deviation (``_deviation``,
+        NaN for one pair), ``_lowest`` and ``_highest``, and the number of ``pairs``.
 
     Examples
     --------
@@ -267,7 +271,7 @@ def _prepare(
     client: Any,
     options: Mapping[str, Any],
 ) -> list[Glass]:
-    """Glasses with the features that suit the species of each."""
+    """Glasses, each with the features of its own species."""
     with resolve_client(client) as workers:
         return [
             prepare_glass(
@@ -295,15 +299,15 @@ def _labels(stores: Sequence[str | Path], labels: Mapping[str, Label] | None) ->
         if not label or set(label) - set(KEYS) or (of_stores and set(label) != set(of_stores[0])):
             example = of_stores[0] if of_stores else {"rate": 5e12}
             raise ParameterError(
-                f"labels of {store}: {label}; every store needs the same of {', '.join(KEYS)}, "
-                f"such as {example}"
+                f"labels of {store}: {label}; every store needs the same keys of "
+                f"{', '.join(KEYS)}, such as {example}"
             )
         of_stores.append(label)
     return of_stores
 
 
 def _groups(labels: Sequence[Label]) -> dict[str, list[int]]:
-    """Numbers of the glasses with the same labels, by these in words."""
+    """Return the indices of glasses with the same labels, by the text of the labels."""
     groups: dict[str, list[int]] = {}
     for k, label in enumerate(labels):
         name = ", ".join(str(label[key]) for key in KEYS if key in label)
@@ -330,7 +334,7 @@ def _columns(glasses: Sequence[Glass], columns: str) -> tuple[str, ...]:
         )
     if not common:
         raise ParameterError(
-            "no column is in all glasses; use features without names of species, such as "
+            "the glasses have no column in common; use features without names of species, such as "
             "'interstice'"
         )
     return common

@@ -1,7 +1,7 @@
 """The softness studies, from stores of deformed glasses to scores, tables and pages.
 
-Each study calls the other files of this folder: Wang, Jain, Nat. Commun. 10,
-5537 (2019).
+Each study calls the other modules of this folder: Wang, Jain, Nat. Commun. 10, 5537
+(2019).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def study_softness(
     stages: StageTimer | None = None,
     progress: bool = True,
 ) -> tuple[Softness, Glass]:
-    """Learn softness on some glasses, test it on another, and write models and scores.
+    """Learn softness from glasses, test it on another, and write models and scores.
 
     ``SoftnessStudy`` does the same from plain options, resumes, and writes a report.
 
@@ -68,8 +68,9 @@ def study_softness(
     train, test
         Trajectory stores of deformed glasses, each beginning with its undeformed frame.
     out
-        Folder that all workers see, for labels and features of every glass. Models,
-        card, scores and summary go to ``softness`` in it, and replace earlier ones.
+        Folder visible to all workers, for the labels and features of every glass.
+        Models, card, scores and summary go to its subfolder ``softness`` and replace
+        earlier ones.
     features
         Name of a ``feature_set``, or a list of features.
     glass
@@ -88,8 +89,8 @@ def study_softness(
     softness
         The score and its metrics.
     glass
-        The test glass. QS of all its atoms that have all features, excluded ones too,
-        is in ``softness/<name>-qs.zarr``.
+        The test glass. QS of every atom that has all features, even if excluded, is in
+        ``softness/<name>-qs.zarr``.
 
     Raises
     ------
@@ -424,7 +425,7 @@ class TransferStudy(Study[TransferOptions]):
     """
 
     def compute(self, stages: StageRunner, client: Client | None, progress: bool) -> Outcome:
-        """Train and test every pair, and summarise the pairs by category."""
+        """Train and test every pair, and summarize the pairs by category."""
         options = self.options
         target = options.out / "transfer"
 
@@ -470,7 +471,7 @@ class TransferStudy(Study[TransferOptions]):
             Metric(model="mean over pairs", test=POOLED, name=name, value=float(table[name].mean()))
             for name in METRICS
         ]
-        # exact for guesses that look at no column
+        # exact for guesses that use no column
         recalls = {"random": 0.5, "most frequent": 0.0, "minority": 1.0}
         guesses = [
             Metric(model=f"baseline: {kind}", test=POOLED, name=name, value=value)

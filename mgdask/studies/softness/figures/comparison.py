@@ -32,7 +32,8 @@ def compare_figure(comparison: xr.Dataset, path: str | Path) -> Path:
 
     Returns
     -------
-    The path.
+    path
+        The path.
 
     Examples
     --------
@@ -67,7 +68,7 @@ def compare_figure(comparison: xr.Dataset, path: str | Path) -> Path:
     fig.suptitle(
         f"Trained on {', '.join(about['train'])} ({about['train_plastic']} of "
         f"{about['train_atoms']} atoms plastic), tested on {about['test']} "
-        f"({about['test_plastic']} of {about['test_atoms']}); in brackets: columns",
+        f"({about['test_plastic']} of {about['test_atoms']}); in parentheses: columns",
         fontsize=11,
     )
     return save(fig, path, dpi=DPI)
@@ -87,7 +88,8 @@ def transfer_figure(result: xr.Dataset, path: str | Path) -> Path:
 
     Returns
     -------
-    The path.
+    path
+        The path.
 
     Examples
     --------
@@ -140,7 +142,8 @@ def growth_figure(growth: xr.Dataset, path: str | Path) -> Path:
 
     Returns
     -------
-    The path.
+    path
+        The path.
 
     Examples
     --------

@@ -41,14 +41,14 @@ Numbers = Mapping[str, Any]
 
 PLASTIC, OTHER = VERMILION, BLUE
 CLASSES = {"softest": (ORANGE, "-"), "hardest": (GREEN, "--"), "random": (DARK_GREY, ":")}
-"""Colour and line of each class of atoms."""
+"""Color and line of each class of atoms."""
 MOTIFS = {
     "<0,0,12,0,0>": ("o", YELLOW, 240.0),
     "<0,0,12,4,0>": ("s", SKY_BLUE, 110.0),
     "other Kasper": ("^", "white", 110.0),
     "plastic": ("X", PLASTIC, 110.0),
 }
-"""Marker, colour and size of the median of each motif.
+"""Marker, color and size of the median of each motif.
 
 The medians of the first two often coincide, so the first is larger.
 """
@@ -64,7 +64,8 @@ def short(column: str) -> str:
 
     Returns
     -------
-    The part after the slash, with spaces for underscores.
+    name
+        The part after the slash, with spaces for underscores.
 
     Examples
     --------
@@ -82,7 +83,7 @@ def _label(column: str, numbers: Numbers) -> str:
 @renamed_arguments(told="numbers")
 @style()
 def draw_scores(numbers: Numbers, path: Path) -> None:
-    """Draw what the score says, in six panels.
+    """Draw the spectrum and the predictions of the score, in six panels.
 
     The panels are the spectrum of QS, P(plastic | QS), the share predicted plastic, QS
     of the atoms turning plastic, the mass-radius relation, and g(r).
@@ -270,8 +271,8 @@ def draw_features(numbers: Numbers, path: Path) -> None:
 def draw_dependence(numbers: Numbers, path: Path) -> None:
     """Draw the partial dependence of QS on the two leading columns.
 
-    Each column alone, with the atoms below, and both together with the atoms of Voronoi
-    motifs on top.
+    Two panels show each column alone, with a histogram of the atoms below. The third
+    shows both columns, with the atoms of Voronoi motifs on top.
 
     Parameters
     ----------
@@ -326,7 +327,7 @@ def _motif_points(motifs: Numbers) -> dict[str, PointGroup]:
 @renamed_arguments(found="softness")
 @style()
 def draw_slice(softness: Softness, glass: Glass, path: Path, *, slab: float = 6.0) -> None:
-    """Draw a slice of the undeformed glass, coloured by QS and by D²min.
+    """Draw a slice of the undeformed glass, colored by QS and by D²min.
 
     Rings mark the plastic atoms.
 
@@ -335,7 +336,7 @@ def draw_slice(softness: Softness, glass: Glass, path: Path, *, slab: float = 6.
     softness
         Trained score.
     glass
-        Glass that was set aside.
+        Held-out glass.
     path
         PNG file to write.
     slab
