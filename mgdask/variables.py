@@ -154,11 +154,7 @@ VARIABLES = _table(
         "Behler, Parrinello, Phys. Rev. Lett. 98, 146401 (2007)",
     ),
     Variable(
-        "path",
-        ("atom", "frame", "xyz"),
-        "f",
-        "Å",
-        "unwrapped positions; attrs name the scheme",
+        "path", ("atom", "frame", "xyz"), "f", "Å", "unwrapped positions; attrs name the scheme"
     ),
     Variable(
         "center_of_mass",

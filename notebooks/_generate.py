@@ -196,11 +196,7 @@ def studies_page() -> str:
 def write_pages(folder: Path) -> None:
     """Write the generated pages, leaving files alone whose content is the same."""
     folder.mkdir(parents=True, exist_ok=True)
-    pages = {
-        "api.rst": api_page(),
-        "features.rst": features_page(),
-        "studies.md": studies_page(),
-    }
+    pages = {"api.rst": api_page(), "features.rst": features_page(), "studies.md": studies_page()}
     for name, text in pages.items():
         path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -26,13 +26,7 @@ author = "mgdask developers"
 copyright = "2026, mgdask developers"
 version = release = mgdask.__version__
 
-extensions = [
-    "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
-    "numpydoc",
-    "sphinx_click",
-    "myst_nb",
-]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "sphinx_click", "myst_nb"]
 root_doc = "index"
 templates_path = ["_templates"]
 exclude_patterns = ["_templates", "data/*", "jupyter_execute", "**/.ipynb_checkpoints"]

@@ -340,10 +340,7 @@ def least_squares(
 
 
 def _fit_result(
-    parameters: FloatArray,
-    covariance: FloatArray,
-    residual: FloatArray,
-    error: FloatArray | None,
+    parameters: FloatArray, covariance: FloatArray, residual: FloatArray, error: FloatArray | None
 ) -> FitResult:
     """Add degrees of freedom and reduced chi squared to fitted parameters."""
     free = len(residual) - len(parameters)

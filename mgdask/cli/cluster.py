@@ -44,9 +44,7 @@ def show_script(site: str, fixed: bool) -> None:
 )
 @click.argument("site")
 @click.option(
-    "--scheduler-file",
-    required=True,
-    help="File to write. Clients connect with --scheduler FILE.",
+    "--scheduler-file", required=True, help="File to write. Clients connect with --scheduler FILE."
 )
 @click.option(
     "--fixed",

@@ -17,9 +17,7 @@ LINES = {
 """For each shell, its start-up file and the line to add to it."""
 
 
-@click.command(
-    epilog=examples("mgdask completion", "mgdask completion zsh >> ~/.zshrc"),
-)
+@click.command(epilog=examples("mgdask completion", "mgdask completion zsh >> ~/.zshrc"))
 @click.argument("shell", type=click.Choice(list(LINES)), required=False)
 def completion(shell: str | None) -> None:
     """Show how to enable shell completion.

@@ -73,11 +73,7 @@ def study_command(name: str) -> click.Command:
     options = get_options(name)
 
     def run(
-        workers: int | None,
-        threads: int,
-        scheduler: str | None,
-        site: str | None,
-        **values: Any,
+        workers: int | None, threads: int, scheduler: str | None, site: str | None, **values: Any
     ) -> None:
         given = {key: value for key, value in values.items() if value is not None}
         try:

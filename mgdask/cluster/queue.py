@@ -102,11 +102,7 @@ def job_options(site: Site, *, fixed: bool = False) -> dict[str, Any]:
         options |= {"job_extra_directives": directives, "disk": f"{int(site.disk or 0)}B"}
     else:
         account = _SYSTEMS[site.kind].account
-        options |= {
-            "queue": site.queue,
-            account: site.project,
-            "walltime": _format_walltime(site),
-        }
+        options |= {"queue": site.queue, account: site.project, "walltime": _format_walltime(site)}
     if site.resource is not None:
         options["resource_spec"] = site.resource
     if site.kind == "oar":

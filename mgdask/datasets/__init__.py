@@ -125,11 +125,7 @@ def load(name: str, out: str | Path, *, client: Any = None) -> xr.Dataset:
 
     _validate_trajectory(name)
     mgdask.ingest(
-        [str(path(name))],
-        str(out),
-        species=SPECIES[name],
-        timestep=TIMESTEP[name],
-        client=client,
+        [str(path(name))], str(out), species=SPECIES[name], timestep=TIMESTEP[name], client=client
     )
     attrs = {"long_name": "temperature before the quench", "units": "K"}
     return mgdask.open_store(str(out)).assign(temperature=("frame", temperature(name), attrs))

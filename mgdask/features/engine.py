@@ -18,11 +18,7 @@ from mgdask._typing import AnyArray, FloatArray, IntArray, Periodic
 from mgdask.errors import ParameterError
 from mgdask.features.environments import LocalEnvironments
 from mgdask.features.feature import Feature, FrameFeature, TrajectoryFeature, WindowFeature
-from mgdask.features.neighbor_lists import (
-    Neighborhood,
-    VoronoiNeighbors,
-    neighbor_list_bytes,
-)
+from mgdask.features.neighbor_lists import Neighborhood, VoronoiNeighbors, neighbor_list_bytes
 from mgdask.features.window import FrameAxis, Trajectories, Window
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property, lru_cache
+from itertools import combinations_with_replacement
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -139,13 +140,14 @@ class SOAP(OfSpecies):
 
     @cached_property
     def _columns(self) -> IntArray:
-        rows = []
-        for s in range(len(self.species)):
-            for s2 in range(s, len(self.species)):
-                for degree in range(self.l_max + 1):
-                    for n in range(self.n_max):
-                        for n2 in range(n if s == s2 else 0, self.n_max):
-                            rows.append((s, s2, degree, n + 1, n2 + 1))
+        pairs = combinations_with_replacement(range(len(self.species)), 2)
+        rows = [
+            (s, s2, degree, n + 1, n2 + 1)
+            for s, s2 in pairs
+            for degree in range(self.l_max + 1)
+            for n in range(self.n_max)
+            for n2 in range(n if s == s2 else 0, self.n_max)
+        ]
         return np.array(rows, dtype=np.int64)
 
     @property

@@ -305,10 +305,12 @@ def overlap(
         An unwrapped trajectory, or a trajectory store with a constant cell.
     radius
         Distance in Å. About 0.3 of the nearest-neighbor distance is usual.
+    lags
+        Lags in ps, as in ``mean_squared_displacement``.
     origins
         "all" frames, the "first" of each run, or every n-th. Default: at most 100
         evenly spaced frames of each run.
-    lags, remove_drift, tolerance, client, progress
+    remove_drift, tolerance, client, progress
         See ``mean_squared_displacement``.
 
     Returns

@@ -20,14 +20,7 @@ from mgdask.store import trajectory
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.provenance import versions
-from mgdask.store.shards import (
-    COMPRESSION,
-    Group,
-    get_array,
-    new_group,
-    open_group,
-    read_array,
-)
+from mgdask.store.shards import COMPRESSION, Group, get_array, new_group, open_group, read_array
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -113,7 +106,7 @@ def ingest(
         are skipped and reported.
     overwrite
         Replace an existing store.
-    options
+    **options
         ``units`` (LAMMPS style, default metal), ``run`` (label of the simulation),
         ``run_per_file``, ``repeated`` ("last", "first", "all" or "error"), ``columns``
         (additional columns to keep), ``frames`` (a slice, indices or

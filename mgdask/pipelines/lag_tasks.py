@@ -227,10 +227,7 @@ class LagTasks:
         """
         names = [f"atoms {first} to {last - 1}" for first, last in self.blocks]
         tasks = [
-            (
-                name,
-                (self.source, self.species, self.remove_drift, block, function, pairs, options),
-            )
+            (name, (self.source, self.species, self.remove_drift, block, function, pairs, options))
             for name, block in zip(names, self.blocks, strict=True)
         ]
         with resolve_client(client) as workers:

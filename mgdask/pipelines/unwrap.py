@@ -31,13 +31,7 @@ from mgdask.store import unwrapped as unwrapped_store
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.provenance import versions
-from mgdask.store.shards import (
-    Group,
-    dimension_names,
-    get_array,
-    open_group,
-    read_array,
-)
+from mgdask.store.shards import Group, dimension_names, get_array, open_group, read_array
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -17,14 +17,7 @@ from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import changed
 from mgdask.store.provenance import digest
-from mgdask.store.shards import (
-    Group,
-    get_array,
-    open_group,
-    read_array,
-    shard_shape,
-    write_shard,
-)
+from mgdask.store.shards import Group, get_array, open_group, read_array, shard_shape, write_shard
 
 
 @dataclass(frozen=True)
@@ -162,11 +155,7 @@ class _Stepper:
                 before = r, n
 
     def _step(
-        self,
-        frame: int,
-        r: FloatArray,
-        n: FloatArray,
-        before: tuple[FloatArray, FloatArray] | None,
+        self, frame: int, r: FloatArray, n: FloatArray, before: tuple[FloatArray, FloatArray] | None
     ) -> _Step:
         cell = self.cell[frame]
         begins = frame == 0 or self.run[frame] != self.run[frame - 1]

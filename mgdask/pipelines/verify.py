@@ -114,11 +114,7 @@ class _Checked:
 
 
 def verify(
-    store: str | Path,
-    *,
-    repair: bool = False,
-    client: Client | None = None,
-    progress: bool = True,
+    store: str | Path, *, repair: bool = False, client: Client | None = None, progress: bool = True
 ) -> VerifyReport:
     """Compare every block of a store with its record: files, checksums and values.
 

@@ -197,8 +197,7 @@ def _settle_units(refs: Sequence[FrameRef], units: str | None, audit: Audit) -> 
             )
         if name is not None and len([ref for ref in refs if ref.units]) < len(refs):
             audit.note(
-                "units",
-                f"some files do not state their units; {name} is assumed, as in the others",
+                "units", f"some files do not state their units; {name} is assumed, as in the others"
             )
     else:
         name = units or "metal"

@@ -19,13 +19,7 @@ from mgdask._typing import AnyArray
 from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import FOLDER, Manifest
 from mgdask.store.provenance import digest
-from mgdask.store.shards import (
-    content_digest,
-    dimension_names,
-    get_array,
-    open_group,
-    shard_shape,
-)
+from mgdask.store.shards import content_digest, dimension_names, get_array, open_group, shard_shape
 
 WHOLE = "all of it"
 """Region of damage that affects a whole array."""

@@ -242,11 +242,7 @@ def markdown_table(options: type[StudyOptions]) -> str:
     ]
     return "\n".join(
         _row(cells)
-        for cells in (
-            ("option", "in Python", "type", "default", "meaning"),
-            ("---",) * 5,
-            *rows,
-        )
+        for cells in (("option", "in Python", "type", "default", "meaning"), ("---",) * 5, *rows)
     )
 
 

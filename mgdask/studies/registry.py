@@ -53,6 +53,11 @@ def register(name: str, module: str, *, study: str, options: str) -> None:
 def available() -> tuple[str, ...]:
     """Return the names of all studies, in the order of their registration.
 
+    Returns
+    -------
+    names
+        Names as typed after ``mgdask study``.
+
     Examples
     --------
     >>> available()[:3]
@@ -68,6 +73,11 @@ def get_study(name: str) -> type[Study[Any]]:
     ----------
     name
         One of ``available()``.
+
+    Returns
+    -------
+    study
+        A subclass of ``Study``.
 
     Raises
     ------
@@ -91,6 +101,11 @@ def get_options(name: str) -> type[StudyOptions]:
     ----------
     name
         One of ``available()``.
+
+    Returns
+    -------
+    options
+        A subclass of ``StudyOptions``.
 
     Raises
     ------

@@ -39,7 +39,15 @@ Options = TypeVar("Options", bound=StudyOptions)
 
 
 class Outcome(NamedTuple):
-    """Return value of ``Study.compute``: the metrics, and the results in words."""
+    """Return value of ``Study.compute``: the metrics, and the results in words.
+
+    Parameters
+    ----------
+    metrics
+        Metrics of all models and baselines.
+    summary
+        Results in words, as printed by ``Results``.
+    """
 
     metrics: Sequence[Metric]
     summary: str = ""

@@ -249,10 +249,7 @@ def test_errors_quote_the_queueing_system(slurm, monkeypatch):
         pass
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     if shutil.which("sbatch") is None:
-        with (
-            pytest.raises(RunError, match="sbatch is not on PATH"),
-            cluster.open_cluster(SITE),
-        ):
+        with pytest.raises(RunError, match="sbatch is not on PATH"), cluster.open_cluster(SITE):
             pass
     assert jobs_of(slurm) == []
 
@@ -261,8 +258,7 @@ def test_jobs_that_fail_at_once_end_the_wait(slurm, monkeypatch):
     monkeypatch.setattr(jobs, "JOB_CHECK_INTERVAL", 0.1)
     with (
         pytest.raises(
-            RunError,
-            match="jobs ended before a worker connected; give the site a log_directory",
+            RunError, match="jobs ended before a worker connected; give the site a log_directory"
         ),
         cluster.open_cluster({**SITE, "python": "/bin/false"}),
     ):

@@ -189,9 +189,7 @@ def test_crystals(name):
 @pytest.mark.peers
 @pytest.mark.parametrize("quantity", QUANTITIES)
 def test_equals_pyscal3(glass, quantity):
-    pyscal3 = pytest.importorskip(
-        "pyscal3", minversion="4.0", reason="pyscal3 4 is not installed"
-    )
+    pyscal3 = pytest.importorskip("pyscal3", minversion="4.0", reason="pyscal3 4 is not installed")
     ase = pytest.importorskip("ase")
     position, cell, numbers = glass
     atoms = ase.Atoms(numbers, positions=position, cell=cell, pbc=True)
@@ -216,9 +214,7 @@ def test_equals_pyscal3(glass, quantity):
 
 @pytest.mark.peers
 def test_area_weights_equal_pyscal3s_minkowski_metrics(glass):
-    pyscal3 = pytest.importorskip(
-        "pyscal3", minversion="4.0", reason="pyscal3 4 is not installed"
-    )
+    pyscal3 = pytest.importorskip("pyscal3", minversion="4.0", reason="pyscal3 4 is not installed")
     ase = pytest.importorskip("ase")
     position, cell, numbers = triclinic(200, seed=8)
     atoms = ase.Atoms(numbers, positions=position, cell=cell, pbc=True)

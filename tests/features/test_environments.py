@@ -374,7 +374,8 @@ def test_errors_in_words(glass):
         environments.radii((("Cu", 1.26),))
     xenon = LocalEnvironments(np.zeros((1, 3)), np.eye(3) * 9.0, np.array([54]), PERIODIC)
     with pytest.raises(
-        ParameterError, match=r"no radius for Xe; give radii=\{'Xe': ...\} in Å, or radii='covalent'"
+        ParameterError,
+        match=r"no radius for Xe; give radii=\{'Xe': ...\} in Å, or radii='covalent'",
     ):
         xenon.radii("miracle")
     assert xenon.radii("covalent").tolist() == [1.4]

@@ -22,9 +22,7 @@ from mgdask.features import (
     compute_features,
     make_feature,
 )
-from mgdask.features import (
-    environments as surroundings,
-)
+from mgdask.features import environments as surroundings
 from mgdask.features.environments import CutoffNeighbors, VoronoiNeighbors
 from mgdask.features.feature import Feature
 from tests.reference import structure as reference

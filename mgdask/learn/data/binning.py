@@ -66,11 +66,7 @@ def kept_bins(folder: Path, digest: str) -> tuple[str, ...] | None:
 
 
 def write_bins(
-    matrix: AnyArray,
-    columns: tuple[str, ...],
-    params: Mapping[str, Any],
-    folder: Path,
-    digest: str,
+    matrix: AnyArray, columns: tuple[str, ...], params: Mapping[str, Any], folder: Path, digest: str
 ) -> None:
     """Compute the bins of a sample and write them to a folder.
 

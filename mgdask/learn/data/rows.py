@@ -398,10 +398,7 @@ def _array_slabs(
 
 
 def _slab(
-    array: Array,
-    positions: IntArray,
-    window: tuple[Range, Range],
-    slab: tuple[Range, Range],
+    array: Array, positions: IntArray, window: tuple[Range, Range], slab: tuple[Range, Range]
 ) -> Iterator[tuple[slice, AnyArray]]:
     """Read the positions in one slab of frames and atoms, frame by frame."""
     (f0, _), (a0, a1) = window

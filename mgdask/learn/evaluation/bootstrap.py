@@ -299,11 +299,7 @@ class _Summed:
 
 
 def _interval(
-    value: float,
-    resamples: FloatArray,
-    n_groups: int | None,
-    resampled: str,
-    level: float,
+    value: float, resamples: FloatArray, n_groups: int | None, resampled: str, level: float
 ) -> Interval:
     """Interval from the values of the metric (resample,)."""
     low, high = _quantiles(resamples, level)

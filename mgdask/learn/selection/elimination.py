@@ -13,13 +13,7 @@ import numpy.typing as npt
 from mgdask._renamed import renamed_arguments
 from mgdask._typing import AnyArray, FloatArray
 from mgdask.errors import ParameterError
-from mgdask.learn.data.arrays import (
-    column_names,
-    matrix,
-    refuse_nan,
-    row_blocks,
-    vector,
-)
+from mgdask.learn.data.arrays import column_names, matrix, refuse_nan, row_blocks, vector
 from mgdask.learn.data.splits import group_folds
 from mgdask.learn.evaluation.metrics import r2, roc_auc
 
@@ -228,7 +222,22 @@ class Elimination:
 
 
 def held_out_score(model: Any, X: AnyArray, y: npt.NDArray[Any]) -> float:
-    """Compute the AUC of ``model.predict`` for labels 0 and 1, else R2."""
+    """Compute the AUC of ``model.predict`` for labels 0 and 1, else R2.
+
+    Parameters
+    ----------
+    model
+        Model with a method ``predict``.
+    X
+        Held-out matrix, shape (row, column).
+    y
+        Labels or numbers, shape (row,).
+
+    Returns
+    -------
+    score
+        AUC or R2.
+    """
     score = np.asarray(model.predict(X))
     return roc_auc(y, score) if np.isin(y, (0, 1)).all() else r2(y, score)
 

@@ -14,14 +14,7 @@ from scipy.spatial import cKDTree
 
 from mgdask._typing import FloatArray, IntArray
 from mgdask.errors import ParameterError
-from mgdask.learn.data.arrays import (
-    coded,
-    column_names,
-    generator,
-    matrix,
-    refuse_nan,
-    row_blocks,
-)
+from mgdask.learn.data.arrays import coded, column_names, generator, matrix, refuse_nan, row_blocks
 
 FORMS = ("standard", "liu2022")
 """Forms of the weights; see ``relieff``."""

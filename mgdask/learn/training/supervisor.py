@@ -15,12 +15,7 @@ from urllib.parse import urlsplit
 from mgdask.errors import RunError
 from mgdask.learn.training.control_files import BEAT, read_small, write_in_place
 from mgdask.learn.training.folder_owner import client_identity, refuse_if_owned
-from mgdask.learn.training.outcomes import (
-    OWN_FAULT,
-    AttemptFailure,
-    RankOutcome,
-    Reason,
-)
+from mgdask.learn.training.outcomes import OWN_FAULT, AttemptFailure, RankOutcome, Reason
 from mgdask.learn.training.rank_host import run_rank
 from mgdask.learn.training.rounds import Checkpoint, Job
 

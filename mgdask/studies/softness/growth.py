@@ -107,10 +107,7 @@ def score_growth(
                 ) from None
             scores[i, subset] = softness.qs[tested]
     return xr.Dataset(
-        {
-            **_intervals(scores, label, test_on, n_resamples, seed),
-            "plastic": ("atoms", plastic),
-        },
+        {**_intervals(scores, label, test_on, n_resamples, seed), "plastic": ("atoms", plastic)},
         coords={"atoms": number, "subset": range(subsets)},
         attrs={
             "train": [glass.name for glass in train_on],

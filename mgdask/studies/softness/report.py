@@ -19,12 +19,7 @@ from mgdask.studies.softness.captions import (
     slice_caption,
 )
 from mgdask.studies.softness.data import Glass
-from mgdask.studies.softness.figures import (
-    draw_dependence,
-    draw_features,
-    draw_scores,
-    draw_slice,
-)
+from mgdask.studies.softness.figures import draw_dependence, draw_features, draw_scores, draw_slice
 from mgdask.studies.softness.results import softness_numbers
 from mgdask.studies.softness.training import Softness
 
@@ -193,10 +188,7 @@ def _score_tables(numbers: Numbers) -> list[Block]:
         "Guesses that ignore the structure",
         ("guess", *metrics),
         [
-            (
-                guess.replace("_", " "),
-                *(rounded(of_metrics[metric]["value"]) for metric in metrics),
-            )
+            (guess.replace("_", " "), *(rounded(of_metrics[metric]["value"]) for metric in metrics))
             for guess, of_metrics in numbers["baselines"].items()
         ],
     )
@@ -217,13 +209,7 @@ def _probability_table(numbers: Numbers) -> Table:
         f"P(plastic | QS) compared with P(plastic) = {rounded(conditional['base'])}",
         ("middle of the bin", "atoms", "P(plastic | QS)", "standard error", "ratio"),
         [
-            (
-                rounded(score),
-                str(count),
-                rounded(probability),
-                rounded(error),
-                rounded(ratio, 2),
-            )
+            (rounded(score), str(count), rounded(probability), rounded(error), rounded(ratio, 2))
             for score, count, probability, error, ratio in zip(*columns, strict=True)
             if count >= conditional["fewest"]
         ],

@@ -10,15 +10,8 @@ import xarray as xr
 from mgdask._renamed import renamed_arguments
 from mgdask._typing import BoolArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
-from mgdask.studies.softness.column_results import (
-    dependence,
-    motifs,
-    ranked_columns,
-    violin,
-)
-from mgdask.studies.softness.column_results import (
-    importance as importance,
-)
+from mgdask.studies.softness.column_results import dependence, motifs, ranked_columns, violin
+from mgdask.studies.softness.column_results import importance as importance
 from mgdask.studies.softness.data import Glass
 from mgdask.studies.softness.score import (
     conditional,

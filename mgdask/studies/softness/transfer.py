@@ -198,10 +198,7 @@ def transfer(
                 continue
             if training not in trained:  # models do not depend on the glass they are tested on
                 trained[training] = learn_softness(
-                    [glasses[m] for m in training],
-                    glass,
-                    seed=seed,
-                    **learning_arguments(learning),
+                    [glasses[m] for m in training], glass, seed=seed, **learning_arguments(learning)
                 )
             category[i, k] = pair_category(label_of[training[0]], label_of[k])
             atoms[i, k] = sum(len(glasses[m].atoms) for m in training)
