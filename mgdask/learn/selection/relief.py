@@ -1,4 +1,4 @@
-"""ReliefF: weights of columns by how well they separate neighbouring classes.
+"""ReliefF: weights of columns by how well they separate neighboring classes.
 
 No model is trained.
 """
@@ -91,7 +91,7 @@ def relieff(
     y
         Class of each row, shape (row,).
     neighbors
-        Number k of neighbours.
+        Number k of neighbors.
     samples
         Number m of rows, drawn without replacement. Default: all.
     seed
@@ -101,7 +101,7 @@ def relieff(
     names
         Names of the columns, for errors.
     workers
-        Threads of the neighbour search; -1 for all. The result does not depend on them.
+        Threads of the neighbor search; -1 for all. The result does not depend on them.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def relieff(
     * Classes count in proportion to their rows in the sample. Undersample first if one
       is rare.
     * For two classes both forms are equal, since P(c) / (1 - P(y)) = 1.
-    * Which of several rows at equal distance are neighbours depends on the search tree.
+    * Which of several rows at equal distance are neighbors depends on the search tree.
 
     The cost is m searches. Beyond about ten columns, each sees nearly all rows. With 80
     columns, 1000 samples take about 1 s among 2e4 rows and 18 s among 1e5. Memory: two
@@ -158,7 +158,7 @@ def relieff(
         raise ParameterError(
             f"neighbors={neighbors} must be at least 1 and below the number of rows of every "
             "class; class "
-            f"{kinds[int(count.argmin())]!r} has {count.min()}: take fewer neighbours, or leave "
+            f"{kinds[int(count.argmin())]!r} has {count.min()}: take fewer neighbors, or leave "
             "that class out"
         )
     if samples is not None and not 1 <= samples <= len(label):
@@ -210,5 +210,5 @@ def _gain(
 
 
 def _difference(x: FloatArray, points: IntArray, rows: IntArray) -> FloatArray:
-    """Sum |x_i - x_j| over points i and their neighbours j, shape (column,)."""
+    """Sum |x_i - x_j| over points i and their neighbors j, shape (column,)."""
     return np.asarray(np.abs(x[points][:, None, :] - x[rows]).sum(axis=(0, 1)), dtype=np.float64)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -146,107 +146,130 @@ def _bounds(
     return cell, origin, (pbc[0], pbc[1], pbc[2])
 
 
-def parse_header(text: bytes, *, path: str, start: int) -> tuple[FrameRef, int]:
-    """Return the frame's header and its length in bytes.
+@dataclass
+class _Header:
+    """What the lines of a frame's header have said so far."""
 
-    ``problem`` of the header is set if the text ends before the header does.
-    """
+    path: str
+    start: int
     step: int | None = None
     time: float | None = None
-    n_atoms, units = 0, None
+    n_atoms: int | None = None
+    units: str | None = None
     columns: tuple[str, ...] = ()
-    cell, origin, pbc = np.zeros((3, 3)), np.zeros(3), (True, True, True)
-    have_box = have_number = False
-    lines, n_read, used = text.split(b"\n"), 0, 0
-    problem: str | None = "it ends inside its header"
-    flags = True
+    box: tuple[FloatArray, FloatArray, tuple[bool, bool, bool]] | None = None
+    has_flags: bool = True
 
-    def where() -> str:
-        return f"{path}: frame at byte {start} (timestep {'unknown' if step is None else step})"
+    def where(self) -> str:
+        """Return the file, byte and timestep in words."""
+        step = "unknown" if self.step is None else self.step
+        return f"{self.path}: frame at byte {self.start} (timestep {step})"
 
-    def take(count: int) -> list[bytes] | None:
-        nonlocal n_read, used
-        if n_read + count >= len(lines):  # the last line has no newline, so it is cut
-            return None
-        taken = lines[n_read : n_read + count]
-        n_read += count
-        used += sum(map(len, taken)) + count
-        return taken
-
-    while (item := take(1)) is not None:
-        words = item[0].decode("utf-8", "replace").split()
-        if words[:1] != ["ITEM:"]:
-            raise AuditError(
-                f"{where()}: line {n_read} of its header is "
-                f"{item[0][:60].decode('utf-8', 'replace')!r}, but a line that "
-                "begins with 'ITEM:' is expected. Repair the file, or remove this frame from it"
-            )
-        title = " ".join(words[1:])
-        if title.startswith("ATOMS"):
-            columns = tuple(words[2:])
-            problem = None
-            break
+    def check_title(self, title: str) -> None:
+        """Refuse a dump whose rows are not atoms."""
         if title.startswith(("NUMBER OF ENTRIES", "ENTRIES", "NUMBER OF GRID", "GRID")):
             raise AuditError(
-                f"{where()}: this is a LAMMPS dump of style local or grid ('ITEM: {title}'), which "
-                "has no atoms; give a dump of style atom or custom"
+                f"{self.where()}: this is a LAMMPS dump of style local or grid ('ITEM: {title}'), "
+                "which has no atoms; give a dump of style atom or custom"
             )
-        body = take(3 if title.startswith("BOX BOUNDS") else 1)
-        if body is None:
-            break
+
+    def read_item(self, title: str, body: Sequence[bytes]) -> None:
+        """Take in the lines that follow one title."""
+        if title.startswith("BOX BOUNDS"):
+            flags = title.split()[2:]
+            self.box, self.has_flags = _bounds(body, flags, self.where()), bool(flags)
+            return
         value = body[0].strip().decode("utf-8", "replace")
         try:
             if title == "TIMESTEP":
-                step = int(value)
+                self.step = int(value)
             elif title == "TIME":
-                time = float(value)
-            elif title == "UNITS":
-                units = value
+                self.time = float(value)
             elif title == "NUMBER OF ATOMS":
-                n_atoms, have_number = int(value), True
-            elif title.startswith("BOX BOUNDS"):
-                cell, origin, pbc = _bounds(body, words[3:], where())
-                have_box, flags = True, len(words) > 3
+                self.n_atoms = int(value)
+            elif title == "UNITS":
+                self.units = value
             else:
                 raise AuditError(
-                    f"{where()}: its header has 'ITEM: {title}', which is not part of a LAMMPS "
-                    "dump of atoms"
+                    f"{self.where()}: its header has 'ITEM: {title}', which is not part of a "
+                    "LAMMPS dump of atoms"
                 )
         except ValueError as error:
             if isinstance(error, AuditError):
                 raise
             raise AuditError(
-                f"{where()}: 'ITEM: {title}' is followed by {value!r}, not by a number"
+                f"{self.where()}: 'ITEM: {title}' is followed by {value!r}, not by a number"
             ) from None
-    if problem is None:
-        if not (have_box and have_number) or step is None:
+
+    def check_complete(self) -> None:
+        """Refuse a header that lacks an item, has no atoms, or repeats a column."""
+        if self.step is None or self.n_atoms is None or self.box is None:
             raise AuditError(
-                f"{where()}: its header lacks TIMESTEP, NUMBER OF ATOMS or BOX BOUNDS before ATOMS"
+                f"{self.where()}: its header lacks TIMESTEP, NUMBER OF ATOMS or BOX BOUNDS "
+                "before ATOMS"
             )
-        if n_atoms <= 0:
-            raise AuditError(f"{where()}: it has {n_atoms} atoms; at least one is needed")
-        if len(set(columns)) != len(columns):
-            twice = sorted({name for name in columns if columns.count(name) > 1})
+        if self.n_atoms <= 0:
+            raise AuditError(f"{self.where()}: it has {self.n_atoms} atoms; at least one is needed")
+        twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
+        if twice:
             raise AuditError(
-                f"{where()}: column {', '.join(twice)} occurs twice, so its values are ambiguous"
+                f"{self.where()}: column {', '.join(twice)} occurs twice, "
+                "so its values are ambiguous"
             )
-    values = {} if flags else {NO_FLAGS: 1.0}
-    ref = FrameRef(
-        path,
-        0,
-        step,
-        time,
-        n_atoms,
-        cell,
-        origin,
-        pbc,
-        columns,
-        units,
-        start=start,
-        problem=problem,
-        values=values,
-    )
-    return ref, used
+
+    def reference(self, problem: str | None) -> FrameRef:
+        """Return the reference to the frame; ``problem`` says why it is incomplete."""
+        cell, origin, pbc = self.box or (np.zeros((3, 3)), np.zeros(3), (True, True, True))
+        return FrameRef(
+            self.path,
+            0,
+            self.step,
+            self.time,
+            self.n_atoms or 0,
+            cell,
+            origin,
+            pbc,
+            self.columns,
+            self.units,
+            start=self.start,
+            problem=problem,
+            values={} if self.has_flags else {NO_FLAGS: 1.0},
+        )
+
+
+def parse_header(text: bytes, *, path: str, start: int) -> tuple[FrameRef, int]:
+    """Return the frame's header and its length in bytes.
+
+    ``problem`` of the header is set if the text ends before the header does.
+    """
+    header = _Header(path, start)
+    # the last line has no newline, so it is cut
+    lines = text.split(b"\n")[:-1]
+    n_read = 0
+    problem: str | None = "it ends inside its header"
+    while n_read < len(lines):
+        line = lines[n_read].decode("utf-8", "replace")
+        n_read += 1
+        words = line.split()
+        if words[:1] != ["ITEM:"]:
+            raise AuditError(
+                f"{header.where()}: line {n_read} of its header is {line[:60]!r}, but a line that "
+                "begins with 'ITEM:' is expected. Repair the file, or remove this frame from it"
+            )
+        title = " ".join(words[1:])
+        if title.startswith("ATOMS"):
+            header.columns = tuple(words[2:])
+            header.check_complete()
+            problem = None
+            break
+        header.check_title(title)
+        count = 3 if title.startswith("BOX BOUNDS") else 1
+        if n_read + count > len(lines):
+            break
+        header.read_item(title, lines[n_read : n_read + count])
+        n_read += count
+    used = sum(map(len, lines[:n_read])) + n_read
+    return header.reference(problem), used
 
 
 def _close(ref: FrameRef, cursor: _Cursor, end: int, first_row: int) -> FrameRef:
