@@ -67,7 +67,6 @@ MOVED = {
     "studies.score": "studies.softness.score",
     "studies.softness_numbers": "studies.softness.results",
     "studies.softness_study": "studies.softness.workflow",
-    "studies.stages": "studies.timing",
     "studies.transfer_softness": "studies.softness.transfer",
     "tasks.block": "pipelines.featurize.block",
     "tasks.choices": "pipelines.featurize.validation",

@@ -39,6 +39,7 @@ DOCUMENTED_IN_0_1 = {
     "store.paths": ("path_source",),
     "tasks.execute": ("execute",),
     "cluster": ("open_cluster", "local_client"),
+    "studies.stages": ("Stages",),
 }
 
 

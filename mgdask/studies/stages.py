@@ -140,3 +140,12 @@ class StageRunner:
         self._identity = digest([record["identity"], record["outputs"], record["value"]])
         for part, seconds in record["seconds"].items():
             self.timer.seconds[part] = self.timer.seconds.get(part, 0.0) + seconds
+
+
+def __getattr__(name: str) -> Any:
+    """Return ``Stages``, which version 0.1 had in this module, with its warning."""
+    if name == "Stages":
+        from mgdask.studies import timing
+
+        return timing.Stages
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -786,7 +786,7 @@ def test_a_store_of_paths_is_opened(twins, tmp_path):
 def test_drift_asked_of_a_trajectory(twins):
     with pytest.raises(
         StoreError,
-        match=r"remove_drift needs the centre of mass: unwrap it first with mgdask\.unwrap",
+        match=r"remove_drift needs the center of mass: unwrap it first with mgdask\.unwrap",
     ):
         msd(twins["even"][0], remove_drift=True)
 
