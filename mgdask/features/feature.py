@@ -99,6 +99,12 @@ class Feature(ABC):
     """Name of the feature on command lines and in recipes."""
     citation: ClassVar[str]
     long_name: ClassVar[str]
+    later_parameters: ClassVar[tuple[str, ...]] = ()
+    """Parameters that a later version added.
+
+    ``parameters`` leaves them out at their defaults. A store that an earlier version
+    began can then be continued, because the digest of its plan stays the same.
+    """
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     @property
@@ -197,11 +203,16 @@ class Feature(ABC):
         """Enter the feature into the list of its kind."""
 
     def parameters(self) -> dict[str, Any]:
-        """Return all parameters as JSON-compatible values.
+        """Return the parameters as JSON-compatible values.
 
-        ``make_feature(family, parameters)`` gives an equal feature.
+        ``make_feature(family, parameters)`` gives an equal feature. Parameters among
+        ``later_parameters`` are left out if they have their defaults.
         """
-        return {item.name: _plain(getattr(self, item.name)) for item in dataclasses.fields(self)}
+        return {
+            item.name: _plain(getattr(self, item.name))
+            for item in dataclasses.fields(self)
+            if item.name not in self.later_parameters or getattr(self, item.name) != item.default
+        }
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:

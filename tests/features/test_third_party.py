@@ -321,5 +321,23 @@ def test_digests_are_those_of_version_0_1():
     assert digest([lags.name, lags.parameters()]) == LAG_DIGEST
 
 
+def test_a_later_parameter_is_recorded_only_if_it_is_given():
+    """``MeanDistance`` of version 2 has one parameter more; stores of version 1 are continued."""
+
+    @feature_dataclass
+    class First(Shell):
+        pass
+
+    @feature_dataclass
+    class Second(Shell):
+        power: float = 1.0
+        later_parameters = ("power",)
+
+    assert Second().parameters() == First().parameters()
+    assert Second(power=2.0).parameters() == {**First().parameters(), "power": 2.0}
+    assert MediumRange(Second()).parameters() == MediumRange(First()).parameters()
+    assert "power=2.0" in Second(power=2.0).summary()
+
+
 PLAN_DIGEST = "2c04560a2440db3bf3a4a66d5103b4d40dd9b05aa70ba89ddccbefdea711fac2"
 LAG_DIGEST = "22775ac2fddcdd0559846be6162dad393ebdf68545241d6c4c862faee4d0c6dc"
