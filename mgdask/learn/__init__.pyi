@@ -12,7 +12,11 @@ from .data.splits import undersample as undersample
 from .evaluation.bootstrap import Interval as Interval
 from .evaluation.bootstrap import bootstrap as bootstrap
 from .evaluation.bootstrap import bootstrap_contrast as bootstrap_contrast
-from .evaluation.bootstrap import calibration_curve as calibration_curve
+from .evaluation.calibration import calibration_curve as calibration_curve
+from .evaluation.calibration import corrected_probability as corrected_probability
+from .evaluation.calibration import wilson_interval as wilson_interval
+from .evaluation.single_models import SingleModelScores as SingleModelScores
+from .evaluation.single_models import single_model_scores as single_model_scores
 from .explain.importance import partial_dependence as partial_dependence
 from .explain.importance import permutation_importance as permutation_importance
 from .selection.elimination import drop_correlated as drop_correlated

@@ -75,6 +75,24 @@ def test_partial_dependence_is_that_of_scikit_learn(rng):
         np.testing.assert_allclose(got.mean, want["average"][0], atol=1e-12)
 
 
+def test_signed_dependence_is_the_margin_from_its_mean(rng):
+    # Wang & Jain 2019, Fig. 5b: stable motifs have a negative partial dependence
+    x = rng.normal(size=(300, 3)) + 1.0
+
+    def margin(X):
+        return X @ [2.0, -1.0, 0.5] - 4.0
+
+    got = partial_dependence(margin, x, 0, grid=[[-1.0, 0.0, 3.0]], block_rows=70)
+    np.testing.assert_allclose(got.signed, 2.0 * (got.grids[0] - x[:, 0].mean()), atol=1e-12)
+    assert got.average == pytest.approx(margin(x).mean(), abs=1e-12)
+    np.testing.assert_allclose(got.mean, got.signed + got.average, atol=1e-12)
+    both = partial_dependence(margin, x, [0, 1], grid=4, samples=80, seed=5)
+    rows = np.sort(np.random.default_rng(5).choice(300, 80, replace=False))
+    u, v = both.grids
+    want = 2.0 * (u - x[rows, 0].mean())[:, None] - (v - x[rows, 1].mean())
+    np.testing.assert_allclose(both.signed, want, atol=1e-12)
+
+
 def test_partial_dependence_of_known_functions(rng):
     x = rng.normal(size=(300, 3))
     got = partial_dependence(lambda X: X[:, 0] * X[:, 1], x, [0, 1], grid=7)

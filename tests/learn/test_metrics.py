@@ -9,13 +9,20 @@ import time
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest, norm
 from sklearn import calibration
 from sklearn import metrics as theirs
 
 from mgdask.errors import ParameterError
 from mgdask.learn.evaluation import bootstrap as intervals
-from mgdask.learn.evaluation import metrics
-from mgdask.learn.evaluation.bootstrap import bootstrap, calibration_curve
+from mgdask.learn.evaluation import calibration as calibrated
+from mgdask.learn.evaluation import metrics, single_models
+from mgdask.learn.evaluation.bootstrap import bootstrap
+from mgdask.learn.evaluation.calibration import (
+    calibration_curve,
+    corrected_probability,
+    wilson_interval,
+)
 from mgdask.learn.evaluation.metrics import (
     METRICS,
     average_precision,
@@ -27,10 +34,11 @@ from mgdask.learn.evaluation.metrics import (
     rmse,
     roc_auc,
 )
+from mgdask.learn.evaluation.single_models import single_model_scores
 
 
 def test_examples():
-    for module in (metrics, intervals):
+    for module in (metrics, intervals, calibrated, single_models):
         assert doctest.testmod(module, extraglobs={"np": np}).failed == 0
 
 
@@ -50,15 +58,23 @@ def test_values_are_those_of_scikit_learn(rng, ties):
             theirs.average_precision_score(y, s, **given), abs=1e-12
         )
         assert recall(y, s, 0.3, w) == pytest.approx(
-            theirs.recall_score(y, s >= 0.3, **given), abs=1e-12
+            theirs.recall_score(y, s > 0.3, **given), abs=1e-12
         )
         assert precision(y, s, 0.3, w) == pytest.approx(
-            theirs.precision_score(y, s >= 0.3, **given), abs=1e-12
+            theirs.precision_score(y, s > 0.3, **given), abs=1e-12
         )
         assert rmse(y, s, w) == pytest.approx(
             math.sqrt(theirs.mean_squared_error(y, s, **given)), rel=1e-12
         )
         assert r2(y + 1e6, s + 1e6, w) == pytest.approx(theirs.r2_score(y, s, **given), rel=1e-9)
+
+
+def test_a_score_at_the_threshold_does_not_count():
+    # Wang & Jain 2019, Fig. 2: "the fraction of atoms predicted as plastic (QS > 0.5)"
+    y, qs = [1, 1, 1, 1, 0, 0], [0.5, 0.5, 0.6, 0.4, 0.5, 0.7]
+    assert recall(y, qs) == 0.25
+    assert precision(y, qs) == 0.5
+    assert bootstrap("recall", y, qs, n_resamples=20).value == 0.25
 
 
 def test_closed_forms():
@@ -198,6 +214,79 @@ def test_calibration_is_that_of_scikit_learn(rng):
     ).observed.tolist() == [1.0]
 
 
+def test_wilson_interval_is_that_of_scipy():
+    for level in (0.68, 0.95):
+        for k, n in ((0, 7), (3, 7), (7, 7), (1, 1), (40, 900)):
+            theirs = binomtest(k, n).proportion_ci(level, method="wilson")
+            assert wilson_interval(k, n, level) == pytest.approx(theirs, abs=1e-12)
+    assert np.isnan(wilson_interval([0], [0])).all()
+
+
+def test_calibration_with_wilson_intervals(rng):
+    p = rng.random(400)
+    y = rng.random(400) < p
+    got = calibration_curve(y, p, bins=5, interval="wilson")
+    for b in range(5):
+        inside = (p >= got.edges[b]) & (p < got.edges[b + 1])
+        theirs = binomtest(int(y[inside].sum()), int(inside.sum())).proportion_ci(method="wilson")
+        assert (got.low[b], got.high[b]) == pytest.approx(theirs, abs=1e-12)
+    assert got.reliable
+    sure = calibration_curve([0, 0, 0, 1], [0.1, 0.1, 0.1, 0.9], bins=2, interval="wilson")
+    assert sure.low[0] == 0.0 < sure.high[0]
+
+
+def test_corrected_probability_is_that_of_the_population(rng):
+    # two normal distributions: the posterior is known for every share of positive rows
+    share, x = 0.06, np.linspace(-4, 5, 200)
+    above, below = norm.pdf(x, loc=1.0), norm.pdf(x)
+    for training in (0.5, 0.3):
+        learned = training * above / (training * above + (1 - training) * below)
+        truth = share * above / (share * above + (1 - share) * below)
+        got = corrected_probability(learned, share, training_share=training)
+        np.testing.assert_allclose(got, truth, rtol=1e-12)
+    # Wang & Jain 2019, Fig. 3b: QS = 0.5 is a plastic likelihood of the overall fraction
+    assert corrected_probability(0.5, share) == pytest.approx(share)
+    assert np.array_equal(corrected_probability(x[100:] / 5, 0.5), x[100:] / 5)
+    y = rng.random(40_000) < share
+    z = rng.normal(size=40_000) + y
+    qs = 1.0 / (1.0 + np.exp(0.5 - z))  # what balanced classes teach
+    options = {"strategy": "quantile", "interval": "wilson", "level": 0.999}
+    after = calibration_curve(y, corrected_probability(qs, share), **options)
+    assert ((after.low <= after.predicted) & (after.predicted <= after.high)).all()
+    assert after.expected_error < 0.005
+    assert calibration_curve(y, qs, **options).expected_error > 0.3
+
+
+def test_single_models_beside_their_mean(rng):
+    y = rng.random(3000) < 0.2
+    scores = y + 1.5 * rng.normal(size=(6, 3000))  # independent errors: the mean is better
+    region = rng.integers(0, 15, 3000)
+    got = single_model_scores("roc_auc", y, scores, region, n_resamples=200, seed=3)
+    each = [theirs.roc_auc_score(y, s) for s in scores]
+    np.testing.assert_allclose(got.each, each, atol=1e-12)
+    assert got.mean == pytest.approx(np.mean(each), abs=1e-12)
+    assert got.deviation == pytest.approx(np.std(each, ddof=1), abs=1e-12)
+    # means 0 and 1, deviation 1.5 of one model and 1.5/sqrt(6) of six
+    assert got.mean == pytest.approx(norm.cdf(1 / (1.5 * math.sqrt(2))), abs=0.02)
+    assert got.ensemble.value == pytest.approx(norm.cdf(math.sqrt(3) / 1.5), abs=0.02)
+    assert got.ensemble == bootstrap(
+        "roc_auc", y, scores.sum(axis=0) / 6, region, n_resamples=200, seed=3
+    )
+    assert got.gain.value == pytest.approx(got.ensemble.value - got.mean)
+    assert 0 < got.gain.low < got.gain.value < got.gain.high
+    assert "of 6 single models" in str(got)
+    json.dumps(got.as_dict(), allow_nan=False)
+    alone = single_model_scores("recall", y, scores[:1], n_resamples=20)
+    assert alone.as_dict()["deviation"] is None
+    assert alone.gain.value == pytest.approx(0.0, abs=1e-15)
+
+
+def test_calibration_keeps_its_old_place():
+    with pytest.warns(FutureWarning, match="evaluation.calibration.calibration_curve since"):
+        old = intervals.calibration_curve
+    assert old is calibration_curve
+
+
 def test_calibration_covers():
     hit = []
     for seed in range(100):
@@ -234,6 +323,15 @@ def test_refusals_in_words():
         (lambda: bootstrap("roc_auc", [0, 1], [0.1, 0.2], ["a"]), "groups has 1 rows"),
         (lambda: calibration_curve([0, 1], [0.1, 1.2]), "must lie in"),
         (lambda: calibration_curve([0, 1], [0.1, 0.2], strategy="x"), "'uniform' or 'quantile'"),
+        (lambda: calibration_curve([0, 1], [0.1, 0.2], interval="x"), "bootstrap or wilson"),
+        (
+            lambda: calibration_curve([0, 1], [0.1, 0.2], [0, 1], interval="wilson"),
+            "it cannot use groups",
+        ),
+        (lambda: wilson_interval(3, 2), "0 <= positive <= count"),
+        (lambda: corrected_probability([1.2], 0.1), "must lie in"),
+        (lambda: corrected_probability([0.2], 0.0), "share=0.0"),
+        (lambda: single_model_scores("roc_auc", [0, 1], np.ones((0, 2))), "holds no model"),
     ):
         with pytest.raises(ParameterError, match=words):
             call()

@@ -136,17 +136,23 @@ def test_elimination_with_lightgbm(rng):
 
 
 def naive(x, y, k, rows, form):
-    """ReliefF by the formula, row by row."""
+    """ReliefF by the formula, row by row.
+
+    "literal" is Eq. (1) of Liu X. et al. (2022) as printed: k neighbors of any class, nh hits
+    and nm misses among them, and P_n / (1 - P_t) on each miss.
+    """
     span = np.ptp(x, axis=0)
     weight = np.zeros(x.shape[1])
     share = {c: np.mean(y == c) for c in set(y.tolist())}
     for i in rows:
         diff = np.abs(x[i] - x) / span
         order = [j for j in np.argsort(diff.sum(axis=1), kind="stable") if j != i]
-        weight -= diff[[j for j in order if y[j] == y[i]][:k]].sum(axis=0)
-        if form == "liu2022":
-            weight += diff[[j for j in order if y[j] != y[i]][:k]].sum(axis=0)
+        if form == "literal":
+            for n in order[:k]:
+                prior = share[y[n]] / (1 - share[y[i]])
+                weight += -diff[n] if y[n] == y[i] else prior * diff[n]
             continue
+        weight -= diff[[j for j in order if y[j] == y[i]][:k]].sum(axis=0)
         for c in share:
             if c != y[i]:
                 misses = diff[[j for j in order if y[j] == c][:k]].sum(axis=0)
@@ -154,7 +160,7 @@ def naive(x, y, k, rows, form):
     return weight / (len(rows) * k)
 
 
-@pytest.mark.parametrize("form", ["standard", "liu2022"])
+@pytest.mark.parametrize("form", ["per-class", "literal"])
 @pytest.mark.parametrize("classes", [2, 4])
 def test_relieff_is_its_formula(rng, form, classes):
     x = rng.normal(size=(150, 5)) * [1, 10, 0.1, 3, 1] + 7
@@ -169,32 +175,65 @@ def test_relieff_is_its_formula(rng, form, classes):
     assert not np.array_equal(got, relieff(x, y, 6, samples=40, seed=5, form=form))
 
 
-def test_forms_of_relieff_are_equal_for_two_classes_only(rng):
+def test_relieff_by_default_is_per_class_with_10_and_literal_with_50_neighbors(rng):
+    x, y = rng.normal(size=(90, 3)), rng.integers(0, 3, 90)
+    np.testing.assert_allclose(relieff(x, y), naive(x, y, 10, range(90), "per-class"), atol=1e-12)
+    np.testing.assert_allclose(
+        relieff(x, y, form="literal"), naive(x, y, 50, range(90), "literal"), atol=1e-12
+    )
+    # "literal" needs no k + 1 rows in every class
+    assert np.isfinite(relieff(x, np.arange(90) < 2, form="literal")).all()
+
+
+def test_literal_relieff_has_the_prior_weights_of_eq_1():
+    # four equal rows of each of two classes at 0 and 1, and two rows of a third at 1:
+    # P = 0.4, 0.4, 0.2; with k = 9 each row sees all others
+    x = np.repeat([[0.0], [1.0]], [4, 6], axis=0)
+    y = np.repeat(["a", "b", "c"], [4, 4, 2])
+    of_a = 4 * (4 * 0.4 / 0.6 + 2 * 0.2 / 0.6)
+    of_b, of_c = 4 * (4 * 0.4 / 0.6), 2 * (4 * 0.4 / 0.8)
+    assert relieff(x, y, 9, form="literal")[0] == pytest.approx((of_a + of_b + of_c) / 90)
+
+
+@pytest.mark.peers
+def test_relieff_is_that_of_scikit_rebate(rng):
+    skrebate = pytest.importorskip("skrebate", reason="peer: pip install skrebate")
+    x = rng.normal(size=(120, 6))
+    y = (x[:, 2] + 0.3 * rng.normal(size=120) > 0).astype(int)
+    theirs = skrebate.ReliefF(n_neighbors=7).fit(x, y)
+    np.testing.assert_allclose(relieff(x, y, 7), theirs.feature_importances_, atol=1e-9)
+
+
+def test_old_forms_of_relieff_warn_or_are_refused(rng):
     x, y = rng.normal(size=(200, 4)), rng.integers(0, 3, 200)
-    np.testing.assert_allclose(relieff(x, y < 1), relieff(x, y < 1, form="liu2022"), atol=1e-14)
-    assert abs(relieff(x, y) - relieff(x, y, form="liu2022")).max() > 1e-3
+    with pytest.warns(FutureWarning, match="'standard' is form='per-class'"):
+        assert np.array_equal(relieff(x, y, form="standard"), relieff(x, y))
+    with pytest.warns(FutureWarning, match="'liu2022' is form='per-class'"):
+        assert np.array_equal(relieff(x, y < 1, form="liu2022"), relieff(x, y < 1))
+    with pytest.raises(ParameterError, match="for 3 classes are no longer computed"):
+        relieff(x, y, form="liu2022")
 
 
 def test_relieff_sees_columns_that_tell_only_together(rng):
     x = rng.random((1500, 8))
     x[:, 6] = 5.0
     y = np.where((x[:, 1] > 0.5) ^ (x[:, 3] > 0.5), "odd", "even")
-    for form in ("standard", "liu2022"):
+    for form in ("per-class", "literal"):
         w = relieff(x, y, 10, form=form)
-        assert set(np.argsort(-w)[:2]) == {1, 3}
+        assert set(np.argsort(-np.delete(w, 6))[:2]) == {1, 3}
         assert w[6] == 0.0
-        assert w[[1, 3]].min() > 0.03 > w[[0, 2, 4, 5, 7]].max()
+    assert relieff(x, y)[[1, 3]].min() > 0.03 > relieff(x, y)[[0, 2, 4, 5, 7]].max()
 
 
 def test_relieff_leaves_a_row_out_of_its_own_hits():
     x = np.repeat([[0.0], [1.0]], 20, axis=0)
     assert relieff(x, np.repeat([0, 1], 20), neighbors=5).tolist() == [1.0]
     y = np.tile([0, 1], 20)  # every row among equal rows of both classes
-    assert relieff(x, y, neighbors=5).tolist() == [0.0]
-    hits = relief._Classes(x, (np.arange(40),), (relief.cKDTree(x),), np.ones(1)).hits(
-        np.arange(40), 0, 5, 1
-    )
-    assert not (hits == np.arange(40)[:, None]).any()
+    for form in ("per-class", "literal"):
+        assert relieff(x, y, 5, form=form).tolist() == [0.0]
+    rows = np.arange(40)
+    others = relief._Rows(x, rows, relief.cKDTree(x)).others(rows, 5, 1)
+    assert not (others == rows[:, None]).any()
 
 
 def test_refusals_in_words(rng):
@@ -223,7 +262,8 @@ def test_refusals_in_words(rng):
         (lambda: relieff(hole, y), "row 4"),
         (lambda: relieff(x, y * 0), "one class only"),
         (lambda: relieff(x, y, 10), "class 0 has 10: take fewer"),
-        (lambda: relieff(x, y, 5, form="x"), "choose one of standard, liu2022"),
+        (lambda: relieff(x, y, 5, form="x"), "choose one of per-class, literal"),
+        (lambda: relieff(x, y, 20, form="literal"), "below the 20 rows"),
         (lambda: relieff(x, y, 5, samples=21), "samples=21"),
     ):
         with pytest.raises(ParameterError, match=words):

@@ -150,7 +150,7 @@ def test_numbers_are_those_of_each_set_alone(found, stores, out):
         area = ((a[:, None] > b).sum() + 0.5 * (a[:, None] == b).sum()) / (len(a) * len(b))
         one = found.sel(set=name)
         assert float(one.roc_auc) == pytest.approx(area, abs=1e-12)
-        assert float(one.recall) == pytest.approx((a >= 0.5).mean(), abs=1e-12)
+        assert float(one.recall) == pytest.approx((a > 0.5).mean(), abs=1e-12)
         assert float(one.roc_auc_low) <= area <= float(one.roc_auc_high)
         assert float(one.difference) == pytest.approx(area - float(found.roc_auc[0]), abs=1e-12)
         assert bootstrap("roc_auc", label, score[name], where, n_resamples=100).low == float(

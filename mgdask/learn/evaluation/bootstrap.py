@@ -5,7 +5,6 @@ A group may be a simulation, whose rows are not independent.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from mgdask._renamed import renamed_arguments
 from mgdask._typing import AnyArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
-from mgdask.learn.data.arrays import binary, coded, generator, vector
+from mgdask.learn.data.arrays import coded, generator, vector
 from mgdask.learn.evaluation.metrics import Prepared, prepare
 
 Metric = str | Callable[[AnyArray, FloatArray, FloatArray], float]
@@ -157,7 +156,7 @@ def bootstrap(
     level
         Confidence level between 0 and 1.
     threshold
-        Decision threshold of "recall" and "precision".
+        Decision threshold of "recall" and "precision": scores above it count.
 
     Returns
     -------
@@ -200,7 +199,9 @@ def bootstrap(
         if isinstance(metric, str)
         else _Called(metric, np.asarray(y), s)
     )
-    resamples, n_groups, resampled = _resamples(ready, len(s), groups, n_resamples, seed, level)
+    resamples, n_groups, resampled = resampled_metric(
+        ready, len(s), groups, n_resamples, seed, level
+    )
     value = float(ready.value(np.ones(len(s))))
     return _interval(value, resamples, n_groups, resampled, level)
 
@@ -246,7 +247,7 @@ def bootstrap_contrast(
     level
         Confidence level between 0 and 1.
     threshold
-        Decision threshold of "recall" and "precision".
+        Decision threshold of "recall" and "precision": scores above it count.
 
     Returns
     -------
@@ -276,7 +277,7 @@ def bootstrap_contrast(
         )
     ready = _Summed(coefficient, tuple(prepare(metric, y, score, threshold) for score in each))
     n = len(each[0])
-    resamples, n_groups, resampled = _resamples(ready, n, groups, n_resamples, seed, level)
+    resamples, n_groups, resampled = resampled_metric(ready, n, groups, n_resamples, seed, level)
     return _interval(float(ready.value(np.ones(n))), resamples, n_groups, resampled, level)
 
 
@@ -302,7 +303,7 @@ def _interval(
     value: float, resamples: FloatArray, n_groups: int | None, resampled: str, level: float
 ) -> Interval:
     """Interval from the values of the metric (resample,)."""
-    low, high = _quantiles(resamples, level)
+    low, high = interval_ends(resamples, level)
     n_undefined = int(np.isnan(resamples).sum())
     warning = []
     if n_groups is not None and n_groups < MIN_GROUPS:
@@ -327,7 +328,7 @@ def _interval(
     )
 
 
-def _quantiles(resamples: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
+def interval_ends(resamples: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
     """Quantiles over the first axis, without NaN."""
     ends = np.full((2, *resamples.shape[1:]), np.nan)
     defined = ~np.isnan(resamples).all(axis=0)
@@ -337,7 +338,7 @@ def _quantiles(resamples: FloatArray, level: float) -> tuple[FloatArray, FloatAr
     return ends[0], ends[1]
 
 
-def _resamples(
+def resampled_metric(
     ready: Prepared,
     rows: int,
     groups: npt.ArrayLike | None,
@@ -382,133 +383,15 @@ def _within(group: IntArray, counts: IntArray, rng: np.random.Generator) -> Iter
         yield weight
 
 
-@dataclass(frozen=True, eq=False)
-class Calibration:
-    """Observed share of positive rows by predicted probability, in bins.
+def __getattr__(name: str) -> object:
+    if name in ("Calibration", "calibration_curve"):
+        from mgdask.learn.evaluation import calibration
 
-    All arrays have shape (bin,), except ``edges`` (bin + 1,). Empty bins are NaN.
-    ``low`` and ``high`` are the interval of ``observed``.
-    """
-
-    predicted: FloatArray
-    observed: FloatArray
-    low: FloatArray
-    high: FloatArray
-    count: IntArray
-    edges: FloatArray
-    reliable: bool
-
-    @property
-    def expected_error(self) -> float:
-        """Expected calibration error: mean of abs(observed - predicted) over rows."""
-        return float(
-            np.nansum(self.count * np.abs(self.observed - self.predicted)) / self.count.sum()
+        warnings.warn(
+            f"mgdask.learn.evaluation.bootstrap.{name} is "
+            f"mgdask.learn.evaluation.calibration.{name} since version 0.2",
+            FutureWarning,
+            stacklevel=2,
         )
-
-
-@dataclass(frozen=True, eq=False)
-class _Binned:
-    bin: IntArray
-    value_of: FloatArray
-    bins: int
-
-    def value(self, weight: FloatArray) -> FloatArray:
-        up = np.bincount(self.bin, weights=weight * self.value_of, minlength=self.bins)
-        return _divided(up, np.bincount(self.bin, weights=weight, minlength=self.bins))
-
-    def resampled(self, group: IntArray, counts: FloatArray) -> FloatArray:
-        shape = (counts.shape[1], self.bins)
-        cell = group * self.bins + self.bin
-        up = np.bincount(cell, weights=self.value_of, minlength=math.prod(shape)).reshape(shape)
-        return _divided(
-            counts @ up, counts @ np.bincount(cell, minlength=math.prod(shape)).reshape(shape)
-        )
-
-
-def _divided(up: AnyArray, below: AnyArray) -> FloatArray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(up / below, dtype=np.float64)
-
-
-@renamed_arguments(repeats="n_resamples")
-def calibration_curve(
-    y: npt.ArrayLike,
-    probability: npt.ArrayLike,
-    groups: npt.ArrayLike | None = None,
-    *,
-    bins: int = 10,
-    strategy: str = "uniform",
-    n_resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Calibration:
-    """Compute the share of positive rows by predicted probability, with intervals.
-
-    Over the rows of bin b::
-
-        predicted_b = <p>_b,   observed_b = <y>_b
-
-    Parameters
-    ----------
-    y
-        Labels 0 and 1, shape (row,).
-    probability
-        Predicted probabilities in [0, 1], shape (row,).
-    groups
-        Group of each row, shape (row,). By default rows are drawn.
-    bins
-        Number of bins, at least 1.
-    strategy
-        "uniform" for bins of equal width, "quantile" for equally many rows.
-    n_resamples
-        Number of resamples, at least 20.
-    seed
-        Integer. The same seed gives the same bits.
-    level
-        Confidence level between 0 and 1.
-
-    Returns
-    -------
-    calibration
-        Arrays (bin,). Bins are [low, high), the last one closed; empty bins are NaN.
-
-    Raises
-    ------
-    ParameterError
-        If arrays do not fit, a probability is outside [0, 1] or an option out of range.
-
-    Notes
-    -----
-    The curve is marked as unreliable for fewer than 5 groups. Valid for probabilities
-    of the whole population. After undersampling the curve lies below the diagonal.
-    scikit-learn's calibration_curve gives the same values, except for rows at an edge.
-
-    Examples
-    --------
-    >>> p = np.array([0.1, 0.2, 0.7, 0.9])
-    >>> calibration_curve([0, 1, 1, 1], p, bins=2).observed.tolist()
-    [0.5, 1.0]
-    """
-    p = vector("probability", probability)
-    positive = binary("y", y, len(p), both=False).astype(np.float64)
-    if p.min() < 0 or p.max() > 1:
-        raise ParameterError(
-            f"probability spans {p.min():g} to {p.max():g}; it must lie in [0, 1]: not raw scores"
-        )
-    if bins < 1 or strategy not in ("uniform", "quantile"):
-        raise ParameterError(
-            f"bins={bins} must be at least 1 and strategy={strategy!r} 'uniform' or 'quantile'"
-        )
-    share = np.linspace(0.0, 1.0, bins + 1)
-    edges = share if strategy == "uniform" else np.unique(np.quantile(p, share))
-    bins = max(len(edges) - 1, 1)
-    which = np.clip(np.searchsorted(edges, p, side="right") - 1, 0, bins - 1)
-    ready = _Binned(which, positive, bins)
-    resamples, n_groups, _ = _resamples(ready, len(p), groups, n_resamples, seed, level)
-    low, high = _quantiles(resamples, level)
-    count = np.bincount(which, minlength=bins)
-    ones = np.ones(len(p))
-    predicted, observed = _Binned(which, p, bins).value(ones), ready.value(ones)
-    return Calibration(
-        predicted, observed, low, high, count, edges, n_groups is None or n_groups >= MIN_GROUPS
-    )
+        return getattr(calibration, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -168,11 +168,11 @@ def _ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> FloatArray:
 
 def _recall(y: npt.ArrayLike, score: FloatArray, threshold: float) -> Prepared:
     positive = binary("y", y, len(score))
-    return Sums(np.array([positive & (score >= threshold), positive], dtype=np.float64), _share)
+    return Sums(np.array([positive & (score > threshold), positive], dtype=np.float64), _share)
 
 
 def _precision(y: npt.ArrayLike, score: FloatArray, threshold: float) -> Prepared:
-    positive, predicted = binary("y", y, len(score)), score >= threshold
+    positive, predicted = binary("y", y, len(score)), score > threshold
     return Sums(np.array([positive & predicted, predicted], dtype=np.float64), _share)
 
 
@@ -223,7 +223,7 @@ def prepare(
     score
         Scores, shape (row,).
     threshold
-        Rows with at least this score count as positive, for recall and precision.
+        Rows strictly above this score count as positive, for recall and precision.
 
     Raises
     ------
@@ -344,7 +344,7 @@ def recall(
     threshold: float = 0.5,
     weights: npt.ArrayLike | None = None,
 ) -> float:
-    """Compute the share of the positive rows that score at or above a threshold.
+    """Compute the share of the positive rows that score above a threshold.
 
     ::
 
@@ -357,7 +357,7 @@ def recall(
     score
         Finite scores, shape (row,).
     threshold
-        Rows with at least this score count as positive.
+        Rows strictly above this score count as positive.
     weights
         Weights, 0 or above, shape (row,). Default: 1.
 
@@ -368,12 +368,21 @@ def recall(
 
     Notes
     -----
-    It is meaningful only beside the precision: a low enough threshold gives 1.
+    It is meaningful only beside the precision: a low enough threshold gives 1. A score
+    equal to the threshold does not count: atoms predicted as plastic have QS > 0.5 in
+    the paper. scikit-learn's recall_score of ``score > threshold`` gives the same
+    value.
+
+    References
+    ----------
+    Wang, Jain, Nat. Commun. 10, 5537 (2019), Fig. 2.
 
     Examples
     --------
     >>> recall([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.5
+    >>> recall([0, 1], [0.1, 0.5], threshold=0.5)
+    0.0
     """
     return _evaluate("recall", y, score, weights, threshold)
 
@@ -384,7 +393,7 @@ def precision(
     threshold: float = 0.5,
     weights: npt.ArrayLike | None = None,
 ) -> float:
-    """Compute the share of positive rows among those at or above a threshold.
+    """Compute the share of positive rows among those above a threshold.
 
     ::
 
@@ -397,14 +406,14 @@ def precision(
     score
         Finite scores, shape (row,).
     threshold
-        Rows with at least this score count as positive.
+        Rows strictly above this score count as positive.
     weights
         Weights, 0 or above, shape (row,). Default: 1.
 
     Returns
     -------
     precision
-        Between 0 and 1. NaN if no row scores that high.
+        Between 0 and 1. NaN if no row is above the threshold.
 
     Raises
     ------
@@ -413,7 +422,8 @@ def precision(
 
     Notes
     -----
-    It depends on the share of positive rows.
+    It depends on the share of positive rows. A score equal to the threshold does not
+    count.
 
     Examples
     --------

@@ -180,12 +180,20 @@ class Dependence:
         Mean prediction (grid,) or (grid, grid).
     rows
         Number of rows that were averaged.
+    average
+        Mean prediction of the same rows as they are.
     """
 
     names: tuple[str, ...]
     grids: tuple[FloatArray, ...]
     mean: FloatArray
     rows: int
+    average: float
+
+    @property
+    def signed(self) -> FloatArray:
+        """``mean`` minus ``average``: above 0 if the value raises the prediction."""
+        return self.mean - self.average
 
 
 def partial_dependence(
@@ -202,11 +210,13 @@ def partial_dependence(
     """Average predictions while one or two columns are set to each value of a grid.
 
         PD(v) = 1/n sum_i f(x_i with columns set to v)
+        signed PD(v) = PD(v) - 1/n sum_i f(x_i)
 
     Parameters
     ----------
     predict
-        Function of rows (row, column) that returns one number (row,) per row.
+        Function of rows (row, column) that returns one number (row,) per row: a margin
+        (log-odds) or a probability.
     X
         Rows (row, column).
     columns
@@ -241,15 +251,22 @@ def partial_dependence(
     ``samples``. If the columns are correlated with others, the model is evaluated on
     rows that do not occur.
 
+    The dependence in Fig. 5b of Wang & Jain is signed, and negative for hard atoms: it
+    is that of the margin. Give ``lambda x: model.predict(x, raw=True)`` and take
+    ``signed``. For a probability, give ``model.predict`` and take ``mean``.
+
     References
     ----------
-    Friedman, Ann. Stat. 29, 1189 (2001).
+    Friedman, Ann. Stat. 29, 1189 (2001). Wang, Jain, Nat. Commun. 10, 5537 (2019), Fig.
+    5b.
 
     Examples
     --------
     >>> x = np.random.default_rng(1).normal(size=(100, 2))
     >>> dependence = partial_dependence(lambda X: 3 * X[:, 0], x, 0, grid=[[-1.0, 1.0]])
     >>> dependence.mean.round(12).tolist()
+    [-3.0, 3.0]
+    >>> (dependence.signed + 3 * x[:, 0].mean()).round(12).tolist()
     [-3.0, 3.0]
     """
     x = matrix("X", X)
@@ -264,14 +281,17 @@ def partial_dependence(
     grids = _grids(x, places, grid, ends)
     points = np.stack(np.meshgrid(*grids, indexing="ij"), axis=-1).reshape(-1, len(places))
     total, count = np.zeros(len(points)), len(x) if rows is None else len(rows)
+    as_they_are = 0.0
     dtype = np.result_type(x.dtype, np.float32)  # integers would truncate the grid
     for part in row_blocks(count, x.shape[1], block_rows):
         block = np.array(x[part] if rows is None else x[rows[part]], dtype=dtype)
+        as_they_are += float(_predicted(predict, block).sum())
         for i, point in enumerate(points):
             block[:, places] = point
             total[i] += _predicted(predict, block).sum()
     mean = (total / count).reshape([len(g) for g in grids])
-    return Dependence(tuple(labels[c] for c in places), grids, mean, count)
+    names_of_places = tuple(labels[c] for c in places)
+    return Dependence(names_of_places, grids, mean, count, as_they_are / count)
 
 
 def _validate_columns(columns: int | Sequence[int], width: int) -> list[int]:

@@ -5,6 +5,7 @@ No model is trained.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,39 +17,33 @@ from mgdask._typing import FloatArray, IntArray
 from mgdask.errors import ParameterError
 from mgdask.learn.data.arrays import coded, column_names, generator, matrix, refuse_nan, row_blocks
 
-FORMS = ("standard", "liu2022")
+FORMS = ("per-class", "literal")
 """Forms of the weights; see ``relieff``."""
+NEIGHBORS = {"per-class": 10, "literal": 50}
+"""Default number of neighbors: the customary one, and that of Liu X. et al. (2022)."""
 _BLOCK_VALUES = 2**23
 """Numbers in the largest temporary array."""
 
 
 @dataclass(frozen=True)
-class _Classes:
-    """Rows of each class, their search trees, and their shares."""
+class _Rows:
+    """Some rows of the table and their search tree."""
 
     x: FloatArray
-    rows: tuple[IntArray, ...]
-    trees: tuple[cKDTree, ...]
-    share: FloatArray
+    rows: IntArray
+    tree: cKDTree
 
-    def nearest(
-        self, points: IntArray, kind: int, k: int, workers: int
-    ) -> tuple[FloatArray, IntArray]:
-        """Find the ``k`` nearest rows of class ``kind`` by Manhattan distance.
+    def nearest(self, points: IntArray, k: int, workers: int) -> IntArray:
+        """Find the ``k`` nearest rows by Manhattan distance, shape (point, k)."""
+        _, place = self.tree.query(self.x[points], k=np.arange(1, k + 1), p=1.0, workers=workers)
+        return np.asarray(self.rows[np.asarray(place)], dtype=np.int64)
 
-        Returns distances and row numbers, each of shape (point, k).
-        """
-        distance, place = self.trees[kind].query(
-            self.x[points], k=np.arange(1, k + 1), p=1.0, workers=workers
-        )
-        return np.asarray(distance), self.rows[kind][np.asarray(place)]
-
-    def hits(self, points: IntArray, kind: int, k: int, workers: int) -> IntArray:
-        """Find the ``k`` nearest rows of each point's own class, without itself.
+    def others(self, points: IntArray, k: int, workers: int) -> IntArray:
+        """Find the ``k`` nearest rows of points among these rows, without itself.
 
         The point may stand anywhere among rows at distance 0.
         """
-        _, neighbors = self.nearest(points, kind, k + 1, workers)
+        neighbors = self.nearest(points, k + 1, workers)
         other = neighbors != points[:, None]
         # a point that is not among its k + 1 nearest: all of them are at distance 0
         other[other.all(axis=1), -1] = False
@@ -58,30 +53,31 @@ class _Classes:
 def relieff(
     X: npt.ArrayLike,
     y: npt.ArrayLike,
-    neighbors: int = 10,
+    neighbors: int | None = None,
     samples: int | None = None,
     seed: int = 0,
-    form: str = "standard",
+    form: str = "per-class",
     names: Sequence[str] | None = None,
     workers: int = 1,
 ) -> FloatArray:
     """Compute the ReliefF weights of columns for two or more classes.
 
-    For m sampled rows i::
+    For m rows i of class t, and the share P(c) of class c among all rows::
 
         diff(A, i, j) = |x_iA - x_jA| / (max_A - min_A)
 
-        standard:
-        W_A = - sum_i sum_(j in hits) diff / (m k)
-              + sum_i sum_(c != y_i) P(c) / (1 - P(y_i))
-                * sum_(j in misses_c) diff / (m k)
+        per-class:
+        W_A = - sum_i sum_(j in hits_k) diff / (m k)
+              + sum_i sum_(c != t) P(c) / (1 - P(t))
+                * sum_(j in misses_k of class c) diff / (m k)
 
-        liu2022:
-        W_A = - sum_i sum_(j in hits) diff / (m k)
-              + sum_i sum_(j in misses) diff / (m k)
+        literal:
+        W_A = - sum_i sum_(j in near_k, class of j = t) diff / (m k)
+              + sum_i sum_(j in near_k, class n of j != t)
+                P(n) / (1 - P(t)) diff / (m k)
 
-    Hits are the k nearest rows of the class of i. ``misses_c`` are the k nearest of
-    class c, and ``misses`` the k nearest of any other class. The distance is the
+    ``hits_k`` are the k nearest rows of the class of i, ``misses_k`` the k nearest of
+    another class, and ``near_k`` the k nearest of any class. The distance is the
     Manhattan distance, the sum of diff over all columns.
 
     Parameters
@@ -91,13 +87,13 @@ def relieff(
     y
         Class of each row, shape (row,).
     neighbors
-        Number k of neighbors.
+        Number k of neighbors. Default: 10 for "per-class", 50 for "literal".
     samples
         Number m of rows, drawn without replacement. Default: all.
     seed
         Seed of the sample.
     form
-        "standard" or "liu2022".
+        "per-class" or "literal".
     names
         Names of the columns, for errors.
     workers
@@ -112,16 +108,21 @@ def relieff(
     Raises
     ------
     ParameterError
-        If a value is NaN, there is only one class, or a class has fewer than k + 1
-        rows.
+        If a value is NaN, there is only one class, or there are too few rows: k + 1 in
+        every class for "per-class", k + 1 in all for "literal".
 
     Notes
     -----
+    Eq. (1) of Liu X. et al. (2022) has nh hits and nm misses among k = 50 neighbors.
+    "literal" is that text. Its weights also depend on how many neighbors are misses: a
+    row amid its own class only lowers them. A relevant column may then have a negative
+    weight, below the 0 of a constant one. "per-class" is the method that the paper
+    cites, and very likely what its program did. It is the sound form and the default.
+
     * The columns must be numbers, not unordered categories.
     * A column and its repeats all get the same weight.
     * Classes count in proportion to their rows in the sample. Undersample first if one
       is rare.
-    * For two classes both forms are equal, since P(c) / (1 - P(y)) = 1.
     * Which of several rows at equal distance are neighbors depends on the search tree.
 
     The cost is m searches. Beyond about ten columns, each sees nearly all rows. With 80
@@ -130,12 +131,10 @@ def relieff(
 
     References
     ----------
-    "standard": Kononenko, ECML 171 (1994); Robnik-Sikonja and Kononenko, Machine
+    "per-class": Kononenko, ECML 171 (1994); Robnik-Sikonja and Kononenko, Machine
     Learning 53, 23 (2003), Fig. 2.
 
-    "liu2022": meant for Eq. (1) of Liu et al., J. Mater. Inf. 2, 20 (2022). It has two
-    terms and no class priors. It was written without access to the paper and has not
-    been compared with it.
+    "literal": Liu X. et al., J. Mater. Inf. 2, 20 (2022), Eq. (1).
 
     Examples
     --------
@@ -148,23 +147,9 @@ def relieff(
     refuse_nan("X", values, column_names(names, values.shape[1]))
     kinds, label = coded("y", y, len(values))
     count = np.bincount(label)
-    if form not in FORMS:
-        raise ParameterError(f"form={form!r} is not known; choose one of {', '.join(FORMS)}")
-    if len(kinds) < 2:
-        raise ParameterError(
-            f"y holds one class only ({kinds[0]!r}, {len(label)} rows); ReliefF needs two or more"
-        )
-    if neighbors < 1 or count.min() < neighbors + 1:
-        raise ParameterError(
-            f"neighbors={neighbors} must be at least 1 and below the number of rows of every "
-            "class; class "
-            f"{kinds[int(count.argmin())]!r} has {count.min()}: take fewer neighbors, or leave "
-            "that class out"
-        )
-    if samples is not None and not 1 <= samples <= len(label):
-        raise ParameterError(
-            f"samples={samples} must be between 1 and the {len(label)} rows, or None for all"
-        )
+    form = _current_form(form, len(kinds))
+    k = NEIGHBORS[form] if neighbors is None else neighbors
+    _validate(kinds, count, k, samples, form)
     rng = generator(seed)
     sampled = (
         np.arange(len(label))
@@ -175,37 +160,93 @@ def relieff(
     x = values - low
     # a constant column becomes 0 and adds nothing to any distance
     x /= np.where(high > low, high - low, 1.0)
-    rows = tuple(np.flatnonzero(label == c) for c in range(len(kinds)))
-    classes = _Classes(x, rows, tuple(cKDTree(x[r]) for r in rows), count / len(label))
+    share = count / len(label)
     weight = np.zeros(x.shape[1])
-    size = max(1, _BLOCK_VALUES // (x.shape[1] * neighbors * len(kinds)))
+    if form == "literal":
+        every = _Rows(x, np.arange(len(x)), cKDTree(x))
+        for block in row_blocks(len(sampled), 1, max(1, _BLOCK_VALUES // (x.shape[1] * k))):
+            weight += _literal_gain(every, label, share, sampled[block], k, workers)
+        return weight / (len(sampled) * k)
+    members = [np.flatnonzero(label == c) for c in range(len(kinds))]
+    classes = [_Rows(x, rows, cKDTree(x[rows])) for rows in members]
+    size = max(1, _BLOCK_VALUES // (x.shape[1] * k * len(kinds)))
     for kind in range(len(kinds)):
         points = sampled[label[sampled] == kind]
         for block in row_blocks(len(points), 1, size):
-            weight += _gain(classes, points[block], kind, neighbors, form, workers)
-    return weight / (len(sampled) * neighbors)
+            weight += _per_class_gain(classes, share, points[block], kind, k, workers)
+    return weight / (len(sampled) * k)
 
 
-def _gain(
-    classes: _Classes, points: IntArray, kind: int, k: int, form: str, workers: int
+def _current_form(form: str, n_classes: int) -> str:
+    """Return the form under its current name; old names warn or are refused."""
+    if form == "standard" or (form == "liu2022" and n_classes == 2):
+        # for two classes P(c) / (1 - P(t)) = 1, so "liu2022" had the same numbers
+        warnings.warn(
+            f"relieff: form={form!r} is form='per-class' since version 0.2",
+            FutureWarning,
+            stacklevel=3,
+        )
+        return "per-class"
+    if form == "liu2022":
+        raise ParameterError(
+            "form='liu2022' left out the prior weights of Eq. (1) of Liu X. et al. (2022), and "
+            f"its numbers for {n_classes} classes are no longer computed; take form='literal' "
+            "for the printed equation, or form='per-class' for the method it cites"
+        )
+    if form not in FORMS:
+        raise ParameterError(f"form={form!r} is not known; choose one of {', '.join(FORMS)}")
+    return form
+
+
+def _validate(
+    kinds: Sequence[object], count: IntArray, k: int, samples: int | None, form: str
+) -> None:
+    """Refuse numbers of neighbors and samples that the rows do not allow."""
+    if len(kinds) < 2:
+        raise ParameterError(
+            f"y holds one class only ({kinds[0]!r}, {count[0]} rows); ReliefF needs two or more"
+        )
+    n_rows = int(count.sum())
+    if form == "literal" and not 1 <= k < n_rows:
+        raise ParameterError(
+            f"neighbors={k} must be at least 1 and below the {n_rows} rows: take fewer neighbors"
+        )
+    if form == "per-class" and not 1 <= k < count.min():
+        raise ParameterError(
+            f"neighbors={k} must be at least 1 and below the number of rows of every "
+            f"class; class {kinds[int(count.argmin())]!r} has {count.min()}: take fewer "
+            "neighbors, or leave that class out"
+        )
+    if samples is not None and not 1 <= samples <= n_rows:
+        raise ParameterError(
+            f"samples={samples} must be between 1 and the {n_rows} rows, or None for all"
+        )
+
+
+def _literal_gain(
+    every: _Rows, label: IntArray, share: FloatArray, points: IntArray, k: int, workers: int
+) -> FloatArray:
+    """Sum Eq. (1) of Liu X. et al. (2022) over points, shape (column,)."""
+    neighbors = every.others(points, k, workers)
+    own = label[points][:, None]
+    prior = np.where(label[neighbors] == own, -1.0, share[label[neighbors]] / (1.0 - share[own]))
+    difference = np.abs(every.x[points][:, None, :] - every.x[neighbors])
+    return np.asarray((prior[:, :, None] * difference).sum(axis=(0, 1)), dtype=np.float64)
+
+
+def _per_class_gain(
+    classes: Sequence[_Rows], share: FloatArray, points: IntArray, kind: int, k: int, workers: int
 ) -> FloatArray:
     """Sum the differences to misses minus those to hits over points of one class.
 
     Returns an array of shape (column,).
     """
-    others = [c for c in range(len(classes.rows)) if c != kind]
-    gain = -_difference(classes.x, points, classes.hits(points, kind, k, workers))
-    misses = [classes.nearest(points, c, k, workers) for c in others]
-    if form == "liu2022":
-        order = np.argsort(np.concatenate([d for d, _ in misses], axis=1), axis=1, kind="stable")[
-            :, :k
-        ]
-        return gain + _difference(
-            classes.x, points, np.take_along_axis(np.hstack([r for _, r in misses]), order, 1)
-        )
-    for c, (_, rows) in zip(others, misses, strict=True):
-        prior = classes.share[c] / (1.0 - classes.share[kind])
-        gain += prior * _difference(classes.x, points, rows)
+    x = classes[kind].x
+    gain = -_difference(x, points, classes[kind].others(points, k, workers))
+    for c, one in enumerate(classes):
+        if c != kind:
+            prior = share[c] / (1.0 - share[kind])
+            gain += prior * _difference(x, points, one.nearest(points, k, workers))
     return gain
 
 
