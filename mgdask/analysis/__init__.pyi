@@ -10,6 +10,7 @@ from .creep import steady_state as steady_state
 from .diffusion import Diffusion as Diffusion
 from .diffusion import fit_diffusion as fit_diffusion
 from .diffusion import non_gaussian_parameter as non_gaussian_parameter
+from .dimension import fractal_dimension as fractal_dimension
 from .estimate import Estimate as Estimate
 from .groups import composition as composition
 from .groups import coordination_change as coordination_change

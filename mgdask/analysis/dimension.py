@@ -1,0 +1,171 @@
+"""Fractal dimension of how groups of atoms are packed, from their mass distribution."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import xarray as xr
+
+from mgdask._typing import FloatArray, IntArray
+from mgdask.errors import ParameterError
+
+
+def fractal_dimension(
+    distribution: xr.Dataset,
+    *,
+    split: float = 10.0,
+    r_min: float | None = None,
+    r_max: float | None = None,
+) -> xr.Dataset:
+    """Fit the fractal dimension D of groups of atoms below and beyond a distance.
+
+    In each of the two ranges of r::
+
+        M(r) = prefactor r^D
+
+    Parameters
+    ----------
+    distribution
+        Dataset from ``mgdask.features.mass_distribution``.
+    split
+        Distance in Å between the two ranges. The paper has 10 Å, about four shells of
+        neighbors.
+    r_min
+        Start of the range below ``split`` in Å. By default the first minimum of g(r) of
+        the whole, the end of its first shell.
+    r_max
+        End of the range beyond ``split`` in Å. By default the end of the curve.
+
+    Returns
+    -------
+    dimension, dimension_error (group, range)
+        D and its standard error. The ranges are "below" and "beyond"; NaN for a range
+        in which M(r) has fewer than 4 points above 0.
+    prefactor (group, range)
+        M at r = 1 Å on the fitted line.
+    range_start, range_end (range)
+        Limits of the ranges in Å.
+
+    Raises
+    ------
+    ParameterError
+        If the limits are not 0 < r_min < split < r_max.
+
+    Notes
+    -----
+    The paper fits M(r) ~ r^D for the hardest, the softest and all atoms. D < 3 means
+    that the number of atoms grows more slowly than the volume of the sphere.
+
+    M(r) leaves out the atom itself, which would flatten the line at small r. In the
+    first shell M(r) is a step, not a power law, so the fit starts behind it. The paper
+    states no start. D of the hardest tenth of a Cu65Zr35 glass changes by 0.2 if the
+    fit starts at 3.0 Å instead. Compare groups of one glass with one ``r_min``, and
+    with the whole: its D is not exactly 3 below 10 Å because of the remaining shells.
+
+    The line is fitted to ln M over ln r by least squares. Points are weighted with 1/r,
+    so that equal steps of ln r count equally.
+
+    M(r) is cumulative, so its points are not independent, and neither are pairs that
+    share an atom. The standard error is therefore the scatter of blocks of the sample.
+    To first order, the fitted D is a sum of contributions z_bc of pairs of blocks. Let
+    z be their mean over all pairs with the same displacement, and n_b = (1 + d_b) <n>
+    the number of atoms in a block. The sum of z d_b vanishes, since D does not depend
+    on the density. With B blocks::
+
+        e_bc = z_bc - z (1 + d_b + d_c)
+        error^2 = B / (B - 1) [sum_b (sum_c e_bc)^2 - sum_(b < c) e_bc^2]
+
+    If the bracket is negative, it is sum_(b <= c) e_bc^2, as for independent pairs of
+    blocks. In 200 samples of random points, one and two errors covered 0.67 and 0.94
+    below 10 Å. In samples of small clusters they covered 0.55 and 0.93, because
+    clusters cross the borders of blocks. The error contains neither the choice of
+    ``r_min``, nor the finite sample, nor the scatter between glasses.
+
+    References
+    ----------
+    M(r): Wang, Jain, Nat. Commun. 10, 5537 (2019), Fig. 3c. Error: Aronow, Samii,
+    Assenova, Polit. Anal. 23, 564 (2015).
+
+    Examples
+    --------
+    >>> from mgdask.features import mass_distribution
+    >>> r = np.random.default_rng(0).uniform(0, 40, (2000, 3))
+    >>> line = {"line": np.arange(2000) < 200}
+    >>> r[:200, 1:] = 20.0
+    >>> m = mass_distribution(r, 40 * np.eye(3), line)
+    >>> result = fractal_dimension(m, r_min=3.0)
+    >>> result.dimension.sel(group="line").values.round(1).tolist()
+    [1.0, 1.0]
+    """
+    missing = {"mass", "pairs", "lag", "first_minimum"} - set(distribution)
+    if missing:
+        raise ParameterError(
+            f"the Dataset has no {', '.join(sorted(missing))}; give that of "
+            "mgdask.features.mass_distribution"
+        )
+    r = distribution["r"].values
+    start = float(distribution["first_minimum"]) if r_min is None else float(r_min)
+    end = float(r[-1]) if r_max is None else float(r_max)
+    if not (0.0 < start < split < end <= r[-1] * (1.0 + 1e-9)):
+        raise ParameterError(
+            f"r_min={start:g}, split={split:g} and r_max={end:g} Å must increase, and M(r) ends "
+            f"at {r[-1]:g} Å; give other limits, or a larger r_max to mass_distribution"
+        )
+    limits = np.array([[start, split], [split, end]])
+    names = [str(name) for name in distribution["group"].values]
+    found = np.full((3, len(names), 2), np.nan)
+    lag = distribution["lag"].values
+    for k in range(len(names)):
+        mass = distribution["mass"].values[k]
+        pairs = np.cumsum(distribution["pairs"].values[k], axis=-1)
+        for j, (low, high) in enumerate(limits):
+            use = (r >= low - 1e-9) & (r <= high + 1e-9) & (mass > 0)
+            if use.sum() >= 4:
+                found[:, k, j] = _power_law(
+                    r[use], mass[use], pairs[..., use], lag, distribution["block_count"].values[k]
+                )
+    both = ("group", "range")
+    one, length = {"units": "1"}, {"units": "Å"}
+    return xr.Dataset(
+        {
+            "dimension": (both, found[0], one | {"long_name": "fractal dimension"}),
+            "dimension_error": (both, found[1], one | {"long_name": "standard error of D"}),
+            "prefactor": (both, found[2], one | {"long_name": "M at r = 1 Å on the line"}),
+        },
+        coords={
+            "group": names,
+            "range": ["below", "beyond"],
+            "range_start": ("range", limits[:, 0], length),
+            "range_end": ("range", limits[:, 1], length),
+        },
+        attrs={"split": split, "source": "Nat. Commun. 10, 5537 (2019), Fig. 3c"},
+    )
+
+
+def _power_law(
+    r: FloatArray, mass: FloatArray, pairs: IntArray, lag: IntArray, block_count: IntArray
+) -> tuple[float, float, float]:
+    """Exponent, its error and the prefactor of M(r); ``pairs`` are cumulative."""
+    x, y, weight = np.log(r), np.log(mass), 1.0 / r
+    center = (weight * x).sum() / weight.sum()
+    slope_of = weight * (x - center)
+    slope_of /= (slope_of * (x - center)).sum()
+    dimension = float((slope_of * y).sum())
+    prefactor = math.exp((weight * y).sum() / weight.sum() - dimension * center)
+    # contributions of pairs of blocks to D = sum_k slope_of_k ln M_k, to first order
+    total = pairs.sum(axis=(0, 1))
+    z = np.asarray(pairs @ (slope_of / total))
+    z = z + z.T
+    z[np.diag_indices_from(z)] *= 0.5
+    sums = np.bincount(lag.ravel(), weights=z.ravel())
+    sizes = np.maximum(1, np.bincount(lag.ravel()))
+    excess = block_count / block_count.mean() - 1.0
+    e = z - (sums / sizes)[lag] * (1.0 + excess[:, None] + excess)
+    independent = float((np.triu(e) ** 2).sum())
+    shared = float((e.sum(axis=1) ** 2).sum() - (np.triu(e, 1) ** 2).sum())
+    n_blocks = len(z)
+    if n_blocks < 2:
+        return dimension, math.nan, prefactor
+    variance = n_blocks / (n_blocks - 1) * (shared if shared > 0 else independent)
+    return dimension, math.sqrt(variance), prefactor
