@@ -2,33 +2,79 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
+from mgdask.features.cutoffs import Distance, PairCutoffs
 from mgdask.features.environments import (
     CLOSED,
     HALO_BATCH,
-    CutoffNeighbors,
     LocalEnvironments,
     Neighborhood,
     SmallFacets,
     VoronoiNeighbors,
+    within_cutoff,
 )
 from mgdask.features.feature import FrameFeature, feature_dataclass
 from mgdask.kernels.bondorder import coarse, invariants, moments, triples
 
 Degree = Annotated[int, Field(ge=0, le=30)]
 Quantity = Literal["q", "w", "coarse_q", "coarse_w"]
+Neighbors = Literal["voronoi", "cutoff"]
+Weights = Literal["none", "area"]
+AreaNormalization = Literal["total", "printed"]
 Flags = dict[str, BoolArray]
 
 
+def _as_list(value: Any) -> Any:
+    """Return "voronoi+cutoff" as a tuple."""
+    return tuple(value.split("+")) if isinstance(value, str) and "+" in value else value
+
+
+class _OfMoments(FrameFeature):
+    """Parameters that bond order has in common with the moments it is computed from."""
+
+    degrees: tuple[int, ...]
+    weights: Weights
+    small_facets: SmallFacets | None
+    area_normalization: AreaNormalization
+
+    def _check_moments(self, kinds: Sequence[str]) -> None:
+        """Check degrees and weights, and choose the small facets."""
+        own = type(self).__name__
+        if not self.degrees or len(set(self.degrees)) < len(self.degrees):
+            raise ParameterError(f"{own}: degrees={self.degrees} must be one or more distinct l")
+        if self.weights == "area" and "cutoff" in kinds:
+            raise ParameterError(
+                f"{own}: weights='area' needs neighbors='voronoi', "
+                f"because only Voronoi neighbors have a facet; got {' and '.join(kinds)} neighbors"
+            )
+        if self.weights != "area" and self.area_normalization != "total":
+            raise ParameterError(
+                f"{own}: area_normalization={self.area_normalization!r} needs weights='area', "
+                f"because it divides areas; got weights={self.weights!r}"
+            )
+        if self.small_facets is None:
+            object.__setattr__(self, "small_facets", ALL_OR_LARGE[self.weights])
+
+    def _default_of(self, item: dataclasses.Field[Any]) -> Any:
+        """Return the default of a parameter; that of ``small_facets`` is by weights."""
+        return ALL_OR_LARGE[self.weights] if item.name == "small_facets" else item.default
+
+
+ALL_OR_LARGE: dict[str, SmallFacets] = {"none": "static", "area": "none"}
+"""Which small facets are dropped by default, by the weights."""
+
+
 @feature_dataclass
-class BondMoments(FrameFeature):
+class BondMoments(_OfMoments):
     """Moments of the neighbor directions in real spherical harmonics.
 
         q_lm = sum_j w_j Y_lm(r_ij) / sum_j w_j,   m = -l..l of each degree in turn
@@ -46,7 +92,11 @@ class BondMoments(FrameFeature):
     cutoff
         Cutoff distance in Å for ``neighbors="cutoff"``.
     small_facets
-        Which small facets of a cell are dropped, as in ``Interstice``.
+        Which small facets of a cell are dropped, as in ``BondOrder``.
+    pair_cutoffs
+        Cutoffs in Å by pair of species, in place of ``cutoff``, as in ``Coordination``.
+    area_normalization
+        "total" or "printed", as in ``BondOrder``.
 
     Notes
     -----
@@ -54,25 +104,20 @@ class BondMoments(FrameFeature):
     """
 
     degrees: tuple[Degree, ...] = (4, 6, 8, 10)
-    neighbors: Literal["voronoi", "cutoff"] = "voronoi"
-    weights: Literal["none", "area"] = "none"
-    cutoff: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
-    small_facets: SmallFacets = "static"
+    neighbors: Neighbors = "voronoi"
+    weights: Weights = "none"
+    cutoff: Distance = 4.0
+    small_facets: SmallFacets | None = None
+    pair_cutoffs: PairCutoffs | None = None
+    area_normalization: AreaNormalization = "total"
 
     family: ClassVar[str] = "bond_moments"
     long_name: ClassVar[str] = "moments of the directions to the neighbors"
     citation: ClassVar[str] = "Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983)"
+    later_parameters: ClassVar[tuple[str, ...]] = ("pair_cutoffs", "area_normalization")
 
     def __post_init__(self) -> None:
-        if not self.degrees or len(set(self.degrees)) < len(self.degrees):
-            raise ParameterError(
-                f"{type(self).__name__}: degrees={self.degrees} must be one or more distinct l"
-            )
-        if self.weights == "area" and self.neighbors != "voronoi":
-            raise ParameterError(
-                f"{type(self).__name__}: weights='area' needs neighbors='voronoi', "
-                f"because only Voronoi neighbors have a facet; got neighbors={self.neighbors!r}"
-            )
+        self._check_moments((self.neighbors,))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -84,11 +129,9 @@ class BondMoments(FrameFeature):
     @property
     def kind(self) -> Neighborhood:
         """The kind of neighbors."""
-        return (
-            VoronoiNeighbors(self.small_facets)
-            if self.neighbors == "voronoi"
-            else CutoffNeighbors(self.cutoff)
-        )
+        if self.neighbors == "voronoi":
+            return VoronoiNeighbors(self.small_facets or ALL_OR_LARGE[self.weights])
+        return within_cutoff(self.cutoff, self.pair_cutoffs)
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
@@ -108,11 +151,14 @@ class BondMoments(FrameFeature):
         bonds = environments.bonds(self.kind, centers)
         weight = bonds.area if self.weights == "area" else np.ones(len(bonds.row))
         moments(bonds.first, bonds.last, bonds.vector, weight, np.array(self.degrees), out)
+        if self.area_normalization == "printed":
+            with np.errstate(invalid="ignore", divide="ignore"):
+                out /= (bonds.last - bonds.first)[:, None]
         return {**environments.flags(bonds), "no_neighbor": bonds.first == bonds.last}
 
 
 @feature_dataclass
-class BondOrder(FrameFeature):
+class BondOrder(_OfMoments):
     """Bond-orientational order parameters q_l and w_l; by default 16 columns.
 
         q_lm = sum_j w_j Y_lm(r_ij) / sum_j w_j
@@ -130,15 +176,24 @@ class BondOrder(FrameFeature):
         Degrees l.
     quantities
         One or more of "q", "w", "coarse_q" and "coarse_w", in the order of the columns.
-        Each quantity has one column per degree.
+        Each quantity has one column per degree and neighbor list.
     neighbors
-        "voronoi" or "cutoff".
+        "voronoi", "cutoff", or both as a tuple. Columns are ordered by neighbor list,
+        quantity and degree.
     weights
         "none", or "area": every neighbor is weighted by the area of its facet.
     cutoff
-        Cutoff distance in Å for ``neighbors="cutoff"``.
+        Cutoff distance in Å for "cutoff".
     small_facets
-        Which small facets of a cell are dropped, as in ``Interstice``.
+        Which small facets of a cell are dropped, as in ``Interstice``. The default is
+        "static" without weights, and "none" with ``weights="area"``: a small facet then
+        has a small weight, and the area of a cell is that of all its facets.
+    pair_cutoffs
+        Cutoffs in Å by pair of species, in place of ``cutoff``, as in ``Coordination``.
+    area_normalization
+        Divisor of the moments with ``weights="area"``. "total" is the sum above, the
+        total area of the cell. "printed" also divides by the number of neighbors, as
+        Eq. (12) of Zhang et al. is printed.
 
     Notes
     -----
@@ -146,11 +201,24 @@ class BondOrder(FrameFeature):
     are also NaN if a neighbor's cell is open. w_l is NaN if all q_lm vanish by
     symmetry, and noise if they nearly vanish. w_l is 0 for odd l.
 
+    The bond order of Zhang et al. is ``BondOrder(quantities=("coarse_q",),
+    weights="area")``. Their Eq. (12) is q_lm(k) = 1/N(k) sum_j A_kj/A Y_lm(r_kj), with
+    A the sum of all facet areas of atom k. It has two normalizations at once: A_kj/A
+    already sums to 1. The default therefore leaves out 1/N(k), as Mickel et al. do.
+    "printed" keeps it. Values are then smaller by about the coordination number.
+
+    Their Eq. (11) is printed with the mean of q_lm(k)^2 over the atom and its neighbors
+    k. The text below it says that the vectors q_lm(k) are averaged, which is the square
+    of the mean. The formula above follows the text, and Lechner and Dellago. The mean
+    of squares would not tell a crystal from a glass.
+
     References
     ----------
     Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983); Lechner, Dellago, J.
     Chem. Phys. 129, 114707 (2008). Weights: Mickel, Kapfer, Schröder-Turk, Mecke, J.
-    Chem. Phys. 138, 044501 (2013).
+    Chem. Phys. 138, 044501 (2013). Zhang et al., "Intrinsic tensile ductility in strain
+    hardening multi-principal element metallic glass", Supporting Information, Eqs. (11)
+    and (12).
 
     Examples
     --------
@@ -164,10 +232,12 @@ class BondOrder(FrameFeature):
 
     degrees: tuple[Degree, ...] = (4, 6, 8, 10)
     quantities: tuple[Quantity, ...] = ("q", "w", "coarse_q", "coarse_w")
-    neighbors: Literal["voronoi", "cutoff"] = "voronoi"
-    weights: Literal["none", "area"] = "none"
-    cutoff: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
-    small_facets: SmallFacets = "static"
+    neighbors: Annotated[Neighbors | tuple[Neighbors, ...], BeforeValidator(_as_list)] = "voronoi"
+    weights: Weights = "none"
+    cutoff: Distance = 4.0
+    small_facets: SmallFacets | None = None
+    pair_cutoffs: PairCutoffs | None = None
+    area_normalization: AreaNormalization = "total"
 
     family: ClassVar[str] = "bond_order"
     long_name: ClassVar[str] = "bond-orientational order parameters"
@@ -175,19 +245,37 @@ class BondOrder(FrameFeature):
         "Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983); "
         "Lechner, Dellago, J. Chem. Phys. 129, 114707 (2008)"
     )
+    later_parameters: ClassVar[tuple[str, ...]] = ("pair_cutoffs", "area_normalization")
 
     def __post_init__(self) -> None:
-        if not self.quantities or len(set(self.quantities)) < len(self.quantities):
-            raise ParameterError(
-                f"BondOrder: quantities={self.quantities} must be one or more distinct names"
-            )
-        _ = self.moments  # checks degrees, neighbors and weights
+        for name in ("quantities", "neighbors"):
+            values = getattr(self, name)
+            if not values or (isinstance(values, tuple) and len(set(values)) < len(values)):
+                raise ParameterError(
+                    f"BondOrder: {name}={values} must be one or more distinct names"
+                )
+        if len(self._lists) == 1:
+            object.__setattr__(self, "neighbors", self._lists[0])
+        self._check_moments(self._lists)
+
+    @property
+    def _lists(self) -> tuple[Neighbors, ...]:
+        return self.neighbors if isinstance(self.neighbors, tuple) else (self.neighbors,)
 
     @cached_property
-    def moments(self) -> BondMoments:
-        """The moments that q_l and w_l are computed from."""
-        return BondMoments(
-            self.degrees, self.neighbors, self.weights, self.cutoff, self.small_facets
+    def moments(self) -> tuple[BondMoments, ...]:
+        """The moments that q_l and w_l are computed from, per neighbor list."""
+        return tuple(
+            BondMoments(
+                self.degrees,
+                neighbors,
+                self.weights,
+                self.cutoff,
+                self.small_facets,
+                self.pair_cutoffs if neighbors == "cutoff" else None,
+                self.area_normalization,
+            )
+            for neighbors in self._lists
         )
 
     @property
@@ -197,9 +285,12 @@ class BondOrder(FrameFeature):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the columns: q4, q6, ..., w4, ..., coarse_q4, ...."""
+        """Names of the columns: q4, q6, ..., or q4_voronoi, ... for two lists."""
         return tuple(
-            f"{quantity}{degree}" for quantity in self.quantities for degree in self.degrees
+            f"{quantity}{degree}{f'_{kind}' if len(self._lists) > 1 else ''}"
+            for kind in self._lists
+            for quantity in self.quantities
+            for degree in self.degrees
         )
 
     @property
@@ -211,7 +302,7 @@ class BondOrder(FrameFeature):
         """
         if self.weights != "none":
             return ()
-        after = "voro" if self.neighbors == "voronoi" else "dist"
+        after = {"voronoi": "voro", "cutoff": "dist"}
         before = {
             "q": "q_",
             "w": "w_",
@@ -219,15 +310,17 @@ class BondOrder(FrameFeature):
             "coarse_w": "Coarse_grained_w_",
         }
         return tuple(
-            f"{before[quantity]}{degree}_{after}"
+            f"{before[quantity]}{degree}_{after[kind]}"
+            for kind in self._lists
             for quantity in self.quantities
             for degree in self.degrees
         )
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
-        """The kind of neighbors, for every column."""
-        return (self.moments.kind,) * self.n_columns
+        """The neighbors that each column is computed from."""
+        each = len(self.quantities) * len(self.degrees)
+        return tuple(part.kind for part in self.moments for _ in range(each))
 
     @property
     def _averages(self) -> bool:
@@ -236,55 +329,58 @@ class BondOrder(FrameFeature):
     @property
     def dependencies(self) -> tuple[FrameFeature, ...]:
         """The moments, if those of neighbors are needed."""
-        return (self.moments,) if self._averages else ()
+        return self.moments if self._averages else ()
 
     def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
         """Return the number of atoms with neighbors, including the halo if averaged."""
-        return {self.moments.kind: n_centers + HALO_BATCH if self._averages else n_centers}
+        n = n_centers + HALO_BATCH if self._averages else n_centers
+        return dict.fromkeys((part.kind for part in self.moments), n)
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """Return the bytes of the moments, of all atoms for averages."""
-        width = 8 * self.moments.n_columns
-        return (
-            self.moments.footprint(n_atoms, n_centers)
-            + 3 * width * n_centers
-            + (n_atoms * (width + 8) if self._averages else 0)
-        )
+        one = self.moments[0]
+        width = 8 * one.n_columns
+        # averages of one list are finished before those of the next
+        tables = len(self.moments) * n_atoms * (width + 8) if self._averages else 0
+        return one.footprint(n_atoms, n_centers) + 3 * width * n_centers + tables
 
     def cost(self, n_centers: int) -> float:
         """Return the time of the neighbors, which dominates."""
-        return 7e-6 * n_centers
+        return 7e-6 * n_centers * len(self.moments)
 
     def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Flags:
         """Fill ``out`` (center,column) and return the flags (center,) by name."""
-        kind, degrees = self.moments.kind, np.array(self.degrees)
-        table, n = triples(self.degrees), len(self.degrees)
-        bonds = environments.bonds(kind, centers)
+        each = len(self.quantities) * len(self.degrees)
+        flags: Flags = {}
+        for k, part in enumerate(self.moments):
+            found = self._describe_list(part, environments, centers, out[:, k * each :])
+            for name, flag in found.items():
+                flags[name] = flag | flags[name] if name in flags else flag
+        return flags
+
+    def _describe_list(
+        self, part: BondMoments, environments: LocalEnvironments, centers: IntArray, out: AnyArray
+    ) -> Flags:
+        """Fill the columns of one neighbor list and return its flags."""
+        degrees, table, n = np.array(self.degrees), triples(self.degrees), len(self.degrees)
+        bonds = environments.bonds(part.kind, centers)
         moments_of: dict[str, FloatArray] = {}
         if self._averages:
-            halo = environments.with_neighbors(kind, centers)
-            all_moments = environments.values(self.moments, halo)
+            halo = environments.with_neighbors(part.kind, centers)
+            all_moments = environments.values(part, halo)
             plain = all_moments[centers]
             mean = np.empty((len(centers), all_moments.shape[1]))
-            coarse(
-                bonds.first,
-                bonds.last,
-                bonds.row,
-                np.arange(len(environments)),
-                centers,
-                all_moments,
-                mean,
-            )
-            moments_of["coarse"] = mean
+            rows = np.arange(len(environments))
+            coarse(bonds.first, bonds.last, bonds.row, rows, centers, all_moments, mean)
+            moments_of["coarse_"] = mean
         else:
-            plain = np.empty((len(centers), self.moments.n_columns))
-            self.moments.describe(environments, centers, plain)
+            plain = np.empty((len(centers), part.n_columns))
+            part.describe(environments, centers, plain)
         moments_of[""] = plain
         result = {}
-        for name, values in moments_of.items():
+        for before, values in moments_of.items():
             both = np.empty((len(centers), 2 * n))
             invariants(values, degrees, table.m, table.factor, table.start, both)
-            before = f"{name}_" if name else ""
             result[f"{before}q"], result[f"{before}w"] = both[:, :n], both[:, n:]
         closed = bonds.state == CLOSED if len(bonds.state) else np.ones(len(centers), dtype=bool)
         for k, quantity in enumerate(self.quantities):

@@ -9,14 +9,15 @@ from pydantic import Field
 
 from mgdask._typing import AnyArray, BoolArray, IntArray
 from mgdask.errors import ParameterError
+from mgdask.features.cutoffs import Distance, PairCutoffs
 from mgdask.features.environments import (
     CLOSED,
-    CutoffNeighbors,
     LocalEnvironments,
     Neighborhood,
     SmallFacets,
     VoronoiNeighbors,
     spans,
+    within_cutoff,
 )
 from mgdask.features.feature import OfSpecies, feature_dataclass, sort_species
 
@@ -47,6 +48,8 @@ class Chemistry(OfSpecies):
     composition
         Nominal composition c_X, as (symbol, fraction) pairs or a mapping. The default
         is the composition of the configuration.
+    pair_cutoffs
+        Cutoffs in Å by pair of species, in place of ``cutoff``, as in ``Coordination``.
 
     Notes
     -----
@@ -67,15 +70,17 @@ class Chemistry(OfSpecies):
     species: tuple[str, ...]
     quantities: tuple[Quantity, ...] = ("element", "count", "fraction", "deviation")
     neighbors: tuple[Literal["voronoi", "cutoff"], ...] = ("voronoi",)
-    cutoff: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
+    cutoff: Distance = 4.0
     small_facets: SmallFacets = "static"
     composition: (
         tuple[tuple[str, Annotated[float, Field(gt=0, le=1)]], ...] | dict[str, float] | None
     ) = None
+    pair_cutoffs: PairCutoffs | None = None
 
     family: ClassVar[str] = "chemistry"
     long_name: ClassVar[str] = "chemical short-range order"
     citation: ClassVar[str] = "Cowley, Phys. Rev. 77, 669 (1950)"
+    later_parameters: ClassVar[tuple[str, ...]] = ("pair_cutoffs",)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "species", sort_species(self.species))
@@ -127,7 +132,7 @@ class Chemistry(OfSpecies):
         return (
             VoronoiNeighbors(self.small_facets)
             if name == "voronoi"
-            else CutoffNeighbors(self.cutoff)
+            else within_cutoff(self.cutoff, self.pair_cutoffs)
         )
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:

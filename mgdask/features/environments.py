@@ -22,6 +22,7 @@ import numpy.typing as npt
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray, Periodic
 from mgdask.elements import atomic_number, radius, symbol
 from mgdask.errors import ParameterError
+from mgdask.features.cutoffs import cutoff_table
 from mgdask.features.neighbor_lists import (
     CutoffNeighbors,
     Interstices,
@@ -32,10 +33,12 @@ from mgdask.features.neighbor_lists import (
     VoronoiNeighbors,
     once,
     spans,
+    within_cutoff,
 )
 from mgdask.geometry import complete_cell
 from mgdask.kernels.interstice import interstices
 from mgdask.kernels.neighbors import CellList, list_neighbors, make_cell_list
+from mgdask.kernels.nonaffine import within
 from mgdask.kernels.rdf import first_peak, pair_counts
 from mgdask.kernels.smallfacets import RULES, select
 from mgdask.kernels.voronoi import (
@@ -161,21 +164,21 @@ class LocalEnvironments:
         if len(new) or not pool.per_entry:
             offset, row, vector, distance = list_neighbors(self.cell_list(cutoff), new)
             pool.add(new, offset, [row, vector, distance], [])
-        slot = pool.slot[atoms]
-        row, vector, distance = pool.per_entry
-        nothing, none = np.empty(0), np.empty(0, dtype=np.int64)
-        return NeighborList(
-            pool.first[slot],
-            pool.last[slot],
-            row,
-            vector,
-            distance,
-            nothing,
-            none,
-            nothing,
-            nothing,
-            none,
-        )
+        return _without_cells(pool, atoms)
+
+    def _neighbors_by_pair(self, kind: CutoffNeighbors, atoms: IntArray) -> NeighborList:
+        """Return the neighbors within the cutoff of their pair of species."""
+        pool = self._pools.setdefault(kind, Pool(np.full(len(self), -1)))
+        new = pool.missing(atoms)
+        if len(new) or not pool.per_entry:
+            near = self.neighbors(kind.cutoff, new)
+            names, table = cutoff_table(kind.pair_cutoffs or ())
+            first, last, pick = within(
+                new, near.first, near.last, near.row, near.distance, self.slots(names), table
+            )
+            offset = np.append(first, last[-1:] if len(last) else 0)
+            pool.add(new, offset, [near.row[pick], near.vector[pick], near.distance[pick]], [])
+        return _without_cells(pool, atoms)
 
     def voronoi(self, atoms: IntArray, small_facets: SmallFacets = "none") -> NeighborList:
         """Return the Voronoi neighbors of some atoms.
@@ -265,9 +268,11 @@ class LocalEnvironments:
         -------
         The list.
         """
-        if isinstance(kind, CutoffNeighbors):
-            return self.neighbors(kind.cutoff, atoms)
-        return self.voronoi(atoms, kind.small_facets)
+        if isinstance(kind, VoronoiNeighbors):
+            return self.voronoi(atoms, kind.small_facets)
+        if kind.pair_cutoffs is not None:
+            return self._neighbors_by_pair(kind, atoms)
+        return self.neighbors(kind.cutoff, atoms)
 
     def flags(self, bonds: NeighborList) -> dict[str, BoolArray]:
         """Return which Voronoi cells are incomplete, by reason.
@@ -429,6 +434,15 @@ class LocalEnvironments:
         return cells_by_radius(self.cell_list, self.spacing, all(self.pbc), atoms)
 
 
+def _without_cells(pool: Pool, atoms: IntArray) -> NeighborList:
+    """Return the entries of some atoms in a list that does not come from cells."""
+    slot = pool.slot[atoms]
+    nothing, none = np.empty(0), np.empty(0, dtype=np.int64)
+    row, vector, distance = pool.per_entry
+    entries = row, vector, distance, nothing, none, nothing, nothing, none
+    return NeighborList(pool.first[slot], pool.last[slot], *entries)
+
+
 def _as_cells(bonds: NeighborList) -> Cells:
     # entries in the order of the atoms, one atom after the other
     pick = spans(bonds.first, bonds.last)
@@ -473,4 +487,5 @@ __all__ = [
     "SmallFacets",
     "VoronoiNeighbors",
     "spans",
+    "within_cutoff",
 ]

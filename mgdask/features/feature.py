@@ -21,7 +21,13 @@ import pydantic
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray, Periodic
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
-from mgdask.features.environments import LocalEnvironments, Neighborhood, VoronoiNeighbors
+from mgdask.features.cutoffs import check_pairs, example_of
+from mgdask.features.environments import (
+    CutoffNeighbors,
+    LocalEnvironments,
+    Neighborhood,
+    VoronoiNeighbors,
+)
 from mgdask.features.parameters import InnerFeature as InnerFeature
 from mgdask.features.parameters import feature_dataclass as feature_dataclass
 from mgdask.features.parameters import is_required, parameter_descriptions
@@ -245,10 +251,14 @@ class Feature(ABC):
             value = getattr(self, item.name)
             if isinstance(value, Feature):
                 parts.append(f"{item.name}={value.family}({value.summary()})")
-            elif is_required(item) or value != item.default:
+            elif is_required(item) or value != self._default_of(item):
                 text = "+".join(map(str, value)) if isinstance(value, tuple) else value
                 parts.append(f"{item.name}={text}")
         return ", ".join(parts)
+
+    def _default_of(self, item: dataclasses.Field[Any]) -> Any:
+        """Return the default of a parameter, which may depend on other parameters."""
+        return item.default
 
     def check_species(self, numbers: npt.NDArray[np.integer]) -> None:  # noqa: B027
         """Raise ``ParameterError`` if these atomic numbers cannot be described."""
@@ -293,6 +303,19 @@ class FrameFeature(Feature):
         ``MediumRange`` averages each column over them.
         """
         return (VoronoiNeighbors(),) * self.n_columns
+
+    def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
+        """Raise ``ParameterError`` if a pair of elements has no cutoff."""
+        for kind in dict.fromkeys(self.neighborhood):
+            if isinstance(kind, CutoffNeighbors) and kind.pair_cutoffs is not None:
+                owner = f"{type(self).__name__}: pair_cutoffs"
+                check_pairs(owner, kind.pair_cutoffs, numbers)
+
+    @property
+    def example_number(self) -> int:
+        """An atomic number that the feature can describe."""
+        kinds = (kind for kind in self.neighborhood if isinstance(kind, CutoffNeighbors))
+        return example_of(next((kind.pair_cutoffs for kind in kinds if kind.pair_cutoffs), None))
 
     def add_to(self, kinds: FeatureKinds) -> None:
         """Enter the feature into the list of its kind."""
@@ -525,6 +548,7 @@ class OfSpecies(FrameFeature):
                 f"{', '.join(symbol(z) for z in unknown)}, which the atoms contain; "
                 "add them to species"
             )
+        super().check_species(numbers)
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.elements import atomic_number
 from mgdask.errors import ParameterError
+from mgdask.features.cutoffs import Distance, PairCutoffs, example_of
 from mgdask.features.environments import (
     CLOSED,
     CutoffNeighbors,
@@ -21,6 +22,7 @@ from mgdask.features.environments import (
     NeighborList,
     SmallFacets,
     VoronoiNeighbors,
+    within_cutoff,
 )
 from mgdask.features.feature import FrameFeature, feature_dataclass
 from mgdask.kernels.interstice import FLAT_TETRAHEDRON, NO_HULL, OUTSIDE, gaps
@@ -84,6 +86,8 @@ class Interstice(FrameFeature):
     smearing
         Standard deviation of the normal distribution that represents a value in the
         histogram.
+    pair_cutoffs
+        Cutoffs in Å by pair of species, in place of ``cutoff``, as in ``Coordination``.
 
     Notes
     -----
@@ -111,16 +115,18 @@ class Interstice(FrameFeature):
     """
 
     radii: Radii = "miracle"
-    cutoff: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
+    cutoff: Distance = 4.0
     small_facets: SmallFacets = "static"
     convention: Literal["paper", "amlearn"] = "paper"
     bins: Annotated[int, Field(ge=0, le=1000)] = 0
     span: tuple[float, float] = (-0.5, 1.0)
     smearing: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    pair_cutoffs: PairCutoffs | None = None
 
     family: ClassVar[str] = "interstice"
     long_name: ClassVar[str] = "interstice distribution"
     citation: ClassVar[str] = "Wang, Jain, Nat. Commun. 10, 5537 (2019)"
+    later_parameters: ClassVar[tuple[str, ...]] = ("pair_cutoffs",)
 
     def __post_init__(self) -> None:
         if not self.span[0] < self.span[1]:
@@ -151,13 +157,15 @@ class Interstice(FrameFeature):
         return tuple(name.format(statistic) for name in _AMLEARN for statistic in STATISTICS)
 
     @property
+    def _near(self) -> CutoffNeighbors:
+        return within_cutoff(self.cutoff, self.pair_cutoffs)
+
+    @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
         """Voronoi neighbors, or cutoff neighbors for the columns distance_cutoff."""
         each = self.bins or len(STATISTICS)
         kinds = [
-            CutoffNeighbors(self.cutoff)
-            if part == "distance_cutoff"
-            else VoronoiNeighbors(self.small_facets)
+            self._near if part == "distance_cutoff" else VoronoiNeighbors(self.small_facets)
             for part in PARTS
         ]
         return tuple(kind for kind in kinds for _ in range(each))
@@ -174,7 +182,9 @@ class Interstice(FrameFeature):
     def example_number(self) -> int:
         """Atomic number of an element that has a radius."""
         return (
-            atomic_number(self.radii[0][0]) if self.radii and isinstance(self.radii, tuple) else 29
+            atomic_number(self.radii[0][0])
+            if self.radii and isinstance(self.radii, tuple)
+            else example_of(self.pair_cutoffs)
         )
 
     def describe(
@@ -185,7 +195,7 @@ class Interstice(FrameFeature):
         own = radius[centers]
         cells, near = (
             environments.voronoi(centers, self.small_facets),
-            environments.neighbors(self.cutoff, centers),
+            environments.bonds(self._near, centers),
         )
         hulls = environments.interstices(self.radii, self.small_facets, centers)
         area, volume = hulls.area, hulls.volume

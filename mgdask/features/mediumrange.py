@@ -8,19 +8,20 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
 from mgdask._typing import AnyArray, BoolArray, IntArray
+from mgdask.elements import symbol
 from mgdask.errors import ParameterError
+from mgdask.features.cutoffs import Distance, PairCutoffs, example_of
 from mgdask.features.environments import (
     CLOSED,
     HALO_BATCH,
     KEPT_VALUES,
-    CutoffNeighbors,
     LocalEnvironments,
     Neighborhood,
     SmallFacets,
     VoronoiNeighbors,
+    within_cutoff,
 )
 from mgdask.features.feature import FrameFeature, InnerFeature, feature_dataclass
 from mgdask.kernels.statistics import KINDS, statistics_of_rows
@@ -55,6 +56,9 @@ class MediumRange(FrameFeature):
         ``Interstice``.
     include_self
         Whether the atom itself is included, so that N_i is one larger.
+    pair_cutoffs
+        Cutoffs in Å by pair of species for ``neighbors="cutoff"``, in place of
+        ``cutoff``, as in ``Coordination``. "own" uses those of the feature.
 
     Notes
     -----
@@ -78,11 +82,13 @@ class MediumRange(FrameFeature):
     feature: Annotated[FrameFeature, InnerFeature]
     statistics: tuple[Statistic, ...] = ("mean", "std", "min", "max")
     neighbors: Literal["own", "voronoi", "cutoff"] = "own"
-    cutoff: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
+    cutoff: Distance = 4.0
     small_facets: SmallFacets = "static"
     include_self: bool = False
+    pair_cutoffs: PairCutoffs | None = None
 
     family: ClassVar[str] = "mediumrange"
+    later_parameters: ClassVar[tuple[str, ...]] = ("pair_cutoffs",)
 
     def __post_init__(self) -> None:
         if self.feature.level != "atom":
@@ -142,7 +148,11 @@ class MediumRange(FrameFeature):
     @property
     def example_number(self) -> int:
         """Atomic number of an element that the feature accepts."""
-        return self.feature.example_number
+        number = self.feature.example_number
+        if self.neighbors != "cutoff" or self.pair_cutoffs is None:
+            return number
+        known = f"{symbol(number)}-{symbol(number)}" in dict(self.pair_cutoffs)
+        return number if known else example_of(self.pair_cutoffs, number)
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
@@ -154,7 +164,7 @@ class MediumRange(FrameFeature):
         if self.neighbors == "own":
             return self.feature.neighborhood
         kind = (
-            CutoffNeighbors(self.cutoff)
+            within_cutoff(self.cutoff, self.pair_cutoffs)
             if self.neighbors == "cutoff"
             else VoronoiNeighbors(self.small_facets)
         )
@@ -165,8 +175,9 @@ class MediumRange(FrameFeature):
             yield kind, np.flatnonzero([kind == other for other in self._kinds])
 
     def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
-        """Raise ``ParameterError`` if the feature cannot describe these elements."""
+        """Raise ``ParameterError`` if elements or their pairs cannot be described."""
         self.feature.check_species(numbers)
+        super().check_species(numbers)
 
     def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
         """Return the number of atoms with neighbors of each kind, with the halo."""

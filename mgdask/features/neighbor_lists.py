@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from mgdask._typing import AnyArray, FloatArray, IntArray
+from mgdask.features.cutoffs import Pairs
 
 SmallFacets = Literal["static", "amlearn", "none"]
 
@@ -32,10 +33,39 @@ class CutoffNeighbors:
     Parameters
     ----------
     cutoff
-        Cutoff distance in Å.
+        Cutoff distance in Å; the largest one if there are ``pair_cutoffs``.
+    pair_cutoffs
+        Cutoffs in Å by pair of species, or None for one distance.
     """
 
     cutoff: float
+    pair_cutoffs: Pairs | None = None
+
+
+def within_cutoff(cutoff: float, pair_cutoffs: Pairs | None) -> CutoffNeighbors:
+    """Return the neighbors within a distance, or within one per pair of species.
+
+    Parameters
+    ----------
+    cutoff
+        Cutoff distance in Å if there are no ``pair_cutoffs``.
+    pair_cutoffs
+        Cutoffs in Å by pair of species, or None.
+
+    Returns
+    -------
+    The kind of neighbors.
+
+    Examples
+    --------
+    >>> within_cutoff(4.0, None)
+    CutoffNeighbors(cutoff=4.0, pair_cutoffs=None)
+    >>> within_cutoff(4.0, (("Cu-Cu", 3.2), ("Cu-Zr", 3.7), ("Zr-Zr", 4.1))).cutoff
+    4.1
+    """
+    if pair_cutoffs is None:
+        return CutoffNeighbors(cutoff)
+    return CutoffNeighbors(max(distance for _, distance in pair_cutoffs), pair_cutoffs)
 
 
 Neighborhood = VoronoiNeighbors | CutoffNeighbors
@@ -173,7 +203,9 @@ def neighbor_list_bytes(kind: Neighborhood, n_atoms: int, n_centers: int) -> int
     Valid for densities of metals: 20 facets per cell, 0.09 atoms per Å³.
     """
     each = 20.0 if isinstance(kind, VoronoiNeighbors) else 0.09 * 4.19 * kind.cutoff**3
-    entry = 64 if isinstance(kind, VoronoiNeighbors) else 40
+    # a list by pair of species is selected from a list by distance
+    by_pair = isinstance(kind, CutoffNeighbors) and kind.pair_cutoffs is not None
+    entry = 64 if isinstance(kind, VoronoiNeighbors) else 88 if by_pair else 40
     sorted_atoms = (
         0
         if isinstance(kind, VoronoiNeighbors) and kind != VoronoiNeighbors("none")

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from itertools import combinations_with_replacement
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray, Periodic
-from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
+from mgdask.features.cutoffs import Cutoff, check_pairs, cutoff_table, example_of, order_pairs
 from mgdask.features.environments import CutoffNeighbors, LocalEnvironments, Neighborhood
-from mgdask.features.feature import (
-    WindowFeature,
-    check_configuration,
-    feature_dataclass,
-    sort_species,
-)
+from mgdask.features.feature import WindowFeature, check_configuration, feature_dataclass
 from mgdask.features.window import FrameAxis, Window
 from mgdask.geometry import cartesian, complete_cell, fractional
 from mgdask.kernels.nonaffine import nonaffine, within
@@ -29,15 +23,6 @@ Quantity = Literal["d2min", "d2min_sum", "shear", "volumetric", "F"]
 QUANTITIES: tuple[Quantity, ...] = ("d2min", "d2min_sum", "shear", "volumetric", "F")
 GRADIENT = tuple(f"F_{a}{b}" for a in "xyz" for b in "xyz")
 """Columns of "F": F_ab = d current_a / d reference_b."""
-
-
-def _as_pairs(value: Any) -> Any:
-    return tuple(value.items()) if isinstance(value, Mapping) else value
-
-
-_Distance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Cutoff = Annotated[_Distance | tuple[tuple[str, _Distance], ...], BeforeValidator(_as_pairs)]
-"""One distance in Å, or ("Cu-Zr", distance) for every pair of species, or a mapping."""
 
 
 def nearest_path(
@@ -157,15 +142,10 @@ class NonAffine(WindowFeature):
                 f"{', '.join(QUANTITIES)}"
             )
         if isinstance(self.cutoff, tuple):
-            pairs = [(_pair(name), distance) for name, distance in self.cutoff]
-            if not pairs or len({pair for pair, _ in pairs}) < len(pairs):
-                raise ParameterError(
-                    f"NonAffine: cutoff={dict(self.cutoff)} must name each pair of species once"
-                )
-            ordered = sorted(pairs, key=lambda item: [atomic_number(name) for name in item[0]])
-            object.__setattr__(
-                self, "cutoff", tuple(("-".join(pair), distance) for pair, distance in ordered)
-            )
+            try:
+                object.__setattr__(self, "cutoff", order_pairs(self.cutoff))
+            except ParameterError as error:
+                raise ParameterError(f"NonAffine: cutoff: {error}") from None
 
     @cached_property
     def _labels(self) -> tuple[str, ...]:
@@ -195,15 +175,7 @@ class NonAffine(WindowFeature):
     def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
         """Raise ``ParameterError`` if a pair of elements has no cutoff."""
         if isinstance(self.cutoff, tuple):
-            given = dict(self.cutoff)
-            present = [symbol(int(z)) for z in np.unique(numbers)]
-            pairs = [f"{a}-{b}" for a, b in combinations_with_replacement(present, 2)]
-            lacking = [pair for pair in pairs if pair not in given]
-            if lacking:
-                raise ParameterError(
-                    f"NonAffine: cutoff={given} lacks {', '.join(lacking)}, which the atoms "
-                    "contain; add its distance in Å"
-                )
+            check_pairs("NonAffine: cutoff", self.cutoff, numbers)
 
     def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
         """Return the list of neighbors in the reference."""
@@ -231,9 +203,7 @@ class NonAffine(WindowFeature):
     @property
     def example_number(self) -> int:
         """An atomic number that has a cutoff with itself, or that of copper."""
-        pairs = self.cutoff if isinstance(self.cutoff, tuple) else ()
-        alike = (a for a, b in (name.split("-") for name, _ in pairs) if a == b)
-        return atomic_number(next(alike, "Cu"))
+        return example_of(self.cutoff if isinstance(self.cutoff, tuple) else None)
 
     def _compared_frames(self, axis: FrameAxis, frame: int) -> tuple[int, int]:
         """Return the reference and the current frame of a row; current -1 if none."""
@@ -308,7 +278,7 @@ class NonAffine(WindowFeature):
         bonds = environments.neighbors(self.widest, centers)
         first, last, row, vector = bonds.first, bonds.last, bonds.row, bonds.vector
         if isinstance(self.cutoff, tuple):
-            names, table = self._table
+            names, table = cutoff_table(self.cutoff)
             first, last, pick = within(
                 centers, first, last, row, bonds.distance, environments.slots(names), table
             )
@@ -337,17 +307,6 @@ class NonAffine(WindowFeature):
             column += part.shape[1]
         few = strain.neighbors < 3
         return {"too_few_neighbors": few, "flat_neighborhood": np.isnan(strain.d2) & ~few}
-
-    @cached_property
-    def _table(self) -> tuple[tuple[str, ...], FloatArray]:
-        """Species by atomic number, and their cutoffs (species, species) in Å."""
-        pairs = self.cutoff if isinstance(self.cutoff, tuple) else ()
-        names = sort_species(sorted({name for pair, _ in pairs for name in pair.split("-")}))
-        table = np.full((len(names), len(names)), np.nan)
-        for pair, distance in pairs:
-            a, b = (names.index(name) for name in pair.split("-"))
-            table[a, b] = table[b, a] = distance
-        return names, table
 
     def compute(
         self,
@@ -415,14 +374,3 @@ def _check(
         return check_configuration(position, cell, numbers, centers, pbc)
     except ParameterError as error:
         raise ParameterError(f"{which}: {error}") from None
-
-
-def _pair(name: str) -> tuple[str, str]:
-    """Return the two species of a pair, by atomic number."""
-    parts = name.split("-")
-    if len(parts) != 2:
-        raise ParameterError(
-            f"NonAffine: cutoff: {name!r} is not a pair of species such as 'Cu-Zr'"
-        )
-    a, b = sorted(parts, key=atomic_number)
-    return a, b

@@ -89,7 +89,7 @@ def _refusal(
     """Return the first fault that pydantic found, in the words of this package."""
     first = error.errors()[0]
     raised = first.get("ctx", {}).get("error")
-    if isinstance(raised, MgdaskError):  # from __post_init__
+    if isinstance(raised, MgdaskError) and not first["loc"]:  # from __post_init__
         return raised
     names = [item.name for item in dataclasses.fields(kind)]
     place = first["loc"][0] if first["loc"] else ""
@@ -97,7 +97,8 @@ def _refusal(
     if first["type"] in _CALL_ERRORS and len(first["loc"]) == 1:
         return TypeError(f"{kind.__name__}: {_CALL_ERRORS[first['type']]} {name!r}")
     value = {**dict(zip(names, args, strict=False)), **kwargs}.get(name)
-    return ParameterError(f"{kind.__name__}: {name}={value!r}: {first['msg']}")
+    reason = raised if isinstance(raised, MgdaskError) else first["msg"]
+    return ParameterError(f"{kind.__name__}: {name}={value!r}: {reason}")
 
 
 def parameter_descriptions(kind: type) -> dict[str, str]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
 
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.elements import atomic_number
+from mgdask.features.cutoffs import Distance, PairCutoffs
 from mgdask.features.environments import (
     CLOSED,
     HALO_BATCH,
-    CutoffNeighbors,
     LocalEnvironments,
     Neighborhood,
     NeighborList,
     SmallFacets,
     VoronoiNeighbors,
     spans,
+    within_cutoff,
 )
 from mgdask.features.feature import FrameFeature, feature_dataclass
 from mgdask.features.interstice import Radii
@@ -90,14 +90,21 @@ class Coordination(_OfCells):
         Cutoff distance in Å.
     small_facets
         Which small facets of a cell are dropped, as in ``Interstice``.
+    pair_cutoffs
+        Cutoffs in Å by pair of species, in place of ``cutoff``: {"Cu-Cu": 3.2, "Cu-Zr":
+        3.7, "Zr-Zr": 4.1}. Every pair of the species present must be given. The first
+        minima of ``partial_rdf`` are a good choice: see ``mgdask.pair_cutoffs``.
 
     Notes
     -----
-    The first column is NaN if the Voronoi cell is open.
+    The first column is NaN if the Voronoi cell is open. With ``pair_cutoffs`` from the
+    first minima of g(r), the second is the coordination number of Liu X. et al., which
+    is "determined from partial radial distribution functions".
 
     References
     ----------
-    Wang, Jain, Nat. Commun. 10, 5537 (2019).
+    Wang, Jain, Nat. Commun. 10, 5537 (2019). Pair cutoffs: Liu X. et al., J. Mater.
+    Inf. 2, 20 (2022), Eqs. (2) and (5).
 
     Examples
     --------
@@ -107,26 +114,25 @@ class Coordination(_OfCells):
     array([14.,  8.])
     """
 
-    cutoff: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
+    cutoff: Distance = 4.0
     small_facets: SmallFacets = "static"
+    pair_cutoffs: PairCutoffs | None = None
 
     family: ClassVar[str] = "coordination"
     long_name: ClassVar[str] = "coordination number"
     citation: ClassVar[str] = "Wang, Jain, Nat. Commun. 10, 5537 (2019)"
+    later_parameters: ClassVar[tuple[str, ...]] = ("pair_cutoffs",)
     labels = ("voronoi", "cutoff")
     amlearn_labels = ("CN_voro", "CN_dist")
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
         """The neighbors that each column counts."""
-        return VoronoiNeighbors(self.small_facets), CutoffNeighbors(self.cutoff)
+        return (VoronoiNeighbors(self.small_facets), within_cutoff(self.cutoff, self.pair_cutoffs))
 
     def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Flags:
         """Fill ``out`` (center,column) and return the flags (center,) by name."""
-        cells, near = (
-            environments.voronoi(centers, self.small_facets),
-            environments.neighbors(self.cutoff, centers),
-        )
+        cells, near = (environments.bonds(kind, centers) for kind in self.neighborhood)
         out[:, 0] = np.where(cells.state == CLOSED, cells.last - cells.first, np.nan)
         out[:, 1] = near.last - near.first
         return environments.flags(cells)

@@ -85,17 +85,17 @@ def test_counts_of_the_published_sets():
     short, medium = names[1:9], names[9:19]
     assert names[0] == "interstice"
     assert [count[name] for name in short] == [2, 5, 4, 3, 5, 5, 16, 9]
-    assert sum(count[name] for name in medium) == count["mro"] == 169
+    assert sum(count[name] for name in medium) == count["mro"] == 209
     assert (count["interstice"], count["sro"], count["sro_mro"], count["symmetry"]) == (
         80,
         49,
-        218,
+        258,
         166,
     )
     # power spectrum of two species: pairs of 12 channels without order, times 7 degrees
     assert count["soap"] == 12 * 13 // 2 * 7
     # all: each once
-    assert count["all"] == 80 + 218 + 166 + 90 + 546
+    assert count["all"] == 80 + 258 + 166 + 90 + 546
     labels = [(feature.name, label) for feature in sets["all"] for label in feature.labels]
     assert len(set(labels)) == len(labels)
 

@@ -43,7 +43,7 @@ COMPARED: dict[str, FeaturesOf] = {
 """Features of a list of species, by the name of the set.
 
 Numbers of columns for two species: interstice 80, ``sro`` 49 from eight short-range
-sets, ``mro`` 169 from ten medium-range sets, ``sro_mro`` 218, symmetry 166, chebyshev
+sets, ``mro`` 209 from ten medium-range sets, ``sro_mro`` 258, symmetry 166, chebyshev
 90, soap 546. The eight and the ten sets are also included one by one.
 """
 
