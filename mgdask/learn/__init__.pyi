@@ -15,6 +15,8 @@ from .evaluation.bootstrap import bootstrap_contrast as bootstrap_contrast
 from .evaluation.calibration import calibration_curve as calibration_curve
 from .evaluation.calibration import corrected_probability as corrected_probability
 from .evaluation.calibration import wilson_interval as wilson_interval
+from .evaluation.ceiling import NoiseCeiling as NoiseCeiling
+from .evaluation.ceiling import noise_ceiling as noise_ceiling
 from .evaluation.single_models import SingleModelScores as SingleModelScores
 from .evaluation.single_models import single_model_scores as single_model_scores
 from .explain.importance import partial_dependence as partial_dependence

@@ -203,7 +203,7 @@ def bootstrap(
         ready, len(s), groups, n_resamples, seed, level
     )
     value = float(ready.value(np.ones(len(s))))
-    return _interval(value, resamples, n_groups, resampled, level)
+    return interval_of(value, resamples, n_groups, resampled, level)
 
 
 @renamed_arguments(repeats="n_resamples")
@@ -278,7 +278,7 @@ def bootstrap_contrast(
     ready = _Summed(coefficient, tuple(prepare(metric, y, score, threshold) for score in each))
     n = len(each[0])
     resamples, n_groups, resampled = resampled_metric(ready, n, groups, n_resamples, seed, level)
-    return _interval(float(ready.value(np.ones(n))), resamples, n_groups, resampled, level)
+    return interval_of(float(ready.value(np.ones(n))), resamples, n_groups, resampled, level)
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,7 +299,7 @@ class _Summed:
         )
 
 
-def _interval(
+def interval_of(
     value: float, resamples: FloatArray, n_groups: int | None, resampled: str, level: float
 ) -> Interval:
     """Interval from the values of the metric (resample,)."""
