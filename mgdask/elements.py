@@ -117,6 +117,8 @@ MIRACLE_RADII: dict[str, float] = {
 """Radii in Å of atoms in metallic glasses, by symbol.
 
 Miracle, Louzguine-Luzgin, Louzguina-Luzgina, Inoue, Int. Mater. Rev. 55, 218 (2010).
+This is the table of amlearn, the code of Wang and Jain, Nat. Commun. 10, 5537 (2019).
+Their paper cites Laws, Miracle, Ferry, Nat. Commun. 6, 8123 (2015) for the radii.
 """
 
 
@@ -141,8 +143,9 @@ def radius(name: str, table: str = "miracle") -> float:
 
     References
     ----------
-    Miracle et al., Int. Mater. Rev. 55, 218 (2010); Cordero et al., Dalton Trans. 2832
-    (2008), as tabulated in ASE.
+    Miracle et al., Int. Mater. Rev. 55, 218 (2010); Laws, Miracle, Ferry, Nat. Commun.
+    6, 8123 (2015), as cited by Wang and Jain (2019) for their radii; Cordero et al.,
+    Dalton Trans. 2832 (2008), as tabulated in ASE.
 
     Examples
     --------

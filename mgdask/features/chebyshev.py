@@ -67,12 +67,23 @@ class SphericalChebyshev(OfSpecies):
     so the row is NaN. Such atoms are counted in the attrs of the output. ``gradient``
     gives the derivatives that a potential needs.
 
+    The formulas are Eqs. (1) to (6) of Zhang et al. They show the channel "type" only:
+    n = 0 to 4 and l = 0 to 8 give 5 x 9 = 45 values. Their network has 90 inputs. The
+    other 45 are taken here to be the same densities with weight 1, as Artrith et al.
+    add an unweighted channel. The text does not say so, but the number of inputs is
+    certain. A network 90-16-16-16-16-1 has
+
+        91 x 16 + 3 x 17 x 16 + 17 = 2289
+
+    weights and biases, and one network per element, Ti, Zr, Hf and Co, has 4 x 2289 =
+    9156, the number in the paper. ``channels=("type",)`` gives the printed 45.
+
     References
     ----------
-    Artrith, Urban, Ceder, Phys. Rev. B 96, 014112 (2017), for the Chebyshev basis and
-    the weights; Zhang et al., "Intrinsic tensile ductility in strain hardening
-    multi-principal element metallic glass", Supporting Information, for the spherical
-    form.
+    Artrith, Urban, Ceder, Phys. Rev. B 96, 014112 (2017), for the Chebyshev basis, the
+    weights and the unweighted channel; Zhang et al., "Intrinsic tensile ductility in
+    strain hardening multi-principal element metallic glass", Supporting Information,
+    Eqs. (1) to (6), for the spherical form.
 
     Examples
     --------

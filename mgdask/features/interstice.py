@@ -67,8 +67,9 @@ class Interstice(FrameFeature):
     Parameters
     ----------
     radii
-        "miracle" (Miracle et al. 2010), "covalent" (Cordero et al. 2008), "rdf" (half
-        the first peak of g_XX(r) of the frame), or a mapping {symbol: radius in Å}.
+        "miracle" (Miracle et al. 2010, the table of amlearn), "covalent" (Cordero et
+        al. 2008), "rdf" (half the first peak of g_XX(r) of the frame), or a mapping
+        {symbol: radius in Å}.
     cutoff
         Cutoff distance in Å of the neighbors in the columns ``distance_cutoff``.
     small_facets
@@ -101,7 +102,8 @@ class Interstice(FrameFeature):
 
     References
     ----------
-    Wang, Jain, Nat. Commun. 10, 5537 (2019), Methods.
+    Wang, Jain, Nat. Commun. 10, 5537 (2019), Methods. They take the radii from Laws,
+    Miracle, Ferry, Nat. Commun. 6, 8123 (2015).
 
     Examples
     --------

@@ -12,15 +12,24 @@ from pydantic import Field
 
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray, Periodic
 from mgdask.errors import ParameterError
-from mgdask.features.cutoffs import Cutoff, check_pairs, cutoff_table, example_of, order_pairs
-from mgdask.features.environments import CutoffNeighbors, LocalEnvironments, Neighborhood
+from mgdask.features.cutoffs import Cutoff, check_pairs, example_of, order_pairs
+from mgdask.features.environments import (
+    CutoffNeighbors,
+    LocalEnvironments,
+    Neighborhood,
+    NeighborList,
+    spans,
+    within_cutoff,
+)
 from mgdask.features.feature import WindowFeature, check_configuration, feature_dataclass
 from mgdask.features.window import FrameAxis, Window
 from mgdask.geometry import cartesian, complete_cell, fractional
-from mgdask.kernels.nonaffine import nonaffine, within
+from mgdask.kernels.nonaffine import Deformation, nonaffine
 
 Quantity = Literal["d2min", "d2min_sum", "shear", "volumetric", "F"]
 QUANTITIES: tuple[Quantity, ...] = ("d2min", "d2min_sum", "shear", "volumetric", "F")
+Configuration = tuple[FloatArray, FloatArray]
+"""Unwrapped positions (atom, 3) and cell vectors (3, 3) in Å."""
 GRADIENT = tuple(f"F_{a}{b}" for a in "xyz" for b in "xyz")
 """Columns of "F": F_ab = d current_a / d reference_b."""
 
@@ -83,6 +92,12 @@ class NonAffine(WindowFeature):
     is that of Falk and Langer and of OVITO. d2min (Å²) is its mean over the N
     neighbors. E is the Green-Lagrange strain.
 
+    ``direction="backward"`` maps the current frame back onto the reference, and takes
+    the residual there:
+
+        J          = (sum_j r_j r'_j^T) (sum_j r'_j r'_j^T)^-1
+        d2min_sum  = sum_j |r_j - J r'_j|^2
+
     Parameters
     ----------
     cutoff
@@ -98,6 +113,12 @@ class NonAffine(WindowFeature):
     lag
         Time in ps. If given, frame t is the reference, and the frame that much later is
         compared with it. Rows are NaN if there is no such frame, and counted.
+    direction
+        "forward" maps the reference onto the current frame, as Falk and Langer do.
+        "backward" is Eq. (2) of Liu X. et al.: frame t + lag is mapped onto frame t.
+        Neighbors are those of the reference in both. Only d2min and d2min_sum depend on
+        the direction. Strain and F are always those of the forward map, so that their
+        signs do not change.
 
     Notes
     -----
@@ -108,8 +129,9 @@ class NonAffine(WindowFeature):
 
     References
     ----------
-    Falk, Langer, Phys. Rev. E 57, 7192 (1998); Liu et al., J. Mater. Inf. 2, 20 (2022),
-    Eq. (2), for the mean; Shimizu, Ogata, Li, Mater. Trans. 48, 2923 (2007).
+    Falk, Langer, Phys. Rev. E 57, 7192 (1998); Liu X. et al., J. Mater. Inf. 2, 20
+    (2022), Eq. (2), for the mean and the backward direction; Shimizu, Ogata, Li, Mater.
+    Trans. 48, 2923 (2007).
 
     Examples
     --------
@@ -127,6 +149,7 @@ class NonAffine(WindowFeature):
     quantities: tuple[Quantity, ...] = ("d2min", "d2min_sum", "shear", "volumetric")
     reference: Literal["first"] | Annotated[int, Field(ge=0)] = "first"
     lag: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    direction: Literal["forward", "backward"] = "forward"
 
     family: ClassVar[str] = "nonaffine"
     long_name: ClassVar[str] = "non-affine displacement and strain"
@@ -134,6 +157,7 @@ class NonAffine(WindowFeature):
         "Falk, Langer, Phys. Rev. E 57, 7192 (1998); "
         "Shimizu, Ogata, Li, Mater. Trans. 48, 2923 (2007)"
     )
+    later_parameters: ClassVar[tuple[str, ...]] = ("direction",)
 
     def __post_init__(self) -> None:
         if not self.quantities or len(set(self.quantities)) < len(self.quantities):
@@ -159,18 +183,21 @@ class NonAffine(WindowFeature):
         return self._labels
 
     @property
+    def kind(self) -> CutoffNeighbors:
+        """Neighbors within the cutoff, or within that of their pair of species."""
+        if isinstance(self.cutoff, tuple):
+            return within_cutoff(0.0, self.cutoff)
+        return within_cutoff(self.cutoff, None)
+
+    @property
     def widest(self) -> float:
         """The cutoff in Å, or the largest of all pairs."""
-        return (
-            max(distance for _, distance in self.cutoff)
-            if isinstance(self.cutoff, tuple)
-            else self.cutoff
-        )
+        return self.kind.cutoff
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
         """Neighbors by distance in the reference."""
-        return (CutoffNeighbors(self.widest),) * self.n_columns
+        return (self.kind,) * self.n_columns
 
     def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
         """Raise ``ParameterError`` if a pair of elements has no cutoff."""
@@ -179,16 +206,17 @@ class NonAffine(WindowFeature):
 
     def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
         """Return the list of neighbors in the reference."""
-        return {CutoffNeighbors(self.widest): n_centers}
+        return {self.kind: n_centers}
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """Return the bytes of 13 numbers per center.
 
-        Cutoffs by pair also need the species of all atoms and a copy of the list.
+        Cutoffs by pair also need the species of all atoms. The backward direction needs
+        vectors and images of all neighbors.
         """
-        if not isinstance(self.cutoff, tuple):
-            return 120 * n_centers
-        return 16 * n_atoms + int((120 + 48 * 0.09 * 4.19 * self.widest**3) * n_centers)
+        species = 16 * n_atoms if isinstance(self.cutoff, tuple) else 0
+        vectors = 140 * 0.09 * 4.19 * self.widest**3 if self.direction == "backward" else 0.0
+        return species + int((120 + vectors) * n_centers)
 
     def cost(self, n_centers: int) -> float:
         """Return the run time at 1 µs per center, neighbors included."""
@@ -275,27 +303,25 @@ class NonAffine(WindowFeature):
         -------
         Flags (center,) of the atoms that have NaN, by reason.
         """
-        bonds = environments.neighbors(self.widest, centers)
-        first, last, row, vector = bonds.first, bonds.last, bonds.row, bonds.vector
-        if isinstance(self.cutoff, tuple):
-            names, table = cutoff_table(self.cutoff)
-            first, last, pick = within(
-                centers, first, last, row, bonds.distance, environments.slots(names), table
-            )
-            row, vector = row.take(pick), vector.take(pick, axis=0)
+        bonds = environments.bonds(self.kind, centers)
         fixed = ~np.array(environments.pbc)
         cell = complete_cell(current_cell, environments.pbc)
         # nothing moves with a cell vector that does not repeat
         cell[fixed] = environments.cell[fixed]
-        path = np.ascontiguousarray(current, dtype=np.float64)
-        strain = nonaffine(
-            centers, first, last, row, vector, environments.position, path, environments.cell, cell
-        )
+        before = environments.position, environments.cell
+        after = np.ascontiguousarray(current, dtype=np.float64), cell
+        fits = {}
+        if self.direction == "forward" or not {"d2min", "d2min_sum"}.issuperset(self.quantities):
+            fits["forward"] = _fit(centers, bonds, before, after)
+        if self.direction == "backward":
+            fits["backward"] = _fit(centers, _moved(centers, bonds, before, after), after, before)
+        residual = fits[self.direction]
+        strain = fits.get("forward", residual)
         with np.errstate(invalid="ignore"):
-            mean = strain.d2 / strain.neighbors
+            mean = residual.d2 / residual.neighbors
         values = {
             "d2min": mean[:, None],
-            "d2min_sum": strain.d2[:, None],
+            "d2min_sum": residual.d2[:, None],
             "shear": strain.shear[:, None],
             "volumetric": strain.volumetric[:, None],
             "F": strain.gradient,
@@ -305,8 +331,9 @@ class NonAffine(WindowFeature):
             part = values[name]
             out[:, column : column + part.shape[1]] = part
             column += part.shape[1]
-        few = strain.neighbors < 3
-        return {"too_few_neighbors": few, "flat_neighborhood": np.isnan(strain.d2) & ~few}
+        few = residual.neighbors < 3
+        flat = np.isnan(residual.d2) | np.isnan(strain.d2)
+        return {"too_few_neighbors": few, "flat_neighborhood": flat & ~few}
 
     def compute(
         self,
@@ -374,3 +401,27 @@ def _check(
         return check_configuration(position, cell, numbers, centers, pbc)
     except ParameterError as error:
         raise ParameterError(f"{which}: {error}") from None
+
+
+def _fit(
+    centers: IntArray, bonds: NeighborList, source: Configuration, target: Configuration
+) -> Deformation:
+    """Fit the map of the neighbors in ``source`` onto those in ``target``."""
+    (start, start_cell), (end, end_cell) = source, target
+    first, last, row, vector = bonds[:4]
+    return nonaffine(centers, first, last, row, vector, start, end, start_cell, end_cell)
+
+
+def _moved(
+    centers: IntArray, bonds: NeighborList, before: Configuration, after: Configuration
+) -> NeighborList:
+    """Return the same neighbors, each with its vector in the current frame."""
+    count = bonds.last - bonds.first
+    pick = spans(bonds.first, bonds.last)
+    center, row = np.repeat(centers, count), bonds.row[pick]
+    vector, (start, cell), (end, new_cell) = bonds.vector[pick], before, after
+    image = np.rint(fractional(vector - (start[row] - start[center]), cell))
+    path = (end[row] - start[row]) - (end[center] - start[center])
+    vector = vector + path + cartesian(image, new_cell - cell)
+    last = np.cumsum(count)
+    return bonds._replace(first=last - count, last=last, row=row, vector=vector)

@@ -151,7 +151,8 @@ def pair_cutoffs(rdf: xr.Dataset) -> dict[str, float]:
 
     Returns
     -------
-    Cutoffs in Å by pair, such as {"Cu-Zr": 3.7}, for ``NonAffine(cutoff=...)``.
+    Cutoffs in Å by pair, such as {"Cu-Zr": 3.7}, for ``NonAffine(cutoff=...)`` and
+    ``Coordination(pair_cutoffs=...)``.
 
     Raises
     ------
@@ -160,7 +161,8 @@ def pair_cutoffs(rdf: xr.Dataset) -> dict[str, float]:
 
     Examples
     --------
-    >>> NonAffine(cutoff=pair_cutoffs(partial_rdf("glass.zarr")))  # doctest: +SKIP
+    >>> cutoffs = pair_cutoffs(partial_rdf("glass.zarr"))  # doctest: +SKIP
+    >>> Coordination(pair_cutoffs=cutoffs)  # doctest: +SKIP
     """
     names = [str(name) for name in rdf["species"].values]
     cutoffs = {

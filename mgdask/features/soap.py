@@ -55,7 +55,7 @@ class SOAP(OfSpecies):
         Standard deviation of the Gaussians in Å.
     rbf
         "gto", Gaussians times r^l (r_cut > 1 Å), or "polynomial", (r_cut - r)^(n+2).
-        Both are orthonormalized by Löwdin's method.
+        Both are orthonormalized by Löwdin's method. "gto" is also DScribe's default.
     average
         "off" gives a row per atom. "inner" averages the coefficients over the centers
         before the products, "outer" averages the spectra.
@@ -76,10 +76,16 @@ class SOAP(OfSpecies):
     permutation and wrapping change float64 rows by less than 1e-10. Any cell and
     periodicity is valid, including cells smaller than the cutoff.
 
+    Liu C. et al. use r_cut = 5 Å, n_max = 11, l_max = 12 and sigma = 0.5 with DScribe,
+    and name no radial basis. DScribe's default is "gto", so ``SOAP(species=("Cu",
+    "Zr"), r_cut=5.0, n_max=11, l_max=12, sigma=0.5)`` is the plain reading, with 3289
+    columns for two species.
+
     References
     ----------
     Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013), Eq. 36; Himanen et al.,
-    Comput. Phys. Commun. 247, 106949 (2020).
+    Comput. Phys. Commun. 247, 106949 (2020). Parameters for metallic glasses: Liu C. et
+    al., Acta Mater. 259, 119281 (2023).
 
     Examples
     --------

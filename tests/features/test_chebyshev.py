@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -52,6 +53,21 @@ def test_published_columns_equal_the_twin(glass):
         weight = np.where(kinds == 29, 1.0, -2.0), np.ones(len(kinds))
         want = np.concatenate([reference.chebyshev(vector, w).ravel() for w in weight])
         np.testing.assert_allclose(row, want, rtol=1e-11, atol=1e-13 * want.max())
+
+
+def test_ninety_inputs_are_two_channels():
+    """Zhang et al., SI: n = 0..4, l = 0..8, a network 90-16-16-16-16-1, 9156 degrees of freedom, four elements."""
+    feature = SphericalChebyshev(species=("Ti", "Zr", "Hf", "Co"))
+    printed = SphericalChebyshev(species=("Ti", "Zr", "Hf", "Co"), channels=("type",))
+    assert (feature.n_columns, printed.n_columns) == (90, 5 * 9)
+
+    def degrees_of_freedom(n_inputs):
+        layers = (n_inputs, 16, 16, 16, 16, 1)
+        return sum((a + 1) * b for a, b in pairwise(layers))
+
+    # weights and biases of one network per element
+    assert 4 * degrees_of_freedom(feature.n_columns) == 9156
+    assert 4 * degrees_of_freedom(printed.n_columns) != 9156
 
 
 def test_labels_in_their_order():

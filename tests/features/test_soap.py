@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -93,6 +94,16 @@ def test_published_size_equals_dscribe(glass):
     assert (
         error(exact, theirs) > 1e-3
     )  # DScribe's basis is rounding noise at this size, ours is not
+
+
+def test_default_radial_basis_is_that_of_dscribe():
+    """Liu C. et al. (2023) name DScribe, r_cut, n_max, l_max and sigma, but no radial basis."""
+    descriptors = pytest.importorskip("dscribe.descriptors")
+    theirs = inspect.signature(descriptors.SOAP.__init__).parameters["rbf"].default
+    published = SOAP(species=("Cu", "Zr"), r_cut=5.0, n_max=11, l_max=12, sigma=0.5)
+    assert published.rbf == theirs == "gto"
+    # 22 channels in pairs without order, times 13 degrees
+    assert published.n_columns == 22 * 23 // 2 * 13
 
 
 @pytest.mark.parametrize("average", ["inner", "outer"])
