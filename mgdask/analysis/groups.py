@@ -5,15 +5,17 @@ with, all atoms by default; a group is part of it. Standard errors treat atoms a
 independent. Neighbors are not, so these errors are lower bounds. The spread over
 independent configurations is a better error.
 
-The formulas for composition, polyhedra and coordination take the place of Eqs. (3) to
-(5) of Liu et al., J. Mater. Inf. 2, 20 (2022), which was not available. Compare the
-definitions given here with the paper before citing it for results.
+Composition, polyhedra and coordination are those of Figs. 4 and 5 and Eqs. (3) to (5)
+of Liu et al., J. Mater. Inf. 2, 20 (2022), called Liu X. et al. 2022 here. Their groups
+are the liquid-like and the solid-like atoms, a tenth of the atoms at either end of the
+machine-learned temperature.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -250,8 +252,7 @@ def composition(
 
     References
     ----------
-    In place of Eqs. (3) and (4) of Liu et al., J. Mater. Inf. 2, 20 (2022); see the
-    module docstring.
+    Fractions: Liu X. et al. 2022, Fig. 5A. The deviation is the form of its Eq. (4).
 
     Examples
     --------
@@ -277,24 +278,31 @@ def polyhedra(
     *,
     whole: npt.ArrayLike | None = None,
     top: int | None = 20,
+    ranked_by: Literal["whole", "groups"] = "whole",
 ) -> xr.Dataset:
     """Compare the shares of Voronoi polyhedra in groups with those of the whole.
 
-    For polyhedron P::
+    For polyhedron P with n_k facets of k edges::
 
-        f_g(P) = n_g(P) / n_g,   deviation = (f_g(P) - f(P)) / f(P)
+        f_g(P) = n_g(P) / n_g
+        deviation = (f_g(P) - f(P)) / f(P)
+        lffs = n_5 / sum_k n_k
 
     Parameters
     ----------
     indices
-        Numbers of facets by number of edges, shape (atom, k), such as the columns n3 to
-        n7 of ``VoronoiIndices``. A row with NaN is an open cell and is not counted.
+        Numbers of facets by number of edges from 3 on, shape (atom, k), such as the
+        columns n3 to n7 of ``VoronoiIndices``. A row with NaN is an open cell and is
+        not counted.
     groups
         Masks (atom,) by name.
     whole
         Mask (atom,) of the atoms to compare with. All atoms by default.
     top
-        Number of most common polyhedra of the whole to return. None returns all.
+        Number of most common polyhedra to return. None returns all.
+    ranked_by
+        "whole" takes the most common polyhedra of the whole, "groups" those of each
+        group, without repeats.
 
     Returns
     -------
@@ -304,6 +312,8 @@ def polyhedra(
         Share in the whole.
     deviation, deviation_error (group, polyhedron)
         Relative deviation and its standard error.
+    lffs (polyhedron)
+        Local five-fold symmetry; NaN without a column of five edges.
     count (group)
         Number of closed cells.
 
@@ -318,10 +328,15 @@ def polyhedra(
     equally common ones the smaller indices come first. Errors are those of
     ``composition``. They are rough for polyhedra that occur only a few times.
 
+    The paper gives shares and deviations in percent and labels polyhedra <n3,n4,n5,n6>.
+    Its Fig. 4A has the ten most common polyhedra of each group: ``top=10,
+    ranked_by="groups"``. Its Fig. 4B is ``deviation`` over ``lffs``, as in
+    ``polyhedra(...).sortby("lffs")``. Facets without a column are missing from lffs.
+
     References
     ----------
-    In place of Eqs. (3) and (4) of Liu et al., J. Mater. Inf. 2, 20 (2022); see the
-    module docstring.
+    Liu X. et al. 2022, Eq. (3) for ``fraction``, Eq. (4) for ``deviation``, Fig. 4B for
+    ``lffs``.
 
     Examples
     --------
@@ -330,6 +345,8 @@ def polyhedra(
     >>> result = polyhedra(n, {"low": np.array([True, False, True, False])})
     >>> result.polyhedron.values[0].item(), result.deviation.values[0, 0].item()
     ('<0,0,12,0,0>', 1.0)
+    >>> result.sortby("lffs").lffs.values.round(3).tolist()
+    [0.667, 0.727, 1.0]
     """
     n = np.asarray(indices, dtype=np.float64)
     if n.ndim != 2 or not n.size:
@@ -350,20 +367,38 @@ def polyhedra(
         raise ParameterError(
             "indices must be integers (numbers of facets), 0 or above; give counts, not shares"
         )
+    if ranked_by not in ("whole", "groups"):
+        raise ParameterError(f"ranked_by={ranked_by!r} must be 'whole' or 'groups'")
     kinds, which = np.unique(n[use].astype(np.int64), axis=0, return_inverse=True)
     label = np.full(len(n), -1)
     label[use] = which.reshape(-1)
     total = np.bincount(label[use], minlength=len(kinds)).astype(np.int64)
-    order = np.argsort(-total, kind="stable")[:top]
     inside = np.array(
         [np.bincount(label[m & use], minlength=len(kinds)) for m in masks], dtype=np.int64
     )
     size = np.array([(m & use).sum() for m in masks], dtype=np.int64)
+    order = np.argsort(-total, kind="stable")
+    if ranked_by == "whole":
+        order = order[:top]
+    else:
+        first = [np.argsort(-row, kind="stable")[:top] for row in inside]
+        shown = np.isin(order, np.concatenate(first)) & (inside[:, order] > 0).any(axis=0)
+        order = order[shown]
     parts = _shares(inside[:, order], size, total[order], int(use.sum()))
     labels = [f"<{','.join(map(str, row))}>" for row in kinds[order].tolist()]
+    attrs = {"units": "1", "long_name": "local five-fold symmetry n5 / sum of n_k"}
     return _share_dataset(parts, names, labels, "polyhedron", "polyhedron").assign(
-        count=("group", size)
+        lffs=("polyhedron", _five_fold_symmetry(kinds[order]), attrs), count=("group", size)
     )
+
+
+def _five_fold_symmetry(kinds: IntArray) -> FloatArray:
+    """LFFS n5 / sum_k n_k of polyhedra (polyhedron, k), whose columns start at n3."""
+    column = 2
+    if kinds.shape[1] <= column:
+        return np.full(len(kinds), np.nan)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(kinds[:, column] / kinds.sum(axis=1))
 
 
 def coordination_change(
@@ -378,6 +413,7 @@ def coordination_change(
     For each species X, and for all species together::
 
         change = <CN>_g(X) - <CN>(X)
+        relative_change = change / <CN>(X) x 100 %
 
     Parameters
     ----------
@@ -399,6 +435,8 @@ def coordination_change(
         Mean in the whole.
     change, change_error (group, species)
         Difference and its standard error, which is NaN for a single atom.
+    relative_change, relative_change_error (group, species)
+        The same relative to the whole, in percent.
     count (group, species)
         Number of atoms.
 
@@ -413,12 +451,15 @@ def coordination_change(
     within each species. For independent atoms of the group (g) and the rest (r), with
     w = n_g / n of that species, the standard error is::
 
-        (1 - w) sqrt(s_g^2 / n_g + s_r^2 / n_r)
+        change:          (1 - w) sqrt(s_g^2 / n_g + s_r^2 / n_r)
+        relative change: (1 - w) / m^2 sqrt(m_r^2 s_g^2 / n_g + m_g^2 s_r^2 / n_r)
+
+    The means of group, rest and whole are m_g, m_r and m. The error of the relative
+    change is first order.
 
     References
     ----------
-    In place of Eq. (5) of Liu et al., J. Mater. Inf. 2, 20 (2022); see the module
-    docstring.
+    Liu X. et al. 2022, Eq. (5) for ``relative_change``; Fig. 5B shows it by species.
 
     Examples
     --------
@@ -427,6 +468,8 @@ def coordination_change(
     >>> result = coordination_change(cn, z, {"low": low})
     >>> result.change.sel(group="low").values.tolist()
     [-0.5, -0.5, -0.5]
+    >>> result.relative_change.sel(group="low").values.round(2).tolist()
+    [-4.0, -3.23, -3.57]
     """
     cn = as_vector("coordination", coordination, finite=False)
     z = atomic_numbers(numbers, len(cn))
@@ -435,7 +478,7 @@ def coordination_change(
     kinds = np.unique(z[whole_mask]).tolist()
     of_kind = [whole_mask & (z == k) for k in kinds] + [whole_mask]
     shape = (len(masks), len(of_kind))
-    mean, change, error = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
+    mean, change, error, relative_error = (np.full(shape, np.nan) for _ in range(4))
     overall, count = np.full(shape[1], np.nan), np.zeros(shape, dtype=np.int64)
     for b, members in enumerate(of_kind):
         if members.any():
@@ -446,9 +489,13 @@ def coordination_change(
             if len(group):
                 mean[a, b] = group.mean()
                 change[a, b] = mean[a, b] - overall[b]
-                error[a, b] = _change_error(group, rest)
+                error[a, b], relative_error[a, b] = _change_errors(group, rest)
     both = ("group", "species")
-    one = {"units": "1"}
+    one, percent = {"units": "1"}, {"units": "%"}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = 100.0 * change / overall
+    relative_name = {"long_name": "(mean - overall) / overall"}
+    relative_error_name = {"long_name": "standard error of relative_change"}
     return xr.Dataset(
         {
             "mean": (both, mean, {**one, "long_name": "mean coordination number in the group"}),
@@ -459,27 +506,35 @@ def coordination_change(
             ),
             "change": (both, change, {**one, "long_name": "mean - overall"}),
             "change_error": (both, error, {**one, "long_name": "standard error of change"}),
+            "relative_change": (both, relative, percent | relative_name),
+            "relative_change_error": (both, 100.0 * relative_error, percent | relative_error_name),
             "count": (both, count, {**one, "long_name": "atoms of the species in the group"}),
         },
         coords={"group": names, "species": [*map(symbol, kinds), "all"]},
     )
 
 
-def _change_error(group: FloatArray, rest: FloatArray) -> float:
-    """Error of the mean of a group minus the mean of group and rest."""
+def _change_errors(group: FloatArray, rest: FloatArray) -> tuple[float, float]:
+    """Errors of the change of a mean against group and rest, and of its ratio to it."""
     if not len(rest):
-        return 0.0
+        return 0.0, 0.0
     if len(group) < 2 or len(rest) < 2:
-        return math.nan
+        return math.nan, math.nan
     share = len(rest) / (len(group) + len(rest))
-    variance = group.var(ddof=1) / len(group) + rest.var(ddof=1) / len(rest)
-    return share * math.sqrt(variance)
+    mine, theirs = group.var(ddof=1) / len(group), rest.var(ddof=1) / len(rest)
+    m_g, m_r = group.mean(), rest.mean()
+    overall = (1.0 - share) * m_g + share * m_r
+    if overall == 0:
+        return share * math.sqrt(mine + theirs), math.nan
+    relative = math.sqrt(m_r**2 * mine + m_g**2 * theirs) / overall**2
+    return share * math.sqrt(mine + theirs), share * relative
 
 
 def trend(score: npt.ArrayLike, value: npt.ArrayLike, bins: int = 10) -> xr.Dataset:
     """Average a value in bins of the score that hold equal numbers of atoms.
 
-    The value may be the five-fold symmetry, for example::
+    The value may be the five-fold symmetry. For the change of each polyhedron over its
+    five-fold symmetry, as in Liu X. et al. 2022, Fig. 4B, see ``polyhedra``::
 
         <v>_b = 1/n_b sum_(i in b) v_i,   error = s_b / sqrt(n_b)
 

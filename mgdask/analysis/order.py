@@ -19,18 +19,24 @@ _BATCH_WEIGHTS = 2_000_000
 """Number of bootstrap weights held at a time."""
 
 
-def signs(order: npt.ArrayLike, strong: float = 0.1, weak: float = 0.02) -> npt.NDArray[np.str_]:
-    """Classify chemical order by signs.
+STRONG, WEAK = 0.09, 0.03
+"""Thresholds of double and of single signs in Liu X. et al. 2022, Fig. 5C."""
+
+
+def signs(
+    deviation: npt.ArrayLike, strong: float = STRONG, weak: float = WEAK
+) -> npt.NDArray[np.str_]:
+    """Classify deviations of chemical order from the whole by signs.
 
     Parameters
     ----------
-    order
-        Order parameters, any shape.
+    deviation
+        Order parameter -alpha of a group minus that of the whole, any shape.
     strong
-        Threshold above which the sign is '++' (below its negative, '--').
+        Above this the sign is '++' (below its negative, '--').
     weak
-        Threshold above which the sign is '+' (below its negative, '-'). Between the
-        weak thresholds the sign is '0'.
+        From this on the sign is '+' (up to its negative, '-'). Smaller deviations are
+        '0'.
 
     Returns
     -------
@@ -42,9 +48,11 @@ def signs(order: npt.ArrayLike, strong: float = 0.1, weak: float = 0.02) -> npt.
     ParameterError
         Unless 0 <= ``weak`` < ``strong``.
 
-    Notes
-    -----
-    The default thresholds are mgdask's own choice.
+    References
+    ----------
+    Liu X. et al., J. Mater. Inf. 2, 20 (2022), Fig. 5C: the signs tell how a group
+    deviates from the total average. "0" is a change below 0.03, a double sign one above
+    0.09.
 
     Examples
     --------
@@ -54,10 +62,11 @@ def signs(order: npt.ArrayLike, strong: float = 0.1, weak: float = 0.02) -> npt.
     if not 0.0 <= weak < strong:
         raise ParameterError(
             f"weak={weak} and strong={strong} must obey 0 <= weak < strong; "
-            "0.02 and 0.1 are the defaults"
+            f"{WEAK} and {STRONG} are the defaults"
         )
-    x = np.asarray(order, dtype=np.float64)
-    conditions = [np.isnan(x), x > strong, x > weak, x < -strong, x < -weak]
+    x = np.asarray(deviation, dtype=np.float64)
+    changed = np.abs(x) >= weak
+    conditions = [np.isnan(x), x > strong, changed & (x > 0), x < -strong, changed & (x < 0)]
     return np.select(conditions, ["", "++", "+", "--", "-"], default="0").astype(np.str_)
 
 
@@ -68,8 +77,8 @@ def cargill_spaepen(
     groups: Groups,
     *,
     whole: npt.ArrayLike | None = None,
-    strong: float = 0.1,
-    weak: float = 0.02,
+    strong: float = STRONG,
+    weak: float = WEAK,
 ) -> xr.Dataset:
     """Compute the Cargill-Spaepen order around the atoms of groups and of the whole.
 
@@ -79,7 +88,10 @@ def cargill_spaepen(
 
     Z_A(B) is the mean number of B around the A atoms of a group, whatever the group of
     the neighbors. Z_A is its sum over B, f_B the fraction of B among all atoms of the
-    whole. The order parameter is positive if these A atoms prefer B.
+    whole. The order parameter is positive if these A atoms prefer B. Signs are those of
+    the deviation of a group from the whole::
+
+        deviation = -alpha_A(B) of the group - (-alpha_A(B)) of the whole
 
     Parameters
     ----------
@@ -95,14 +107,18 @@ def cargill_spaepen(
     whole
         Mask (atom,) of the atoms to compare with. All atoms by default.
     strong
-        Threshold of a strong sign, see ``signs``.
+        Deviation above which the sign is double, see ``signs``.
     weak
-        Threshold of a weak sign, see ``signs``.
+        Deviation from which there is a sign, see ``signs``.
 
     Returns
     -------
-    order, order_error, sign (group, species, neighbor_species)
-        Order parameter, its standard error and its sign. The first group is "whole".
+    order, order_error (group, species, neighbor_species)
+        Order parameter and its standard error. The first group is "whole".
+    deviation, deviation_error (group, species, neighbor_species)
+        Deviation from the whole and its standard error; both are 0 for the whole.
+    sign (group, species, neighbor_species)
+        Sign of the deviation; "0" for the whole and for groups that are equal to it.
     count (group, species)
         Number of atoms in the mean.
 
@@ -116,19 +132,25 @@ def cargill_spaepen(
     Valid if a group has many atoms of the species; NaN if it has none. For one group of
     all atoms, ``order`` equals that of ``mgdask.cargill_spaepen``. The error is first
     order: with r = Z_A(B) / Z_A, it is that of the mean of n_i(B) - r n_i over the A
-    atoms, divided by f_B Z_A.
+    atoms, divided by f_B Z_A. That of the deviation takes into account that the group
+    is part of the whole: group and rest are independent samples. Signs do not look at
+    errors. A deviation of 0.03 with an error of 0.05 has a sign too.
 
     References
     ----------
-    Cargill, Spaepen, J. Non-Cryst. Solids 43, 91 (1981).
+    Order: Cargill, Spaepen, J. Non-Cryst. Solids 43, 91 (1981); Liu X. et al., J.
+    Mater. Inf. 2, 20 (2022), Eq. (6). Signs: Fig. 5C there.
 
     Examples
     --------
     >>> n = np.array([[6, 6], [6, 6], [8, 4], [8, 4]])
-    >>> z, groups = np.array([29, 29, 40, 40]), {"all": np.ones(4, dtype=bool)}
+    >>> z, groups = np.array([29, 29, 40, 40]), {"half": np.arange(4) % 2 == 0}
+    >>> n[2] = [9, 3]
     >>> result = cargill_spaepen(n, z, ("Cu", "Zr"), groups)
-    >>> result.sign.sel(group="all").values.tolist()
-    [['0', '0'], ['++', '--']]
+    >>> result.order.sel(group="whole").values.round(3).tolist()
+    [[0.0, 0.0], [0.417, -0.417]]
+    >>> result.sign.sel(group="half").values.tolist()
+    [['0', '0'], ['+', '-']]
     """
     n = np.asarray(counts, dtype=np.float64)
     if n.ndim != 2 or n.shape[1] != len(species):
@@ -151,23 +173,31 @@ def cargill_spaepen(
     names, masks = ["whole", *names], [whole_mask, *masks]
     complete = np.isfinite(n).all(axis=1)
     shape = (len(masks), len(species), len(species))
-    order, error = np.full(shape, np.nan), np.full(shape, np.nan)
+    order, error, deviation_error = (np.full(shape, np.nan) for _ in range(3))
     size = np.zeros(shape[:2], dtype=np.int64)
     for g, mask in enumerate(masks):
         for a, kind in enumerate(kinds):
-            rows = n[mask & complete & (z == kind)]
+            of_kind = whole_mask & complete & (z == kind)
+            rows, rest = n[mask & of_kind], n[~mask & of_kind]
             size[g, a] = len(rows)
             order[g, a], error[g, a] = _order_of_rows(rows, fraction)
+            deviation_error[g, a] = _deviation_error(rows, rest, fraction)
+    deviation = order - order[:1]
+    one = {"units": "1"}
+    deviation_name = {"long_name": "order minus that of the whole"}
+    deviation_error_name = {"long_name": "standard error of deviation"}
     dims = ("group", "species", "neighbor_species")
     return xr.Dataset(
         {
             "order": (dims, order, {"units": "1", "long_name": "Cargill-Spaepen order, -alpha"}),
             "order_error": (dims, error, {"units": "1", "long_name": "standard error of order"}),
-            "sign": (dims, signs(order, strong, weak)),
+            "deviation": (dims, deviation, one | deviation_name),
+            "deviation_error": (dims, deviation_error, one | deviation_error_name),
+            "sign": (dims, signs(deviation, strong, weak)),
             "count": (dims[:2], size, {"units": "1", "long_name": "atoms in the mean"}),
         },
         coords={"group": names, "species": list(species), "neighbor_species": list(species)},
-        attrs={"strong": strong, "weak": weak, "source": "J. Non-Cryst. Solids 43, 91 (1981)"},
+        attrs={"strong": strong, "weak": weak, "source": "J. Mater. Inf. 2, 20 (2022), Eq. 6"},
     )
 
 
@@ -184,6 +214,25 @@ def _order_of_rows(rows: FloatArray, fraction: FloatArray) -> tuple[FloatArray, 
         residual = rows - mean / mean.sum() * rows.sum(axis=1, keepdims=True)
         error = np.sqrt((residual**2).sum(axis=0) / (m * (m - 1))) / random
     return order, error
+
+
+def _deviation_error(rows: FloatArray, rest: FloatArray, fraction: FloatArray) -> FloatArray:
+    """Error (species,) of the order of ``rows`` minus that of ``rows`` and ``rest``."""
+    if not len(rest):
+        return np.zeros(len(fraction)) if len(rows) else np.full(len(fraction), np.nan)
+    if len(rows) < 2 or len(rest) < 2 or not rows.any():
+        return np.full(len(fraction), np.nan)
+
+    def influence(sample: FloatArray, of: FloatArray) -> FloatArray:
+        """Influence of the rows ``of`` on the shares Z_A(B) / Z_A of ``sample``."""
+        mean = sample.mean(axis=0)
+        residual = of - mean / mean.sum() * of.sum(axis=1, keepdims=True)
+        return np.asarray(residual / (mean.sum() * len(sample)))
+
+    everyone = np.concatenate([rows, rest])
+    parts = (influence(rows, rows) - influence(everyone, rows), -influence(everyone, rest))
+    variance = sum(len(part) * part.var(axis=0, ddof=1) for part in parts)
+    return np.asarray(np.sqrt(variance) / fraction)
 
 
 def _weighted_ranks(weight: FloatArray, values: FloatArray) -> FloatArray:

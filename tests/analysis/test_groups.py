@@ -147,6 +147,61 @@ def test_coordination_change_and_its_error():
     assert np.isnan(found.change.sel(species="Zr")).all()
 
 
+def test_relative_change_of_coordination_is_equation_5():
+    """Liu X. et al. 2022, Eq. (5): (CN_LAs - CN_total) / CN_total x 100 %."""
+    cn, z = np.array([12.0, 13, 15, 16]), np.array([29, 29, 40, 40])
+    found = coordination_change(cn, z, {"la": np.array([True, False, True, False])}).sel(group="la")
+    by_hand = [(12 - 12.5) / 12.5 * 100, (15 - 15.5) / 15.5 * 100, (13.5 - 14) / 14 * 100]
+    assert found.relative_change.values.tolist() == pytest.approx(by_hand)
+    assert found.relative_change.attrs["units"] == "%"
+    assert found.change.values.tolist() == [-0.5, -0.5, -0.5]
+    hits, truth = [], 100 * (12.0 / (0.15 * 12 + 0.85 * 13) - 1)
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        mask = np.arange(1000) < 150
+        # coordination far from its own spread: the error of the whole matters
+        cn = rng.normal(np.where(mask, 12.0, 13.0), 6.0)
+        one = coordination_change(cn, np.full(1000, 29), {"low": mask}).sel(
+            group="low", species="Cu"
+        )
+        hits.append(abs(float(one.relative_change) - truth) / float(one.relative_change_error))
+    assert 0.6 < np.mean(np.array(hits) < 1) < 0.76
+    assert 0.9 < np.mean(np.array(hits) < 2) < 0.98
+    everyone = coordination_change(np.arange(4.0), z, {"all": np.ones(4, dtype=bool)})
+    assert (everyone.relative_change == 0).all()
+    assert (everyone.relative_change_error == 0).all()
+
+
+def test_change_of_share_against_five_fold_symmetry_is_figure_4b():
+    """Liu X. et al. 2022, Eq. (4) and Fig. 4B: delta f of each polyhedron over its LFFS = n5 / sum n_i."""
+    kinds = np.array([[0, 0, 12, 0, 0], [0, 2, 8, 2, 0], [0, 3, 6, 3, 0], [0, 4, 4, 4, 1]])
+    which = np.repeat(np.arange(4), [130, 200, 100, 70])
+    solid = np.arange(500) % 3 == 0
+    found = polyhedra(kinds[which], {"sa": solid}).sortby("lffs")
+    assert found.lffs.values.tolist() == [4 / 13, 6 / 12, 8 / 12, 1.0]
+    for here, kind in enumerate(kinds.tolist()):
+        row = found.sel(polyhedron=f"<{','.join(map(str, kind))}>", group="sa")
+        assert float(row.lffs) == kind[2] / sum(kind)
+        f, f_total = (which[solid] == here).mean(), (which == here).mean()
+        assert float(row.deviation) == pytest.approx((f - f_total) / f_total)
+    assert np.isnan(polyhedra(kinds[which][:, :2], {"sa": solid}).lffs).all()
+
+
+def test_polyhedra_most_common_in_each_group():
+    """Liu X. et al. 2022, Fig. 4A: the most abundant polyhedra of each group."""
+    kinds = np.array([[0, 0, 12, 0], [0, 2, 8, 2], [0, 3, 6, 3], [1, 3, 4, 3]])
+    which = np.r_[np.repeat([0, 1, 2, 3], [0, 10, 2, 8]), np.repeat([0, 1, 2, 3], [9, 5, 50, 1])]
+    la = np.arange(len(which)) < 20
+    sa = np.zeros(len(which), dtype=bool)
+    sa[20:34] = True
+    of_whole = polyhedra(kinds[which], {"la": la, "sa": sa}, top=2).polyhedron.values.tolist()
+    assert of_whole == ["<0,3,6,3>", "<0,2,8,2>"]
+    found = polyhedra(kinds[which], {"la": la, "sa": sa}, top=2, ranked_by="groups")
+    assert set(found.polyhedron.values) == {"<0,2,8,2>", "<1,3,4,3>", "<0,0,12,0>"}
+    with pytest.raises(ParameterError, match="'whole' or 'groups'"):
+        polyhedra(kinds[which], {"la": la}, ranked_by="both")
+
+
 def test_trend_is_rising_and_covers():
     rng = np.random.default_rng(0)
     score = rng.normal(size=5000)
@@ -206,8 +261,45 @@ def test_cargill_spaepen_error_covers_and_random_is_zero():
         cargill_spaepen(np.ones((2, 3)), np.array([29, 29]), ("Cu",), {"a": np.ones(2, dtype=bool)})
 
 
-def test_signs():
-    assert signs([0.1, 0.02, np.nan, -0.1, 0.11]).tolist() == ["+", "0", "", "-", "++"]
+def test_signs_are_of_the_deviation_from_the_whole():
+    """Liu X. et al. 2022, Fig. 5C: "0" is a change below 0.03, a double sign one above 0.09."""
+    edges = [0.091, 0.09, 0.03, 0.029, np.nan, -0.029, -0.03, -0.09, -0.091, 0.0]
+    assert signs(edges).tolist() == ["++", "+", "+", "0", "", "0", "-", "-", "--", "0"]
+    assert signs([0.0, 1e-9], weak=0.0).tolist() == ["0", "+"]
+    # strong order of the whole, -alpha = +0.4 and -0.4, but a group that is equal to it
+    n = np.tile([[3.0, 7.0], [7.0, 3.0]], (50, 1))
+    z = np.tile([29, 40], 50)
+    found = cargill_spaepen(n, z, ("Cu", "Zr"), {"same": np.arange(100) < 50})
+    assert np.abs(found.order.sel(group="same")).min() > 0.35
+    assert (found.sign == "0").all()
+    # n_A around A and f: -alpha of the group by hand, minus that of the whole, Eq. (6)
+    n[:2] = [[4.0, 6.0], [7.0, 3.0]]
+    found = cargill_spaepen(n, z, ("Cu", "Zr"), {"first": np.arange(100) < 2})
+    whole = (3.0 + 1 / 50) / (0.5 * 10) - 1
+    by_hand = (4 / 5 - 1) - whole
+    assert float(found.deviation.sel(group="first")[0, 0]) == pytest.approx(by_hand)
+    assert found.sign.sel(group="first").values.tolist() == [["++", "--"], ["0", "0"]]
+
+
+def test_error_of_the_deviation_of_order_covers():
+    scores = []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        z = np.repeat([29, 40], 300)
+        mask = np.arange(600) % 3 == 0
+        total = rng.integers(10, 16, 600)
+        first = rng.binomial(total, np.where(mask, 0.6, 0.5))
+        counts = np.stack([first, total - first], axis=1)
+        found = cargill_spaepen(counts, z, ("Cu", "Zr"), {"a": mask}).sel(group="a", species="Cu")
+        truth = (0.6 - (0.6 / 3 + 0.5 * 2 / 3)) / 0.5
+        scores.append(abs(found.deviation.values[0] - truth) / found.deviation_error.values[0])
+    assert 0.6 < np.mean(np.array(scores) < 1) < 0.76
+    assert 0.9 < np.mean(np.array(scores) < 2) < 0.98
+    everyone = cargill_spaepen(counts, z, ("Cu", "Zr"), {"all": np.ones(600, dtype=bool)})
+    assert (everyone.deviation_error == 0).all()
+
+
+def test_signs_refuse():
     with pytest.raises(ParameterError, match="weak < strong"):
         signs([0.1], 0.1, 0.2)
 
