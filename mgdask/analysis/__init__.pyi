@@ -1,8 +1,9 @@
-from .barriers import VFT as VFT
+from .activation import apparent_activation_energy as apparent_activation_energy
+from .barriers import EffectiveBarrier as EffectiveBarrier
 from .barriers import MeanBarrier as MeanBarrier
 from .barriers import arithmetic_mean_barrier as arithmetic_mean_barrier
 from .barriers import effective_barrier as effective_barrier
-from .barriers import fit_vft as fit_vft
+from .barriers import mean_barrier_per_atom as mean_barrier_per_atom
 from .creep import ActivationVolume as ActivationVolume
 from .creep import SteadyState as SteadyState
 from .creep import activation_volume as activation_volume
@@ -26,3 +27,5 @@ from .relaxation import Kohlrausch as Kohlrausch
 from .relaxation import RelaxationTime as RelaxationTime
 from .relaxation import fit_kohlrausch as fit_kohlrausch
 from .relaxation import relaxation_time as relaxation_time
+from .vft import VFT as VFT
+from .vft import fit_vft as fit_vft

@@ -403,10 +403,14 @@ def activation_volume(
     and ln(rate) is linear in stress. For a power law, the volume refers to the middle
     of the stresses.
 
+    Liu et al. (2022) print 27 nm^3 at 100 K and 2.2 to 2.4 GPa. Only 27 Å^3 is possible:
+    27 nm^3 would make the rates of the two stresses differ by a factor of e^2258.
+
     References
     ----------
-    Spaepen, Acta Metall. 25, 407 (1977). For the factor sqrt(3): Wei, Cheng, Ramesh,
-    Ma, Mater. Sci. Eng. A 381, 71 (2004).
+    The relation is that of Liu et al., J. Mater. Inf. 2, 20 (2022), in the text on Fig.
+    2B. Spaepen, Acta Metall. 25, 407 (1977). For the factor sqrt(3): Wei, Cheng,
+    Ramesh, Ma, Mater. Sci. Eng. A 381, 71 (2004).
 
     Examples
     --------
