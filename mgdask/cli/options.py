@@ -135,7 +135,8 @@ def feature_options(command: Command) -> Command:
             cls=NamesOption,
             names=set_names,
             multiple=True,
-            help="Feature set, one of {names}. May be repeated.",
+            help="Feature set: one of {names}; or several joined by +, as in motifs+mro. "
+            "Options follow a colon: mro:cutoff=3.8. May be repeated.",
         ),
         click.option(
             "--feature",

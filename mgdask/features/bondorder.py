@@ -209,8 +209,8 @@ class BondOrder(_OfMoments):
 
     Their Eq. (11) is printed with the mean of q_lm(k)^2 over the atom and its neighbors
     k. The text below it says that the vectors q_lm(k) are averaged, which is the square
-    of the mean. The formula above follows the text, and Lechner and Dellago. The mean
-    of squares would not tell a crystal from a glass.
+    of the mean. The formula above follows the text, and Lechner and Dellago. In a mean
+    of squares, neighbors of different orientation would not cancel.
 
     References
     ----------

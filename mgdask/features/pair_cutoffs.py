@@ -220,7 +220,8 @@ def cargill_spaepen(
 
     References
     ----------
-    Cargill, Spaepen, J. Non-Cryst. Solids 43, 91 (1981).
+    Cargill, Spaepen, J. Non-Cryst. Solids 43, 91 (1981); Liu X. et al., J. Mater. Inf.
+    2, 20 (2022), Eq. (6).
 
     Examples
     --------

@@ -2,7 +2,7 @@
 
 A recipe file looks like this::
 
-    sets: [sro]
+    sets: [interstice, sro+mro: {bond_order_neighbors: voronoi, cutoff: 3.8}]
     features:
       - soap: {r_cut: 5.0, n_max: 11, l_max: 12, sigma: 0.5, rbf: polynomial}
       - interstice: {name: interstice_rdf, radii: {Cu: 1.28, Zr: 1.58}, cutoff: 3.8}
@@ -27,12 +27,12 @@ _EXAMPLE = "--feature soap:r_cut=5,n_max=11,l_max=12,sigma=0.5"
 class Recipe(BaseModel):
     """Content of a recipe file.
 
-    ``sets`` are names of feature sets. Each entry of ``features`` is one family with
-    its parameters.
+    ``sets`` are names of feature sets, each alone or with its options. Each entry of
+    ``features`` is one family with its parameters.
     """
 
     model_config = ConfigDict(extra="forbid")
-    sets: list[str] = Field(default_factory=list)
+    sets: list[str | dict[str, dict[str, Any] | None]] = Field(default_factory=list)
     features: list[dict[str, dict[str, Any] | None]] = Field(default_factory=list)
 
 
@@ -81,7 +81,7 @@ def gather_features(
     texts
         Families with optional parameters: ``"family:parameter=value,parameter=value"``.
     sets
-        Names of feature sets.
+        Names of feature sets, with options as in ``texts``.
     recipe
         Path of a recipe file.
     species
@@ -96,22 +96,30 @@ def gather_features(
     ParameterError
         If no feature is asked for, or a name or parameter is wrong.
     """
-    entries = [
-        (family.strip(), dict(parse_options(options)))
-        for family, _, options in (text.partition(":") for text in texts)
-    ]
-    set_names = list(sets)
+    entries, named = _parsed(texts), _parsed(sets)
     if recipe is not None:
         content = read_recipe(recipe)
-        set_names += content.sets
-        entries += [
-            (family, dict(options or {}))
-            for entry in content.features
-            for family, options in entry.items()
-        ]
-    if not entries and not set_names:
+        entries += _listed(content.features)
+        named += _listed(content.sets)
+    if not entries and not named:
         raise ParameterError(
             f"no feature is given; give {_EXAMPLE}, or --set interstice, or --recipe FILE"
         )
-    members = [feature for name in set_names for feature in feature_set(name, species)]
+    members = [
+        feature for name, options in named for feature in feature_set(name, species, **options)
+    ]
     return members + [make_feature(family, options, species) for family, options in entries]
+
+
+def _parsed(texts: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Split "name:option=value,option=value"."""
+    parts = (text.partition(":") for text in texts)
+    return [(name.strip(), {**parse_options(options)}) for name, _, options in parts]
+
+
+def _listed(
+    entries: Sequence[str | dict[str, dict[str, Any] | None]],
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return the names and options of a list of a recipe."""
+    mappings = ({entry: None} if isinstance(entry, str) else entry for entry in entries)
+    return [(name, dict(options or {})) for entry in mappings for name, options in entry.items()]

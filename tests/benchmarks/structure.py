@@ -153,7 +153,7 @@ def peers(glass):
     short, medium = (feature_set(name, ("Cu", "Zr")) for name in ("sro", "mro"))
     for name, some in (
         ("49 short-range columns", short),
-        ("49 + 169 short- and medium-range columns", short + medium),
+        ("49 + 209 short- and medium-range columns", short + medium),
     ):
         beside(
             name,

@@ -10,7 +10,9 @@ import pytest
 
 import mgdask
 from mgdask.cli import main
+from mgdask.errors import ParameterError
 from mgdask.features import BondOrder, Interstice, MediumRange, SphericalChebyshev
+from mgdask.features.recipe import gather_features
 
 RECIPE = """
 sets: [interstice]
@@ -90,6 +92,22 @@ def test_a_set_and_a_feature(glass_store, tmp_path, monkeypatch, capsys):
     ).all()
     text = answered(monkeypatch, capsys, "inspect", out)
     assert "8 x 2000 x 64" in text
+
+
+def test_sets_with_options(tmp_path):
+    """ "169 MRO features" of Wang & Jain from the command line and from a recipe."""
+    species, recipe = ("Cu", "Zr"), tmp_path / "r.yaml"
+    recipe.write_text("sets: [mro: {bond_order_neighbors: voronoi, cutoff: 3.8}, sro]")
+    want = mgdask.feature_set("mro", species, bond_order_neighbors="voronoi", cutoff=3.8)
+    text = "mro:bond_order_neighbors=voronoi,cutoff=3.8"
+    assert gather_features([], [text], None, species) == want
+    assert sum(f.n_columns for f in want) == 169
+    short = mgdask.feature_set("sro", species)
+    assert gather_features([], [], str(recipe), species) == [*want, *short]
+    both = gather_features([], ["interstice", "motifs+mro"], None, species)
+    assert [f.n_columns for f in both] == [16, 64, 4, 12]
+    with pytest.raises(ParameterError, match="set 'sro': unknown option 'convention'"):
+        gather_features([], ["sro:convention=paper"], None, species)
 
 
 def test_a_recipe(glass_store, tmp_path, monkeypatch, capsys):

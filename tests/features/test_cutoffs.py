@@ -25,6 +25,7 @@ from mgdask.features import (
 )
 from mgdask.features import environments as surroundings
 from mgdask.features.neighbor_lists import neighbor_list_bytes, within_cutoff
+from mgdask.features.recipe import gather_features
 from tests.reference import structure as reference
 
 PAIRS = {"Zr-Zr": 4.1, "Zr-Cu": 3.3, "Cu-Cu": 2.7}
@@ -186,6 +187,15 @@ def test_parameters_make_an_equal_feature(feature):
         **{"feature": Coordination()} if inner else {},
     )
     assert "pair_cutoffs" not in plain.parameters()
+
+
+def test_a_recipe_gives_them_as_a_mapping(tmp_path):
+    recipe = tmp_path / "features.yaml"
+    recipe.write_text(
+        "features: [coordination: {pair_cutoffs: {Cu-Cu: 2.7, Zr-Zr: 4.1, Zr-Cu: 3.3}}]"
+    )
+    made = gather_features([], [], str(recipe), ("Cu", "Zr"))
+    assert made == [Coordination(pair_cutoffs=PAIRS)]
 
 
 def test_other_elements_than_copper_are_prepared():

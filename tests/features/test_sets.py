@@ -112,6 +112,31 @@ def test_medium_range_of_one_list_of_bond_order(neighbors):
         feature_set("mro", SPECIES, bond_order_neighbors="all")
 
 
+def test_medium_range_values_equal_the_twin(glass):
+    """Eq. (1): statistics over the neighbours N(i), each column over its own list."""
+    sets = mro_sets(SPECIES, cutoff=3.6)
+    environments = LocalEnvironments(*glass, (True, True, True))
+    centers = np.arange(0, 2000, 40)
+    lists = {}
+    for name, kind in (("voronoi", VoronoiNeighbors("static")), ("cutoff", CutoffNeighbors(3.6))):
+        near = environments.bonds(kind, centers)
+        lists[name] = [near.row[a:b] for a, b in zip(near.first, near.last, strict=True)]
+    take = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max, "sum": np.sum}
+    for name in ("motifs", "bond_order", "chemistry", "coordination"):
+        feature = sets[f"mediumrange_{name}"]
+        values = feature.feature.compute(*glass)
+        found = feature.compute(*glass, centers=centers)
+        column = 0
+        for source, label in enumerate(feature.feature.labels):
+            near = lists["cutoff" if label.endswith("cutoff") else "voronoi"]
+            for statistic in ("sum", "mean", "std") if name == "motifs" else STATISTICS:
+                want = [take[statistic](values[rows, source]) for rows in near]
+                np.testing.assert_allclose(found[:, column], want, rtol=1e-11, atol=1e-12)
+                assert feature.labels[column] == f"{statistic} of {label}"
+                column += 1
+        assert column == feature.n_columns == MEDIUM[f"mediumrange_{name}"]
+
+
 def test_averaged_fold_symmetry_includes_the_atom_itself(glass):
     """Methods, v: sum_{m=0}^{NN} n_i^m / sum_{m=0}^{NN} sum_{i=3}^7 n_i^m."""
     indices = VoronoiIndices().compute(*glass)
