@@ -403,8 +403,8 @@ def activation_volume(
     and ln(rate) is linear in stress. For a power law, the volume refers to the middle
     of the stresses.
 
-    Liu et al. (2022) print 27 nm^3 at 100 K and 2.2 to 2.4 GPa. Only 27 Å^3 is possible:
-    27 nm^3 would make the rates of the two stresses differ by a factor of e^2258.
+    Liu et al. (2022) print 27 nm^3 at 100 K and 2.2 to 2.4 GPa. Only 27 Å^3 is
+    possible: with 27 nm^3 the rates would differ by a factor of e^2258.
 
     References
     ----------

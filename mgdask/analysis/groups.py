@@ -67,6 +67,11 @@ def extreme_groups(
     counts, the border of a group is set by ids and has no meaning. Scores of different
     species are compared as they are. Select one species first if their levels differ.
 
+    References
+    ----------
+    Liu X. et al. 2022, "Structural characteristics of LAs and SAs": a tenth of the
+    atoms at either end of T_ML.
+
     Examples
     --------
     >>> low, high = extreme_groups([0.3, 0.1, np.nan, 0.9, 0.5], 0.25)

@@ -307,8 +307,10 @@ def score_correlation(
 
     References
     ----------
+    Pearson's correlation of T_ML with D^2_min is zeta in Liu X. et al., J. Mater. Inf.
+    2, 20 (2022), Fig. 3F. D^2_min: Falk, Langer, Phys. Rev. E 57, 7192 (1998).
     Percentile interval: Efron, Tibshirani, An Introduction to the Bootstrap (1993), ch.
-    13. D^2_min: Falk, Langer, Phys. Rev. E 57, 7192 (1998).
+    13.
 
     Examples
     --------
