@@ -263,6 +263,22 @@ class Feature(ABC):
     def check_species(self, numbers: npt.NDArray[np.integer]) -> None:  # noqa: B027
         """Raise ``ParameterError`` if these atomic numbers cannot be described."""
 
+    def for_atoms(self, numbers: npt.NDArray[np.integer]) -> Self:
+        """Return the feature with all choices made that depend on the atoms.
+
+        ``compute``, ``featurize`` and ``plan`` call it first.
+
+        Parameters
+        ----------
+        numbers
+            Atomic numbers (atom,) of all atoms.
+
+        Returns
+        -------
+        The feature itself, unless a parameter asks for such a choice.
+        """
+        return self
+
     def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
         """Return the neighbor lists it uses, with the maximum atoms in each."""
         return dict.fromkeys(self.neighborhood, n_centers)
@@ -388,11 +404,12 @@ class FrameFeature(Feature):
             not know, or a flat cell.
         """
         r, box, z, rows = check_configuration(position, cell, numbers, centers, pbc)
-        self.check_species(z)
-        environments = LocalEnvironments(r, box, z, pbc, rows, self.dependencies)
+        decided = self.for_atoms(z)
+        decided.check_species(z)
+        environments = LocalEnvironments(r, box, z, pbc, rows, decided.dependencies)
         shape = (len(rows), self.n_columns) if self.level == "atom" else (self.n_columns,)
         out = np.empty(shape, dtype=self.output_dtype)
-        environments.fill(self, rows, out)
+        environments.fill(decided, rows, out)
         return out
 
     def prepare(self) -> None:

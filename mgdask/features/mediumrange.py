@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -178,6 +179,14 @@ class MediumRange(FrameFeature):
         """Raise ``ParameterError`` if elements or their pairs cannot be described."""
         self.feature.check_species(numbers)
         super().check_species(numbers)
+
+    def for_atoms(self, numbers: npt.NDArray[np.integer]) -> Self:
+        """Return the statistics of a feature whose choices are made for these atoms."""
+        decided = self.feature.for_atoms(numbers)
+        if decided is self.feature:
+            return self
+        other = dataclasses.replace(self, feature=decided)
+        return other.named(self.name) if "_name" in vars(self) else other
 
     def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
         """Return the number of atoms with neighbors of each kind, with the halo."""

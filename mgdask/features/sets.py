@@ -224,6 +224,11 @@ def _symmetry_functions(species: Sequence[str], **options: Any) -> dict[str, Fea
     return {"symmetry_functions": SymmetryFunctions(species=tuple(species), **options)}
 
 
+def _symmetry_by_role(species: Sequence[str], **options: Any) -> dict[str, Feature]:
+    feature = SymmetryFunctions(species=tuple(species), **{"roles": "count", **options})
+    return {"symmetry_by_role": feature.named("symmetry_by_role")}
+
+
 def _chebyshev(species: Sequence[str], **options: Any) -> dict[str, Feature]:
     return {"chebyshev": SphericalChebyshev(species=tuple(species), **options)}
 
@@ -243,6 +248,7 @@ SETS: dict[str, Maker] = {
     "sro": sro_sets,
     "mro": mro_sets,
     "symmetry_functions": _symmetry_functions,
+    "symmetry_by_role": _symmetry_by_role,
     "chebyshev": _chebyshev,
     **{name: _one_of(sro_sets, name) for name in MEDIUM_OF},
     **{name: _one_of(mro_sets, name) for names in MEDIUM_OF.values() for name in names},
@@ -250,12 +256,14 @@ SETS: dict[str, Maker] = {
 """Ready-made sets by name. ``feature_set`` also joins them: "interstice+sro".
 
 For two species: interstice (16 + 64 columns), sro (49), mro (209), symmetry_functions
-(166), chebyshev (90), and the members of sro and mro one by one.
+and symmetry_by_role (166 each), chebyshev (90), and the members of sro and mro one by
+one.
 """
 
 _OPTIONS_OF: dict[str, Callable[..., Any]] = {
     "interstice": Interstice,
     "symmetry_functions": SymmetryFunctions,
+    "symmetry_by_role": SymmetryFunctions,
     "chebyshev": SphericalChebyshev,
     "mro": mro_sets,
     **{name: mro_sets for names in MEDIUM_OF.values() for name in names},
@@ -294,7 +302,8 @@ def feature_set(name: str, species: Sequence[str], **options: Any) -> list[Featu
     Parameters
     ----------
     name
-        One of ``SETS``: interstice, sro, mro, symmetry_functions, chebyshev, or a
+        One of ``SETS``: interstice, sro, mro, symmetry_functions, symmetry_by_role
+        (columns A and B in place of elements, for other systems), chebyshev, or a
         member of ``sro_sets`` or ``mro_sets``. Several are joined by +, and each
         feature is taken once. "mro" then is the medium range of the short-range sets in
         the same name: "motifs+mro" is the motifs and their medium range. Without such
@@ -328,6 +337,7 @@ def feature_set(name: str, species: Sequence[str], **options: Any) -> list[Featu
     coordination, motifs, ...           2 - 16  Fig. 5a, SRO
     coordination+mro, motifs+mro, ...  10 - 96  Fig. 5a, SRO and MRO
     symmetry_functions                    166  Supplementary Table 3
+    symmetry_by_role                      166  Fig. 4, unfilled
     ================================  =======  =======================================
 
     See ``mro_sets`` for the 209 columns of mro, and the 169 of the paper's text.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from functools import cached_property
 from itertools import combinations_with_replacement
-from typing import Annotated, ClassVar
+from string import ascii_uppercase
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field
+import numpy.typing as npt
+from pydantic import BeforeValidator, Field
 
 from mgdask._typing import AnyArray, BoolArray, IntArray
+from mgdask.elements import radius, symbol
 from mgdask.errors import ParameterError
 from mgdask.features.environments import CutoffNeighbors, LocalEnvironments, Neighborhood
 from mgdask.features.feature import OfSpecies, feature_dataclass, sort_species
@@ -27,6 +30,51 @@ ANGULAR: tuple[tuple[float, float, float], ...] = (
 
 Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015), as used by Wang and Jain (2019).
 """
+COUNT = "count"
+"""Value of ``roles`` that gives roles by the number of atoms."""
+COPPER = 2.52
+"""Equilibrium distance of two Cu atoms in Å, the sum of their metallic radii."""
+CUTOFF, ROLE_CUTOFF = 2.5, 5.0
+"""Default cutoffs in units of sigma: that of amlearn, and the range of the radii."""
+
+
+def roles_by_count(numbers: npt.ArrayLike) -> tuple[str, ...]:
+    """Return the elements of a glass in the order of their roles A, B, ....
+
+    Role A is the majority (host) species, role B the next one, and so on. Of two
+    species with equally many atoms, the one of lower atomic number comes first.
+
+    Parameters
+    ----------
+    numbers
+        Atomic numbers (atom,) of all atoms. They are the same in every frame.
+
+    Returns
+    -------
+    roles
+        Element symbols, role A first.
+
+    Raises
+    ------
+    ParameterError
+        If there is no atom.
+
+    Examples
+    --------
+    >>> roles_by_count([29, 40, 40]), roles_by_count([40, 29])
+    (('Zr', 'Cu'), ('Cu', 'Zr'))
+    """
+    kinds, counts = np.unique(np.asarray(numbers), return_counts=True)
+    if not len(kinds):
+        raise ParameterError("numbers is empty: roles need at least one atom")
+    # np.unique sorts by atomic number, and the stable sort keeps that order in a tie
+    return tuple(symbol(int(z)) for z in kinds[np.argsort(-counts, kind="stable")])
+
+
+def _split_roles(roles: Any) -> Any:
+    if isinstance(roles, str) and roles != COUNT:
+        return tuple(roles.replace("+", " ").split())
+    return roles
 
 
 @feature_dataclass
@@ -46,8 +94,9 @@ class SymmetryFunctions(OfSpecies):
     species
         Element symbols; sorted by atomic number.
     sigma
-        Equilibrium distance in Å, the unit of all lengths below. The default, 2.52 Å,
-        is that of two Cu atoms (2 x 1.26 Å).
+        Equilibrium distance in Å, the unit of all lengths below. By default it is that
+        of two atoms of role A, twice the metallic radius. Without roles it is 2.52 Å,
+        that of two Cu atoms (2 x 1.26 Å).
     radii
         Radii r / sigma.
     width
@@ -55,12 +104,25 @@ class SymmetryFunctions(OfSpecies):
     angular
         Sets (xi / sigma, lambda, zeta).
     cutoff
-        Cutoff distance in units of sigma. The default is that of amlearn. Columns of
-        radii beyond it are nearly 0, which is half of the published ones (up to 4.9).
+        Cutoff distance in units of sigma. The default is 5 with roles, the range of the
+        published radii. Without roles it is 2.5, as in amlearn. Columns of radii beyond
+        it are nearly 0, which is half of the published ones (up to 4.9).
+    roles
+        Names columns by the role of a species instead of its element: A, B, .... Models
+        of one system can then be applied to another. "count" makes the species with
+        most atoms A; see ``roles_by_count`` for ties. A list of elements, A first,
+        gives the roles. By default columns are named by element.
 
     Notes
     -----
     Columns are the radii species by species, then the angular sets by pair of species.
+    The order is that of the roles, or of the atomic numbers without roles. The paper's
+    50 radii "from 0 to 5.0" in steps of 0.1 are 0 to 4.9, as in amlearn.
+
+    "count" is decided when a feature meets its atoms: in ``compute``, ``featurize`` and
+    ``plan``. An output records the roles, ``sigma`` and ``cutoff`` it was made with.
+    ``for_atoms`` does the same by hand.
+
     An atom without neighbors has zeros. A coincident neighbor has no direction, so the
     angular columns are NaN. Such atoms are counted in the attrs of the output.
 
@@ -73,18 +135,25 @@ class SymmetryFunctions(OfSpecies):
     --------
     >>> SymmetryFunctions(species=("Cu", "Zr")).n_columns
     166
+    >>> nickel = SymmetryFunctions(species=("Ni", "Nb"), roles=("Ni", "Nb"))
+    >>> nickel.sigma, nickel.labels[0], nickel.labels[-1]
+    (2.52, 'G_A r=0', 'Psi_B-B xi=0.695 lambda=1 zeta=16')
     """
 
     species: tuple[str, ...]
-    sigma: Positive = 2.52
+    sigma: Positive | None = None
     radii: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = tuple(
         round(0.1 * n, 1) for n in range(50)
     )
     width: Positive = 0.1
     angular: tuple[tuple[Positive, float, float], ...] = ANGULAR
-    cutoff: Positive = 2.5
+    cutoff: Positive | None = None
+    roles: Annotated[Literal["count"] | tuple[str, ...] | None, BeforeValidator(_split_roles)] = (
+        None
+    )
 
     family: ClassVar[str] = "symmetry_functions"
+    later_parameters: ClassVar[tuple[str, ...]] = ("roles",)
     long_name: ClassVar[str] = "Behler-Parrinello symmetry functions"
     citation: ClassVar[str] = (
         "Behler, Parrinello, Phys. Rev. Lett. 98, 146401 (2007); "
@@ -97,11 +166,93 @@ class SymmetryFunctions(OfSpecies):
             raise ParameterError(
                 "SymmetryFunctions: radii and angular are both empty; give at least one of them"
             )
+        if isinstance(self.roles, tuple) and sorted(self.roles) != sorted(self.species):
+            raise ParameterError(
+                f"SymmetryFunctions: roles={self.roles} must be the elements of "
+                f"species={self.species}, each once, role A first; or 'count'"
+            )
+        if len(self.species) > len(ascii_uppercase) and self.roles is not None:
+            raise ParameterError(
+                f"SymmetryFunctions: there are {len(self.species)} species; roles are A to Z"
+            )
+        if self.cutoff is None:
+            default = CUTOFF if self.roles is None else ROLE_CUTOFF
+            object.__setattr__(self, "cutoff", default)
+        if self.sigma is None and self.roles != COUNT:
+            object.__setattr__(self, "sigma", self._equilibrium_distance())
+
+    def _equilibrium_distance(self) -> float:
+        """Sum of the metallic radii of two atoms of role A, in Å."""
+        if not isinstance(self.roles, tuple):
+            return COPPER
+        try:
+            return 2.0 * radius(self.roles[0])
+        except ParameterError as error:
+            raise ParameterError(
+                f"SymmetryFunctions: {error}; or give sigma, the equilibrium distance of "
+                f"{self.roles[0]} in Å"
+            ) from None
+
+    def for_atoms(self, numbers: npt.NDArray[np.integer]) -> Self:
+        """Return the feature with its roles decided by the atoms of a glass.
+
+        Parameters
+        ----------
+        numbers
+            Atomic numbers (atom,) of all atoms.
+
+        Returns
+        -------
+        The feature itself, unless ``roles="count"``.
+
+        Raises
+        ------
+        ParameterError
+            If role A has no metallic radius and ``sigma`` is not given.
+
+        Examples
+        --------
+        >>> feature = SymmetryFunctions(species=("Ni", "Nb"), roles="count")
+        >>> feature.for_atoms(np.array([41, 41, 28])).roles
+        ('Nb', 'Ni')
+        """
+        if self.roles != COUNT:
+            return self
+        # elements that are not in species are refused by check_species
+        present = [name for name in roles_by_count(numbers) if name in self.species]
+        # a species without atoms has the last role
+        roles = (*present, *(name for name in self.species if name not in present))
+        decided = type(self)(
+            species=self.species,
+            sigma=self.sigma,
+            radii=self.radii,
+            width=self.width,
+            angular=self.angular,
+            cutoff=self.cutoff,
+            roles=roles,
+        )
+        return decided.named(self.name) if "_name" in vars(self) else decided
+
+    @property
+    def _order(self) -> tuple[str, ...]:
+        """Elements in the order of the columns."""
+        return self.roles if isinstance(self.roles, tuple) else self.species
+
+    @property
+    def _unit(self) -> float:
+        """Unit of all lengths in Å."""
+        if self.sigma is None:
+            raise ParameterError(
+                "SymmetryFunctions: roles='count' is not decided yet, so there is no sigma. Use "
+                "feature.for_atoms(numbers), or give roles as elements, role A first"
+            )
+        return self.sigma
 
     @cached_property
     def _labels(self) -> tuple[str, ...]:
-        radial = [f"G_{name} r={r:g}" for name in self.species for r in self.radii]
-        pairs = combinations_with_replacement(self.species, 2)
+        names = self.species if self.roles is None else tuple(ascii_uppercase[: len(self.species)])
+        radial = [f"G_{name} r={r:g}" for name in names for r in self.radii]
+        pairs = combinations_with_replacement(names, 2)
         angular = [
             f"Psi_{a}-{b} xi={xi:g} lambda={lam:g} zeta={zeta:g}"
             for a, b in pairs
@@ -113,14 +264,15 @@ class SymmetryFunctions(OfSpecies):
     def labels(self) -> tuple[str, ...]:
         """Names such as G_Cu r=0 and Psi_Cu-Cu xi=14.633 lambda=-1 zeta=1.
 
-        Lengths are in units of sigma.
+        With roles they are G_A r=0 and Psi_A-A .... Lengths are in units of sigma.
         """
         return self._labels
 
     @property
     def reach(self) -> float:
         """Cutoff in Å."""
-        return self.cutoff * self.sigma
+        assert self.cutoff is not None  # set by __post_init__
+        return self.cutoff * self._unit
 
     @property
     def neighborhood(self) -> tuple[Neighborhood, ...]:
@@ -132,26 +284,34 @@ class SymmetryFunctions(OfSpecies):
         return 8 * n_atoms + n_centers + 1_000_000
 
     def cost(self, n_centers: int) -> float:
-        """Return 20 microseconds per center for the published sets."""
-        return 20e-6 * n_centers * self.n_columns / 166
+        """Return 20 microseconds per center for the published sets and cutoff.
+
+        Radial columns cost in proportion to the neighbors, angular ones to their pairs.
+        """
+        assert self.cutoff is not None
+        volume = (self.cutoff / CUTOFF) ** 3
+        n_radial = len(self.radii) * len(self.species)
+        radial, angular = n_radial / 100, (self.n_columns - n_radial) / 66
+        return n_centers * (4e-6 * radial * volume + 16e-6 * angular * volume**2)
 
     def describe(
         self, environments: LocalEnvironments, centers: IntArray, out: AnyArray
     ) -> dict[str, BoolArray]:
         """Fill ``out`` (center,column) and return the flags (center,) by name."""
         bonds = environments.neighbors(self.reach, centers)
-        sets = np.array(self.angular, dtype=np.float64).reshape(-1, 3) * [self.sigma, 1.0, 1.0]
+        place = np.array([self._order.index(name) for name in self.species], dtype=np.int64)
+        sets = np.array(self.angular, dtype=np.float64).reshape(-1, 3) * [self._unit, 1.0, 1.0]
         symmetry(
             bonds.first,
             bonds.last,
             bonds.row,
             bonds.vector,
             bonds.distance,
-            environments.slots(self.species),
+            place[environments.slots(self.species)],
             len(self.species),
             self.reach,
-            np.array(self.radii, dtype=np.float64) * self.sigma,
-            self.width * self.sigma,
+            np.array(self.radii, dtype=np.float64) * self._unit,
+            self.width * self._unit,
             sets,
             out,
         )

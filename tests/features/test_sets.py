@@ -179,7 +179,7 @@ def test_other_counts(name, columns):
 def test_each_set_and_its_medium_range_are_all_sets():
     short, medium = sro_sets(SPECIES), mro_sets(SPECIES)
     assert list(SETS) == [
-        *("interstice", "sro", "mro", "symmetry_functions", "chebyshev"),
+        *("interstice", "sro", "mro", "symmetry_functions", "symmetry_by_role", "chebyshev"),
         *short,
         *medium,
     ]

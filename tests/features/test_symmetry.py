@@ -8,9 +8,11 @@ import json
 import numpy as np
 import pytest
 
+import mgdask
 from mgdask.errors import ParameterError
-from mgdask.features import SymmetryFunctions, compute_features, make_feature
+from mgdask.features import MediumRange, SymmetryFunctions, compute_features, make_feature
 from mgdask.features.environments import CutoffNeighbors
+from mgdask.features.symmetry import roles_by_count
 from tests.reference import structure as reference
 
 # written out from amlearn.md, section 5
@@ -216,3 +218,117 @@ def test_refusals_in_words(options, words):
 def test_missing_species_are_refused(glass):
     with pytest.raises(ParameterError, match=r"SymmetryFunctions: species=\('Cu',\) lacks Zr"):
         SymmetryFunctions(species=("Cu",)).compute(*glass, centers=[0])
+
+
+# Roles: Wang & Jain (2019), Methods, Eqs. (2) and (3): X and Y are "A or B", lengths are multiples
+# of the "Cu-Cu equilibrium distance (sum of metallic radii)", r from 0 to 5.0 in steps of 0.1.
+
+
+def test_roles_are_decided_by_count():
+    assert roles_by_count([40, 29, 40, 13]) == ("Zr", "Al", "Cu")  # Al and Cu: a tie
+    assert roles_by_count([40, 29]) == roles_by_count([29, 40]) == ("Cu", "Zr")
+    with pytest.raises(ParameterError, match="numbers is empty"):
+        roles_by_count([])
+
+
+def majority(numbers, host, guest):
+    """The same atoms with as many of ``host`` as the more frequent species has."""
+    first = np.bincount(numbers).argmax()
+    assert (numbers == first).mean() > 0.5
+    return np.where(numbers == first, host, guest)
+
+
+def test_role_columns_equal_the_twins(glass):
+    position, cell, numbers = glass
+    cu_rich, zr_rich = majority(numbers, 29, 40), majority(numbers, 40, 29)
+    feature, centers = (
+        SymmetryFunctions(species=("Cu", "Zr"), roles="count", cutoff=3.0),
+        np.array([0, 999]),
+    )
+    radii = [0.1 * n for n in range(50)]
+    for kinds, roles in ((cu_rich, ("Cu", "Zr")), (zr_rich, ("Zr", "Cu"))):
+        found = feature.compute(position, cell, kinds, centers=centers)
+        sigma = 2 * {"Cu": 1.26, "Zr": 1.58}[roles[0]]
+        for row, (vector, z) in zip(
+            found, near((position, cell, kinds), centers, 3.0 * sigma), strict=True
+        ):
+            close(row, theirs(vector, z, roles, sigma, radii, 0.1, PUBLISHED))
+
+
+def test_role_columns_are_the_papers():
+    labels = SymmetryFunctions(species=("Cu", "Zr"), roles="count").labels
+    assert [label.split()[0] for label in labels[:100:50]] == ["G_A", "G_B"]
+    assert [label.split()[0] for label in labels[100::22]] == ["Psi_A-A", "Psi_A-B", "Psi_B-B"]
+    assert len(labels) == 100 + 66
+    assert labels == SymmetryFunctions(species=("Fe", "P"), roles=("Fe", "P")).labels
+    for roles, sigma in ((("Cu", "Zr"), 2.52), (("Zr", "Cu"), 3.16)):
+        feature = SymmetryFunctions(species=("Cu", "Zr"), roles=roles)
+        assert (feature.sigma, feature.cutoff) == (pytest.approx(sigma), 5.0)
+        assert feature.reach == pytest.approx(5 * sigma)
+
+
+def test_every_length_scales_with_the_majority_species(glass):
+    # r, sigma, xi and the cutoff: a Fe-P copy of the glass, smaller by 1.25 / 1.26, has the same row
+    position, cell, numbers = glass
+    factor, centers = 1.25 / 1.26, np.arange(0, 2000, 400)
+    numbers, iron = majority(numbers, 29, 40), majority(numbers, 26, 15)
+    copper = SymmetryFunctions(species=("Cu", "Zr"), roles="count")
+    phosphide = SymmetryFunctions(species=("P", "Fe"), roles="count")
+    one = copper.compute(position, cell, numbers, centers=centers)
+    two = phosphide.compute(factor * position, factor * cell, iron, centers=centers)
+    np.testing.assert_allclose(two, one, rtol=1e-9, atol=1e-12)
+    # the radii up to 5 sigma are alive; with amlearn's cutoff of 2.5 half of them are 0
+    assert (one[:, 40:50] > 1.0).all()
+    short = SymmetryFunctions(species=("Cu", "Zr"), roles="count", cutoff=2.5)
+    assert np.abs(short.compute(position, cell, numbers, centers=centers)[:, 40:50]).max() < 1e-9
+    # without roles nothing scales
+    plain = SymmetryFunctions(species=("P", "Fe"), cutoff=5.0)
+    other = plain.compute(factor * position, factor * cell, iron, centers=centers)
+    assert np.abs(other[:, 50:100] - one[:, :50]).max() > 0.1
+
+
+def test_roles_meet_the_atoms_in_plan_and_featurize(glass_store, tmp_path):
+    feature = SymmetryFunctions(
+        species=("Cu", "Zr"), roles="count", cutoff=1.5, radii=(1.0,), angular=((1.0, 1, 1),)
+    )
+    wide = MediumRange(feature, neighbors="cutoff", cutoff=3.5)
+    plan = mgdask.plan(glass_store, [feature.named("roles"), wide], out=tmp_path / "f.zarr")
+    decided, averaged = plan.features
+    assert (decided.name, decided.roles, decided.sigma) == ("roles", ("Cu", "Zr"), 2.52)
+    assert averaged.feature.roles == ("Cu", "Zr")
+    assert wide.feature.roles == "count"
+    lazy = mgdask.featurize(mgdask.open_store(glass_store), [feature, wide]).isel(frame=0)
+    assert lazy.symmetry_functions_feature.values[0] == "G_A r=1"
+    first = mgdask.open_store(glass_store).isel(frame=0)
+    position, cell, numbers = (first[name].values for name in ("position", "cell", "species"))
+    centers = np.arange(0, len(numbers), 500)
+    found = feature.compute(position, cell, numbers, centers=centers)
+    assert (lazy.symmetry_functions.isel(atom=centers).values == found).all()
+    again = make_feature("symmetry_functions", json.loads(json.dumps(decided.parameters())))
+    assert again == decided
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"roles": ("Cu",)}, r"roles=\('Cu',\) must be the elements of species"),
+        ({"roles": ("Cu", "Fe")}, "each once, role A first; or 'count'"),
+        ({"roles": ("Cu", "Cu")}, "each once"),
+    ],
+)
+def test_wrong_roles_in_words(options, words):
+    with pytest.raises(ParameterError, match=words):
+        SymmetryFunctions(species=("Cu", "Zr"), **options)
+
+
+def test_undecided_roles_in_words():
+    feature = SymmetryFunctions(species=("Cu", "Zr"), roles="count")
+    with pytest.raises(ParameterError, match=r"not decided yet.*for_atoms\(numbers\)"):
+        _ = feature.reach
+    with pytest.raises(ParameterError, match=r"no radius for H.*give sigma"):
+        SymmetryFunctions(species=("H", "Zr"), roles=("H", "Zr"))
+    assert make_feature("symmetry_functions", {"roles": "Zr+Cu"}, ["Cu", "Zr"]).roles == (
+        "Zr",
+        "Cu",
+    )
+    assert make_feature("symmetry_functions", {"roles": "count"}, ["Cu", "Zr"]).roles == "count"

@@ -218,7 +218,7 @@ def check_features(
     Returns
     -------
     features
-        The features as a tuple.
+        The features as a tuple, with choices made that depend on the atoms.
 
     Raises
     ------
@@ -243,6 +243,7 @@ def check_features(
             "give it another name"
         )
     check_one_input(FeatureKinds.of(given))
-    for feature in given:
+    decided = tuple(feature.for_atoms(numbers) for feature in given)
+    for feature in decided:
         feature.check_species(np.unique(numbers))
-    return given
+    return decided
