@@ -95,7 +95,7 @@ def test_counts_of_the_published_sets():
     # power spectrum of two species: pairs of 12 channels without order, times 7 degrees
     assert count["soap"] == 12 * 13 // 2 * 7
     # all: each once
-    assert count["all"] == 80 + 258 + 166 + 90 + 546
+    assert count["all"] == 80 + 258 + 166 + 166 + 90 + 546
     labels = [(feature.name, label) for feature in sets["all"] for label in feature.labels]
     assert len(set(labels)) == len(labels)
 

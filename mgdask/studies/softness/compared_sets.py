@@ -37,6 +37,7 @@ COMPARED: dict[str, FeaturesOf] = {
     "mro": _named("mro"),
     "sro_mro": lambda species: [*feature_set("sro", species), *feature_set("mro", species)],
     "symmetry": _named("symmetry_functions"),
+    "symmetry_by_role": _named("symmetry_by_role"),
     "chebyshev": _named("chebyshev"),
     "soap": lambda species: [SOAP(species=tuple(species), r_cut=5.0, n_max=6, l_max=6, sigma=0.5)],
 }

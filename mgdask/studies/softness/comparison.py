@@ -260,7 +260,7 @@ def write_table(result: xr.Dataset, target: str | Path) -> Path:
     Parameters
     ----------
     result
-        Result of ``compare``, ``transfer`` or ``score_growth``.
+        Result of ``compare``, ``transfer`` or ``score_growth``. Resamples are left out.
     target
         Path without the suffixes ``.csv`` and ``.json``. Its folder is made if missing.
 
@@ -276,7 +276,7 @@ def write_table(result: xr.Dataset, target: str | Path) -> Path:
     """
     path = Path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = result.to_dataframe().reset_index()
+    table = result.drop_dims("resample", errors="ignore").to_dataframe().reset_index()
     table.to_csv(path.with_suffix(".csv"), index=False)
     rows = json.loads(table.to_json(orient="records", double_precision=15))
     write_json({"about": result.attrs, "rows": rows}, path.with_suffix(".json"))

@@ -19,6 +19,7 @@ from mgdask._typing import BoolArray, FloatArray, IntArray
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
 from mgdask.features import Feature, NonAffine, feature_set
+from mgdask.features.symmetry import roles_by_count
 from mgdask.features.window import FrameAxis
 from mgdask.learn.data.rows import Part, Rows
 from mgdask.pipelines.featurize.plan import plan
@@ -257,7 +258,8 @@ def prepare_glass(
     features
         Name of a ``feature_set``, or a list of features.
     species
-        Include only these elements. Default: all.
+        Include only these elements, or ("host",) for the majority species alone.
+        Default: all.
     margin
         Exclude atoms within this distance (Å) of a free surface.
     ends
@@ -297,6 +299,8 @@ def prepare_glass(
     numbers = np.asarray(ds["species"].values)
     keep = inside(ds, margin, ends=ends)
     if species is not None:
+        if tuple(species) == ("host",):
+            species = roles_by_count(numbers)[:1]
         keep &= np.isin(numbers, [atomic_number(element) for element in species])
     if not keep.any():
         raise ParameterError(

@@ -13,7 +13,8 @@ from mgdask.studies.options import CommandLine, Stores, StudyOptions, Texts, spl
 
 def _elements(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
     for name in names or ():
-        atomic_number(name)
+        if names != ("host",):
+            atomic_number(name)
     return names
 
 
@@ -33,7 +34,10 @@ class GlassOptions(StudyOptions):
         BeforeValidator(split_commas),
         AfterValidator(_elements),
         CommandLine(separator=","),
-    ] = Field(None, description="Use only atoms of these elements, such as Cu or Cu,Zr.")
+    ] = Field(
+        None,
+        description="Use only atoms of these elements, such as Cu or Cu,Zr; host is the majority.",
+    )
     n_undersamples: Annotated[int, CommandLine("--draws")] = Field(
         20, ge=1, description="Random undersamples of the majority class; each trains a model."
     )
@@ -151,19 +155,28 @@ class TransferOptions(GlassOptions):
     )
     examples: ClassVar[tuple[str, ...]] = (
         "mgdask study transfer g1.zarr g2.zarr g3.zarr --out transfer",
-        "mgdask study transfer g*.zarr --out rates --labels labels.csv --by label",
+        "mgdask study transfer g*.zarr --out rates --labels labels.csv --by condition",
     )
 
     stores: Annotated[Stores, CommandLine(argument="STORES")] = Field(
         description="Stores of deformed glasses, two or more."
     )
     labels: Path | None = Field(
-        None, description="CSV file with the column store and any of system, composition, rate."
+        None,
+        description="CSV file with the column store, any of system, composition (Cu65Zr35) and "
+        "rate (K/s), and optionally centers (all, host, Cu+Zr) and roles (Cu+Zr).",
     )
-    by: Literal["glass", "label"] = Field(
-        "glass", description="Train on each glass, or on all glasses of one label."
+    by: Literal["glass", "label", "condition"] = Field(
+        "glass",
+        description="Train on each glass, on all glasses of a label, or on all but the last "
+        "glass of a condition, which is kept back.",
     )
-    features: str = Field("interstice", description="Feature set.")
+    reference: Literal["condition", "glass"] = Field(
+        "condition",
+        description="Compare with models of the target's condition, or of the target itself "
+        "(cross-validation by region).",
+    )
+    features: Texts = Field(("interstice",), description="Feature set; repeat for several.")
     columns: Literal["same", "common"] = Field(
         "same", description="Refuse glasses with different columns, or use the common columns."
     )

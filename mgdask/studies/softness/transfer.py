@@ -1,4 +1,4 @@
-"""Softness learned on one glass and tested on every other.
+"""Softness learned under one condition and tested under every other.
 
 It shows what carries over to another quench rate, composition or system: Wang, Jain,
 Nat. Commun. 10, 5537 (2019), Fig. 4.
@@ -6,89 +6,51 @@ Nat. Commun. 10, 5537 (2019), Fig. 4.
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from mgdask._renamed import renamed_arguments
-from mgdask._typing import FloatArray
+from mgdask._typing import BoolArray, FloatArray
 from mgdask.errors import ParameterError
 from mgdask.execution.executor import resolve_client
-from mgdask.features import Feature
-from mgdask.learn.evaluation.bootstrap import Interval, bootstrap
-from mgdask.studies.softness.compared_sets import check_stems, resolve_sets, species_of
-from mgdask.studies.softness.comparison import INTERVAL_ENDS, METRICS, learning_arguments
+from mgdask.features import Feature, FrameFeature, MediumRange, SymmetryFunctions
+from mgdask.learn.data.arrays import generator
+from mgdask.learn.evaluation.bootstrap import MIN_GROUPS
+from mgdask.studies.softness.compared_sets import Features, check_stems, resolve_sets, species_of
+from mgdask.studies.softness.comparison import common_atoms, learning_arguments
+from mgdask.studies.softness.conditions import (
+    CATEGORIES,
+    KEYS,
+    Label,
+    check_labels,
+    condition_name,
+    pair_category,
+    split_elements,
+)
+from mgdask.studies.softness.conditions import read_labels as read_labels
 from mgdask.studies.softness.data import Glass, prepare_glass
-from mgdask.studies.softness.subsets import choose, resampled_regions
-from mgdask.studies.softness.training import Softness, learn_softness
+from mgdask.studies.softness.subsets import choose
+from mgdask.studies.softness.target_scores import METRICS, Scores, Target
+from mgdask.studies.softness.training import learn_softness
 
-Label = Mapping[str, str | float]
-KEYS = ("system", "composition", "rate")
-CATEGORIES = ("same", "other rate", "other composition", "other system", "not labelled")
-"""How two glasses differ: the first of system, composition and rate that does."""
-
-
-def pair_category(one: Label, other: Label) -> str:
-    """Return how two glasses differ.
-
-    Parameters
-    ----------
-    one, other
-        Labels of the glasses: any of ``system``, ``composition`` and ``rate``.
-
-    Returns
-    -------
-    category
-        One of ``CATEGORIES``.
-
-    Examples
-    --------
-    >>> pair_category({"rate": 1e12}, {"rate": 1e10})
-    'other rate'
-    """
-    if not one or not other:
-        return "not labelled"
-    return next((f"other {key}" for key in KEYS if one.get(key) != other.get(key)), "same")
+LEVEL = 0.95
+RESAMPLED = ("roc_auc", "recall", "single_roc_auc", "difference", "single_difference")
+"""Variables whose resamples are kept, for intervals of means over pairs."""
+CheckedLabel = Mapping[str, str | float]
 
 
-def read_labels(path: str | Path) -> dict[str, dict[str, str]]:
-    """Read the labels of stores from a CSV file.
+class _Group(NamedTuple):
+    """Glasses that train one model, by their places, and their condition."""
 
-    Parameters
-    ----------
-    path
-        File with the column ``store`` and at least one of ``system``, ``composition``
-        and ``rate``.
-
-    Returns
-    -------
-    labels
-        Labels by store.
-
-    Raises
-    ------
-    ParameterError
-        If the file has other columns.
-
-    Examples
-    --------
-    >>> read_labels("labels.csv")  # doctest: +SKIP
-    {'g1.zarr': {'system': 'CuZr', 'composition': 'Cu65Zr35', 'rate': '5e12'}}
-    """
-    with open(path, newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    names = set(rows[0]) if rows else set()
-    if "store" not in names or not names - {"store"} or not names <= {"store", *KEYS}:
-        raise ParameterError(
-            f"{path} has the columns {sorted(map(str, names))}; it must have store "
-            f"and at least one of {', '.join(KEYS)}"
-        )
-    return {row["store"]: {key: row[key] for key in KEYS if key in row} for row in rows}
+    name: str
+    members: tuple[int, ...]
+    label: CheckedLabel
 
 
 @renamed_arguments(repeats="n_resamples")
@@ -97,8 +59,9 @@ def transfer(
     out: str | Path,
     *,
     labels: Mapping[str, Label] | None = None,
-    by: Literal["glass", "label"] = "glass",
-    features: str | Sequence[Feature] = "interstice",
+    by: Literal["glass", "label", "condition"] = "glass",
+    reference: Literal["condition", "glass"] = "condition",
+    features: str | Sequence[str] | Sequence[Feature] | Mapping[str, Features] = "interstice",
     columns: Literal["same", "common"] = "same",
     learning: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -107,7 +70,11 @@ def transfer(
     progress: bool = True,
     **options: Any,
 ) -> xr.Dataset:
-    """Train on each glass, or on all glasses of one label, and test on every other.
+    """Train on each glass or condition, and test on every other.
+
+        difference = AUC(transferred) - AUC(trained on the target)
+
+    Both AUCs are those of the same atoms of the target, and their interval is paired.
 
     Parameters
     ----------
@@ -116,13 +83,20 @@ def transfer(
     out
         Folder for labels and features.
     labels
-        ``system``, ``composition`` and ``rate`` by the path or name of the store. All
-        stores need the same keys.
+        ``composition``, ``rate`` and more by the path or name of the store, see
+        ``check_labels``. All stores need the same keys.
     by
         "glass" trains on one glass. "label" trains on all glasses of one label except
-        the tested one.
+        the tested one. "condition" is the scheme of the paper: the last store of each
+        condition is kept back and tested, and the others train.
+    reference
+        "condition" takes the mean AUC of all other models trained on the target's own
+        condition. It is NaN if there is none. "glass" takes models trained on the other
+        regions of the target itself, by cross-validation in 5 folds.
     features
-        Name of ``COMPARED`` or ``feature_set``, or a list of features.
+        Name of ``COMPARED`` or ``feature_set``, or a list of features. Several names,
+        or a mapping as in ``resolve_sets``, give a dimension ``set``. All sets are then
+        tested and trained on the same atoms.
     columns
         "same" refuses glasses with different columns. "common" uses the columns that
         all glasses have, by name.
@@ -131,7 +105,7 @@ def transfer(
     seed
         Seed of training and resampling.
     n_resamples
-        Number of resamples of the bootstrap over regions of 15 Å of the test glass.
+        Number of resamples of the regions of 15 Å of each test glass.
     client
         Dask client. Default: the current one, or else threads of this process.
     progress
@@ -142,9 +116,17 @@ def transfer(
     Returns
     -------
     result
-        ``roc_auc`` and ``recall`` with their 95 % intervals (``_low``, ``_high``),
-        ``category`` and ``train_atoms``, all (train, test). They are NaN, "" and 0 if
-        the test glass is the only one to train on.
+        All (train, test), or (set, train, test), and NaN, "" and 0 if there is nothing
+        to train on:
+
+        * ``roc_auc`` and ``recall`` of the mean score of all models, with their 95 %
+          intervals (``_low``, ``_high``);
+        * ``single_roc_auc`` and ``single_recall``, means over the single models, as the
+          paper reports, with their standard deviations (``_deviation``);
+        * ``reference`` and ``single_reference``, AUCs of the models trained on the
+          target, and ``difference`` and ``single_difference`` with their intervals;
+        * ``category`` and ``train_atoms``;
+        * resamples (..., resample), from which ``transfer_by_category`` has intervals.
 
     Raises
     ------
@@ -154,13 +136,24 @@ def transfer(
 
     Notes
     -----
+    Differences compare like with like: the mean score of all models with the mean score
+    of all reference models, and single models with single models. A single model is
+    trained on one balanced undersample of all training atoms.
+
+    The paper trains one model for both species of Cu-Zr, and for other systems for the
+    host (majority) atoms only. The label ``centers`` does that per store.
+
+    For category "same" and ``reference="condition"``, a model is compared with the
+    other models of its condition. That needs three glasses of a condition, and
+    ``by="glass"``. Use ``reference="glass"`` otherwise.
+
     These features have no species in the names of their columns: interstice,
-    coordination, voronoi_indices, motifs, packing, fold symmetry, bond order, and
-    medium-range sets of them. ``transfer_by_category`` summarizes the result.
+    coordination, voronoi_indices, motifs, packing, fold symmetry, bond order,
+    medium-range sets of them, and ``symmetry_by_role``.
 
     References
     ----------
-    Wang, Jain, Nat. Commun. 10, 5537 (2019), Fig. 4.
+    Wang, Jain, Nat. Commun. 10, 5537 (2019), Fig. 4 and Methods.
 
     Examples
     --------
@@ -170,146 +163,127 @@ def transfer(
         raise ParameterError(
             f"stores={[str(store) for store in stores]}: transfer needs two glasses or more"
         )
-    check_stems(stores)
-    label_of = _labels(stores, labels)
-    if by == "label" and labels is None:
+    if by not in ("glass", "label", "condition") or reference not in ("condition", "glass"):
         raise ParameterError(
-            "by='label' needs labels={store: {'system': ..., 'composition': ..., 'rate': ...}}"
+            f"by={by!r} must be 'glass', 'label' or 'condition', and reference={reference!r} "
+            "'condition' or 'glass'"
         )
-    name = features if isinstance(features, str) else "features"
-    prepared = _prepare(stores, out, features, name, client, options)
-    shared = _columns(prepared, columns)
-    glasses = [choose(glass, columns=shared) for glass in prepared]
-    groups = {glass.name: [k] for k, glass in enumerate(glasses)}
-    if by == "label":
-        groups = _groups(label_of)
-    shape = (len(groups), len(glasses))
-    values = {
-        f"{metric}{suffix}": np.full(shape, np.nan)
-        for metric in METRICS
-        for suffix, _ in INTERVAL_ENDS
+    check_stems(stores)
+    label_of = check_labels(stores, labels)
+    if by != "glass" and labels is None:
+        raise ParameterError(
+            f"by={by!r} needs labels={{store: {{'composition': ..., 'rate': ...}}}}"
+        )
+    sets, several = _sets(features)
+    prepared = {
+        name: _prepare(stores, out, name, one, label_of, client, options)
+        for name, one in sets.items()
     }
-    category, atoms = np.full(shape, "", dtype=object), np.zeros(shape, dtype=np.int64)
-    for i, (group, members) in enumerate(groups.items()):
-        trained: dict[tuple[int, ...], Softness] = {}
-        for k, glass in enumerate(glasses):
-            training = tuple(m for m in members if m != k)
-            if not training:
-                continue
-            if training not in trained:  # models do not depend on the glass they are tested on
-                trained[training] = learn_softness(
-                    [glasses[m] for m in training], glass, seed=seed, **learning_arguments(learning)
-                )
-            category[i, k] = pair_category(label_of[training[0]], label_of[k])
-            atoms[i, k] = sum(len(glasses[m].atoms) for m in training)
-            for metric, interval in _test(trained[training], glass, n_resamples, seed).items():
-                for suffix, item in INTERVAL_ENDS:
-                    values[f"{metric}{suffix}"][i, k] = getattr(interval, item)
-            if progress:
-                auc = values["roc_auc"][i, k]
-                text = f"{group} -> {glass.name}: AUC {auc:.3f}, {category[i, k]}"
-                print(text, file=sys.stderr, flush=True)
-    dims = ("train", "test")
-    return xr.Dataset(
-        {
-            **{key: (dims, value) for key, value in values.items()},
-            "category": (dims, category),
-            "train_atoms": (dims, atoms),
-        },
-        coords={"train": list(groups), "test": [glass.name for glass in glasses]},
-        attrs={"columns": len(shared), "features": name, "seed": seed, "by": by},
-    )
+    atoms = [
+        common_atoms([glasses[k] for glasses in prepared.values()]) for k in range(len(stores))
+    ]
+    groups, tested = _groups(stores, label_of, by)
+    results = []
+    for name, whole in prepared.items():
+        shared = _columns(whole, columns)
+        glasses = [
+            choose(glass, atoms=some, columns=shared)
+            for glass, some in zip(whole, atoms, strict=True)
+        ]
+        result = _test_all(
+            glasses,
+            groups,
+            tested,
+            label_of,
+            reference=reference,
+            learning=learning_arguments(learning),
+            seed=seed,
+            n_resamples=n_resamples,
+            progress=f"{name}: " if several else "" if progress else None,
+        )
+        results.append(result.assign_attrs(columns=len(shared), features=name))
+    attrs = {"seed": seed, "by": by, "reference": reference}
+    if not several:
+        return results[0].assign_attrs(attrs)
+    joined = xr.concat([result.drop_attrs() for result in results], xr.Variable("set", list(sets)))
+    counts = [result.attrs["columns"] for result in results]
+    return joined.assign_attrs(columns=counts, features=list(sets), **attrs)
 
 
-@renamed_arguments(found="result")
-def transfer_by_category(result: xr.Dataset) -> xr.Dataset:
-    """Summarize the pairs of each category.
-
-    Parameters
-    ----------
-    result
-        Result of ``transfer``.
-
-    Returns
-    -------
-    table
-        Mean AUC and recall over the pairs (category,), their deviation (``_deviation``,
-        NaN for one pair), ``_lowest`` and ``_highest``, and the number of ``pairs``.
-
-    Examples
-    --------
-    >>> transfer_by_category(transfer(["g1.zarr", "g2.zarr"], "out"))  # doctest: +SKIP
-    """
-    category = result["category"].values
-    names = [name for name in CATEGORIES if (category == name).any()]
-    pairs = [int((category == name).sum()) for name in names]
-    table: dict[str, Any] = {"pairs": ("category", pairs)}
-    for metric in METRICS:
-        values = [result[metric].values[category == name] for name in names]
-        for suffix, summary in (
-            ("", np.mean),
-            ("_deviation", _deviation),
-            ("_lowest", np.min),
-            ("_highest", np.max),
-        ):
-            table[f"{metric}{suffix}"] = ("category", [float(summary(one)) for one in values])
-    return xr.Dataset(table, coords={"category": names}, attrs=result.attrs)
-
-
-def _deviation(values: FloatArray) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else np.nan
+def _sets(
+    features: str | Sequence[str] | Sequence[Feature] | Mapping[str, Features],
+) -> tuple[dict[str, Features], bool]:
+    """Features by the name of their set, and whether there may be several sets."""
+    if isinstance(features, str):
+        return {features: features}, False
+    if isinstance(features, Mapping):
+        return dict(features), True
+    if features and all(isinstance(one, str) for one in features):
+        return {str(name): str(name) for name in features}, True
+    return {"features": [one for one in features if isinstance(one, Feature)]}, False
 
 
 def _prepare(
     stores: Sequence[str | Path],
     out: str | Path,
-    features: str | Sequence[Feature],
     name: str,
+    features: Features,
+    labels: Sequence[CheckedLabel],
     client: Any,
     options: Mapping[str, Any],
 ) -> list[Glass]:
-    """Glasses, each with the features of its own species."""
+    """Glasses, each with the features and centers of its own species."""
+    glasses = []
     with resolve_client(client) as workers:
-        return [
-            prepare_glass(
-                store,
-                out,
-                features=resolve_sets({name: features}, species_of([store]))[name],
-                name=name,
-                client=workers,
-                progress=False,
-                **options,
+        for store, label in zip(stores, labels, strict=True):
+            ((_, listed),) = resolve_sets({name: features}, species_of([store])).items()
+            if "roles" in label:
+                roles = split_elements(str(label["roles"]))
+                listed = [_with_roles(feature, roles) for feature in listed]
+            own = dict(options)
+            if "centers" in label:
+                centers = str(label["centers"])
+                own["species"] = None if centers == "all" else split_elements(centers)
+            glasses.append(
+                prepare_glass(
+                    store, out, features=listed, name=name, client=workers, progress=False, **own
+                )
             )
-            for store in stores
-        ]
+    return glasses
 
 
-def _labels(stores: Sequence[str | Path], labels: Mapping[str, Label] | None) -> list[Label]:
-    """Labels of every store, which must have the same keys."""
-    if labels is None:
-        return [{} for _ in stores]
-    by_path = {Path(name).resolve(): label for name, label in labels.items()}
-    by_stem = {Path(name).stem: label for name, label in labels.items()}
-    of_stores: list[Label] = []
-    for store in stores:
-        label = by_path.get(Path(store).resolve(), by_stem.get(Path(store).stem))
-        if not label or set(label) - set(KEYS) or (of_stores and set(label) != set(of_stores[0])):
-            example = of_stores[0] if of_stores else {"rate": 5e12}
-            raise ParameterError(
-                f"labels of {store}: {label}; every store needs the same keys of "
-                f"{', '.join(KEYS)}, such as {example}"
-            )
-        of_stores.append(label)
-    return of_stores
+def _with_roles(feature: Feature, roles: tuple[str, ...]) -> Feature:
+    """Return a feature with given roles where it would take them by count."""
+    changed = feature
+    if isinstance(feature, SymmetryFunctions) and feature.roles == "count":
+        changed = dataclasses.replace(feature, roles=roles)
+    elif isinstance(feature, MediumRange):
+        inner = _with_roles(feature.feature, roles)
+        if inner is not feature.feature and isinstance(inner, FrameFeature):
+            changed = dataclasses.replace(feature, feature=inner)
+    return feature if changed is feature else changed.named(feature.name)
 
 
-def _groups(labels: Sequence[Label]) -> dict[str, list[int]]:
-    """Return the indices of glasses with the same labels, by the text of the labels."""
-    groups: dict[str, list[int]] = {}
+def _groups(
+    stores: Sequence[str | Path], labels: Sequence[CheckedLabel], by: str
+) -> tuple[list[_Group], list[int]]:
+    """Return the glasses that train together, and the places of the tested ones."""
+    if by == "glass":
+        names = [Path(store).stem for store in stores]
+        single = [_Group(name, (k,), labels[k]) for k, name in enumerate(names)]
+        return single, list(range(len(stores)))
+    members: dict[tuple[str | float | None, ...], list[int]] = {}
     for k, label in enumerate(labels):
-        name = ", ".join(str(label[key]) for key in KEYS if key in label)
-        groups.setdefault(name, []).append(k)
-    return groups
+        members.setdefault(tuple(label.get(key) for key in KEYS), []).append(k)
+    groups = [
+        _Group(condition_name(labels[places[0]]), tuple(places), labels[places[0]])
+        for places in members.values()
+    ]
+    if by == "label":
+        return groups, list(range(len(stores)))
+    tested = [group.members[-1] for group in groups]
+    trained = [group._replace(members=group.members[:-1]) for group in groups]
+    return [group for group in trained if group.members], tested
 
 
 def _columns(glasses: Sequence[Glass], columns: str) -> tuple[str, ...]:
@@ -326,30 +300,241 @@ def _columns(glasses: Sequence[Glass], columns: str) -> tuple[str, ...]:
         raise ParameterError(
             f"{glasses[0].name} and {glasses[other].name} have different columns, such as "
             f"{example}. Columns may contain names of species. Use features without them "
-            "('interstice', 'bond_order', ...), or columns='common' for the "
+            "('interstice', 'symmetry_by_role', ...), or columns='common' for the "
             f"{len(common)} that all glasses have"
         )
     if not common:
         raise ParameterError(
             "the glasses have no column in common; use features without names of species, such as "
-            "'interstice'"
+            "'interstice' or 'symmetry_by_role'"
         )
     return common
 
 
-def _test(softness: Softness, glass: Glass, n_resamples: int, seed: int) -> dict[str, Interval]:
-    """Metrics of trained models on a glass, with intervals."""
-    x, y, atoms = glass.rows()
-    names = glass.columns()
-    score: FloatArray = np.mean(
-        [
-            model.predict(x[:, [names.index(name) for name in model.columns]], names=model.columns)
-            for model in softness.models
-        ],
-        axis=0,
-    )
-    regions = resampled_regions(glass, atoms)
-    return {
-        metric: bootstrap(metric, y, score, regions, n_resamples=n_resamples, seed=seed)
-        for metric in METRICS
+def _test_all(
+    glasses: Sequence[Glass],
+    groups: Sequence[_Group],
+    tested: Sequence[int],
+    labels: Sequence[CheckedLabel],
+    *,
+    reference: str,
+    learning: Mapping[str, Any],
+    seed: int,
+    n_resamples: int,
+    progress: str | None,
+) -> xr.Dataset:
+    """Scores, references and differences of every pair of one feature set."""
+    trained: dict[tuple[int, ...], Any] = {}
+    scores: dict[tuple[int, int], Scores] = {}
+    own: dict[int, Scores] = {}
+    shape = (len(groups), len(tested))
+    category, atoms = np.full(shape, "", dtype=object), np.zeros(shape, dtype=np.int64)
+    for j, k in enumerate(tested):
+        # glasses are drawn from independently
+        target = Target(glasses[k], n_resamples, seed + 1000 * k)
+        for i, group in enumerate(groups):
+            training = tuple(m for m in group.members if m != k)
+            if not training:
+                continue
+            if training not in trained:  # models do not depend on the glass they are tested on
+                train_on = [glasses[m] for m in training]
+                trained[training] = learn_softness(
+                    train_on, glasses[k], seed=seed, **{**learning, "n_resamples": 20}
+                ).models
+            scores[i, j] = target.test(trained[training])
+            category[i, j] = pair_category(group.label, labels[k])
+            atoms[i, j] = sum(len(glasses[m].rows()[2]) for m in training)
+            if progress is not None:
+                auc = scores[i, j].ensemble["roc_auc"]
+                text = f"{progress}{group.name} -> {glasses[k].name}: AUC {auc:.3f}"
+                print(f"{text}, {category[i, j]}", file=sys.stderr, flush=True)
+        if reference == "glass":
+            own[j] = target.own_score(learning, seed)
+    references = {
+        (i, j): [own[j]]
+        if reference == "glass"
+        else [
+            scores[other, j]
+            for other in range(len(groups))
+            if other != i and (other, j) in scores and category[other, j] == "same"
+        ]
+        for i, j in scores
     }
+    dims = ("train", "test")
+    return xr.Dataset(
+        {
+            **_variables(scores, references, shape, n_resamples),
+            "category": (dims, category),
+            "train_atoms": (dims, atoms),
+        },
+        coords={
+            "train": [group.name for group in groups],
+            "test": [glasses[k].name for k in tested],
+        },
+    )
+
+
+def _variables(
+    scores: Mapping[tuple[int, int], Scores],
+    references: Mapping[tuple[int, int], Sequence[Scores]],
+    shape: tuple[int, int],
+    n_resamples: int,
+) -> dict[str, Any]:
+    """Arrays (train,test) and (train,test,resample) of all pairs."""
+    value: dict[str, FloatArray] = {}
+    drawn: dict[str, FloatArray] = {}
+
+    def put(name: str, place: tuple[int, int], one: float, draws: FloatArray | None = None) -> None:
+        value.setdefault(name, np.full(shape, np.nan))[place] = one
+        if draws is not None:
+            drawn.setdefault(name, np.full((*shape, n_resamples), np.nan))[place] = draws
+
+    for place, one in scores.items():
+        for metric in METRICS:
+            put(metric, place, one.ensemble[metric], one.ensemble_resamples[metric])
+            single = one.single[metric]
+            put(f"single_{metric}", place, float(single.mean()), one.single_resamples[metric])
+            deviation = float(single.std(ddof=1)) if len(single) > 1 else np.nan
+            put(f"single_{metric}_deviation", place, deviation)
+        own = references[place]
+        auc, n = "roc_auc", max(len(own), 1)
+        for kind, mine, theirs, my_draws, their_draws in (
+            (
+                "",
+                one.ensemble[auc],
+                [other.ensemble[auc] for other in own],
+                one.ensemble_resamples[auc],
+                [other.ensemble_resamples[auc] for other in own],
+            ),
+            (
+                "single_",
+                float(one.single[auc].mean()),
+                [float(other.single[auc].mean()) for other in own],
+                one.single_resamples[auc],
+                [other.single_resamples[auc] for other in own],
+            ),
+        ):
+            base = sum(theirs) / n if own else np.nan
+            base_draws = np.sum(their_draws, axis=0) / n if own else np.full(n_resamples, np.nan)
+            put(f"{kind}reference", place, base)
+            put(f"{kind}difference", place, mine - base, my_draws - base_draws)
+    dims = ("train", "test")
+    variables: dict[str, Any] = {name: (dims, one) for name, one in value.items()}
+    for name, draws in drawn.items():
+        low, high = _ends(draws)
+        variables |= {f"{name}_low": (dims, low), f"{name}_high": (dims, high)}
+        if name in RESAMPLED:
+            variables[f"{name}_resamples"] = ((*dims, "resample"), draws)
+    return variables
+
+
+def _ends(draws: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the ends of the interval over the last axis, without NaN."""
+    low, high = np.full((2, *draws.shape[:-1]), np.nan)
+    defined = ~np.isnan(draws).all(axis=-1)
+    if defined.any():
+        low[defined], high[defined] = np.nanquantile(
+            draws[defined], [0.5 - 0.5 * LEVEL, 0.5 + 0.5 * LEVEL], axis=-1
+        )
+    return low, high
+
+
+@renamed_arguments(found="result")
+def transfer_by_category(result: xr.Dataset, *, seed: int = 0) -> xr.Dataset:
+    """Summarize the pairs of each category.
+
+    Parameters
+    ----------
+    result
+        Result of ``transfer``.
+    seed
+        Seed of the drawn test glasses.
+
+    Returns
+    -------
+    table
+        Means over the pairs (category,), or (set, category): of ``roc_auc``,
+        ``single_roc_auc``, ``difference`` and ``single_difference``, with their
+        intervals (``_low``, ``_high``); of ``recall``; and of ``roc_auc``, ``recall``
+        and ``difference`` the standard deviation over pairs (``_deviation``, NaN for
+        one pair), ``_lowest`` and ``_highest``. ``pairs`` is their number, and
+        ``compared_pairs`` that of those with a difference.
+
+    Notes
+    -----
+    Intervals resample the regions of every test glass. With at least five test glasses
+    in a category, test glasses are drawn too. The spread over training sets is in the
+    deviations only.
+
+    Examples
+    --------
+    >>> transfer_by_category(transfer(["g1.zarr", "g2.zarr"], "out"))  # doctest: +SKIP
+    """
+    if "set" in result.dims:
+        tables = [
+            transfer_by_category(result.isel(set=k), seed=seed) for k in range(result.sizes["set"])
+        ]
+        joined = xr.concat(
+            [table.drop_attrs().drop_vars("set", errors="ignore") for table in tables],
+            xr.Variable("set", result["set"].values),
+        )
+        return joined.assign_attrs(result.attrs)
+    category = result["category"].values
+    names = [name for name in CATEGORIES if (category == name).any()]
+    parts = [pooled_pairs(result, category == name, seed=seed) for name in names]
+    table: dict[str, Any] = {
+        "pairs": ("category", [int((category == name).sum()) for name in names]),
+        **{key: ("category", [part[key] for part in parts]) for key in (parts[0] if parts else {})},
+    }
+    return xr.Dataset(table, coords={"category": names}, attrs=result.attrs)
+
+
+def pooled_pairs(result: xr.Dataset, mask: BoolArray, *, seed: int = 0) -> dict[str, float]:
+    """Return means over some pairs of one set, with intervals.
+
+    Parameters
+    ----------
+    result
+        Result of ``transfer`` for one set.
+    mask
+        Which pairs (train, test) are averaged.
+    seed
+        Seed of the drawn test glasses.
+
+    Returns
+    -------
+    pooled
+        Numbers by name, see ``transfer_by_category``. All are NaN without a pair.
+    """
+    pooled: dict[str, float] = {}
+    for name in ("roc_auc", "recall", "single_roc_auc", "difference", "single_difference"):
+        values = result[name].values
+        used = mask & np.isfinite(values)
+        some = values[used]
+        pooled[name] = float(some.mean()) if len(some) else np.nan
+        if f"{name}_resamples" in result:
+            low, high = _pooled_ends(result[f"{name}_resamples"].values, used, seed)
+            pooled |= {f"{name}_low": low, f"{name}_high": high}
+        if name in ("roc_auc", "recall", "difference"):
+            pooled[f"{name}_deviation"] = float(some.std(ddof=1)) if len(some) > 1 else np.nan
+            pooled[f"{name}_lowest"] = float(some.min()) if len(some) else np.nan
+            pooled[f"{name}_highest"] = float(some.max()) if len(some) else np.nan
+    pooled["compared_pairs"] = int((mask & np.isfinite(result["difference"].values)).sum())
+    return pooled
+
+
+def _pooled_ends(draws: FloatArray, used: BoolArray, seed: int) -> tuple[float, float]:
+    """Interval of the mean over pairs (train,test,resample)."""
+    if not used.any():
+        return np.nan, np.nan
+    n_targets, n_resamples = used.shape[1], draws.shape[-1]
+    present = np.flatnonzero(used.any(axis=0))
+    weight = np.ones((n_resamples, n_targets))
+    if len(present) >= MIN_GROUPS:
+        n = len(present)
+        weight[:] = 0.0
+        weight[:, present] = generator(seed).multinomial(n, np.full(n, 1.0 / n), size=n_resamples)
+    pair_weight = weight.T[None] * used[..., None]
+    total = (pair_weight * np.where(used[..., None], draws, 0.0)).sum(axis=(0, 1))
+    low, high = _ends((total / pair_weight.sum(axis=(0, 1)))[None])
+    return float(low[0]), float(high[0])

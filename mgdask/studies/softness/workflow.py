@@ -22,6 +22,7 @@ from mgdask.learn.predict import predict
 from mgdask.studies.results import POOLED, Metric, Results, metrics_of
 from mgdask.studies.softness.compared_sets import prepare_sets, species_of
 from mgdask.studies.softness.comparison import common_atoms, compare, write_table
+from mgdask.studies.softness.conditions import CATEGORIES
 from mgdask.studies.softness.data import Glass, prepare_glass
 from mgdask.studies.softness.figures import compare_figure, growth_figure, transfer_figure
 from mgdask.studies.softness.growth import score_growth
@@ -35,7 +36,12 @@ from mgdask.studies.softness.training import (
     renamed_learning,
     score_intervals,
 )
-from mgdask.studies.softness.transfer import read_labels, transfer, transfer_by_category
+from mgdask.studies.softness.transfer import (
+    pooled_pairs,
+    read_labels,
+    transfer,
+    transfer_by_category,
+)
 from mgdask.studies.stages import StageRunner
 from mgdask.studies.study import Outcome, Study
 from mgdask.studies.timing import StageTimer
@@ -408,11 +414,32 @@ def _table_rows(model: str, test: str, row: xr.Dataset) -> list[Metric]:
     ]
 
 
+METRIC_NAMES = {
+    "roc_auc": "roc_auc",
+    "recall": "recall",
+    "single_roc_auc": "roc_auc of single models",
+    "difference": "roc_auc_difference",
+    "single_difference": "roc_auc_difference of single models",
+}
+"""Names of the metrics of a transfer in ``results.json``."""
+SHOWN = (
+    "pairs",
+    "roc_auc",
+    "single_roc_auc",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "single_difference",
+)
+"""Columns of the table by category that are printed."""
+
+
 class TransferStudy(Study[TransferOptions]):
     """Test models of each glass on every other glass.
 
     Tables and the figure are in ``OUT/transfer``. A pooled metric is the mean over all
-    pairs of glasses, without an interval.
+    pairs of glasses, or over those of a category. Its interval resamples the regions of
+    every test glass, and the test glasses if there are at least five.
 
     Parameters
     ----------
@@ -435,7 +462,8 @@ class TransferStudy(Study[TransferOptions]):
                 options.out,
                 labels=None if options.labels is None else read_labels(options.labels),
                 by=options.by,
-                features=options.features,
+                reference=options.reference,
+                features=options.features[0] if len(options.features) == 1 else options.features,
                 columns=options.columns,
                 learning=options.learning(),
                 seed=options.seed,
@@ -443,10 +471,11 @@ class TransferStudy(Study[TransferOptions]):
                 progress=progress,
                 **options.glass(),
             )
-            path, categories = write_table(table, target / "transfer"), transfer_by_category(table)
+            path = write_table(table, target / "transfer")
+            categories = transfer_by_category(table, seed=options.seed)
             write_table(categories, target / "by-category")
             figure = transfer_figure(table, target / "transfer.png")
-            text = categories.to_dataframe().round(3).to_string()
+            text = categories[list(SHOWN)].to_dataframe().round(3).to_string()
             return {
                 "metrics": [one.model_dump() for one in self.metrics(table)],
                 "text": f"{text}\ntable {path}, figure {figure}",
@@ -457,20 +486,11 @@ class TransferStudy(Study[TransferOptions]):
         return Outcome([Metric(**row) for row in scored["metrics"]], scored["text"])
 
     def metrics(self, table: xr.Dataset) -> list[Metric]:
-        """Return the metrics of every pair, of their mean, and of constant guesses."""
-        pairs = [
-            metric
-            for train in table["train"].values
-            for test in table["test"].values
-            if table["train_atoms"].sel(train=train, test=test) > 0
-            for metric in _table_rows(
-                f"trained on {train}", str(test), table.sel(train=train, test=test)
-            )
-        ]
-        pooled = [
-            Metric(model="mean over pairs", test=POOLED, name=name, value=float(table[name].mean()))
-            for name in METRICS
-        ]
+        """Return the metrics of every pair, of means over pairs, and of guesses."""
+        rows: list[Metric] = []
+        for name in table["set"].values if "set" in table.dims else [None]:
+            one = table if name is None else table.sel(set=name)
+            rows += self._set_metrics(one, "" if name is None else f"{name}: ")
         # exact for guesses that use no column
         recalls = {"random": 0.5, "most frequent": 0.0, "minority": 1.0}
         guesses = [
@@ -478,4 +498,40 @@ class TransferStudy(Study[TransferOptions]):
             for kind, recall in recalls.items()
             for name, value in (("roc_auc", 0.5), ("recall", recall))
         ]
-        return pooled + guesses + pairs
+        pooled = [row for row in rows if row.test == POOLED]
+        return pooled + guesses + [row for row in rows if row.test != POOLED]
+
+    def _set_metrics(self, table: xr.Dataset, prefix: str) -> list[Metric]:
+        trained = table["train_atoms"].values > 0
+        kinds = {"mean over pairs": trained}
+        for name in CATEGORIES:
+            if (mask := table["category"].values == name).any():
+                kinds[f"mean over pairs: {name}"] = mask
+        rows = []
+        for kind, mask in kinds.items():
+            pooled = pooled_pairs(table, mask, seed=self.options.seed)
+            rows += [
+                Metric(
+                    model=prefix + kind,
+                    test=POOLED,
+                    name=METRIC_NAMES[name],
+                    value=pooled[name],
+                    low=pooled[f"{name}_low"],
+                    high=pooled[f"{name}_high"],
+                )
+                for name in METRIC_NAMES
+            ]
+        for train, test in zip(*np.nonzero(trained), strict=True):
+            pair = table.isel(train=train, test=test)
+            rows += [
+                Metric(
+                    model=f"{prefix}trained on {table['train'].values[train]}",
+                    test=str(table["test"].values[test]),
+                    name=METRIC_NAMES[name],
+                    value=float(pair[name]),
+                    low=float(pair[f"{name}_low"]),
+                    high=float(pair[f"{name}_high"]),
+                )
+                for name in METRIC_NAMES
+            ]
+        return rows

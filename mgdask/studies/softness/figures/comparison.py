@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from mgdask._renamed import renamed_arguments
-from mgdask.plot.intervals import draw_bars, draw_categories, draw_points, error_lengths
+from mgdask.plot.boxes import draw_violin
+from mgdask.plot.intervals import draw_bars, draw_points, error_lengths
 from mgdask.plot.maps import draw_matrix
-from mgdask.plot.style import BLUE, SKY_BLUE, figure, save, style
+from mgdask.plot.style import BLUE, GREEN, ORANGE, SKY_BLUE, VERMILION, figure, save, style
 from mgdask.studies.softness.transfer import transfer_by_category
+
+if TYPE_CHECKING:
+    from mgdask.plot.style import Axes
 
 CHANCE = 0.5
 """AUC and recall of a random guess."""
@@ -74,10 +80,21 @@ def compare_figure(comparison: xr.Dataset, path: str | Path) -> Path:
     return save(fig, path, dpi=DPI)
 
 
+CATEGORY_TEXT = {
+    "same": "i  same C, same QR\nnew glass",
+    "other rate": "ii  same C\nother QR",
+    "other composition": "iii  other C\nsame QR",
+    "other composition and rate": "iv  other C\nother QR",
+    "other system": "v  other\nsystem",
+    "not labelled": "not labelled",
+}
+"""Categories as in Fig. 4; C is the composition, QR the quenching rate."""
+
+
 @renamed_arguments(found="result")
 @style()
 def transfer_figure(result: xr.Dataset, path: str | Path) -> Path:
-    """Draw the AUC by training and test glass, and every pair by category.
+    """Draw the AUC by training and test glass, and the change of AUC by category.
 
     Parameters
     ----------
@@ -91,41 +108,97 @@ def transfer_figure(result: xr.Dataset, path: str | Path) -> Path:
     path
         The path.
 
+    Notes
+    -----
+    The right panel is Fig. 4 of Wang, Jain, Nat. Commun. 10, 5537 (2019): AUC of the
+    transferred model minus that of a model trained on the target. The first feature set
+    is filled and others are not. Without such a model it has the AUC itself.
+
     Examples
     --------
     >>> result = transfer(["g1.zarr", "g2.zarr"], "out")  # doctest: +SKIP
     >>> transfer_figure(result, "out/transfer.png")       # doctest: +SKIP
     """
-    auc, low, high = (result[f"roc_auc{end}"].values for end in ("", "_low", "_high"))
-    rows, columns = auc.shape
-    fig = figure(7.0 + 0.8 * columns, max(3.6, 1.8 + 0.6 * rows))
-    left, right = fig.subplots(1, 2)
-    image = draw_matrix(
-        left,
-        auc,
-        list(result["train"].values),
-        list(result["test"].values),
-        low=low,
-        high=high,
-        span=(CHANCE, max(0.75, float(np.nanmax(auc)))),
-    )
-    left.set(xlabel="tested on", ylabel="trained on")
-    fig.colorbar(image, ax=left, label="AUC-ROC")
-    mean = transfer_by_category(result)
-    pairs = [result["category"].values == name for name in mean["category"].values]
-    draw_categories(
-        right,
-        [
-            f"{name}\n({int(n)} pairs)"
-            for name, n in zip(mean["category"].values, mean["pairs"].values, strict=True)
-        ],
-        [auc[pair] for pair in pairs],
-        [error_lengths(auc[pair], low[pair], high[pair]) for pair in pairs],
-        [float(value) for value in mean["roc_auc"].values],
-    )
-    right.axhline(CHANCE, color="0.4", ls=":")
-    right.set(ylabel="AUC-ROC; bar: mean, dotted: random guess")
+    sets = _by_set(result)
+    rows, columns = sets[0][1]["roc_auc"].shape
+    fig = figure(9.0 + 0.9 * columns, max(4.2, len(sets) * (1.6 + 0.6 * rows)))
+    left, right = fig.subfigures(1, 2, squeeze=False, width_ratios=(0.9 + 0.18 * columns, 1.4))[0]
+    top = max(0.75, max(float(np.nanmax(one["roc_auc"].values)) for _, one in sets))
+    panels = left.subplots(len(sets), 1, squeeze=False)[:, 0]
+    for axes, (name, one) in zip(panels, sets, strict=True):
+        auc, low, high = (one[f"roc_auc{end}"].values for end in ("", "_low", "_high"))
+        image = draw_matrix(
+            axes,
+            auc,
+            list(one["train"].values),
+            list(one["test"].values),
+            low=low,
+            high=high,
+            span=(CHANCE, top),
+        )
+        axes.set(xlabel="tested on", ylabel="trained on", title=name)
+        left.colorbar(image, ax=axes, label="AUC-ROC")
+    _draw_by_category(right.subplots(), result, sets)
     return save(fig, path, dpi=DPI)
+
+
+def _by_set(result: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
+    """Results of each feature set by its name."""
+    if "set" not in result.dims:
+        return [(str(result.attrs.get("features", "")), result)]
+    return [(str(name), result.sel(set=name)) for name in result["set"].values]
+
+
+def _draw_by_category(
+    axes: Axes, result: xr.Dataset, sets: Sequence[tuple[str, xr.Dataset]]
+) -> None:
+    """Draw a violin per category and feature set, with its mean and interval."""
+    relative = bool(np.isfinite(result["difference"].values).any())
+    variable = "difference" if relative else "roc_auc"
+    tables = [transfer_by_category(one) for _, one in sets]
+    names = [str(name) for name in tables[0]["category"].values]
+    step = 0.8 / len(sets)
+    for s, ((name, one), table) in enumerate(zip(sets, tables, strict=True)):
+        color = (BLUE, VERMILION, GREEN, ORANGE)[s % 4]
+        for k, category in enumerate(names):
+            at = k + (s - (len(sets) - 1) / 2) * step
+            values = one[variable].values[one["category"].values == category]
+            values = values[np.isfinite(values)]
+            if not len(values):
+                continue
+            draw_violin(axes, at, values, color=color, filled=s == 0, width=0.42 * step)
+            mean, low, high = (
+                float(table[f"{variable}{end}"].sel(category=category))
+                for end in ("", "_low", "_high")
+            )
+            axes.errorbar(
+                at, mean, error_lengths([mean], [low], [high]), fmt="_", ms=14, color="black",
+                capsize=3, lw=1.2,
+            )  # fmt: skip
+        axes.plot([], [], "s", ms=8, color=color, mfc=color if s == 0 else "white", label=name)
+    axes.axhline(0.0 if relative else CHANCE, color="0.4", ls=":")
+    pairs = tables[0]["compared_pairs" if relative else "pairs"].values
+    axes.set_xticks(
+        range(len(names)),
+        [
+            f"{CATEGORY_TEXT[name]}\n{_pair_text(int(n))}"
+            for name, n in zip(names, pairs, strict=True)
+        ],
+        fontsize=8,
+    )
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.set_ylabel(
+        "AUC(transferred) - AUC(trained on the target)"
+        if relative
+        else "AUC-ROC (no model was trained on the target)"
+    )
+    axes.set_title("bars: mean over pairs and 95 % interval", fontsize=9)
+    if len(sets) > 1:
+        axes.legend(loc="best")
+
+
+def _pair_text(n: int) -> str:
+    return "1 pair" if n == 1 else f"{n} pairs" if n else "no model to compare"
 
 
 @renamed_arguments(found="growth")

@@ -1,0 +1,165 @@
+"""Scores of models on a test glass, and of models trained on that glass itself.
+
+All scores of one test glass are resampled together, so that their differences are
+paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mgdask._typing import BoolArray, FloatArray, IntArray
+from mgdask.errors import ParameterError
+from mgdask.learn.data.arrays import coded, generator
+from mgdask.learn.data.splits import group_folds
+from mgdask.learn.evaluation.bootstrap import MIN_GROUPS
+from mgdask.learn.evaluation.metrics import prepare
+from mgdask.learn.training.model import Model
+from mgdask.studies.softness.data import Glass
+from mgdask.studies.softness.feature_selection import fit_balanced
+from mgdask.studies.softness.training import PARAMETERS
+
+METRICS = ("roc_auc", "recall")
+REFERENCE_FOLDS = 5
+"""Folds of the cross-validation within a glass."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Metrics of several models of one kind on a test glass.
+
+    Parameters
+    ----------
+    ensemble
+        Metrics of the mean of the models' scores.
+    single
+        Metrics of each model (model,).
+    ensemble_resamples, single_resamples
+        The metrics, and their means over the models, in each resample (resample,).
+    """
+
+    ensemble: Mapping[str, float]
+    single: Mapping[str, FloatArray]
+    ensemble_resamples: Mapping[str, FloatArray]
+    single_resamples: Mapping[str, FloatArray]
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A test glass with its resamples.
+
+    Parameters
+    ----------
+    glass
+        The glass, with the columns and atoms that are tested.
+    n_resamples
+        Number of resamples of its regions of 15 Å. If there are fewer than 5, atoms are
+        drawn, and the interval is too narrow.
+    seed
+        Seed of the resamples.
+    """
+
+    glass: Glass
+    n_resamples: int
+    seed: int
+    values: FloatArray = field(init=False)
+    plastic: BoolArray = field(init=False)
+    regions: IntArray = field(init=False)
+    group: IntArray = field(init=False)
+    counts: FloatArray = field(init=False)
+
+    def __post_init__(self) -> None:
+        values, plastic, atoms = self.glass.rows()
+        regions = self.glass.regions()[atoms]
+        kinds, group = coded("regions", regions)
+        if len(kinds) < MIN_GROUPS:
+            kinds, group = tuple(range(len(plastic))), np.arange(len(plastic))
+        n = len(kinds)
+        counts = generator(self.seed).multinomial(n, np.full(n, 1.0 / n), size=self.n_resamples)
+        for name, value in (
+            ("values", values),
+            ("plastic", plastic),
+            ("regions", regions),
+            ("group", group),
+            ("counts", counts.astype(np.float64)),
+        ):
+            object.__setattr__(self, name, value)
+
+    def test(self, models: Sequence[Model]) -> Scores:
+        """Return the scores of models trained on other glasses."""
+        names = self.glass.columns()
+        places = [names.index(name) for name in models[0].columns]
+        return self.scores(
+            np.array(
+                [
+                    model.predict(self.values[:, places], names=model.columns, threads=1)
+                    for model in models
+                ]
+            )
+        )
+
+    def scores(self, each: FloatArray) -> Scores:
+        """Return the metrics of single models, given their scores (model,row)."""
+        mean = np.zeros(each.shape[1])
+        for one in each:  # a fixed order of the sum
+            mean += one
+        mean /= len(each)
+        ensemble = {name: prepare(name, self.plastic, mean) for name in METRICS}
+        single = {name: [prepare(name, self.plastic, one) for one in each] for name in METRICS}
+        ones = np.ones(len(mean))
+        return Scores(
+            {name: float(ready.value(ones)) for name, ready in ensemble.items()},
+            {
+                name: np.array([float(ready.value(ones)) for ready in parts])
+                for name, parts in single.items()
+            },
+            {name: ready.resampled(self.group, self.counts) for name, ready in ensemble.items()},
+            {
+                name: np.mean([ready.resampled(self.group, self.counts) for ready in parts], axis=0)
+                for name, parts in single.items()
+            },
+        )
+
+    def own_score(self, learning: Mapping[str, Any], seed: int) -> Scores:
+        """Return the scores of models trained on the other regions of the same glass.
+
+        Each region is scored by models of the other four fifths of the regions. Regions
+        that touch share surroundings, so this is slightly optimistic.
+
+        Parameters
+        ----------
+        learning
+            Arguments of ``learn_softness``.
+        seed
+            Seed of the folds, undersamples and models.
+
+        Raises
+        ------
+        ParameterError
+            If the glass has fewer than five regions.
+        """
+        n_regions = len(np.unique(self.regions))
+        if n_regions < REFERENCE_FOLDS:
+            raise ParameterError(
+                f"{self.glass.name} has {n_regions} regions of 15 Å with included atoms; "
+                f"reference='glass' needs at least {REFERENCE_FOLDS}. Use reference='condition' "
+                "with two glasses or more of a condition"
+            )
+        params = {**PARAMETERS, **dict(learning.get("params") or {})}
+        each = np.empty((learning.get("n_undersamples", 20), len(self.plastic)))
+        for split in group_folds(self.regions, REFERENCE_FOLDS, seed, self.plastic):
+            inside, outside = split.rows(self.regions)
+            for k, row in enumerate(each):
+                model = fit_balanced(
+                    self.values[inside],
+                    self.plastic[inside],
+                    params,
+                    learning.get("num_boost_round", 150),
+                    seed + k,
+                )
+                row[outside] = model.predict(self.values[outside], threads=1)
+        return self.scores(each)
