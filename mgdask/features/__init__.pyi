@@ -14,7 +14,7 @@ from .feature import WindowFeature as WindowFeature
 from .feature import feature_dataclass as feature_dataclass
 from .interstice import Interstice as Interstice
 from .lag import LagDisplacement as LagDisplacement
-from .mass_distribution import mass_distribution as mass_distribution
+from .mass_radius import mass_distribution as mass_distribution
 from .mediumrange import MediumRange as MediumRange
 from .nonaffine import NonAffine as NonAffine
 from .registry import FEATURES as FEATURES

@@ -10,7 +10,7 @@ import pytest
 
 from mgdask.errors import ParameterError
 from mgdask.features import mass_distribution as public
-from mgdask.features.mass_distribution import mass_distribution
+from mgdask.features.mass_radius import mass_distribution
 from tests.reference import structure as reference
 
 CELL = np.array([[14.0, 1.0, 2.0], [3.0, 12.0, -2.0], [-1.0, 2.0, 13.0]])
