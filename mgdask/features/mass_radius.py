@@ -86,7 +86,8 @@ def mass_distribution(
     With free surfaces spheres leave the sample, so M(r) is too small at large r. Choose
     ``whole`` away from surfaces, or a small ``r_max``.
 
-    The cost grows with the number of pairs within ``r_max``, about 15 ns per ordered pair.
+    The cost grows with the number of pairs within ``r_max``, about 15 ns per ordered
+    pair.
 
     References
     ----------
