@@ -7,11 +7,14 @@ after an interruption follow from these.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from mgdask._version import __version__
+from mgdask.errors import ParameterError
 from mgdask.store.provenance import digest
 from mgdask.studies.options import CommandLine, OptionError, StudyOptions, markdown_table
 from mgdask.studies.registry import get_options
@@ -119,8 +122,11 @@ class Study(ABC, Generic[Options]):
         ------
         StoreError
             If an input is missing or unfinished.
+        ParameterError
+            If the folder holds the results of another study.
         """
         options, name = self.options, type(self.options).study
+        refuse_other_study(options.out, name)
         inputs = {
             f"{option} {path.stem}": fingerprint(path)
             for option, paths in options.paths().items()
@@ -142,6 +148,25 @@ class Study(ABC, Generic[Options]):
         write_text(options.out / "report.html", self.page(results))
         write_text(options.out / "results.json", results.to_json())
         return results
+
+
+def refuse_other_study(out: Path, name: str) -> None:
+    """Raise ``ParameterError`` if a folder holds the results of another study.
+
+    Two studies in one folder would replace each other's ``results.json`` and
+    ``report.html``. The same study with other options may replace its own.
+    """
+    try:
+        plain = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    other = plain.get("study") if isinstance(plain, dict) else None
+    if isinstance(other, str) and other != name:
+        raise ParameterError(
+            f"out={str(out)!r} holds the results of the study {other!r}; the study {name!r} would "
+            f"overwrite its results.json and report.html. Give another folder, such as "
+            f"{str(out / name)!r}"
+        )
 
 
 def options_table(name: str) -> str:

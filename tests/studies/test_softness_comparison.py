@@ -15,19 +15,24 @@ from mgdask.cli import cli
 from mgdask.errors import ParameterError
 from mgdask.learn.evaluation import bootstrap as bootstraps
 from mgdask.learn.evaluation.bootstrap import bootstrap, bootstrap_contrast
+from mgdask.plot.boxes import draw_box
+from mgdask.plot.style import figure
 from mgdask.studies.softness import compared_sets
 from mgdask.studies.softness import comparison as compare_softness
 from mgdask.studies.softness import growth as growth_softness
 from mgdask.studies.softness import subsets as chosen
 from mgdask.studies.softness.comparison import (
     COMPARED,
+    common_atoms,
     compare,
+    compare_glasses,
+    mean_over_glasses,
     prepare_sets,
     resolve_sets,
     species_of,
     write_table,
 )
-from mgdask.studies.softness.figures import compare_figure, growth_figure
+from mgdask.studies.softness.figures import box_figure, compare_figure, growth_figure
 from mgdask.studies.softness.growth import score_growth
 from mgdask.studies.softness.subsets import choose
 from mgdask.studies.softness.training import learn_softness
@@ -48,6 +53,7 @@ OPTIONS = {
     "progress": False,
 }
 SETS = ["interstice", "coordination", "motifs", "all"]
+PAIRS = ["coordination", "coordination+mro", "motifs"]
 
 
 @pytest.fixture(scope="module")
@@ -82,16 +88,24 @@ def test_counts_of_the_published_sets():
         name: sum(feature.n_columns for feature in features) for name, features in sets.items()
     }
     names = list(sets)
-    short, medium = names[1:9], names[9:19]
+    # Methods, "Benchmarked Structural Signatures": each set alone and with its medium range
+    short, both = names[1:17:2], names[2:17:2]
     assert names[0] == "interstice"
+    assert both == [f"{name}+mro" for name in short]
     assert [count[name] for name in short] == [2, 5, 4, 3, 5, 5, 16, 9]
-    assert sum(count[name] for name in medium) == count["mro"] == 209
-    assert (count["interstice"], count["sro"], count["sro_mro"], count["symmetry"]) == (
+    medium = [count[two] - count[one] for one, two in zip(short, both, strict=True)]
+    assert medium == [8, 20, 12, 12, 5 + 20, 20, 16 + 64, 32]
+    assert sum(medium) == count["mro"] == 209
+    assert [count[name] for name in ("interstice", "sro", "sro+mro", "symmetry")] == [
         80,
         49,
         258,
         166,
-    )
+    ]
+    # Supplementary Tables 5 and 7
+    assert (count["interstice+sro"], count["interstice+sro+mro"]) == (129, 338)
+    with pytest.warns(FutureWarning, match="'sro_mro' is 'sro\\+mro'"):
+        assert len(resolve_sets(["sro_mro"], ("Cu", "Zr"))["sro_mro"]) == len(sets["sro+mro"])
     # power spectrum of two species: pairs of 12 channels without order, times 7 degrees
     assert count["soap"] == 12 * 13 // 2 * 7
     # all: each once
@@ -157,6 +171,77 @@ def test_numbers_are_those_of_each_set_alone(found, stores, out):
             one.roc_auc_low
         )
     assert float(found.difference_low[0]) == float(found.difference_high[0]) == 0.0
+
+
+def area(label, score):
+    a, b = score[label], score[~label]
+    return ((a[:, None] > b).sum() + 0.5 * (a[:, None] == b).sum()) / (len(a) * len(b))
+
+
+@pytest.fixture(scope="module")
+def both(stores, out):
+    """Each half tested by models of the other one, with and without the medium range."""
+    return compare_glasses(stores, stores, out, sets=PAIRS, **OPTIONS)
+
+
+def test_set_against_set_and_its_medium_range(both, stores, out):
+    """Fig. 5a: "individual SRO feature sets and the feature sets further augmented by the MRO"."""
+    assert both.test.values.tolist() == both.attrs["test"] == ["left", "right"]
+    assert both.attrs["train"] == [["right"], ["left"]]
+    auc = both.roc_auc.values
+    np.testing.assert_allclose(both.mro_gain.values[:, 1], auc[:, 1] - auc[:, 0], atol=1e-12)
+    assert np.isnan(both.mro_gain.values[:, [0, 2]]).all()
+    assert (both.mro_gain_low.values[:, 1] <= both.mro_gain.values[:, 1]).all()
+    one = compare(stores[0], stores[1], out, sets=PAIRS, **OPTIONS)
+    assert one.roc_auc.values.tolist() == auc[1].tolist()
+    mean = mean_over_glasses(both)
+    np.testing.assert_allclose(mean.roc_auc, auc.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(mean.roc_auc_deviation, auc.std(axis=0, ddof=1), rtol=1e-12)
+    assert (mean.roc_auc_low < mean.roc_auc).all()
+    assert (mean.roc_auc < mean.roc_auc_high).all()
+    # two glasses: the interval of their mean is narrower than that of either
+    width = (both.roc_auc_high - both.roc_auc_low).values.mean(axis=0)
+    assert ((mean.roc_auc_high - mean.roc_auc_low).values < width).all()
+
+
+def test_single_models_beside_their_mean(both, stores, out):
+    """Methods: "calculate the average scoring metric" of the models, not that of their mean."""
+    prepared = prepare_sets(stores, out, PAIRS, margin=4.0, threshold=2.0)
+    atoms = [common_atoms([one[k] for one in prepared.values()]) for k in (0, 1)]
+    left, right = (
+        choose(glass, atoms=some) for glass, some in zip(prepared["motifs"], atoms, strict=True)
+    )
+    models = learn_softness([left], right, n_resamples=20, progress=False, **LEARNING).models
+    x, label, _ = right.rows()
+    each = [area(label, model.predict(x, names=right.columns())) for model in models]
+    row = both.sel(test="right", set="motifs")
+    assert row.model_roc_auc.values == pytest.approx(each, abs=1e-12)
+    assert float(row.single_roc_auc) == pytest.approx(np.mean(each), abs=1e-12)
+    assert float(row.single_roc_auc_deviation) == pytest.approx(np.std(each, ddof=1))
+    single = both.single_roc_auc.sel(test="right").values
+    assert float(row.single_difference) == pytest.approx(single[2] - single[0], abs=1e-12)
+
+
+def test_models_of_the_condition_of_the_test_glass(stores, out):
+    rates = {"left": {"rate": 1e10}, "right": {"rate": 1e12}}
+    with pytest.raises(ParameterError, match=r"left.zarr has no training glass of its condition"):
+        compare_glasses(stores, stores, out, labels=rates, sets=["motifs"], **OPTIONS)
+    with pytest.raises(ParameterError, match=r"left.zarr has no training glass: train="):
+        compare_glasses(stores[:1], stores[:1], out, sets=["motifs"], **OPTIONS)
+
+
+def test_boxes_of_the_paper():
+    """Fig. 5a: "bounds of the box spans from 25 to 75% percentile, dashed line represents median,
+    and whiskers show minima and maxima of data points"."""
+    values = np.array([0.61, 0.70, 0.62, 0.66, 0.59])
+    axes = figure(3.0, 3.0).subplots()
+    draw_box(axes, 2.0, values, color="C0")
+    (box,) = axes.patches
+    assert [box.get_y(), box.get_y() + box.get_height()] == pytest.approx([0.61, 0.66])
+    dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert [set(line.get_ydata()) for line in dashed] == [{0.62}]
+    whiskers = [tuple(line.get_ydata()) for line in axes.lines if set(line.get_xdata()) == {2.0}]
+    assert whiskers == [(0.59, 0.61), (0.70, 0.66)] or whiskers == [(0.59, 0.61), (0.66, 0.70)]
 
 
 def test_same_seed_same_bits(found, stores, out, tmp_path):
@@ -282,7 +367,7 @@ def test_bad_input_in_words(stores, out, tmp_path):
     assert set(resolve_sets(["motifs"], ("Cu",))) <= set(COMPARED)
 
 
-def test_tables_and_pictures(found, glasses, tmp_path):
+def test_tables_and_pictures(found, both, glasses, tmp_path):
     table = pd.read_csv(write_table(found, tmp_path / "a" / "compare"))
     assert table["set"].tolist() == SETS
     np.testing.assert_allclose(table["roc_auc"], found.roc_auc, rtol=1e-15)
@@ -297,6 +382,8 @@ def test_tables_and_pictures(found, glasses, tmp_path):
     for draw, result, name in (
         (compare_figure, found, "one.png"),
         (growth_figure, grown, "two.png"),
+        (box_figure, both, "three.png"),
+        (box_figure, both.isel(test=[0]).assign_attrs(test=["left"]), "four.png"),
     ):
         path = draw(result, tmp_path / name)
         assert path.stat().st_size > 10_000
@@ -334,5 +421,11 @@ def test_on_the_command_line(stores, tmp_path):
     done = CliRunner().invoke(cli, words, catch_exceptions=False)
     assert done.exit_code == 0
     assert "coordination" in done.stdout
-    for name in ("right.csv", "right.json", "right.png", "right-growth.csv", "right-growth.png"):
+    rows = json.loads((tmp_path / "results.json").read_text())["metrics"]
+    named = {(row["model"], row["test"], row["name"]) for row in rows}
+    for test in ("right", "pooled"):
+        assert ("motifs", test, "roc_auc of single models") in named
+        assert ("baseline: random", test, "roc_auc") in named
+    names = ("right.csv", "right.json", "right.png", "right-boxes.png", "right-mean.csv")
+    for name in (*names, "right-growth.csv", "right-growth.png"):
         assert (tmp_path / "compare" / name).stat().st_size > 100

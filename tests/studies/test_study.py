@@ -153,6 +153,25 @@ def test_a_killed_study_resumes_and_gives_the_same(text, tmp_path):
     assert resumed.digest == whole.digest
 
 
+def test_a_folder_is_that_of_one_study(text, tmp_path):
+    run(text, tmp_path / "out")
+    run(text, tmp_path / "out", scale=2.0)  # the same study may replace its own results
+    page = (tmp_path / "out" / "report.html").read_bytes()
+    plain = json.loads((tmp_path / "out" / "results.json").read_text())
+    other = json.dumps({**plain, "study": "softness"})
+    (tmp_path / "out" / "results.json").write_text(other)
+    CALLS.clear()
+    with pytest.raises(
+        ParameterError, match=r"results of the study 'softness'; the study 'toy' would overwrite"
+    ):
+        run(text, tmp_path / "out")
+    assert CALLS == []
+    assert (tmp_path / "out" / "results.json").read_text() == other
+    assert (tmp_path / "out" / "report.html").read_bytes() == page
+    (tmp_path / "out" / "results.json").write_text("torn")
+    assert run(text, tmp_path / "out").metrics[0].value == 6
+
+
 def test_the_command_is_generated(text, tmp_path):
     runner, out = CliRunner(), str(tmp_path / "out")
     shown = runner.invoke(cli, ["study", "toy", "--help"]).output

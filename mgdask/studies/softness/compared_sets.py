@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from mgdask.elements import symbol
 from mgdask.errors import ParameterError
 from mgdask.execution.executor import resolve_client
 from mgdask.features import SOAP, Feature, feature_set
-from mgdask.features.sets import mro_sets, sro_sets
+from mgdask.features.sets import sro_sets
 from mgdask.store.open import open_store
 from mgdask.studies.softness.data import Glass, prepare_glass
 
@@ -21,21 +22,28 @@ Features = str | Sequence[Feature]
 FeaturesOf = Callable[[Sequence[str]], list[Feature]]
 
 
-def _member(sets: Callable[[Sequence[str]], dict[str, Feature]], name: str) -> FeaturesOf:
-    return lambda species: [sets(species)[name]]
-
-
 def _named(name: str) -> FeaturesOf:
     return lambda species: feature_set(name, species)
 
 
+SHORT_RANGE: tuple[str, ...] = tuple(sro_sets(("Cu", "Zr")))
+"""The eight short-range sets of Wang & Jain (2019), i to viii of Fig. 5a."""
+MRO = "+mro"
+"""End of the name of a set that has its medium range, too."""
+
 COMPARED: dict[str, FeaturesOf] = {
-    "interstice": _named("interstice"),
-    **{name: _member(sro_sets, name) for name in sro_sets(("Cu", "Zr"))},
-    **{name: _member(mro_sets, name) for name in mro_sets(("Cu", "Zr"))},
-    "sro": _named("sro"),
-    "mro": _named("mro"),
-    "sro_mro": lambda species: [*feature_set("sro", species), *feature_set("mro", species)],
+    name: _named(name)
+    for name in (
+        "interstice",
+        *(name + end for name in SHORT_RANGE for end in ("", MRO)),
+        "sro",
+        "mro",
+        "sro+mro",
+        "interstice+sro",
+        "interstice+sro+mro",
+    )
+}
+COMPARED |= {
     "symmetry": _named("symmetry_functions"),
     "symmetry_by_role": _named("symmetry_by_role"),
     "chebyshev": _named("chebyshev"),
@@ -43,10 +51,14 @@ COMPARED: dict[str, FeaturesOf] = {
 }
 """Features of a list of species, by the name of the set.
 
-Numbers of columns for two species: interstice 80, ``sro`` 49 from eight short-range
-sets, ``mro`` 209 from ten medium-range sets, ``sro_mro`` 258, symmetry 166, chebyshev
-90, soap 546. The eight and the ten sets are also included one by one.
+Each short-range set stands alone and with its medium range, as in Fig. 5a of Wang &
+Jain (2019): "motifs" and "motifs+mro". "interstice+sro" and "interstice+sro+mro" are
+Supplementary Tables 5 and 7. Numbers of columns for two species: interstice 80, ``sro``
+49, ``mro`` 209, ``sro+mro`` 258, interstice+sro 129, interstice+sro+mro 338, symmetry
+and symmetry_by_role 166, chebyshev 90, soap 546.
 """
+OLD_NAMES = {"sro_mro": "sro+mro"}
+"""Names of version 0.1."""
 
 
 def species_of(stores: Sequence[str | Path]) -> tuple[str, ...]:
@@ -83,8 +95,8 @@ def resolve_sets(
     Parameters
     ----------
     sets
-        Names of ``COMPARED``; or a mapping from names to lists of features or to names
-        of ``COMPARED`` or ``feature_set``. None means all of ``COMPARED``. The set
+        Names of ``COMPARED`` or ``feature_set``; or a mapping from names to lists of
+        features or to such names. None means all of ``COMPARED``. The set
         "all" is every feature of the other sets once, or of ``COMPARED`` if it stands
         alone.
     species
@@ -117,9 +129,9 @@ def resolve_sets(
         raise ParameterError(f"sets is empty; allowed are {', '.join(COMPARED)} and all")
     resolved: dict[str, list[Feature]] = {}
     for name, features in given.items():
-        if not re.fullmatch(r"[A-Za-z0-9_]+", name) or name == "d2min":
+        if not re.fullmatch(r"[A-Za-z0-9_+]+", name) or name == "d2min":
             raise ParameterError(
-                f"the set {name!r} names a file: use letters, digits and _, and not 'd2min'"
+                f"the set {name!r} names a file: use letters, digits, _ and +, and not 'd2min'"
             )
         resolved[name] = [] if features == "all" else _features_of(features, species)
     for name in (name for name, features in given.items() if features == "all"):
@@ -133,6 +145,11 @@ def resolve_sets(
 def _features_of(features: Features, species: Sequence[str]) -> list[Feature]:
     if not isinstance(features, str):
         return list(features)
+    if features in OLD_NAMES:
+        new = OLD_NAMES[features]
+        message = f"the feature set {features!r} is {new!r} since version 0.2"
+        warnings.warn(message, FutureWarning, stacklevel=3)
+        features = new
     return COMPARED[features](species) if features in COMPARED else feature_set(features, species)
 
 
@@ -146,7 +163,8 @@ def _each_once(sets: Mapping[str, Sequence[Feature]]) -> list[Feature]:
             if columns <= known:
                 continue
             known |= columns
-            label = feature.name if feature.name not in kept else f"{name}_{feature.name}"
+            prefix = name.replace("+", "_")
+            label = feature.name if feature.name not in kept else f"{prefix}_{feature.name}"
             kept[label] = feature.named(label)
     return list(kept.values())
 

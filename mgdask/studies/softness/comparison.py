@@ -21,19 +21,26 @@ import xarray as xr
 from mgdask._renamed import renamed_arguments
 from mgdask._typing import FloatArray, IntArray
 from mgdask.errors import ParameterError
-from mgdask.learn.evaluation.bootstrap import Interval, bootstrap, bootstrap_contrast
 from mgdask.report.json import write_json
 from mgdask.store.manifest import Manifest
 from mgdask.studies.softness.compared_sets import COMPARED as COMPARED
-from mgdask.studies.softness.compared_sets import Features
+from mgdask.studies.softness.compared_sets import MRO, Features, check_stems
 from mgdask.studies.softness.compared_sets import prepare_sets as prepare_sets
 from mgdask.studies.softness.compared_sets import resolve_sets as resolve_sets
 from mgdask.studies.softness.compared_sets import species_of as species_of
+from mgdask.studies.softness.conditions import Label, check_labels, pair_category, split_elements
 from mgdask.studies.softness.data import Glass
-from mgdask.studies.softness.subsets import choose, resampled_regions
+from mgdask.studies.softness.subsets import choose
+from mgdask.studies.softness.target_scores import METRICS as METRICS
+from mgdask.studies.softness.target_scores import (
+    Scores,
+    Target,
+    interval_ends,
+    pooled_ends,
+    resampling,
+)
 from mgdask.studies.softness.training import learn_softness, renamed_learning
 
-METRICS = ("roc_auc", "recall")
 INTERVAL_ENDS = (("", "value"), ("_low", "low"), ("_high", "high"))
 """Suffix of a variable, and the field of an interval it holds."""
 
@@ -63,15 +70,14 @@ def learning_arguments(learning: Mapping[str, Any] | None) -> dict[str, Any]:
     return {**defaults, **renamed_learning(learning)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _SetScore:
     """Scores of one feature set on the test glass."""
 
-    intervals: Mapping[str, Interval]
+    scores: Scores
     columns: int
     feature_seconds: float
     learn_seconds: float
-    score: FloatArray
 
 
 @renamed_arguments(repeats="n_resamples")
@@ -100,7 +106,7 @@ def compare(
     train
         Stores of deformed glasses to learn from.
     test
-        Store of the held-out glass.
+        Store of the held-out glass. See ``compare_glasses`` for several.
     out
         Folder for labels and features, which are kept between calls.
     sets
@@ -121,8 +127,18 @@ def compare(
     Returns
     -------
     comparison
-        By ``set``: ``roc_auc``, ``recall`` and ``difference`` with their 95 % intervals
-        (``_low``, ``_high``), ``columns``, ``feature_seconds`` and ``learn_seconds``.
+        By ``set``, with 95 % intervals (``_low``, ``_high``):
+
+        * ``roc_auc`` and ``recall`` of the mean score of all models, and
+          ``difference``;
+        * ``single_roc_auc`` and ``single_recall``, means over the single models, as the
+          paper reports, with their standard deviations (``_deviation``), and
+          ``single_difference``;
+        * ``mro_gain`` and ``single_mro_gain``, AUC of a set with its medium range minus
+          that of the set; NaN if either is absent.
+
+        Also ``columns``, ``feature_seconds``, ``learn_seconds``, ``model_roc_auc``
+        (set, model), and resamples (set, resample).
 
     Raises
     ------
@@ -136,15 +152,196 @@ def compare(
     glasses nor that between training sets. ``feature_seconds`` was measured when the
     features were computed, summed over blocks; ``learn_seconds`` is that of this call.
 
+    Differences compare like with like: mean scores with mean scores, single models with
+    single models. A single model is trained on one balanced undersample.
+
+    References
+    ----------
+    Wang, Jain, Nat. Commun. 10, 5537 (2019), Fig. 5a and Supplementary Tables 5 and 7.
+
+    Examples
+    --------
+    >>> comparison = compare("g1.zarr", "g2.zarr", "out")  # doctest: +SKIP
+    """
+    stores = [train] if isinstance(train, str | Path) else list(train)
+    return _compare(
+        stores,
+        test,
+        out,
+        sets=sets,
+        learning=learning,
+        seed=seed,
+        drawn_from=seed,
+        n_resamples=n_resamples,
+        client=client,
+        progress=progress,
+        **options,
+    )
+
+
+def compare_glasses(
+    train: Sequence[str | Path],
+    tests: Sequence[str | Path],
+    out: str | Path,
+    *,
+    labels: Mapping[str, Label] | None = None,
+    sets: Sequence[str] | Mapping[str, Features] | None = None,
+    learning: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    n_resamples: int = 1000,
+    client: Any = None,
+    progress: bool = True,
+    **options: Any,
+) -> xr.Dataset:
+    """Compare feature sets on several held-out glasses.
+
+    Parameters
+    ----------
+    train
+        Stores of deformed glasses to learn from.
+    tests
+        Stores of held-out glasses. One that is also in ``train`` is left out of
+        training when it is tested.
+    out
+        Folder for labels and features.
+    labels
+        Labels of all stores, see ``check_labels``. A test glass then has models of its
+        own condition only, as in the paper. Default: models of all of ``train``.
+    sets, learning, seed, n_resamples, client, progress, **options
+        See ``compare``. The label ``centers`` of a test glass replaces ``species``.
+
+    Returns
+    -------
+    comparison
+        Results of ``compare``, all (test, set).
+
+    Raises
+    ------
+    ParameterError
+        If a test glass has nothing to train on. See also ``compare``.
+
     References
     ----------
     Wang, Jain, Nat. Commun. 10, 5537 (2019), Fig. 5a.
 
     Examples
     --------
-    >>> comparison = compare("g1.zarr", "g2.zarr", "out")  # doctest: +SKIP
+    >>> pair = ["g1.zarr", "g2.zarr"]
+    >>> comparison = compare_glasses(pair, pair, "out")  # doctest: +SKIP
     """
-    stores = [*([train] if isinstance(train, str | Path) else train), test]
+    check_stems(tests)
+    stores = list(dict.fromkeys([*map(Path, train), *map(Path, tests)]))
+    label_of = dict(zip(stores, check_labels(stores, labels), strict=True))
+    results = []
+    for k, test in enumerate(map(Path, tests)):
+        own = [store for store in map(Path, train) if store.resolve() != test.resolve()]
+        if labels is not None:
+            own = [
+                store for store in own if pair_category(label_of[store], label_of[test]) == "same"
+            ]
+        if not own:
+            raise ParameterError(
+                f"{test} has no training glass{' of its condition' if labels else ''}: "
+                f"train={[str(store) for store in train]}. Give another glass to learn from"
+            )
+        given = dict(options)
+        centers = str(label_of[test].get("centers", ""))
+        if centers:
+            given["species"] = None if centers == "all" else split_elements(centers)
+        if progress:
+            print(f"tested on {test.stem}", file=sys.stderr, flush=True)
+        one = _compare(
+            own,
+            test,
+            out,
+            sets=sets,
+            learning=learning,
+            seed=seed,
+            drawn_from=seed + 1000 * k,  # glasses are drawn from independently
+            n_resamples=n_resamples,
+            client=client,
+            progress=progress,
+            **given,
+        )
+        results.append(one)
+    attrs = {
+        "test": [one.attrs["test"] for one in results],
+        "train": [one.attrs["train"] for one in results],
+        **{key: results[0].attrs[key] for key in ("reference", "seed", "intervals")},
+        **{
+            key: [one.attrs[key] for one in results]
+            for key in ("train_atoms", "train_plastic", "test_atoms", "test_plastic")
+        },
+    }
+    joined = xr.concat(
+        [one.drop_attrs() for one in results],
+        xr.Variable("test", [one.attrs["test"] for one in results]),
+    )
+    return joined.assign_attrs(attrs)
+
+
+def mean_over_glasses(comparison: xr.Dataset, *, seed: int = 0) -> xr.Dataset:
+    """Return means over the test glasses, with intervals.
+
+    Parameters
+    ----------
+    comparison
+        Result of ``compare_glasses``.
+    seed
+        Seed of the drawn glasses.
+
+    Returns
+    -------
+    table
+        By ``set``: means of ``roc_auc``, ``recall``, ``single_roc_auc``,
+        ``difference``, ``single_difference``, ``mro_gain`` and ``single_mro_gain`` over
+        the glasses, with their 95 % intervals (``_low``, ``_high``) and the standard
+        deviation over glasses (``_deviation``, NaN for one glass).
+
+    Notes
+    -----
+    Intervals resample the regions of every glass; with at least five glasses, glasses
+    are drawn too.
+
+    Examples
+    --------
+    >>> mean_over_glasses(compare_glasses(pair, pair, "out"))  # doctest: +SKIP
+    """
+    table: dict[str, Any] = {}
+    for name in RESAMPLED:
+        values, draws = comparison[name].values, comparison[f"{name}_resamples"].values
+        used = np.isfinite(values)
+        ends = [
+            pooled_ends(draws[None, :, s], used[None, :, s], seed) for s in range(values.shape[1])
+        ]
+        deviation = (
+            values.std(axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1], np.nan)
+        )
+        table |= {
+            name: ("set", values.mean(axis=0)),
+            f"{name}_low": ("set", [low for low, _ in ends]),
+            f"{name}_high": ("set", [high for _, high in ends]),
+            f"{name}_deviation": ("set", deviation),
+        }
+    return xr.Dataset(table, coords={"set": comparison["set"].values}, attrs=comparison.attrs)
+
+
+def _compare(
+    train: Sequence[str | Path],
+    test: str | Path,
+    out: str | Path,
+    *,
+    sets: Sequence[str] | Mapping[str, Features] | None,
+    learning: Mapping[str, Any] | None,
+    seed: int,
+    drawn_from: int,
+    n_resamples: int,
+    client: Any,
+    progress: bool,
+    **options: Any,
+) -> xr.Dataset:
+    """Compare feature sets on one test glass."""
+    stores = [*train, test]
     if len(stores) < 2:
         raise ParameterError("train is empty; give at least one glass to learn from")
     prepared = prepare_sets(stores, out, sets, client=client, **options)
@@ -156,14 +353,19 @@ def compare(
         scores[name] = _score_set(
             glasses,
             common,
-            reference=next((score.score for score in scores.values()), None),
             learning=learning_arguments(learning),
             seed=seed,
+            drawn_from=drawn_from,
             n_resamples=n_resamples,
         )
         if progress:
-            auc = scores[name].intervals["roc_auc"]
-            print(f"{name}: {scores[name].columns} columns, AUC {auc}", file=sys.stderr, flush=True)
+            one = scores[name].scores
+            print(
+                f"{name}: {scores[name].columns} columns, AUC {one.ensemble['roc_auc']:.3f}, "
+                f"of single models {one.single['roc_auc'].mean():.3f}",
+                file=sys.stderr,
+                flush=True,
+            )
     return _comparison(scores, prepared, common, seed)
 
 
@@ -171,9 +373,9 @@ def _score_set(
     glasses: Sequence[Glass],
     common: Sequence[IntArray],
     *,
-    reference: FloatArray | None,
     learning: Mapping[str, Any],
     seed: int,
+    drawn_from: int,
     n_resamples: int,
 ) -> _SetScore:
     """Train on all glasses but the last, and score that one."""
@@ -181,27 +383,25 @@ def _score_set(
         choose(glass, atoms=atoms) for glass, atoms in zip(glasses, common, strict=True)
     )
     started = time.perf_counter()
-    softness = learn_softness(train_on, test_on, seed=seed, **learning)
+    softness = learn_softness(train_on, test_on, seed=seed, **{**learning, "n_resamples": 20})
     spent = time.perf_counter() - started
-    score = softness.qs[common[-1]]
-    label = test_on.plastic()[common[-1]]
-    regions = resampled_regions(test_on, common[-1])
-    intervals = {
-        metric: bootstrap(metric, label, score, regions, n_resamples=n_resamples, seed=seed)
-        for metric in METRICS
-    }
-    intervals["difference"] = bootstrap_contrast(
-        "roc_auc",
-        label,
-        [score, score if reference is None else reference],
-        [1, -1],
-        regions,
-        n_resamples=n_resamples,
-        seed=seed,
-    )
     return _SetScore(
-        intervals, len(test_on.columns()), sum(map(_feature_seconds, glasses)), spent, score
+        Target(test_on, n_resamples, drawn_from).test(softness.models),
+        len(test_on.columns()),
+        sum(map(_feature_seconds, glasses)),
+        spent,
     )
+
+
+RESAMPLED = (
+    *METRICS,
+    "single_roc_auc",
+    "difference",
+    "single_difference",
+    "mro_gain",
+    "single_mro_gain",
+)
+"""Variables of a comparison that have resamples."""
 
 
 def _comparison(
@@ -216,17 +416,57 @@ def _comparison(
         int(glass.plastic()[atoms].sum()) for glass, atoms in zip(glasses, common, strict=True)
     ]
     first = next(iter(scores))
-    intervals = {
-        metric + suffix: ("set", [getattr(s.intervals[metric], item) for s in scores.values()])
-        for metric in (*METRICS, "difference")
-        for suffix, item in INTERVAL_ENDS
-    }
-    plain = {
+    value: dict[str, list[float]] = {}
+    draws: dict[str, list[FloatArray]] = {}
+
+    def put(name: str, one: float, drawn: FloatArray) -> None:
+        value.setdefault(name, []).append(one)
+        draws.setdefault(name, []).append(drawn)
+
+    auc = "roc_auc"
+    for name, of_set in scores.items():
+        one = of_set.scores
+        for metric in METRICS:
+            put(metric, one.ensemble[metric], one.ensemble_resamples[metric])
+            single = one.single[metric]
+            put(f"single_{metric}", float(single.mean()), one.single_resamples[metric])
+            deviation = float(single.std(ddof=1)) if len(single) > 1 else np.nan
+            value.setdefault(f"single_{metric}_deviation", []).append(deviation)
+        alone = name.removesuffix(MRO) if name.endswith(MRO) else ""
+        for variable, other in (("difference", first), ("mro_gain", alone)):
+            if other in scores:
+                base = scores[other].scores
+                put(
+                    variable,
+                    one.ensemble[auc] - base.ensemble[auc],
+                    one.ensemble_resamples[auc] - base.ensemble_resamples[auc],
+                )
+                put(
+                    f"single_{variable}",
+                    float(one.single[auc].mean() - base.single[auc].mean()),
+                    one.single_resamples[auc] - base.single_resamples[auc],
+                )
+            else:
+                nothing = np.full_like(one.ensemble_resamples[auc], np.nan)
+                put(variable, np.nan, nothing)
+                put(f"single_{variable}", np.nan, nothing)
+    variables: dict[str, Any] = {name: ("set", values) for name, values in value.items()}
+    for name, rows in draws.items():
+        low, high = interval_ends(np.array(rows))
+        variables |= {f"{name}_low": ("set", low), f"{name}_high": ("set", high)}
+        if name in RESAMPLED:
+            variables[f"{name}_resamples"] = (("set", "resample"), np.array(rows))
+    variables |= {
         name: ("set", [getattr(score, name) for score in scores.values()])
         for name in ("columns", "feature_seconds", "learn_seconds")
     }
+    variables["model_roc_auc"] = (
+        ("set", "model"),
+        np.array([score.scores.single[auc] for score in scores.values()]),
+    )
+    regions = glasses[-1].regions()[common[-1]]
     return xr.Dataset(
-        {**intervals, **plain},
+        variables,
         coords={"set": list(scores)},
         attrs={
             "train": [glass.name for glass in glasses[:-1]],
@@ -237,7 +477,7 @@ def _comparison(
             "train_plastic": sum(plastic[:-1]),
             "test_atoms": len(common[-1]),
             "test_plastic": plastic[-1],
-            "intervals": scores[first].intervals["roc_auc"].method,
+            "intervals": resampling(regions, len(draws[auc][0])),
         },
     )
 
@@ -260,7 +500,8 @@ def write_table(result: xr.Dataset, target: str | Path) -> Path:
     Parameters
     ----------
     result
-        Result of ``compare``, ``transfer`` or ``score_growth``. Resamples are left out.
+        Result of ``compare``, ``transfer`` or ``score_growth``. Resamples and single
+        models are left out.
     target
         Path without the suffixes ``.csv`` and ``.json``. Its folder is made if missing.
 
@@ -276,7 +517,7 @@ def write_table(result: xr.Dataset, target: str | Path) -> Path:
     """
     path = Path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = result.drop_dims("resample", errors="ignore").to_dataframe().reset_index()
+    table = result.drop_dims(["resample", "model"], errors="ignore").to_dataframe().reset_index()
     table.to_csv(path.with_suffix(".csv"), index=False)
     rows = json.loads(table.to_json(orient="records", double_precision=15))
     write_json({"about": result.attrs, "rows": rows}, path.with_suffix(".json"))

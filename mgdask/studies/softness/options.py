@@ -128,12 +128,22 @@ class ComparisonOptions(GlassOptions):
     examples: ClassVar[tuple[str, ...]] = (
         "mgdask study compare --train g1.zarr --test g2.zarr --out sets",
         "mgdask study compare --train g1.zarr --test g2.zarr --out sets --growth 0.1,0.5",
+        "mgdask study compare --train g1.zarr --train g2.zarr --test g1.zarr --test g2.zarr "
+        "--out both",
     )
 
     train: Stores = Field(
         description="Store of a deformed glass to learn from; repeat for several."
     )
-    test: Path = Field(description="Store of the deformed glass to test on; not used in training.")
+    test: Stores = Field(
+        description="Store of a deformed glass to test on; repeat for several. It is not used in "
+        "training when it is tested."
+    )
+    labels: Path | None = Field(
+        None,
+        description="CSV file of conditions as in transfer; a glass is then tested by models of "
+        "its own condition.",
+    )
     sets: Annotated[Texts, CommandLine("--set")] = Field(
         (),
         description="Feature set; repeat for several. The first is the reference [default: all].",

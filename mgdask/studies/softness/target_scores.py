@@ -24,6 +24,8 @@ from mgdask.studies.softness.feature_selection import fit_balanced
 from mgdask.studies.softness.training import PARAMETERS
 
 METRICS = ("roc_auc", "recall")
+LEVEL = 0.95
+"""Confidence level of all intervals."""
 REFERENCE_FOLDS = 5
 """Folds of the cross-validation within a glass."""
 
@@ -163,3 +165,57 @@ class Target:
                 )
                 row[outside] = model.predict(self.values[outside], threads=1)
         return self.scores(each)
+
+
+def resampling(regions: IntArray, n_resamples: int) -> str:
+    """Return in words how the intervals of a glass with these regions were made."""
+    n_regions = len(np.unique(regions))
+    if n_regions < MIN_GROUPS:
+        return (
+            f"{100 * LEVEL:g} %, {n_resamples} resamples of {len(regions)} atoms; {n_regions} "
+            "regions are too few to be drawn, so the interval is too narrow"
+        )
+    return f"{100 * LEVEL:g} %, {n_resamples} resamples of {n_regions} regions"
+
+
+def interval_ends(draws: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the ends of the intervals over the last axis (resample), without NaN."""
+    low, high = np.full((2, *draws.shape[:-1]), np.nan)
+    defined = ~np.isnan(draws).all(axis=-1)
+    if defined.any():
+        low[defined], high[defined] = np.nanquantile(
+            draws[defined], [0.5 - 0.5 * LEVEL, 0.5 + 0.5 * LEVEL], axis=-1
+        )
+    return low, high
+
+
+def pooled_ends(draws: FloatArray, used: BoolArray, seed: int) -> tuple[float, float]:
+    """Return the ends of the interval of a mean over pairs.
+
+    Parameters
+    ----------
+    draws
+        Values in each resample (train,test,resample).
+    used
+        Which pairs are averaged (train,test).
+    seed
+        Seed of the drawn test glasses. They are drawn if there are at least five.
+
+    Returns
+    -------
+    low, high
+        Ends of the 95 % interval; NaN without a pair.
+    """
+    if not used.any():
+        return np.nan, np.nan
+    n_targets, n_resamples = used.shape[1], draws.shape[-1]
+    present = np.flatnonzero(used.any(axis=0))
+    weight = np.ones((n_resamples, n_targets))
+    if len(present) >= MIN_GROUPS:
+        n = len(present)
+        weight[:] = 0.0
+        weight[:, present] = generator(seed).multinomial(n, np.full(n, 1.0 / n), size=n_resamples)
+    pair_weight = weight.T[None] * used[..., None]
+    total = (pair_weight * np.where(used[..., None], draws, 0.0)).sum(axis=(0, 1))
+    low, high = interval_ends((total / pair_weight.sum(axis=(0, 1)))[None])
+    return float(low[0]), float(high[0])

@@ -20,8 +20,6 @@ from mgdask._typing import BoolArray, FloatArray
 from mgdask.errors import ParameterError
 from mgdask.execution.executor import resolve_client
 from mgdask.features import Feature, FrameFeature, MediumRange, SymmetryFunctions
-from mgdask.learn.data.arrays import generator
-from mgdask.learn.evaluation.bootstrap import MIN_GROUPS
 from mgdask.studies.softness.compared_sets import Features, check_stems, resolve_sets, species_of
 from mgdask.studies.softness.comparison import common_atoms, learning_arguments
 from mgdask.studies.softness.conditions import (
@@ -36,10 +34,15 @@ from mgdask.studies.softness.conditions import (
 from mgdask.studies.softness.conditions import read_labels as read_labels
 from mgdask.studies.softness.data import Glass, prepare_glass
 from mgdask.studies.softness.subsets import choose
-from mgdask.studies.softness.target_scores import METRICS, Scores, Target
+from mgdask.studies.softness.target_scores import (
+    METRICS,
+    Scores,
+    Target,
+    interval_ends,
+    pooled_ends,
+)
 from mgdask.studies.softness.training import learn_softness
 
-LEVEL = 0.95
 RESAMPLED = ("roc_auc", "recall", "single_roc_auc", "difference", "single_difference")
 """Variables whose resamples are kept, for intervals of means over pairs."""
 CheckedLabel = Mapping[str, str | float]
@@ -421,22 +424,11 @@ def _variables(
     dims = ("train", "test")
     variables: dict[str, Any] = {name: (dims, one) for name, one in value.items()}
     for name, draws in drawn.items():
-        low, high = _ends(draws)
+        low, high = interval_ends(draws)
         variables |= {f"{name}_low": (dims, low), f"{name}_high": (dims, high)}
         if name in RESAMPLED:
             variables[f"{name}_resamples"] = ((*dims, "resample"), draws)
     return variables
-
-
-def _ends(draws: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the ends of the interval over the last axis, without NaN."""
-    low, high = np.full((2, *draws.shape[:-1]), np.nan)
-    defined = ~np.isnan(draws).all(axis=-1)
-    if defined.any():
-        low[defined], high[defined] = np.nanquantile(
-            draws[defined], [0.5 - 0.5 * LEVEL, 0.5 + 0.5 * LEVEL], axis=-1
-        )
-    return low, high
 
 
 @renamed_arguments(found="result")
@@ -513,7 +505,7 @@ def pooled_pairs(result: xr.Dataset, mask: BoolArray, *, seed: int = 0) -> dict[
         some = values[used]
         pooled[name] = float(some.mean()) if len(some) else np.nan
         if f"{name}_resamples" in result:
-            low, high = _pooled_ends(result[f"{name}_resamples"].values, used, seed)
+            low, high = pooled_ends(result[f"{name}_resamples"].values, used, seed)
             pooled |= {f"{name}_low": low, f"{name}_high": high}
         if name in ("roc_auc", "recall", "difference"):
             pooled[f"{name}_deviation"] = float(some.std(ddof=1)) if len(some) > 1 else np.nan
@@ -521,20 +513,3 @@ def pooled_pairs(result: xr.Dataset, mask: BoolArray, *, seed: int = 0) -> dict[
             pooled[f"{name}_highest"] = float(some.max()) if len(some) else np.nan
     pooled["compared_pairs"] = int((mask & np.isfinite(result["difference"].values)).sum())
     return pooled
-
-
-def _pooled_ends(draws: FloatArray, used: BoolArray, seed: int) -> tuple[float, float]:
-    """Interval of the mean over pairs (train,test,resample)."""
-    if not used.any():
-        return np.nan, np.nan
-    n_targets, n_resamples = used.shape[1], draws.shape[-1]
-    present = np.flatnonzero(used.any(axis=0))
-    weight = np.ones((n_resamples, n_targets))
-    if len(present) >= MIN_GROUPS:
-        n = len(present)
-        weight[:] = 0.0
-        weight[:, present] = generator(seed).multinomial(n, np.full(n, 1.0 / n), size=n_resamples)
-    pair_weight = weight.T[None] * used[..., None]
-    total = (pair_weight * np.where(used[..., None], draws, 0.0)).sum(axis=(0, 1))
-    low, high = _ends((total / pair_weight.sum(axis=(0, 1)))[None])
-    return float(low[0]), float(high[0])

@@ -21,15 +21,24 @@ from mgdask.learn.evaluation.metrics import baseline_scores
 from mgdask.learn.predict import predict
 from mgdask.studies.results import POOLED, Metric, Results, metrics_of
 from mgdask.studies.softness.compared_sets import prepare_sets, species_of
-from mgdask.studies.softness.comparison import common_atoms, compare, write_table
+from mgdask.studies.softness.comparison import (
+    common_atoms,
+    compare_glasses,
+    mean_over_glasses,
+    write_table,
+)
 from mgdask.studies.softness.conditions import CATEGORIES
 from mgdask.studies.softness.data import Glass, prepare_glass
-from mgdask.studies.softness.figures import compare_figure, growth_figure, transfer_figure
+from mgdask.studies.softness.figures import (
+    box_figure,
+    compare_figure,
+    growth_figure,
+    transfer_figure,
+)
 from mgdask.studies.softness.growth import score_growth
 from mgdask.studies.softness.options import ComparisonOptions, SoftnessOptions, TransferOptions
 from mgdask.studies.softness.report import softness_report
 from mgdask.studies.softness.training import (
-    METRICS,
     Softness,
     learn_and_test,
     learn_softness,
@@ -304,7 +313,8 @@ def _metric_rows(
 class ComparisonStudy(Study[ComparisonOptions]):
     """Compare feature sets on the same atoms, splits and undersamples.
 
-    Tables and figures are in ``OUT/compare``.
+    Tables and figures are in ``OUT/compare``. The boxes of Fig. 5a are over the test
+    glasses, or over the single models if there is one glass.
 
     Parameters
     ----------
@@ -320,8 +330,9 @@ class ComparisonStudy(Study[ComparisonOptions]):
         """Prepare all sets, compare them, and optionally vary the training atoms."""
         options = self.options
         # the comparison in the other direction goes to the same folder
-        target = options.out / "compare" / options.test.stem
-        stores, sets = (*options.train, options.test), options.sets or None
+        name = options.test[0].stem if len(options.test) == 1 else "glasses"
+        target = options.out / "compare" / name
+        stores, sets = list(dict.fromkeys([*options.train, *options.test])), options.sets or None
 
         def prepare(_: StageTimer | None = None) -> dict[str, list[Glass]]:
             return prepare_sets(stores, options.out, sets, client=client, **options.glass())
@@ -329,10 +340,11 @@ class ComparisonStudy(Study[ComparisonOptions]):
         prepared = stages("labels, features", prepare, load=prepare)
 
         def score(_: StageTimer) -> dict[str, Any]:
-            table = compare(
+            table = compare_glasses(
                 options.train,
                 options.test,
                 options.out,
+                labels=None if options.labels is None else read_labels(options.labels),
                 sets=sets,
                 learning=options.learning(),
                 seed=options.seed,
@@ -340,22 +352,37 @@ class ComparisonStudy(Study[ComparisonOptions]):
                 progress=progress,
                 **options.glass(),
             )
-            path = write_table(table, target)
-            figure = compare_figure(table, target.with_name(f"{target.name}.png"))
+            mean = mean_over_glasses(table, seed=options.seed)
+            several = len(options.test) > 1
+            path = write_table(table if several else table.isel(test=0), target)
+            write_table(mean, beside(target, "-mean"))
+            written = [
+                compare_figure(one, beside(target, f"{end}.png"))
+                for one, end in _glass_tables(table)
+            ]
+            written.append(box_figure(table, beside(target, "-boxes.png")))
             metrics = [
                 metric
+                for test in table["test"].values
                 for name in table["set"].values
-                for metric in _table_rows(str(name), options.test.stem, table.sel(set=name))
+                for metric in _table_rows(str(name), str(test), table.sel(test=test, set=name))
             ]
-            metrics += self.baselines(prepared)
-            text = table.to_dataframe().round(3).to_string()
+            pooled = [
+                metric
+                for name in mean["set"].values
+                for metric in _table_rows(str(name), POOLED, mean.sel(set=name))
+            ]
+            text = mean[list(COMPARED_NUMBERS)].to_dataframe().round(3).to_string()
             return {
-                "metrics": [one.model_dump() for one in metrics],
-                "text": f"{text}\ntable {path}, figure {figure}",
+                "metrics": [
+                    one.model_dump() for one in (*pooled, *metrics, *self.baselines(prepared))
+                ],
+                "text": f"{text}\ntable {path}, figures {', '.join(map(str, written))}",
+                "figures": [one.name for one in written],
             }
 
         def grow(_: StageTimer) -> dict[str, Any]:
-            glasses = next(iter(prepared.values()))
+            glasses = self.of_test(next(iter(prepared.values())), 0)
             table = score_growth(
                 glasses[:-1],
                 glasses[-1],
@@ -363,54 +390,85 @@ class ComparisonStudy(Study[ComparisonOptions]):
                 learning=options.learning(),
                 seed=options.seed,
             )
-            grown = target.with_name(f"{target.name}-growth")
+            grown = target.with_name(f"{options.test[0].stem}-growth")
             path = write_table(table, grown)
             figure = growth_figure(table, grown.with_name(f"{grown.name}.png"))
             columns = ["mean", "mean_low", "mean_high", "deviation", "plastic"]
             text = table[columns].to_dataframe().round(3).to_string()
             return {"text": f"{text}\ntable {path}, figure {figure}"}
 
-        name = target.name
+        ends = (".csv", ".json", "-mean.csv", "-boxes.png")
         compared = stages(
-            "comparison",
-            score,
-            outputs=lambda: [target.with_name(f"{name}{end}") for end in (".csv", ".json", ".png")],
+            "comparison", score, outputs=lambda: [beside(target, end) for end in ends]
         )
         lines = [compared["text"]]
         if options.growth:
             lines.append(stages("growth", grow)["text"])
-        metrics = [Metric(**row) for row in compared["metrics"]]
-        pooled = [one.model_copy(update={"test": POOLED}) for one in metrics]
-        return Outcome(pooled + metrics, "\n".join(lines))
+        return Outcome([Metric(**row) for row in compared["metrics"]], "\n".join(lines))
+
+    def of_test(self, glasses: Sequence[Glass], k: int) -> list[Glass]:
+        """Return the training glasses of the k-th test glass, and that glass last."""
+        by_name = {glass.name: glass for glass in glasses}
+        test = self.options.test[k].stem
+        names = dict.fromkeys(store.stem for store in self.options.train)
+        return [*(by_name[name] for name in names if name != test), by_name[test]]
 
     def baselines(self, prepared: Mapping[str, Sequence[Glass]]) -> list[Metric]:
         """Return the metrics of guesses on the atoms that all sets have in common."""
-        glasses = list(zip(*prepared.values(), strict=True))
-        atoms = [common_atoms(one) for one in glasses]
-        labels = [one[0].plastic()[kept] for one, kept in zip(glasses, atoms, strict=True)]
-        seed, test_on = self.options.seed, glasses[-1][0]
-        regions = test_on.regions()[atoms[-1]]
-        guesses = baseline_scores(np.concatenate(labels[:-1]), len(labels[-1]), seed)
-        intervals = {
-            name: score_intervals(labels[-1], guess, regions, N_RESAMPLES, seed)
-            for name, guess in guesses.items()
-        }
-        return _metric_rows(test_on.name, {}, {}, intervals)
+        rows: list[Metric] = []
+        for k in range(len(self.options.test)):
+            own = [self.of_test(glasses, k) for glasses in prepared.values()]
+            glasses = list(zip(*own, strict=True))
+            atoms = [common_atoms(one) for one in glasses]
+            labels = [one[0].plastic()[kept] for one, kept in zip(glasses, atoms, strict=True)]
+            seed, test_on = self.options.seed, glasses[-1][0]
+            regions = test_on.regions()[atoms[-1]]
+            guesses = baseline_scores(np.concatenate(labels[:-1]), len(labels[-1]), seed)
+            intervals = {
+                name: score_intervals(labels[-1], guess, regions, N_RESAMPLES, seed)
+                for name, guess in guesses.items()
+            }
+            rows += _metric_rows(test_on.name, {}, {}, intervals)
+        if len(self.options.test) == 1:
+            rows = [*(one.model_copy(update={"test": POOLED}) for one in rows), *rows]
+        return rows
+
+
+COMPARED_NUMBERS = ("roc_auc", "single_roc_auc", "difference", "difference_low", "difference_high")
+"""Columns of the table of means that are printed."""
+
+
+def beside(target: Path, end: str) -> Path:
+    """Return the path with an ending added to its name."""
+    return target.with_name(f"{target.name}{end}")
+
+
+def _glass_tables(table: xr.Dataset) -> list[tuple[xr.Dataset, str]]:
+    """Comparison on each test glass, with the end of the name of its picture."""
+    about, n = table.attrs, table.sizes["test"]
+    keys = ("train", "test", "train_atoms", "train_plastic", "test_atoms", "test_plastic")
+    return [
+        (
+            table.isel(test=k).assign_attrs({key: about[key][k] for key in keys}),
+            f"-{about['test'][k]}" if n > 1 else "",
+        )
+        for k in range(n)
+    ]
 
 
 def _table_rows(model: str, test: str, row: xr.Dataset) -> list[Metric]:
-    """Metrics of one row of a table of ``compare`` or ``transfer``."""
-    names = [*METRICS, *(["difference"] if "difference" in row else [])]
+    """Metrics of one row of a table of ``compare``; differences that are defined."""
     return [
         Metric(
             model=model,
             test=test,
-            name="roc_auc_difference" if name == "difference" else name,
+            name=METRIC_NAMES[name],
             value=float(row[name]),
             low=float(row[f"{name}_low"]),
             high=float(row[f"{name}_high"]),
         )
-        for name in names
+        for name in METRIC_NAMES
+        if name in row and np.isfinite(row[name])
     ]
 
 
@@ -420,8 +478,10 @@ METRIC_NAMES = {
     "single_roc_auc": "roc_auc of single models",
     "difference": "roc_auc_difference",
     "single_difference": "roc_auc_difference of single models",
+    "mro_gain": "roc_auc gain by the medium range",
+    "single_mro_gain": "roc_auc gain by the medium range of single models",
 }
-"""Names of the metrics of a transfer in ``results.json``."""
+"""Names in ``results.json`` of the variables of a comparison or a transfer."""
 SHOWN = (
     "pairs",
     "roc_auc",
@@ -520,18 +580,13 @@ class TransferStudy(Study[TransferOptions]):
                     high=pooled[f"{name}_high"],
                 )
                 for name in METRIC_NAMES
+                if name in pooled
             ]
         for train, test in zip(*np.nonzero(trained), strict=True):
             pair = table.isel(train=train, test=test)
-            rows += [
-                Metric(
-                    model=f"{prefix}trained on {table['train'].values[train]}",
-                    test=str(table["test"].values[test]),
-                    name=METRIC_NAMES[name],
-                    value=float(pair[name]),
-                    low=float(pair[f"{name}_low"]),
-                    high=float(pair[f"{name}_high"]),
-                )
-                for name in METRIC_NAMES
-            ]
+            rows += _table_rows(
+                f"{prefix}trained on {table['train'].values[train]}",
+                str(table["test"].values[test]),
+                pair,
+            )
         return rows

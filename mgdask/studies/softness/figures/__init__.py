@@ -5,6 +5,7 @@ glasses and numbers of training atoms.
 """
 
 from mgdask.studies.softness.figures.comparison import (
+    box_figure,
     compare_figure,
     growth_figure,
     transfer_figure,
@@ -18,6 +19,7 @@ from mgdask.studies.softness.figures.page import (
 )
 
 __all__ = [
+    "box_figure",
     "compare_figure",
     "draw_dependence",
     "draw_features",

@@ -10,10 +10,11 @@ import numpy as np
 import xarray as xr
 
 from mgdask._renamed import renamed_arguments
-from mgdask.plot.boxes import draw_violin
+from mgdask.plot.boxes import draw_box, draw_violin
 from mgdask.plot.intervals import draw_bars, draw_points, error_lengths
 from mgdask.plot.maps import draw_matrix
 from mgdask.plot.style import BLUE, GREEN, ORANGE, SKY_BLUE, VERMILION, figure, save, style
+from mgdask.studies.softness.compared_sets import MRO, SHORT_RANGE
 from mgdask.studies.softness.transfer import transfer_by_category
 
 if TYPE_CHECKING:
@@ -80,6 +81,102 @@ def compare_figure(comparison: xr.Dataset, path: str | Path) -> Path:
     return save(fig, path, dpi=DPI)
 
 
+@style()
+def box_figure(comparison: xr.Dataset, path: str | Path) -> Path:
+    """Draw the AUC of each set beside that of the set and its medium range.
+
+    Parameters
+    ----------
+    comparison
+        Result of ``compare_glasses``.
+    path
+        PNG file to write.
+
+    Returns
+    -------
+    path
+        The path.
+
+    Notes
+    -----
+    Fig. 5a of Wang, Jain, Nat. Commun. 10, 5537 (2019): a point is the mean AUC of the
+    single models on one glass. With one glass, a point is one model.
+
+    Examples
+    --------
+    >>> comparison = compare_glasses(pair, pair, "out")  # doctest: +SKIP
+    >>> box_figure(comparison, "out/boxes.png")          # doctest: +SKIP
+    """
+    several = comparison.sizes["test"] > 1
+    values = {
+        str(name): (
+            comparison["single_roc_auc"].sel(set=name).values
+            if several
+            else comparison["model_roc_auc"].isel(test=0).sel(set=name).values
+        )
+        for name in comparison["set"].values
+    }
+    places = _box_places(list(values))
+    fig = figure(max(7.0, 1.5 + 0.85 * (1 + max(at for at, *_ in places.values()))), 5.0)
+    axes = fig.subplots()
+    shown: set[str] = set()
+    for name, (at, offset, color, text) in places.items():
+        draw_box(
+            axes,
+            at + offset,
+            values[name],
+            color=color,
+            filled=not name.endswith(MRO) or offset == 0.0,
+            label=None if text in shown else text,
+        )
+        shown.add(text)
+    ticks = {at: _box_text(name) for name, (at, *_) in reversed(places.items())}
+    axes.set_xticks(list(ticks), list(ticks.values()), rotation=40, ha="right", fontsize=9)
+    axes.axhline(CHANCE, color="0.4", ls=":")
+    about = comparison.attrs
+    over = f"{len(about['test'])} glasses" if several else f"single models on {about['test'][0]}"
+    axes.set_ylabel("AUC-ROC of single models")
+    axes.set_title(
+        f"boxes over {over}: 25 to 75 %, dashed median, minimum and maximum", fontsize=10
+    )
+    fig.legend(loc="outside right upper")
+    return save(fig, path, dpi=DPI)
+
+
+def _box_places(names: Sequence[str]) -> dict[str, tuple[int, float, str, str]]:
+    """Column, offset, color and legend entry; a set and its MRO share a column."""
+    places: dict[str, tuple[int, float, str, str]] = {}
+    columns: dict[str, int] = {}
+    for name in sorted(names, key=lambda one: _box_order(one, names)):
+        base = name.removesuffix(MRO) if name.removesuffix(MRO) in names else name
+        paired = f"{base}{MRO}" in names and base in names
+        at = columns.setdefault(base, len(columns))
+        if not paired:
+            places[name] = (at, 0.0, GREEN, "other sets")
+        elif name == base:
+            places[name] = (at, -0.2, BLUE, "set alone")
+        else:
+            places[name] = (at, 0.2, VERMILION, "set and its medium range")
+    return places
+
+
+def _box_order(name: str, names: Sequence[str]) -> tuple[int, int]:
+    base = name.removesuffix(MRO)
+    if base in SHORT_RANGE:
+        return SHORT_RANGE.index(base), int(name != base)
+    first = list(names).index(base) if base in names else list(names).index(name)
+    return len(SHORT_RANGE) + first, int(name != base)
+
+
+def _box_text(name: str) -> str:
+    base = name.removesuffix(MRO)
+    if base not in SHORT_RANGE:
+        return name
+    return f"{ROMAN[SHORT_RANGE.index(base)]}  {base.replace('_', ' ')}"
+
+
+ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii")
+"""Numbers of the short-range sets in the paper."""
 CATEGORY_TEXT = {
     "same": "i  same C, same QR\nnew glass",
     "other rate": "ii  same C\nother QR",
