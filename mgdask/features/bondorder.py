@@ -18,8 +18,10 @@ from mgdask.features.environments import (
     HALO_BATCH,
     LocalEnvironments,
     Neighborhood,
+    NeighborList,
     SmallFacets,
     VoronoiNeighbors,
+    spans,
     within_cutoff,
 )
 from mgdask.features.feature import FrameFeature, feature_dataclass
@@ -194,6 +196,10 @@ class BondOrder(_OfMoments):
         Divisor of the moments with ``weights="area"``. "total" is the sum above, the
         total area of the cell. "printed" also divides by the number of neighbors, as
         Eq. (12) of Zhang et al. is printed.
+    coarse_average
+        What "coarse_q" averages. "vectors" is the formula above. "squares" is sqrt(4 pi
+        / (2l+1) sum_m <|q_lm|^2>), with the mean over the atom and its neighbors, as
+        Eq. (11) of Zhang et al. is printed. It has no "coarse_w".
 
     Notes
     -----
@@ -210,7 +216,8 @@ class BondOrder(_OfMoments):
     Their Eq. (11) is printed with the mean of q_lm(k)^2 over the atom and its neighbors
     k. The text below it says that the vectors q_lm(k) are averaged, which is the square
     of the mean. The formula above follows the text, and Lechner and Dellago. In a mean
-    of squares, neighbors of different orientation would not cancel.
+    of squares, neighbors of different orientation do not cancel.
+    ``coarse_average="squares"`` computes it as printed.
 
     References
     ----------
@@ -238,6 +245,7 @@ class BondOrder(_OfMoments):
     small_facets: SmallFacets | None = None
     pair_cutoffs: PairCutoffs | None = None
     area_normalization: AreaNormalization = "total"
+    coarse_average: Literal["vectors", "squares"] = "vectors"
 
     family: ClassVar[str] = "bond_order"
     long_name: ClassVar[str] = "bond-orientational order parameters"
@@ -245,7 +253,11 @@ class BondOrder(_OfMoments):
         "Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983); "
         "Lechner, Dellago, J. Chem. Phys. 129, 114707 (2008)"
     )
-    later_parameters: ClassVar[tuple[str, ...]] = ("pair_cutoffs", "area_normalization")
+    later_parameters: ClassVar[tuple[str, ...]] = (
+        "pair_cutoffs",
+        "area_normalization",
+        "coarse_average",
+    )
 
     def __post_init__(self) -> None:
         for name in ("quantities", "neighbors"):
@@ -254,6 +266,11 @@ class BondOrder(_OfMoments):
                 raise ParameterError(
                     f"BondOrder: {name}={values} must be one or more distinct names"
                 )
+        if self.coarse_average == "squares" and "coarse_w" in self.quantities:
+            raise ParameterError(
+                "BondOrder: coarse_average='squares' has no 'coarse_w', because squares have no "
+                f"direction; got quantities={self.quantities}. Leave it out"
+            )
         if len(self._lists) == 1:
             object.__setattr__(self, "neighbors", self._lists[0])
         self._check_moments(self._lists)
@@ -369,10 +386,11 @@ class BondOrder(_OfMoments):
             halo = environments.with_neighbors(part.kind, centers)
             all_moments = environments.values(part, halo)
             plain = all_moments[centers]
-            mean = np.empty((len(centers), all_moments.shape[1]))
-            rows = np.arange(len(environments))
-            coarse(bonds.first, bonds.last, bonds.row, rows, centers, all_moments, mean)
-            moments_of["coarse_"] = mean
+            if self.coarse_average == "vectors":
+                mean = np.empty((len(centers), all_moments.shape[1]))
+                rows = np.arange(len(environments))
+                coarse(bonds.first, bonds.last, bonds.row, rows, centers, all_moments, mean)
+                moments_of["coarse_"] = mean
         else:
             plain = np.empty((len(centers), part.n_columns))
             part.describe(environments, centers, plain)
@@ -382,7 +400,26 @@ class BondOrder(_OfMoments):
             both = np.empty((len(centers), 2 * n))
             invariants(values, degrees, table.m, table.factor, table.start, both)
             result[f"{before}q"], result[f"{before}w"] = both[:, :n], both[:, n:]
+        if self._averages and self.coarse_average == "squares":
+            result["coarse_q"] = self._mean_squares(bonds, centers, all_moments)
         closed = bonds.state == CLOSED if len(bonds.state) else np.ones(len(centers), dtype=bool)
         for k, quantity in enumerate(self.quantities):
             out[:, k * n : (k + 1) * n] = np.where(closed[:, None], result[quantity], np.nan)
         return {**environments.flags(bonds), "no_neighbor": bonds.first == bonds.last}
+
+    def _mean_squares(
+        self, bonds: NeighborList, centers: IntArray, all_moments: FloatArray
+    ) -> FloatArray:
+        """Return q_l (center,degree) from means of squares, Eq. (11) as printed."""
+        count = bonds.last - bonds.first
+        place = np.repeat(np.arange(len(centers)), count)
+        row = bonds.row[spans(bonds.first, bonds.last)]
+        found = np.empty((len(centers), len(self.degrees)))
+        column = 0
+        for k, degree in enumerate(self.degrees):
+            part = all_moments[:, column : column + 2 * degree + 1]
+            column += 2 * degree + 1
+            own, near = ((part[atoms] ** 2).sum(axis=1) for atoms in (centers, row))
+            total = own + np.bincount(place, near, minlength=len(centers))
+            found[:, k] = np.sqrt(4.0 * np.pi / (2 * degree + 1) * total / (count + 1))
+        return found

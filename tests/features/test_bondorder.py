@@ -187,6 +187,34 @@ def test_both_forms_of_eq_12_on_a_glass(glass):
     assert abs(np.corrcoef(total, printed)[0, 1] - 0.9892) < 2e-3
 
 
+def test_squares_are_eq_11_of_zhang_as_printed(twins):
+    """sqrt(4 pi/(2l+1) sum_m 1/N sum_{k=0}^{N} |q_lm(k)|^2): the root mean square of q_l of the atom and its neighbours."""
+    arguments = triclinic(40)
+    cells = twins.voronoi(*arguments[:2], threshold=EDGE_THRESHOLD)
+    options = {"degrees": (4, 6), "weights": "area"}
+    q = BondOrder(quantities=("q",), **options).compute(*arguments)
+    want = [np.sqrt((q[[k, *c["neighbor"]]] ** 2).mean(axis=0)) for k, c in enumerate(cells)]
+    literal = BondOrder(quantities=("coarse_q", "q"), coarse_average="squares", **options)
+    found = literal.compute(*arguments)
+    np.testing.assert_allclose(found[:, :2], want, rtol=1e-12)
+    assert found[:, 2:].tobytes() == q.tobytes()
+    # vectors cancel, squares do not
+    default = BondOrder(quantities=("coarse_q",), **options).compute(*arguments)
+    assert (found[:, :2] > 1.2 * default).mean() > 0.9
+    # blocks, both lists, parameters
+    some = np.array([30, 2, 3])
+    assert literal.compute(*arguments, centers=some).tobytes() == found[some].tobytes()
+    both = BondOrder(
+        quantities=("coarse_q",), neighbors=("voronoi", "cutoff"), coarse_average="squares"
+    )
+    alone = BondOrder(quantities=("coarse_q",), neighbors="cutoff", coarse_average="squares")
+    assert both.compute(*arguments)[:, 4:].tobytes() == alone.compute(*arguments).tobytes()
+    assert make_feature("bond_order", json.loads(json.dumps(both.parameters()))) == both
+    assert "coarse_average" not in BondOrder().parameters()
+    with pytest.raises(ParameterError, match="coarse_average='squares' has no 'coarse_w'"):
+        BondOrder(coarse_average="squares")
+
+
 def test_small_facets_by_weights():
     assert BondOrder().small_facets == BondMoments().small_facets == "static"
     for kind in (BondOrder, BondMoments):
