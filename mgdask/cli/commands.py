@@ -14,6 +14,7 @@ from mgdask.cli.options import (
     fit_to_site,
     make_plan,
     open_workers,
+    parse_origin,
     parse_species,
     worker_options,
 )
@@ -29,7 +30,19 @@ from mgdask.cli.options import (
 @click.option("--out", required=True, help="Trajectory store to write.")
 @click.option(
     "--species",
-    help="Elements of atom types 1, 2, ...: Cu,Zr. Not needed if the files name elements.",
+    help="Elements of atom types 1, 2, ...: Cu,Zr. Elements of type labels: Cu1=Cu,Zr1=Zr. Not "
+    "needed if the files name elements.",
+)
+@click.option(
+    "--frames",
+    metavar="START:STOP[:STEP]",
+    help="Frames to read, counted from 0 without repeated and damaged ones [default: all].",
+)
+@click.option(
+    "--origin",
+    metavar="X,Y,Z",
+    help="Lower corner of the cells in files that do not state it, such as extxyz and H5MD "
+    "[default: from the positions].",
 )
 @click.option("--timestep", type=float, help="Time step of the simulation in ps.")
 @click.option("--units", help="LAMMPS unit style, if the files do not state it [default: metal].")
@@ -51,6 +64,7 @@ def ingest(
     paths: tuple[str, ...],
     out: str,
     species: str | None,
+    origin: str | None,
     workers: int | None,
     threads: int,
     scheduler: str | None,
@@ -64,7 +78,12 @@ def ingest(
     """
     with open_workers(workers, threads, scheduler, None, site) as client:
         report = mgdask.ingest(
-            list(paths), out, species=parse_species(species), client=client, **options
+            list(paths),
+            out,
+            species=parse_species(species),
+            origin=parse_origin(origin),
+            client=client,
+            **options,
         )
     click.echo(str(report))
 

@@ -25,10 +25,23 @@ def parse_names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",")]
 
 
-def parse_species(text: str | None) -> dict[int, str] | None:
-    """Return the element of each atom type 1, 2, ... from ``"Cu,Zr"``."""
+def parse_species(text: str | None) -> dict[int, str] | dict[str, str] | None:
+    """Return the element of each atom type 1, 2, ... from ``"Cu,Zr"``.
+
+    ``"Cu1=Cu,Zr1=Zr"`` gives the elements of type labels.
+    """
     names = parse_names(text)
+    if names is not None and any("=" in name for name in names):
+        return {label: element for label, _, element in (name.partition("=") for name in names)}
     return None if names is None else dict(enumerate(names, start=1))
+
+
+def parse_origin(text: str | None) -> list[float] | None:
+    """Return the numbers of ``"3,-4,1"``."""
+    try:
+        return None if text is None else [float(word) for word in text.split(",")]
+    except ValueError:
+        raise ParameterError(f"--origin {text} must be three numbers, such as 3,-4,1") from None
 
 
 def store_species(store: str) -> list[str]:

@@ -78,7 +78,7 @@ def ingest(
     paths: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
-    species: Mapping[int, str] | Sequence[str] | None = None,
+    species: Mapping[int, str] | Mapping[str, str] | Sequence[str] | None = None,
     timestep: float | None = None,
     client: Client | None = None,
     append: bool = False,
@@ -96,7 +96,9 @@ def ingest(
         Store to write. Repeating an interrupted call computes only what is missing.
     species
         Element of each type, as ``{1: "Cu", 2: "Zr"}`` or as ("Cu", "Zr") for types 1
-        and 2. Not needed if the files name elements.
+        and 2. Type labels are mapped by ``{"Cu1": "Cu"}``. Not needed if the files name
+        elements. For files with neither types nor elements: one element per atom, in
+        the order of ids.
     timestep
         Timestep in ps, for files without ITEM: TIME.
     client
@@ -110,7 +112,8 @@ def ingest(
         ``units`` (LAMMPS style, default metal), ``run`` (label of the simulation),
         ``run_per_file``, ``repeated`` ("last", "first", "all" or "error"), ``columns``
         (additional columns to keep), ``frames`` (a slice, indices or
-        "start:stop:step"), and ``atom_style``.
+        "start:stop:step"), ``atom_style``, and ``origin`` (lower corner of the cells in
+        files that do not state it).
 
     Returns
     -------

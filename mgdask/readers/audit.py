@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePath
 
 import numpy as np
 
+from mgdask._typing import FloatArray
 from mgdask.errors import AuditError, ParameterError
+from mgdask.readers.coordinates import DERIVED
+from mgdask.readers.damage import BOX, POSITION
 from mgdask.readers.files import natural
-from mgdask.readers.formats.lammps_index import NO_FLAGS, TOO_LONG
-from mgdask.readers.records import FrameRef
+from mgdask.readers.formats.lammps_header import NO_FLAGS
+from mgdask.readers.formats.lammps_index import TOO_LONG
+from mgdask.readers.origins import SMALL_CHANGE, largest_change
+from mgdask.readers.records import Contents, FrameRef
+from mgdask.readers.splitting import MAX_COMMANDS, same_size_ranges, split_commands
 
 REPEATED = ("last", "first", "all", "error")
 _SHOWN = 4
@@ -46,10 +53,11 @@ class Audit:
 
 
 def whole_frames(refs: Sequence[FrameRef], audit: Audit) -> list[FrameRef]:
-    """Return the complete frames.
+    """Return the frames of one file that can be used.
 
-    Truncated frames are left out and reported in a note. Raise ``AuditError`` for a
-    frame with extra lines.
+    Truncated frames, and frames whose box or positions are not finite, are left out and
+    reported in a note. Raise ``AuditError`` for a frame with extra lines, and for a file
+    of several frames none of which can be used.
     """
     kept = []
     for ref in refs:
@@ -59,6 +67,14 @@ def whole_frames(refs: Sequence[FrameRef], audit: Audit) -> list[FrameRef]:
             raise AuditError(
                 f"{ref.where}: {ref.problem}. Repair the file, or remove this frame from it"
             )
+        elif ref.problem.startswith((BOX, POSITION)):
+            audit.note(
+                "damaged",
+                f"{ref.where}: this frame is left out because {ref.problem}. The simulation "
+                "diverged there, or the file is damaged: check the frames after it. frames= "
+                "counts only the frames that are kept",
+                ref.step,
+            )
         else:
             last = "the last frame" if ref is refs[-1] else "a frame in the middle"
             audit.note(
@@ -66,28 +82,67 @@ def whole_frames(refs: Sequence[FrameRef], audit: Audit) -> list[FrameRef]:
                 f"{ref.where}: {last} of the file is left out because {ref.problem}",
                 ref.step,
             )
-    if not kept:
-        raise AuditError(f"{refs[0].where}: {refs[0].problem}; the file has no complete frame")
+    if not kept and len(refs) > 1:
+        raise no_frame_left(refs[0])
     return kept
+
+
+def no_frame_left(ref: FrameRef) -> AuditError:
+    """Return the error for input none of whose frames can be used; ``ref`` is one."""
+    return AuditError(
+        f"{ref.where}: {ref.problem}; no complete frame is left. Leave this file out, or write "
+        "it again"
+    )
+
+
+def check_sizes(refs: Sequence[FrameRef], numbers: Sequence[int], command: str) -> None:
+    """Check that all frames have the same number of atoms.
+
+    Parameters
+    ----------
+    refs
+        The frames.
+    numbers
+        Their numbers, as ``frames=`` counts them.
+    command
+        Command that ingests the files.
+
+    Raises
+    ------
+    AuditError
+        For the first frame that differs, with the commands that split the files.
+    """
+    first = refs[0]
+    other = next((ref for ref in refs if ref.n_atoms != first.n_atoms), None)
+    if other is None:
+        return
+    pairs = sorted(zip(numbers, refs, strict=True), key=lambda pair: pair[0])
+    ranges = same_size_ranges(*map(list, zip(*pairs, strict=True)))
+    text = (
+        f"{other.where}: it has {other.n_atoms} atoms, but frame {first.ordinal} of "
+        f"{first.path} (timestep {first.step}) has {first.n_atoms}. All frames of a store have "
+        "the same atoms. "
+    )
+    if len(ranges) > MAX_COMMANDS:
+        text += (
+            f"The number changes {len(ranges) - 1} times: write the dump again for a group of "
+            "atoms that stay (dump ID GROUP custom ...). The first parts are ingested with:\n"
+        )
+    else:
+        text += "These commands ingest each part into a store of its own:\n"
+    raise AuditError(text + split_commands(ranges, command))
 
 
 def check_alike(
     refs: Sequence[FrameRef], needed: Callable[[FrameRef], Sequence[str]], audit: Audit
 ) -> None:
-    """Check that all frames have the atoms, boundaries and needed columns of the first.
+    """Check that all frames have the boundaries and needed columns of the first.
 
     Raise ``AuditError`` for the first frame that differs.
     """
     first = refs[0]
     columns: set[tuple[str, ...]] = {first.columns}
     for ref in refs:
-        if ref.n_atoms != first.n_atoms:
-            raise AuditError(
-                f"{ref.where}: it has {ref.n_atoms} atoms, but frame {first.ordinal} of "
-                f"{first.path} (timestep {first.step}) has {first.n_atoms}. All frames of a store "
-                "have the same number of atoms: ingest samples of another size into another "
-                "store, or select frames with frames="
-            )
         if ref.pbc != first.pbc:
             raise AuditError(
                 f"{ref.where}: periodic along {_axes(ref.pbc)}, but the first frame along "
@@ -113,6 +168,73 @@ def check_alike(
             "boundaries",
             f"{first.path}: the box has no boundary flags (old LAMMPS); it is assumed periodic "
             "along x, y and z",
+        )
+
+
+def settle_origin(contents: Contents, given: FloatArray | None, audit: Audit) -> Contents:
+    """Return the contents of a file with the origin of its cells.
+
+    Parameters
+    ----------
+    contents
+        Result of the index pass.
+    given
+        Origin (3,) that the user gave, for files that state none.
+    audit
+        Gets a note if the origin was not stated and is not zero.
+    """
+    if contents.origin_stated:
+        return contents
+    if given is None:
+        if contents.origin_note:
+            audit.note("origin", contents.origin_note)
+        return contents
+    frames = [replace(ref, origin=given) for ref in contents.frames]
+    return replace(contents, frames=frames, unknown_origin="")
+
+
+def check_origins(
+    refs: Sequence[FrameRef], unknown: Mapping[str, str], image_scheme: str, audit: Audit
+) -> None:
+    """Check that an unknown origin of the cells does no harm.
+
+    Parameters
+    ----------
+    refs
+        Frames of all files.
+    unknown
+        Why the origin is unknown, by file.
+    image_scheme
+        Where the images come from.
+    audit
+        Gets a note if the origin does no harm.
+
+    Raises
+    ------
+    AuditError
+        If images must be derived and the cell changes much between two frames.
+    """
+    for path, why in unknown.items():
+        own = [ref for ref in refs if ref.path == path]
+        if not own:
+            continue
+        change = largest_change(np.array([ref.cell for ref in own]))
+        if image_scheme == DERIVED and change > SMALL_CHANGE:
+            raise AuditError(
+                f"{own[0].where}: {why.removeprefix(f'{path}: ')}. The cell changes by {change:.3f} "
+                "of its length between two frames, so atoms cannot be followed across its faces. "
+                "Write the trajectory with dump custom id type x y z ix iy iz. If the lower corner "
+                "does not move, give it: origin=(x, y, z) in Python, --origin x,y,z on the command "
+                'line; if it moves, state it in every comment line of extxyz: Origin="x y z"'
+            )
+        audit.note(
+            "origin",
+            f"{why}. Zero is used; it does no harm, because "
+            + (
+                f"the cell changes by at most {change:.3f} of its length between two frames"
+                if image_scheme == DERIVED
+                else "the file has images"
+            ),
         )
 
 

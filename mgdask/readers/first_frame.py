@@ -23,9 +23,9 @@ from mgdask.readers.frames import (
     variable_name,
 )
 from mgdask.readers.inventory import Inventory, pack_identity
-from mgdask.readers.records import FrameRef, Table
+from mgdask.readers.records import FrameRef, Labels, Table
 from mgdask.readers.sources import open_source
-from mgdask.readers.species import SpeciesMap, species_column
+from mgdask.readers.species import PER_ATOM, SpeciesMap, species_column
 from mgdask.readers.units import column_unit
 from mgdask.readers.window import read_window
 
@@ -51,7 +51,7 @@ def choose_layout(
             f"{first.path}: the file has no ids; atoms are identified by the order of their rows",
         )
     kind_of_coordinates, images = coordinates.choose(first.columns, where)
-    column = species_column(first.columns, species, where)
+    column = species_column(first.columns, species, where, first.n_atoms)
     if column == "type" and "element" in first.columns:
         audit.note(
             "species",
@@ -73,7 +73,9 @@ def choose_layout(
             f"{first.path}: columns {' '.join(repeats)} duplicate the coordinates "
             f"{' '.join(coordinates.SETS[kind_of_coordinates])} and are not kept",
         )
-    if "typelabel" in first.columns:
+    if column == PER_ATOM:
+        audit.note("species", f"{first.path}: species are those given per atom, in order of ids")
+    if "typelabel" in first.columns and column != "typelabel":
         audit.note("columns", f"{first.path}: column typelabel holds text and is not kept")
     has_mass = "mass" in first.columns
     layout = Layout(kind_of_coordinates, images, column, has_id, has_mass, extras)
@@ -142,8 +144,7 @@ def read_first_frame(
     """Complete an inventory with the atoms and variables of its first frame."""
     ref, layout = inventory.refs[0], inventory.layout
     source = open_source(inventory.source_of(ref.path))
-    both = "type" in ref.columns and "element" in ref.columns
-    extra = [name for name in ("type", "element") if both and name != layout.species]
+    extra = ("type",) if "type" in ref.columns and "type" not in layout.needed else ()
     try:
         table = source.read(ref, [*layout.needed, *extra])
     finally:
@@ -156,9 +157,11 @@ def read_first_frame(
             "every atom is C, which LAMMPS writes if dump_modify element is not set; check that "
             "this is intended",
         )
-    if "type" in ref.columns and columns is None and "type" not in dict(layout.extras):
-        types = as_array(table, "type")[slice(None) if order is None else order]
-        pairs = np.unique(np.stack([types, numbers]), axis=1)
+    types = table.get("type")
+    if isinstance(types, Labels):
+        audit.note("species", f"{ref.path}: the column type holds labels, which are not kept")
+    elif types is not None and columns is None and "type" not in dict(layout.extras):
+        pairs = np.unique(np.stack([types if order is None else types[order], numbers]), axis=1)
         # several types of one element: the species alone would lose information
         if len(np.unique(pairs[1])) < pairs.shape[1]:
             layout = replace(layout, extras=(*layout.extras, ("type", "type")))
@@ -179,14 +182,13 @@ def read_first_frame(
     variables |= {variable_name(name): ("float64", "", False) for name in scalars}
     layout = replace(layout, scalars=scalars)
     assemble(table, ref, layout, inventory.species_map, inventory.style, identity)
-    _check_runs(replace(inventory, layout=layout, _identity=pack_identity(identity)))
-    return replace(
-        inventory,
-        layout=layout,
-        variables=variables,
-        notes=audit.lines(),
-        _identity=pack_identity(identity),
+    # species given per atom are part of the identity from here on; windows stay small
+    kept = SpeciesMap() if layout.species == PER_ATOM else inventory.species_map
+    inventory = replace(
+        inventory, layout=layout, species_map=kept, _identity=pack_identity(identity)
     )
+    _check_runs(inventory)
+    return replace(inventory, variables=variables, notes=audit.lines())
 
 
 def _check_runs(inventory: Inventory) -> None:

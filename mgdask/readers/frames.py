@@ -14,7 +14,7 @@ from mgdask import variables
 from mgdask.errors import AuditError, ParameterError
 from mgdask.readers import coordinates
 from mgdask.readers.records import FrameRef, Labels, Table
-from mgdask.readers.species import SpeciesMap
+from mgdask.readers.species import PER_ATOM, SpeciesMap
 from mgdask.readers.units import UnitStyle
 
 _KNOWN = {"id", "type", "element", "typelabel", "mass", *coordinates.IMAGES} | {
@@ -39,7 +39,7 @@ class Layout:
         """Columns that are read; all others are skipped."""
         return (
             *(("id",) if self.has_id else ()),
-            self.species,
+            *((self.species,) if self.species != PER_ATOM else ()),
             *coordinates.SETS[self.kind],
             *(coordinates.IMAGES if self.images else ()),
             *(("mass",) if self.has_mass else ()),
@@ -125,7 +125,7 @@ def numbers_of(
     """Return atomic numbers in the order of the file."""
     column = table[layout.species]
     if isinstance(column, Labels):
-        return species.from_names(column, ref.where)
+        return species.from_names(column, ref.where, layout.species)
     return species.from_types(column, ref.where)
 
 
@@ -155,6 +155,8 @@ def identify(
     """
     ids = as_array(table, "id") if layout.has_id else np.arange(1, ref.n_atoms + 1)
     order = sorting(ids, ref)
+    if layout.species == PER_ATOM:
+        return order, ids if order is None else ids[order], species.per_atom()
     numbers = numbers_of(table, layout, species, ref)
     return (order, ids, numbers) if order is None else (order, ids[order], numbers[order])
 
@@ -179,7 +181,7 @@ def assemble(
             f"{_listed(missing)}, new {_listed(new)}. Ingest the frames before and after the "
             "change into separate stores with frames="
         )
-    if not np.array_equal(numbers, identity.species):
+    if layout.species != PER_ATOM and not np.array_equal(numbers, identity.species):
         bad = int(np.flatnonzero(numbers != identity.species)[0])
         raise AuditError(
             f"{ref.where}: id {ids[bad]} changes species: atomic number {numbers[bad]} here, "

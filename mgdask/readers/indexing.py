@@ -5,34 +5,46 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from mgdask._typing import FloatArray
 from mgdask.errors import AuditError, ParameterError
+from mgdask.readers import coordinates
 from mgdask.readers.audit import (
     Audit,
     check_alike,
+    check_origins,
+    check_sizes,
+    no_frame_left,
     report_spacing,
     run_labels,
+    settle_origin,
     settle_repeats,
     whole_frames,
 )
 from mgdask.readers.coordinates import image_increments
+from mgdask.readers.damage import position_problem
 from mgdask.readers.files import expand
 from mgdask.readers.first_frame import choose_layout, read_first_frame
 from mgdask.readers.formats.lammps_index import index_range, join
+from mgdask.readers.frames import as_array
 from mgdask.readers.inventory import Inventory
 from mgdask.readers.records import Contents, FrameRef, SourceInfo
 from mgdask.readers.sources import inspect_source, open_source
-from mgdask.readers.species import make_species
+from mgdask.readers.species import PER_ATOM, make_species
+from mgdask.readers.splitting import ingest_command
 from mgdask.readers.units import UnitStyle, unit_style
 from mgdask.readers.window import read_window
 
 __all__ = ["Inventory", "image_increments", "read_window", "take_inventory"]
 
+SUSPECT_FRAMES = 32
+"""Number of frames that one task reads in search of damaged positions."""
 PIECE = 256 << 20
 """Number of bytes of an uncompressed file that one index task reads."""
 
@@ -71,6 +83,46 @@ def _index(infos: Sequence[SourceInfo], mapper: Callable[..., Iterable[Any]]) ->
     return [join(by_path[info.path]) for info in infos]
 
 
+def find_damage(info: SourceInfo, refs: Sequence[FrameRef]) -> list[str | None]:
+    """Say which positions of each frame are not finite; runs in any process."""
+    source, problems = open_source(info), list[str | None]()
+    try:
+        for ref in refs:
+            problem = None
+            # what else is wrong is said when the frame is read
+            with suppress(AuditError):
+                names = coordinates.SETS[coordinates.choose(ref.columns, ref.where)[0]]
+                ids = ("id",) if "id" in ref.columns else ()
+                table = source.read(ref, (*ids, *names))
+                position = np.stack([as_array(table, name) for name in names], axis=1)
+                known = as_array(table, "id") if ids else None
+                problem = position_problem(position, known, ref.row_line)
+            problems.append(problem)
+    finally:
+        source.close()
+    return problems
+
+
+def mark_damaged(
+    info: SourceInfo, refs: Sequence[FrameRef], mapper: Callable[..., Iterable[Any]]
+) -> list[FrameRef]:
+    """Return the frames of one file; those with damaged positions get their ``problem``.
+
+    Only suspect frames are read.
+    """
+    suspect = [k for k, ref in enumerate(refs) if ref.suspect and ref.problem is None]
+    size = SUSPECT_FRAMES if info.kind == "lammps" or info.seek is not None else len(suspect)
+    jobs = [suspect[k : k + size] for k in range(0, len(suspect), max(size, 1))]
+    marked = list(refs)
+    check = partial(find_damage, info)
+    for job, problems in zip(
+        jobs, mapper(check, [[refs[k] for k in job] for job in jobs]), strict=True
+    ):
+        for k, problem in zip(job, problems, strict=True):
+            marked[k] = replace(refs[k], problem=problem)
+    return marked
+
+
 def take_inventory(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
@@ -83,6 +135,7 @@ def take_inventory(
     frames: slice | Sequence[int] | str | None = None,
     columns: Sequence[str] | None = None,
     atom_style: str | None = None,
+    origin: Sequence[float] | None = None,
     mapper: Callable[..., Iterable[Any]] = map,
 ) -> Inventory:
     """Index and audit files: every header, and the atoms of the first frame.
@@ -92,7 +145,9 @@ def take_inventory(
     paths
         Files or glob patterns.
     species
-        Elements by type, or by name for files with a column ``element``.
+        Elements by type, by type label, or by name for files with a column ``element``.
+        For files that name neither types nor elements: one element per atom, in the
+        order of ids.
     timestep
         Time step in ps, for frames without a time.
     units
@@ -110,6 +165,9 @@ def take_inventory(
         Further columns to keep; default all.
     atom_style
         LAMMPS atom style of data files that do not state theirs.
+    origin
+        Lower corner of the cells (3,), in the unit of the files, for files that do not
+        state it (extended XYZ, H5MD). Default: taken from the positions.
     mapper
         Function that runs the index tasks, with the interface of ``map``.
 
@@ -126,14 +184,19 @@ def take_inventory(
         If an argument is not allowed.
     """
     audit = Audit()
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     species_map = make_species(species)
     if timestep is not None and not (np.isfinite(timestep) and timestep > 0):
         raise ParameterError(f"timestep={timestep} must be a positive number of ps")
     if units is not None:
         unit_style(units)
-    infos = [inspect_source(path, units=units, atom_style=atom_style) for path in expand(paths)]
+    corner = None if origin is None else np.asarray(origin, dtype=np.float64)
+    if corner is not None and (corner.shape != (3,) or not np.isfinite(corner).all()):
+        raise ParameterError(f"origin={origin!r} must be three numbers")
+    infos = [inspect_source(path, units=units, atom_style=atom_style) for path in expand(given)]
     refs: list[FrameRef] = []
     sources: list[SourceInfo] = []
+    unknown: dict[str, str] = {}
     for info, contents in zip(infos, _index(infos, mapper), strict=True):
         for text in contents.notes:
             audit.note("file", text)
@@ -142,27 +205,47 @@ def take_inventory(
                 f"{info.path}: the file has no frame, read as {info.kind}. Check that it is "
                 "complete; a LAMMPS dump has a line 'ITEM: TIMESTEP' in every frame"
             )
-        refs += whole_frames(contents.frames, audit)
-        sources.append(replace(info, seek=contents.seek))
+        info = replace(info, seek=contents.seek)
+        contents = settle_origin(contents, corner, audit)
+        found = mark_damaged(info, contents.frames, mapper)
+        refs += whole_frames(found, audit)
+        sources.append(info)
+        unknown |= {info.path: contents.unknown_origin} if contents.unknown_origin else {}
+    if not refs:
+        raise no_frame_left(found[0])
 
     style = _settle_units(refs, units, audit)
     runs = run_labels([info.path for info in infos], run, run_per_file)
     refs = settle_repeats(refs, runs, repeated, audit)
-    refs = _select_frames(refs, frames)
+    numbers = _select_frames(len(refs), frames)
+    refs = [refs[k] for k in numbers]
     first = refs[0]
     kind = next(source.kind for source in sources if source.path == first.path)
     layout = choose_layout(first, kind, species_map, columns, audit)
+    words = {
+        "timestep": None if timestep is None else f"{timestep!r}",
+        "units": units,
+        "run": run,
+        "run-per-file": "" if run_per_file else None,
+        "repeated": None if repeated == "last" else repeated,
+        "origin": None if corner is None else ",".join(map(repr, corner.tolist())),
+    }
+    command = ingest_command([os.fspath(path) for path in given], species_map, words)
+    check_sizes(refs, numbers, command)
     check_alike(refs, lambda ref: layout.needed, audit)
     report_spacing(refs, runs, audit)
+    check_origins(refs, unknown, coordinates.scheme(layout.kind, layout.images), audit)
     time = _times(refs, timestep, style, audit)
     used = {ref.path for ref in refs}
     sources = [source for source in sources if source.path in used]
+    mapped = {str(kind): number for kind, number in (*species_map.types, *species_map.names)}
     options = {
-        "species": {str(kind): number for kind, number in (*species_map.types, *species_map.names)},
+        "species": "per atom" if layout.species == PER_ATOM else mapped,
         "timestep": timestep,
         "units": style.name,
         "repeated": repeated,
         "atom_style": atom_style,
+        **({} if corner is None else {"origin": corner.tolist()}),
     }
     inventory = Inventory(
         tuple(refs),
@@ -222,11 +305,11 @@ def _settle_units(refs: Sequence[FrameRef], units: str | None, audit: Audit) -> 
     return style
 
 
-def _select_frames(
-    refs: list[FrameRef], frames: slice | Sequence[int] | str | None
-) -> list[FrameRef]:
+def _select_frames(count: int, frames: slice | Sequence[int] | str | None) -> list[int]:
+    """Return the numbers of the selected frames out of ``count``."""
+    every = list(range(count))
     if frames is None:
-        return refs
+        return every
     if isinstance(frames, str):
         try:
             frames = slice(*(int(part) if part.strip() else None for part in frames.split(":")))
@@ -235,15 +318,13 @@ def _select_frames(
                 f"frames={frames!r} must have the form 'start:stop' or 'start:stop:step'"
             ) from None
     try:
-        selected = refs[frames] if isinstance(frames, slice) else [refs[int(k)] for k in frames]
+        selected = every[frames] if isinstance(frames, slice) else [every[int(k)] for k in frames]
     except IndexError:
         raise ParameterError(
-            f"frames={frames!r} goes beyond the {len(refs)} frames of the files"
+            f"frames={frames!r} goes beyond the {count} frames of the files"
         ) from None
     if not selected:
-        raise ParameterError(
-            f"frames={frames!r} selects none of the {len(refs)} frames of the files"
-        )
+        raise ParameterError(f"frames={frames!r} selects none of the {count} frames of the files")
     return selected
 
 

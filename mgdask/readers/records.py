@@ -33,8 +33,9 @@ class FrameRef:
 
     The frame begins at byte ``start``, on line ``line`` (counted from 1). Its rows of
     atoms begin at byte ``offset``, on line ``row_line``, and take ``length`` bytes.
-    Line numbers are 0 for formats without lines. ``problem`` is None for a complete
-    frame; otherwise it says what is missing.
+    Line numbers are 0 for formats without lines. ``problem`` is None for a frame that can
+    be used; otherwise it says what is missing or damaged. ``suspect`` is True if the text
+    may hold numbers that are not finite.
     """
 
     path: str
@@ -53,6 +54,7 @@ class FrameRef:
     length: int = 0
     row_line: int = 0
     problem: str | None = None
+    suspect: bool = False
     values: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -87,17 +89,25 @@ class SourceInfo:
     @property
     def parallel(self) -> Literal["range", "stream"]:
         """Access to frames: "range" if random, "stream" if only in order."""
-        return "stream" if self.kind in ("lammps-zst", "extxyz") else "range"
+        return "stream" if self.kind == "lammps-zst" else "range"
 
 
 @dataclass
 class Contents:
-    """Result of an index pass over one file or a piece of it."""
+    """Result of an index pass over one file or a piece of it.
+
+    If the file does not state the origin of its cells, ``origin_stated`` is False.
+    ``origin_note`` then says how it was found, and ``unknown_origin`` why it was not;
+    both are empty if zero fits the positions.
+    """
 
     frames: list[FrameRef]
     notes: list[str] = field(default_factory=list)
     seek: bytes | None = None
     newlines: int = 0
+    origin_stated: bool = True
+    origin_note: str = ""
+    unknown_origin: str = ""
 
 
 class Source(Protocol):

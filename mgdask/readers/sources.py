@@ -115,7 +115,7 @@ def _lammps(info: SourceInfo) -> Source:
 
 
 def _data(info: SourceInfo) -> Source:
-    from mgdask.readers.formats.extxyz import LammpsData
+    from mgdask.readers.formats.lammps_data import LammpsData
 
     return LammpsData(info)
 

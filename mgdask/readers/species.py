@@ -20,6 +20,8 @@ _HINT = (
     "Give the element of each type: species={1: 'Cu', 2: 'Zr'} in Python, or --species Cu,Zr "
     "on the command line (types 1, 2, ... in order)"
 )
+PER_ATOM = ""
+"""Instead of a column: species are given per atom."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class SpeciesMap:
         Raise ``AuditError`` if a type is not in the map.
         """
         known = dict(self.types)
+        if not known:
+            raise AuditError(
+                f"{where}: the frame has types but no element names, and species are never "
+                f"guessed. {_HINT}"
+            )
         table = np.zeros(max(known) + 2, dtype=np.int32)
         table[list(known)] = list(known.values())
         numbers: npt.NDArray[np.int32] = table[np.clip(types, 0, table.size - 1)]
@@ -46,8 +53,14 @@ class SpeciesMap:
             )
         return numbers
 
-    def from_names(self, labels: Labels, where: str) -> npt.NDArray[np.int32]:
-        """Return atomic numbers of element names.
+    def per_atom(self) -> npt.NDArray[np.int32]:
+        """Return atomic numbers in the order of ids, if they were given per atom."""
+        return np.array([number for _, number in self.types], dtype=np.int32)
+
+    def from_names(
+        self, labels: Labels, where: str, column: str = "element"
+    ) -> npt.NDArray[np.int32]:
+        """Return atomic numbers of element names or type labels.
 
         Raise ``AuditError`` for a name that is not an element or not in the user's map.
         """
@@ -61,8 +74,9 @@ class SpeciesMap:
                 numbers[code] = by_name[name] if name in by_name else atomic_number(name)
             except ParameterError as error:
                 raise AuditError(
-                    f"{where}: unknown species in column element: {error}. Map it with "
-                    f"species={{{name!r}: 'Cu'}}"
+                    f"{where}: unknown species in column {column}: {error}. Map it with "
+                    f"species={{{name!r}: 'Cu'}} in Python, or --species {name}=Cu on the command "
+                    "line, for all names that are not elements"
                 ) from None
             if allowed and numbers[code] not in allowed:
                 raise AuditError(
@@ -84,12 +98,19 @@ def make_species(
 ) -> SpeciesMap:
     """Make the map of ``{1: "Cu"}``, ``("Cu", "Zr")`` (types 1, 2, ...) or ``"Cu,Zr"``.
 
+    Type labels of LAMMPS are mapped by ``{"Cu1": "Cu"}`` or ``"Cu1=Cu,Zr1=Zr"``.
     Raise ``ParameterError`` for an empty map, a negative type or an unknown element.
     """
     if species is None:
         return SpeciesMap()
     if isinstance(species, str):
-        species = [part.strip() for part in species.replace("+", ",").split(",") if part.strip()]
+        parts = [part.strip() for part in species.replace("+", ",").split(",") if part.strip()]
+        named = dict(part.split("=", 1) for part in parts if "=" in part)
+        if named and len(named) < len(parts):
+            raise ParameterError(
+                f"species={species!r}: either all entries have the form LABEL=ELEMENT or none has"
+            )
+        species = named or parts
     pairs: list[tuple[Any, str]] = list(
         species.items() if isinstance(species, Mapping) else enumerate(species, start=1)
     )
@@ -107,22 +128,22 @@ def make_species(
     return SpeciesMap(tuple(types), tuple(names))
 
 
-def species_column(columns: Sequence[str], species: SpeciesMap, where: str) -> str:
-    """Return the column that holds the species.
+def species_column(columns: Sequence[str], species: SpeciesMap, where: str, n_atoms: int) -> str:
+    """Return the column that holds the species, or ``PER_ATOM``.
 
-    It is ``type`` if the user mapped types, otherwise ``element``. Raise
-    ``AuditError`` if neither can be used.
+    It is ``type`` if the user mapped types, otherwise ``element``, then ``typelabel``,
+    then ``type``, which may hold type labels. Raise ``AuditError`` if none is there and
+    species were not given per atom.
     """
-    if "type" in columns and species.types:
-        return "type"
-    if "element" in columns:
-        return "element"
-    if "type" in columns:
-        raise AuditError(
-            f"{where}: the frame has types but no element names, and species are never guessed. "
-            f"{_HINT}"
-        )
+    order = ("type",) if species.types else ()
+    for name in (*order, "element", "typelabel", "type"):
+        if name in columns:
+            return name
+    given = [kind for kind, _ in species.types]
+    if given == list(range(1, n_atoms + 1)):
+        return PER_ATOM
     raise AuditError(
         f"{where}: the frame has neither a column 'type' nor a column 'element', so the species "
-        f"are unknown. Its columns are: {' '.join(columns)}"
+        f"are unknown. Its columns are: {' '.join(columns)}. Give one element per atom, in the "
+        f"order of ids: species= with {n_atoms} elements" + (f"; got {len(given)}" if given else "")
     )

@@ -6,6 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.io import read as ase_read
+from ase.io import write as ase_write
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import mgdask.readers.formats.binary
 from mgdask.errors import AuditError, MissingDependencyError
@@ -49,11 +54,70 @@ def test_extxyz_through_ase(sample):
     assert [k for k, _ in read_window(inventory, 3, 5)] == [3, 4]
 
 
-def test_a_torn_extxyz_is_refused(sample, tmp_path):
+def test_a_torn_extxyz_keeps_its_whole_frames(sample, tmp_path):
     text = open(sample("tri.xyz")).read()
+    whole = take_inventory(sample("tri.xyz"))
     (tmp_path / "torn.xyz").write_text(text[:-9000])
-    with pytest.raises(AuditError, match=r"torn.xyz: frame 5 cannot be read as extxyz"):
-        take_inventory(tmp_path / "torn.xyz")
+    inventory = take_inventory(tmp_path / "torn.xyz")
+    assert inventory.step.tolist() == [0, 200, 400, 600, 800]
+    (note,) = (note for note in inventory.notes if "cut short" in note)
+    assert "torn.xyz, frame 5 (timestep unknown), line 1511" in note
+    for (k, found), (_, truth) in zip(
+        read_window(inventory), read_window(whole, 0, 5), strict=True
+    ):
+        off = found["position"] - truth["position"]  # the origins are estimates
+        assert np.abs(minimum_image(off, whole.cell[k], (True,) * 3)).max() < 1e-9
+    lines = text.split("\n")
+    del lines[400]  # in the second frame
+    (tmp_path / "short.xyz").write_text("\n".join(lines))
+    with pytest.raises(AuditError, match=r"line 604.*has 1 values, but the header names 10"):
+        take_inventory(tmp_path / "short.xyz")
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    n_atoms=st.integers(1, 9),
+    frames=st.integers(1, 4),
+    extras=st.sets(st.sampled_from(["forces", "momenta", "bias", "flag", "tags", "energy"])),
+)
+def test_extxyz_of_ase_is_read_as_ase_reads_it(tmp_path_factory, seed, n_atoms, frames, extras):
+    rng = np.random.default_rng(seed)
+    written = []
+    for _ in range(frames):
+        cell = np.diag(rng.uniform(5, 9, 3)) + np.tril(rng.uniform(-1, 1, (3, 3)), -1)
+        atoms = Atoms(["Cu", "Zr"][seed % 2] * n_atoms if n_atoms < 3 else f"Cu{n_atoms}", pbc=True)
+        atoms.cell, atoms.positions = cell, rng.uniform(0, 1, (n_atoms, 3)) @ cell
+        for name, values in {
+            "forces": rng.normal(size=(n_atoms, 3)),
+            "momenta": rng.normal(size=(n_atoms, 3)),
+            "bias": rng.normal(size=n_atoms),
+            "flag": rng.random(n_atoms) < 0.5,
+            "tags": rng.integers(-3, 3, n_atoms),
+        }.items():
+            if name in extras:
+                atoms.set_array(name, values)
+        if "energy" in extras:
+            atoms.info["energy"] = float(rng.normal())
+        written.append(atoms)
+    path = tmp_path_factory.mktemp("ase") / "a.xyz"
+    ase_write(path, written, format="extxyz")
+    inventory = take_inventory(path)
+    for (k, frame), atoms in zip(
+        read_window(inventory), ase_read(path, index=":", format="extxyz"), strict=True
+    ):
+        np.testing.assert_array_equal(inventory.cell[k], np.array(atoms.cell))
+        assert inventory.species.tolist() == atoms.numbers.tolist()
+        off = minimum_image(frame["position"] - atoms.positions, inventory.cell[k], (True,) * 3)
+        assert np.abs(off).max() < 1e-12
+        for name in extras & {"bias", "flag", "tags"}:
+            np.testing.assert_array_equal(frame[name], atoms.arrays[name].astype(float))
+        if "forces" in extras:
+            np.testing.assert_array_equal(frame["fy"], atoms.get_forces()[:, 1])
+        if "momenta" in extras:
+            np.testing.assert_array_equal(frame["momenta_3"], atoms.get_momenta()[:, 2])
+    if "energy" in extras:
+        np.testing.assert_allclose(inventory.values["energy"], [a.info["energy"] for a in written])
 
 
 @pytest.mark.peers
@@ -112,7 +176,7 @@ def test_h5md(tmp_path, rng):
     np.testing.assert_allclose(inventory.cell[0], CELL * 10)
     assert inventory.species.tolist() == [29] * 150 + [40] * 150
     write_h5md(tmp_path / "c.h5md", truth, unit="furlong")
-    with pytest.raises(AuditError, match="unit 'furlong' of position is unknown"):
+    with pytest.raises(AuditError, match="position: the unit 'furlong' is unknown"):
         take_inventory(tmp_path / "c.h5md", species=SPECIES)
 
 

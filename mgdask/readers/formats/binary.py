@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from mgdask.errors import AuditError, MissingDependencyError
-from mgdask.readers.formats.extxyz import pick, spread
+from mgdask.readers.damage import box_problem, position_problem
+from mgdask.readers.formats.tables import pick, spread
 from mgdask.readers.records import Contents, FrameRef, SourceInfo, Table
 
 _NAMES = {
@@ -100,14 +101,13 @@ class BinaryDump:
             frame = self._ask(len(refs))
             count = int(frame[_COUNT])
             cell, origin = frame[_CELL][:, :3].T.copy(), frame[_CELL][:, 3].copy()
-            if not np.linalg.det(cell) > 0:
-                raise AuditError(
-                    f"{self.info.path}: frame {len(refs)}: the cell volume is zero or negative: "
-                    f"vectors {cell.tolist()}"
-                )
             pbc = [bool(p) for p in frame[_PBC]]
             table = self._table(frame)
             n_atoms = len(next(iter(table.values())))
+            problem = box_problem(cell, (True, True, True), origin)
+            if problem is None:
+                position = frame["Position"].astype(np.float64)
+                problem = position_problem(position, frame.get("Particle Identifier"))
             refs.append(
                 FrameRef(
                     self.info.path,
@@ -120,6 +120,7 @@ class BinaryDump:
                     (pbc[0], pbc[1], pbc[2]),
                     tuple(table),
                     self.info.units,
+                    problem=problem,
                 )
             )
         return Contents(refs)

@@ -1,4 +1,4 @@
-"""H5MD files through h5py.
+"""H5MD files through h5py, versions 1.0 and 1.1 of the format.
 
 de Buyl, Colberg, Höfling, Comput. Phys. Commun. 185, 1546 (2014).
 """
@@ -6,33 +6,56 @@ de Buyl, Colberg, Höfling, Comput. Phys. Commun. 185, 1546 (2014).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from mgdask._typing import FloatArray
 from mgdask.errors import AuditError, MissingDependencyError
-from mgdask.readers.formats.extxyz import pick, spread
+from mgdask.readers.damage import box_problem, position_problem
+from mgdask.readers.formats.stated_units import FORCE, LENGTH, TIME, VELOCITY, factor
+from mgdask.readers.formats.tables import pick, spread
+from mgdask.readers.origins import Ranges, place_origins
 from mgdask.readers.records import Contents, FrameRef, Labels, SourceInfo, Table
 
-_LENGTH = {
-    "": 1.0,
-    "angstrom": 1.0,
-    "å": 1.0,
-    "a": 1.0,
-    "nm": 10.0,
-    "bohr": 0.529177210903,
-    "pm": 0.01,
-    "m": 1e10,
-}
-_TIME = {"": 1.0, "ps": 1.0, "fs": 1e-3, "ns": 1e3, "s": 1e12}
-_NAMES = {"velocity": "vel", "force": "force"}
+_NAMES = {"velocity": "vel", "force": "force", "charge": "q"}
+_UNITS = {"velocity": VELOCITY, "force": FORCE}
+_LASTING = ("species", "mass", "charge", "box/edges", "box/offset")
+"""Elements whose last value holds until the next one, if they are stored less often."""
 _DONE = {"position", "image", "id", "species", "mass", "box"}
+
+
+@dataclass(frozen=True)
+class _Element:
+    """One element of a particle group: its data, and the row of each frame.
+
+    ``rows`` (frame,) is -1 in frames without a value; None if the data are fixed in
+    time.
+    """
+
+    data: Any
+    rows: npt.NDArray[np.int64] | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every frame has a value."""
+        return self.rows is None or bool((self.rows >= 0).all())
+
+    def at(self, frame: int) -> Any:
+        """Return the value of a frame."""
+        return np.asarray(self.data[...] if self.rows is None else self.data[self.rows[frame]])
 
 
 class H5md:
     """The particle group of an H5MD file, which must be the only one.
 
-    Lengths and times are converted to Å and ps from the units in the file.
+    Its name does not matter: LAMMPS writes that of the dumped group, MDAnalysis
+    ``trajectory``. Lengths, times, velocities and forces are converted to Å, ps and eV
+    from the units in the file. Elements that are stored less often than the positions
+    are matched by their steps.
     """
 
     def __init__(self, info: SourceInfo) -> None:
@@ -54,141 +77,200 @@ class H5md:
         if len(groups) != 1:
             raise AuditError(
                 f"{info.path}: the HDF5 file has {len(groups)} groups in /particles "
-                f"({' '.join(groups) or 'none'}); exactly one is needed"
+                f"({' '.join(groups) or 'none'}); exactly one is needed. Copy one into a file of "
+                "its own: h5copy -p -i FILE -o ONE -s /particles/NAME -d /particles/NAME"
             )
         self.group = self.file["particles"][groups[0]]
-
-    def _element(self, name: str) -> tuple[Any, bool]:
-        """Return the dataset of an H5MD element, and whether it has a frame axis."""
-        item = self.group[name]
-        return (item["value"], True) if isinstance(item, self._h5py.Group) else (item, False)
-
-    def _unit(self, item: Any, table: dict[str, float], what: str) -> float:
-        unit = item.attrs.get("unit", "") if item is not None else ""
-        text = (unit.decode() if isinstance(unit, bytes) else str(unit)).strip().lower()
-        if text not in table:
+        self._known: dict[str, _Element] = {}
+        if "position" not in self.group or "box" not in self.group:
+            raise AuditError(f"{info.path}: /particles/{groups[0]} has no position or no box")
+        position = self.group["position"]
+        self.moving = isinstance(position, h5py.Group)
+        data = position["value"] if self.moving else position
+        if data.ndim != (3 if self.moving else 2) or data.shape[-1] != 3:
             raise AuditError(
-                f"{self.info.path}: the unit {text!r} of {what} is unknown; allowed: "
-                f"{', '.join(filter(None, table))}"
+                f"{info.path}: the position must have the shape (frame, atom, 3), or (atom, 3) if "
+                f"it is fixed in time; got {data.shape}"
             )
-        return table[text]
+        self.count, self.n_atoms = (len(data) if self.moving else 1), int(data.shape[-2])
+        self.steps = self._along("step", position, self.count) if self.moving else None
+        rows = np.arange(self.count, dtype=np.int64) if self.moving else None
+        self.position = _Element(data, rows)
+        length = factor(data.attrs.get("unit", ""), LENGTH, f"{info.path}: position")
+        self.units_stated, self.length = length is not None, length or 1.0
 
     def _along(self, name: str, item: Any, count: int) -> Any:
-        """Return ``step`` or ``time`` of each frame, from an array or an increment."""
+        """Return ``step`` or ``time`` of each row, from an array or an increment."""
         if name not in item:
             return None
         stored = np.asarray(item[name])
         offset = item[name].attrs.get("offset", 0)
         return stored[:count] if stored.ndim else offset + stored * np.arange(count)
 
-    def index(self) -> Contents:
-        """Return the headers of all frames."""
-        path = self.info.path
-        position, moving = self._element("position")
-        if not moving or position.ndim != 3 or position.shape[2] != 3:
-            raise AuditError(
-                f"{path}: the position must have the shape (frame, atom, 3); got {position.shape}"
-            )
-        count, n_atoms = position.shape[:2]
-        length = self._unit(position, _LENGTH, "position")
-        box = self.group["box"]
-        edges = box["edges"]
+    def _element(self, name: str) -> _Element:
+        """Return an element of the particle group by its path."""
+        if name not in self._known:
+            self._known[name] = self._match(name)
+        return self._known[name]
+
+    def _match(self, name: str) -> _Element:
+        """Match the rows of an element to the frames by step."""
+        item, lasting = self.group[name], name in _LASTING
+        if not isinstance(item, self._h5py.Group):
+            return _Element(item, None)
+        data, own = item["value"], self._along("step", item, len(item["value"]))
+        unordered = own is not None and not bool((np.diff(own) > 0).all())
+        if own is None or self.steps is None or unordered or np.array_equal(own, self.steps):
+            rows = np.arange(self.count, dtype=np.int64)
+            return _Element(data, np.where(len(data) == self.count, rows, -1))
+        place = np.searchsorted(own, self.steps, side="right") - 1
+        hit = (place >= 0) & (lasting | (own[np.maximum(place, 0)] == self.steps))
+        return _Element(data, np.where(hit, place, -1))
+
+    def _periodic(self) -> tuple[bool, bool, bool]:
         boundary = [
             b.decode() if isinstance(b, bytes) else str(b)
-            for b in np.atleast_1d(box.attrs.get("boundary", []))
+            for b in np.atleast_1d(self.group["box"].attrs.get("boundary", []))
         ]
         if len(boundary) != 3:
             raise AuditError(
-                f"{path}: the box needs an attribute boundary with three values such as "
+                f"{self.info.path}: the box needs an attribute boundary with three values such as "
                 f"'periodic'; got {boundary}"
             )
-        pbc = tuple(b == "periodic" for b in boundary)
-        cells = (
-            np.asarray(edges["value"])
-            if isinstance(edges, self._h5py.Group)
-            else np.asarray(edges)[None]
-        )
-        if cells.ndim == 2:
-            cells = np.stack([np.diag(row) for row in cells])
-        if len(cells) not in (1, count):
+        return boundary[0] == "periodic", boundary[1] == "periodic", boundary[2] == "periodic"
+
+    def _edges(self, pbc: Sequence[bool]) -> _Element:
+        """Return the cell vectors, or the lengths of an orthogonal cell."""
+        if "box/edges" not in self.group:
+            if any(pbc):
+                raise AuditError(f"{self.info.path}: the box is periodic but has no edges")
+            return _Element(np.zeros((3, 3)), None)
+        edges = self._element("box/edges")
+        if not edges.complete:
             raise AuditError(
-                f"{path}: {len(cells)} cells for {count} frames; give one per frame, or one for "
-                "all frames"
+                f"{self.info.path}: {len(edges.data)} cells for {self.count} frames, and the steps "
+                "do not say to which they belong; give one per frame, or one for all frames"
             )
+        return edges
+
+    def index(self) -> Contents:
+        """Return all frames, whose positions are read."""
+        path, pbc = self.info.path, self._periodic()
+        edges = self._edges(pbc)
+        offset = self._element("box/offset") if "box/offset" in self.group else None
         item = self.group["position"]
-        steps, times = self._along("step", item, count), self._along("time", item, count)
-        notes = (
-            []
-            if steps is not None
-            else [f"{path}: frames have no timestep; they are numbered from 0"]
-        )
-        clock = self._unit(item["time"], _TIME, "time") if times is not None else 1.0
-        columns = tuple(self._columns())
-        refs = []
-        for k in range(count):
-            cell = np.asarray(cells[min(k, len(cells) - 1)], dtype=np.float64) * length
-            if not (np.linalg.det(cell) > 0 or not all(pbc)):
-                raise AuditError(
-                    f"{path}: frame {k}: the cell volume is zero or negative: {cell.tolist()}"
-                )
-            refs.append(
-                FrameRef(
-                    path,
-                    k,
-                    k if steps is None else int(steps[k]),
-                    None if times is None else float(times[k]) * clock,
-                    n_atoms,
-                    cell,
-                    np.zeros(3),
-                    (pbc[0], pbc[1], pbc[2]),
-                    columns,
-                    "metal",
-                )
+        times = self._along("time", item, self.count) if self.moving else None
+        notes = []
+        if self.steps is None:
+            notes.append(f"{path}: frames have no timestep; they are numbered from 0")
+        clock = 1.0
+        if times is not None:
+            clock = factor(item["time"].attrs.get("unit", ""), TIME, f"{path}: time") or 1.0
+        columns, left_out = self._columns()
+        notes += [f"{path}: {text}" for text in left_out]
+        refs, ranges = [], Ranges()
+        for k in range(self.count):
+            cell = edges.at(k).astype(np.float64) * self.length
+            cell = np.diag(cell) if cell.ndim == 1 else cell
+            origin = np.zeros(3) if offset is None else offset.at(k).astype(float) * self.length
+            problem = box_problem(cell, pbc, origin)
+            position = self._positions(k)
+            if problem is None:
+                problem = position_problem(position, self._ids(k))
+            ref = FrameRef(
+                path,
+                k,
+                k if self.steps is None else int(self.steps[k]),
+                None if times is None else float(times[k]) * clock,
+                self.n_atoms,
+                cell,
+                origin,
+                pbc,
+                columns,
+                "metal" if self.units_stated else self.info.units,
+                problem=problem,
             )
-        return Contents(refs, notes)
+            ranges.add(position, ref)
+            refs.append(ref)
+        contents = Contents(refs, notes)
+        return contents if offset is not None else place_origins(contents, ranges)
 
-    def _columns(self) -> Table:
-        return self._table(0)
+    def _positions(self, frame: int) -> FloatArray:
+        return np.asarray(self.position.at(frame), dtype=np.float64) * self.length
 
-    def _value(self, name: str, frame: int) -> Any:
-        data, moving = self._element(name)
-        return np.asarray(data[frame] if moving else data)
+    def _ids(self, frame: int) -> Any:
+        return self._element("id").at(frame) if "id" in self.group else None
+
+    @cached_property
+    def _further(self) -> tuple[dict[str, tuple[_Element, float]], list[str]]:
+        """Return the further elements of all frames with their factors, and notes."""
+        kept: dict[str, tuple[_Element, float]] = {}
+        notes = []
+        for name in self.group:
+            if name in _DONE:
+                continue
+            element = self._element(name)
+            shape = element.data.shape[1:] if element.rows is not None else element.data.shape
+            if element.data.dtype.kind not in "iuf" or shape[:1] != (self.n_atoms,):
+                continue
+            if not element.complete:
+                own = int((element.rows >= 0).sum()) if element.rows is not None else 0
+                notes.append(
+                    f"{name} is not kept: it is stored at {own} of {self.count} frames; write it as "
+                    "often as the position"
+                )
+                continue
+            scale = 1.0
+            if name in _UNITS:
+                unit = element.data.attrs.get("unit", "")
+                try:
+                    scale = factor(unit, _UNITS[name], name) or 1.0
+                except AuditError:
+                    notes.append(f"{name} is not kept: its unit {unit!r} is unknown")
+                    continue
+            kept[name] = element, scale
+        return kept, notes
+
+    def _columns(self) -> tuple[tuple[str, ...], list[str]]:
+        """Return the columns that every frame has, and notes on the others."""
+        for name in ("id", "species", "mass", "image"):
+            if name in self.group and not self._element(name).complete:
+                raise AuditError(
+                    f"{self.info.path}: {name} is not stored at every frame of the position, so "
+                    "atoms cannot be identified; write both equally often"
+                )
+        return tuple(self._table(0)), self._further[1]
+
+    def _species(self, frame: int) -> Table:
+        element = self._element("species")
+        names = self._h5py.check_enum_dtype(element.data.dtype)
+        kinds = element.at(frame)
+        if names is not None:  # element names are stored as an HDF5 enumeration
+            ordered = sorted(names, key=lambda name: names[name])
+            codes = np.searchsorted([names[name] for name in ordered], kinds)
+            return {"element": Labels(codes.astype(np.int64), tuple(ordered))}
+        if kinds.dtype.kind in "OS":
+            words = [w.decode() if isinstance(w, bytes) else str(w) for w in kinds.tolist()]
+            found = sorted(set(words))
+            codes = np.searchsorted(found, words)
+            return {"element": Labels(codes.astype(np.int64), tuple(found))}
+        return {"type": kinds.astype(np.int64)}
 
     def _table(self, frame: int) -> Table:
         table: Table = {}
         if "id" in self.group:
-            table["id"] = self._value("id", frame).astype(np.int64)
-        length = self._unit(self._element("position")[0], _LENGTH, "position")
-        table |= spread("pos", self._value("position", frame).astype(np.float64) * length)
+            table["id"] = self._ids(frame).astype(np.int64)
+        table |= spread("pos", self._positions(frame))
         if "image" in self.group:
-            table |= dict(
-                zip(
-                    ("ix", "iy", "iz"),
-                    self._value("image", frame).astype(np.int64).T.copy(),
-                    strict=True,
-                )
-            )
+            image = self._element("image").at(frame).astype(np.int64)
+            table |= dict(zip(("ix", "iy", "iz"), image.T.copy(), strict=True))
         if "species" in self.group:
-            data, _ = self._element("species")
-            names = self._h5py.check_enum_dtype(data.dtype)
-            kinds = self._value("species", frame)
-            if names is not None:  # element names are stored as an HDF5 enumeration
-                ordered = sorted(names, key=lambda name: names[name])
-                codes = np.searchsorted([names[name] for name in ordered], kinds)
-                table["element"] = Labels(codes.astype(np.int64), tuple(ordered))
-            else:
-                table["type"] = kinds.astype(np.int64)
+            table |= self._species(frame)
         if "mass" in self.group:
-            table["mass"] = self._value("mass", frame).astype(np.float64)
-        for name in self.group:
-            if name not in _DONE:
-                try:
-                    value = self._value(name, frame)
-                # an element may have its own, sparser time axis
-                except (KeyError, ValueError, IndexError):
-                    continue
-                if value.dtype.kind in "iuf" and value.shape[:1] == (len(table["x"]),):
-                    table |= spread(_NAMES.get(name, name), value)
+            table["mass"] = self._element("mass").at(frame).astype(np.float64)
+        for name, (element, scale) in self._further[0].items():
+            value = element.at(frame)
+            table |= spread(_NAMES.get(name, name), value if scale == 1.0 else value * scale)
         return table
 
     def read(self, ref: FrameRef, columns: Sequence[str]) -> Table:

@@ -3,21 +3,19 @@
 The pass locates frames, parses headers and counts rows, but converts no values. Frames
 are found by searching for ``ITEM: TIMESTEP``. Lines ``ITEM: UNITS`` and ``ITEM: TIME``
 before it belong to the frame. The newlines of every frame are counted, so a truncated
-frame is detected anywhere in the file. A large uncompressed file is indexed in pieces
-in parallel. The piece in which a frame begins indexes all of it.
+frame is detected anywhere in the file. Rows in which ``nan`` or ``inf`` may occur mark
+their frame as suspect; the audit then reads it. A large uncompressed file is indexed in
+pieces in parallel. The piece in which a frame begins indexes all of it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
-
-from mgdask._typing import FloatArray
-from mgdask.errors import AuditError
 from mgdask.readers.files import CHUNK, SEEK_POINTS_FROM, Forward, Read, SeekableGzip
+from mgdask.readers.formats.lammps_header import parse_header
 from mgdask.readers.records import Contents, FrameRef
 
 MARK = b"ITEM: TIMESTEP"
@@ -30,7 +28,7 @@ _LONGEST_HEADER = 1 << 18
 SPACING = 4 << 20
 """Minimum number of unpacked bytes between two seek points."""
 TOO_LONG = "it has extra lines"
-NO_FLAGS = "no boundary flags"
+_NOT_FINITE = (b"nan", b"inf", b"NaN", b"Inf", b"NAN", b"INF")
 
 
 class _Cursor:
@@ -41,6 +39,8 @@ class _Cursor:
         self.buffer, self.at, self.lines = b"", start, 0
         self.lines_at_stop: int | None = None
         self.ended = False
+        self.suspect = False
+        """Whether a word for a number that is not finite has been passed."""
 
     @property
     def end(self) -> int:
@@ -60,7 +60,9 @@ class _Cursor:
         """Move past everything before ``to``; return the number of newlines so far."""
         for mark in (self.stop, to):
             if mark is not None and self.at < mark <= to:
-                self.lines += self.buffer.count(b"\n", self.at - self.base, mark - self.base)
+                low, high = self.at - self.base, mark - self.base
+                self.lines += self.buffer.count(b"\n", low, high)
+                self.suspect = self.suspect or self._has_not_finite(max(0, low - 2), high)
                 self.at = mark
             if (
                 mark is not None
@@ -70,6 +72,13 @@ class _Cursor:
             ):
                 self.lines_at_stop = self.lines
         return self.lines
+
+    def _has_not_finite(self, low: int, high: int) -> bool:
+        """Return whether the bytes hold a word such as ``nan`` or ``-inf``."""
+        # every such word has an n; dumps without names have none, and one search is fast
+        if self.buffer.find(b"n", low, high) < 0 and self.buffer.find(b"N", low, high) < 0:
+            return False
+        return any(self.buffer.find(word, low, high) >= 0 for word in _NOT_FINITE)
 
     def find(self, position: int, limit: int | None) -> int | None:
         """Return the position of the next frame's mark, or None if there is none."""
@@ -99,179 +108,6 @@ class _Cursor:
         return mark if match is None else self.base + match.start()
 
 
-def _bounds(
-    lines: Sequence[bytes], name: Sequence[str], where: str
-) -> tuple[FloatArray, FloatArray, tuple[bool, bool, bool]]:
-    """Return cell vectors, origin and periodicity from the lines after BOX BOUNDS.
-
-    See Howto_triclinic in the LAMMPS manual.
-    """
-    try:
-        table = [[float(token) for token in line.split()] for line in lines]
-    except ValueError as error:
-        raise AuditError(f"{where}: the box bounds are not numbers: {error}") from None
-    general, tilted = name[:2] == ["abc", "origin"], name[:3] == ["xy", "xz", "yz"]
-    flags = name[2:] if general else name[3:] if tilted else name
-    width = 4 if general else 3 if tilted else 2
-    if any(len(row) != width for row in table):
-        raise AuditError(
-            f"{where}: each of the three lines after BOX BOUNDS {' '.join(name)} must "
-            f"have {width} numbers"
-        )
-    box = np.array(table)
-    if not np.isfinite(box).all():
-        raise AuditError(f"{where}: the box bounds are not finite: {box.tolist()}")
-    pbc = (True, True, True) if not flags else tuple(flag == "pp" for flag in flags)
-    if len(pbc) != 3:
-        raise AuditError(
-            f"{where}: BOX BOUNDS has boundary flags {' '.join(flags)!r}; it needs three, such "
-            "as 'pp pp pp'"
-        )
-    if general:
-        cell, origin = box[:, :3].copy(), box[:, 3].copy()
-    else:
-        low, high = box[:, 0].copy(), box[:, 1].copy()
-        xy, xz, yz = box[:, 2] if tilted else (0.0, 0.0, 0.0)
-        low[0] -= min(0.0, xy, xz, xy + xz)
-        high[0] -= max(0.0, xy, xz, xy + xz)
-        low[1] -= min(0.0, yz)
-        high[1] -= max(0.0, yz)
-        cell, origin = np.diag(high - low), low
-        cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz
-    if np.linalg.det(cell) <= 0 or (not general and (np.diag(cell) <= 0).any()):
-        raise AuditError(
-            f"{where}: the cell volume is zero or negative: vectors {cell.tolist()}; upper bounds "
-            "must be above lower bounds"
-        )
-    return cell, origin, (pbc[0], pbc[1], pbc[2])
-
-
-@dataclass
-class _Header:
-    """What the lines of a frame's header have said so far."""
-
-    path: str
-    start: int
-    step: int | None = None
-    time: float | None = None
-    n_atoms: int | None = None
-    units: str | None = None
-    columns: tuple[str, ...] = ()
-    box: tuple[FloatArray, FloatArray, tuple[bool, bool, bool]] | None = None
-    has_flags: bool = True
-
-    def where(self) -> str:
-        """Return the file, byte and timestep in words."""
-        step = "unknown" if self.step is None else self.step
-        return f"{self.path}: frame at byte {self.start} (timestep {step})"
-
-    def check_title(self, title: str) -> None:
-        """Refuse a dump whose rows are not atoms."""
-        if title.startswith(("NUMBER OF ENTRIES", "ENTRIES", "NUMBER OF GRID", "GRID")):
-            raise AuditError(
-                f"{self.where()}: this is a LAMMPS dump of style local or grid ('ITEM: {title}'), "
-                "which has no atoms; give a dump of style atom or custom"
-            )
-
-    def read_item(self, title: str, body: Sequence[bytes]) -> None:
-        """Take in the lines that follow one title."""
-        if title.startswith("BOX BOUNDS"):
-            flags = title.split()[2:]
-            self.box, self.has_flags = _bounds(body, flags, self.where()), bool(flags)
-            return
-        value = body[0].strip().decode("utf-8", "replace")
-        try:
-            if title == "TIMESTEP":
-                self.step = int(value)
-            elif title == "TIME":
-                self.time = float(value)
-            elif title == "NUMBER OF ATOMS":
-                self.n_atoms = int(value)
-            elif title == "UNITS":
-                self.units = value
-            else:
-                raise AuditError(
-                    f"{self.where()}: its header has 'ITEM: {title}', which is not part of a "
-                    "LAMMPS dump of atoms"
-                )
-        except ValueError as error:
-            if isinstance(error, AuditError):
-                raise
-            raise AuditError(
-                f"{self.where()}: 'ITEM: {title}' is followed by {value!r}, not by a number"
-            ) from None
-
-    def check_complete(self) -> None:
-        """Refuse a header that lacks an item, has no atoms, or repeats a column."""
-        if self.step is None or self.n_atoms is None or self.box is None:
-            raise AuditError(
-                f"{self.where()}: its header lacks TIMESTEP, NUMBER OF ATOMS or BOX BOUNDS "
-                "before ATOMS"
-            )
-        if self.n_atoms <= 0:
-            raise AuditError(f"{self.where()}: it has {self.n_atoms} atoms; at least one is needed")
-        twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
-        if twice:
-            raise AuditError(
-                f"{self.where()}: column {', '.join(twice)} occurs twice, "
-                "so its values are ambiguous"
-            )
-
-    def reference(self, problem: str | None) -> FrameRef:
-        """Return the reference to the frame; ``problem`` says why it is incomplete."""
-        cell, origin, pbc = self.box or (np.zeros((3, 3)), np.zeros(3), (True, True, True))
-        return FrameRef(
-            self.path,
-            0,
-            self.step,
-            self.time,
-            self.n_atoms or 0,
-            cell,
-            origin,
-            pbc,
-            self.columns,
-            self.units,
-            start=self.start,
-            problem=problem,
-            values={} if self.has_flags else {NO_FLAGS: 1.0},
-        )
-
-
-def parse_header(text: bytes, *, path: str, start: int) -> tuple[FrameRef, int]:
-    """Return the frame's header and its length in bytes.
-
-    ``problem`` of the header is set if the text ends before the header does.
-    """
-    header = _Header(path, start)
-    # the last line has no newline, so it is cut
-    lines = text.split(b"\n")[:-1]
-    n_read = 0
-    problem: str | None = "it ends inside its header"
-    while n_read < len(lines):
-        line = lines[n_read].decode("utf-8", "replace")
-        n_read += 1
-        words = line.split()
-        if words[:1] != ["ITEM:"]:
-            raise AuditError(
-                f"{header.where()}: line {n_read} of its header is {line[:60]!r}, but a line that "
-                "begins with 'ITEM:' is expected. Repair the file, or remove this frame from it"
-            )
-        title = " ".join(words[1:])
-        if title.startswith("ATOMS"):
-            header.columns = tuple(words[2:])
-            header.check_complete()
-            problem = None
-            break
-        header.check_title(title)
-        count = 3 if title.startswith("BOX BOUNDS") else 1
-        if n_read + count > len(lines):
-            break
-        header.read_item(title, lines[n_read : n_read + count])
-        n_read += count
-    used = sum(map(len, lines[:n_read])) + n_read
-    return header.reference(problem), used
-
-
 def _close(ref: FrameRef, cursor: _Cursor, end: int, first_row: int) -> FrameRef:
     """Complete a reference with the rows counted up to ``end``, the end of its text."""
     rows = cursor.advance(end) - first_row
@@ -292,7 +128,7 @@ def _close(ref: FrameRef, cursor: _Cursor, end: int, first_row: int) -> FrameRef
     elif rows < ref.n_atoms:
         rest = "" if ended else " and part of the next, without an end of line"
         problem = f"it is cut short: {rows} of {ref.n_atoms} rows{rest}"
-    return replace(ref, length=length, problem=problem)
+    return replace(ref, length=length, problem=problem, suspect=cursor.suspect)
 
 
 def index_bytes(
@@ -333,6 +169,7 @@ def index_bytes(
         )
         offset = begin + used
         first_row = cursor.advance(max(offset, cursor.at))
+        cursor.suspect = False
         ref = replace(ref, line=line, offset=offset, row_line=first_row + 1, ordinal=len(frames))
         following = cursor.find(max(offset, mark + len(MARK)), None)
         end = cursor.end if following is None else cursor.lead(following)
@@ -414,6 +251,9 @@ def join(pieces: Sequence[Contents]) -> Contents:
                 )
             )
         lines += piece.newlines
-    return Contents(
-        frames, [note for piece in pieces for note in piece.notes], pieces[0].seek, lines
+    return replace(
+        pieces[0],
+        frames=frames,
+        notes=[note for piece in pieces for note in piece.notes],
+        newlines=lines,
     )

@@ -1,14 +1,22 @@
-"""NetCDF trajectories in the AMBER convention, as LAMMPS writes them."""
+"""NetCDF trajectories in the AMBER convention, as LAMMPS and MDAnalysis write them.
+
+See https://ambermd.org/netcdf/nctraj.xhtml and https://docs.lammps.org/dump_netcdf.html.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from mgdask._typing import FloatArray
 from mgdask.errors import AuditError, MissingDependencyError
-from mgdask.readers.formats.extxyz import pick, spread
+from mgdask.readers.damage import BOX, box_problem, position_problem
+from mgdask.readers.formats.stated_units import FORCE, LENGTH, TIME, VELOCITY, factor
+from mgdask.readers.formats.tables import pick, spread
+from mgdask.readers.origins import Ranges, place_origins
 from mgdask.readers.records import Contents, FrameRef, SourceInfo, Table
 
 _VECTORS = {
@@ -19,22 +27,23 @@ _VECTORS = {
     "forces": ("fx", "fy", "fz"),
     "mu": ("mux", "muy", "muz"),
 }
-_TIME = {
-    "": 1.0,
-    "ps": 1.0,
-    "picosecond": 1.0,
-    "picoseconds": 1.0,
-    "femtosecond": 1e-3,
-    "fs": 1e-3,
-    "nanosecond": 1e3,
+_POSITIONS = ("coordinates", "unwrapped_coordinates", "scaled_coordinates")
+_UNITS = {
+    "coordinates": LENGTH,
+    "unwrapped_coordinates": LENGTH,
+    "velocities": VELOCITY,
+    "forces": FORCE,
 }
+_STEPS = ("step", "timestep", "Step")
+_EXACT_FLOAT32 = 1 << 24
 
 
 class NetCdf:
     """Frames of a NetCDF file.
 
     Cells follow from lengths and angles, with the first vector along x and the second
-    in the xy plane.
+    in the xy plane. LAMMPS stores the timestep in ``time``, and the time step in its
+    attribute ``scale_factor``.
     """
 
     def __init__(self, info: SourceInfo) -> None:
@@ -60,87 +69,188 @@ class NetCdf:
             )
 
     def _values(self, name: str, frame: int) -> Any:
+        """Return the values of one frame, masked where the file has none."""
         variable = self.file.variables[name]
-        values = variable[frame] if variable.dimensions[:1] == ("frame",) else variable[:]
+        return variable[frame] if variable.dimensions[:1] == ("frame",) else variable[:]
+
+    def _whole(self, name: str, frame: int) -> Any:
+        """Return the values of one frame; raise ``AuditError`` if some are missing."""
+        values = self._values(name, frame)
         if np.ma.is_masked(values):
             raise AuditError(
                 f"{self.info.path}: frame {frame}: {name} has missing values: the number of atoms "
-                "changes, or the file is truncated"
+                "changes, or the file is truncated. Exclude the frame with frames="
             )
         return np.ma.getdata(values)
+
+    def _factor(self, name: str) -> float:
+        """Return the factor of the unit that a variable states, or that of the cell."""
+        own = factor(self._unit(name), _UNITS[name], f"{self.info.path}: {name}")
+        return own or (self._length if _UNITS[name] is LENGTH else 1.0)
+
+    def _unit(self, name: str) -> str:
+        return str(getattr(self.file.variables[name], "units", ""))
+
+    @cached_property
+    def _length(self) -> float:
+        return factor(self._unit("cell_lengths"), LENGTH, f"{self.info.path}: cell_lengths") or 1.0
 
     def _table(self, frame: int) -> Table:
         table: Table = {}
         for name, variable in self.file.variables.items():
             if "atom" not in variable.dimensions or variable.dtype.kind not in "iuf":
                 continue
-            values = self._values(name, frame)
+            values = self._whole(name, frame)
             if name in _VECTORS and values.ndim == 2:
-                table |= {c: values[:, k].astype(np.float64) for k, c in enumerate(_VECTORS[name])}
+                vector = values.astype(np.float64)
+                scale = self._factor(name) if name in _UNITS else 1.0
+                vector = vector if scale == 1.0 else vector * scale
+                table |= {c: vector[:, k] for k, c in enumerate(_VECTORS[name])}
             else:
                 table |= spread({"atom_types": "type", "masses": "mass"}.get(name, name), values)
         return table
 
-    def index(self) -> Contents:
-        """Return the headers of all frames."""
-        from ase.geometry import cellpar_to_cell
+    def _steps(self) -> Any:
+        """Return the timesteps (frame,), or None."""
+        have = self.file.variables
+        for name in _STEPS:
+            if name in have:
+                return np.ma.getdata(have[name][:]).astype(np.int64)
+        time = have.get("time")
+        if getattr(self.file, "program", "") != "LAMMPS" or not hasattr(time, "scale_factor"):
+            return None
+        time.set_auto_scale(False)
+        raw = np.ma.getdata(time[:])
+        time.set_auto_scale(True)
+        return np.rint(raw).astype(np.int64)
 
-        path, have = self.info.path, self.file.variables
-        if "cell_lengths" not in have:
-            raise AuditError(f"{path}: there is no variable cell_lengths, so the cell is unknown")
-        count, n_atoms = len(self.file.dimensions["frame"]), len(self.file.dimensions["atom"])
-        columns = tuple(self._table(0)) if count else ()
-        notes, refs = [], []
-        stepped = next((name for name in ("step", "timestep") if name in have), None)
-        if stepped is None:
-            notes.append(f"{path}: frames have no timestep; they are numbered from 0")
-        unit = str(getattr(have["time"], "units", "")).lower() if "time" in have else ""
-        clock = _TIME.get(unit)
-        if "time" in have and clock is None:
+    def _rounded_steps(self, steps: Any) -> list[str]:
+        """Return a note if timesteps in single precision may be rounded."""
+        have = self.file.variables
+        if steps is None or not steps.size or any(name in have for name in _STEPS):
+            return []
+        if have["time"].dtype != np.float32 or steps.max() < _EXACT_FLOAT32:
+            return []
+        return [
+            f"{self.info.path}: timesteps are stored in single precision and are rounded above "
+            f"{_EXACT_FLOAT32}; write the file with dump_modify double yes or thermo yes"
+        ]
+
+    def _times(self, steps: Any, notes: list[str]) -> tuple[Any, str]:
+        """Return the times (frame,) in ps or None, and the unit style."""
+        have, path = self.file.variables, self.info.path
+        if "time" not in have:
+            return None, "metal"
+        unit = self._unit("time")
+        try:
+            clock = factor(unit, TIME, path) or 1.0
+        except AuditError:
             notes.append(
                 f"{path}: the unit {unit!r} of the variable time is unknown; the times of the "
                 "file are not used"
             )
+            return None, "metal"
+        style = "lj" if unit.lower() in ("lj", "tau") else "metal"
+        scale = getattr(have["time"], "scale_factor", None)
+        if steps is not None and scale is not None:
+            # newer LAMMPS rounds the time step to single precision: 0.002 to 0.0020000001
+            return steps * float(str(np.asarray(scale))) * clock, style
+        return np.ma.getdata(have["time"][:]).astype(np.float64) * clock, style
+
+    def _cell(self, frame: int) -> tuple[FloatArray, tuple[bool, bool, bool], str | None]:
+        """Return cell vectors, periodicity, and what is wrong with them."""
+        from ase.geometry import cellpar_to_cell
+
+        lengths = np.ma.filled(self._values("cell_lengths", frame).astype(np.float64), np.nan)
+        angles = np.full(3, 90.0)
+        if "cell_angles" in self.file.variables:
+            angles = np.ma.filled(self._values("cell_angles", frame).astype(np.float64), np.nan)
+        lengths = lengths * self._length
+        pbc = (bool(lengths[0] > 0), bool(lengths[1] > 0), bool(lengths[2] > 0))
+        if not (np.isfinite(lengths) & np.isfinite(angles) & (lengths >= 0)).all():
+            return (
+                np.zeros((3, 3)),
+                pbc,
+                (
+                    f"{BOX} lengths or angles are negative or not finite: lengths {lengths.tolist()}, "
+                    f"angles {angles.tolist()}"
+                ),
+            )
+        # LAMMPS writes the length zero along vectors that are not periodic
+        cell = np.asarray(cellpar_to_cell([*np.where(lengths > 0, lengths, 1.0), *angles]))
+        return cell, pbc, box_problem(cell, pbc)
+
+    def _position(self, name: str, frame: int) -> tuple[FloatArray, str | None]:
+        """Return the positions of one frame, and what is wrong with them."""
+        values = self._values(name, frame)
+        if np.ma.is_masked(values):
+            n = int((~np.ma.getmaskarray(values).any(axis=1)).sum())
+            return np.zeros((1, 3)), (
+                f"it is cut short: {name} has values for {n} of {len(values)} atoms, because the "
+                "number of atoms changes or the file is truncated"
+            )
+        position = np.ma.getdata(values).astype(np.float64)
+        ids = None
+        if "id" in self.file.variables:
+            ids = np.ma.getdata(self._values("id", frame))
+        return position, position_problem(position, ids)
+
+    def index(self) -> Contents:
+        """Return all frames, whose positions are read."""
+        path, have = self.info.path, self.file.variables
+        if "cell_lengths" not in have:
+            raise AuditError(f"{path}: there is no variable cell_lengths, so the cell is unknown")
+        count, n_atoms = len(self.file.dimensions["frame"]), len(self.file.dimensions["atom"])
+        known = [name for name in _POSITIONS if name in have]
+        notes: list[str] = []
+        steps = self._steps()
+        if steps is None:
+            notes.append(f"{path}: frames have no timestep; they are numbered from 0")
+        notes += self._rounded_steps(steps)
+        times, style = self._times(steps, notes)
+        scalars = [
+            name
+            for name, variable in have.items()
+            if variable.dimensions == ("frame",)
+            and variable.dtype.kind in "iuf"
+            and name not in (*_STEPS, "time")
+        ]
+        refs: list[FrameRef] = []
+        ranges = Ranges()
+        columns: tuple[str, ...] = ()
         for k in range(count):
-            lengths = np.asarray(self._values("cell_lengths", k), dtype=np.float64)
-            angles = (
-                np.asarray(self._values("cell_angles", k), dtype=np.float64)
-                if "cell_angles" in have
-                else np.full(3, 90.0)
+            cell, pbc, problem = self._cell(k)
+            origin = np.zeros(3)
+            if "cell_origin" in have:
+                stated = self._values("cell_origin", k).astype(np.float64)
+                origin = np.ma.filled(stated, np.nan) * self._length
+                problem = problem or box_problem(cell, pbc, origin)
+            position = np.zeros((1, 3))
+            for name in known[:1] if problem is None else ():
+                position, problem = self._position(name, k)
+                position = position * (self._factor(name) if name in _UNITS else 1.0)
+            if not columns and problem is None:
+                columns = tuple(self._table(k))
+            ref = FrameRef(
+                path,
+                k,
+                k if steps is None else int(steps[k]),
+                None if times is None else float(times[k]),
+                n_atoms,
+                cell,
+                origin,
+                pbc,
+                columns,
+                style,
+                problem=problem,
+                values={name: float(self._values(name, k)) for name in scalars},
             )
-            pbc = tuple(bool(length > 0) for length in lengths)
-            if not np.isfinite(lengths).all() or (lengths < 0).any():
-                raise AuditError(
-                    f"{path}: frame {k}: the cell lengths are negative or not finite: "
-                    f"{lengths.tolist()}"
-                )
-            cell = np.asarray(cellpar_to_cell([*np.where(lengths > 0, lengths, 1.0), *angles]))
-            origin = (
-                np.asarray(self._values("cell_origin", k), dtype=np.float64)
-                if "cell_origin" in have
-                else np.zeros(3)
-            )
-            time = (
-                float(np.ma.getdata(have["time"][k])) * clock
-                if "time" in have and clock is not None
-                else None
-            )
-            step = k if stepped is None else int(have[stepped][k])
-            refs.append(
-                FrameRef(
-                    path,
-                    k,
-                    step,
-                    time,
-                    n_atoms,
-                    cell,
-                    origin,
-                    (pbc[0], pbc[1], pbc[2]),
-                    columns,
-                    "metal",
-                )
-            )
-        return Contents(refs, notes)
+            ranges.add(position, ref)
+            refs.append(ref)
+        contents = Contents(refs, notes)
+        if "cell_origin" in have or known[:1] != ["coordinates"]:
+            return contents
+        return place_origins(contents, ranges)
 
     def read(self, ref: FrameRef, columns: Sequence[str]) -> Table:
         """Return the given columns of one frame."""

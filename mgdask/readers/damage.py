@@ -1,0 +1,76 @@
+"""Damage that costs one frame, in words: a box or positions that are not finite.
+
+A text that these functions return becomes ``FrameRef.problem``. The audit then leaves
+the frame out and names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mgdask._typing import FloatArray
+
+BOX, POSITION = "its box", "the position of"
+"""How the texts begin."""
+
+
+def box_problem(cell: FloatArray, periodic: Sequence[bool], origin: Any = 0.0) -> str | None:
+    """Say what is wrong with a cell or its origin.
+
+    Parameters
+    ----------
+    cell
+        Cell vectors as rows (3, 3).
+    periodic
+        Three booleans, one per cell vector. A cell without any periodic vector may have
+        no volume.
+    origin
+        Lower corner of the cell (3,).
+
+    Returns
+    -------
+    Text, or None if the cell is finite and right-handed.
+    """
+    if not (np.isfinite(cell).all() and np.isfinite(origin).all()):
+        text = f"{BOX} is not finite: vectors {cell.tolist()}"
+        return (
+            text if np.isfinite(origin).all() else f"{text}, origin {np.asarray(origin).tolist()}"
+        )
+    if not np.linalg.det(cell) > 0 and all(periodic):
+        return f"{BOX} has a volume that is zero or negative: vectors {cell.tolist()}"
+    return None
+
+
+def position_problem(
+    position: FloatArray, ids: npt.NDArray[Any] | None = None, row_line: int = 0
+) -> str | None:
+    """Say which position is not finite.
+
+    Parameters
+    ----------
+    position
+        Positions (atom, xyz) in the order of the file.
+    ids
+        Atom ids (atom,). Default: rows are counted from 1.
+    row_line
+        Line of the first row in a text file, counted from 1; 0 if there are no lines.
+
+    Returns
+    -------
+    Text that names the first atom and the number of atoms, or None.
+    """
+    # a finite sum has finite terms; the converse fails only near the largest double
+    if np.isfinite(position.sum()):
+        return None
+    bad = np.flatnonzero(~np.isfinite(position).all(axis=1))
+    if not bad.size:
+        return None
+    row = int(bad[0])
+    name = f"atom {row + 1}" if ids is None else f"id {ids[row]}"
+    place = f" (line {row_line + row})" if row_line else ""
+    more = f", and {bad.size - 1} further positions are not finite" if bad.size > 1 else ""
+    return f"{POSITION} {name} is {position[row].tolist()}{place}{more}"

@@ -1,0 +1,162 @@
+"""Rows of atoms in text files, parsed by pyarrow's CSV engine.
+
+Every value is the double nearest to its text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv
+
+from mgdask.errors import AuditError
+from mgdask.readers.records import FrameRef, Labels, Table
+
+Kind = Literal["integer", "number", "text"]
+
+INTEGERS = frozenset(("id", "type", "mol", "proc", "procp1", "ix", "iy", "iz"))
+TEXT = frozenset(("element", "typelabel"))
+_BLANK_END = "\0trailing blank"
+_BLOCK = 256 << 20
+_ARROW = {
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "text": pa.dictionary(pa.int32(), pa.string()),
+}
+
+
+def lammps_kind(column: str) -> Kind:
+    """Return what a column of a LAMMPS dump holds."""
+    return "integer" if column in INTEGERS else "text" if column in TEXT else "number"
+
+
+def _arrow(text: bytes, names: list[str], columns: Sequence[str], kinds: Mapping[str, Kind]) -> Any:
+    types = {name: _ARROW[kinds[name]] for name in columns}
+    return csv.read_csv(
+        pa.BufferReader(text),
+        read_options=csv.ReadOptions(
+            use_threads=False, column_names=names, block_size=min(len(text) + 1, _BLOCK)
+        ),
+        parse_options=csv.ParseOptions(delimiter=" ", quote_char=False, double_quote=False),
+        convert_options=csv.ConvertOptions(
+            column_types=types,
+            include_columns=list(columns),
+            null_values=[],
+            strings_can_be_null=False,
+        ),
+    )
+
+
+def tidy(text: bytes) -> bytes:
+    """Return the text with tokens separated by one blank, and none at line ends."""
+    data = np.frombuffer(text, dtype=np.uint8).copy()
+    blank = (data == ord(" ")) | (data == ord("\t")) | (data == ord("\r"))
+    data[blank] = ord(" ")
+    feed = data == ord("\n")
+    token = ~(blank | feed)
+    starts = np.flatnonzero(token & np.concatenate([[True], ~token[:-1]]))
+    line = np.cumsum(feed)[starts]
+    keep = token | feed
+    # one blank before every token but the first of its line
+    keep[starts[1:][line[1:] == line[:-1]] - 1] = True
+    kept: bytes = data[keep].tobytes()
+    return kept
+
+
+def _first_fault(
+    text: bytes, ref: FrameRef, columns: Sequence[str], kinds: Mapping[str, Kind]
+) -> str:
+    """Describe the first row that cannot be read."""
+    for number, row in enumerate(text.split(b"\n")[:-1]):
+        tokens = row.decode("utf-8", "replace").split()
+        place = (
+            f"{ref.path}, frame {ref.ordinal} (timestep {ref.step}), line {ref.row_line + number}"
+        )
+        if len(tokens) != len(ref.columns):
+            return (
+                f"{place} has {len(tokens)} values, but the header names "
+                f"{len(ref.columns)}: {' '.join(ref.columns)}"
+            )
+        for name, token in zip(ref.columns, tokens, strict=True):
+            if name in columns and kinds[name] != "text":
+                try:
+                    int(token) if kinds[name] == "integer" else float(token)
+                except ValueError:
+                    kind = "an integer" if kinds[name] == "integer" else "a number"
+                    return f"{place}: column {name} holds {token!r}, which is not {kind}"
+    return f"{ref.where}: its rows cannot be parsed"
+
+
+def parse_rows(
+    text: bytes, ref: FrameRef, columns: Sequence[str], kinds: Mapping[str, Kind] | None = None
+) -> Table:
+    """Return the given columns of a frame's rows, in the order of the file.
+
+    Parameters
+    ----------
+    text
+        The rows.
+    ref
+        The frame, whose ``columns`` name the tokens of a row.
+    columns
+        Names of the columns to read.
+    kinds
+        What each column holds. Default: by the names of LAMMPS. A column ``type`` of
+        LAMMPS holds text if ``dump_modify types labels`` was set.
+
+    Returns
+    -------
+    Columns by name.
+
+    Raises
+    ------
+    AuditError
+        If a row has another number of tokens, or a token of another kind; it names the
+        line.
+    """
+    given = {name: lammps_kind(name) for name in columns} if kinds is None else kinds
+    try:
+        table = _read(text, ref, columns, given)
+    except pa.ArrowInvalid as error:
+        labeled = {**given, "type": "text"}
+        if kinds is not None or "type" not in columns or not _has_labels(text, ref):
+            raise AuditError(
+                f"{_first_fault(text, ref, columns, given)}. Repair that line, or remove the frame"
+            ) from error
+        return parse_rows(text, ref, columns, labeled)
+    if table.num_rows != ref.n_atoms:
+        raise AuditError(
+            f"{ref.where}: {table.num_rows} rows were read, but the header gives {ref.n_atoms} "
+            "atoms; check that the file has not changed, and run the ingest again"
+        )
+    result: Table = {}
+    for name in columns:
+        column = table.column(name)
+        if given[name] == "text":
+            column = column.unify_dictionaries().combine_chunks()
+            codes = np.asarray(column.indices.to_numpy(), dtype=np.int64)
+            result[name] = Labels(codes, tuple(column.dictionary.to_pylist()))
+        else:
+            result[name] = column.to_numpy()
+    return result
+
+
+def _read(text: bytes, ref: FrameRef, columns: Sequence[str], kinds: Mapping[str, Kind]) -> Any:
+    """Return an Arrow table; rows with other blanks than LAMMPS writes are tidied first."""
+    names = list(ref.columns)
+    end = text.find(b"\n")
+    if end > 0 and text[end - 1 : end] == b" ":
+        names.append(_BLANK_END)
+    try:
+        return _arrow(text, names, columns, kinds)
+    except pa.ArrowInvalid:
+        return _arrow(tidy(text), list(ref.columns), columns, kinds)
+
+
+def _has_labels(text: bytes, ref: FrameRef) -> bool:
+    """Return whether the first row has a word in its column ``type``."""
+    words = text.split(b"\n", 1)[0].split()
+    return len(words) == len(ref.columns) and not words[ref.columns.index("type")].isdigit()
