@@ -56,8 +56,8 @@ def whole_frames(refs: Sequence[FrameRef], audit: Audit) -> list[FrameRef]:
     """Return the frames of one file that can be used.
 
     Truncated frames, and frames whose box or positions are not finite, are left out and
-    reported in a note. Raise ``AuditError`` for a frame with extra lines, and for a file
-    of several frames none of which can be used.
+    reported in a note. Raise ``AuditError`` for a frame with extra lines, or if none of
+    several frames can be used.
     """
     kept = []
     for ref in refs:
@@ -221,8 +221,9 @@ def check_origins(
         change = largest_change(np.array([ref.cell for ref in own]))
         if image_scheme == DERIVED and change > SMALL_CHANGE:
             raise AuditError(
-                f"{own[0].where}: {why.removeprefix(f'{path}: ')}. The cell changes by {change:.3f} "
-                "of its length between two frames, so atoms cannot be followed across its faces. "
+                f"{own[0].where}: {why.removeprefix(f'{path}: ')}. The cell changes by "
+                f"{change:.3f} of its length between two frames, so atoms cannot be followed "
+                "across its faces. "
                 "Write the trajectory with dump custom id type x y z ix iy iz. If the lower corner "
                 "does not move, give it: origin=(x, y, z) in Python, --origin x,y,z on the command "
                 'line; if it moves, state it in every comment line of extxyz: Origin="x y z"'

@@ -106,7 +106,7 @@ def find_damage(info: SourceInfo, refs: Sequence[FrameRef]) -> list[str | None]:
 def mark_damaged(
     info: SourceInfo, refs: Sequence[FrameRef], mapper: Callable[..., Iterable[Any]]
 ) -> list[FrameRef]:
-    """Return the frames of one file; those with damaged positions get their ``problem``.
+    """Return the frames of one file; ``problem`` is set where positions are damaged.
 
     Only suspect frames are read.
     """

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mgdask._typing import FloatArray
+from mgdask._typing import BoolArray, FloatArray
 from mgdask.geometry import fractional
 from mgdask.readers.records import Contents, FrameRef
 
@@ -37,13 +37,13 @@ does no harm."""
 
 @dataclass
 class Ranges:
-    """Lowest and highest fraction of the positions of each frame, about a zero origin."""
+    """Lowest and highest fraction of the atoms in each frame, about a zero origin."""
 
     low: list[FloatArray] = field(default_factory=list)
     high: list[FloatArray] = field(default_factory=list)
 
     def add(self, position: FloatArray, ref: FrameRef) -> None:
-        """Add the positions (atom, xyz) of the next frame; a damaged frame is skipped."""
+        """Add the positions (atom, xyz) of the next frame, unless it is damaged."""
         if ref.problem is not None or not any(ref.pbc) or not np.linalg.det(ref.cell):
             self.skip()
             return
@@ -77,7 +77,7 @@ def infer_origins(
     "one center" or "each frame"; None if the positions contradict zero but do not fill
     the cells.
     """
-    used = np.isfinite(low).all(axis=1)
+    used: BoolArray = np.asarray(np.isfinite(low).all(axis=1))
     zero = np.zeros((len(cell), 3))
     if not used.any():
         return zero, "zero, because no frame has positions"
@@ -86,23 +86,21 @@ def infer_origins(
     width = high - low
     if np.median(width[used], axis=0).max() > FILLED[1]:
         return zero, "zero, because the positions are not wrapped"
-    filled = used & ((width >= FILLED[0]) & (width <= FILLED[1])).all(axis=1)
+    within = (width >= FILLED[0]) & (width <= FILLED[1])
+    filled: BoolArray = used & np.asarray(within.all(axis=1))
     if not filled.any():
         return None
     fraction = np.where(used[:, None], 0.5 * (low + high - 1.0), 0.0)
     half = 0.5 * np.diagonal(cell, axis1=1, axis2=2)
     center = np.median((_corner(fraction, cell) + half)[filled], axis=0)
-    fixed = np.stack(
-        [
-            fractional(c, h) if np.linalg.det(h) else np.zeros(3)
-            for c, h in zip(center - half, cell, strict=True)
-        ]
-    )
-    fixed[used] = np.where((low == 0.0) & (high == 1.0), 0.0, fixed)[used]
+    fixed = np.zeros((len(cell), 3))
+    for k in np.flatnonzero(used):
+        fixed[k] = fractional(center - half[k], cell[k])
+    fixed[(low == 0.0) & (high == 1.0)] = 0.0
     excess = np.abs(fixed - fraction) - np.abs(width - 1.0)
     if excess[filled].max() <= MARGIN:
         return _corner(fixed, cell), "one center of the cell that fits all frames"
-    if filled[used].all():
+    if bool(filled[used].all()):
         return _corner(fraction, cell), "each frame by itself, because no center fits all"
     return None
 
@@ -113,7 +111,7 @@ def _corner(fraction: FloatArray, cell: FloatArray) -> FloatArray:
 
 
 def largest_change(cell: FloatArray) -> float:
-    """Return the largest change of a cell between two frames, relative to its vectors."""
+    """Return the largest change of a cell between frames, relative to its vectors."""
     if len(cell) < 2:
         return 0.0
     lengths = np.linalg.norm(cell, axis=2)[:-1]
@@ -122,7 +120,7 @@ def largest_change(cell: FloatArray) -> float:
 
 
 def place_origins(contents: Contents, ranges: Ranges) -> Contents:
-    """Return the contents of a file that states no origins, with those of its positions."""
+    """Return the contents of a file with the origins that its positions imply."""
     frames = contents.frames
     if not frames:
         return contents

@@ -33,9 +33,9 @@ class FrameRef:
 
     The frame begins at byte ``start``, on line ``line`` (counted from 1). Its rows of
     atoms begin at byte ``offset``, on line ``row_line``, and take ``length`` bytes.
-    Line numbers are 0 for formats without lines. ``problem`` is None for a frame that can
-    be used; otherwise it says what is missing or damaged. ``suspect`` is True if the text
-    may hold numbers that are not finite.
+    Line numbers are 0 for formats without lines. ``problem`` is None for a frame that
+    can be used; otherwise it says what is missing or damaged. ``suspect`` is True if
+    the text may hold numbers that are not finite.
     """
 
     path: str

@@ -135,8 +135,8 @@ def species_column(columns: Sequence[str], species: SpeciesMap, where: str, n_at
     then ``type``, which may hold type labels. Raise ``AuditError`` if none is there and
     species were not given per atom.
     """
-    order = ("type",) if species.types else ()
-    for name in (*order, "element", "typelabel", "type"):
+    order = ["element", "typelabel", "type"]
+    for name in ["type", *order] if species.types else order:
         if name in columns:
             return name
     given = [kind for kind, _ in species.types]

@@ -176,9 +176,9 @@ def test_a_bad_frame_in_a_task_is_refused_with_its_place(tmp_path, walk, short_s
     name = dump(tmp_path / "a.dump", walk, range(11), True)
     text = (tmp_path / "a.dump").read_text().splitlines()
     at = [k for k, line in enumerate(text) if line.startswith("ITEM: ATOMS")][7] + 3
-    text[at] = " ".join(["nan" if k == 3 else word for k, word in enumerate(text[at].split())])
+    text[at] = " ".join(["oops" if k == 3 else word for k, word in enumerate(text[at].split())])
     (tmp_path / "a.dump").write_text("\n".join(text) + "\n")
-    with pytest.raises(AuditError, match=r"a.dump, frame 7 \(timestep 700\).*the position of id 3"):
+    with pytest.raises(AuditError, match=r"a.dump, frame 7 \(timestep 700\), line .*holds 'oops'"):
         mgdask.ingest(name, tmp_path / "a.zarr", species=SPECIES)
 
 

@@ -23,6 +23,7 @@ from mgdask.readers.origins import infer_origins
 from mgdask.readers.window import read_window
 from tests.conftest import SPECIES
 from tests.readers.test_lammps import paths, sample
+from tests.readers.test_splitting import run_here
 
 __all__ = ["sample"]
 
@@ -180,7 +181,7 @@ def slab(rng, constant=False):
     return cells, origins, positions
 
 
-def test_an_origin_that_cannot_be_known_is_refused_with_the_remedy(tmp_path, rng):
+def test_an_origin_that_cannot_be_known_is_refused_with_the_remedy(tmp_path, rng, monkeypatch):
     cells, origins, positions = slab(rng)
     path = write_extxyz(tmp_path / "a.xyz", cells, positions)
     with pytest.raises(AuditError, match=r"frame 0.*cannot be taken from the positions") as error:
@@ -192,6 +193,7 @@ def test_an_origin_that_cannot_be_known_is_refused_with_the_remedy(tmp_path, rng
     np.testing.assert_array_equal(take_inventory(stated).origin, origins)
     given = take_inventory(path, origin=(4, 4, 4))
     np.testing.assert_array_equal(given.origin, np.full((5, 3), 4.0))
+    run_here(monkeypatch)
     result = CliRunner().invoke(
         cli, ["ingest", str(path), "--out", str(tmp_path / "c.zarr"), "--origin", "4,4,4"]
     )

@@ -176,7 +176,7 @@ class ExtendedXyz:
     def _complete(
         self, ref: FrameRef, comment: bytes, rows: Sequence[bytes], ranges: Ranges
     ) -> tuple[FrameRef, bool]:
-        """Return the reference with all that a frame says, and whether it has an origin."""
+        """Return the complete reference, and whether the frame states an origin."""
         found = read_comment(comment, rows[0] if rows else b"", ref.where)
         values = found.values
         lattice = values.get("lattice")

@@ -216,8 +216,8 @@ class H5md:
             if not element.complete:
                 own = int((element.rows >= 0).sum()) if element.rows is not None else 0
                 notes.append(
-                    f"{name} is not kept: it is stored at {own} of {self.count} frames; write it as "
-                    "often as the position"
+                    f"{name} is not kept: it is stored at {own} of {self.count} frames; "
+                    "write it as often as the position"
                 )
                 continue
             scale = 1.0

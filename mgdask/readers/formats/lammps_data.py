@@ -66,20 +66,18 @@ class LammpsData:
             raise AuditError(
                 f"{path}: the cell volume is zero or negative: vectors {cell.tolist()}"
             )
-        table: Table = {
-            "id": atoms.arrays["id"].astype(np.int64),
-            "type": atoms.arrays["type"].astype(np.int64),
-        }
+        types = atoms.arrays["type"].astype(np.int64)
+        table: Table = {"id": atoms.arrays["id"].astype(np.int64), "type": types}
         if labels:
             names = tuple(labels[kind] for kind in sorted(labels))
-            codes = np.searchsorted(sorted(labels), table["type"])
+            codes = np.searchsorted(sorted(labels), types)
             table["typelabel"] = Labels(codes.astype(np.int64), names)
         position = np.array(atoms.positions)
         images = np.rint((unwrapped.positions - position) @ np.linalg.inv(cell)).astype(np.int64)
         table |= spread("pos", position)
         table |= dict(zip(("ix", "iy", "iz"), images.T.copy(), strict=True))
         if ["Masses"] in [line.split("#")[0].split() for line in header]:
-            table["mass"] = self._masses(header)[table["type"]]
+            table["mass"] = self._masses(header)[types]
         if atoms.has("momenta"):
             # from ASE's unit Å / (Å (u / eV)^1/2) to Å/ps
             table |= spread("vel", atoms.get_velocities() * (1000.0 * ase_units.fs))

@@ -75,7 +75,7 @@ class _Cursor:
 
     def _has_not_finite(self, low: int, high: int) -> bool:
         """Return whether the bytes hold a word such as ``nan`` or ``-inf``."""
-        # every such word has an n; dumps without names have none, and one search is fast
+        # every such word has an n, which rows of numbers have not
         if self.buffer.find(b"n", low, high) < 0 and self.buffer.find(b"N", low, high) < 0:
             return False
         return any(self.buffer.find(word, low, high) >= 0 for word in _NOT_FINITE)

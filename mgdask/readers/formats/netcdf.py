@@ -116,8 +116,10 @@ class NetCdf:
         for name in _STEPS:
             if name in have:
                 return np.ma.getdata(have[name][:]).astype(np.int64)
-        time = have.get("time")
-        if getattr(self.file, "program", "") != "LAMMPS" or not hasattr(time, "scale_factor"):
+        if getattr(self.file, "program", "") != "LAMMPS" or "time" not in have:
+            return None
+        time = have["time"]
+        if not hasattr(time, "scale_factor"):
             return None
         time.set_auto_scale(False)
         raw = np.ma.getdata(time[:])
@@ -153,7 +155,7 @@ class NetCdf:
         style = "lj" if unit.lower() in ("lj", "tau") else "metal"
         scale = getattr(have["time"], "scale_factor", None)
         if steps is not None and scale is not None:
-            # newer LAMMPS rounds the time step to single precision: 0.002 to 0.0020000001
+            # newer LAMMPS rounds the time step to single precision
             return steps * float(str(np.asarray(scale))) * clock, style
         return np.ma.getdata(have["time"][:]).astype(np.float64) * clock, style
 
@@ -172,8 +174,8 @@ class NetCdf:
                 np.zeros((3, 3)),
                 pbc,
                 (
-                    f"{BOX} lengths or angles are negative or not finite: lengths {lengths.tolist()}, "
-                    f"angles {angles.tolist()}"
+                    f"{BOX} lengths or angles are negative or not finite: lengths "
+                    f"{lengths.tolist()}, angles {angles.tolist()}"
                 ),
             )
         # LAMMPS writes the length zero along vectors that are not periodic

@@ -145,7 +145,7 @@ def parse_rows(
 
 
 def _read(text: bytes, ref: FrameRef, columns: Sequence[str], kinds: Mapping[str, Kind]) -> Any:
-    """Return an Arrow table; rows with other blanks than LAMMPS writes are tidied first."""
+    """Return an Arrow table; other blanks than those of LAMMPS are tidied."""
     names = list(ref.columns)
     end = text.find(b"\n")
     if end > 0 and text[end - 1 : end] == b" ":

@@ -1,4 +1,4 @@
-"""Units that H5MD and NetCDF files state in words, as factors to those of LAMMPS metal."""
+"""Units that H5MD and NetCDF files state, as factors to those of LAMMPS metal."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def pick(table: Table, ref: FrameRef, columns: Sequence[str]) -> Table:
 
 
 def component_names(name: str, width: int) -> tuple[str, ...]:
-    """Return the column names of a vector: ``vx`` ..., or ``name_1``, ``name_2``, ..."""
+    """Return the column names of a vector: ``vx`` ..., or ``name_1``, ``name_2`` ..."""
     if width == 1:
         return (name,)
     named = _INDEXED.get(name, ())
