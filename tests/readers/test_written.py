@@ -159,6 +159,16 @@ def test_units_of_h5md_are_converted(sample):
     np.testing.assert_allclose(inventory.time, expected.time * 1e-3)
 
 
+def test_velocities_of_netcdf_in_real_units(sample):
+    """LAMMPS before 2022 states only the units of time and cell; real has Å/fs."""
+    metal = dict(read_window(take_inventory(sample("lmp_ort.nc"), species=SPECIES), 1, 2))[1]
+    with netCDF4.Dataset(sample("lmp_ort.nc"), "a") as file:
+        file["time"].units = "femtosecond"
+    inventory = take_inventory(sample_again(sample, "lmp_ort.nc"), species=SPECIES)
+    np.testing.assert_allclose(inventory.time[1], 1e-4)
+    np.testing.assert_allclose(dict(read_window(inventory, 1, 2))[1]["vx"], 1e3 * metal["vx"])
+
+
 def h5md_11(path, position, *, edges, step=None, offset=None, species=None):
     """Write H5MD 1.1 with a fixed box, linear steps and species fixed in time."""
     with h5py.File(path, "w") as file:

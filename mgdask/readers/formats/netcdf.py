@@ -86,7 +86,7 @@ class NetCdf:
     def _factor(self, name: str) -> float:
         """Return the factor of the unit that a variable states, or that of the cell."""
         own = factor(self._unit(name), _UNITS[name], f"{self.info.path}: {name}")
-        return own or (self._length if _UNITS[name] is LENGTH else 1.0)
+        return own or self._unstated[name]
 
     def _unit(self, name: str) -> str:
         return str(getattr(self.file.variables[name], "units", ""))
@@ -94,6 +94,22 @@ class NetCdf:
     @cached_property
     def _length(self) -> float:
         return factor(self._unit("cell_lengths"), LENGTH, f"{self.info.path}: cell_lengths") or 1.0
+
+    @cached_property
+    def _unstated(self) -> dict[str, float]:
+        """Factors of variables without units, from the units of cell and time.
+
+        LAMMPS before 2022 states no others. It writes femtoseconds and Å in its style
+        ``real``, whose forces are in kcal/mol/Å.
+        """
+        time = self._unit("time") if "time" in self.file.variables else ""
+        real = time.lower() in ("femtosecond", "fs") and self._length == 1.0
+        return {
+            "coordinates": self._length,
+            "unwrapped_coordinates": self._length,
+            "velocities": 1e3 if real else 1.0,
+            "forces": FORCE["kcal/mol/angstrom"] if real else 1.0,
+        }
 
     def _table(self, frame: int) -> Table:
         table: Table = {}
