@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mgdask._typing import FloatArray
@@ -28,6 +29,43 @@ def draw_band(axes: Axes, x: FloatArray, mean: FloatArray, deviation: FloatArray
     """
     axes.fill_between(x, mean - deviation, mean + deviation, color="0.82", lw=0)
     axes.plot(x, mean, color="black", marker=".")
+
+
+def draw_quantiles(
+    axes: Axes, x: FloatArray, quantiles: FloatArray, levels: Sequence[float], *, color: str
+) -> None:
+    """Draw the middle quantile as a line, and the others as dashed and dotted lines.
+
+    Parameters
+    ----------
+    axes
+        matplotlib axes to draw on.
+    x
+        Abscissa (point,).
+    quantiles
+        Quantiles (level, point), an odd number of levels in increasing order.
+    levels
+        Levels of the quantiles, such as 0.1, 0.5, 0.9.
+    color
+        Color of the lines.
+
+    Examples
+    --------
+    >>> draw_quantiles(axes, x, bands, (0.1, 0.5, 0.9), color="red")  # doctest: +SKIP
+    """
+    middle = len(levels) // 2
+    lines = {0: "-", 1: "--", 2: ":"}
+    for k, values in enumerate(quantiles):
+        away = abs(k - middle)
+        pair = f"{100 * levels[middle - away]:g} and {100 * levels[middle + away]:g} %"
+        axes.plot(
+            x,
+            values,
+            color=color,
+            ls=lines.get(away, ":"),
+            lw=2.0 if away == 0 else 1.2,
+            label="median" if away == 0 else pair if k < middle else None,
+        )
 
 
 def use_log_distances(axes: Axes) -> None:

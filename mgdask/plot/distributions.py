@@ -13,7 +13,7 @@ from mgdask._typing import FloatArray
 from mgdask.plot.style import DARK_GREY, LIGHT_GREY
 
 if TYPE_CHECKING:
-    from mgdask.plot.style import Axes
+    from mgdask.plot.style import Axes, ScalarMappable
 
 
 def draw_density(axes: Axes, middle: npt.ArrayLike, density: npt.ArrayLike) -> None:
@@ -34,6 +34,64 @@ def draw_density(axes: Axes, middle: npt.ArrayLike, density: npt.ArrayLike) -> N
     """
     axes.fill_between(middle, density, step="mid", color=LIGHT_GREY, lw=0)
     axes.step(middle, density, where="mid", color=DARK_GREY)
+
+
+def draw_column_histograms(
+    axes: Axes, x: npt.ArrayLike, edges: npt.ArrayLike, share: npt.ArrayLike, *, cmap: str = "Greys"
+) -> ScalarMappable:
+    """Draw one histogram per abscissa as a column of shaded cells.
+
+    Parameters
+    ----------
+    axes
+        matplotlib axes to draw on.
+    x
+        Increasing abscissas (column,). Cells end halfway to the next one.
+    edges
+        Edges of the bins (bin + 1,) along y.
+    share
+        Share of each column in each bin (column, bin). Columns of NaN stay empty.
+    cmap
+        Name of a matplotlib colormap.
+
+    Returns
+    -------
+    mappable
+        Mappable for a color bar.
+
+    Examples
+    --------
+    >>> draw_column_histograms(axes, strain, edges, share)  # doctest: +SKIP
+    """
+    values = np.ma.masked_invalid(np.asarray(share, dtype=np.float64).T)
+    sides = cell_sides(x)
+    return axes.pcolormesh(sides, np.asarray(edges), values, cmap=cmap, vmin=0.0, shading="flat")
+
+
+def cell_sides(x: npt.ArrayLike) -> FloatArray:
+    """Return the sides of cells around increasing points, halfway between neighbors.
+
+    Parameters
+    ----------
+    x
+        Increasing points (point,).
+
+    Returns
+    -------
+    sides
+        Sides (point + 1,). The outermost cells are symmetric.
+
+    Examples
+    --------
+    >>> cell_sides([1.0, 2.0, 4.0]).tolist()
+    [0.5, 1.5, 3.0, 5.0]
+    """
+    points = np.asarray(x, dtype=np.float64)
+    if len(points) == 1:
+        return np.array([points[0] - 0.5, points[0] + 0.5])
+    middle = 0.5 * (points[1:] + points[:-1])
+    first, last = 2 * points[0] - middle[0], 2 * points[-1] - middle[-1]
+    return np.concatenate([[first], middle, [last]])
 
 
 @dataclass(frozen=True)
@@ -83,7 +141,8 @@ def draw_half_violins(
     >>> draw_half_violins(axes, ["area"], [grid], [pair], classes)  # doctest: +SKIP
     """
     for k, (grid, pair) in enumerate(zip(grids, pairs, strict=True)):
-        scale = 0.44 / np.nanmax([half.density for half in pair])
+        largest = max((float(np.nanmax(half.density, initial=0.0)) for half in pair), default=0.0)
+        scale = 0.44 / (largest or 1.0)
         for half, (label, color), side in zip(pair, classes.items(), (1.0, -1.0), strict=True):
             axes.fill_betweenx(
                 grid,

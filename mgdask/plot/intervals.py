@@ -132,6 +132,55 @@ def draw_points(
     )
 
 
+def draw_log_shares(
+    axes: Axes,
+    x: npt.ArrayLike,
+    share: npt.ArrayLike,
+    low: npt.ArrayLike,
+    high: npt.ArrayLike,
+    *,
+    color: str,
+    label: str | None = None,
+) -> None:
+    """Draw shares with their intervals on a logarithmic axis.
+
+    A share of 0 has no place on the axis. Its upper end is drawn as a triangle that
+    points down.
+
+    Parameters
+    ----------
+    axes
+        matplotlib axes to draw on. Its y axis becomes logarithmic.
+    x
+        Abscissa (point,).
+    share, low, high
+        Shares and the ends of their intervals, each (point,).
+    color
+        Color of points and bars.
+    label
+        Entry of the legend.
+
+    Examples
+    --------
+    >>> draw_log_shares(axes, x, share, low, high, color=BLUE)  # doctest: +SKIP
+    """
+    at, value, top = (np.asarray(array, dtype=np.float64) for array in (x, share, high))
+    bottom = np.asarray(low, dtype=np.float64)
+    axes.set_yscale("log")
+    some, none = value > 0, value == 0
+    smallest = np.min(np.where(bottom > 0, bottom, np.inf)[some], initial=1.0)
+    bottom = np.where(bottom > 0, bottom, 0.5 * smallest)  # a bar to 0 runs off the axis
+    draw_points(
+        axes,
+        at[some],
+        value[some],
+        error_lengths(value[some], bottom[some], top[some]),
+        color=color,
+        label=label,
+    )
+    axes.plot(at[none], top[none], "v", ms=5, mfc="none", color=color)
+
+
 def draw_categories(
     axes: Axes,
     names: Sequence[str],

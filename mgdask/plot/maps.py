@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -73,7 +73,14 @@ def draw_matrix(
 
 
 def draw_surface(
-    axes: Axes, x: FloatArray, y: FloatArray, values: FloatArray, *, cmap: str = "cividis"
+    axes: Axes,
+    x: FloatArray,
+    y: FloatArray,
+    values: FloatArray,
+    *,
+    cmap: str = "cividis",
+    levels: int | FloatArray = 12,
+    extend: Literal["neither", "min", "max", "both"] = "neither",
 ) -> ScalarMappable:
     """Draw a function of two variables as filled contours.
 
@@ -84,9 +91,13 @@ def draw_surface(
     x, y
         Grids (x,) and (y,).
     values
-        Values (x, y).
+        Values (x, y). Places with NaN stay empty.
     cmap
         Name of a matplotlib colormap.
+    levels
+        Largest number of contours, or their increasing levels.
+    extend
+        Whether values below the first or above the last level are colored.
 
     Returns
     -------
@@ -97,9 +108,69 @@ def draw_surface(
     --------
     >>> surface = draw_surface(axes, x, y, mean)  # doctest: +SKIP
     """
-    surface = axes.contourf(x, y, values.T, 12, cmap=cmap)
+    surface = axes.contourf(x, y, np.ma.masked_invalid(values.T), levels, cmap=cmap, extend=extend)
     axes.set(xlim=x[[0, -1]], ylim=y[[0, -1]])
     return surface
+
+
+def symmetric_levels(values: FloatArray, number: int = 12) -> FloatArray:
+    """Return contour levels in round steps around zero that hold all values.
+
+    Parameters
+    ----------
+    values
+        Values of any shape. NaN is left out.
+    number
+        Number of levels on each side of zero.
+
+    Returns
+    -------
+    levels
+        Increasing levels (2 number + 1,), the middle one 0.
+
+    Examples
+    --------
+    >>> symmetric_levels(np.array([-0.1, 0.4]), 2).tolist()
+    [-0.4, -0.2, 0.0, 0.2, 0.4]
+    """
+    largest = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 0.0
+    step = (largest or 1.0) / number
+    power = 10.0 ** np.floor(np.log10(step))
+    step = power * next(k for k in (1.0, 2.0, 2.5, 5.0, 10.0) if k * power >= step * (1 - 1e-9))
+    half = np.arange(1, number + 1) * step
+    return np.concatenate([-half[::-1], [0.0], half])
+
+
+def draw_rings(
+    axes: Axes, points: FloatArray, *, size: float = 22.0, label: str | None = None
+) -> None:
+    """Draw white rings with a dark outline, which stand out on any color.
+
+    Parameters
+    ----------
+    axes
+        matplotlib axes to draw on.
+    points
+        Places (point, 2).
+    size
+        Area of a ring in points².
+    label
+        Entry of the legend.
+
+    Examples
+    --------
+    >>> draw_rings(axes, places, label="QS > 0.5")  # doctest: +SKIP
+    """
+    for color, width in (("black", 2.2), ("white", 1.1)):
+        axes.scatter(
+            points[:, 0],
+            points[:, 1],
+            s=size,
+            facecolors="none",
+            edgecolors=color,
+            linewidths=width,
+            label=label if color == "white" else None,
+        )
 
 
 @dataclass(frozen=True)

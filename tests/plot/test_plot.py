@@ -11,11 +11,24 @@ import xarray as xr
 
 import mgdask
 from mgdask.errors import ParameterError
-from mgdask.plot.distributions import HalfViolin, draw_half_violins
+from mgdask.plot.curves import draw_quantiles
+from mgdask.plot.distributions import (
+    HalfViolin,
+    cell_sides,
+    draw_column_histograms,
+    draw_half_violins,
+)
 from mgdask.plot.environments import draw_slab as old_draw_slab
 from mgdask.plot.environments import principal_components
-from mgdask.plot.intervals import draw_bars, draw_categories, error_lengths
-from mgdask.plot.maps import PointGroup, draw_matrix, draw_point_groups
+from mgdask.plot.intervals import draw_bars, draw_categories, draw_log_shares, error_lengths
+from mgdask.plot.maps import (
+    PointGroup,
+    draw_matrix,
+    draw_point_groups,
+    draw_rings,
+    draw_surface,
+    symmetric_levels,
+)
 from mgdask.plot.slab import draw_slab, ring_atoms, slab_atoms
 from mgdask.plot.style import figure, letter_panels, save, style
 
@@ -140,3 +153,60 @@ def test_violins_share_a_scale_and_groups_have_medians(axes):
     draw_point_groups(board, groups)
     assert [len(one.get_offsets()) for one in board.collections] == [3, 1]
     assert board.collections[1].get_offsets()[0].tolist() == [1.0, 2.0]
+
+
+def test_contours_around_zero():
+    for values, step in (([-0.13, 0.31], 0.2), ([2.0, -7.0], 2.5), ([0.0], 0.5)):
+        levels = symmetric_levels(np.array(values), 3 if values != [0.0] else 2)
+        np.testing.assert_allclose(np.diff(levels), step)
+        assert levels[len(levels) // 2] == 0.0
+        np.testing.assert_allclose(levels, -levels[::-1])
+        assert levels[-1] >= max(map(abs, values))  # every value has a color
+
+
+def test_surface_leaves_unknown_places_empty(axes):
+    x = np.arange(4.0)
+    values = x[:, None] * np.ones(4)
+    values[0, 0] = np.nan
+    surface = draw_surface(axes, x, x, values, levels=np.array([0.0, 1.0, 2.0]), extend="max")
+    assert (surface.levels.tolist(), surface.extend) == ([0.0, 1.0, 2.0], "max")
+    assert surface.zmax == 3.0
+    assert axes.get_xlim() == axes.get_ylim() == (0.0, 3.0)
+
+
+def test_rings_are_seen_on_any_color(axes):
+    draw_rings(axes, np.array([[1.0, 2.0], [3.0, 4.0]]), label="soft")
+    dark, white = axes.collections
+    assert white.get_edgecolor()[0].tolist() == [1.0, 1.0, 1.0, 1.0]
+    assert dark.get_linewidths()[0] > white.get_linewidths()[0]
+    assert len(white.get_facecolor()) == 0  # the map is seen through them
+    assert white.get_offsets().tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    assert axes.get_legend_handles_labels()[1] == ["soft"]
+
+
+def test_histograms_by_column(axes):
+    share = np.array([[0.25, 0.75], [np.nan, np.nan], [1.0, 0.0]])
+    cells = draw_column_histograms(axes, [1.0, 2.0, 4.0], [0.0, 0.5, 1.0], share)
+    shown = cells.get_array()
+    assert shown.mask.tolist() == [[False, True, False], [False, True, False]]
+    assert shown[:, 0].tolist() == [0.25, 0.75]
+    assert cells.get_clim()[0] == 0.0
+    corners = cells.get_coordinates()
+    assert corners[0, :, 0].tolist() == [0.5, 1.5, 3.0, 5.0]
+    assert cell_sides([2.0]).tolist() == [1.5, 2.5]
+
+
+def test_quantiles_have_one_entry_per_pair(axes):
+    draw_quantiles(axes, np.arange(3.0), np.zeros((5, 3)), (0.1, 0.25, 0.5, 0.75, 0.9), color="red")
+    assert axes.get_legend_handles_labels()[1] == ["10 and 90 %", "25 and 75 %", "median"]
+    assert len(axes.lines) == 5
+
+
+def test_shares_of_zero_on_a_logarithmic_axis(axes):
+    draw_log_shares(axes, [0.1, 0.5], [0.0, 0.2], [0.0, 0.1], [0.03, 0.4], color="red")
+    assert axes.get_yscale() == "log"
+    triangles = axes.lines[-1]
+    assert triangles.get_marker() == "v"
+    assert (triangles.get_xdata().tolist(), triangles.get_ydata().tolist()) == ([0.1], [0.03])
+    ends = axes.collections[0].get_segments()[0]
+    np.testing.assert_allclose(ends[:, 1], [0.1, 0.4])

@@ -12,7 +12,7 @@ import xarray as xr
 import mgdask
 from mgdask.errors import ParameterError, StoreError
 from mgdask.studies.softness import data as softness
-from mgdask.studies.softness.data import inside, prepare_glass, strain_of
+from mgdask.studies.softness.data import describe_excluded, inside, prepare_glass, strain_of
 
 SLAB = Path(__file__).parents[2] / "notebooks" / "data" / "deformed_slab.lammpstrj.gz"
 
@@ -59,6 +59,33 @@ def test_atoms_near_surfaces_and_ends_do_not_count():
     ]  # from the outermost atoms on
 
 
+def test_free_ends_of_the_deformed_vector_do_not_count():
+    """Wang & Jain, Methods: atoms away from the surfaces or deformation ends are selected."""
+    position = np.array([[5.0, 5.0, z] for z in (1.0, 3.0, 12.0, 22.0, 25.0)])
+    lengths, last = [10.0, 10.0, 30.0], [10.1, 10.1, 28.0]
+    gripped = box(position, lengths, pbc=(True, True, False), last=last)
+    kept = [False, False, True, False, False]
+    assert inside(gripped, 5.0).tolist() == inside(gripped, 5.0, ends=True).tolist() == kept
+    assert describe_excluded(gripped, 5.0) == (
+        "Atoms within 5 Å of the free deformation ends along c are excluded."
+    )
+    # both kinds of faces at once
+    position = np.array([[x, 5.0, z] for x in (1.0, 8.0, 15.0) for z in (1.0, 12.0, 25.0)])
+    both = box(position, [20.0, 10.0, 30.0], pbc=(False, True, False), last=[20.1, 10.1, 28.0])
+    assert inside(both, 5.0).tolist() == [k == 4 for k in range(9)]
+    assert "free surfaces along a and the free deformation ends along c" in describe_excluded(
+        both, 5.0
+    )
+    # a periodic cell has neither, and the text says so
+    whole = box(position, lengths, last=last)
+    assert describe_excluded(whole, 5.0) == (
+        "The cell is periodic along all vectors, so no atom is near a surface."
+    )
+    assert "the periodic end faces along c" in describe_excluded(whole, 5.0, ends=True)
+    slab = box(position, lengths, pbc=(False, True, True), last=last)
+    assert describe_excluded(slab, 5.0).endswith("c is periodic and has no free ends.")
+
+
 def test_strain_of_the_real_slab(slab):
     strain, axis = strain_of(mgdask.open_store(slab))
     assert axis == 2
@@ -86,6 +113,7 @@ def test_rows_of_the_real_slab(slab, tmp_path):
     assert (y == (d2min[atoms] > 5.0)).all()
     assert 0.01 < y.mean() < 0.08
     assert "plastic at a strain of 0.040" in str(glass)
+    assert "free surfaces along b are excluded" in str(glass)
     # features are of the undeformed frame only
     own = mgdask.Interstice().compute(
         ds.position.values[0], ds.cell.values[0], ds.species.values, pbc=(True, False, True)

@@ -18,14 +18,16 @@ import mgdask
 from mgdask.errors import ParameterError
 from mgdask.studies.softness import figures as softness_figures
 from mgdask.studies.softness import score
+from mgdask.studies.softness.column_results import _negative_share
 from mgdask.studies.softness.data import prepare_glass
-from mgdask.studies.softness.report import softness_report
-from mgdask.studies.softness.results import extremes, softness_numbers
+from mgdask.studies.softness.report import read_numbers, softness_page, softness_report
+from mgdask.studies.softness.results import softness_numbers
+from mgdask.studies.softness.space import extremes
 from mgdask.studies.softness.training import learn_softness
 from tests.studies.test_softness_training import SETTINGS, halves
 
 FEW = {"samples": 40, "grid": 4, "markers": 15}
-FIGURES = ("softness.png", "features.png", "dependence.png", "slice.png")
+FIGURES = ("prediction.png", "softness.png", "features.png", "dependence.png", "calibration.png")
 
 
 @pytest.fixture(scope="module")
@@ -105,22 +107,27 @@ def test_numbers_are_those_of_the_scores(glasses, found, written):
     told = score.spectrum(qs)
     same(written["spectrum"]["density"], told.density)
     assert written["spectrum"]["std"] == float(told["std"]) == pytest.approx(qs.std())
-    told = score.conditional(qs, plastic)
-    for name in ("probability", "error", "ratio", "count"):
+    regions = glass.regions()[there]
+    told = score.conditional(qs, plastic, groups=regions)
+    for name in ("probability", "error", "low", "high", "ratio", "count"):
         same(written["conditional"][name], told[name])
+    equal = score.score_at_ratio(qs, plastic, groups=regions)
+    assert written["conditional"]["equal"]["score"] == float(equal.score)
     some = told["count"].values >= 20
     assert written["conditional"]["softest_ratio"] == told.ratio.values[some][-1]
     assert written["conditional"]["hardest_score"] == told.score.values[some][0]
-    told = score.score_at_yield(found.qs, d2min, glass.threshold)
-    same(written["at_yield"]["score"], told.score)
+    told = score.score_at_yield(found.qs, d2min, glass.threshold, bins=10)
+    for name in ("score", "share", "quantiles", "count"):
+        same(written["at_yield"][name], told[name])
     same(written["at_yield"]["strain"], glass.strain)
-    edges = np.quantile(d2min[glass.frame][there], np.linspace(0, 1, 11))
+    shares = [*np.arange(10) / 10, 0.95, 0.98, 1.0]
+    edges = np.quantile(d2min[glass.frame][there], shares)
     same(
         written["predicted"]["share"],
         score.predicted_share(qs, d2min[glass.frame][there], edges=edges).share,
     )
     assert all(
-        a < b < c
+        a <= b <= c
         for a, b, c in zip(edges[:-1], written["predicted"]["median"], edges[1:], strict=True)
     )
     assert written["metrics"]["roc_auc"] == found.metrics["roc_auc"].as_dict()
@@ -131,39 +138,71 @@ def test_numbers_are_those_of_the_scores(glasses, found, written):
 
 
 def test_soft_and_hard_atoms_in_space(glasses, found, written):
-    frame = mgdask.open_store(glasses[1].store).isel(frame=0)
+    """Fig. 3c: hardest, softest and all atoms, by another call and by counting."""
+    frame = mgdask.open_store(glasses[1].store).isel(frame=0).load()
     position, side = frame.position.values, np.diag(frame.cell.values)
     pbc = frame.pbc.values
     there = np.isfinite(found.qs)
-    for name in ("softest", "hardest"):
-        rule, mask = extremes(found.qs)[name]
-        one = written["extremes"][name]
-        assert (one["rule"], one["atoms"]) == (rule, mask.sum())
-        assert one["dimension"] == float(score.mass_radius(frame, mask).dimension)
+    groups = {name: mask for name, (_, mask) in extremes(found.qs).items()}
+    counted = mgdask.features.mass_distribution(
+        position, frame.cell.values, groups, whole=there, pbc=tuple(pbc)
+    )
+    fitted = mgdask.analysis.fractal_dimension(counted)
+    assert list(written["packing"]["groups"]) == ["all", "softest", "hardest"]
+    d2 = glasses[1].d2min()[glasses[1].frame]
+    for name, mask in {"all": there, **groups}.items():
+        one = written["packing"]["groups"][name]
+        group = "whole" if name == "all" else name
+        assert one["atoms"] == mask.sum()
+        same(one["mass"], counted.mass.sel(group=group))
+        same(one["dimension"], fitted.dimension.sel(group=group))
+        same(one["dimension_error"], fitted.dimension_error.sel(group=group))
+        assert written["group_values"][name]["d2_mean"] == pytest.approx(d2[mask].mean())
 
         def neighbors(mask):
             apart = position[mask][:, None] - position[mask]
             apart -= np.where(pbc, np.round(apart / side), 0.0) * side
-            near = np.linalg.norm(apart, axis=-1) < written["rdf"]["near"]
+            near = np.linalg.norm(apart, axis=-1) < written["packing"]["near"]
             return (near.sum() - mask.sum()) / mask.sum() ** 2
 
         assert one["near_ratio"] == pytest.approx(neighbors(mask) / neighbors(there))
-    end = written["rdf"]["r"][-1]
-    same(written["rdf"]["g"], score.mass_radius(frame, there, r_max=end, bins=80).g)
-    same(one["g"], score.mass_radius(frame, mask, r_max=end, bins=80).g)
-    assert written["extremes"]["random"]["atoms"] == written["extremes"]["softest"]["atoms"]
 
 
-def test_extremes_by_hand():
-    qs = np.concatenate([np.full(60, 0.8), np.full(40, 0.05), np.linspace(0.2, 0.5, 300), [np.nan]])
-    found = extremes(qs)
-    assert found["softest"][0] == "QS > 0.7"
-    assert found["softest"][1].sum() == 60
-    assert found["hardest"][0] == "hardest tenth"  # 40 are too few
-    assert found["hardest"][1].sum() == 40
+def test_map_is_that_of_the_slice(glasses, found, written):
+    """Fig. 2a: D² in 2 Å, rings at QS > 0.5, the deformed direction upright."""
+    glass, told = glasses[1], written["map"]
+    position = mgdask.open_store(glass.store).position.values[0]
+    axes = ["xyz".index(told[name]) for name in ("across", "up", "normal")]
+    assert axes[1] == 2
+    depth = position[:, axes[2]]
+    inside = np.abs(depth - 0.5 * (depth.min() + depth.max())) < 1.0
+    assert told["atoms"] == inside.sum()
+    soft = inside & (found.qs > 0.5)
+    expected = position[soft][:, axes[:2]]
+    np.testing.assert_allclose(sorted(told["flagged"]), sorted(expected.tolist()))
+    largest = max(x for row in told["d2"] for x in row if x is not None)
+    assert largest <= glass.d2min()[glass.frame][inside].max() + 1e-9
+
+
+def test_calibration_by_counting(glasses, found, written):
+    """Suppl. Fig. 7: in balanced classes p = (P / pi) / (P / pi + (1 - P) / (1 - pi))."""
+    there = np.isfinite(found.qs)
+    qs, plastic = found.qs[there], glasses[1].plastic()[there]
+    order, told = np.sort(qs), written["calibration"]
+    edges = np.quantile(order, np.linspace(0, 1, 11))
+    for k in range(10):
+        rows = (qs >= edges[k]) & ((qs < edges[k + 1]) | (k == 9))
+        assert told["predicted"][k] == pytest.approx(qs[rows].mean())
+        # each class has the same weight in all
+        weight = np.where(plastic, 0.5 / plastic.sum(), 0.5 / (~plastic).sum())
+        balanced = weight[rows & plastic].sum() / weight[rows].sum()
+        assert told["observed"][k] == pytest.approx(balanced)
+        assert told["low"][k] <= told["observed"][k] <= told["high"][k]
 
 
 def test_leading_columns_and_their_halves(glasses, found, written):
+    """Fig. 3d: hardest against softest atoms."""
+    assert extremes(found.qs)["softest"][0].startswith("softest tenth")
     x, y, _ = glasses[1].rows()
     order = [found.columns.index(name) for name in found.leading]
     assert [row["column"] for row in written["leading"]] == list(found.leading)
@@ -182,7 +221,11 @@ def test_leading_columns_and_their_halves(glasses, found, written):
             (ends - clipped.mean()) / clipped.std(),
         )
         np.testing.assert_allclose([one["value"][0], one["value"][-1]], ends)
-        for name, mask in (("plastic", y), ("other", ~y)):
+        qs = found.qs[glasses[1].rows()[2]]
+        for name, mask in (
+            ("hardest", extremes(found.qs)["hardest"][1][glasses[1].rows()[2]]),
+            ("softest", qs >= np.quantile(qs, 0.9)),
+        ):
             some = z[mask & (z > ends[0] - 1e-9) & (z < ends[1] + 1e-9)]
             width = some.std(ddof=1) * len(some) ** -0.2  # Scott's rule
             kernel = np.exp(-0.5 * ((np.array(one["value"])[:, None] - some) / width) ** 2)
@@ -198,16 +241,32 @@ def test_partial_dependence_by_a_loop(glasses, found):
     told = softness_numbers(found, glasses[1], **{**FEW, "samples": len(x)})["dependence"]
     one, both = told["alone"][0], told["together"]
     column, other = (found.columns.index(name) for name in both["columns"])
+    log_odds = [model.predict(x, names=found.columns, raw=True) for model in found.models]
+    average = np.mean(log_odds)  # Fig. 5b: negative below the mean
+    np.testing.assert_allclose(np.mean(log_odds, axis=0), found.margin(x))
     for k in (0, len(one["value"]) - 1):
         changed = x.copy()
         changed[:, column] = one["value"][k]
-        each = [model.predict(changed, names=found.columns).mean() for model in found.models]
-        assert one["qs"][k] == pytest.approx(found.predict(changed).mean())
+        each = [
+            model.predict(changed, names=found.columns, raw=True).mean() - base.mean()
+            for model, base in zip(found.models, log_odds, strict=True)
+        ]
+        assert one["signed"][k] == pytest.approx(np.mean(each))
+        assert one["signed"][k] == pytest.approx(found.margin(changed).mean() - average)
         assert one["deviation"][k] == pytest.approx(np.std(each))
     for i, j in ((0, 2), (3, 1)):
         changed = x.copy()
         changed[:, column], changed[:, other] = both["x"][i], both["y"][j]
-        assert both["qs"][i, j] == pytest.approx(found.predict(changed).mean())
+        assert both["signed"][i, j] == pytest.approx(found.margin(changed).mean() - average)
+    assert both["signed"].min() < 0.0 < both["signed"].max()
+    places = [np.clip(x[:, k], g[0], g[-1]) for k, g in ((column, both["x"]), (other, both["y"]))]
+    near = [
+        np.array([np.interp(v, both["y"], row) for row in both["signed"]]) for v in places[1][:50]
+    ]
+    values = [np.interp(u, both["x"], row) for u, row in zip(places[0][:50], near, strict=True)]
+    share = np.mean(np.array(values) < 0)
+    few = {"x": both["x"], "y": both["y"], "signed": both["signed"]}
+    assert _negative_share(few, x[:50][:, [column, other]]) == pytest.approx(share)
     assert (
         sum(one["count"])
         == ((x[:, column] >= one["edges"][0]) & (x[:, column] <= one["edges"][-1])).sum()
@@ -228,8 +287,8 @@ def test_motifs_by_voronoi_indices(glasses, found):
     for name, mask in (
         ("<0,0,12,0,0>", ico),
         ("<0,0,12,4,0>", big),
-        ("other Kasper", kasper & ~ico & ~big),
-        ("no Kasper", ~kasper),
+        ("other Frank-Kasper", kasper & ~ico & ~big),
+        ("no Frank-Kasper", ~kasper),
         ("plastic", y),
     ):
         one = told["motifs"][name]
@@ -240,18 +299,18 @@ def test_motifs_by_voronoi_indices(glasses, found):
             assert one["qs"] == pytest.approx(found.qs[atoms][mask].mean())
             assert one["plastic_share"] == pytest.approx(y[mask].mean())
     assert told["motifs"]["plastic"]["plastic_share"] == 1.0
-    assert told["motifs"]["other Kasper"]["atoms"] > 0
+    assert told["motifs"]["other Frank-Kasper"]["atoms"] > 0
 
 
 def test_page_needs_no_other_file(folder, page):
     assert page.open == []
-    assert len(page.pictures) == 4
+    assert len(page.pictures) == len(FIGURES)
     for (source, alt), name in zip(page.pictures, FIGURES, strict=True):
         kind, data = source.split(",", 1)
         assert kind == "data:image/png;base64"
         assert base64.b64decode(data) == (folder / name).read_bytes()
         picture = imread(io.BytesIO(base64.b64decode(data)))
-        assert picture.shape[1] > 1000
+        assert picture.shape[1] > 700
         assert picture[..., :3].std() > 0.05  # not an empty sheet
         assert len(alt) > 20
     assert all(link.startswith("data:") for link in page.links)
@@ -260,39 +319,59 @@ def test_page_needs_no_other_file(folder, page):
 
 def test_tables_and_sentences_say_what_the_file_says(page, written):
     rows = {tuple(row) for row in page.rows}
-    auc = written["metrics"]["roc_auc"]
-    expected = [("roc_auc", *(f"{auc[name]:.3f}" for name in ("value", "low", "high")), "95 %")]
+    expected = []
+    for kind, metrics, single in (
+        ("", written["metrics"], written["single"]),
+        (", leading columns", written["leading_metrics"], written["leading_single"]),
+    ):
+        for name, label in (("roc_auc", "AUC-ROC"), ("recall", "recall")):
+            ends = (f"{metrics[name][end]:.3f}" for end in ("low", "high"))
+            value = f"{metrics[name]['value']:.3f}"
+            expected.append((f"{label}{kind}", "mean score of the models", value, "–", *ends))
+            one = single[name]
+            assert one["mean"] == pytest.approx(np.mean(one["each"]))
+            numbers = (one["mean"], one["deviation"], one["single"]["low"], one["single"]["high"])
+            expected.append(
+                (f"{label}{kind}", "mean over 2 single models", *(f"{v:.3f}" for v in numbers))
+            )
+    leading = written["leading_single"]["roc_auc"]
+    ends = (f"{leading['single'][end]:.3f}" for end in ("low", "high"))
+    qs_auc = f"{written['metrics']['roc_auc']['value']:.3f}"
+    expected.append(("interstices, AUC-ROC", "0.771", f"{leading['mean']:.3f}", *ends, qs_auc))
+    expected.append(("symmetry functions, AUC-ROC", "0.751", "–", "–", "–", "–"))
     for kind, scores in written["baselines"].items():
         values = (f"{scores[name]['value']:.3f}" for name in ("roc_auc", "recall"))
         expected.append((kind.replace("_", " "), *values))
     expected += [(f"fold {k}", f"{area:.3f}") for k, area in enumerate(written["folds"], 1)]
-    auc = written["leading_metrics"]["roc_auc"]
-    expected.append(
-        (
-            "roc_auc, leading columns only",
-            *(f"{auc[name]:.3f}" for name in ("value", "low", "high")),
-            "95 %",
-        )
-    )
     given = written["conditional"]
     for k, count in enumerate(given["count"]):
         told = (
             (
                 f"{given['score'][k]:.3f}",
                 str(count),
-                *(f"{given[name][k]:.3f}" for name in ("probability", "error")),
+                *(f"{given[name][k]:.4f}" for name in ("probability", "low", "high")),
             )
             if count
             else ()
         )
         assert any(row[: len(told)] == told for row in rows if told) == (count >= 20)
-    for name, one in written["extremes"].items():
-        numbers = (
-            f"{one['dimension']:.3f}",
-            f"{one['dimension_error']:.3f}",
-            f"{one['near_ratio']:.2f}",
+    for name, one in written["packing"]["groups"].items():
+        told = written["group_values"][name]
+        slopes = (
+            f"{d:.3f} ± {e:.3f}"
+            for d, e in zip(one["dimension"], one["dimension_error"], strict=True)
         )
-        expected.append((name, one["rule"], str(one["atoms"]), *numbers))
+        expected.append(
+            (
+                name,
+                one["rule"],
+                f"{one['atoms']} ({100 * told['share']:.1f} %)",
+                f"{told['d2_mean']:.2f} ± {told['d2_error']:.2f}",
+                f"{told['plastic_share']:.3f}",
+                *slopes,
+                f"{one['near_ratio']:.2f}",
+            )
+        )
     for k, one in enumerate(written["leading"], 1):
         medians = (
             f"{one['median_plastic']:.4g}",
@@ -312,22 +391,27 @@ def test_tables_and_sentences_say_what_the_file_says(page, written):
                     f"{one['qs']:.3f}",
                     f"{share:.3f}",
                     f"{share / written['base']:.2f}",
+                    f"{100 * one['negative_share']:.0f} %",
                 )
             )
     assert set(expected) <= rows
     said = " ".join(page.captions)
-    assert f"the standard deviation of QS, is {written['spectrum']['std']:.3f}" in said
+    assert f"std(QS), is {written['spectrum']['std']:.3f}" in said
+    assert "Atoms within 4 Å of the free surfaces along a and b are excluded." in said
+    assert "QS comes from all 80 columns. The paper's QS comes from its 15 leading" in said
+    assert f"against {written['train_atoms']} with {written['train_plastic']} plastic" in said
     assert f"{given['hardest_ratio']:.2f} times P(plastic) in the hardest bin" in said
-    assert (
-        f"for {100 * written['predicted']['share'][0]:.0f} % of the atoms in the lowest tenth"
-        in said
-    )
+    assert f"{100 * written['predicted']['share'][0]:.0f} % in the lowest bin" in said
     alone, together = written["dependence"]["alone"], written["dependence"]["together"]
-    assert f"to {alone[1]['value'][-1]:.3g} gives {alone[1]['qs'][-1]:.2f}." in said
-    assert (
-        f"from {np.min(together['qs']):.2f} to {np.max(together['qs']):.2f}; their correlation is {together['correlation']:.2f}"
-        in said
-    )
+    assert f"to {alone[1]['value'][-1]:.3g} by {alone[1]['signed'][-1]:+.2f}." in said
+    low, high = np.min(together["signed"]), np.max(together["signed"])
+    assert f"minus the mean: from {low:+.2f} to {high:+.2f}" in said
+    assert f"The correlation of the columns is {together['correlation']:.2f}" in said
+
+
+def test_numbers_read_back_make_the_same_page(folder):
+    page = softness_page(read_numbers(folder / "numbers.json"), folder).render()
+    assert page == (folder / "report.html").read_text()
 
 
 def test_same_seed_same_bytes(glasses, found, folder, tmp_path):
@@ -336,8 +420,8 @@ def test_same_seed_same_bytes(glasses, found, folder, tmp_path):
         assert (again / name).read_bytes() == (folder / name).read_bytes(), name
     other = softness_numbers(found, glasses[1], seed=3, **FEW)["dependence"]
     assert (
-        other["alone"][0]["qs"]
-        != softness_numbers(found, glasses[1], **FEW)["dependence"]["alone"][0]["qs"]
+        other["alone"][0]["signed"]
+        != softness_numbers(found, glasses[1], **FEW)["dependence"]["alone"][0]["signed"]
     ).any()
 
 
@@ -355,8 +439,10 @@ def test_without_a_choice_of_columns_the_gain_leads(glasses, found):
 def test_no_soft_atoms_and_one_column(glasses, found, tmp_path):
     calm = replace(found, qs=0.3 + 0.2 * found.qs)
     told = softness_numbers(calm, glasses[1], **FEW)
-    assert told["extremes"]["softest"]["rule"] == "softest tenth"
-    assert told["extremes"]["softest"]["atoms"] == pytest.approx(0.1 * told["atoms"], abs=2)
+    softest = told["packing"]["groups"]["softest"]
+    assert softest["rule"].startswith("softest tenth, QS >=")
+    assert softest["rule"].endswith("; 0 atoms have QS > 0.7")
+    assert softest["atoms"] == pytest.approx(0.1 * told["atoms"], abs=2)
     # trees of one split each, all on one column
     x, y, _ = glasses[0].rows()
     name = told["leading"][0]["column"]

@@ -12,10 +12,12 @@ from mgdask.errors import ParameterError
 from mgdask.features.window import FrameAxis
 from mgdask.studies.softness import score
 from mgdask.studies.softness.score import (
+    QUANTILES,
     conditional,
     frame_of_strain,
     mass_radius,
     predicted_share,
+    score_at_ratio,
     score_at_yield,
     spectrum,
 )
@@ -63,6 +65,73 @@ def test_probability_follows_the_score(rng):
         conditional([0.1], [True, False])
 
 
+def test_intervals_of_a_share():
+    """Wilson, J. Am. Stat. Assoc. 22, 209 (1927): roots of (p - k/n)^2 = z^2 p (1 - p) / n."""
+    score = np.repeat([0.1, 0.9], [50, 40])
+    happened = np.arange(90) < 7
+    found = conditional(score, happened, bins=2)
+    for k, (hits, n) in enumerate(((7, 50), (0, 40))):
+        z, p = 1.959964, np.array([found.low[k], found.high[k]])
+        np.testing.assert_allclose((p - hits / n) ** 2, z**2 * p * (1 - p) / n, atol=1e-7)
+    assert found.probability.values[1] == 0.0 < found.high.values[1]  # has a place on a log axis
+
+
+def test_intervals_know_that_neighbors_are_alike():
+    # regions of 20 atoms that are all plastic or none: 20 times fewer independent atoms
+    happened = np.repeat(np.arange(40) % 4 == 0, 20)
+    region = np.repeat(np.arange(40), 20)
+    score = np.full(800, 0.5)
+    alone = conditional(score, happened, bins=1)
+    grouped = conditional(score, happened, bins=1, groups=region, seed=1)
+    width = ((grouped.high - grouped.low) / (alone.high - alone.low)).values
+    assert width == pytest.approx(np.sqrt(20), rel=0.15)
+    assert (grouped.low <= alone.low).all()
+    assert grouped.probability.values == alone.probability.values == 0.25
+
+
+def test_a_score_without_information_has_the_ratio_1_everywhere():
+    """Fig. 3b: P(plastic|QS)/P(plastic) of a score that knows nothing."""
+    score = np.tile((np.arange(20) + 0.5) / 20, 500)
+    happened = np.repeat(np.arange(500) % 25 == 0, 20)
+    found = conditional(score, happened, bins=20)
+    np.testing.assert_allclose(found.ratio, 1.0, rtol=1e-12)
+    assert float(found.base) == 0.04
+    assert np.isnan(float(score_at_ratio(score, happened).score))
+
+
+@pytest.mark.parametrize("share", [0.04, 0.2])
+def test_calibrated_score_is_at_the_base_rate_at_one_half(rng, share):
+    """Wang & Jain: QS = 0.5 corresponds to the overall fraction of plastic atoms.
+
+    By Bayes' rule, P(plastic|QS) = QS pi / (QS pi + (1 - QS) (1 - pi)) for a QS calibrated on
+    balanced classes; the ratio is 1 at 0.5, and 0.1 where P is 0.1 pi.
+    """
+    # balanced draws: half of the rows plastic with density 2 q, half not with 2 (1 - q)
+    n = 400_000
+    plastic = rng.random(n) < share
+    score = np.where(plastic, np.sqrt(rng.random(n)), 1 - np.sqrt(rng.random(n)))
+    group = rng.integers(0, 40, n)
+    found = score_at_ratio(score, plastic, groups=group, seed=2)
+    assert float(found.score) == pytest.approx(0.5, abs=0.02)
+    assert float(found.low) < float(found.score) < float(found.high)
+    assert float(found.high - found.low) < 0.05
+    odds = 0.1 * share / (1 - 0.1 * share) * (1 - share) / share
+    tenth = float(score_at_ratio(score, plastic, 0.1, bins=100).score)
+    assert tenth == pytest.approx(odds / (1 + odds), abs=0.02)
+    assert np.isnan(float(score_at_ratio(score, plastic, 1e6).score))
+
+
+def test_crossing_by_hand():
+    # P = 0.1, 0.5, 0.3, 0.9 in equal bins; the two in the middle are pooled to 0.4 at 0.5
+    score = np.repeat([0.125, 0.375, 0.625, 0.875], 10)
+    happened = np.concatenate([np.arange(10) < k for k in (1, 5, 3, 9)])
+    base = happened.mean()
+    found = float(score_at_ratio(score, happened, bins=4).score)
+    assert found == pytest.approx(np.interp(base, [0.1, 0.4, 0.9], [0.125, 0.5, 0.875]))
+    with pytest.raises(ParameterError, match="a ratio needs atoms with a score"):
+        score_at_ratio([np.nan], [True])
+
+
 def test_share_by_the_true_value():
     found = predicted_share(
         [0.1, 0.6, 0.7, 0.9, np.nan], [1.0, 1.0, 3.0, 3.0, 3.0], edges=[0, 2, 4, 6]
@@ -84,17 +153,39 @@ def test_atoms_turn_once():
         score_at_yield([0.1], [[1.0, 2.0]], 5.0)
 
 
+def test_distribution_of_activated_atoms(rng):
+    """Fig. 3e: QS of the atoms activated at each strain, by a loop over atoms."""
+    score, value = rng.random(300), rng.random((6, 300)) * 4
+    score[::40] = np.nan
+    found = score_at_yield(score, value, 3.0, bins=4)
+    for k in range(6):
+        activated = [
+            score[i]
+            for i in range(300)
+            if np.isfinite(score[i]) and value[k, i] > 3 and not (value[:k, i] > 3).any()
+        ]
+        assert found["count"].values[k] == len(activated)
+        counts = [sum(j / 4 <= x < (j + 1) / 4 for x in activated) for j in range(4)]
+        np.testing.assert_allclose(found.share.values[k], np.array(counts) / len(activated))
+        expected = [np.percentile(activated, 100 * q) for q in QUANTILES]
+        np.testing.assert_allclose(found.quantiles.values[:, k], expected)
+    assert found["edges"].values.tolist() == [0, 0.25, 0.5, 0.75, 1]
+
+
 @pytest.mark.parametrize(("body", "dimension"), [("volume", 3.0), ("plane", 2.0), ("line", 1.0)])
 def test_dimension_of_known_bodies(rng, body, dimension):
+    """Fig. 3c: M(r) ~ r^D below and beyond 10 Å."""
     side = 60.0
     position = rng.uniform(0, side, (4000, 3))
-    position[:, {"volume": 3, "plane": 2, "line": 1}[body] :] = 30.0
-    found = mass_radius(frame(position, side), np.ones(len(position), dtype=bool))
-    assert float(found.dimension) == pytest.approx(dimension, abs=0.05)
+    chosen = np.arange(4000) < (4000 if body == "volume" else 1000)
+    position[chosen, {"volume": 3, "plane": 2, "line": 1}[body] :] = 30.0
+    found = mass_radius(frame(position, side), chosen, r_min=4.0)
+    np.testing.assert_allclose(found.dimension, dimension, atol=0.08)
+    assert (found.dimension_error > 0).all()
     if body == "volume":
         assert float(found.g[20:].mean()) == pytest.approx(1.0, abs=0.02)
-        # M(r) of an even spread: 1 + density x volume of the sphere
-        expected = 1 + (len(position) - 1) / side**3 * 4 / 3 * np.pi * found.r**3
+        # M(r) of an even spread: density x volume of the sphere, without the atom itself
+        expected = (len(position) - 1) / side**3 * 4 / 3 * np.pi * found.r**3
         np.testing.assert_allclose(found.mass[50:], expected[50:], rtol=0.02)
 
 
@@ -104,18 +195,11 @@ def test_mass_counts_chosen_atoms_only(rng):
     chosen[:2] = True
     position[0], position[1] = (1.0, 1.0, 1.0), (19.0, 1.0, 1.0)  # 2 Å apart through the face
     found = mass_radius(frame(position, 20.0), chosen, r_max=4.0, bins=8)
-    assert found.mass.values.tolist() == [
-        1,
-        1,
-        1,
-        1,
-        2,
-        2,
-        2,
-        2,
-    ]  # a distance on an edge belongs to the bin above
+    # a distance on an edge belongs to the bin above; the atom itself is not counted
+    assert found.mass.values.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert np.isnan(found.dimension).all()  # no two ranges within 4 Å
     free = mass_radius(frame(position, 20.0, (False, True, True)), chosen, r_max=4.0, bins=8)
-    assert free.mass.values.tolist() == [1] * 8
+    assert free.mass.values.tolist() == [0] * 8
     with pytest.raises(ParameterError, match="at least 2"):
         mass_radius(frame(position, 20.0), np.arange(500) == 3)
     with pytest.raises(ParameterError, match="true or false for every atom"):

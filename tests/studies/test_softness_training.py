@@ -21,6 +21,7 @@ from mgdask.learn.training.card import read_card
 from mgdask.learn.training.model import Model
 from mgdask.studies.results import Results
 from mgdask.studies.softness.data import prepare_glass
+from mgdask.studies.softness.results import softness_numbers
 from mgdask.studies.softness.training import Softness, learn_softness
 from tests.studies.test_softness_data import SLAB
 
@@ -141,6 +142,55 @@ def test_leading_columns(glasses, found):
         assert both == pytest.approx(r)
     assert [n for n, _, _ in found.choice.scores][-1] == 6
     assert found.leading_metrics["roc_auc"].low < found.leading_metrics["roc_auc"].value
+
+
+def test_single_models_beside_their_mean(glasses, found):
+    """Wang & Jain, Methods: the models are tested and the scoring metric is averaged."""
+    x, y, atoms = glasses[1].rows()
+    each = found.each(x)
+    assert each.shape == (2, len(atoms))
+    assert np.mean(each, axis=0).tobytes() == found.qs[atoms].tobytes()
+    for name in ("roc_auc", "recall"):
+        one = found.single[name]
+        scores = []
+        for score in each:
+            a, b = score[y], score[~y]
+            area = ((a[:, None] > b).sum() + 0.5 * (a[:, None] == b).sum()) / (len(a) * len(b))
+            scores.append(area if name == "roc_auc" else (a > 0.5).mean())
+        assert one["mean"] == pytest.approx(np.mean(scores))
+        assert one["deviation"] == pytest.approx(np.std(scores, ddof=1))
+        assert one["ensemble"]["value"] == pytest.approx(found.metrics[name].value)
+        gain = found.metrics[name].value - np.mean(scores)
+        assert one["gain"]["value"] == pytest.approx(gain)
+        assert f"{np.mean(scores):.3f} ± {np.std(scores, ddof=1):.3f}, mean of 2" in str(found)
+    assert set(found.leading_single) == {"roc_auc", "recall"}
+
+
+def test_softness_from_the_leading_columns(glasses, found, tmp_path):
+    """The paper's QS is that of its 15-column model."""
+    few = learn_softness(glasses[:1], glasses[1], **SETTINGS, qs="leading")
+    assert few.columns == few.leading == found.leading
+    assert few.qs.tobytes() == found.leading_qs.tobytes()
+    assert few.metrics == found.leading_metrics
+    assert few.all_metrics == found.metrics
+    assert few.single == found.leading_single
+    assert "tested on right, 6 columns, 2 draws; QS from the leading columns" in str(few)
+    assert "6 leading columns of 80" in str(few)
+    x, _, atoms = glasses[1].rows()
+    places = [glasses[1].columns().index(name) for name in few.columns]
+    assert few.predict(x[:, places]).tobytes() == few.qs[atoms].tobytes()
+    assert few.card["columns"] == list(few.columns)
+    few.save(tmp_path)
+    again = Softness.load(tmp_path)
+    assert str(again) == str(few)
+    assert (again.source, again.columns) == ("leading", few.columns)
+    told = softness_numbers(few, glasses[1], samples=40, grid=4, markers=15)
+    assert (told["source"], told["columns"]) == ("leading", 6)
+    assert told["dependence"]["together"]["columns"] == list(few.leading[:2])
+    assert told["single"] == found.leading_single
+    for qs, n in (("some", 6), ("leading", None)):
+        with pytest.raises(ParameterError, match=f"qs='{qs}' must be 'all', or 'leading' with"):
+            learn_softness(glasses[:1], glasses[1], **{**SETTINGS, "n_features": n}, qs=qs)
 
 
 def test_folds_keep_regions_whole(glasses, found):
@@ -289,7 +339,9 @@ def test_on_the_command_line(glasses, tmp_path):
         for where in ("pooled", "right")
         for model in (
             "softness",
+            "softness, mean of single models",
             "softness, leading columns",
+            "softness, leading columns, mean of single models",
             "baseline: random",
             "baseline: most frequent",
             "baseline: minority",
@@ -300,7 +352,7 @@ def test_on_the_command_line(glasses, tmp_path):
     assert card["parameters"]["margin"] == 4.0
     assert "Quench-in softness of right" in page
     assert "Leading columns by mean absolute SHAP value" in page
-    for name in ("softness.png", "slice.png"):
+    for name in ("prediction.png", "softness.png", "dependence.png", "calibration.png"):
         assert (tmp_path / "out" / "softness" / name).stat().st_size > 10_000
     same = subprocess.run(
         [sys.executable, "-c", CLI, *words[:3], right, *words[4:]], capture_output=True, text=True

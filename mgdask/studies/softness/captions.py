@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ QS = (
     "Quench-in softness (QS) tells how likely an atom is to turn plastic when the glass is "
     "deformed. It is the output of a classifier that reads the undeformed structure alone: QS near "
     "1 is soft, QS near 0 is hard. The classifier learned from equal numbers of plastic and other "
-    "atoms, so QS ranks atoms but is not their probability in this glass."
+    "atoms, so QS is a probability for balanced classes; in the glass itself plastic atoms are "
+    "rarer."
 )
 COLUMNS = (
     "The score is computed from structural features, one number per atom and column. "
@@ -25,9 +26,15 @@ COLUMNS = (
     "the mean or the standard deviation (std). Names such as 'max of area mean' are medium-range: "
     "the largest 'area mean' among the neighbors."
 )
+PAPER = (
+    ("interstices, AUC-ROC", 0.771, "roc_auc"),
+    ("interstices, recall", 0.742, "recall"),
+    ("symmetry functions, AUC-ROC", 0.751, ""),
+)
+"""Scores of Cu65Zr35 in the paper, and the metric of ours to put beside them."""
 
 
-def rounded(value: float, digits: int = 3) -> str:
+def rounded(value: float | None, digits: int = 3) -> str:
     """Format a number with fixed digits.
 
     Parameters
@@ -40,18 +47,70 @@ def rounded(value: float, digits: int = 3) -> str:
     Returns
     -------
     text
-        The number as text, or a dash if it is not finite.
+        The number as text, or a dash if there is none or it is not finite.
 
     Examples
     --------
     >>> rounded(0.71828), rounded(float("nan"))
     ('0.718', '–')
     """
-    return f"{value:.{digits}f}" if np.isfinite(value) else "–"
+    return "–" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
 
 
-def score_caption(numbers: Numbers) -> list[str]:
-    """Return the caption of the score figure.
+def source_text(numbers: Numbers) -> str:
+    """Return a sentence on the columns that QS comes from.
+
+    Parameters
+    ----------
+    numbers
+        Result of ``softness_numbers``.
+
+    Returns
+    -------
+    text
+        One sentence, or two.
+    """
+    columns = numbers["columns"]
+    if numbers["source"] == "leading":
+        return f"QS comes from the {columns} leading columns, as in the paper, which keeps 15."
+    return (
+        f"QS comes from all {columns} columns. The paper's QS comes from its 15 leading columns; "
+        "the option --qs leading does the same."
+    )
+
+
+def difference_text(numbers: Numbers) -> str:
+    """Return the differences from the paper's glasses that its scores depend on.
+
+    Parameters
+    ----------
+    numbers
+        Result of ``softness_numbers``.
+
+    Returns
+    -------
+    text
+        Sentences on the number of atoms, the strain rate and the potential.
+    """
+    atoms, plastic = numbers["train_atoms"], numbers["train_plastic"]
+    trained = "" if atoms is None else f" against {atoms} with {plastic} plastic ones here"
+    rate = numbers["strain_rate"]
+    here = (
+        f"{rate:.2g} per s ({numbers['time']:.4g} ps) here" if np.isfinite(rate) else "unknown here"
+    )
+    return (
+        "The scores differ from the paper's since the glasses do. The paper trains on two glasses "
+        f"of 345 600 atoms each{trained}. It quenches at 5e10 K/s and reaches "
+        f"{100 * 0.04:.0f} % strain at 2.5e7 per s (1.6 ns); the strain rate is {here}. Its "
+        "potential is that of Mendelev et al. (2007). A store does not say its quench rate and "
+        "potential. Fewer atoms to learn from, faster quenching and faster deformation are the "
+        "likely reasons. The paper reports the mean over single models, so the "
+        "single models are to be compared, not their mean score."
+    )
+
+
+def prediction_caption(numbers: Numbers) -> list[str]:
+    """Return the caption of the figure of predicted plastic atoms.
 
     Parameters
     ----------
@@ -63,61 +122,124 @@ def score_caption(numbers: Numbers) -> list[str]:
     sentences
         One string per sentence.
     """
-    spectrum, conditional = numbers["spectrum"], numbers["conditional"]
+    slab, share = numbers["map"], numbers["predicted"]["share"]
+    caption = [
+        f"(a) D² at a strain of {100 * numbers['strain']:.1f} % in a slice of {slab['slab']:g} Å "
+        f"normal to {slab['normal'].upper()}, interpolated between its {slab['atoms']} atoms at "
+        f"their undeformed places. White rings: the {len(slab['flagged'])} atoms of the slice "
+        f"with QS > 0.5. The deformed direction is {slab['up'].upper()}."
+    ]
+    if len(share):
+        caption.append(
+            f"(b) Fraction of atoms predicted as plastic (QS > 0.5) by their D²: "
+            f"{100 * share[0]:.0f} % in the lowest bin and {100 * share[-1]:.0f} % in the highest. "
+            "Points are medians of D²; horizontal bars span a bin, vertical ones a standard error."
+        )
+    return caption
+
+
+def score_caption(numbers: Numbers) -> list[str]:
+    """Return the caption of the figure of the distribution of QS.
+
+    Parameters
+    ----------
+    numbers
+        Result of ``softness_numbers``.
+
+    Returns
+    -------
+    sentences
+        One string per sentence.
+    """
+    spectrum = numbers["spectrum"]
     return [
         f"(a) QS of {spectrum['atoms']} atoms: mean {rounded(spectrum['mean'])}, standard "
         f"deviation {rounded(spectrum['std'])}.",
-        "(b) P(plastic | QS) with standard errors: "
+        *_conditional_caption(numbers["conditional"]),
+        *_packing_caption(numbers["packing"]),
+        "(d) Interstice distributions of the hardest and the softest atoms, between the 1st and "
+        "the 99th percentile of all atoms, in standard deviations from the mean. Bars across are "
+        "medians; bars along span the quartiles.",
+        *_yield_caption(numbers["at_yield"]),
+        *_glasses_caption(numbers["glasses"]),
+    ]
+
+
+def _conditional_caption(conditional: Numbers) -> list[str]:
+    equal, tenth = conditional["equal"], conditional["tenth"]
+    caption = [
+        "(b) P(plastic|QS) with 95 % intervals over regions: "
         f"{rounded(conditional['hardest_ratio'], 2)} times P(plastic) in the hardest bin of at "
         f"least {conditional['fewest']} atoms, {rounded(conditional['softest_ratio'], 2)} times "
-        "in the softest.",
-        *_predicted_caption(numbers["predicted"]),
-        *_yield_caption(numbers["at_yield"]),
-        *_class_caption(numbers["extremes"], numbers["rdf"]),
+        "in the softest. A triangle is the upper end for a bin without plastic atoms."
     ]
+    if np.isfinite(equal["score"]):
+        ends = (
+            f" [{rounded(equal['low'], 2)}, {rounded(equal['high'], 2)}]"
+            if np.isfinite(equal["low"])
+            else ""
+        )
+        caption.append(
+            f"The ratio is 1 at QS = {rounded(equal['score'], 2)}{ends}; in the paper at 0.5."
+        )
+    if np.isfinite(tenth["score"]):
+        caption.append(f"It is 0.1 at QS = {rounded(tenth['score'], 2)}; in the paper near 0.1.")
+    else:
+        caption.append("It does not fall to 0.1; in the paper it does near QS = 0.1.")
+    return caption
 
 
-def _predicted_caption(predicted: Numbers) -> list[str]:
-    share = predicted["share"]
-    if not len(share):
+def _packing_caption(packing: Numbers) -> list[str]:
+    groups = packing["groups"]
+    if not groups:
         return []
-    return [
-        f"(c) QS is above 0.5 for {100 * share[0]:.0f} % of the atoms in the lowest tenth of D²min "
-        f"and for {100 * share[-1]:.0f} % in the highest. Points are medians; horizontal bars span "
-        "a tenth."
+    rules = "; ".join(f"{name}: {group['rule']}" for name, group in groups.items() if name != "all")
+    caption = [
+        f"(c) M(r), the number of other atoms of a group within r of one of its atoms ({rules}). "
     ]
+    slopes = [
+        f"{_slope(group, 0)} below and {_slope(group, 1)} beyond for {name} atoms"
+        for name, group in groups.items()
+        if np.isfinite(group["dimension"][0])
+    ]
+    if slopes:
+        caption.append(
+            f"Slopes D below (from {packing['start']:.1f} Å) and beyond {packing['split']:g} Å: "
+            f"{', '.join(slopes)}. D = 3 fills space; D < 3 is fractal."
+        )
+    else:
+        caption.append(f"M(r) ends at {packing['end']:.1f} Å, too early for two slopes.")
+    caption.append("Inset: g(r) of each group among its own atoms.")
+    return caption
+
+
+def _slope(group: Numbers, k: int) -> str:
+    return f"{group['dimension'][k]:.3f} ± {group['dimension_error'][k]:.3f}"
 
 
 def _yield_caption(at_yield: Numbers) -> list[str]:
     shown = np.flatnonzero(at_yield["count"] >= at_yield["fewest"])
     if not len(shown):
         return []
+    middle = len(at_yield["quantile"]) // 2
     ends = " and ".join(
-        f"{rounded(at_yield['score'][k], 2)} at a strain of {100 * at_yield['strain'][k]:.2f} %"
+        f"{rounded(at_yield['quantiles'][middle, k], 2)} at {100 * at_yield['strain'][k]:.2f} %"
         for k in dict.fromkeys((shown[0], shown[-1]))
     )
     return [
-        f"(d) Mean QS of the atoms that turn plastic at each strain, if at least "
-        f"{at_yield['fewest']} do: {ends}."
+        "(e) QS of the atoms activated at each strain, in the first frame with D² above the "
+        f"threshold, if at least {at_yield['fewest']} are: shades are shares, lines quantiles. The "
+        f"median is {ends} strain."
     ]
 
 
-def _class_caption(extremes: Numbers, rdf: Numbers) -> list[str]:
-    if not extremes:
-        return []
-    slopes = ", ".join(
-        f"{rounded(group['dimension'], 2)} {name}" for name, group in extremes.items()
+def _glasses_caption(glasses: Sequence[Numbers]) -> list[str]:
+    text = "; ".join(
+        f"{one['glass']} std(QS) {rounded(one['std']['value'])}, "
+        f"{100 * one['hard']['value']:.1f} % of the atoms with QS < 0.1"
+        for one in glasses
     )
-    near = " and ".join(
-        f"{rounded(extremes[name]['near_ratio'], 2)} times ({name})"
-        for name in ("softest", "hardest")
-        if name in extremes
-    )
-    return [
-        f"(e) Slope D of the mass-radius relation: {slopes}; 3 means spread evenly.",
-        f"(f) Within {rdf['near']:.1f} Å an atom has {near} as many neighbors of its own class "
-        "as if the class were drawn at random.",
-    ]
+    return [f"(f) Distributions of QS from the same models: {text}."]
 
 
 def column_caption(numbers: Numbers) -> list[str]:
@@ -134,25 +256,20 @@ def column_caption(numbers: Numbers) -> list[str]:
         One string per sentence.
     """
     leading = ", ".join(short(row["column"]) for row in numbers["leading"][:5])
-    caption = [
-        f"(a) Leading columns by {numbers['importance']}: {leading}.",
-        "(b) Distributions among plastic and other atoms, between the 1st and the 99th percentile. "
-        "The scale is the standard deviation of all atoms. Bars across are medians; bars along "
-        "span the quartiles.",
-    ]
-    for row, violin in zip(numbers["leading"][:1], numbers["violins"], strict=False):
-        plastic, other = (
-            rounded(violin[f"{name}_quartiles"][1], 2) for name in ("plastic", "other")
-        )
+    caption = [f"(a) Leading columns by {numbers['importance']}: {leading}."]
+    for letter, curve in zip("bc", numbers["dependence"]["alone"], strict=False):
         caption.append(
-            f"The median of {short(row['column'])} is {plastic} for plastic and {other} for other "
-            f"atoms. Alone, it has an AUC of {rounded(row['roc_auc_alone'])}."
+            f"({letter}) Setting {short(curve['column'])} to {curve['value'][0]:.3g} in all atoms "
+            f"changes the mean log-odds by {curve['signed'][0]:+.2f}, setting it to "
+            f"{curve['value'][-1]:.3g} by {curve['signed'][-1]:+.2f}."
         )
+    if numbers["dependence"]["alone"]:
+        caption.append("Gray: standard deviation among the models. Below: number of atoms.")
     return caption
 
 
 def dependence_caption(numbers: Numbers) -> list[str]:
-    """Return the caption of the figure of partial dependence.
+    """Return the caption of the figure of partial dependence on two columns.
 
     Parameters
     ----------
@@ -164,43 +281,44 @@ def dependence_caption(numbers: Numbers) -> list[str]:
     sentences
         One string per sentence.
     """
-    dependence = numbers["dependence"]
-    alone, together = dependence["alone"], dependence["together"]
-    if not alone:
-        return []
-    caption = [
-        f"({letter}) Setting {short(curve['column'])} to {curve['value'][0]:.3g} in all atoms "
-        f"gives a mean QS of {rounded(curve['qs'][0], 2)}, setting it to {curve['value'][-1]:.3g} "
-        f"gives {rounded(curve['qs'][-1], 2)}."
-        for letter, curve in zip("ab", alone, strict=False)
-    ]
-    caption.append("Gray: standard deviation among the models. Below: number of atoms by value.")
-    if together:
-        caption.append(
-            f"(c) Both columns together: QS from {rounded(together['qs'].min(), 2)} to "
-            f"{rounded(together['qs'].max(), 2)}; their correlation is "
-            f"{rounded(together['correlation'], 2)}. Small markers are atoms drawn at random, "
-            "large ones the median of each kind. Regions without markers are extrapolated."
-        )
-    return [*caption, f"All are means over {dependence['samples']} atoms drawn at random."]
-
-
-def slice_caption(numbers: Numbers) -> list[str]:
-    """Return the caption of the slice.
-
-    Parameters
-    ----------
-    numbers
-        Result of ``softness_numbers``.
-
-    Returns
-    -------
-    sentences
-        One string per sentence.
-    """
+    together = numbers["dependence"]["together"]
+    if not together:
+        return ["Fewer than two columns vary, so there is no map."]
+    where = ", ".join(
+        f"{100 * motif['negative_share']:.0f} % of {name}"
+        for name, motif in numbers["motifs"].items()
+        if name.startswith(("<", "other")) and motif["atoms"]
+    )
     return [
-        "(a) QS of the undeformed glass and (b) D²min, both at the undeformed positions, in the "
-        "middle 6 Å of the cell.",
-        f"Rings mark atoms that are plastic at a strain of {100 * numbers['strain']:.1f} %. "
-        "Empty markers are atoms that are not eligible.",
+        "Partial dependence of the log-odds on the top two columns, minus the mean: from "
+        f"{together['signed'].min():+.2f} to {together['signed'].max():+.2f}; negative means low "
+        "plastic susceptibility. The black line is 0.",
+        f"At negative places lie {100 * together['negative_share']:.0f} % of all atoms"
+        f"{f', {where}' if where else ''}.",
+        f"The correlation of the columns is {rounded(together['correlation'], 2)}. Small markers "
+        "are atoms drawn at random, large ones the median of each motif. Regions without markers "
+        f"are extrapolated. All are means over {numbers['dependence']['samples']} atoms drawn at "
+        "random.",
+    ]
+
+
+def calibration_caption(numbers: Numbers) -> list[str]:
+    """Return the caption of the calibration curve.
+
+    Parameters
+    ----------
+    numbers
+        Result of ``softness_numbers``.
+
+    Returns
+    -------
+    sentences
+        One string per sentence.
+    """
+    deviation = numbers["calibration"]["deviation"]
+    return [
+        "Fraction of plastic atoms by tenths of QS, converted by Bayes' rule from the share of "
+        f"plastic atoms in the glass, {100 * numbers['base']:.1f} %, to equally large classes, on "
+        "which the models were trained. A calibrated QS lies on the dotted line; the mean "
+        f"distance is {rounded(deviation)}. Bars are 95 % intervals over regions."
     ]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy.interpolate import RegularGridInterpolator
 from scipy.stats import gaussian_kde
 
 from mgdask._renamed import renamed_arguments
@@ -80,10 +81,14 @@ def ranked_columns(
     return rows
 
 
-def violin(column: str, values: FloatArray, plastic: BoolArray) -> dict[str, Any]:
-    """Densities of plastic and other atoms between the 1st and 99th percentile of all.
+CLASSES = ("hardest", "softest")
+"""Right and left half of the violins."""
 
-    The area of a class with its tails is 1. Values are in standard deviations from the
+
+def violin(column: str, values: FloatArray, classes: Mapping[str, BoolArray]) -> dict[str, Any]:
+    """Densities of groups of atoms between the 1st and 99th percentile of all atoms.
+
+    The area of a group with its tails is 1. Values are in standard deviations from the
     mean, both of clipped values: a few outliers would compress all the others.
     """
     low, high = np.quantile(values, [0.01, 0.99])
@@ -93,19 +98,25 @@ def violin(column: str, values: FloatArray, plastic: BoolArray) -> dict[str, Any
     z, inside = (values - mean) / scale, clipped == values
     grid = (np.linspace(low, high, 120) - mean) / scale
     densities: dict[str, Any] = {"column": column, "mean": mean, "std": deviation, "value": grid}
-    for name, mask in (("plastic", plastic), ("other", ~plastic)):
+    for name, mask in classes.items():
         shown = z[mask & inside]
         densities[name] = np.full(len(grid), np.nan)
         if len(shown) > 1 and np.ptp(shown) > 0:
             densities[name] = gaussian_kde(shown)(grid) * (len(shown) / mask.sum())
-        densities[f"{name}_quartiles"] = np.quantile(z[mask], [0.25, 0.5, 0.75])
+        densities[f"{name}_quartiles"] = np.full(3, np.nan)
+        if mask.any():
+            densities[f"{name}_quartiles"] = np.quantile(z[mask], [0.25, 0.5, 0.75])
     return densities
 
 
 def dependence(
     softness: Softness, x: FloatArray, first: list[int], samples: int, grid: int, seed: int
 ) -> dict[str, Any]:
-    """Partial dependence of QS on the leading columns, alone and together."""
+    """Signed partial dependence on the leading columns, alone and together.
+
+    It is the mean log-odds with the columns set, minus the mean log-odds, over the same
+    atoms: negative for values of the columns that make atoms hard.
+    """
     options: Mapping[str, Any] = {
         "ends": QUANTILES,
         "samples": samples,
@@ -116,18 +127,18 @@ def dependence(
     for column in first:
         of_models = [
             partial_dependence(
-                replace(softness, models=(model,)).predict, x, column, grid=2 * grid, **options
+                replace(softness, models=(model,)).margin, x, column, grid=2 * grid, **options
             )
             for model in softness.models
         ]
-        curves = np.array([result.mean for result in of_models])
+        curves = np.array([result.signed for result in of_models])
         low, high = np.quantile(x[:, column], QUANTILES)
         count, edges = np.histogram(x[:, column], 40, (low, high) if low < high else None)
         alone.append(
             {
                 "column": softness.columns[column],
                 "value": of_models[0].grids[0],
-                "qs": curves.mean(axis=0),
+                "signed": curves.mean(axis=0),
                 "deviation": curves.std(axis=0),
                 "edges": edges,
                 "count": count,
@@ -135,15 +146,28 @@ def dependence(
         )
     together: dict[str, Any] = {}
     if len(first) == 2 and all(len(curve["value"]) > 1 for curve in alone):
-        both = partial_dependence(softness.predict, x, first, grid=grid, **options)
-        together = {
-            "columns": list(both.names),
-            "x": both.grids[0],
-            "y": both.grids[1],
-            "qs": both.mean,
-            "correlation": float(np.corrcoef(x[:, first[0]], x[:, first[1]])[0, 1]),
-        }
+        both = partial_dependence(softness.margin, x, first, grid=grid, **options)
+        if min(map(len, both.grids)) > 1:
+            together = {
+                "columns": list(both.names),
+                "x": both.grids[0],
+                "y": both.grids[1],
+                "signed": both.signed,
+                "correlation": float(np.corrcoef(x[:, first[0]], x[:, first[1]])[0, 1]),
+            }
+            together["negative_share"] = _negative_share(together, x[:, first])
     return {"samples": samples, "alone": alone, "together": together}
+
+
+def _negative_share(together: Mapping[str, Any], points: FloatArray) -> float:
+    """Share of atoms at negative values; those beyond the grid count at its edge."""
+    if not together or not len(points):
+        return np.nan
+    grids = (together["x"], together["y"])
+    clipped = np.stack(
+        [np.clip(points[:, k], grid[0], grid[-1]) for k, grid in enumerate(grids)], axis=1
+    )
+    return float((RegularGridInterpolator(grids, together["signed"])(clipped) < 0.0).mean())
 
 
 def motifs(
@@ -154,8 +178,13 @@ def motifs(
     atoms: IntArray,
     markers: int,
     rng: np.random.Generator,
+    together: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """QS, share of plastic atoms, and places among two columns, by Voronoi motif."""
+    """QS, share of plastic atoms, and places among two columns, by Voronoi motif.
+
+    ``negative_share`` is the share of a motif's atoms at places with a negative partial
+    dependence on both columns ``together``.
+    """
     frame = open_store(glass.store).isel(frame=0).load()
     pbc = tuple(bool(p) for p in frame["pbc"].values)
     flags: BoolArray = (
@@ -168,8 +197,8 @@ def motifs(
     for name, mask in (
         ("<0,0,12,0,0>", flags[:, 0]),
         ("<0,0,12,4,0>", flags[:, 1]),
-        ("other Kasper", flags[:, 2] & ~flags[:, 3]),
-        ("no Kasper", ~flags[:, 2]),
+        ("other Frank-Kasper", flags[:, 2] & ~flags[:, 3]),
+        ("no Frank-Kasper", ~flags[:, 2]),
         ("plastic", plastic),
     ):
         rows = np.flatnonzero(mask)
@@ -179,6 +208,7 @@ def motifs(
             "plastic_share": float(plastic[rows].mean()) if len(rows) else np.nan,
             "drawn": values[rng.permutation(rows)[:markers]],
             "median": np.full(values.shape[1], np.nan),
+            "negative_share": _negative_share(together, values[rows]),
         }
         if len(rows):
             of_motifs[name]["median"] = np.median(values[rows], axis=0)

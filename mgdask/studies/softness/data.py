@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from mgdask.cluster.client import Client
 
 
+VECTORS = ("a", "b", "c")
+"""Names of the cell vectors."""
+
+
 def strain_of(ds: xr.Dataset) -> tuple[FloatArray, int]:
     """Return the engineering strain of every frame, and the deformed cell vector.
 
@@ -62,23 +66,31 @@ def strain_of(ds: xr.Dataset) -> tuple[FloatArray, int]:
 
 
 def inside(ds: xr.Dataset, margin: float, *, ends: bool = False) -> BoolArray:
-    """Return which atoms of the first frame are far from free surfaces.
+    """Return which atoms of the first frame are far from free surfaces and ends.
 
-    A free surface is where the outermost atoms lie along a non-periodic cell vector.
+    A free surface is where the outermost atoms lie along a non-periodic cell vector. If
+    this is the deformed vector, the surfaces are the ends at which the glass is
+    gripped.
 
     Parameters
     ----------
     ds
         Trajectory.
     margin
-        Minimum distance from every free surface in Å.
+        Minimum distance from every free surface and free end in Å.
     ends
-        Whether to keep the same distance from the end faces along the deformed vector.
+        Whether to keep the same distance from the end faces of a periodic deformed
+        vector. They are no surfaces: a deformed periodic cell has no ends.
 
     Returns
     -------
     inside
         Booleans (atom,). All are true if the cell is periodic and ``ends`` is not set.
+
+    References
+    ----------
+    Wang, Jain, Nat. Commun. 10, 5537 (2019), Methods: atoms about 10 to 20 Å away from
+    the surfaces or deformation ends are selected.
     """
     first = ds.isel(frame=0)
     cell, pbc = np.asarray(first["cell"].values), np.asarray(first["pbc"].values)
@@ -95,6 +107,39 @@ def inside(ds: xr.Dataset, margin: float, *, ends: bool = False) -> BoolArray:
         keep &= (fraction[:, axis] - low) * height[axis] > margin
         keep &= (high - fraction[:, axis]) * height[axis] > margin
     return keep
+
+
+def describe_excluded(ds: xr.Dataset, margin: float, *, ends: bool = False) -> str:
+    """Say near which faces atoms are excluded by ``inside``.
+
+    Parameters
+    ----------
+    ds, margin, ends
+        See ``inside``.
+
+    Returns
+    -------
+    text
+        One sentence.
+
+    Examples
+    --------
+    >>> describe_excluded(ds, 15.0)  # doctest: +SKIP
+    'The cell is periodic along all vectors, so no atom is near a surface.'
+    """
+    pbc, deformed = np.asarray(ds["pbc"].values), strain_of(ds)[1]
+    surfaces = [VECTORS[k] for k in range(3) if not pbc[k] and k != deformed]
+    faces = [f"the free surfaces along {' and '.join(surfaces)}"] if surfaces else []
+    if not pbc[deformed]:
+        faces.append(f"the free deformation ends along {VECTORS[deformed]}")
+    elif ends:
+        faces.append(f"the periodic end faces along {VECTORS[deformed]}")
+    if not faces:
+        return "The cell is periodic along all vectors, so no atom is near a surface."
+    text = f"Atoms within {margin:g} Å of {' and '.join(faces)} are excluded."
+    if not ends and pbc[deformed]:
+        text += f" The deformed vector {VECTORS[deformed]} is periodic and has no free ends."
+    return text
 
 
 @dataclass(frozen=True)
@@ -115,6 +160,8 @@ class Glass:
         Which atoms are included (atom,).
     threshold
         D2min above which an atom is plastic, in Å².
+    excluded
+        Near which faces atoms are excluded, in words.
     """
 
     name: str
@@ -125,6 +172,7 @@ class Glass:
     strain: FloatArray
     keep: BoolArray
     threshold: float
+    excluded: str = ""
 
     def d2min(self) -> FloatArray:
         """Return D2min (frame,atom) in Å², the sum over neighbors.
@@ -222,6 +270,7 @@ class Glass:
         return (
             f"{self.name}: {int(self.keep.sum())} of {len(self.keep)} atoms, {share:.2%} plastic "
             f"at a strain of {self.strain[self.frame]:.3f}"
+            f"{f'. {self.excluded}' if self.excluded else ''}"
         )
 
 
@@ -261,10 +310,11 @@ def prepare_glass(
         Include only these elements, or ("host",) for the majority species alone.
         Default: all.
     margin
-        Exclude atoms within this distance (Å) of a free surface.
+        Exclude atoms within this distance (Å) of a free surface or a free deformation
+        end.
     ends
-        Whether to apply ``margin`` also to the end faces along the deformed cell
-        vector.
+        Whether to apply ``margin`` also to the end faces of a periodic deformed cell
+        vector, see ``inside``.
     name
         Features are stored at ``<out>/<store>-<name>.zarr``. Several lists can share a
         folder and the same labels.
@@ -314,7 +364,8 @@ def prepare_glass(
     # run keeps finished stores and refuses stores with other parameters
     run(plan(store, NonAffine(cutoff=cutoff), out=labels, memory=memory), client, progress=progress)
     run(plan(store, listed, out=rows, memory=memory, frames=[0]), client, progress=progress)
-    glass = Glass(store.stem, store, labels, rows, frame, strains, keep, threshold)
+    excluded = describe_excluded(ds, margin, ends=ends)
+    glass = Glass(store.stem, store, labels, rows, frame, strains, keep, threshold, excluded)
     share = float(glass.plastic()[keep].mean())
     if share in (0.0, 1.0):
         raise ParameterError(

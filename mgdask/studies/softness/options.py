@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mgdask.elements import atomic_number
-from mgdask.studies.options import CommandLine, Stores, StudyOptions, Texts, split_commas
+from mgdask.studies.options import CommandLine, Stores, StudyOptions, Texts, as_list, split_commas
 
 
 def _elements(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -27,7 +27,9 @@ class GlassOptions(StudyOptions):
     )
     cutoff: float = Field(4.5, gt=0, description="Cutoff distance of the neighbors of D2min, in Å.")
     margin: float = Field(
-        15.0, description="Exclude atoms within this distance (Å) of a free surface."
+        15.0,
+        description="Exclude atoms within this distance (Å) of a free surface or a free "
+        "deformation end.",
     )
     centers: Annotated[
         tuple[str, ...] | None,
@@ -82,10 +84,25 @@ class SoftnessOptions(GlassOptions):
         None, description="YAML file that lists features and their parameters."
     )
     ends: bool = Field(
-        False, description="Also apply the margin to the end faces along the deformed cell vector."
+        False,
+        description="Also apply the margin to the end faces of a periodic deformed cell vector.",
     )
     n_features: Annotated[int, CommandLine("--wanted")] = Field(
         15, ge=0, description="Number of leading columns to select; 0 for no selection."
+    )
+    qs: Literal["all", "leading"] = Field(
+        "all",
+        description="Columns that QS is computed from: all, or the leading ones as in the paper.",
+    )
+    groups: Literal["paper", "tenths"] = Field(
+        "paper",
+        description="Hardest and softest atoms: QS below 0.1 and above 0.7 (the extreme tenth if "
+        "too few), or the extreme tenths.",
+    )
+    glasses: Annotated[tuple[Path, ...], BeforeValidator(as_list), CommandLine("--glass")] = Field(
+        (),
+        description="Store of another glass, deformed or not, whose distribution of QS is shown "
+        "beside that of the test glass; repeat for several.",
     )
     folds: int = Field(5, ge=0, description="Folds of the cross-validation; 0 for none.")
     trials: int = Field(
@@ -101,6 +118,8 @@ class SoftnessOptions(GlassOptions):
                 f"`folds`={self.folds} must be at least 2 to select columns or to search for "
                 "parameters; set `n_features`=0 and `trials`=0 for neither"
             )
+        if self.qs == "leading" and not self.n_features:
+            raise ValueError("`qs`=leading needs `n_features` of at least 1")
         return self
 
     def glass(self) -> dict[str, Any]:
@@ -112,6 +131,7 @@ class SoftnessOptions(GlassOptions):
         return {
             **super().learning(),
             "n_features": self.n_features or None,
+            "qs": self.qs,
             "folds": self.folds,
             "trials": self.trials,
             "seed": self.seed,

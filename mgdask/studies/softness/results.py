@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from mgdask._renamed import renamed_arguments
-from mgdask._typing import BoolArray, FloatArray, IntArray
+from mgdask._typing import AnyArray, BoolArray, FloatArray
 from mgdask.errors import ParameterError
-from mgdask.studies.softness.column_results import dependence, motifs, ranked_columns, violin
+from mgdask.learn.evaluation.calibration import (
+    calibration_curve,
+    corrected_probability,
+    wilson_interval,
+)
+from mgdask.store.open import open_store
+from mgdask.studies.softness.column_results import (
+    CLASSES,
+    dependence,
+    motifs,
+    ranked_columns,
+    violin,
+)
 from mgdask.studies.softness.column_results import importance as importance
-from mgdask.studies.softness.data import Glass
+from mgdask.studies.softness.data import Glass, strain_of
+from mgdask.studies.softness.glasses import glass_spectrum
 from mgdask.studies.softness.score import (
     conditional,
-    mass_radius,
     predicted_share,
+    score_at_ratio,
     score_at_yield,
     spectrum,
 )
+from mgdask.studies.softness.space import d2_map, group_values, packing
+from mgdask.studies.softness.space import extremes as extremes
 from mgdask.studies.softness.training import Softness
 
-HARD, SOFT = 0.1, 0.7
-"""QS below which atoms are hard and above which they are soft in Wang & Jain (2019)."""
-FEWEST_EXTREME = 50
-"""If fewer atoms are soft or hard, the extreme tenth is taken instead."""
-RDF_END = 12.0
-"""Largest distance of g(r) in Å. Atoms within half of it are near."""
 GAIN, SHAP = "gain", "mean absolute SHAP value on held-out atoms"
 """What importance is a share of; gain if leading columns were not selected."""
 FEWEST = {"conditional": 20, "at_yield": 5}
 """Minimum number of atoms for a bin or a frame to be shown."""
+ACTIVATED_BINS = 10
+"""Bins of QS in the distribution of the atoms activated at each strain."""
+D2_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
+"""Shares of atoms below the edges of the bins of D²: tenths, finer at the end."""
 
 
 @renamed_arguments(found="softness", drawn="markers")
@@ -44,6 +58,8 @@ def softness_numbers(
     samples: int = 200,
     grid: int = 10,
     markers: int = 120,
+    groups: str = "paper",
+    spectra: Sequence[Mapping[str, Any]] = (),
     seed: int = 0,
 ) -> dict[str, Any]:
     """Compute the numbers of the report on a held-out glass.
@@ -65,26 +81,33 @@ def softness_numbers(
         on one column has twice as many.
     markers
         Number of atoms of each motif whose values of the two columns are given.
+    groups
+        How the hardest and the softest atoms are selected: "paper" or "tenths".
+    spectra
+        Results of ``glass_spectrum`` for other glasses, shown beside this one.
     seed
-        Seed of the atoms drawn for ``samples`` and ``markers``.
+        Seed of the resamples, and of the atoms drawn for ``samples`` and ``markers``.
 
     Returns
     -------
     numbers
         Nested names, numbers and arrays:
 
-        * ``glass``, ``train``, ``strain``, ``threshold`` (Å²), ``seed``;
+        * ``glass``, ``train``, ``strain``, ``threshold`` (Å²), ``time`` (ps) and
+          ``strain_rate`` (1/s) up to the strain, ``excluded`` (in words), ``seed``;
         * ``atoms`` and ``plastic`` (their numbers), ``base`` (share of plastic atoms),
-          ``columns`` and ``draws`` (their numbers);
-        * ``metrics``, ``baselines``, ``folds`` (AUC of each), ``leading_metrics``;
-        * ``spectrum``, ``conditional``, ``predicted``, ``at_yield``: see
-          ``mgdask.studies.softness.score``;
-        * ``extremes``, the mass-radius relation and g(r) of the softest and the hardest
-          atoms and of as many random ones, and ``rdf``, g(r) of all;
-        * ``importance`` (what it is a share of), ``leading``, ``violins``,
-          ``dependence`` (of columns alone and together), ``motifs``.
+          ``train_atoms`` and ``train_plastic``, ``columns`` and ``draws`` (their
+          numbers), ``source`` ("all" or "leading" columns);
+        * ``metrics``, ``baselines``, ``folds`` (AUC of each), ``all_metrics``,
+          ``leading_metrics``, and ``single`` and ``leading_single``, the scores of
+          single models beside that of their mean;
+        * ``map`` (Fig. 2a), ``predicted`` (2b), ``spectrum`` (3a), ``conditional``
+          (3b), ``packing`` and ``group_values`` (3c), ``violins`` (3d), ``at_yield``
+          (3e), ``glasses`` (3f), ``dependence`` and ``motifs`` (5b), ``calibration``
+          (Supplementary Fig. 7);
+        * ``importance`` (what it is a share of) and ``leading``.
 
-        Numbers that do not exist are NaN. A class of fewer than 2 atoms is missing.
+        Numbers that do not exist are NaN. A group of fewer than 2 atoms is missing.
 
     Raises
     ------
@@ -93,8 +116,8 @@ def softness_numbers(
 
     Notes
     -----
-    Only eligible atoms are included. Partial dependence is meaningful if the columns
-    are not correlated; ``dependence`` gives the correlation.
+    Only eligible atoms are included, except in the map. Partial dependence is
+    meaningful if the columns are not correlated; ``dependence`` gives the correlation.
 
     References
     ----------
@@ -115,18 +138,31 @@ def softness_numbers(
     position = {name: k for k, name in enumerate(glass.columns())}
     x = values[:, [position[name] for name in softness.columns]]
     qs, d2min = softness.qs[atoms], glass.d2min()
+    d2 = d2min[glass.frame]
     ranked, rng = ranked_columns(softness, glass, x, plastic), np.random.default_rng(seed)
     first = [softness.columns.index(row["column"]) for row in ranked[:2]]
+    regions, frame = glass.regions(), glass.undeformed()
+    eligible = np.isin(np.arange(len(softness.qs)), atoms)
+    classes = extremes(np.where(eligible, softness.qs, np.nan), groups)
+    own = glass_spectrum(
+        glass.name, np.where(eligible, softness.qs, np.nan), regions, role="test", seed=seed
+    )
+    dependent = dependence(softness, x, first, min(samples, len(x)), grid, seed)
     return {
         "glass": glass.name,
         "train": list(softness.train),
         "strain": float(glass.strain[glass.frame]),
         "threshold": float(glass.threshold),
+        **_rate(glass),
+        "excluded": glass.excluded,
         "atoms": len(atoms),
         "plastic": int(plastic.sum()),
         "base": float(plastic.mean()),
+        "train_atoms": softness.card.get("parameters", {}).get("train_atoms"),
+        "train_plastic": softness.card.get("parameters", {}).get("train_plastic"),
         "columns": len(softness.columns),
         "draws": len(softness.models),
+        "source": softness.source,
         "seed": seed,
         "metrics": {name: interval.as_dict() for name, interval in softness.metrics.items()},
         "baselines": {
@@ -134,27 +170,58 @@ def softness_numbers(
             for guess, scores in softness.baselines.items()
         },
         "folds": list(softness.folds),
+        "all_metrics": {
+            name: interval.as_dict() for name, interval in softness.all_metrics.items()
+        },
         "leading_metrics": {
             name: interval.as_dict() for name, interval in softness.leading_metrics.items()
         },
+        "single": dict(softness.single),
+        "leading_single": dict(softness.leading_single),
         "importance": GAIN if softness.choice is None else SHAP,
+        "map": d2_map(frame, d2, softness.qs > 0.5, deformed=strain_of(open_store(glass.store))[1]),
+        "predicted": _predicted(qs, d2[atoms]),
         "spectrum": _unpacked(spectrum(qs)),
-        "conditional": _conditional(qs, plastic),
-        "predicted": _predicted(qs, d2min[glass.frame][atoms]),
+        "conditional": _conditional(qs, plastic, regions[atoms], seed),
+        "packing": packing(frame, classes, eligible),
+        "group_values": group_values(classes, atoms, d2[atoms], plastic),
         "at_yield": {
             "strain": glass.strain,
             "fewest": FEWEST["at_yield"],
-            **_unpacked(score_at_yield(softness.qs, d2min, glass.threshold)),
+            **_unpacked(
+                score_at_yield(
+                    np.where(eligible, softness.qs, np.nan),
+                    d2min,
+                    glass.threshold,
+                    bins=ACTIVATED_BINS,
+                )
+            ),
         },
-        **_in_space(glass, softness.qs, atoms, rng),
+        "glasses": [own, *map(dict, spectra)],
+        "calibration": _calibration(qs, plastic, regions[atoms], seed),
         "leading": ranked[:leading],
         "violins": [
-            violin(row["column"], x[:, softness.columns.index(row["column"])], plastic)
+            violin(
+                row["column"],
+                x[:, softness.columns.index(row["column"])],
+                {name: classes[name][1][atoms] for name in CLASSES},
+            )
             for row in ranked[:violins]
         ],
-        "dependence": dependence(softness, x, first, min(samples, len(x)), grid, seed),
-        "motifs": motifs(glass, x[:, first], qs, plastic, atoms, markers, rng),
+        "dependence": dependent,
+        "motifs": motifs(
+            glass, x[:, first], qs, plastic, atoms, markers, rng, dependent["together"]
+        ),
     }
+
+
+def _rate(glass: Glass) -> dict[str, float]:
+    """Time up to the strain in ps, and the mean strain rate in 1/s."""
+    times = np.asarray(open_store(glass.store)["time"].values, dtype=np.float64)
+    time = float(times[glass.frame] - times[0])
+    known = np.isfinite(time) and time > 0
+    rate = float(glass.strain[glass.frame]) / (time * 1e-12) if known else np.nan
+    return {"time": time if known else np.nan, "strain_rate": rate}
 
 
 def _unpacked(result: xr.Dataset) -> dict[str, Any]:
@@ -169,93 +236,60 @@ def _unpacked(result: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def _conditional(qs: FloatArray, plastic: BoolArray) -> dict[str, Any]:
-    """P(plastic | QS), with its values in the extreme bins that have enough atoms."""
-    result = conditional(qs, plastic)
+def _conditional(
+    qs: FloatArray, plastic: BoolArray, regions: AnyArray, seed: int
+) -> dict[str, Any]:
+    """P(plastic|QS), its ends, and the QS where it is 1 and 0.1 times P(plastic)."""
+    groups = regions if len(np.unique(regions)) > 1 else None
+    result = conditional(qs, plastic, groups=groups, seed=seed)
     enough = np.flatnonzero(result["count"].values >= FEWEST["conditional"])
     ends = {
         f"{end}_{name}": float(result[name].values[enough[k]]) if len(enough) else np.nan
         for end, k in (("hardest", 0), ("softest", -1))
         for name in ("score", "probability", "ratio")
     }
-    return {"fewest": FEWEST["conditional"], **_unpacked(result), **ends}
+    crossings = {
+        name: _unpacked(score_at_ratio(qs, plastic, ratio, groups=groups, seed=seed))
+        for name, ratio in (("equal", 1.0), ("tenth", 0.1))
+    }
+    return {"fewest": FEWEST["conditional"], **_unpacked(result), **ends, **crossings}
+
+
+def _calibration(
+    qs: FloatArray, plastic: BoolArray, regions: AnyArray, seed: int
+) -> dict[str, Any]:
+    """QS against the share of plastic atoms if both classes were equally many.
+
+    The models were trained on balanced classes, so QS can be a probability only there.
+    The observed share is that of the glass, converted by Bayes' rule.
+    """
+    groups = regions if len(np.unique(regions)) > 1 else None
+    base = float(plastic.mean())
+    curve = calibration_curve(plastic, qs, groups, bins=10, strategy="quantile", seed=seed)
+    low, high = wilson_interval(np.rint(curve.observed * curve.count), curve.count)
+    ends = {"low": np.fmin(curve.low, low), "high": np.fmax(curve.high, high)}
+    balanced = {name: np.full(len(curve.count), np.nan) for name in ("observed", "low", "high")}
+    if 0.0 < base < 1.0:
+        some = curve.count > 0
+        for name, share in {"observed": curve.observed, **ends}.items():
+            balanced[name][some] = corrected_probability(share[some], 0.5, training_share=base)
+    apart = np.abs(balanced["observed"] - curve.predicted)
+    return {
+        "predicted": curve.predicted,
+        **balanced,
+        "count": curve.count,
+        "deviation": float(np.nansum(curve.count * apart) / curve.count.sum()),
+    }
 
 
 def _predicted(qs: FloatArray, d2min: FloatArray) -> dict[str, Any]:
-    """Share predicted plastic by tenths of D2min."""
-    edges = np.unique(np.quantile(d2min, np.linspace(0, 1, 11)))
+    """Fraction predicted plastic (QS > 0.5) in bins of D²."""
+    edges = np.unique(np.quantile(d2min, D2_SHARES))
     if len(edges) < 2:
         empty = {name: np.empty(0) for name in ("median", "share", "error", "count")}
         return {"edges": edges, **empty}
-    tenth = np.clip(np.searchsorted(edges, d2min, side="right") - 1, 0, len(edges) - 2)
-    median = np.array([np.median(d2min[tenth == k]) for k in range(len(edges) - 1)])
+    place = np.clip(np.searchsorted(edges, d2min, side="right") - 1, 0, len(edges) - 2)
+    median = np.full(len(edges) - 1, np.nan)
+    for k in np.unique(place):
+        median[k] = np.median(d2min[place == k])
     return {"edges": edges, "median": median, **_unpacked(predicted_share(qs, d2min, edges=edges))}
-
-
-def extremes(qs: FloatArray) -> dict[str, tuple[str, BoolArray]]:
-    """Select the softest and the hardest atoms.
-
-    Soft atoms have QS > 0.7 and hard atoms QS < 0.1, as in the paper. If fewer than 50
-    atoms qualify, the extreme tenth is used instead.
-
-    Parameters
-    ----------
-    qs
-        Score (atom,). Atoms with NaN are in neither class.
-
-    Returns
-    -------
-    classes
-        Rule in words and mask (atom,) of ``softest`` and ``hardest``.
-
-    Examples
-    --------
-    >>> extremes(np.linspace(0.0, 1.0, 1001))["softest"][0]
-    'QS > 0.7'
-    """
-    classes = {}
-    for name, rule, mask, tenth in (
-        ("softest", f"QS > {SOFT}", qs > SOFT, qs >= np.nanquantile(qs, 0.9)),
-        ("hardest", f"QS < {HARD}", qs < HARD, qs <= np.nanquantile(qs, 0.1)),
-    ):
-        enough = mask.sum() >= FEWEST_EXTREME
-        classes[name] = (rule, mask) if enough else (f"{name} tenth", tenth)
-    return classes
-
-
-def _in_space(
-    glass: Glass, qs: FloatArray, atoms: IntArray, rng: np.random.Generator
-) -> dict[str, Any]:
-    """Mass-radius relation and g(r) of the softest, the hardest and random atoms."""
-    frame = glass.undeformed()
-    eligible = np.zeros(len(qs), dtype=bool)
-    eligible[atoms] = True
-    classes = {name: (rule, mask & eligible) for name, (rule, mask) in extremes(qs).items()}
-    # equally many random atoms show the effect of sample size and surfaces alone
-    random = np.zeros(len(qs), dtype=bool)
-    random[rng.choice(atoms, int(classes["softest"][1].sum()), replace=False)] = True
-    classes["random"] = ("as many as the softest", random)
-    end = 0.0
-    groups: dict[str, Any] = {}
-    for name, (rule, mask) in classes.items():
-        if mask.sum() < 2:
-            continue
-        relation = _unpacked(mass_radius(frame, mask))
-        end = min(RDF_END, float(relation["r"][-1]))
-        kept = ("dimension", "dimension_error", "r", "mass")
-        groups[name] = {
-            "rule": rule,
-            "atoms": int(mask.sum()),
-            **{key: relation[key] for key in kept},
-        }
-    if not groups:
-        return {"extremes": {}, "rdf": {}}
-    whole = mass_radius(frame, eligible, r_max=end, bins=80)
-    r, half = whole["r"].values, len(whole["r"]) // 2 - 1
-    near = (whole["mass"].values[half] - 1.0) / len(atoms)
-    for name, group in groups.items():
-        close = mass_radius(frame, classes[name][1], r_max=end, bins=80)
-        own = (close["mass"].values[half] - 1.0) / group["atoms"]
-        group["g"] = close["g"].values
-        group["near_ratio"] = float(own / near) if near > 0 else np.nan
-    return {"extremes": groups, "rdf": {"r": r, "g": whole["g"].values, "near": float(r[half])}}

@@ -8,14 +8,19 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from scipy.optimize import isotonic_regression
 
 from mgdask._renamed import renamed_arguments
 from mgdask._typing import AnyArray, FloatArray
-from mgdask.elements import symbol
+from mgdask.analysis import fractal_dimension
 from mgdask.errors import ParameterError
-from mgdask.features.pair_cutoffs import count_pairs
+from mgdask.features import mass_distribution
 from mgdask.features.window import FrameAxis
-from mgdask.geometry import complete_cell, face_heights, volume
+from mgdask.geometry import complete_cell, face_heights
+from mgdask.learn.evaluation.calibration import calibration_curve, wilson_interval
+
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+"""Quantiles of the scores of activated atoms."""
 
 
 def _paired(score: npt.ArrayLike, other: npt.ArrayLike, name: str) -> tuple[FloatArray, AnyArray]:
@@ -96,6 +101,10 @@ def conditional(
     *,
     bins: int = 20,
     span: tuple[float, float] = (0.0, 1.0),
+    groups: npt.ArrayLike | None = None,
+    level: float = 0.95,
+    n_resamples: int = 1000,
+    seed: int = 0,
 ) -> xr.Dataset:
     """Compute the probability of an event given the score.
 
@@ -111,12 +120,21 @@ def conditional(
         Number of bins of equal width.
     span
         Lowest and highest score of the bins.
+    groups
+        Group of each atom (atom,), such as its region. Default: atoms are independent.
+    level
+        Confidence level of the intervals.
+    n_resamples
+        Number of resamples of the groups.
+    seed
+        Seed of the resamples.
 
     Returns
     -------
     result
-        ``probability``, ``error``, ``ratio`` to P(event) and ``count`` (score,), and
-        ``base``, P(event). Empty bins are NaN.
+        ``probability``, its standard error ``error`` and interval ``low`` to ``high``,
+        ``ratio`` to P(event) and ``count`` (score,), and ``base``, P(event). Empty bins
+        are NaN.
 
     Raises
     ------
@@ -126,11 +144,14 @@ def conditional(
 
     Notes
     -----
-    If P is 0 or 1, the error is 1 / n instead of 0.
+    If P is 0 or 1, the error is 1 / n instead of 0. The interval is Wilson's for a
+    share; with ``groups`` it is widened to that from resampling groups. It is never
+    empty, so its upper end can be drawn on a logarithmic axis if P is 0.
 
     References
     ----------
-    Wang, Jain, Nat. Commun. 10, 5537 (2019).
+    Wang, Jain, Nat. Commun. 10, 5537 (2019), Fig. 3b. Wilson, J. Am. Stat. Assoc. 22,
+    209 (1927).
 
     Examples
     --------
@@ -155,16 +176,144 @@ def conditional(
             np.where((share == 0) | (share == 1), 1.0 / count, 0.0),
         )
         ratio = share / y.mean()
+    low, high = wilson_interval(happened, count, level)
+    low, high = (np.where(count > 0, end, np.nan) for end in (low, high))
+    if groups is not None:
+        inside = (x >= span[0]) & (x <= span[1])
+        curve = calibration_curve(
+            y[inside],
+            (x[inside] - span[0]) / (span[1] - span[0]),
+            np.asarray(groups)[scored][inside],
+            bins=bins,
+            n_resamples=n_resamples,
+            seed=seed,
+            level=level,
+        )
+        low, high = np.fmin(low, curve.low), np.fmax(high, curve.high)
     return xr.Dataset(
         {
             "probability": ("score", share),
             "error": ("score", error),
+            "low": ("score", low),
+            "high": ("score", high),
             "ratio": ("score", ratio),
             "count": ("score", count),
             "base": ((), y.mean()),
         },
         coords={"score": 0.5 * (edges[1:] + edges[:-1])},
     )
+
+
+def score_at_ratio(
+    score: npt.ArrayLike,
+    event: npt.ArrayLike,
+    ratio: float = 1.0,
+    *,
+    bins: int = 20,
+    span: tuple[float, float] = (0.0, 1.0),
+    groups: npt.ArrayLike | None = None,
+    level: float = 0.95,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Find the score at which an event is a given number of times as likely as overall.
+
+        P(event | score) / P(event) = ratio
+
+    P(event | bin) is replaced by the nearest values that never decrease (isotonic
+    regression weighted by atoms). The score is interpolated linearly between them.
+
+    Parameters
+    ----------
+    score
+        Score (atom,). NaN is left out.
+    event
+        Whether the event happened to each atom (atom,).
+    ratio
+        Multiple of P(event).
+    bins, span
+        See ``conditional``.
+    groups
+        Group of each atom (atom,), resampled for the interval. Default: no interval.
+    level, n_resamples, seed
+        See ``conditional``.
+
+    Returns
+    -------
+    crossing
+        ``score`` and the ends ``low`` and ``high`` of its interval. They are NaN if the
+        curve never has this ratio, as for a score without information.
+
+    Raises
+    ------
+    ParameterError
+        See ``conditional``.
+
+    Notes
+    -----
+    Isotonic regression keeps the mean, so a score with any information crosses a ratio
+    of 1. For probabilities that are calibrated on balanced classes this is at 0.5.
+
+    References
+    ----------
+    Wang, Jain, Nat. Commun. 10, 5537 (2019), Fig. 3b: a QS of 0.5 corresponds to the
+    overall fraction of plastic atoms.
+
+    Examples
+    --------
+    >>> x = np.repeat([0.25, 0.75], 100)
+    >>> happened = np.arange(200) % 10 < np.where(x < 0.5, 1, 3)
+    >>> float(score_at_ratio(x, happened, bins=2).score)
+    0.5
+    """
+    x, y = _paired(score, event, "event")
+    scored = np.isfinite(x)
+    inside = scored & (x >= span[0]) & (x <= span[1])
+    if not inside.any() or bins < 1 or not span[0] < span[1]:
+        raise ParameterError(
+            f"a ratio needs atoms with a score, bins={bins} of at least 1, and span={span} with "
+            "low < high"
+        )
+    x, y = x[inside], y[inside].astype(bool)
+    edges = np.linspace(*span, bins + 1)
+    middle = 0.5 * (edges[1:] + edges[:-1])
+    place = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, bins - 1)
+    if groups is None:
+        names, group = np.zeros(1), np.zeros(len(x), dtype=np.int64)
+    else:
+        names, group = np.unique(np.asarray(groups)[inside], return_inverse=True)
+    tables = np.zeros((2, len(names), bins))
+    np.add.at(tables[0], (group, place), 1.0)
+    np.add.at(tables[1], (group[y], place[y]), 1.0)
+    ends = np.full(2, np.nan)
+    if len(names) > 1:
+        rng = np.random.default_rng(seed)
+        drawn = rng.multinomial(len(names), np.full(len(names), 1.0 / len(names)), n_resamples)
+        crossings = [
+            _crossing(n, k, middle, ratio)
+            for n, k in zip(drawn @ tables[0], drawn @ tables[1], strict=True)
+        ]
+        known = np.array(crossings)[np.isfinite(crossings)]
+        if len(known):
+            ends = np.quantile(known, [0.5 - level / 2, 0.5 + level / 2])
+    count, happened = tables.sum(axis=1)
+    value = _crossing(count, happened, middle, ratio)
+    return xr.Dataset({"score": ((), value), "low": ((), ends[0]), "high": ((), ends[1])})
+
+
+def _crossing(count: FloatArray, happened: FloatArray, middle: FloatArray, ratio: float) -> float:
+    """Score where the isotonic P(event | bin) is ``ratio`` times P(event), or NaN."""
+    some = count > 0
+    if not happened.any():
+        return np.nan
+    fit = isotonic_regression(happened[some] / count[some], weights=count[some])
+    values, block = np.unique(fit.x, return_inverse=True)
+    target = ratio * happened.sum() / count.sum()
+    if len(values) < 2 or not values[0] <= target <= values[-1]:
+        return np.nan
+    weight = np.bincount(block, weights=count[some])
+    centers = np.bincount(block, weights=count[some] * middle[some]) / weight
+    return float(np.interp(target, values, centers))
 
 
 def predicted_share(
@@ -220,10 +369,17 @@ def predicted_share(
     )
 
 
-def score_at_yield(score: npt.ArrayLike, value: npt.ArrayLike, threshold: float) -> xr.Dataset:
-    """Compute the mean score of the atoms that turn plastic in each frame.
+def score_at_yield(
+    score: npt.ArrayLike,
+    value: npt.ArrayLike,
+    threshold: float,
+    *,
+    bins: int = 20,
+    span: tuple[float, float] = (0.0, 1.0),
+) -> xr.Dataset:
+    """Compute the distribution of the scores of the atoms activated in each frame.
 
-    An atom turns plastic in the first frame in which its value exceeds ``threshold``.
+    An atom is activated in the first frame in which its value exceeds ``threshold``.
 
     Parameters
     ----------
@@ -234,23 +390,32 @@ def score_at_yield(score: npt.ArrayLike, value: npt.ArrayLike, threshold: float)
         exceeds the threshold.
     threshold
         Atoms above this value are plastic, in the unit of ``value``.
+    bins
+        Number of bins of equal width of the score.
+    span
+        Lowest and highest score of the bins.
 
     Returns
     -------
     result
-        ``score``, its standard error ``error``, and ``count`` of atoms (frame,). The
-        score is NaN if no atom turns plastic in the frame, the error if fewer than two
-        do.
+        Mean ``score``, its standard error ``error``, and ``count`` of atoms (frame,);
+        ``share`` of the activated atoms (frame, bin) with a score between the ``edges``
+        (edge,); ``quantiles`` (quantile, frame). Without activated atoms they are NaN.
+        The error needs two atoms.
 
     Raises
     ------
     ParameterError
         If the shapes do not fit.
 
+    References
+    ----------
+    Wang, Jain, Nat. Commun. 10, 5537 (2019), Fig. 3e.
+
     Examples
     --------
-    >>> turned = score_at_yield([0.9, 0.2], [[0, 0], [7, 0], [9, 6]], 5.0)
-    >>> turned.score.values[1:].tolist()
+    >>> activated = score_at_yield([0.9, 0.2], [[0, 0], [7, 0], [9, 6]], 5.0)
+    >>> activated.score.values[1:].tolist()
     [0.9, 0.2]
     """
     x, v = np.asarray(score, dtype=np.float64), np.asarray(value, dtype=np.float64)
@@ -262,30 +427,47 @@ def score_at_yield(score: npt.ArrayLike, value: npt.ArrayLike, threshold: float)
     first = np.where(over.any(axis=0), over.argmax(axis=0), -1)
     first[~np.isfinite(x)] = -1
     mean, error, count = (np.full(len(v), np.nan) for _ in range(3))
+    share, quantiles = np.full((len(v), bins), np.nan), np.full((len(QUANTILES), len(v)), np.nan)
+    edges = np.linspace(*span, bins + 1)
     for k in range(len(v)):
-        turning = x[first == k]
-        count[k] = len(turning)
-        if len(turning):
-            mean[k] = turning.mean()
-        if len(turning) > 1:
-            error[k] = turning.std(ddof=1) / np.sqrt(len(turning))
+        activated = x[first == k]
+        count[k] = len(activated)
+        if len(activated):
+            mean[k] = activated.mean()
+            share[k] = np.histogram(activated, edges)[0] / len(activated)
+            quantiles[:, k] = np.quantile(activated, QUANTILES)
+        if len(activated) > 1:
+            error[k] = activated.std(ddof=1) / np.sqrt(len(activated))
     return xr.Dataset(
         {
             "score": ("frame", mean),
             "error": ("frame", error),
             "count": ("frame", count.astype(np.int64)),
-        }
+            "share": (("frame", "bin"), share),
+            "quantiles": (("quantile", "frame"), quantiles),
+            "edges": ("edge", edges),
+        },
+        coords={"quantile": list(QUANTILES)},
     )
 
 
 @renamed_arguments(chosen="selected")
 def mass_radius(
-    frame: xr.Dataset, selected: npt.ArrayLike, *, r_max: float | None = None, bins: int = 100
+    frame: xr.Dataset,
+    selected: npt.ArrayLike,
+    *,
+    r_max: float | None = None,
+    bins: int = 100,
+    split: float = 10.0,
+    r_min: float | None = None,
 ) -> xr.Dataset:
-    """Compute the mass-radius relation and g(r) of selected atoms among themselves.
+    """Compute M(r) and g(r) of selected atoms among themselves, and the slopes of M(r).
 
-        M(r) = 1 + mean number of selected atoms within r of a selected atom
-        M(r) - 1 ~ r^D
+        M(r) = mean number of other selected atoms within r of a selected atom
+        M(r) ~ r^D    below and beyond ``split``
+
+    ``mgdask.features.mass_distribution`` and ``mgdask.analysis.fractal_dimension`` do
+    this for several groups and for all atoms.
 
     Parameters
     ----------
@@ -294,15 +476,21 @@ def mass_radius(
     selected
         True for the atoms of interest (atom,), such as those with QS > 0.7.
     r_max
-        Largest distance in Å. Default: half the smallest height of the cell.
+        Largest distance in Å. Default: half the smallest height of the cell between
+        periodic faces.
     bins
         Number of bins of equal width up to ``r_max``.
+    split
+        Distance in Å between the two ranges.
+    r_min
+        Start of the first range in Å. Default: the first minimum of g(r) of all atoms.
 
     Returns
     -------
     relation
-        ``mass``, ``g`` and the local ``slope`` (r,), ``dimension`` D, and its standard
-        error ``dimension_error``.
+        ``mass`` and ``g`` (r,), ``dimension`` D and its standard error
+        ``dimension_error`` (range,), below and beyond ``split``. They are NaN if the
+        first shell of g(r) or ``r_max`` leaves no room for a range.
 
     Raises
     ------
@@ -311,13 +499,11 @@ def mass_radius(
 
     Notes
     -----
-    D is fitted between 0.3 ``r_max`` and ``r_max``, beyond the first shells. It is 3
-    for atoms spread evenly. The error is too small, because the points of a cumulative
-    sum are not independent.
+    The atom itself is not counted, since it would flatten the line at small r.
 
     References
     ----------
-    Wang, Jain, Nat. Commun. 10, 5537 (2019).
+    Wang, Jain, Nat. Commun. 10, 5537 (2019), Fig. 3c.
 
     Examples
     --------
@@ -329,41 +515,28 @@ def mass_radius(
         raise ParameterError(
             f"selected must be ({len(position)},), true or false for every atom; got {mask.shape}"
         )
-    n = int(mask.sum())
-    if n < 2:
-        raise ParameterError(
-            f"{n} atoms are selected; at least 2 are needed, and several hundred for a meaningful "
-            "dimension"
-        )
     pbc = tuple(bool(p) for p in frame["pbc"].values) if "pbc" in frame else (True,) * 3
-    box = complete_cell(cell, pbc)
-    end = float(0.5 * face_heights(box).min()) if r_max is None else float(r_max)
-    edges = np.linspace(0.0, end, bins + 1)
-    element = np.full(n, 29)  # species are not distinguished here
-    counts = count_pairs(position[mask], cell, element, pbc, (symbol(29),), edges, np.arange(n))
-    pairs = counts[0, 0]
-    mass = 1.0 + np.cumsum(pairs) / n
-    shell = 4.0 / 3.0 * np.pi * np.diff(edges**3)
-    g = pairs / n / (n / volume(box) * shell)
-    r = edges[1:]
-    # without the atom itself, which would flatten the line at small r
-    fitted = (r >= 0.3 * end) & (mass > 1.0)
-    if fitted.sum() < 4:
-        dimension, covariance = np.nan, np.full((2, 2), np.nan)
-    else:
-        (dimension, _), covariance = np.polyfit(
-            np.log10(r[fitted]), np.log10(mass[fitted] - 1.0), 1, cov=True
-        )
+    heights = face_heights(complete_cell(cell, pbc))
+    end = float(0.5 * (heights[list(pbc)] if any(pbc) else heights).min())
+    end = end if r_max is None else float(r_max)
+    counted = mass_distribution(
+        position, cell, {"selected": mask}, pbc=pbc, r_max=end, width=end / bins
+    )
+    slopes = errors = np.full(2, np.nan)
+    start = float(counted["first_minimum"]) if r_min is None else r_min
+    if 0.0 < start < split < float(counted["r"][-1]):
+        fit = fractal_dimension(counted, split=split, r_min=start).sel(group="selected")
+        slopes, errors = fit["dimension"].values, fit["dimension_error"].values
+    one = counted.sel(group="selected")
     return xr.Dataset(
         {
-            "mass": ("r", mass),
-            "g": ("r", g),
-            "slope": ("r", np.gradient(np.log10(mass), np.log10(r))),
-            "dimension": ((), dimension),
-            "dimension_error": ((), np.sqrt(covariance[0, 0])),
+            "mass": ("r", one["mass"].values),
+            "g": ("r", one["g"].values),
+            "dimension": ("range", slopes),
+            "dimension_error": ("range", errors),
         },
-        coords={"r": ("r", r, {"units": "Å"})},
-        attrs={"atoms": n},
+        coords={"r": ("r", one["r"].values, {"units": "Å"}), "range": ["below", "beyond"]},
+        attrs={"atoms": int(mask.sum())},
     )
 
 

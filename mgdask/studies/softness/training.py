@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,14 @@ from mgdask.errors import ParameterError, StoreError
 from mgdask.learn.data.splits import Split, group_split, undersample
 from mgdask.learn.evaluation.bootstrap import Interval, bootstrap
 from mgdask.learn.evaluation.metrics import baseline_scores
+from mgdask.learn.evaluation.single_models import single_model_scores
 from mgdask.learn.search.optimize import search
 from mgdask.learn.search.space import SPACE
 from mgdask.learn.training.boosting import train
 from mgdask.learn.training.card import model_card, read_card, write_card
 from mgdask.learn.training.model import Model
 from mgdask.learn.training.parameters import main_names
+from mgdask.report.json import to_plain
 from mgdask.studies.softness.data import Glass
 from mgdask.studies.softness.feature_selection import Leading, cross_validate, leading_columns
 from mgdask.studies.timing import StageTimer
@@ -79,9 +81,9 @@ class Softness:
     Parameters
     ----------
     models
-        One per undersample.
+        One per undersample. QS is the mean of their probabilities.
     columns
-        Columns that the models take.
+        Columns that the models take: all, or the leading ones.
     train, test
         Names of the glasses.
     metrics
@@ -100,6 +102,15 @@ class Softness:
         Data, split, parameters and versions.
     leading_qs
         QS of models of the leading columns alone (atom,); None without a selection.
+    source
+        Which columns QS is computed from: "all" or "leading".
+    all_metrics
+        Metrics of models of all columns, if QS comes from the leading ones.
+    single, leading_single
+        Scores of single models beside that of their mean, by name of the metric: of the
+        models of QS, and of those of the leading columns. They have the values of
+        ``mgdask.learn.evaluation.single_models.SingleModelScores``. The paper reports
+        the mean over single models.
     """
 
     models: tuple[Model, ...]
@@ -114,11 +125,20 @@ class Softness:
     leading_metrics: Mapping[str, Interval]
     card: Mapping[str, Any]
     leading_qs: FloatArray | None = None
+    source: str = "all"
+    all_metrics: Mapping[str, Interval] = field(default_factory=dict)
+    single: Mapping[str, Any] = field(default_factory=dict)
+    leading_single: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def leading(self) -> tuple[str, ...]:
         """Selected columns, most important first; empty without a selection."""
         return () if self.choice is None else self.choice.columns
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns before the selection."""
+        return int(self.card.get("parameters", {}).get("all_columns", len(self.columns)))
 
     def predict(self, values: FloatArray) -> FloatArray:
         """Return the QS of atoms, the mean over the models.
@@ -135,12 +155,54 @@ class Softness:
         """
         return _mean_score(self.models, values, self.columns)
 
+    def margin(self, values: FloatArray) -> FloatArray:
+        """Return the mean log-odds of atoms over the models, before they become QS.
+
+        Parameters
+        ----------
+        values
+            Features (atom,column), in the order of ``columns``.
+
+        Returns
+        -------
+        margin
+            Log-odds (atom,), the quantity of partial dependence in the paper.
+        """
+        return np.asarray(
+            sum(
+                model.predict(values, names=self.columns, raw=True, threads=1)
+                for model in self.models
+            )
+            / len(self.models)
+        )
+
+    def each(self, values: FloatArray) -> FloatArray:
+        """Return the probabilities of every single model (model,atom).
+
+        Parameters
+        ----------
+        values
+            Features (atom,column), in the order of ``columns``.
+
+        Returns
+        -------
+        probability
+            Probabilities (model,atom), whose mean over models is QS.
+        """
+        return _each(self.models, values, self.columns)
+
     def __str__(self) -> str:
         lines = [
             f"trained on {', '.join(self.train)}, tested on {self.test}, "
             f"{len(self.columns)} columns, {len(self.models)} draws"
         ]
+        if self.source == "leading":
+            lines[0] += "; QS from the leading columns"
         lines += [f"  {name:14} {interval}" for name, interval in self.metrics.items()]
+        lines += [f"  {text}" for text in single_lines(self.single)]
+        if self.all_metrics:
+            lines.append("  all columns:")
+            lines += [f"  {name:14} {interval}" for name, interval in self.all_metrics.items()]
         for kind, scores in self.baselines.items():
             values = ", ".join(f"{name} {one.value:.3f}" for name, one in scores.items())
             lines.append(f"  {kind:14} {values}")
@@ -151,10 +213,10 @@ class Softness:
             )
         if self.choice is not None:
             lines.append(
-                f"  {len(self.leading)} leading columns of {len(self.columns)}, "
-                "most important first:"
+                f"  {len(self.leading)} leading columns of {self.n_columns}, most important first:"
             )
             lines += [f"  {name:14} {interval}" for name, interval in self.leading_metrics.items()]
+            lines += [f"  {text}" for text in single_lines(self.leading_single)]
             lines += [
                 f"    {share:6.1%}  {name}"
                 for name, share in zip(self.leading, self.choice.importance, strict=True)
@@ -188,6 +250,10 @@ class Softness:
             "folds": list(self.folds),
             "choice": None if self.choice is None else self.choice.as_dict(),
             "leading_metrics": _plain(self.leading_metrics),
+            "source": self.source,
+            "all_metrics": _plain(self.all_metrics),
+            "single": to_plain(self.single),
+            "leading_single": to_plain(self.leading_single),
         }
         (target / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
         (target / "summary.txt").write_text(f"{self}\n", encoding="utf-8")
@@ -224,7 +290,36 @@ class Softness:
             leading_metrics=_intervals(summary["leading_metrics"]),
             card=read_card(target / "card.json"),
             leading_qs=None if choice is None else np.load(target / "leading_qs.npy"),
+            source=summary.get("source", "all"),
+            all_metrics=_intervals(summary.get("all_metrics", {})),
+            single=summary.get("single", {}),
+            leading_single=summary.get("leading_single", {}),
         )
+
+
+def single_lines(single: Mapping[str, Any]) -> list[str]:
+    """Describe the scores of single models beside those of their mean.
+
+    Parameters
+    ----------
+    single
+        ``Softness.single``.
+
+    Returns
+    -------
+    lines
+        One per metric.
+    """
+    lines = []
+    for name, scores in single.items():
+        deviation = scores["deviation"]
+        spread = f" ± {deviation:.3f}" if deviation is not None and np.isfinite(deviation) else ""
+        lines.append(
+            f"{name:14} {scores['mean']:.3f}{spread}, mean of {scores['n_models']} single models; "
+            f"gain of the ensemble {scores['gain']['value']:+.3f} "
+            f"[{scores['gain']['low']:+.3f}, {scores['gain']['high']:+.3f}]"
+        )
+    return lines
 
 
 def _plain(intervals: Mapping[str, Interval]) -> dict[str, Any]:
@@ -249,6 +344,7 @@ def learn_softness(
     params: Mapping[str, Any] | None = None,
     n_features: int | None = 15,
     correlated: float = 0.95,
+    qs: str = "all",
     folds: int = 5,
     trials: int = 0,
     seed: int = 0,
@@ -273,6 +369,8 @@ def learn_softness(
         Number of leading columns to select; None for no selection.
     correlated
         Correlation above which one of two columns is dropped.
+    qs
+        Columns that QS is computed from: "all", or the "leading" ones, as in the paper.
     folds
         Folds of the cross-validation on the training glasses; 0 for none. Folds are
         whole glasses if there are enough of them, else whole regions of 15 Å.
@@ -292,7 +390,8 @@ def learn_softness(
     Returns
     -------
     softness
-        The score of all columns; models of the leading columns are scored beside it.
+        The score of the columns that ``qs`` names; the other models are scored beside
+        it.
 
     Raises
     ------
@@ -320,6 +419,7 @@ def learn_softness(
         params=params,
         n_features=n_features,
         correlated=correlated,
+        qs=qs,
         folds=folds,
         trials=trials,
         seed=seed,
@@ -344,6 +444,7 @@ class _Trained:
     labels: BoolArray
     parameters: Mapping[str, Any]
     seed: int
+    source: str
 
 
 def learn_and_test(
@@ -355,6 +456,7 @@ def learn_and_test(
     params: Mapping[str, Any] | None = None,
     n_features: int | None = 15,
     correlated: float = 0.95,
+    qs: str = "all",
     folds: int = 5,
     trials: int = 0,
     seed: int = 0,
@@ -382,6 +484,10 @@ def learn_and_test(
         raise ParameterError(
             f"folds={folds}: leading columns and a search need at least 2 folds; give "
             "n_features=None and trials=0 for neither"
+        )
+    if qs not in ("all", "leading") or (qs == "leading" and n_features is None):
+        raise ParameterError(
+            f"qs={qs!r} must be 'all', or 'leading' with n_features, the number of leading columns"
         )
     columns = _check_glasses(train_on, tests)
     stages = stages or StageTimer()
@@ -467,8 +573,13 @@ def learn_and_test(
             **settings,
             "num_boost_round": num_boost_round,
             "n_undersamples": n_undersamples,
+            "qs": qs,
+            "train_atoms": len(y),
+            "train_plastic": int(y.sum()),
+            "all_columns": len(columns),
         },
         seed,
+        qs,
     )
     with stages("intervals"):
         return [
@@ -487,14 +598,22 @@ def _test(
     x, y, atoms = rows
     columns, seed = trained.models[0].columns, trained.seed
     regions = test_on.regions()[atoms]
-    score = _mean_score(trained.models, x, columns)
-    leading_qs, leading_metrics = None, {}
+    every = _scored(trained.models, x, columns, y, regions, n_resamples, seed)
+    leading_qs, leading = None, None
     if trained.choice is not None:
         places = [columns.index(name) for name in trained.choice.columns]
-        few = _mean_score(trained.leading_models, x[:, places], trained.choice.columns)
-        leading_qs = _of_all_atoms(few, atoms, len(test_on.keep))
-        leading_metrics = score_intervals(y, few, regions, n_resamples, seed)
-    metrics = score_intervals(y, score, regions, n_resamples, seed)
+        leading = _scored(
+            trained.leading_models,
+            x[:, places],
+            trained.choice.columns,
+            y,
+            regions,
+            n_resamples,
+            seed,
+        )
+        leading_qs = _of_all_atoms(leading.score, atoms, len(test_on.keep))
+    of_qs = leading if trained.source == "leading" and leading is not None else every
+    metrics = of_qs.metrics
     baselines = {
         name: score_intervals(y, guess, regions, n_resamples, seed)
         for name, guess in baseline_scores(trained.labels, len(y), seed).items()
@@ -510,7 +629,7 @@ def _test(
     card = model_card(
         f"quench-in softness of {test_on.name}",
         data={name: text for glass in glasses for name, text in glass.digests().items()},
-        columns=columns,
+        columns=of_qs.columns,
         split=[group_split(names, [test_on.name], seed), *trained.splits],
         parameters={
             **trained.parameters,
@@ -523,18 +642,54 @@ def _test(
         notes=notes,
     )
     return Softness(
-        models=trained.models,
-        columns=columns,
+        models=trained.models if of_qs is every else trained.leading_models,
+        columns=of_qs.columns,
         train=tuple(glass.name for glass in trained.train_on),
         test=test_on.name,
         metrics=metrics,
         baselines=baselines,
-        qs=_of_all_atoms(score, atoms, len(test_on.keep)),
+        qs=_of_all_atoms(of_qs.score, atoms, len(test_on.keep)),
         folds=trained.folds,
         choice=trained.choice,
-        leading_metrics=leading_metrics,
+        leading_metrics={} if leading is None else leading.metrics,
         card=card,
         leading_qs=leading_qs,
+        source=trained.source,
+        all_metrics={} if of_qs is every else every.metrics,
+        single=of_qs.single,
+        leading_single={} if leading is None else leading.single,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """Scores of models on a test glass: of their mean, and of single ones."""
+
+    columns: tuple[str, ...]
+    score: FloatArray
+    metrics: Mapping[str, Interval]
+    single: Mapping[str, Any]
+
+
+def _scored(
+    models: Sequence[Model],
+    x: FloatArray,
+    columns: tuple[str, ...],
+    y: BoolArray,
+    regions: IntArray,
+    n_resamples: int,
+    seed: int,
+) -> _Scored:
+    each = _each(models, x, columns)
+    score = each[0].copy()
+    for one in each[1:]:  # in the order of ``_mean_score``, which gives the same bits
+        score += one
+    score /= len(each)
+    return _Scored(
+        tuple(columns),
+        score,
+        score_intervals(y, score, regions, n_resamples, seed),
+        single_scores(y, each, regions, n_resamples, seed),
     )
 
 
@@ -641,6 +796,43 @@ def _mean_score(models: Sequence[Model], values: FloatArray, columns: Sequence[s
         total += model.predict(values, names=columns, threads=1)
     score: FloatArray = total / len(models)
     return score
+
+
+def _each(models: Sequence[Model], values: FloatArray, columns: Sequence[str]) -> FloatArray:
+    return np.stack([model.predict(values, names=columns, threads=1) for model in models])
+
+
+def single_scores(
+    label: BoolArray, each: FloatArray, regions: AnyArray, n_resamples: int, seed: int
+) -> dict[str, Any]:
+    """Return AUC and recall of single models beside those of their mean.
+
+    Parameters
+    ----------
+    label, regions
+        Of each test atom (atom,).
+    each
+        Probabilities of every model (model,atom).
+    n_resamples, seed
+        See ``score_intervals``.
+
+    Returns
+    -------
+    scores
+        Values of ``SingleModelScores`` by name of the metric.
+
+    References
+    ----------
+    Wang, Jain, Nat. Commun. 10, 5537 (2019), Methods: the models of five folds are
+    tested on the unseen glass, and the average scoring metric is reported.
+    """
+    groups = regions if len(np.unique(regions)) > 1 else None
+    return {
+        name: single_model_scores(
+            name, label, each, groups, n_resamples=n_resamples, seed=seed
+        ).as_dict()
+        for name in METRICS
+    }
 
 
 def score_intervals(

@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from mgdask._typing import FloatArray
+from mgdask.errors import ParameterError
 from mgdask.features import Feature
 from mgdask.features.recipe import gather_features
 from mgdask.learn.evaluation.metrics import baseline_scores
 from mgdask.learn.predict import predict
+from mgdask.report.json import to_plain
+from mgdask.store.open import check_complete
 from mgdask.studies.results import POOLED, Metric, Results, metrics_of
 from mgdask.studies.softness.compared_sets import prepare_sets, species_of
 from mgdask.studies.softness.comparison import (
@@ -35,15 +39,17 @@ from mgdask.studies.softness.figures import (
     growth_figure,
     transfer_figure,
 )
+from mgdask.studies.softness.glasses import glass_spectrum, score_glass
 from mgdask.studies.softness.growth import score_growth
 from mgdask.studies.softness.options import ComparisonOptions, SoftnessOptions, TransferOptions
-from mgdask.studies.softness.report import softness_report
+from mgdask.studies.softness.report import several_pages, softness_report
 from mgdask.studies.softness.training import (
     Softness,
     learn_and_test,
     learn_softness,
     renamed_learning,
     score_intervals,
+    single_scores,
 )
 from mgdask.studies.softness.transfer import (
     pooled_pairs,
@@ -58,6 +64,8 @@ from mgdask.studies.timing import StageTimer
 if TYPE_CHECKING:
     from mgdask.cluster.client import Client
 
+LEADING = "softness, leading columns"
+"""Name of the models of the leading columns in ``results.json``."""
 N_RESAMPLES = 1000
 """Bootstrap resamples of the intervals in ``results.json``."""
 
@@ -229,9 +237,26 @@ class SoftnessStudy(Study[SoftnessOptions]):
             lambda _: [_write_scores(*one, client, progress).name for one in tested],
             outputs=lambda: [folder / f"{glass.name}-qs.zarr" for _, glass, folder in tested],
         )
+        spectra = stages("distributions", lambda _: self.spectra(tested, client, progress))
+
+        def report(_: StageTimer) -> list[str] | None:
+            return [
+                str(
+                    softness_report(
+                        softness,
+                        glass,
+                        folder,
+                        groups=options.groups,
+                        spectra=[one for one in spectra if one["glass"] != glass.name],
+                        seed=options.seed,
+                    )
+                )
+                for softness, glass, folder in tested
+            ]
+
         stages(
             "report",
-            lambda _: [str(softness_report(*one)) for one in tested],
+            report,
             load=lambda: None,
             outputs=lambda: [folder / "report.html" for folder in folders],
         )
@@ -239,14 +264,57 @@ class SoftnessStudy(Study[SoftnessOptions]):
         text = "\n".join(f"{glass}\n{softness}" for softness, glass, _ in tested)
         return Outcome(self.metrics(learned, train_on, tests), text)
 
-    def features(self) -> list[Feature]:
-        """Return the features that the options ask for."""
+    def spectra(
+        self,
+        tested: Sequence[tuple[Softness, Glass, Path]],
+        client: Client | None = None,
+        progress: bool = True,
+    ) -> list[dict[str, Any]]:
+        """Return the distribution of QS of every test glass and of the other glasses.
+
+        All are from the same models (Fig. 3f of the paper). A training glass is
+        refused, since its QS is fitted.
+        """
+        options, seed = self.options, self.options.seed
+        spectra = [
+            glass_spectrum(glass.name, softness.qs, glass.regions(), role="test", seed=seed)
+            for softness, glass, _ in tested
+        ]
+        softness = tested[0][0]
+        seen = {name: text for name, text in softness.card["data"].items() if "trajectory" in name}
+        names = {glass.name for _, glass, _ in tested}
+        for store in options.glasses:
+            if check_complete(store)[1] in seen.values() or store.stem in names:
+                raise ParameterError(
+                    f"{store} in `glasses` is a glass of this study already, or has the name of "
+                    "one; give another glass, or rename its store"
+                )
+            names.add(store.stem)
+            glass, qs = score_glass(
+                store,
+                options.out,
+                softness,
+                self.features((store,)),
+                margin=options.margin,
+                species=options.centers,
+                client=client,
+                progress=progress,
+            )
+            spectra.append(glass_spectrum(glass.name, qs, glass.regions(), role="other", seed=seed))
+        return [to_plain(one) for one in spectra]
+
+    def features(self, stores: Sequence[Path] = ()) -> list[Feature]:
+        """Return the features that the options ask for.
+
+        ``stores`` has the species; by default the first test glass.
+        """
         options = self.options
         named = options.sets or (
             () if options.features or options.recipe is not None else ("interstice",)
         )
         recipe = None if options.recipe is None else str(options.recipe)
-        return gather_features(options.features, named, recipe, species_of(options.test[:1]))
+        species = species_of(stores or options.test[:1])
+        return gather_features(options.features, named, recipe, species)
 
     def metrics(
         self, learned: Sequence[Softness], train_on: Sequence[Glass], tests: Sequence[Glass]
@@ -255,7 +323,12 @@ class SoftnessStudy(Study[SoftnessOptions]):
         metrics = []
         for softness in learned:
             metrics += _metric_rows(
-                softness.test, softness.metrics, softness.leading_metrics, softness.baselines
+                softness.test,
+                softness.metrics,
+                softness.leading_metrics,
+                softness.baselines,
+                all_columns=softness.all_metrics,
+                single={"softness": softness.single, LEADING: softness.leading_single},
             )
         if len(learned) == 1:
             pooled = [one.model_copy(update={"test": POOLED}) for one in metrics]
@@ -278,17 +351,28 @@ class SoftnessStudy(Study[SoftnessOptions]):
         ]
         trained = np.concatenate([glass.rows()[1] for glass in train_on])
         guesses = baseline_scores(trained, len(label), self.options.seed)
+        # all test glasses have the same models
+        each = np.concatenate(
+            [_single_models(one, on) for one, on in zip(learned, tests, strict=True)], axis=1
+        )
         pooled = _metric_rows(
             POOLED,
             score(label, qs),
             score(label, np.concatenate(leading)) if leading else {},
             {name: score(label, guess) for name, guess in guesses.items()},
+            single={
+                "softness": single_scores(label, each, regions, N_RESAMPLES, self.options.seed)
+            },
         )
         return pooled + metrics
 
     def page(self, results: Results) -> str:
-        """Return the report of the first test glass."""
-        return (self.options.out / "softness" / "report.html").read_text(encoding="utf-8")
+        """Return the report of the test glass, or of all after the pooled scores."""
+        target, tests = self.options.out / "softness", self.options.test
+        if len(tests) == 1:
+            return (target / "report.html").read_text(encoding="utf-8")
+        folders = [target, *(target / store.stem for store in tests[1:])]
+        return several_pages(results, folders).render()
 
 
 def _saved_files(folder: Path) -> list[Path]:
@@ -297,14 +381,36 @@ def _saved_files(folder: Path) -> list[Path]:
     return [folder / "summary.json", folder / "card.json", *files]
 
 
+def _single_models(softness: Softness, glass: Glass) -> FloatArray:
+    """Probabilities of the single models of QS (model,row) on the rows of a glass."""
+    columns = glass.columns()
+    return softness.each(glass.rows()[0][:, [columns.index(name) for name in softness.columns]])
+
+
 def _metric_rows(
     test: str,
     metrics: Mapping[str, Any],
     leading: Mapping[str, Any],
     baselines: Mapping[str, Mapping[str, Any]],
+    *,
+    all_columns: Mapping[str, Any] | None = None,
+    single: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Metric]:
     rows = metrics_of("softness", test, metrics)
-    rows += metrics_of("softness, leading columns", test, leading)
+    for model, scores in (single or {}).items():
+        rows += [
+            Metric(
+                model=f"{model}, mean of single models",
+                test=test,
+                name=name,
+                value=one["mean"],
+                low=one["single"]["low"],
+                high=one["single"]["high"],
+            )
+            for name, one in scores.items()
+        ]
+    rows += metrics_of(LEADING, test, leading)
+    rows += metrics_of("softness, all columns", test, all_columns or {})
     for name, intervals in baselines.items():
         rows += metrics_of(f"baseline: {name.replace('_', ' ')}", test, intervals)
     return rows

@@ -1,0 +1,221 @@
+"""QS of several glasses: their distributions and intervals, and a study of several test glasses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import mgdask
+from mgdask.errors import ParameterError
+from mgdask.learn.evaluation.metrics import roc_auc
+from mgdask.studies.results import POOLED, Results
+from mgdask.studies.softness.data import prepare_glass
+from mgdask.studies.softness.glasses import glass_spectrum, score_glass
+from mgdask.studies.softness.options import SoftnessOptions
+from mgdask.studies.softness.report import FIGURES
+from mgdask.studies.softness.training import Softness, learn_softness
+from mgdask.studies.softness.workflow import SoftnessStudy
+from tests.studies.test_softness_training import PLAIN, halves
+
+PNG = b"\x89PNG\r\n\x1a\n"
+"""Beginning of a PNG file."""
+
+
+def test_distribution_by_numpy(rng):
+    """Fig. 3f: std(QS) and the share of atoms with QS < 0.1."""
+    qs = rng.beta(2, 3, 4000)
+    qs[::7] = np.nan
+    known = qs[np.isfinite(qs)]
+    found = glass_spectrum("a", qs, np.arange(4000) // 50, n_resamples=400)
+    assert found["atoms"] == len(known)
+    for name, value in (
+        ("mean", known.mean()),
+        ("std", known.std()),
+        ("hard", (known < 0.1).mean()),
+        ("soft", (known > 0.7).mean()),
+    ):
+        assert found[name]["value"] == pytest.approx(value)
+        assert found[name]["low"] < value < found[name]["high"]
+    width = 0.02
+    counts = [((known >= k * width) & (known < (k + 1) * width)).sum() for k in range(50)]
+    np.testing.assert_allclose(found["density"], np.array(counts) / len(known) / width)
+
+
+def test_intervals_are_those_of_independent_atoms(rng):
+    """Closed forms: sqrt(p (1 - p) / n) for a share, sqrt((m4 - s^4) / n) / (2 s) for std."""
+    qs = rng.random(6000)
+    found = glass_spectrum("a", qs, np.arange(6000) // 60, n_resamples=1000)
+    share, n = found["hard"]["value"], len(qs)
+    assert found["hard"]["high"] - found["hard"]["low"] == pytest.approx(
+        2 * 1.96 * np.sqrt(share * (1 - share) / n), rel=0.25
+    )
+    s = qs.std()
+    fourth = ((qs - qs.mean()) ** 4).mean()
+    assert found["std"]["high"] - found["std"]["low"] == pytest.approx(
+        2 * 1.96 * np.sqrt((fourth - s**4) / n) / (2 * s), rel=0.25
+    )
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    """Three pieces of a slab, two of them deformed, and one frame of the third."""
+    folder = tmp_path_factory.mktemp("pieces")
+    left, right = halves(folder)
+    third = mgdask.open_store(right).isel(frame=[0])
+    lines = ["ITEM: TIMESTEP", "0", "ITEM: NUMBER OF ATOMS", str(third.sizes["atom"])]
+    lines += ["ITEM: BOX BOUNDS ff ff pp", "-60 120", "-60 120"]
+    side = float(third["cell"].values[0, 2, 2])
+    origin = float(third["origin"].values[0, 2])
+    lines += [f"{origin} {origin + side}", "ITEM: ATOMS id type x y z"]
+    kinds = {29: 1, 40: 2}
+    position = third["position"].values[0] + np.array([3.0, 0.0, 0.0])
+    for number, z, r in zip(
+        third["atom_id"].values, third["species"].values, position, strict=True
+    ):
+        lines.append(f"{number} {kinds[int(z)]} {r[0]:.6f} {r[1]:.6f} {r[2]:.6f}")
+    (folder / "still.dump").write_text("\n".join(lines) + "\n")
+    mgdask.ingest(
+        str(folder / "still.dump"), folder / "still.zarr", species=("Cu", "Zr"), timestep=0.002
+    )
+    return folder, left, right, folder / "still.zarr"
+
+
+def test_an_undeformed_glass_needs_no_labels(stores, tmp_path):
+    _, left, right, still = stores
+    a, b = (prepare_glass(one, tmp_path, margin=4.0, progress=False) for one in (left, right))
+    found = learn_softness([a], b, **PLAIN)
+    features = mgdask.feature_set("interstice", ("Cu", "Zr"))
+    glass, qs = score_glass(still, tmp_path, found, features, margin=4.0, progress=False)
+    # the same atoms, moved as a whole: the same QS
+    np.testing.assert_allclose(qs, found.qs, atol=1e-6)
+    assert glass.name == "still"
+    leading = learn_softness([a], b, **{**PLAIN, "folds": 3, "n_features": 4}, qs="leading")
+    assert leading.columns == leading.leading
+    _, few = score_glass(still, tmp_path, leading, features, margin=4.0, progress=False)
+    np.testing.assert_allclose(few, leading.leading_qs, atol=1e-6)
+    with pytest.raises(
+        ParameterError,
+        match="has no column 'interstice/distance_voronoi_mean', which the score needs",
+    ):
+        score_glass(still, tmp_path, found, [mgdask.Interstice()], name="few", progress=False)
+    with pytest.raises(ParameterError, match=r"none of the \d+ atoms is eligible"):
+        score_glass(still, tmp_path, found, features, margin=500.0, progress=False)
+
+
+@pytest.fixture(scope="module")
+def study(stores):
+    folder, left, right, still = stores
+    # the train and two test glasses are quarters and a half: other atoms, so other scores
+    pieces = quarters(folder, right)
+    options = SoftnessOptions(
+        train=[left],
+        test=pieces,
+        glasses=[still],
+        out=folder / "study",
+        margin=3.0,
+        threshold=2.0,
+        n_undersamples=2,
+        num_boost_round=30,
+        n_features=4,
+        folds=2,
+        qs="leading",
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        # figures are drawn in test_softness_report; ten of them take most of the time
+        for name in FIGURES:
+            patch.setitem(FIGURES, name, lambda _, path: path.write_bytes(PNG))
+        return options, SoftnessStudy(options).run(progress=False)
+
+
+def quarters(folder, right):
+    """The right half cut at its middle along x into two deformed glasses."""
+    text = (folder / "right.dump").read_text().splitlines()
+    n = int(text[3])
+    frames = [text[k : k + 9 + n] for k in range(0, len(text), 9 + n)]
+    x = np.array([float(line.split()[2]) for line in frames[0][9:]])
+    stores = []
+    for name, mask in (("inner", x < np.median(x)), ("outer", x >= np.median(x))):
+        lines = []
+        for frame in frames:
+            head = frame[:9]
+            head[3] = str(int(mask.sum()))
+            lines += [*head, *(row for row, kept in zip(frame[9:], mask, strict=True) if kept)]
+        (folder / f"{name}.dump").write_text("\n".join(lines) + "\n")
+        store = folder / f"{name}.zarr"
+        mgdask.ingest(str(folder / f"{name}.dump"), store, species=("Cu", "Zr"), timestep=0.002)
+        stores.append(store)
+    return stores
+
+
+def tested(options, name):
+    folder = options.out / "softness" / ("" if name == "inner" else name)
+    store = options.test[0].with_name(f"{name}.zarr")
+    glass = prepare_glass(store, options.out, progress=False, **options.glass())
+    return Softness.load(folder), glass, folder
+
+
+def test_pooled_scores_of_several_test_glasses(study):
+    options, results = study
+    value = {(one.model, one.test, one.name): one.value for one in results.metrics}
+    parts = []
+    for name, folder in (("inner", ""), ("outer", "outer")):
+        softness = Softness.load(options.out / "softness" / folder)
+        glass = prepare_glass(
+            options.test[0].with_name(f"{name}.zarr"),
+            options.out,
+            progress=False,
+            **options.glass(),
+        )
+        x, y, atoms = glass.rows()
+        columns = [glass.columns().index(one) for one in softness.columns]
+        each = np.array([m.predict(x[:, columns]) for m in softness.models])
+        assert value["softness", name, "roc_auc"] == pytest.approx(roc_auc(y, softness.qs[atoms]))
+        single = np.mean([roc_auc(y, one) for one in each])
+        assert value["softness, mean of single models", name, "roc_auc"] == pytest.approx(single)
+        parts.append((y, softness.qs[atoms], each))
+    y = np.concatenate([part[0] for part in parts])
+    qs, each = (np.concatenate([part[k] for part in parts], axis=-1) for k in (1, 2))
+    assert value["softness", POOLED, "roc_auc"] == pytest.approx(roc_auc(y, qs))
+    assert value["softness", POOLED, "recall"] == pytest.approx((qs[y] > 0.5).mean())
+    single = np.mean([roc_auc(y, one) for one in each])
+    assert value["softness, mean of single models", POOLED, "roc_auc"] == pytest.approx(single)
+    # QS is that of the leading columns, so both lines agree; all columns are beside it
+    assert value["softness, leading columns", POOLED, "roc_auc"] == pytest.approx(roc_auc(y, qs))
+    assert ("softness, all columns", "inner", "roc_auc") in value
+    pooled = {one.name: one for one in results.metrics if one.test == POOLED}
+    assert pooled["roc_auc"].low is not None
+
+
+def test_page_of_several_test_glasses(study):
+    options, results = study
+    page = (options.out / "report.html").read_text()
+    assert page.count("<img") == 10  # five figures per test glass
+    assert "Quench-in softness of inner: Distribution of QS (Fig. 3)" in page
+    assert "Quench-in softness of outer: Distribution of QS (Fig. 3)" in page
+    assert "softness, mean of single models" in page
+    assert "QS comes from the 4 leading columns" in page
+    assert "nan" not in page[: page.index("<img")].lower()
+    written = json.loads((options.out / "softness" / "numbers.json").read_text())
+    assert [one["glass"] for one in written["glasses"]] == ["inner", "outer", "still"]
+    assert [one["role"] for one in written["glasses"]] == ["test", "test", "other"]
+    assert written["source"] == "leading"
+    assert written["columns"] == 4
+    for one in written["glasses"]:
+        assert f"{one['std']['value']:.3f} [{one['std']['low']:.3f}" in page
+    assert Results.read(options.out).options["qs"] == "leading"
+    again = SoftnessStudy(options).run(progress=False)
+    assert again.metrics == results.metrics  # resumed from what is written
+
+
+def test_glasses_of_the_study_are_refused(study, stores):
+    options, _ = study
+    changed = options.model_copy(update={"glasses": (options.train[0],)})
+    with pytest.raises(ParameterError, match="is a glass of this study already"):
+        SoftnessStudy(changed).spectra([tested(options, "inner")])
+
+
+def test_options_that_do_not_fit(tmp_path):
+    with pytest.raises(ParameterError, match="qs=leading needs n_features"):
+        SoftnessOptions(train="a", test="b", out=tmp_path, qs="leading", n_features=0)
