@@ -149,7 +149,7 @@ def quarters(folder, right):
     return stores
 
 
-def tested(options, name):
+def written_for(options, name):
     folder = options.out / "softness" / ("" if name == "inner" else name)
     store = options.test[0].with_name(f"{name}.zarr")
     glass = prepare_glass(store, options.out, progress=False, **options.glass())
@@ -160,14 +160,8 @@ def test_pooled_scores_of_several_test_glasses(study):
     options, results = study
     value = {(one.model, one.test, one.name): one.value for one in results.metrics}
     parts = []
-    for name, folder in (("inner", ""), ("outer", "outer")):
-        softness = Softness.load(options.out / "softness" / folder)
-        glass = prepare_glass(
-            options.test[0].with_name(f"{name}.zarr"),
-            options.out,
-            progress=False,
-            **options.glass(),
-        )
+    for name in ("inner", "outer"):
+        softness, glass, _ = written_for(options, name)
         x, y, atoms = glass.rows()
         columns = [glass.columns().index(one) for one in softness.columns]
         each = np.array([m.predict(x[:, columns]) for m in softness.models])
@@ -213,7 +207,7 @@ def test_glasses_of_the_study_are_refused(study, stores):
     options, _ = study
     changed = options.model_copy(update={"glasses": (options.train[0],)})
     with pytest.raises(ParameterError, match="is a glass of this study already"):
-        SoftnessStudy(changed).spectra([tested(options, "inner")])
+        SoftnessStudy(changed).spectra([written_for(options, "inner")])
 
 
 def test_options_that_do_not_fit(tmp_path):
