@@ -79,9 +79,10 @@ def fractal_dimension(
     If the bracket is negative, it is sum_(b <= c) e_bc^2, as for independent pairs of
     blocks. In 200 samples of random points, one and two errors covered 0.67 and 0.94
     below 10 Å, and 0.72 and 0.93 beyond. In samples of clusters of 8 atoms they covered
-    0.56 and 0.93 below, and 0.52 and 0.85 beyond. Errors of clustered groups are thus
-    too small by up to a quarter. They contain neither the choice of ``r_min``, nor the
-    finite sample, nor the scatter between glasses.
+    0.56 and 0.93 below, and 0.52 and 0.85 beyond, because clusters cross the borders of
+    blocks. Errors of clustered groups are thus too small by up to a quarter. They
+    contain neither the choice of ``r_min``, nor the finite sample, nor the scatter
+    between glasses.
 
     References
     ----------

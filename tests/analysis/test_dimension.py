@@ -86,6 +86,25 @@ def test_error_of_a_dimension_covers():
     assert np.mean(naive) < 0.4
 
 
+def test_error_of_a_dimension_covers_for_clusters():
+    """Clusters inside blocks: atoms are far from independent, blocks are."""
+    dimensions, errors = [], []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        block = rng.integers(0, 3, (rng.poisson(60), 3))
+        center = 12.0 * block + rng.uniform(3.5, 8.5, block.shape)
+        size = rng.poisson(8, len(center))
+        r = np.repeat(center, size, axis=0) + rng.uniform(-3, 3, (size.sum(), 3))
+        mass = mass_distribution(r, 36 * np.eye(3), {}, width=0.2, blocks=3)
+        found = fractal_dimension(mass, r_min=3.0).sel(group="whole", range="below")
+        dimensions.append(float(found.dimension))
+        errors.append(float(found.dimension_error))
+    off = np.abs(np.array(dimensions) - np.mean(dimensions)) / errors
+    assert np.mean(dimensions) < 2.7
+    assert 0.55 < np.mean(off < 1) < 0.8
+    assert 0.88 < np.mean(off < 2) <= 1.0
+
+
 def test_dimension_refuses_in_words(rng):
     mass = mass_distribution(rng.uniform(0, 30, (200, 3)), 30 * np.eye(3), {}, width=0.5)
     with pytest.raises(ParameterError, match=r"must increase, and M\(r\) ends at 15 Å"):
