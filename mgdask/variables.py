@@ -169,6 +169,11 @@ VARIABLES = _table(
         "Falk, Langer, Phys. Rev. E 57, 7192 (1998)",
     ),
     _feature(
+        "linear_response",
+        "non-affine linear response of a network of springs",
+        "Lemaitre, Maloney, J. Stat. Phys. 123, 415 (2006)",
+    ),
+    _feature(
         "lag_displacement",
         "displacements over lag times",
         "Liu et al., J. Mater. Inf. 2, 20 (2022)",

@@ -12,9 +12,9 @@ and the values are kept from block to block, in each thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,7 @@ from mgdask.kernels.voronoi import (
 if TYPE_CHECKING:
     from mgdask.features.feature import FrameFeature
 
+T = TypeVar("T")
 Radii = str | tuple[tuple[str, float], ...]
 
 LARGE = 20_000
@@ -128,6 +129,27 @@ class LocalEnvironments:
             self._kept[cutoff] = make_cell_list(self.position, self.cell, self.pbc, cutoff)
         cells: CellList = self._kept[cutoff]
         return cells
+
+    def kept(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what belongs to the whole frame; it is made once.
+
+        It is kept for further features, and for the next block of a large frame.
+
+        Parameters
+        ----------
+        key
+            Name and parameters of what is made.
+        make
+            Function that makes it.
+
+        Returns
+        -------
+        The value.
+        """
+        if key not in self._kept:
+            self._kept[key] = make()
+        value: T = self._kept[key]
+        return value
 
     def slots(self, names: tuple[str, ...]) -> IntArray:
         """Return the index (atom,) of each atom's element in ``names``.

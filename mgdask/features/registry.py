@@ -19,6 +19,7 @@ from mgdask.features.chemistry import Chemistry
 from mgdask.features.feature import Feature
 from mgdask.features.interstice import Interstice
 from mgdask.features.lag import LagDisplacement
+from mgdask.features.linear_response import LinearResponse
 from mgdask.features.mediumrange import MediumRange
 from mgdask.features.nonaffine import NonAffine
 from mgdask.features.parameters import is_required
@@ -42,6 +43,7 @@ _KINDS: tuple[type[Feature], ...] = (
     Chemistry,
     SymmetryFunctions,
     SphericalChebyshev,
+    LinearResponse,
     NonAffine,
     LagDisplacement,
 )

@@ -22,6 +22,7 @@ from mgdask.features import (
     Coordination,
     FoldSymmetry,
     Interstice,
+    LinearResponse,
     MediumRange,
     Motifs,
     Packing,
@@ -69,6 +70,7 @@ def every_family():
         Chemistry(species=SPECIES, neighbors=("voronoi", "cutoff"), cutoff=3.4),
         SymmetryFunctions(species=SPECIES, radii=(1.0, 1.1), angular=((1.2, 1, 1),), cutoff=1.6),
         SphericalChebyshev(species=SPECIES, n_max=1, l_max=2, r_cut=4.5),
+        LinearResponse(cutoff=3.5, steps=5),
     ]
 
 
