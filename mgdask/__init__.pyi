@@ -29,6 +29,7 @@ from .features import WindowFeature as WindowFeature
 from .features import feature_set as feature_set
 from .features.pair_cutoffs import cargill_spaepen as cargill_spaepen
 from .features.pair_cutoffs import pair_cutoffs as pair_cutoffs
+from .pipelines.attach import attach as attach
 from .pipelines.dynamics import mean_squared_displacement as mean_squared_displacement
 from .pipelines.dynamics import overlap as overlap
 from .pipelines.dynamics import self_scattering as self_scattering

@@ -186,6 +186,17 @@ VARIABLES = _table(
 )
 """All variables by name."""
 
+FRAME_VALUES = _table(
+    Variable("temperature", ("frame",), "f", "K", "temperature of the simulation"),
+    Variable("energy", ("frame",), "f", "eV", "energy of all atoms"),
+    Variable("strain", ("frame",), "f", "1", "strain of the cell"),
+)
+"""Values of whole frames that have a fixed unit, by name.
+
+A store holds them if the user gave them, or the input has them. Other names are allowed
+too. A variable with one value per atom may have the same name.
+"""
+
 REQUIRED = {
     "trajectory": (
         *("position", "image", "cell", "origin", "pbc"),
@@ -225,6 +236,29 @@ def attrs(name: str) -> dict[str, str]:
     return text
 
 
+def frame_attrs(name: str) -> dict[str, str]:
+    """Return the ``attrs`` of a variable with one value per frame.
+
+    Parameters
+    ----------
+    name
+        Name of the variable.
+
+    Returns
+    -------
+    Unit and long name; empty for a name that is in neither table.
+
+    Examples
+    --------
+    >>> frame_attrs("temperature")
+    {'units': 'K', 'long_name': 'temperature of the simulation'}
+    """
+    variable = FRAME_VALUES.get(name)
+    if variable is None:
+        return attrs(name)
+    return {"units": variable.unit, "long_name": variable.meaning}
+
+
 def validate(ds: xr.Dataset, kind: str, source: str | Path = "the Dataset") -> None:
     """Check that a Dataset has the variables of a store, as described here.
 
@@ -260,13 +294,20 @@ def validate(ds: xr.Dataset, kind: str, source: str | Path = "the Dataset") -> N
     problems = [
         problem for name in ds.variables if name in VARIABLES for problem in _problems(ds, name)
     ]
+    problems += [
+        problem
+        for name in ds.variables
+        if name in FRAME_VALUES and ds.variables[name].dims == ("frame",)
+        for problem in _problems(ds, name)
+    ]
     problems += [f"{VARIABLES[n]} is missing" for n in REQUIRED[kind] if n not in ds.variables]
     if problems:
         raise StoreError(f"{source} is not a valid {kind} store: {'; '.join(problems)}")
 
 
 def _problems(ds: xr.Dataset, name: Hashable) -> Iterator[str]:
-    expected, variable = VARIABLES[str(name)], ds.variables[name]
+    expected = VARIABLES.get(str(name)) or FRAME_VALUES[str(name)]
+    variable = ds.variables[name]
     dims = tuple(map(str, variable.dims))
     allowed = [expected.dims]
     if expected.dims[-1].endswith("_feature"):  # some features are averages over atoms

@@ -17,6 +17,10 @@ COMMANDS = {
         "commands:ingest",
         "Read simulation files into one trajectory store, with an audit.",
     ),
+    "attach": (
+        "commands:attach",
+        "Add values of frames, such as the temperature, to a store that exists.",
+    ),
     "inspect": ("commands:inspect", "Show what a store holds."),
     "rdf": ("commands:rdf", "Compute the radial distribution functions of all species pairs."),
     "unwrap": ("commands:unwrap", "Unwrap the trajectories of all atoms into a store."),

@@ -13,9 +13,12 @@ from mgdask.cli.options import (
     feature_options,
     fit_to_site,
     make_plan,
+    one_or_list,
     open_workers,
     parse_origin,
     parse_species,
+    parse_variables,
+    value_options,
     worker_options,
 )
 
@@ -23,6 +26,8 @@ from mgdask.cli.options import (
 @click.command(
     epilog=examples(
         "mgdask ingest dump.*.gz --out glass.zarr --species Zr,Cu --timestep 0.002",
+        "mgdask ingest 300.dump 500.dump --run 300K --run 500K --temperature 300 --temperature 500 "
+        "--out glass.zarr --species Zr,Cu",
         "mgdask ingest more.dump.gz --out glass.zarr --species Zr,Cu --timestep 0.002 --append",
     )
 )
@@ -46,7 +51,13 @@ from mgdask.cli.options import (
 )
 @click.option("--timestep", type=float, help="Time step of the simulation in ps.")
 @click.option("--units", help="LAMMPS unit style, if the files do not state it [default: metal].")
-@click.option("--run", help="Label of this simulation [default: from the file name].")
+@click.option(
+    "--run",
+    "runs",
+    multiple=True,
+    help="Label of this simulation [default: from the file name]. If repeated, each of the PATHS "
+    "is a simulation of its own with one label, in the same order.",
+)
 @click.option("--run-per-file", is_flag=True, help="Treat every file as a separate simulation.")
 @click.option(
     "--repeated",
@@ -55,8 +66,11 @@ from mgdask.cli.options import (
     show_default=True,
     help="Which frame of a repeated time step to keep.",
 )
+@value_options
 @click.option(
-    "--append", is_flag=True, help="Append the frames of a continued simulation to the store."
+    "--append",
+    is_flag=True,
+    help="Append the frames of a continued simulation, or of the runs that --run names.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 @worker_options
@@ -65,6 +79,9 @@ def ingest(
     out: str,
     species: str | None,
     origin: str | None,
+    runs: tuple[str, ...],
+    temperature: tuple[float, ...],
+    variables: tuple[str, ...],
     workers: int | None,
     threads: int,
     scheduler: str | None,
@@ -74,7 +91,7 @@ def ingest(
     """Read simulation files into one trajectory store, with an audit.
 
     Reads LAMMPS dumps and data files (plain, gz, zst, binary), extxyz, H5MD and NetCDF.
-    Several PATHS form one trajectory in the given order.
+    Several PATHS form one trajectory in the given order, unless --run is repeated.
     """
     with open_workers(workers, threads, scheduler, None, site) as client:
         report = mgdask.ingest(
@@ -82,9 +99,51 @@ def ingest(
             out,
             species=parse_species(species),
             origin=parse_origin(origin),
+            run=one_or_list(runs),
+            temperature=one_or_list(temperature),
+            variables=parse_variables(variables),
             client=client,
             **options,
         )
+    click.echo(str(report))
+
+
+@click.command(
+    epilog=examples(
+        "mgdask attach glass.zarr --temperature 300",
+        "mgdask attach glass.zarr --run cooling_1 --variable temperature=cooling_1.energy.txt:2 "
+        "--variable energy=cooling_1.energy.txt:3",
+    )
+)
+@click.argument("store")
+@click.option(
+    "--run",
+    "runs",
+    multiple=True,
+    help="Run to which the values belong [default: all runs]. May be repeated; repeated values "
+    "then follow the same order.",
+)
+@value_options
+@click.option("--overwrite", is_flag=True, help="Replace other values that the store has.")
+def attach(
+    store: str,
+    runs: tuple[str, ...],
+    temperature: tuple[float, ...],
+    variables: tuple[str, ...],
+    overwrite: bool,
+) -> None:
+    """Add values of frames, such as the temperature, to a store that exists.
+
+    All values are written or none. Features of the store stay valid, except those that
+    read these values.
+    """
+    report = mgdask.attach(
+        store,
+        temperature=one_or_list(temperature),
+        variables=parse_variables(variables),
+        run=list(runs) or None,
+        overwrite=overwrite,
+    )
     click.echo(str(report))
 
 

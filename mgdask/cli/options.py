@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mgdask.pipelines.featurize.plan import Plan
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 def parse_names(text: str | None) -> list[str] | None:
@@ -42,6 +43,48 @@ def parse_origin(text: str | None) -> list[float] | None:
         return None if text is None else [float(word) for word in text.split(",")]
     except ValueError:
         raise ParameterError(f"--origin {text} must be three numbers, such as 3,-4,1") from None
+
+
+def one_or_list(values: Sequence[T]) -> T | list[T] | None:
+    """Return the value of an option given once, or a list of several values."""
+    return values[0] if len(values) == 1 else list(values) or None
+
+
+def parse_variables(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the sources by name from ``NAME=SOURCE``; a list for a repeated name."""
+    sources: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, source = text.partition("=")
+        if not (name and equals and source):
+            raise ParameterError(
+                f"--variable {text} must be NAME=FILE:COLUMN or NAME=NUMBER, such as "
+                "energy=energies.txt:3"
+            )
+        sources.setdefault(name.strip(), []).append(source.strip())
+    return {name: one_or_list(given) for name, given in sources.items()}
+
+
+def value_options(command: Command) -> Command:
+    """Add the options for values of frames."""
+    for option in (
+        click.option(
+            "--variable",
+            "variables",
+            multiple=True,
+            metavar="NAME=FILE:COLUMN",
+            help="Value of each frame from a text file with one row per frame; columns are "
+            "counted from 1, and # begins a comment. NAME=NUMBER gives all frames one value. A "
+            "unit may follow the name: 'stress[GPa]'. If NAME is repeated: one per run.",
+        ),
+        click.option(
+            "--temperature",
+            type=float,
+            multiple=True,
+            help="Temperature in K. If repeated: one per run, in the same order.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def store_species(store: str) -> list[str]:

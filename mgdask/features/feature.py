@@ -200,6 +200,11 @@ class Feature(ABC):
         """Features whose values it uses; a block computes them once for all."""
         return ()
 
+    @property
+    def frame_values(self) -> tuple[str, ...]:
+        """Names of variables (frame,) that it reads, such as the temperature."""
+        return ()
+
     def frames_needed(self, axis: FrameAxis, frame: int) -> tuple[int, ...]:
         """Return the frames from which the row of ``frame`` is computed."""
         return (frame,)

@@ -26,6 +26,12 @@ LIU_2022: tuple[float, ...] = (
 )  # fmt: skip
 """The 41 lags in ps of Liu et al. (2022), Supplementary Table 1."""
 
+TEMPERATURE_TOLERANCE = 0.05
+"""Relative change of the temperature from which a row is counted as not isothermal.
+
+The kinetic temperature of N atoms fluctuates by (2 / 3N)^(1/2): 1.8 % for 2048 atoms.
+"""
+
 
 @feature_dataclass
 class LagDisplacement(TrajectoryFeature):
@@ -39,14 +45,15 @@ class LagDisplacement(TrajectoryFeature):
         Lag times in ps, or "liu2022" for the 41 of Liu et al. (2022).
     origins
         Frames t0, each of which has rows: "first" of every run, "all", every n-th frame
-        (an integer), or times in ps.
+        of each run from its first on (an integer), or times in ps after the first frame
+        of each run.
     scaling
         "displacement" is r in Å, "squared" is r^2 in Å². "logarithmic" is
         lg[r^2 / (T m^-1)] with r^2 in Å², T in K and m in u, -inf if an atom has not
         moved.
     temperature
-        T in K for "logarithmic". The default is the temperature of each frame, the
-        variable ``temperature`` of the trajectory.
+        T in K for "logarithmic". The default is the temperature of the origin t0, from
+        the variable ``temperature`` of the trajectory.
     missing
         What happens to a lag that no origin has: "refuse" raises an error with the
         nearest lag that exists, "nan" gives NaN.
@@ -62,9 +69,18 @@ class LagDisplacement(TrajectoryFeature):
     output. Pairs of frames never reach from one run into another. Displacements are
     subtracted in float64, then squared.
 
+    The reference defines lg[r^2 / (T m^-1)] for isothermal runs (section "Dataset
+    preparation"; it is not numbered), so T has one value. In a run whose temperature
+    changes, T is that of the origin t0. The formula then loses its meaning if T changes
+    between the origin and a lag. Rows for which T differs by more than 5 % there are
+    kept, and counted in the attrs of the output as ``temperature_changes``.
+
+    The temperature belongs to the run: set it with ``mgdask.ingest(...,
+    temperature=...)`` or ``mgdask.attach``. A plan is refused if it is missing.
+
     References
     ----------
-    Liu et al., J. Mater. Inf. 2, 20 (2022).
+    Liu et al., J. Mater. Inf. 2, 20 (2022), "kNN ML: Dataset preparation".
 
     Examples
     --------
@@ -119,6 +135,15 @@ class LagDisplacement(TrajectoryFeature):
         """Whether the motion of the center of mass is subtracted."""
         return self.remove_drift
 
+    @property
+    def frame_values(self) -> tuple[str, ...]:
+        """The temperature, if it is not a parameter."""
+        return ("temperature",) if self._reads_temperature else ()
+
+    @property
+    def _reads_temperature(self) -> bool:
+        return self.scaling == "logarithmic" and self.temperature is None
+
     def origin_frames(self, axis: FrameAxis) -> IntArray:
         """Return the frames that have rows.
 
@@ -154,8 +179,10 @@ class LagDisplacement(TrajectoryFeature):
         if self.origins == "all":
             return np.arange(len(axis.run))
         if isinstance(self.origins, int):
-            return np.arange(0, len(axis.run), self.origins)
-        starts = np.sort(np.unique(axis.run, return_index=True)[1])
+            return np.concatenate(
+                [np.arange(first, last, self.origins) for first, last in axis.runs()]
+            )
+        starts = np.array([first for first, _ in axis.runs()])
         if isinstance(self.origins, str):
             return starts
         frames = [axis.later(int(k), t, self.tolerance) for k in starts for t in self.origins]
@@ -197,8 +224,21 @@ class LagDisplacement(TrajectoryFeature):
             kelvin = self._temperatures(trajectories, origins)
             with np.errstate(divide="ignore"):
                 out[...] = np.log10(out * (trajectories.mass[None, :, None] / kelvin))
-        lacking = np.asarray(later.min(axis=1) < 0)
-        return {"no_later_frame": np.broadcast_to(lacking[:, None], (len(origins), len(path)))}
+        rows = {"no_later_frame": np.asarray(later.min(axis=1) < 0)}
+        if self._reads_temperature:
+            rows["temperature_changes"] = self._temperature_changes(trajectories, origins, later)
+        shape = (len(origins), len(path))
+        return {name: np.broadcast_to(flag[:, None], shape) for name, flag in rows.items()}
+
+    def _temperature_changes(
+        self, trajectories: Trajectories, origins: IntArray, later: IntArray
+    ) -> BoolArray:
+        """Return the origins (origin,) after which the temperature is another one."""
+        assert trajectories.temperature is not None
+        start = trajectories.temperature[trajectories.places(origins)][:, None]
+        end = trajectories.temperature[trajectories.places(np.maximum(later, 0))]
+        change = np.where(later < 0, 0.0, np.abs(end / start - 1.0))
+        return np.asarray((change > TEMPERATURE_TOLERANCE).any(axis=1))
 
     def _temperatures(self, trajectories: Trajectories, origins: IntArray) -> FloatArray:
         """Return the temperature (origin, 1, 1) in K."""
@@ -209,7 +249,7 @@ class LagDisplacement(TrajectoryFeature):
         else:
             raise ParameterError(
                 "LagDisplacement: scaling='logarithmic' needs temperature=, since the trajectory "
-                "has no variable 'temperature'"
+                "has no variable 'temperature'; mgdask.attach (mgdask attach) adds it"
             )
         return kelvin[:, None, None]
 

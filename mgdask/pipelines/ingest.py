@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import time as clock
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,11 +13,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from mgdask.errors import StoreError
+from mgdask import variables as variable_table
+from mgdask.errors import ParameterError, StoreError
 from mgdask.execution.client import resolve_client
+from mgdask.pipelines.frame_values import (
+    Given,
+    Run,
+    Sources,
+    Temperatures,
+    attach_command,
+    merge,
+    resolve,
+    runs_of,
+    write,
+)
 from mgdask.pipelines.ingest_tasks import atom_variables, fill
+from mgdask.readers.files import expand
 from mgdask.readers.indexing import take_inventory
 from mgdask.readers.inventory import Inventory
+from mgdask.store import frame_values as stored_values
 from mgdask.store import trajectory
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
@@ -80,6 +96,9 @@ def ingest(
     *,
     species: Mapping[int, str] | Mapping[str, str] | Sequence[str] | None = None,
     timestep: float | None = None,
+    run: str | Sequence[str] | None = None,
+    temperature: Temperatures | None = None,
+    variables: Sources | None = None,
     client: Client | None = None,
     append: bool = False,
     overwrite: bool = False,
@@ -101,19 +120,27 @@ def ingest(
         the order of ids.
     timestep
         Timestep in ps, for files without ITEM: TIME.
+    run
+        Label of the simulation. A list has one label per entry of ``paths``, which are
+        then separate simulations. Default: from the file names.
+    temperature
+        Temperature in K, or a list of one per run.
+    variables
+        Values of frames by name: (path, column) of a text file with one row per frame,
+        "path:column", a number for all frames, or an array (frame,). A list has one of
+        these per run. Columns are counted from 1. See ``mgdask.attach``.
     client
         Dask client. Default: the current one, or a temporary one in this process.
     append
-        Add frames of a continued simulation to ``out``. Timesteps already in the store
-        are skipped and reported.
+        Add frames to ``out``: of a continued simulation, or of other runs if ``run``
+        names them. Timesteps that the run has already are skipped and reported.
     overwrite
         Replace an existing store.
     **options
-        ``units`` (LAMMPS style, default metal), ``run`` (label of the simulation),
-        ``run_per_file``, ``repeated`` ("last", "first", "all" or "error"), ``columns``
-        (additional columns to keep), ``frames`` (a slice, indices or
-        "start:stop:step"), ``atom_style``, and ``origin`` (lower corner of the cells in
-        files that do not state it).
+        ``units`` (LAMMPS style, default metal), ``run_per_file``, ``repeated`` ("last",
+        "first", "all" or "error"), ``columns`` (additional columns to keep), ``frames``
+        (a slice, indices or "start:stop:step"), ``atom_style``, and ``origin`` (lower
+        corner of the cells in files that do not state it).
 
     Returns
     -------
@@ -127,27 +154,64 @@ def ingest(
         timestep.
     StoreError
         If ``out`` cannot be written, or holds other results.
+    ParameterError
+        If an argument is unknown or not allowed.
 
     Examples
     --------
     >>> mgdask.ingest(
     ...     "dump.*.gz", "glass.zarr", species={1: "Cu", 2: "Zr"}, timestep=0.002
     ... )  # doctest: +SKIP
+    >>> mgdask.ingest(
+    ...     ["300.dump", "500.dump"],
+    ...     "glass.zarr",
+    ...     run=["300K", "500K"],
+    ...     temperature=[300.0, 500.0],
+    ...     species=("Cu", "Zr"),
+    ... )  # doctest: +SKIP
     """
     started = clock.perf_counter()
     out = Path(out)
+    _check_options(options)
+    is_named = run is not None or bool(options.get("run_per_file"))
+    files, labels = _label_inputs(paths, run, bool(options.get("run_per_file")))
     with resolve_client(client) as workers:
         inventory = take_inventory(
-            paths, species=species, timestep=timestep, mapper=partial(_map_on, workers), **options
+            files,
+            species=species,
+            timestep=timestep,
+            run=labels,
+            mapper=partial(_map_on, workers),
+            **options,
         )
         manifest = Manifest(out)
         if append:
-            inventory, start = _prepare_append(out, inventory)
+            addition = _plan_append(out, inventory, is_named)
+            inventory, start, notes = addition.inventory, addition.start, addition.inventory.notes
         else:
-            start = 0
+            start, notes = 0, inventory.notes
+        given = _resolve_values(temperature, variables, inventory, start)
+        if not append:
             _prepare_new(out, inventory, overwrite)
         with manifest.locked():
+            stored_values.finish_pending(out)
+            group = open_group(out, mode="r+")
+            runs = runs_of([*_stored_runs(group, start), *inventory.run])
+            if append:
+                more, gaps = _values_of_appended(out, group, given, runs, start)
+                given, notes = [*given, *more], (*notes, *gaps)
+            changes = merge(
+                out,
+                group,
+                given,
+                runs,
+                overwrite=False,
+                command=f"mgdask attach {out} --overwrite replaces it",
+            )
+            if append:
+                _make_room(out, group, addition, notes)
             n_written, n_blocks = fill(out, inventory, start, workers)
+            write(out, open_group(out), changes)
             attrs = open_group(out).attrs
             manifest.finish(f"{attrs['input_digest']} {attrs.get('append_digest', '')}")
     return IngestReport(
@@ -158,7 +222,7 @@ def ingest(
         n_written,
         clock.perf_counter() - started,
         sum(source.size for source in inventory.sources),
-        inventory.notes,
+        tuple(notes),
     )
 
 
@@ -166,6 +230,72 @@ def _map_on(client: Client, function: Callable[[J], R], jobs: Sequence[J]) -> li
     if len(jobs) < 2:
         return [function(job) for job in jobs]
     return list(client.gather(client.map(function, jobs, pure=False)))
+
+
+# Arguments
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Raise ``ParameterError`` for an unknown argument, with the nearest known ones."""
+    reading = set(inspect.signature(take_inventory).parameters) - {"paths", "mapper"}
+    known = sorted(reading | set(inspect.signature(ingest).parameters) - {"options"})
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f"did you mean {' or '.join(near)}? " if near else ""
+            raise ParameterError(
+                f"ingest has no argument {name!r}; {hint}Its arguments are {', '.join(known)}"
+            )
+
+
+def _label_inputs(
+    paths: str | Path | Sequence[str | Path], run: str | Sequence[str] | None, run_per_file: bool
+) -> tuple[list[str], str | list[str] | None]:
+    """Return the files of all inputs, and one label for all or one per file."""
+    inputs = [paths] if isinstance(paths, str | Path) else list(paths)
+    if run is None or isinstance(run, str):
+        return expand(inputs), run
+    labels = list(run)
+    if run_per_file:
+        raise ParameterError(
+            f"run={labels} and run_per_file=True exclude each other: both say which files are a "
+            "simulation; give one"
+        )
+    if len(labels) != len(inputs) or not all(isinstance(label, str) for label in labels):
+        raise ParameterError(
+            f"run={labels} has {len(labels)} labels for {len(inputs)} inputs; give one text per "
+            "input, in the same order, or one for all. A pattern is one input: quote it on a "
+            "command line, so that the shell does not expand it"
+        )
+    stretches = [label for k, label in enumerate(labels) if k == 0 or labels[k - 1] != label]
+    if len(set(stretches)) < len(stretches):
+        raise ParameterError(f"run={labels}: the inputs of one run must follow each other")
+    matches = [expand(each) for each in inputs]
+    per_file = [label for label, found in zip(labels, matches, strict=True) for _ in found]
+    return [name for found in matches for name in found], per_file
+
+
+def _resolve_values(
+    temperature: Temperatures | None, variables: Sources | None, inventory: Inventory, start: int
+) -> list[Given]:
+    """Return the values that the user gave for the frames of an inventory."""
+    omitted = [note for note in inventory.notes if "left out" in note or "skipped" in note]
+    more = f" ({len(omitted)} notes of this kind)" if len(omitted) > 1 else ""
+    left_out = f". The audit says: {omitted[0]}{more}" if omitted else ""
+    given = resolve(
+        temperature,
+        variables,
+        runs_of(inventory.run, start),
+        start + inventory.n_frames,
+        left_out=left_out,
+    )
+    for item in given:
+        if item.name in inventory.variables:
+            raise ParameterError(
+                f"variables: the files have a variable {item.name!r} already; choose another name, "
+                "or leave that column out with columns="
+            )
+    return given
 
 
 # Creating a store
@@ -244,9 +374,31 @@ def _write_axis(group: Group, inventory: Inventory, start: int) -> None:
 # Appending to a store
 
 
-def _prepare_append(out: Path, inventory: Inventory) -> tuple[Inventory, int]:
-    """Make room for new frames; return their inventory and the first frame."""
-    group = open_group(out, mode="r+")
+@dataclass(frozen=True)
+class Addition:
+    """Frames to append to a store.
+
+    Attributes
+    ----------
+    inventory
+        The frames, without those that the store has already.
+    start
+        Index of the first of them in the store.
+    digest
+        Digest of the input, known frames included.
+    resumed
+        Whether an earlier call has begun to append the same input.
+    """
+
+    inventory: Inventory
+    start: int
+    digest: str
+    resumed: bool
+
+
+def _plan_append(out: Path, inventory: Inventory, is_named: bool) -> Addition:
+    """Return the new frames. Nothing is written."""
+    group = open_group(out)
     if group.attrs.get("mgdask_kind") != "trajectory":
         raise StoreError(f"append: {out} is not a trajectory store")
     own_digest = inventory.digest()
@@ -258,14 +410,22 @@ def _prepare_append(out: Path, inventory: Inventory) -> tuple[Inventory, int]:
         check_complete(out, kind="trajectory")
         start = get_array(group, "position").shape[0]
     _check_continuation(out, group, inventory)
-    inventory, notes = _without_known_frames(out, group, inventory, start)
-    if not resumed:
+    inventory = _without_known_frames(out, group, inventory, start, is_named)
+    return Addition(inventory, start, own_digest, resumed)
+
+
+def _make_room(out: Path, group: Group, addition: Addition, notes: Sequence[str]) -> None:
+    """Make room for new frames, and write what they have one row each of."""
+    inventory, start = addition.inventory, addition.start
+    if addition.resumed and Manifest(out).content() is not None:
+        return  # appended completely by an earlier call
+    if not addition.resumed:
         Manifest(out).reopen()
         audit: Any = group.attrs["audit"]
         source_files: Any = group.attrs["source_files"]
         group.attrs.update(
             {
-                "append_digest": own_digest,
+                "append_digest": addition.digest,
                 "append_start": start,
                 "audit": [*audit, *notes],
                 "source_files": [*source_files, *inventory.sources_table()],
@@ -276,7 +436,40 @@ def _prepare_append(out: Path, inventory: Inventory) -> tuple[Inventory, int]:
         trajectory.make_scratch(group, n_frames, inventory.n_atoms)
     trajectory.grow(group, n_frames)
     _write_axis(group, inventory, start)
-    return inventory, start
+
+
+def _stored_runs(group: Group, start: int) -> list[str]:
+    """Return the run labels of the frames before ``start``."""
+    return [str(label) for label in np.asarray(get_array(group, "run")[:start])] if start else []
+
+
+def _values_of_appended(
+    out: Path, group: Group, given: Sequence[Given], runs: Sequence[Run], start: int
+) -> tuple[list[Given], list[str]]:
+    """Continue constant temperatures, and report values that new frames lack."""
+    kept, notes = [], []
+    for name, values in stored_values.read(group).items():
+        if any(item.name == name for item in given):
+            continue
+        n_frames = sum(len(run.frames) for run in runs)
+        for run in runs:
+            fresh = run.frames[run.frames >= start]
+            if not len(fresh) or (len(values) > start and np.isfinite(values[fresh]).all()):
+                continue
+            before = values[run.frames[run.frames < start]]
+            if name == "temperature" and len(before) and (before == before[0]).all():
+                unit = variable_table.FRAME_VALUES[name].unit
+                extended = np.full(n_frames, np.nan)
+                extended[fresh] = before[0]
+                text = f"{before[0]:.15g} {unit}, continued from the frames before"
+                origin = {"variable": name, "units": unit, "runs": [run.label]}
+                kept.append(Given(name, unit, extended, ({**origin, "from": text},)))
+            else:
+                notes.append(
+                    f"append: {name} is unknown in {len(fresh)} new frames of run {run.label!r}; "
+                    f"add it with {attach_command(out, name, run.label)}"
+                )
+    return kept, notes
 
 
 def _check_continuation(out: Path, group: Group, inventory: Inventory) -> None:
@@ -313,15 +506,30 @@ def _check_continuation(out: Path, group: Group, inventory: Inventory) -> None:
 
 
 def _without_known_frames(
-    out: Path, group: Group, inventory: Inventory, start: int
-) -> tuple[Inventory, list[str]]:
-    """Drop timesteps already in a store; return the rest and the notes."""
-    runs = [str(label) for label in np.asarray(get_array(group, "run")[:start])]
+    out: Path, group: Group, inventory: Inventory, start: int, is_named: bool
+) -> Inventory:
+    """Drop timesteps that the last run of a store has already, with a note.
+
+    Frames whose run is not named continue the last run.
+    """
+    runs = _stored_runs(group, start)
+    last = runs[-1]
     steps = np.asarray(get_array(group, "step")[:start])
-    label = runs[-1]
-    known = {int(step) for step, run in zip(steps, runs, strict=True) if run == label}
-    same_run = set(inventory.run) == {inventory.run[0]} and inventory.run[0] not in runs
-    keep = [k for k, ref in enumerate(inventory.refs) if not (same_run and ref.step in known)]
+    known = {int(step) for step, run in zip(steps, runs, strict=True) if run == last}
+    continues = not is_named and len(set(inventory.run)) == 1 and inventory.run[0] not in runs
+    labels = [last] * inventory.n_frames if continues else list(inventory.run)
+    other = next((label for label in labels if label != last and label in runs), None)
+    if other is not None or last in labels[labels.count(last) :]:
+        raise StoreError(
+            f"append: run {other or last!r} is in {out} already and would not stay in one piece; "
+            f"only the last run, {last!r}, can be continued, by the first of the files. Choose "
+            "another label with run= (--run)"
+        )
+    keep = [
+        k
+        for k, (ref, label) in enumerate(zip(inventory.refs, labels, strict=True))
+        if label != last or ref.step not in known
+    ]
     notes = list(inventory.notes)
     if len(keep) < inventory.n_frames:
         kept = set(keep)
@@ -334,11 +542,10 @@ def _without_known_frames(
         )
     if not keep:
         raise StoreError(f"append: {out} already has all these timesteps; nothing to add")
-    inventory = replace(
+    return replace(
         inventory,
         refs=tuple(inventory.refs[k] for k in keep),
         notes=tuple(notes),
         time=None if inventory.time is None else inventory.time[keep],
-        run=tuple(label if same_run else inventory.run[k] for k in keep),
+        run=tuple(labels[k] for k in keep),
     )
-    return inventory, notes

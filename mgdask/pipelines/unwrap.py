@@ -27,6 +27,7 @@ from mgdask.pipelines.unwrap_tasks import (
     net_name,
     write_unwrapped,
 )
+from mgdask.store import frame_values
 from mgdask.store import unwrapped as unwrapped_store
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
@@ -52,8 +53,8 @@ All agree if the cell is constant and every step is shorter than half of it.
 MAX_GUESSED_STEP = 0.45
 """Largest step whose direction is certain without images, as a fraction of the cell."""
 
-AXES = ("atom_id", "species", "mass", "pbc", "step", "time", "run", "cell", "temperature")
-"""Arrays copied from the trajectory, if it has them."""
+AXES = ("atom_id", "species", "mass", "pbc", "step", "time", "run", "cell")
+"""Arrays copied from the trajectory if it has them, besides its values of frames."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,7 @@ def unwrap(
     _prepare(job, reason, group)
     manifest = Manifest(out)
     with manifest.locked(), resolve_client(client) as workers:
+        frame_values.copy(group, out)
         missing = job.missing_shards()
         if missing or not manifest.done("mass-joined", job.identity, manifest.records()):
             manifest.reopen()

@@ -245,8 +245,12 @@ def _axes(pbc: Sequence[bool]) -> str:
     )
 
 
-def run_labels(paths: Sequence[str], run: str | None, run_per_file: bool) -> dict[str, str]:
-    """Return the run label of each file."""
+def run_labels(
+    paths: Sequence[str], run: str | Sequence[str] | None, run_per_file: bool
+) -> dict[str, str]:
+    """Return the run label of each file; ``run`` may list one label per file."""
+    if run is not None and not isinstance(run, str):
+        return dict(zip(paths, run, strict=True))
 
     def stem(path: str) -> str:
         name = PurePath(path).name

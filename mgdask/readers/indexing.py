@@ -129,7 +129,7 @@ def take_inventory(
     species: Mapping[int, str] | Mapping[str, str] | Sequence[str] | str | None = None,
     timestep: float | None = None,
     units: str | None = None,
-    run: str | None = None,
+    run: str | Sequence[str] | None = None,
     run_per_file: bool = False,
     repeated: str = "last",
     frames: slice | Sequence[int] | str | None = None,
@@ -153,7 +153,8 @@ def take_inventory(
     units
         LAMMPS unit style of files that do not state theirs; default metal.
     run
-        Label of the simulation. Default: taken from the file names.
+        Label of the simulation, or one label per file. Default: taken from the file
+        names.
     run_per_file
         Whether each file is a simulation of its own.
     repeated

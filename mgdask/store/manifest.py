@@ -28,6 +28,9 @@ JOINED = "blocks.jsonl"
 COMPLETE = "complete.json"
 """File that exists only while the store is finished."""
 
+DECLARED = "frame_values.ready"
+"""Folder with values of frames that are being moved into a finished store."""
+
 Record: TypeAlias = Mapping[str, Any]
 """Block, digest of parameters and input, files with sizes, checksums, notes."""
 
@@ -187,6 +190,30 @@ class Manifest:
         They are computed when the store is finished. An unfinished store has none.
         """
         return dict((self.completion() or {}).get("small", {}))
+
+    def update_small(self, arrays: Mapping[str, Collection[str]]) -> None:
+        """Renew the digests of small arrays that were added to a finished store.
+
+        Parameters
+        ----------
+        arrays
+            Files of each array by its name.
+        """
+        mark = self.completion()
+        if mark is None:  # ``finish`` will compute all of them
+            return
+        small = {
+            file: sha256
+            for file, sha256 in dict(mark.get("small", {})).items()
+            if file.split("/")[0] not in arrays
+        }
+        for name, files in arrays.items():
+            for file in files:
+                if file.startswith("c/"):
+                    data = (self.store / name / file).read_bytes()
+                    small[f"{name}/{file}"] = hashlib.sha256(data).hexdigest()
+        mark["small"] = dict(sorted(small.items()))
+        _replace(self.folder / COMPLETE, json.dumps(mark))
 
     def content(self) -> str | None:
         """Return the digest of the content, or None if the store is not finished."""

@@ -11,7 +11,7 @@ import zarr
 from mgdask import variables
 from mgdask.errors import StoreError
 from mgdask.store.failures import SourceChangedError
-from mgdask.store.manifest import Manifest
+from mgdask.store.manifest import DECLARED, Manifest
 from mgdask.store.shards import open_group
 
 KINDS = ("trajectory", "features", "paths")
@@ -62,6 +62,21 @@ def check_complete(path: str | Path, *, kind: str | None = None) -> tuple[zarr.G
             f"{MADE_BY[actual]} again, which does only what is missing"
         )
     return group, content
+
+
+def check_not_pending(path: str | Path) -> None:
+    """Raise ``StoreError`` if values of frames are only in part where they belong.
+
+    Parameters
+    ----------
+    path
+        The store.
+    """
+    if (Manifest(path).folder / DECLARED).exists():
+        raise StoreError(
+            f"{path}: values of frames are being added, or a process that added them was stopped. "
+            f"Nothing is lost: mgdask attach {path} finishes it"
+        )
 
 
 def check_unchanged(path: str | Path, content: str) -> None:
@@ -118,6 +133,7 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
     >>> copper.mean("atom").compute()  # doctest: +SKIP
     """
     group = open_group(path) if partial else check_complete(path)[0]
+    check_not_pending(path)
     ds = xr.open_zarr(path, consolidated=False, zarr_format=3, chunks=None)
     if not partial:
         variables.validate(ds, str(group.attrs["mgdask_kind"]), path)

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from mgdask import variables
 from mgdask._typing import AnyArray
 from mgdask.store.failures import explained
 from mgdask.store.layout import ROWS_IN_CHUNK, TrajectoryLayout, trajectory_layout
-from mgdask.store.shards import get_array, new_array, open_group, put
+from mgdask.store.shards import dimension_names, get_array, new_array, open_group, put
 
 FORMAT = 1
 """Version of the format of trajectory stores."""
@@ -154,7 +155,9 @@ def write_frames_axis(
         shape = (start + len(column), *column.shape[1:])
         if name not in group:
             dtype = str if column.dtype.kind == "O" else column.dtype
-            new_array(group, name, dims, shape, dtype, chunks=(ROWS_IN_CHUNK, *column.shape[1:]))
+            attrs = variables.frame_attrs(name)
+            chunks = (ROWS_IN_CHUNK, *column.shape[1:])
+            new_array(group, name, dims, shape, dtype, chunks=chunks, attrs=attrs)
         array = get_array(group, name)
         with explained(str(group.store)):
             if array.shape[0] != shape[0]:
@@ -178,9 +181,9 @@ def make_scratch(group: zarr.Group, n_frames: int, n_atoms: int) -> None:
 
 
 def grow(group: zarr.Group, n_frames: int) -> None:
-    """Resize the arrays with frames and atoms to ``n_frames`` frames."""
+    """Resize all arrays with frames to ``n_frames`` frames; new ones are not known."""
     for _, array in list(group.arrays()):
-        if array.shards is not None and array.shape[0] != n_frames:
+        if dimension_names(array)[:1] == ("frame",) and array.shape[0] != n_frames:
             array.resize((n_frames, *array.shape[1:]))
 
 

@@ -214,7 +214,18 @@ def test_lags_from_the_trajectory(constant, tmp_path, monkeypatch, request, way)
         assert out[feature.name].values.tobytes() == want.tobytes(), feature.name
         lacking = int(np.isnan(want).any(axis=2).sum())
         assert lacking > 0
-        assert out[feature.name].attrs["marked_atoms"] == {"no_later_frame": lacking}
+        flags = {"no_later_frame": lacking}
+        if feature.name == "lg":  # T of the origin and of its later frames
+            flags["temperature_changes"] = N_ATOMS * sum(
+                any(
+                    abs(KELVIN[later] / KELVIN[k] - 1) > 0.05
+                    for later in np.flatnonzero(np.array(RUN) == RUN[k])
+                    if any(abs(TIME[later] - TIME[k] - t) < 1e-6 for t in LAGS)
+                )
+                for k in range(0, N_FRAMES, 2)
+            )
+            assert flags["temperature_changes"] > 0
+        assert out[feature.name].attrs["marked_atoms"] == flags
     assert out.lag_displacement_lag.values.tolist() == list(LAGS)
     assert out.lag_displacement_feature.values.tolist() == ["0.5 ps", "1 ps", "2.5 ps"]
     assert (out.time.values == TIME[::2]).all()

@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,6 +20,8 @@ from mgdask.features.engine import compute_block as compute_features_of_block
 from mgdask.features.feature import Feature
 from mgdask.features.window import FrameAxis, Trajectories, Window
 from mgdask.store import features as feature_store
+from mgdask.store.frame_values import check_values_unchanged
+from mgdask.store.frame_values import read as read_frame_values
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_unchanged
 from mgdask.store.shards import Array, Group, open_group, read_array, write_shard
@@ -78,6 +80,8 @@ class Job:
         Digest of the content of ``store``.
     paths_content
         Digest of the content of ``paths``.
+    values
+        Digests of the values of frames that the features read, by name.
     """
 
     store: str
@@ -86,10 +90,13 @@ class Job:
     paths: str = ""
     content: str = ""
     paths_content: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
 
     def check_inputs(self) -> None:
         """Raise ``SourceChangedError`` unless the inputs are those of the plan."""
         check_unchanged(self.store, self.content)
+        if self.values:
+            check_values_unchanged(self.store, self.values)
         if self.paths != self.store:
             check_unchanged(self.paths, self.paths_content)
 
@@ -150,9 +157,9 @@ class StoreSource:
         check_finite(np.moveaxis(position, 1, 0), frames, group, first)
         if len(centers) < last - first:
             position = np.ascontiguousarray(position[centers - first])
-        kelvin = None
-        if "temperature" in group:
-            kelvin = read_array(group, "temperature").astype(np.float64)[frames]
+        # of the trajectory: a copy may have been made before it was attached
+        temperature = read_frame_values(self.group).get("temperature")
+        kelvin = None if temperature is None else temperature[frames]
         mass = read_array(group, "mass").astype(np.float64)[centers]
         center = source.drift(frames) if center_of_mass else None
         return Trajectories(frames, position, self.axis, mass, kelvin, center)
@@ -249,7 +256,7 @@ def record(
 def create_output(plan: Plan) -> None:
     """Create the feature store of a plan, or check that the existing one matches."""
     path_source(plan.store)
-    check_unchanged(plan.store, plan.content)
+    plan.job().check_inputs()
     if not feature_store.existing(plan.out, plan.digest):
         feature_store.create(plan.out, plan.attrs(), plan.axes(), plan.outputs())
     elif Manifest(plan.out).content() is None:

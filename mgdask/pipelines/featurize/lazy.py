@@ -26,6 +26,7 @@ from mgdask.geometry import cell_changes, unwrap
 from mgdask.pipelines.featurize.validation import (
     Centers,
     check_features,
+    check_frame_values,
     select_centers,
     select_rows,
 )
@@ -213,11 +214,13 @@ class _LazySource:
             if "mass" in ds.variables
             else np.ones(ds.sizes["atom"])
         )
-        kelvin = (
-            np.asarray(ds["temperature"].values, dtype=np.float64)
-            if "temperature" in ds.variables
-            else None
-        )
+        values = {
+            str(name): np.asarray(variable.values, dtype=np.float64)
+            for name, variable in ds.variables.items()
+            if variable.dims == ("frame",) and name in ("temperature", *feature.frame_values)
+        }
+        check_frame_values((feature,), values, self.axis, self.frames, None)
+        kelvin = values.get("temperature")
         return self._blocks(feature, _TrajectoryTask(feature, self.axis, mass, kelvin))
 
     def _check_images(self, feature: Feature) -> None:

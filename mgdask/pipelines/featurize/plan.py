@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,14 +24,17 @@ from mgdask.pipelines.featurize.validation import (
     Centers,
     Frames,
     check_features,
+    check_frame_values,
     memory_of,
     needs_copy,
     select_centers,
     select_rows,
 )
 from mgdask.store.features import Output
+from mgdask.store.frame_values import read as read_frame_values
 from mgdask.store.layout import MAX_BLOCK, BlockLayout, block_layout
 from mgdask.store.manifest import Manifest
+from mgdask.store.open import check_not_pending
 from mgdask.store.provenance import digest, versions
 from mgdask.store.shards import FEATURE_COMPRESSION, Group, read_array
 from mgdask.store.unwrapped import path_source
@@ -84,6 +87,9 @@ class Plan:
         Projected memory of a worker.
     allowed
         Bytes that a worker may use.
+    values
+        Digests of the values of frames that the features read, such as the temperature,
+        by name.
     """
 
     store: str
@@ -100,6 +106,7 @@ class Plan:
     limit: int = MAX_BLOCK
     memory: Memory = field(default_factory=lambda: Memory(0, 1, 0, 0, 0, 0))
     allowed: int = 0
+    values: Mapping[str, str] = field(default_factory=dict)
 
     def outputs(self) -> list[Output]:
         """Return the arrays to be written."""
@@ -169,6 +176,7 @@ class Plan:
                 "frames": self.frames.tolist(),
                 "centers": digest(self.centers.tolist()),
                 "compression": FEATURE_COMPRESSION,
+                **({"values": dict(self.values)} if self.values else {}),
             }
         )
 
@@ -193,6 +201,7 @@ class Plan:
             self.paths or self.store,
             self.content,
             copied or self.content,
+            dict(self.values),
         )
 
     @cached_property
@@ -215,6 +224,7 @@ class Plan:
             "features": [{f.name: f.parameters()} for f in self.features],
             "input": self.store,
             "input_content": self.content,
+            **({"input_values": dict(self.values)} if self.values else {}),
             "plan_digest": self.digest,
             "compression": FEATURE_COMPRESSION,
             "versions": versions(),
@@ -346,7 +356,8 @@ def plan(
     StoreError
         If the trajectory store is not finished.
     ParameterError
-        If a feature cannot describe the species, or an argument is not allowed.
+        If a feature cannot describe the species, or needs a value such as the
+        temperature that the store lacks. Also if an argument is not allowed.
 
     Examples
     --------
@@ -360,6 +371,8 @@ def plan(
     checked = check_features(features, numbers)
     axis = read_axis(group)
     rows = select_rows(checked, axis, frames, source.n_frames)
+    check_not_pending(store)
+    values = check_frame_values(checked, read_frame_values(group), axis, rows, str(store))
     kinds = FeatureKinds.of(checked)
     if source.kind == "paths" and kinds.framewise:
         raise ParameterError(
@@ -380,6 +393,7 @@ def plan(
         paths,
         why,
         allowed=allowed,
+        values=values,
     )
     fitting = _largest_blocks(base, threads)
     if fitting is None and kinds.trajectories and not paths and source.kind == "trajectory":

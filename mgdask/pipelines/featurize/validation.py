@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -16,6 +16,8 @@ from mgdask.features.engine import FeatureKinds, check_one_input
 from mgdask.features.feature import Feature
 from mgdask.features.window import FrameAxis
 from mgdask.geometry import cell_changes
+from mgdask.pipelines.frame_values import attach_command
+from mgdask.store.frame_values import values_digest
 
 Centers: TypeAlias = str | Sequence[str] | npt.ArrayLike | None
 """Element symbols or indices of central atoms; None for all."""
@@ -106,6 +108,68 @@ def select_rows(
     if any(not np.array_equal(origins[0], other) for other in origins[1:]):
         raise ParameterError("the features have different origins; make a plan for each")
     return origins[0]
+
+
+def check_frame_values(
+    features: Sequence[Feature],
+    values: Mapping[str, FloatArray],
+    axis: FrameAxis,
+    rows: IntArray,
+    store: str | None,
+) -> dict[str, str]:
+    """Check that all frames with rows have the values that the features read.
+
+    Parameters
+    ----------
+    features
+        Features to compute.
+    values
+        Values (frame,) of all frames by name.
+    axis
+        Times and runs of all frames.
+    rows
+        Frames that have rows.
+    store
+        The store, for the message; None for a Dataset in memory.
+
+    Returns
+    -------
+    digests
+        Digest of each variable that a feature reads, by name.
+
+    Raises
+    ------
+    ParameterError
+        If a value is missing, with the command that adds it.
+    """
+    digests = {}
+    for feature in features:
+        for name in feature.frame_values:
+            where = store or "the Dataset"
+            add = attach_command(where, name) if store else f"ds.assign({name}=('frame', ...))"
+            hint = f" Or set {name}= of the feature" if hasattr(feature, name) else ""
+            if name not in values:
+                raise ParameterError(
+                    f"{feature.name} needs the {name} of each frame, which {where} does not have. "
+                    f"Add it: {add}.{hint}"
+                )
+            bad = rows[~np.isfinite(values[name][rows])]
+            if len(bad):
+                run = str(axis.run[bad[0]])
+                add = attach_command(where, name, run) if store else add
+                raise ParameterError(
+                    f"{feature.name} needs the {name} of each frame; {where} lacks it in "
+                    f"{len(bad)} of {len(rows)} frames, first in frame {bad[0]} (run {run!r}). "
+                    f"Add it: {add}.{hint}"
+                )
+            if name == "temperature" and (values[name][rows] <= 0).any():
+                k = int(rows[values[name][rows] <= 0][0])
+                raise ParameterError(
+                    f"{where}: the temperature of frame {k} is {values[name][k]:g} K; it must be "
+                    "above 0 K"
+                )
+            digests[name] = values_digest(values[name])
+    return digests
 
 
 def needs_copy(

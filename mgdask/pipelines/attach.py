@@ -1,0 +1,146 @@
+"""Add values of frames, such as the temperature, to a store that exists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mgdask.errors import ParameterError, StoreError
+from mgdask.pipelines.frame_values import (
+    Sources,
+    Temperatures,
+    merge,
+    resolve,
+    runs_of,
+    select_runs,
+    write,
+)
+from mgdask.store import frame_values as stored_values
+from mgdask.store.manifest import Manifest
+from mgdask.store.open import check_complete
+from mgdask.store.shards import read_array
+
+
+@dataclass(frozen=True)
+class AttachReport:
+    """Result of ``attach``; ``str`` gives a summary.
+
+    Attributes
+    ----------
+    path
+        The store.
+    written
+        Entries of the history that were added: variable, unit, runs, number of frames,
+        and where the values come from.
+    unchanged
+        Variables whose values the store had already.
+    """
+
+    path: str
+    written: tuple[dict[str, Any], ...]
+    unchanged: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.path}: {len(self.written)} additions"]
+        for entry in self.written:
+            runs = ", ".join(entry["runs"][:6]) + (", ..." if len(entry["runs"]) > 6 else "")
+            replaced = ", replacing other values" if "replaces_other_values" in entry else ""
+            lines.append(
+                f"  {entry['variable']} from {entry['from']}: {entry['frames']} frames of run "
+                f"{runs}{replaced}"
+            )
+        lines += [f"  {name}: the store had these values already" for name in self.unchanged]
+        return "\n".join(lines)
+
+
+def attach(
+    store: str | Path,
+    *,
+    temperature: Temperatures | None = None,
+    variables: Sources | None = None,
+    run: str | Sequence[str] | None = None,
+    overwrite: bool = False,
+) -> AttachReport:
+    """Add values of frames, such as the temperature, to a store that exists.
+
+    Parameters
+    ----------
+    store
+        A finished trajectory store, or an unwrapped trajectory.
+    temperature
+        Temperature in K, or a list of one per run.
+    variables
+        Values of frames by name: (path, column) of a text file with one row per frame,
+        "path:column", a number for all frames, or an array (frame,). A list has one of
+        these per run. Columns are counted from 1. "temperature" is in K and "energy" in
+        eV; "strain" has no unit. Another name may state its unit, as "stress[GPa]".
+    run
+        Label of the run, or several, to which the values belong. Default: all runs.
+    overwrite
+        Replace other values that the store has for these frames.
+
+    Returns
+    -------
+    report
+        An ``AttachReport``.
+
+    Raises
+    ------
+    StoreError
+        If the store has other values, is not finished, or is being written.
+    AuditError
+        If a file does not have one number per frame. The message names file, line and
+        column.
+    ParameterError
+        If there is no such run, or an argument is not allowed.
+
+    Notes
+    -----
+    Either all values are written or none, also if the process is killed. The digest of
+    the content does not change, so features of the store stay valid. The exception are
+    features that read such a value: a plan keeps the digest of those it reads.
+
+    The attribute ``frame_values`` of the store lists where all values came from.
+
+    Examples
+    --------
+    >>> mgdask.attach("glass.zarr", temperature=300.0)  # doctest: +SKIP
+    >>> energy = ("cooling_1.energy.txt", 3)
+    >>> mgdask.attach(
+    ...     "glass.zarr", run="cooling_1", variables={"energy": energy}
+    ... )  # doctest: +SKIP
+    """
+    path = Path(store)
+    group, _ = check_complete(path)
+    kind = str(group.attrs["mgdask_kind"])
+    if kind == "features":
+        raise StoreError(
+            f"{path} holds features; values of frames belong to the trajectory store they were "
+            f"computed from ({group.attrs.get('input', 'unknown')})"
+        )
+    with Manifest(path).locked():
+        finished = stored_values.finish_pending(path)
+        if temperature is None and not variables:
+            if finished:
+                return AttachReport(str(path), (), ())
+            raise ParameterError(
+                "nothing to attach; give temperature= (--temperature 300) or variables= "
+                "(--variable energy=energies.txt:3)"
+            )
+        group, _ = check_complete(path)
+        labels = read_array(group, "run")
+        runs = runs_of(labels)
+        given = resolve(temperature, variables, select_runs(runs, run, str(path)), len(labels))
+        changes = merge(
+            path,
+            group,
+            given,
+            runs,
+            overwrite=overwrite,
+            command="overwrite=True (--overwrite) replaces it",
+        )
+        write(path, group, changes)
+    unchanged = tuple(item.name for item in given if item.name not in changes.arrays)
+    return AttachReport(str(path), tuple(changes.history), unchanged)

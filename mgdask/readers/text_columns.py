@@ -1,0 +1,129 @@
+"""One column of numbers from a text file, with one row per frame."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mgdask._typing import FloatArray
+from mgdask.errors import AuditError, ParameterError
+
+_SHOWN = 60
+"""Maximum number of characters of a line that a message shows."""
+
+
+@dataclass(frozen=True)
+class TextColumn:
+    """Numbers of one column of a text file.
+
+    Attributes
+    ----------
+    path
+        The file.
+    column
+        Number of the column, counted from 1.
+    values
+        The numbers (row,).
+    lines
+        Line of the file, counted from 1, of each row.
+    """
+
+    path: str
+    column: int
+    values: FloatArray
+    lines: tuple[int, ...]
+
+    @property
+    def where(self) -> str:
+        """File and column, for messages."""
+        return f"{self.path}, column {self.column}"
+
+
+def read_column(path: str | os.PathLike[str], column: int) -> TextColumn:
+    """Read one column of a text file.
+
+    Columns are separated by white space, or by commas in lines that have one.
+    Everything from # to the end of a line is skipped, and so are empty lines. The file
+    may be gzipped.
+
+    Parameters
+    ----------
+    path
+        The file.
+    column
+        Number of the column, counted from 1.
+
+    Returns
+    -------
+    column
+        A ``TextColumn``.
+
+    Raises
+    ------
+    AuditError
+        If the file cannot be read or has no row, a row lacks the column, or holds there
+        something that is not a finite number. The message names file, line and column.
+    ParameterError
+        If ``column`` is not a positive integer.
+    """
+    name = os.fspath(path)
+    is_integer = isinstance(column, int | np.integer) and not isinstance(column, bool)
+    if not is_integer or column < 1:
+        raise ParameterError(
+            f"column {column!r} of {name}: columns are counted from 1; give a positive integer"
+        )
+    values: list[float] = []
+    lines: list[int] = []
+    for number, line in enumerate(_read_text(name).splitlines(), start=1):
+        text = line.split("#", 1)[0].strip()
+        if not text:
+            continue
+        # an empty cell between two commas must not shift the columns after it
+        words = [word.strip() for word in text.split(",")] if "," in text else text.split()
+        where = f"{name}, line {number}"
+        if len(words) < column:
+            raise AuditError(
+                f"{where}: there is no column {column}; the line has {len(words)}: {_short(text)}. "
+                "Columns are counted from 1"
+            )
+        values.append(_number(words[column - 1], f"{where}, column {column}", first=not values))
+        lines.append(number)
+    if not values:
+        raise AuditError(f"{name}: the file has no row of numbers; lines from # on are comments")
+    return TextColumn(name, int(column), np.array(values), tuple(lines))
+
+
+def _number(word: str, where: str, *, first: bool) -> float:
+    try:
+        if "_" in word:  # 1_000 is a number for Python only
+            raise ValueError
+        value = float(word)
+    except ValueError:
+        hint = "begin a heading with #" if first else "repair the line, or begin it with #"
+        raise AuditError(f"{where}: {word[:_SHOWN]!r} is not a number; {hint}") from None
+    if not math.isfinite(value):
+        raise AuditError(f"{where}: {word} is not finite; every frame needs a finite number")
+    return value
+
+
+def _read_text(name: str) -> str:
+    try:
+        data = Path(name).expanduser().read_bytes()
+        return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise AuditError(f"{name}: it is not a text file (UTF-8)") from None
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AuditError(
+            f"{name}: cannot be read: {reason} (working directory {Path.cwd()})"
+        ) from error
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")

@@ -1,0 +1,224 @@
+"""Values of whole frames, such as the temperature, added to a finished store.
+
+They are arrays (frame,) that no block writes. They do not count as content of the
+store, so what was computed from it stays valid. A result that depends on one of them
+keeps ``values_digest`` of it.
+
+New values are written beside the store and then moved into it. The move is prepared
+completely, declared by one rename, and can be repeated. So a process that is killed
+leaves either all old values, or a prepared move that the next writer finishes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from mgdask import variables
+from mgdask._typing import AnyArray, FloatArray
+from mgdask.errors import StoreError
+from mgdask.store.failures import explained
+from mgdask.store.layout import ROWS_IN_CHUNK
+from mgdask.store.manifest import DECLARED, Manifest
+from mgdask.store.open import changed
+from mgdask.store.shards import dimension_names, get_array, new_group, open_group, put, read_array
+
+STAGED = "frame_values.partial"
+"""Folder in the manifest where new values are prepared, before it is ``DECLARED``."""
+COPIED = "copied from the trajectory"
+"""Attribute ``source`` of values in an unwrapped trajectory that were copied."""
+
+
+def names(group: zarr.Group) -> tuple[str, ...]:
+    """Return the names of the values of frames in a store, in alphabetical order.
+
+    Parameters
+    ----------
+    group
+        Group of the store.
+    """
+    return tuple(
+        sorted(
+            name
+            for name, array in group.arrays()
+            if name not in variables.VARIABLES
+            and dimension_names(array) == ("frame",)
+            and array.dtype.kind in "fiub"
+        )
+    )
+
+
+def read(group: zarr.Group) -> dict[str, FloatArray]:
+    """Return the values of frames of a store by name, each (frame,).
+
+    Parameters
+    ----------
+    group
+        Group of the store. Frames without a value have NaN.
+    """
+    return {name: read_array(group, name).astype(np.float64) for name in names(group)}
+
+
+def attrs(group: zarr.Group, name: str) -> dict[str, Any]:
+    """Return the attributes of an array of a store; empty if it is not there."""
+    return dict(get_array(group, name).attrs) if name in group else {}
+
+
+def values_digest(values: AnyArray) -> str:
+    """Return the SHA-256 of values (frame,).
+
+    Parameters
+    ----------
+    values
+        Numbers; all NaN count as equal.
+    """
+    numbers = np.array(values, dtype=np.float64)
+    numbers[np.isnan(numbers)] = np.nan
+    return hashlib.sha256(numbers.tobytes()).hexdigest()
+
+
+def check_values_unchanged(path: str | Path, digests: Mapping[str, str]) -> None:
+    """Raise ``SourceChangedError`` unless values of a store are the expected ones.
+
+    Parameters
+    ----------
+    path
+        The store.
+    digests
+        Expected digests by name, as ``values_digest`` gives them.
+    """
+    values = read(open_group(path))
+    for name, expected in digests.items():
+        if name not in values or values_digest(values[name]) != expected:
+            raise changed(f"{path} ({name} of its frames)")
+
+
+def copy(source: zarr.Group, path: str | Path) -> None:
+    """Copy values of frames to the store of an unwrapped trajectory.
+
+    Values that were copied before are renewed.
+
+    Parameters
+    ----------
+    source
+        Group of the trajectory.
+    path
+        The other store, whose lock the caller holds.
+
+    Raises
+    ------
+    StoreError
+        If other values were attached to that store itself.
+    """
+    finish_pending(path)
+    target = open_group(path)
+    present, arrays = read(target), {}
+    for name, values in read(source).items():
+        if name in present:
+            if np.array_equal(values, present[name], equal_nan=True):
+                continue
+            if attrs(target, name).get("source") != COPIED:
+                raise StoreError(
+                    f"{path} has another {name} than the trajectory it was made from, attached to "
+                    "it directly. Choose another name for the unwrapped trajectory, or remove it"
+                )
+        arrays[name] = values, {**attrs(source, name), "source": COPIED}
+    if arrays:
+        write(path, arrays, {})
+
+
+def write(
+    path: str | Path,
+    arrays: Mapping[str, tuple[FloatArray, Mapping[str, Any]]],
+    store_attrs: Mapping[str, Any],
+) -> None:
+    """Write values of frames; after a crash either all or none of them are there.
+
+    Parameters
+    ----------
+    path
+        The store, whose lock the caller holds.
+    arrays
+        Values (frame,) and attributes by name. They replace arrays of these names.
+    store_attrs
+        Attributes to add to the store.
+    """
+    finish_pending(path)
+    folder = Manifest(path).folder
+    staged = folder / STAGED
+    group = new_group(staged, {}, overwrite=True)
+    for name, (values, array_attrs) in arrays.items():
+        put(group, name, ("frame",), values, chunks=(ROWS_IN_CHUNK,), attrs=array_attrs)
+    files = {
+        name: [file.relative_to(staged / name).as_posix() for file in _files(staged / name)]
+        for name in arrays
+    }
+    group.attrs.update({"files": files, "store_attrs": dict(store_attrs)})
+    with explained(path):
+        for file in _files(staged):
+            _flush(file)
+        os.rename(staged, folder / DECLARED)
+    finish_pending(path)
+
+
+def finish_pending(path: str | Path) -> bool:
+    """Finish the move of a writer that was stopped, and remove what it left.
+
+    Parameters
+    ----------
+    path
+        The store, whose lock the caller holds.
+
+    Returns
+    -------
+    finished
+        Whether there was something to finish.
+    """
+    store, folder = Path(path), Manifest(path).folder
+    staged, declared = folder / STAGED, folder / DECLARED
+    with explained(path):
+        shutil.rmtree(staged, ignore_errors=True)
+        if not declared.exists():
+            return False
+        journal: Any = dict(open_group(declared).attrs)
+        for name, files in journal["files"].items():
+            _move_array(declared / name, store / name, files)
+        open_group(path, mode="r+").attrs.update(journal["store_attrs"])
+        Manifest(path).update_small(journal["files"])
+        os.rename(declared, staged)
+        shutil.rmtree(staged)
+    return True
+
+
+def _move_array(source: Path, target: Path, files: list[str]) -> None:
+    """Move an array into a store. It may have been moved in part before."""
+    if not target.exists():
+        os.rename(source, target)
+        return
+    # chunks first, then the description, so that it never promises chunks to come
+    for file in sorted(files, key=lambda name: (name == "zarr.json", name)):
+        if (source / file).exists():
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(source / file, target / file)
+    for left in _files(target):
+        if left.relative_to(target).as_posix() not in files:
+            left.unlink()
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _flush(file: Path) -> None:
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
