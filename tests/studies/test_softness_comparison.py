@@ -17,7 +17,7 @@ from mgdask.learn.evaluation import bootstrap as bootstraps
 from mgdask.learn.evaluation.bootstrap import bootstrap, bootstrap_contrast
 from mgdask.plot.boxes import draw_box
 from mgdask.plot.style import figure
-from mgdask.studies.softness import compared_sets
+from mgdask.studies.softness import compared_sets, comparison_report
 from mgdask.studies.softness import comparison as compare_softness
 from mgdask.studies.softness import growth as growth_softness
 from mgdask.studies.softness import subsets as chosen
@@ -77,7 +77,14 @@ def glasses(stores, out, found):
 
 
 def test_examples():
-    for module in (chosen, compared_sets, compare_softness, growth_softness, bootstraps):
+    for module in (
+        comparison_report,
+        chosen,
+        compared_sets,
+        compare_softness,
+        growth_softness,
+        bootstraps,
+    ):
         told = doctest.testmod(module, extraglobs={"np": np})
         assert told.failed == 0
 
@@ -421,6 +428,13 @@ def test_on_the_command_line(stores, tmp_path):
     done = CliRunner().invoke(cli, words, catch_exceptions=False)
     assert done.exit_code == 0
     assert "coordination" in done.stdout
+    page = (tmp_path / "report.html").read_text()
+    for words in (
+        "data:image/png",
+        "A point is a single model on right",
+        "AUC minus that of coord",
+    ):
+        assert words in page
     rows = json.loads((tmp_path / "results.json").read_text())["metrics"]
     named = {(row["model"], row["test"], row["name"]) for row in rows}
     for test in ("right", "pooled"):

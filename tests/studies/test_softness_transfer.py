@@ -425,7 +425,8 @@ def test_labels_in_one_form(stores):
     )
     assert told[0] == told[1] == {"system": "Cu-Zr", "composition": "Cu65Zr35", "rate": 5e12}
     assert pair_category(*told) == "same"
-    assert condition_name(told[0]) == "Cu-Zr, Cu65Zr35, 5e+12 K/s"
+    assert condition_name(told[0]) == "Cu65Zr35, 5e+12 K/s"
+    assert condition_name({**told[0], "system": "other potential"}).startswith("other potential, ")
     with pytest.raises(ParameterError, match="both are labelled system='metal'"):
         check_labels(
             [stores[0], stores[2]], {"left": {"system": "metal"}, "other": {"system": "metal"}}
@@ -470,6 +471,9 @@ def test_on_the_command_line(found, stores, tmp_path):
         ("coordination", "other rate", 2),
         ("motifs", "other rate", 2),
     ]
+    page = (tmp_path / "report.html").read_text()
+    for words in ("data:image/png", "ii other rate", "2 (2 compared)", "trained on other regions"):
+        assert words in page
     rows = json.loads((tmp_path / "results.json").read_text())["metrics"]
     pooled = [
         row

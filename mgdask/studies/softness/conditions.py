@@ -205,9 +205,16 @@ def element_fractions(store: str | Path) -> dict[str, float]:
 
 
 def condition_name(label: Label) -> str:
-    """Return a condition in words, such as "Cu-Zr, Cu65Zr35, 5e+10 K/s"."""
+    """Return a condition in words, such as "Cu65Zr35, 5e+10 K/s".
+
+    The system is left out if the composition says the same.
+    """
+    composition = str(label.get("composition", ""))
+    elements = "-".join(name for name, _ in _TERM.findall(composition))
     return ", ".join(
-        f"{label[key]:g} K/s" if key == "rate" else str(label[key]) for key in KEYS if key in label
+        f"{label[key]:g} K/s" if key == "rate" else str(label[key])
+        for key in KEYS
+        if key in label and not (key == "system" and label[key] == elements)
     )
 
 

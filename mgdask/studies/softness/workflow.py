@@ -31,6 +31,7 @@ from mgdask.studies.softness.comparison import (
     mean_over_glasses,
     write_table,
 )
+from mgdask.studies.softness.comparison_report import comparison_page, transfer_page
 from mgdask.studies.softness.conditions import CATEGORIES
 from mgdask.studies.softness.data import Glass, prepare_glass
 from mgdask.studies.softness.figures import (
@@ -503,7 +504,7 @@ class ComparisonStudy(Study[ComparisonOptions]):
             text = table[columns].to_dataframe().round(3).to_string()
             return {"text": f"{text}\ntable {path}, figure {figure}"}
 
-        ends = (".csv", ".json", "-mean.csv", "-boxes.png")
+        ends = (".csv", ".json", "-mean.csv", "-mean.json", "-boxes.png")
         compared = stages(
             "comparison", score, outputs=lambda: [beside(target, end) for end in ends]
         )
@@ -511,6 +512,12 @@ class ComparisonStudy(Study[ComparisonOptions]):
         if options.growth:
             lines.append(stages("growth", grow)["text"])
         return Outcome([Metric(**row) for row in compared["metrics"]], "\n".join(lines))
+
+    def page(self, results: Results) -> str:
+        """Return the page with Fig. 5a and the table of means."""
+        options = self.options
+        name = options.test[0].stem if len(options.test) == 1 else "glasses"
+        return comparison_page(results, options.out / "compare", name).render()
 
     def of_test(self, glasses: Sequence[Glass], k: int) -> list[Glass]:
         """Return the training glasses of the k-th test glass, and that glass last."""
@@ -647,7 +654,8 @@ class TransferStudy(Study[TransferOptions]):
                 "text": f"{text}\ntable {path}, figure {figure}",
             }
 
-        names = ("transfer.csv", "transfer.json", "by-category.csv", "transfer.png")
+        ends = ("transfer.csv", "transfer.json", "by-category.csv", "by-category.json")
+        names = (*ends, "transfer.png")
         scored = stages("transfer", score, outputs=lambda: [target / name for name in names])
         return Outcome([Metric(**row) for row in scored["metrics"]], scored["text"])
 
@@ -666,6 +674,10 @@ class TransferStudy(Study[TransferOptions]):
         ]
         pooled = [row for row in rows if row.test == POOLED]
         return pooled + guesses + [row for row in rows if row.test != POOLED]
+
+    def page(self, results: Results) -> str:
+        """Return the page with Fig. 4 and the table by category."""
+        return transfer_page(results, self.options.out / "transfer").render()
 
     def _set_metrics(self, table: xr.Dataset, prefix: str) -> list[Metric]:
         trained = table["train_atoms"].values > 0

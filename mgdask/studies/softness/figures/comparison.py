@@ -139,7 +139,7 @@ def box_figure(comparison: xr.Dataset, path: str | Path) -> Path:
     axes.set_title(
         f"boxes over {over}: 25 to 75 %, dashed median, minimum and maximum", fontsize=10
     )
-    fig.legend(loc="outside right upper")
+    fig.legend(loc="outside lower center", ncols=3)
     return save(fig, path, dpi=DPI)
 
 
@@ -218,8 +218,9 @@ def transfer_figure(result: xr.Dataset, path: str | Path) -> Path:
     """
     sets = _by_set(result)
     rows, columns = sets[0][1]["roc_auc"].shape
-    fig = figure(9.0 + 0.9 * columns, max(4.2, len(sets) * (1.6 + 0.6 * rows)))
-    left, right = fig.subfigures(1, 2, squeeze=False, width_ratios=(0.9 + 0.18 * columns, 1.4))[0]
+    wide = 3.0 + 1.2 * columns
+    fig = figure(wide + 6.5, max(4.6, len(sets) * (1.8 + 0.6 * rows)))
+    left, right = fig.subfigures(1, 2, squeeze=False, width_ratios=(wide, 6.5))[0]
     top = max(0.75, max(float(np.nanmax(one["roc_auc"].values)) for _, one in sets))
     panels = left.subplots(len(sets), 1, squeeze=False)[:, 0]
     for axes, (name, one) in zip(panels, sets, strict=True):
@@ -234,6 +235,8 @@ def transfer_figure(result: xr.Dataset, path: str | Path) -> Path:
             span=(CHANCE, top),
         )
         axes.set(xlabel="tested on", ylabel="trained on", title=name)
+        for text in axes.get_xticklabels():
+            text.set_horizontalalignment("right" if text.get_rotation() else "center")
         left.colorbar(image, ax=axes, label="AUC-ROC")
     _draw_by_category(right.subplots(), result, sets)
     return save(fig, path, dpi=DPI)
