@@ -9,6 +9,7 @@ from .data.splits import group_folds as group_folds
 from .data.splits import group_split as group_split
 from .data.splits import leave_one_group_out as leave_one_group_out
 from .data.splits import undersample as undersample
+from .data.targets import rank_targets as rank_targets
 from .evaluation.bootstrap import Interval as Interval
 from .evaluation.bootstrap import bootstrap as bootstrap
 from .evaluation.bootstrap import bootstrap_contrast as bootstrap_contrast

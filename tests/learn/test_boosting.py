@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import tracemalloc
 
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.stats import rankdata
 
 from mgdask.errors import ParameterError, StoreError
-from mgdask.learn import Model, Part, Rows, train
+from mgdask.learn import Model, Part, Rows, rank_targets, train
+from mgdask.learn.data import targets
+from mgdask.learn.evaluation.metrics import roc_auc
 from mgdask.store import features
 from mgdask.store.layout import BlockLayout
 from mgdask.store.manifest import Manifest
@@ -50,6 +54,37 @@ def test_one_process_is_lightgbm_itself(data, capsys):
     leaves = {"min_child_samples": 1, "min_child_weight": 4.0}
     want = lightgbm.LGBMClassifier(n_estimators=30, **leaves, **EXACT).fit(x, classes)
     assert np.abs(model.predict(x) - want.predict_proba(x)[:, 1]).max() < 1e-12
+
+
+def test_soft_labels(data):
+    x, y, classes, *_ = data
+    options = {"num_boost_round": 30, "progress": False}
+    hard = train(x, classes, objective="binary", **options).predict(x)
+    same = train(x, classes, objective="cross_entropy", **options).predict(x)
+    np.testing.assert_allclose(same, hard, atol=1e-9)
+    soft = rank_targets(y)
+    assert soft.tolist() == ((rankdata(y) - 0.5) / len(y)).tolist()
+    assert (soft > 0.5).sum() == len(y) // 2
+    assert doctest.testmod(targets).failed == 0
+    model = train(x, soft, objective="cross_entropy", **options)
+    want = lightgbm.train(
+        {
+            "objective": "cross_entropy",
+            "min_data_in_leaf": 1,
+            "min_sum_hessian_in_leaf": 4.0,
+            **EXACT,
+        },
+        lightgbm.Dataset(x, soft),
+        30,
+    )
+    np.testing.assert_allclose(model.predict(x), want.predict(x), atol=1e-6)
+    # ranks say how far a row is from the border, and rank the classes better for it
+    other, _, labels = table(4000, seed=1)
+    assert roc_auc(labels, model.predict(other)) > roc_auc(
+        labels, train(x, y > np.median(y), **options).predict(other)
+    )
+    with pytest.raises(ParameterError, match="cross_entropy needs labels between 0 and 1"):
+        train(x, y, objective="cross_entropy", **options)
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,16 @@ import zarr
 
 import mgdask
 from mgdask.errors import ParameterError, StoreError
+from mgdask.learn.data.splits import undersample
+from mgdask.learn.data.targets import rank_targets
 from mgdask.learn.predict import predict
+from mgdask.learn.training.boosting import train
 from mgdask.learn.training.card import read_card
 from mgdask.learn.training.model import Model
 from mgdask.studies.results import Results
 from mgdask.studies.softness.data import prepare_glass
 from mgdask.studies.softness.results import softness_numbers
-from mgdask.studies.softness.training import Softness, learn_softness
+from mgdask.studies.softness.training import PARAMETERS, Softness, learn_softness
 from tests.studies.test_softness_data import SLAB
 
 CLI = "from mgdask.cli import main\nif __name__ == '__main__': main()"
@@ -75,6 +78,27 @@ def glasses(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(glasses):
     return learn_softness(glasses[:1], glasses[1], **SETTINGS)
+
+
+def test_ranks_of_d2min_as_soft_labels(glasses):
+    found = learn_softness(glasses[:1], glasses[1], target="rank", **{**PLAIN, "folds": 3})
+    x, y, atoms = glasses[0].rows()
+    value = glasses[0].d2min()[glasses[0].frame][atoms]
+    for k, model in enumerate(found.models):
+        assert model.objective == "cross_entropy"
+        sample = undersample(y, k, strata=np.zeros(len(y), dtype=np.int64))
+        # the middle of the balanced sample is the border of the classes
+        targets = rank_targets(value[sample])
+        assert np.array_equal(targets > 0.5, y[sample])
+        want = train(
+            x[sample], targets, objective="cross_entropy", num_boost_round=40, seed=k,
+            params={**PARAMETERS, "min_data_in_leaf": 3}, threads=1, progress=False,
+        )  # fmt: skip
+        assert np.array_equal(want.predict(x), model.predict(x))
+    assert found.card["parameters"]["target"] == "rank"
+    assert len(found.folds) == 3
+    with pytest.raises(ParameterError, match="target='d2min' must be 'label' or 'rank'"):
+        learn_softness(glasses[:1], glasses[1], target="d2min", **PLAIN)
 
 
 def test_scores_of_the_glass_set_aside(glasses, found):

@@ -191,11 +191,18 @@ def check_labels(table: Table, objective: str, training: bool = True) -> float |
                 f"labels of {table.name} are all {classes[0]:g}: one class only; take rows in "
                 "which both occur"
             )
+    elif objective == "cross_entropy" and not (0.0 <= y.min() <= y.max() <= 1.0):
+        raise ParameterError(
+            f"labels of {table.name} span {y.min():g} to {y.max():g}; cross_entropy needs labels "
+            "between 0 and 1"
+        )
     elif training and y.min() == y.max():
         raise ParameterError(f"labels of {table.name} are all {y[0]:g}: there is nothing to learn")
-    if objective not in ("binary", "regression"):
+    if objective not in ("binary", "cross_entropy", "regression"):
         return None
     # an exactly rounded sum does not depend on the order of rows or the number of ranks
     total = float(table.n) if w is None else math.fsum(w)
     mean = math.fsum(y if w is None else w.astype(np.float64) * y) / total
-    return math.log(mean / (1.0 - mean)) if objective == "binary" else mean
+    if objective == "regression":
+        return mean
+    return math.log(mean / (1.0 - mean)) if 0.0 < mean < 1.0 else None

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 METRICS = {
     "binary": "auc",
+    "cross_entropy": "cross_entropy",
     "regression": "rmse",
     "lambdarank": "ndcg",
     "regression_l1": "l1",
@@ -64,7 +65,7 @@ RESERVED_PARAMETERS = {
     "random_state",
 }
 """Parameters of LightGBM that ``train`` sets itself, or that fail on ranks."""
-MIN_LEAF_HESSIAN = {"binary": 4.0, "regression": 20.0, "lambdarank": 1.0}
+MIN_LEAF_HESSIAN = {"binary": 4.0, "cross_entropy": 4.0, "regression": 20.0, "lambdarank": 1.0}
 """Default minimum sum of Hessians in a leaf, per mean weight."""
 LEAF_PARAMETERS = {
     "min_data_in_leaf",
@@ -162,7 +163,7 @@ def train(
     y
         Labels (row,). Default: those of the rows.
     objective
-        A key of ``METRICS``.
+        A key of ``METRICS``. "cross_entropy" is "binary" with labels between 0 and 1.
     params
         Parameters of LightGBM under any of its names, except ``RESERVED_PARAMETERS``.
     num_boost_round

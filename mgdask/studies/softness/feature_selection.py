@@ -15,6 +15,7 @@ import numpy as np
 
 from mgdask._typing import AnyArray, BoolArray, FloatArray
 from mgdask.learn.data.splits import Split, group_folds, undersample
+from mgdask.learn.data.targets import rank_targets
 from mgdask.learn.evaluation.metrics import roc_auc
 from mgdask.learn.selection.elimination import drop_correlated, recursive_elimination
 from mgdask.learn.training.boosting import train
@@ -66,14 +67,22 @@ class Leading:
 
 
 def fit_balanced(
-    x: FloatArray, y: BoolArray, params: Mapping[str, Any], num_boost_round: int, seed: int
+    x: FloatArray,
+    y: BoolArray,
+    params: Mapping[str, Any],
+    num_boost_round: int,
+    seed: int,
+    values: FloatArray | None = None,
 ) -> Model:
-    """Train one model on equal numbers of plastic and other rows."""
+    """Train one model on equal numbers of plastic and other rows.
+
+    With ``values`` (row,), the targets are their ranks among these rows.
+    """
     rows = undersample(y, seed)
     return train(
         x[rows],
-        y[rows].astype(np.float64),
-        objective="binary",
+        y[rows].astype(np.float64) if values is None else rank_targets(values[rows]),
+        objective="binary" if values is None else "cross_entropy",
         num_boost_round=num_boost_round,
         params=params,
         seed=seed,
@@ -91,17 +100,19 @@ def cross_validate(
     num_boost_round: int,
     folds: int,
     seed: int,
+    values: FloatArray | None = None,
 ) -> tuple[tuple[float, ...], list[Split]]:
     """Return the AUC of each fold, and the folds.
 
     Folds are whole groups. Models are trained on balanced rows and tested on all
-    held-out rows.
+    held-out rows. ``values`` are those of ``fit_balanced``.
     """
     splits = group_folds(groups, folds, seed, y)
     scores = []
     for split in splits:
         inside, outside = split.rows(groups)
-        model = fit_balanced(x[inside], y[inside], params, num_boost_round, seed)
+        own = None if values is None else values[inside]
+        model = fit_balanced(x[inside], y[inside], params, num_boost_round, seed, own)
         scores.append(float(roc_auc(y[outside], model.predict(x[outside], threads=1))))
     return tuple(scores), splits
 

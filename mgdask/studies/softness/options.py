@@ -94,6 +94,11 @@ class SoftnessOptions(GlassOptions):
         "all",
         description="Columns that QS is computed from: all, or the leading ones as in the paper.",
     )
+    target: Literal["label", "rank"] = Field(
+        "label",
+        description="What models learn: the label of an atom as in the paper, or the rank of its "
+        "D2min in the balanced sample.",
+    )
     groups: Literal["paper", "tenths"] = Field(
         "paper",
         description="Hardest and softest atoms: QS below 0.1 and above 0.7 (the extreme tenth if "
@@ -132,6 +137,7 @@ class SoftnessOptions(GlassOptions):
             **super().learning(),
             "n_features": self.n_features or None,
             "qs": self.qs,
+            "target": self.target,
             "folds": self.folds,
             "trials": self.trials,
             "seed": self.seed,

@@ -21,6 +21,7 @@ from mgdask._renamed import renamed_arguments
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.errors import ParameterError, StoreError
 from mgdask.learn.data.splits import Split, group_split, undersample
+from mgdask.learn.data.targets import rank_targets
 from mgdask.learn.evaluation.bootstrap import Interval, bootstrap
 from mgdask.learn.evaluation.metrics import baseline_scores
 from mgdask.learn.evaluation.single_models import single_model_scores
@@ -345,6 +346,7 @@ def learn_softness(
     n_features: int | None = 15,
     correlated: float = 0.95,
     qs: str = "all",
+    target: str = "label",
     folds: int = 5,
     trials: int = 0,
     seed: int = 0,
@@ -371,6 +373,10 @@ def learn_softness(
         Correlation above which one of two columns is dropped.
     qs
         Columns that QS is computed from: "all", or the "leading" ones, as in the paper.
+    target
+        What models learn: the "label" of an atom, as in the paper, or the "rank" of its
+        D2min in the balanced sample as a soft label. QS of 0.5 is the middle of the
+        balanced sample in both. Columns and parameters are selected with labels.
     folds
         Folds of the cross-validation on the training glasses; 0 for none. Folds are
         whole glasses if there are enough of them, else whole regions of 15 Å.
@@ -420,6 +426,7 @@ def learn_softness(
         n_features=n_features,
         correlated=correlated,
         qs=qs,
+        target=target,
         folds=folds,
         trials=trials,
         seed=seed,
@@ -457,6 +464,7 @@ def learn_and_test(
     n_features: int | None = 15,
     correlated: float = 0.95,
     qs: str = "all",
+    target: str = "label",
     folds: int = 5,
     trials: int = 0,
     seed: int = 0,
@@ -489,11 +497,14 @@ def learn_and_test(
         raise ParameterError(
             f"qs={qs!r} must be 'all', or 'leading' with n_features, the number of leading columns"
         )
+    if target not in ("label", "rank"):
+        raise ParameterError(f"target={target!r} must be 'label' or 'rank'")
     columns = _check_glasses(train_on, tests)
     stages = stages or StageTimer()
     settings = {**PARAMETERS, **dict(params or {})}
     with stages("rows"):
         x, y, glass, region = _training_rows(train_on, folds)
+        values = _d2min_of_rows(train_on) if target == "rank" else None
         rows = _selection_rows(len(y), seed)
         held_out = [test_on.rows() for test_on in tests]
     if trials:
@@ -519,7 +530,10 @@ def learn_and_test(
         settings = {**settings, **tried.params}
     with stages("models"):
         balanced = [undersample(y, seed + k, strata=glass) for k in range(n_undersamples)]
-        models = _models(x, y, balanced, columns, settings, num_boost_round, seed, progress)
+        targets, objective = _targets(y, values, balanced)
+        models = _models(
+            x, targets, objective, balanced, columns, settings, num_boost_round, seed, progress
+        )
     if not any(model.booster.feature_importance("split").any() for model in models):
         raise ParameterError(
             f"the trees have no split: {int(y.sum())} plastic atoms are too few for these "
@@ -540,6 +554,7 @@ def learn_and_test(
                 num_boost_round=num_boost_round,
                 folds=folds,
                 seed=seed,
+                values=None if values is None else values[rows],
             )
     if n_features is not None:
         with stages("leading columns"):
@@ -557,7 +572,15 @@ def learn_and_test(
             )
             places = [columns.index(name) for name in choice.columns]
             leading_models = _models(
-                x[:, places], y, balanced, choice.columns, settings, num_boost_round, seed, False
+                x[:, places],
+                targets,
+                objective,
+                balanced,
+                choice.columns,
+                settings,
+                num_boost_round,
+                seed,
+                False,
             )
     trained = _Trained(
         models,
@@ -574,6 +597,7 @@ def learn_and_test(
             "num_boost_round": num_boost_round,
             "n_undersamples": n_undersamples,
             "qs": qs,
+            **({"target": target} if target != "label" else {}),
             "train_atoms": len(y),
             "train_plastic": int(y.sum()),
             "all_columns": len(columns),
@@ -763,9 +787,26 @@ def _selection_rows(rows: int, seed: int) -> IntArray:
     return np.sort(np.random.default_rng(seed).choice(rows, MAX_SELECTION_ROWS, replace=False))
 
 
+def _d2min_of_rows(train_on: Sequence[Glass]) -> FloatArray:
+    """Return D2min in Å² of all included atoms (row,)."""
+    return np.concatenate(
+        [np.asarray(glass.d2min()[glass.frame][glass.rows()[2]]) for glass in train_on]
+    ).astype(np.float64)
+
+
+def _targets(
+    y: BoolArray, values: FloatArray | None, balanced: Sequence[IntArray]
+) -> tuple[list[FloatArray], str]:
+    """Return the targets (row,) of each balanced sample, and the objective."""
+    if values is None:
+        return [y[sample].astype(np.float64) for sample in balanced], "binary"
+    return [rank_targets(values[sample]) for sample in balanced], "cross_entropy"
+
+
 def _models(
     x: FloatArray,
-    y: BoolArray,
+    targets: Sequence[FloatArray],
+    objective: str,
     balanced: Sequence[IntArray],
     columns: Sequence[str],
     params: Mapping[str, Any],
@@ -776,8 +817,8 @@ def _models(
     return tuple(
         train(
             x[sample],
-            y[sample].astype(np.float64),
-            objective="binary",
+            target,
+            objective=objective,
             columns=tuple(columns),
             num_boost_round=num_boost_round,
             params=params,
@@ -785,7 +826,7 @@ def _models(
             threads=1,
             progress=progress and k == 0,
         )
-        for k, sample in enumerate(balanced)
+        for k, (sample, target) in enumerate(zip(balanced, targets, strict=True))
     )
 
 
