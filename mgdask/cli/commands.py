@@ -49,6 +49,7 @@ from mgdask.cli.options import (
     help="Lower corner of the cells in files that do not state it, such as extxyz and H5MD "
     "[default: from the positions].",
 )
+@click.option("--particles", help="Particle group of H5MD files that have several.")
 @click.option("--timestep", type=float, help="Time step of the simulation in ps.")
 @click.option("--units", help="LAMMPS unit style, if the files do not state it [default: metal].")
 @click.option(

@@ -139,8 +139,9 @@ def ingest(
     **options
         ``units`` (LAMMPS style, default metal), ``run_per_file``, ``repeated`` ("last",
         "first", "all" or "error"), ``columns`` (additional columns to keep), ``frames``
-        (a slice, indices or "start:stop:step"), ``atom_style``, and ``origin`` (lower
-        corner of the cells in files that do not state it).
+        (a slice, indices or "start:stop:step"), ``atom_style``, ``origin`` (lower
+        corner of the cells in files that do not state it), and ``particles`` (group of
+        an H5MD file).
 
     Returns
     -------

@@ -136,6 +136,7 @@ def take_inventory(
     columns: Sequence[str] | None = None,
     atom_style: str | None = None,
     origin: Sequence[float] | None = None,
+    particles: str | None = None,
     mapper: Callable[..., Iterable[Any]] = map,
 ) -> Inventory:
     """Index and audit files: every header, and the atoms of the first frame.
@@ -169,6 +170,8 @@ def take_inventory(
     origin
         Lower corner of the cells (3,), in the unit of the files, for files that do not
         state it (extended XYZ, H5MD). Default: taken from the positions.
+    particles
+        Particle group of H5MD files that have several.
     mapper
         Function that runs the index tasks, with the interface of ``map``.
 
@@ -194,7 +197,10 @@ def take_inventory(
     corner = None if origin is None else np.asarray(origin, dtype=np.float64)
     if corner is not None and (corner.shape != (3,) or not np.isfinite(corner).all()):
         raise ParameterError(f"origin={origin!r} must be three numbers")
-    infos = [inspect_source(path, units=units, atom_style=atom_style) for path in expand(given)]
+    infos = [
+        inspect_source(path, units=units, atom_style=atom_style, particles=particles)
+        for path in expand(given)
+    ]
     refs: list[FrameRef] = []
     sources: list[SourceInfo] = []
     unknown: dict[str, str] = {}
@@ -219,7 +225,7 @@ def take_inventory(
     runs = run_labels([info.path for info in infos], run, run_per_file)
     refs = settle_repeats(refs, runs, repeated, audit)
     numbers = _select_frames(len(refs), frames)
-    refs = [refs[k] for k in numbers]
+    refs = [replace(refs[k], number=k) for k in numbers]
     first = refs[0]
     kind = next(source.kind for source in sources if source.path == first.path)
     layout = choose_layout(first, kind, species_map, columns, audit)
@@ -230,6 +236,7 @@ def take_inventory(
         "run-per-file": "" if run_per_file else None,
         "repeated": None if repeated == "last" else repeated,
         "origin": None if corner is None else ",".join(map(repr, corner.tolist())),
+        "particles": particles,
     }
     command = ingest_command([os.fspath(path) for path in given], species_map, words)
     check_sizes(refs, numbers, command)
@@ -247,6 +254,7 @@ def take_inventory(
         "repeated": repeated,
         "atom_style": atom_style,
         **({} if corner is None else {"origin": corner.tolist()}),
+        **({} if particles is None else {"particles": particles}),
     }
     inventory = Inventory(
         tuple(refs),

@@ -35,7 +35,8 @@ class FrameRef:
     atoms begin at byte ``offset``, on line ``row_line``, and take ``length`` bytes.
     Line numbers are 0 for formats without lines. ``problem`` is None for a frame that
     can be used; otherwise it says what is missing or damaged. ``suspect`` is True if
-    the text may hold numbers that are not finite.
+    the text may hold numbers that are not finite. ``number`` is the number of the frame
+    as ``frames=`` counts it, or -1.
     """
 
     path: str
@@ -55,6 +56,7 @@ class FrameRef:
     row_line: int = 0
     problem: str | None = None
     suspect: bool = False
+    number: int = -1
     values: dict[str, float] = field(default_factory=dict)
 
     @property

@@ -73,12 +73,17 @@ def _plain_only(kind: str, packing: str, path: str) -> str:
 
 
 def inspect_source(
-    path: str, *, units: str | None = None, atom_style: str | None = None
+    path: str,
+    *,
+    units: str | None = None,
+    atom_style: str | None = None,
+    particles: str | None = None,
 ) -> SourceInfo:
     """Return kind, size, modification time and fingerprint of a file."""
     kind = sniff(path)
     status = os.stat(path)
-    options = (("atom_style", atom_style),) if atom_style else ()
+    given = {"atom_style": atom_style, "particles": particles}
+    options = tuple((name, value) for name, value in given.items() if value)
     return SourceInfo(
         path,
         kind,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import struct
 
 import numpy as np
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 import mgdask
 from mgdask.errors import AuditError
 from mgdask.geometry import minimum_image
+from mgdask.readers.formats import lammps_index
+from mgdask.readers.formats.lammps_index import index_range, join
 from mgdask.readers.indexing import take_inventory
 from mgdask.readers.window import read_window
 from tests.conftest import SPECIES, write_dump
@@ -61,6 +64,24 @@ def test_a_damaged_frame_costs_that_frame(tmp_path, name, old, new, words):
     assert report.n_frames == 4
     assert "frame 2 (timestep 20)" in str(report)
     assert mgdask.open_store(tmp_path / "a.zarr").step.values.tolist() == [0, 10, 30, 40]
+
+
+def test_suspect_frames_do_not_depend_on_how_the_file_is_cut(tmp_path, monkeypatch):
+    rows = [[k, 1, k + 0.5, 1.0, 1.0] for k in range(1, 30)]
+    bad = {2: (3, "nan"), 5: (28, "-inf"), 6: (0, "NaN")}
+    frames = [
+        (k, [[*r[:3], word, r[4]] if i == row else r for i, r in enumerate(rows)])
+        for k in range(9)
+        for row, word in [bad.get(k, (-1, ""))]
+    ]
+    path = write_dump(tmp_path / "a.dump", frames)
+    size = (tmp_path / "a.dump").stat().st_size
+    for chunk in (700, 701, 703, 1 << 20):
+        monkeypatch.setattr(lammps_index, "CHUNK", chunk)
+        for parts in (1, 3, 8):
+            edges = [size * k // parts for k in range(parts + 1)]
+            whole = join([index_range(path, a, b) for a, b in itertools.pairwise(edges)])
+            assert [k for k, ref in enumerate(whole.frames) if ref.suspect] == sorted(bad)
 
 
 def test_numbers_that_are_not_finite_elsewhere_cost_nothing(tmp_path):

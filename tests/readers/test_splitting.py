@@ -89,6 +89,20 @@ def test_the_printed_commands_keep_the_options(monkeypatch, tmp_path):
     assert sorted(set(stores[1].species.values.tolist())) == [29, 40]
 
 
+def test_other_atoms_of_the_same_number(tmp_path):
+    """One atom leaves and another comes; the message names the frames= that splits."""
+    rows = [[k, 1, 1.0 * k, 1.0, 1.0] for k in range(1, 9)]
+    frames = [(k, rows[:4]) for k in range(3)] + [(k, rows[1:5]) for k in range(3, 6)]
+    path = write_dump(tmp_path / "a.dump", frames)
+    with pytest.raises(AuditError, match="missing 1, new 5") as error:
+        list(read_window(take_inventory(path, species={1: "Cu"}, frames="1:")))
+    first, second = re.findall(r"--frames (\S*?\d*:\d*)(?= and|\))", str(error.value))
+    assert (first, second) == (":3", "3:")
+    for selected, steps in ((first, [0, 1, 2]), (second, [3, 4, 5])):
+        inventory = take_inventory(path, species={1: "Cu"}, frames=selected)
+        assert [inventory.step[k] for k, _ in read_window(inventory)] == steps
+
+
 def test_a_number_that_changes_all_the_time(tmp_path):
     rows = [[k, 1, 1.0 * k, 1.0, 1.0] for k in range(1, 9)]
     path = write_dump(tmp_path / "a.dump", [(k, rows[: 4 + k % 3]) for k in range(30)])

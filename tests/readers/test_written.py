@@ -106,8 +106,14 @@ def test_the_name_of_the_particle_group_is_free(sample):
         assert np.abs(minimum_image(off, whole.cell[k], (True,) * 3)).max() < 1e-9
     with h5py.File(sample("lmp_ort_group.h5md"), "a") as file:
         file.copy("particles/cu", "particles/other")
-    with pytest.raises(AuditError, match=r"2 groups in /particles \(cu other\).*h5copy"):
-        take_inventory(sample_again(sample, "lmp_ort_group.h5md"), species=SPECIES)
+        file["particles/other/species/value"][:] = 1
+    both = sample_again(sample, "lmp_ort_group.h5md")
+    with pytest.raises(AuditError, match=r"2 groups in /particles \(cu other\).*--particles NAME"):
+        take_inventory(both, species=SPECIES)
+    with pytest.raises(AuditError, match="none is 'zr'"):
+        take_inventory(both, species=SPECIES, particles="zr")
+    assert set(take_inventory(both, species=SPECIES, particles="cu").species) == {29}
+    assert set(take_inventory(both, species=SPECIES, particles="other").species) == {40}
 
 
 @pytest.mark.parametrize("name", ["mda.h5md", "mda.ncdf"])
@@ -237,6 +243,14 @@ def test_type_labels_of_lammps_are_mapped(sample, suffix, species):
         numbers = [dict(read_window(i, 0, 1))[0]["type"] for i in (inventory, by_type)]
         np.testing.assert_array_equal(*numbers)
         assert sorted(set(numbers[0].tolist())) == [1, 2, 3]
+
+
+def test_masses_of_labeled_types(sample, tmp_path):
+    text = open(sample("lmp_labels.data")).read()
+    text = text.replace("2 63.546\n3 63.546", "Cu-core 63.0\nCu-shell 0.546")
+    (tmp_path / "a.data").write_text(text)
+    inventory = take_inventory(tmp_path / "a.data", species=LABELS)
+    assert sorted(set(inventory.mass.tolist())) == [0.546, 63.0, 91.224]
 
 
 def test_labels_without_a_map_are_refused_with_the_remedy(sample):

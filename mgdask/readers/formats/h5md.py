@@ -50,12 +50,13 @@ class _Element:
 
 
 class H5md:
-    """The particle group of an H5MD file, which must be the only one.
+    """One particle group of an H5MD file.
 
-    Its name does not matter: LAMMPS writes that of the dumped group, MDAnalysis
-    ``trajectory``. Lengths, times, velocities and forces are converted to Å, ps and eV
-    from the units in the file. Elements that are stored less often than the positions
-    are matched by their steps.
+    The only group is read whatever its name: LAMMPS writes that of the dumped group,
+    MDAnalysis ``trajectory``. The option ``particles`` selects one of several. Lengths,
+    times, velocities and forces are converted to Å, ps and eV from the units in the
+    file. Elements that are stored less often than the positions are matched by their
+    steps.
     """
 
     def __init__(self, info: SourceInfo) -> None:
@@ -73,17 +74,11 @@ class H5md:
                 f"{info.path}: cannot be opened as HDF5: {error}. Check that the file is "
                 "complete and closed by its writer"
             ) from error
-        groups = list(self.file["particles"]) if "particles" in self.file else []
-        if len(groups) != 1:
-            raise AuditError(
-                f"{info.path}: the HDF5 file has {len(groups)} groups in /particles "
-                f"({' '.join(groups) or 'none'}); exactly one is needed. Copy one into a file of "
-                "its own: h5copy -p -i FILE -o ONE -s /particles/NAME -d /particles/NAME"
-            )
-        self.group = self.file["particles"][groups[0]]
+        name = self._select(dict(info.options).get("particles"))
+        self.group = self.file["particles"][name]
         self._known: dict[str, _Element] = {}
         if "position" not in self.group or "box" not in self.group:
-            raise AuditError(f"{info.path}: /particles/{groups[0]} has no position or no box")
+            raise AuditError(f"{info.path}: /particles/{name} has no position or no box")
         position = self.group["position"]
         self.moving = isinstance(position, h5py.Group)
         data = position["value"] if self.moving else position
@@ -98,6 +93,19 @@ class H5md:
         self.position = _Element(data, rows)
         length = factor(data.attrs.get("unit", ""), LENGTH, f"{info.path}: position")
         self.units_stated, self.length = length is not None, length or 1.0
+
+    def _select(self, wanted: str | None) -> str:
+        """Return the name of the particle group to read."""
+        groups = list(self.file["particles"]) if "particles" in self.file else []
+        names = [wanted] if wanted in groups else groups
+        if not names or (wanted is not None and wanted not in groups) or len(names) > 1:
+            asked = f" and none is {wanted!r}" if wanted and wanted not in groups else ""
+            raise AuditError(
+                f"{self.info.path}: the HDF5 file has {len(groups)} groups in /particles "
+                f"({' '.join(groups) or 'none'}){asked}; exactly one is read. Select it with "
+                "particles='NAME' in Python, or --particles NAME on the command line"
+            )
+        return str(names[0])
 
     def _along(self, name: str, item: Any, count: int) -> Any:
         """Return ``step`` or ``time`` of each row, from an array or an increment."""

@@ -77,7 +77,7 @@ class LammpsData:
         table |= spread("pos", position)
         table |= dict(zip(("ix", "iy", "iz"), images.T.copy(), strict=True))
         if ["Masses"] in [line.split("#")[0].split() for line in header]:
-            table["mass"] = self._masses(header)[types]
+            table["mass"] = self._masses(header, labels)[types]
         if atoms.has("momenta"):
             # from ASE's unit Å / (Å (u / eV)^1/2) to Å/ps
             table |= spread("vel", atoms.get_velocities() * (1000.0 * ase_units.fs))
@@ -118,7 +118,7 @@ class LammpsData:
         return lines, counts[0]
 
     def _numeric(self, labels: Mapping[int, str]) -> str:
-        """Return the file with type numbers instead of labels in its section Atoms.
+        """Return the file with type numbers instead of labels in Atoms and Masses.
 
         ASE sets the types of labeled atoms to zero.
         """
@@ -128,24 +128,26 @@ class LammpsData:
         inside = False
         for k, line in enumerate(lines):
             words = line.split("#")[0].split()
-            if words and words[0][0].isalpha():  # the title of a section
-                inside = words == ["Atoms"]
-            elif inside and (label := next((w for w in words[1:] if w in numbers), None)):
+            label = next((word for word in words if word in numbers), None)
+            if words and words[0][0].isalpha() and words[0] != label:  # title of a section
+                inside = words in (["Atoms"], ["Masses"])
+            elif inside and label is not None:
                 # labels do not begin with a digit, so this is the column of types
-                lines[k] = re.sub(
-                    rf"(?<=\s){re.escape(label)}(?=\s)", numbers[label], line, count=1
-                )
+                pattern = rf"(?<!\S){re.escape(label)}(?!\S)"
+                lines[k] = re.sub(pattern, numbers[label], line, count=1)
         return "\n".join(lines)
 
-    def _masses(self, header: Sequence[str]) -> Any:
+    def _masses(self, header: Sequence[str], labels: Mapping[int, str]) -> Any:
         """Return masses by type from the section Masses, without ASE's rounding."""
-        rows = [
-            line.split("#")[0].split()
-            for line in header[
-                [line.split("#")[0].split() for line in header].index(["Masses"]) + 1 :
-            ]
-        ]
-        given = {int(row[0]): float(row[1]) for row in rows if len(row) == 2 and row[0].isdigit()}
+        kinds = {label: str(kind) for kind, label in labels.items()}
+        rows = [line.split("#")[0].split() for line in header]
+        given: dict[int, float] = {}
+        for row in rows[rows.index(["Masses"]) + 1 :]:
+            kind = kinds.get(row[0], row[0]) if row else ""
+            if row and not kind.isdigit():
+                break  # the title of the next section
+            if len(row) == 2:
+                given[int(kind)] = float(row[1])
         table = np.full(max(given, default=0) + 1, np.nan)
         table[list(given)] = list(given.values())
         return table
