@@ -64,6 +64,7 @@ def draw_quantiles(
             color=color,
             ls=lines.get(away, ":"),
             lw=2.0 if away == 0 else 1.2,
+            marker="o" if len(x) == 1 else "",
             label="median" if away == 0 else pair if k < middle else None,
         )
 

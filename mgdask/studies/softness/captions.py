@@ -209,6 +209,11 @@ def _packing_caption(packing: Numbers) -> list[str]:
         )
     else:
         caption.append(f"M(r) ends at {packing['end']:.1f} Å, too early for two slopes.")
+    if packing["free"]:
+        caption.append(
+            "The eligible atoms do not fill the cell, so M(r) grows more slowly at large r: "
+            "compare D of a group with that of all atoms."
+        )
     caption.append("Inset: g(r) of each group among its own atoms.")
     return caption
 

@@ -216,9 +216,24 @@ def several_pages(results: Results, folders: Sequence[Path]) -> Page:
     >>> several_pages(results, [Path("out/softness")])  # doctest: +SKIP
     """
     overview = results.page()
-    sections = list(overview.sections)
-    for folder in folders:
-        page = softness_page(read_numbers(folder / "numbers.json"), folder)
+    numbers = [read_numbers(folder / "numbers.json") for folder in folders]
+    names = ", ".join(one["glass"] for one in numbers)
+    about = Text(
+        [
+            f"The same models, trained on {', '.join(numbers[0]['train'])}, are tested on "
+            f"{len(numbers)} glasses: {names}. Pooled scores are those of all their atoms "
+            "together. Intervals are from resampling regions of the glasses."
+        ]
+    )
+    tables = [
+        block
+        for section in overview.sections
+        for block in section.blocks
+        if isinstance(block, Table)
+    ]
+    sections = [Section("", [about, *tables, _glass_table(numbers[0])])]
+    for one, folder in zip(numbers, folders, strict=True):
+        page = softness_page(one, folder)
         sections += [
             Section(": ".join(filter(None, (page.title, section.heading))), section.blocks)
             for section in page.sections

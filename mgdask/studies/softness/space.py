@@ -112,8 +112,9 @@ def packing(
     Returns
     -------
     packing
-        ``r``, ``split``, ``start`` and ``end`` of the fits; ``shell``, the middles of
-        the shells of g(r); ``near``; and ``groups``: for each group and ``all`` its
+        ``r``, ``split``, ``start`` and ``end`` of the fits; ``free``, whether there are
+        free surfaces; ``shell``, the middles of the shells of g(r); ``near``; and
+        ``groups``: for each group and ``all`` its
         ``rule``, ``atoms``, ``mass`` (r,), ``g`` (shell,), ``dimension`` and
         ``dimension_error`` below and beyond ``split``, and ``near_ratio``. Groups of
         fewer than 2 atoms are missing. Dimensions are NaN if M(r) ends before 10 Å.
@@ -151,6 +152,7 @@ def packing(
         "split": SPLIT,
         "start": start,
         "end": float(r[-1]),
+        "free": not all(pbc),
         "shell": shell,
         "near": near,
         "groups": {

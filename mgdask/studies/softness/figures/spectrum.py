@@ -208,6 +208,6 @@ def _draw_glasses(axes: Axes, glasses: Sequence[Numbers]) -> None:
         ylabel="probability density",
         title="QS of several glasses" if len(glasses) > 1 else "QS of one glass",
         xlim=(0, 1),
-        ylim=(0, None),
+        ylim=(0, (1.1 + 0.09 * len(glasses)) * max(float(max(one["density"])) for one in glasses)),
     )
     axes.legend(fontsize=9)
