@@ -167,14 +167,14 @@ def test_pooled_scores_of_several_test_glasses(study):
         each = np.array([m.predict(x[:, columns]) for m in softness.models])
         assert value["softness", name, "roc_auc"] == pytest.approx(roc_auc(y, softness.qs[atoms]))
         single = np.mean([roc_auc(y, one) for one in each])
-        assert value["softness, mean of single models", name, "roc_auc"] == pytest.approx(single)
+        assert value["softness", name, "roc_auc of single models"] == pytest.approx(single)
         parts.append((y, softness.qs[atoms], each))
     y = np.concatenate([part[0] for part in parts])
     qs, each = (np.concatenate([part[k] for part in parts], axis=-1) for k in (1, 2))
     assert value["softness", POOLED, "roc_auc"] == pytest.approx(roc_auc(y, qs))
     assert value["softness", POOLED, "recall"] == pytest.approx((qs[y] > 0.5).mean())
     single = np.mean([roc_auc(y, one) for one in each])
-    assert value["softness, mean of single models", POOLED, "roc_auc"] == pytest.approx(single)
+    assert value["softness", POOLED, "roc_auc of single models"] == pytest.approx(single)
     # QS is that of the leading columns, so both lines agree; all columns are beside it
     assert value["softness, leading columns", POOLED, "roc_auc"] == pytest.approx(roc_auc(y, qs))
     assert ("softness, all columns", "inner", "roc_auc") in value
@@ -188,7 +188,7 @@ def test_page_of_several_test_glasses(study):
     assert page.count("<img") == 10  # five figures per test glass
     assert "Quench-in softness of inner: Distribution of QS (Fig. 3)" in page
     assert "Quench-in softness of outer: Distribution of QS (Fig. 3)" in page
-    assert "softness, mean of single models" in page
+    assert "roc_auc of single models" in page
     assert "QS comes from the 4 leading columns" in page
     assert "nan" not in page[: page.index("<img")].lower()
     written = json.loads((options.out / "softness" / "numbers.json").read_text())

@@ -363,13 +363,14 @@ def test_on_the_command_line(glasses, tmp_path):
         for where in ("pooled", "right")
         for model in (
             "softness",
-            "softness, mean of single models",
             "softness, leading columns",
-            "softness, leading columns, mean of single models",
             "baseline: random",
             "baseline: most frequent",
             "baseline: minority",
         )
+    }
+    assert {one.name for one in results.metrics if one.model.startswith("softness")} == {
+        f"{name}{end}" for name in ("roc_auc", "recall") for end in ("", " of single models")
     }
     assert results.options["n_undersamples"] == 1
     card = read_card(tmp_path / "out" / "softness" / "card.json")

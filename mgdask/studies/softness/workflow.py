@@ -329,7 +329,8 @@ class SoftnessStudy(Study[SoftnessOptions]):
                 softness.leading_metrics,
                 softness.baselines,
                 all_columns=softness.all_metrics,
-                single={"softness": softness.single, LEADING: softness.leading_single},
+                single=softness.single,
+                leading_single=softness.leading_single,
             )
         if len(learned) == 1:
             pooled = [one.model_copy(update={"test": POOLED}) for one in metrics]
@@ -361,9 +362,7 @@ class SoftnessStudy(Study[SoftnessOptions]):
             score(label, qs),
             score(label, np.concatenate(leading)) if leading else {},
             {name: score(label, guess) for name, guess in guesses.items()},
-            single={
-                "softness": single_scores(label, each, regions, N_RESAMPLES, self.options.seed)
-            },
+            single=single_scores(label, each, regions, N_RESAMPLES, self.options.seed),
         )
         return pooled + metrics
 
@@ -395,26 +394,32 @@ def _metric_rows(
     baselines: Mapping[str, Mapping[str, Any]],
     *,
     all_columns: Mapping[str, Any] | None = None,
-    single: Mapping[str, Mapping[str, Any]] | None = None,
+    single: Mapping[str, Any] | None = None,
+    leading_single: Mapping[str, Any] | None = None,
 ) -> list[Metric]:
     rows = metrics_of("softness", test, metrics)
-    for model, scores in (single or {}).items():
-        rows += [
-            Metric(
-                model=f"{model}, mean of single models",
-                test=test,
-                name=name,
-                value=one["mean"],
-                low=one["single"]["low"],
-                high=one["single"]["high"],
-            )
-            for name, one in scores.items()
-        ]
+    rows += _single_rows("softness", test, single)
     rows += metrics_of(LEADING, test, leading)
+    rows += _single_rows(LEADING, test, leading_single)
     rows += metrics_of("softness, all columns", test, all_columns or {})
     for name, intervals in baselines.items():
         rows += metrics_of(f"baseline: {name.replace('_', ' ')}", test, intervals)
     return rows
+
+
+def _single_rows(model: str, test: str, single: Mapping[str, Any] | None) -> list[Metric]:
+    """Mean metrics of single models, which the paper reports."""
+    return [
+        Metric(
+            model=model,
+            test=test,
+            name=f"{name} of single models",
+            value=one["mean"],
+            low=one["single"]["low"],
+            high=one["single"]["high"],
+        )
+        for name, one in (single or {}).items()
+    ]
 
 
 class ComparisonStudy(Study[ComparisonOptions]):
