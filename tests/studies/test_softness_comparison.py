@@ -13,8 +13,10 @@ from click.testing import CliRunner
 import mgdask
 from mgdask.cli import cli
 from mgdask.errors import ParameterError
+from mgdask.learn.data.splits import group_folds, undersample
 from mgdask.learn.evaluation import bootstrap as bootstraps
 from mgdask.learn.evaluation.bootstrap import bootstrap, bootstrap_contrast
+from mgdask.learn.training.boosting import train
 from mgdask.plot.boxes import draw_box
 from mgdask.plot.style import figure
 from mgdask.studies.softness import compared_sets, comparison_report
@@ -35,7 +37,7 @@ from mgdask.studies.softness.comparison import (
 from mgdask.studies.softness.figures import box_figure, compare_figure, growth_figure
 from mgdask.studies.softness.growth import score_growth
 from mgdask.studies.softness.subsets import choose
-from mgdask.studies.softness.training import learn_softness
+from mgdask.studies.softness.training import PARAMETERS, learn_softness
 from tests.studies.test_softness_training import halves
 
 LEARNING = {
@@ -227,6 +229,41 @@ def test_single_models_beside_their_mean(both, stores, out):
     assert float(row.single_roc_auc_deviation) == pytest.approx(np.std(each, ddof=1))
     single = both.single_roc_auc.sel(test="right").values
     assert float(row.single_difference) == pytest.approx(single[2] - single[0], abs=1e-12)
+
+
+def test_models_of_the_paper_are_folds_of_undersamples(stores, out):
+    """Methods: undersampling, then "5-fold cross-validation on the sampled datasets", and the mean
+    score of "the obtained models" on the unseen glass."""
+    found = compare(stores[0], stores[1], out, sets=["motifs"], single_models="folds", **OPTIONS)
+    plain = compare(stores[0], stores[1], out, sets=["motifs"], **OPTIONS)
+    left, right = prepare_sets(stores, out, ["motifs"], margin=4.0, threshold=2.0)["motifs"]
+    x, label, atoms = left.rows()
+    regions = left.regions()[atoms]
+    unseen, truth, _ = right.rows()
+    each = []
+    for k in range(2):
+        drawn = undersample(label, k)
+        names = np.array([f"left {region}" for region in regions[drawn]], dtype=object)
+        for split in group_folds(names, 5, 0, label[drawn]):
+            rows = drawn[np.isin(names, split.train)]
+            model = train(
+                x[rows],
+                label[rows].astype(float),
+                objective="binary",
+                num_boost_round=30,
+                params={**PARAMETERS, "min_data_in_leaf": 3},
+                seed=k,
+                threads=1,
+                progress=False,
+            )
+            each.append(area(truth, model.predict(unseen)))
+    assert found.model_roc_auc.values[0] == pytest.approx(each, abs=1e-12)
+    assert float(found.single_roc_auc[0]) == pytest.approx(np.mean(each), abs=1e-12)
+    # the mean of the models is that of the undersamples, as before
+    assert found.roc_auc.values.tolist() == plain.roc_auc.values.tolist()
+    assert found.attrs["single_models"] == "folds"
+    with pytest.raises(ParameterError, match="single_models='all' must be 'undersamples' or"):
+        compare(stores[0], stores[1], out, sets=["motifs"], single_models="all", **OPTIONS)
 
 
 def test_models_of_the_condition_of_the_test_glass(stores, out):

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -35,6 +35,8 @@ from mgdask.studies.softness.target_scores import METRICS as METRICS
 from mgdask.studies.softness.target_scores import (
     Scores,
     Target,
+    check_single,
+    fold_models,
     interval_ends,
     pooled_ends,
     resampling,
@@ -87,6 +89,7 @@ def compare(
     out: str | Path,
     *,
     sets: Sequence[str] | Mapping[str, Features] | None = None,
+    single_models: Literal["undersamples", "folds"] = "undersamples",
     learning: Mapping[str, Any] | None = None,
     seed: int = 0,
     n_resamples: int = 1000,
@@ -111,6 +114,9 @@ def compare(
         Folder for labels and features, which are kept between calls.
     sets
         See ``resolve_sets``. The others are compared with the first.
+    single_models
+        "undersamples" scores the models of the mean one by one. "folds" trains those of
+        the paper for it, five per undersample, each on four fifths of it.
     learning
         Further arguments of ``learn_softness``.
     seed
@@ -153,7 +159,7 @@ def compare(
     features were computed, summed over blocks; ``learn_seconds`` is that of this call.
 
     Differences compare like with like: mean scores with mean scores, single models with
-    single models. A single model is trained on one balanced undersample.
+    single models.
 
     References
     ----------
@@ -169,6 +175,7 @@ def compare(
         test,
         out,
         sets=sets,
+        single_models=single_models,
         learning=learning,
         seed=seed,
         drawn_from=seed,
@@ -186,6 +193,7 @@ def compare_glasses(
     *,
     labels: Mapping[str, Label] | None = None,
     sets: Sequence[str] | Mapping[str, Features] | None = None,
+    single_models: Literal["undersamples", "folds"] = "undersamples",
     learning: Mapping[str, Any] | None = None,
     seed: int = 0,
     n_resamples: int = 1000,
@@ -207,7 +215,7 @@ def compare_glasses(
     labels
         Labels of all stores, see ``check_labels``. A test glass then has models of its
         own condition only, as in the paper. Default: models of all of ``train``.
-    sets, learning, seed, n_resamples, client, progress, **options
+    sets, single_models, learning, seed, n_resamples, client, progress, **options
         See ``compare``. The label ``centers`` of a test glass replaces ``species``.
 
     Returns
@@ -255,6 +263,7 @@ def compare_glasses(
             test,
             out,
             sets=sets,
+            single_models=single_models,
             learning=learning,
             seed=seed,
             drawn_from=seed + 1000 * k,  # glasses are drawn from independently
@@ -267,7 +276,10 @@ def compare_glasses(
     attrs = {
         "test": [one.attrs["test"] for one in results],
         "train": [one.attrs["train"] for one in results],
-        **{key: results[0].attrs[key] for key in ("reference", "seed", "intervals")},
+        **{
+            key: results[0].attrs[key]
+            for key in ("reference", "seed", "intervals", "single_models")
+        },
         **{
             key: [one.attrs[key] for one in results]
             for key in ("train_atoms", "train_plastic", "test_atoms", "test_plastic")
@@ -332,6 +344,7 @@ def _compare(
     out: str | Path,
     *,
     sets: Sequence[str] | Mapping[str, Features] | None,
+    single_models: str,
     learning: Mapping[str, Any] | None,
     seed: int,
     drawn_from: int,
@@ -344,6 +357,7 @@ def _compare(
     stores = [*train, test]
     if len(stores) < 2:
         raise ParameterError("train is empty; give at least one glass to learn from")
+    check_single(single_models)
     prepared = prepare_sets(stores, out, sets, client=client, **options)
     common = [
         common_atoms([glasses[k] for glasses in prepared.values()]) for k in range(len(stores))
@@ -353,6 +367,7 @@ def _compare(
         scores[name] = _score_set(
             glasses,
             common,
+            folds=single_models == "folds",
             learning=learning_arguments(learning),
             seed=seed,
             drawn_from=drawn_from,
@@ -366,13 +381,15 @@ def _compare(
                 file=sys.stderr,
                 flush=True,
             )
-    return _comparison(scores, prepared, common, seed)
+    result = _comparison(scores, prepared, common, seed)
+    return result.assign_attrs(single_models=single_models)
 
 
 def _score_set(
     glasses: Sequence[Glass],
     common: Sequence[IntArray],
     *,
+    folds: bool,
     learning: Mapping[str, Any],
     seed: int,
     drawn_from: int,
@@ -384,9 +401,10 @@ def _score_set(
     )
     started = time.perf_counter()
     softness = learn_softness(train_on, test_on, seed=seed, **{**learning, "n_resamples": 20})
+    single = fold_models(train_on, learning, seed) if folds else ()
     spent = time.perf_counter() - started
     return _SetScore(
-        Target(test_on, n_resamples, drawn_from).test(softness.models),
+        Target(test_on, n_resamples, drawn_from).test(softness.models, single),
         len(test_on.columns()),
         sum(map(_feature_seconds, glasses)),
         spent,

@@ -174,6 +174,11 @@ class ComparisonOptions(GlassOptions):
         (),
         description="Feature set; repeat for several. The first is the reference [default: all].",
     )
+    single_models: Literal["undersamples", "folds"] = Field(
+        "undersamples",
+        description="Models that are also scored one by one: those of the mean, or those of the "
+        "paper, five per undersample.",
+    )
     growth: Annotated[
         tuple[float, ...] | None, BeforeValidator(split_commas), CommandLine(separator=",")
     ] = Field(
@@ -213,6 +218,11 @@ class TransferOptions(GlassOptions):
         "(cross-validation by region).",
     )
     features: Texts = Field(("interstice",), description="Feature set; repeat for several.")
+    single_models: Literal["undersamples", "folds"] = Field(
+        "undersamples",
+        description="Models that are also scored one by one: those of the mean, or those of the "
+        "paper, five per undersample.",
+    )
     columns: Literal["same", "common"] = Field(
         "same", description="Refuse glasses with different columns, or use the common columns."
     )

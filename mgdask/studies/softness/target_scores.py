@@ -15,9 +15,10 @@ import numpy as np
 from mgdask._typing import BoolArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
 from mgdask.learn.data.arrays import coded, generator
-from mgdask.learn.data.splits import group_folds
+from mgdask.learn.data.splits import group_folds, undersample
 from mgdask.learn.evaluation.bootstrap import MIN_GROUPS
 from mgdask.learn.evaluation.metrics import prepare
+from mgdask.learn.training.boosting import train
 from mgdask.learn.training.model import Model
 from mgdask.studies.softness.data import Glass
 from mgdask.studies.softness.feature_selection import fit_balanced
@@ -27,7 +28,9 @@ METRICS = ("roc_auc", "recall")
 LEVEL = 0.95
 """Confidence level of all intervals."""
 REFERENCE_FOLDS = 5
-"""Folds of the cross-validation within a glass."""
+"""Folds of the cross-validation within a glass or an undersample."""
+SINGLE = ("undersamples", "folds")
+"""What single models are trained on: an undersample, or four fifths of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,25 +94,43 @@ class Target:
         ):
             object.__setattr__(self, name, value)
 
-    def test(self, models: Sequence[Model]) -> Scores:
-        """Return the scores of models trained on other glasses."""
+    def test(self, models: Sequence[Model], single: Sequence[Model] = ()) -> Scores:
+        """Return the scores of models trained on other glasses.
+
+        Parameters
+        ----------
+        models
+            Models whose scores are averaged.
+        single
+            Models that are scored one by one. Default: the same ones.
+        """
+        return self.scores(self._predict(models), self._predict(single) if single else None)
+
+    def _predict(self, models: Sequence[Model]) -> FloatArray:
         names = self.glass.columns()
         places = [names.index(name) for name in models[0].columns]
-        return self.scores(
-            np.array(
-                [
-                    model.predict(self.values[:, places], names=model.columns, threads=1)
-                    for model in models
-                ]
-            )
+        return np.array(
+            [
+                model.predict(self.values[:, places], names=model.columns, threads=1)
+                for model in models
+            ]
         )
 
-    def scores(self, each: FloatArray) -> Scores:
-        """Return the metrics of single models, given their scores (model,row)."""
-        mean = np.zeros(each.shape[1])
-        for one in each:  # a fixed order of the sum
+    def scores(self, averaged: FloatArray, single_ones: FloatArray | None = None) -> Scores:
+        """Return the metrics of models, given their scores (model,row).
+
+        Parameters
+        ----------
+        averaged
+            Scores of the models whose mean is tested.
+        single_ones
+            Scores of the single models. Default: the same ones.
+        """
+        each = averaged if single_ones is None else single_ones
+        mean = np.zeros(averaged.shape[1])
+        for one in averaged:  # a fixed order of the sum
             mean += one
-        mean /= len(each)
+        mean /= len(averaged)
         ensemble = {name: prepare(name, self.plastic, mean) for name in METRICS}
         single = {name: [prepare(name, self.plastic, one) for one in each] for name in METRICS}
         ones = np.ones(len(mean))
@@ -167,6 +188,68 @@ class Target:
         return self.scores(each)
 
 
+def fold_models(
+    train_on: Sequence[Glass], learning: Mapping[str, Any], seed: int
+) -> tuple[Model, ...]:
+    """Return the models of a 5-fold cross-validation of every undersample.
+
+    These are the paper's models: "random equal undersampling to create a balanced
+    dataset", then "5-fold cross-validation on the sampled datasets". Each is trained on
+    four fifths of an undersample. Folds are whole regions of 15 Å of the training
+    glasses, never single rows.
+
+    Parameters
+    ----------
+    train_on
+        Training glasses.
+    learning
+        Arguments of ``learn_softness``: ``n_undersamples``, ``num_boost_round`` and
+        ``params`` are used.
+    seed
+        Seed of undersamples, folds and models.
+
+    Returns
+    -------
+    models
+        Five per undersample.
+
+    References
+    ----------
+    Wang, Jain, Nat. Commun. 10, 5537 (2019), Methods, "Machine Learning".
+    """
+    parts = [glass.rows() for glass in train_on]
+    x = np.concatenate([values for values, _, _ in parts])
+    y = np.concatenate([plastic for _, plastic, _ in parts])
+    glass = np.concatenate([np.full(len(part[1]), k) for k, part in enumerate(parts)])
+    region = np.array(
+        [
+            f"{one.name} {place}"
+            for one, (_, _, atoms) in zip(train_on, parts, strict=True)
+            for place in one.regions()[atoms]
+        ],
+        dtype=object,
+    )
+    models = []
+    for k in range(learning.get("n_undersamples", 20)):
+        drawn = undersample(y, seed + k, strata=glass)
+        for split in group_folds(region[drawn], REFERENCE_FOLDS, seed, y[drawn]):
+            rows = drawn[split.rows(region[drawn])[0]]
+            models.append(
+                train(
+                    x[rows],
+                    y[rows].astype(np.float64),
+                    objective="binary",
+                    columns=train_on[0].columns(),
+                    num_boost_round=learning.get("num_boost_round", 150),
+                    params={**PARAMETERS, **dict(learning.get("params") or {})},
+                    seed=seed + k,
+                    threads=1,
+                    progress=False,
+                )
+            )
+    return tuple(models)
+
+
 def resampling(regions: IntArray, n_resamples: int) -> str:
     """Return in words how the intervals of a glass with these regions were made."""
     n_regions = len(np.unique(regions))
@@ -176,6 +259,14 @@ def resampling(regions: IntArray, n_resamples: int) -> str:
             "regions are too few to be drawn, so the interval is too narrow"
         )
     return f"{100 * LEVEL:g} %, {n_resamples} resamples of {n_regions} regions"
+
+
+def check_single(single_models: str) -> None:
+    """Raise ``ParameterError`` unless the argument is one of ``SINGLE``."""
+    if single_models not in SINGLE:
+        raise ParameterError(
+            f"single_models={single_models!r} must be {' or '.join(map(repr, SINGLE))}"
+        )
 
 
 def interval_ends(draws: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -20,6 +20,7 @@ from mgdask._typing import BoolArray, FloatArray
 from mgdask.errors import ParameterError
 from mgdask.execution.executor import resolve_client
 from mgdask.features import Feature, FrameFeature, MediumRange, SymmetryFunctions
+from mgdask.learn.training.model import Model
 from mgdask.studies.softness.compared_sets import Features, check_stems, resolve_sets, species_of
 from mgdask.studies.softness.comparison import common_atoms, learning_arguments
 from mgdask.studies.softness.conditions import (
@@ -38,6 +39,8 @@ from mgdask.studies.softness.target_scores import (
     METRICS,
     Scores,
     Target,
+    check_single,
+    fold_models,
     interval_ends,
     pooled_ends,
 )
@@ -66,6 +69,7 @@ def transfer(
     reference: Literal["condition", "glass"] = "condition",
     features: str | Sequence[str] | Sequence[Feature] | Mapping[str, Features] = "interstice",
     columns: Literal["same", "common"] = "same",
+    single_models: Literal["undersamples", "folds"] = "undersamples",
     learning: Mapping[str, Any] | None = None,
     seed: int = 0,
     n_resamples: int = 1000,
@@ -103,6 +107,9 @@ def transfer(
     columns
         "same" refuses glasses with different columns. "common" uses the columns that
         all glasses have, by name.
+    single_models
+        "undersamples" scores the models of the mean one by one. "folds" trains those of
+        the paper for it, five per undersample, each on four fifths of it.
     learning
         Further arguments of ``learn_softness``.
     seed
@@ -140,8 +147,8 @@ def transfer(
     Notes
     -----
     Differences compare like with like: the mean score of all models with the mean score
-    of all reference models, and single models with single models. A single model is
-    trained on one balanced undersample of all training atoms.
+    of all reference models, and single models with single models. With
+    ``reference="glass"`` a reference model is always trained on four fifths.
 
     The paper trains one model for both species of Cu-Zr, and for other systems for the
     host (majority) atoms only. The label ``centers`` does that per store.
@@ -171,6 +178,7 @@ def transfer(
             f"by={by!r} must be 'glass', 'label' or 'condition', and reference={reference!r} "
             "'condition' or 'glass'"
         )
+    check_single(single_models)
     check_stems(stores)
     label_of = check_labels(stores, labels)
     if by != "glass" and labels is None:
@@ -199,13 +207,14 @@ def transfer(
             tested,
             label_of,
             reference=reference,
+            folds=single_models == "folds",
             learning=learning_arguments(learning),
             seed=seed,
             n_resamples=n_resamples,
             progress=f"{name}: " if several else "" if progress else None,
         )
         results.append(result.assign_attrs(columns=len(shared), features=name))
-    attrs = {"seed": seed, "by": by, "reference": reference}
+    attrs = {"seed": seed, "by": by, "reference": reference, "single_models": single_models}
     if not several:
         return results[0].assign_attrs(attrs)
     joined = xr.concat([result.drop_attrs() for result in results], xr.Variable("set", list(sets)))
@@ -321,13 +330,14 @@ def _test_all(
     labels: Sequence[CheckedLabel],
     *,
     reference: str,
+    folds: bool,
     learning: Mapping[str, Any],
     seed: int,
     n_resamples: int,
     progress: str | None,
 ) -> xr.Dataset:
     """Scores, references and differences of every pair of one feature set."""
-    trained: dict[tuple[int, ...], Any] = {}
+    trained: dict[tuple[int, ...], tuple[Sequence[Model], Sequence[Model]]] = {}
     scores: dict[tuple[int, int], Scores] = {}
     own: dict[int, Scores] = {}
     shape = (len(groups), len(tested))
@@ -341,10 +351,12 @@ def _test_all(
                 continue
             if training not in trained:  # models do not depend on the glass they are tested on
                 train_on = [glasses[m] for m in training]
-                trained[training] = learn_softness(
+                models = learn_softness(
                     train_on, glasses[k], seed=seed, **{**learning, "n_resamples": 20}
                 ).models
-            scores[i, j] = target.test(trained[training])
+                single = fold_models(train_on, learning, seed) if folds else ()
+                trained[training] = (models, single)
+            scores[i, j] = target.test(*trained[training])
             category[i, j] = pair_category(group.label, labels[k])
             atoms[i, j] = sum(len(glasses[m].rows()[2]) for m in training)
             if progress is not None:
