@@ -30,6 +30,8 @@ DPI = 110.0
 def compare_figure(comparison: xr.Dataset, path: str | Path) -> Path:
     """Draw AUC and recall of each feature set, and the difference of the AUC.
 
+    Bars are the mean score of all models; diamonds are the means of single models.
+
     Parameters
     ----------
     comparison
@@ -57,8 +59,17 @@ def compare_figure(comparison: xr.Dataset, path: str | Path) -> Path:
     ):
         value, low, high = (comparison[f"{metric}{end}"].values for end in ("", "_low", "_high"))
         draw_bars(
-            axes, shown, value, low, high, base=CHANCE, xlabel=f"{label}; dotted: random guess"
+            axes,
+            shown,
+            value,
+            low,
+            high,
+            base=CHANCE,
+            xlabel=f"{label}; diamonds: single models; dotted: guess",
         )
+        single = comparison[f"single_{metric}"].values
+        axes.plot(single, np.arange(len(single)), "D", ms=5, mfc="white", mec="black")
+        low, high = np.minimum(low, single), np.maximum(high, single)
         start = min(CHANCE, float(low.min())) - 0.05
         axes.set_xlim(max(0.0, start), min(1.0, float(high.max()) + 0.03))
     at = np.arange(1, len(names))
