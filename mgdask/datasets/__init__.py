@@ -87,7 +87,7 @@ def temperature(name: str = "zrcu") -> FloatArray:
 def load(name: str, out: str | Path, *, client: Any = None) -> xr.Dataset:
     """Ingest a shipped trajectory into a store and open it.
 
-    An existing store is only opened.
+    An existing store is only opened; its temperatures are added if it lacks them.
 
     Parameters
     ----------
@@ -125,7 +125,12 @@ def load(name: str, out: str | Path, *, client: Any = None) -> xr.Dataset:
 
     _validate_trajectory(name)
     mgdask.ingest(
-        [str(path(name))], str(out), species=SPECIES[name], timestep=TIMESTEP[name], client=client
+        [str(path(name))],
+        str(out),
+        species=SPECIES[name],
+        timestep=TIMESTEP[name],
+        variables={"temperature": (path(f"{name}_temperature"), 1)},
+        client=client,
     )
     attrs = {"long_name": "temperature before the quench", "units": "K"}
     return mgdask.open_store(str(out)).assign(temperature=("frame", temperature(name), attrs))

@@ -24,10 +24,8 @@ from mgdask.features.trajectory_sums import (
     sum_moments,
     sum_scattering,
 )
-from mgdask.pipelines.featurize.block import read_axis
-from mgdask.pipelines.lag_tasks import LagTasks, Origins
+from mgdask.pipelines.lag_tasks import LagTasks, Origins, Runs, select_dynamic_runs
 from mgdask.store.layout import ceil_div
-from mgdask.store.unwrapped import unwrapped_source
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -43,6 +41,7 @@ def mean_squared_displacement(
     origins: Origins = "all",
     remove_drift: bool = False,
     tolerance: float = 0.01,
+    run: Runs = None,
     client: Client | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -66,6 +65,9 @@ def mean_squared_displacement(
         Subtract the motion of the center of mass.
     tolerance
         Largest deviation of a frame from a lag, as a fraction of the lag.
+    run
+        Label of the run, or several. Default: all runs, which must not be at different
+        temperatures.
     client
         Dask client. Default: the current one, or a temporary one in this process.
     progress
@@ -75,12 +77,15 @@ def mean_squared_displacement(
     -------
     msd
         A Dataset with msd(species, lag) and msd_all(lag) in Å², non_gaussian(species,
-        lag) and non_gaussian_all(lag), pairs(lag) of frames and atoms(species).
+        lag) and non_gaussian_all(lag), pairs(lag) of frames and atoms(species). The
+        attributes name the runs, and their temperature in K if it is known and constant
+        within 5 %.
 
     Raises
     ------
     ParameterError
-        If no frame follows an origin at a lag.
+        If no frame follows an origin at a lag, there is no such run, or all runs are
+        taken and are at different temperatures.
     StoreError
         If the trajectory has to be unwrapped first.
 
@@ -97,7 +102,7 @@ def mean_squared_displacement(
     --------
     >>> msd = mgdask.mean_squared_displacement("unwrapped.zarr")  # doctest: +SKIP
     """
-    tasks = LagTasks(store, lags, origins, tolerance, remove_drift)
+    tasks = LagTasks(store, lags, origins, tolerance, remove_drift, run)
     blocks = tasks.run(
         sum_moments, tasks.pairs, (), what="displacements", client=client, progress=progress
     )
@@ -129,6 +134,7 @@ def self_scattering(
     origins: Origins = "all",
     remove_drift: bool = False,
     tolerance: float = 0.01,
+    run: Runs = None,
     client: Client | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -145,7 +151,7 @@ def self_scattering(
         An unwrapped trajectory, or a trajectory store with a constant cell.
     q
         One or several wave numbers in 1/Å.
-    lags, origins, remove_drift, tolerance, client, progress
+    lags, origins, remove_drift, tolerance, run, client, progress
         See ``mean_squared_displacement``.
 
     Returns
@@ -178,7 +184,7 @@ def self_scattering(
         or (wave_numbers <= 0).any()
     ):
         raise ParameterError(f"q={q!r} must be wave numbers in 1/Å above 0")
-    tasks = LagTasks(store, lags, origins, tolerance, remove_drift)
+    tasks = LagTasks(store, lags, origins, tolerance, remove_drift, run)
     blocks = tasks.run(
         sum_scattering,
         tasks.pairs,
@@ -207,6 +213,7 @@ def van_hove(
     origins: Origins = "all",
     remove_drift: bool = False,
     tolerance: float = 0.01,
+    run: Runs = None,
     client: Client | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -224,7 +231,7 @@ def van_hove(
         Largest distance in Å.
     bins
         Number of bins of equal width between 0 and ``r_max``.
-    origins, remove_drift, tolerance, client, progress
+    origins, remove_drift, tolerance, run, client, progress
         See ``mean_squared_displacement``.
 
     Returns
@@ -255,7 +262,7 @@ def van_hove(
         raise ParameterError(
             f"r_max={r_max} must be a distance in Å above 0, bins={bins} at least 1"
         )
-    tasks = LagTasks(store, lags, origins, tolerance, remove_drift)
+    tasks = LagTasks(store, lags, origins, tolerance, remove_drift, run)
     width = r_max / bins
     blocks = tasks.run(
         count_van_hove,
@@ -288,6 +295,7 @@ def overlap(
     origins: Origins | None = None,
     remove_drift: bool = False,
     tolerance: float = 0.01,
+    run: Runs = None,
     client: Client | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -310,7 +318,7 @@ def overlap(
     origins
         "all" frames, the "first" of each run, or every n-th. Default: at most 100
         evenly spaced frames of each run.
-    remove_drift, tolerance, client, progress
+    remove_drift, tolerance, run, client, progress
         See ``mean_squared_displacement``.
 
     Returns
@@ -342,9 +350,9 @@ def overlap(
     if not 0 < radius < np.inf:
         raise ParameterError(f"radius={radius} must be a distance in Å above 0")
     if origins is None:
-        longest = max(last - first for first, last in read_axis(unwrapped_source(store)[1]).runs())
+        longest = max(len(each.frames) for each in select_dynamic_runs(store, run))
         origins = max(1, ceil_div(longest, N_OVERLAP_ORIGINS))
-    tasks = LagTasks(store, lags, origins, tolerance, remove_drift)
+    tasks = LagTasks(store, lags, origins, tolerance, remove_drift, run)
     later = np.stack(
         [tasks.axis.laters(lag, tolerance)[tasks.origins] for lag in tasks.lags], axis=1
     )

@@ -16,13 +16,15 @@ from mgdask.elements import atomic_number
 from mgdask.errors import ParameterError, StoreError
 from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import execute
-from mgdask.features.lag import check_times, lag_pairs
+from mgdask.features.lag import TEMPERATURE_TOLERANCE, check_times, lag_pairs
 from mgdask.features.pair_cutoffs import species_of
 from mgdask.features.window import FrameAxis
 from mgdask.geometry import cell_changes
 from mgdask.pipelines.featurize.block import read_axis
+from mgdask.pipelines.frame_values import Run, runs_of, select_runs
+from mgdask.store.frame_values import read as read_frame_values
 from mgdask.store.layout import GROUP, ceil_div, trajectory_layout
-from mgdask.store.shards import get_array, open_group, read_array
+from mgdask.store.shards import Group, get_array, open_group, read_array
 from mgdask.store.unwrapped import UnwrappedSource, unwrapped_source
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 Origins: TypeAlias = Literal["all", "first"] | int
 """Frames from which lags are counted: all, the first of each run, or every n-th."""
+Runs: TypeAlias = str | Sequence[str] | None
+"""Label of a run, several labels, or None for all runs."""
 
 TASK_BYTES = 96 * 2**20
 """Size of the unwrapped positions of one task in bytes."""
@@ -63,7 +67,7 @@ def select_lags(
     """
     check_times(axis)
     if lags is None:
-        return _default_lags(axis)
+        return _default_lags(axis, origins)
     values = tuple(float(t) for t in np.atleast_1d(np.asarray(lags, dtype=np.float64)))
     if (
         not values
@@ -86,8 +90,9 @@ def select_lags(
     return values
 
 
-def _default_lags(axis: FrameAxis) -> tuple[float, ...]:
-    first, last = max(axis.runs(), key=lambda run: run[1] - run[0])
+def _default_lags(axis: FrameAxis, origins: IntArray) -> tuple[float, ...]:
+    used = [run for run in axis.runs() if ((origins >= run[0]) & (origins < run[1])).any()]
+    first, last = max(used, key=lambda run: run[1] - run[0])
     elapsed = axis.time[first + 1 : last] - axis.time[first]
     if not len(elapsed):
         raise ParameterError("every run has only one frame, so there are no lags")
@@ -123,6 +128,61 @@ def select_origins(axis: FrameAxis, origins: Origins) -> IntArray:
     )
 
 
+def select_dynamic_runs(store: str | Path, run: Runs) -> tuple[Run, ...]:
+    """Return the runs to average over, and check that they have one temperature.
+
+    Parameters
+    ----------
+    store
+        An unwrapped trajectory, or a trajectory store.
+    run
+        Label of a run, several labels, or None for all runs.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such run. Also if all runs are taken, each at a constant
+        temperature, and the temperatures differ by more than 5 %. An average over them
+        has no meaning unless the caller names the runs.
+    """
+    _, group = unwrapped_source(store)
+    runs = runs_of(read_array(group, "run"))
+    if run is not None:
+        return tuple(select_runs(runs, run, str(store)))
+    kelvin = {
+        each.label: value
+        for each in runs
+        if (value := constant_temperature(group, each.frames)) is not None
+    }
+    coldest, hottest = min(kelvin.values(), default=1.0), max(kelvin.values(), default=1.0)
+    if hottest / coldest > 1 + TEMPERATURE_TOLERANCE:
+        shown = ", ".join(f"{label!r} at {value:.4g} K" for label, value in [*kelvin.items()][:6])
+        more = ", ..." if len(kelvin) > 6 else ""
+        raise ParameterError(
+            f"{store} has runs at different temperatures: {shown}{more}. Choose one with "
+            f"run={next(iter(kelvin))!r}. A list of labels averages over several"
+        )
+    return tuple(runs)
+
+
+def constant_temperature(group: Group, frames: IntArray) -> float | None:
+    """Return the mean temperature in K of frames; None if unknown or not constant.
+
+    Parameters
+    ----------
+    group
+        Group of a store.
+    frames
+        Indices of the frames. Their temperatures may deviate by 5 % from the mean.
+    """
+    values = read_frame_values(group).get("temperature")
+    if values is None or not len(frames) or not np.isfinite(values[frames]).all():
+        return None
+    mean = float(values[frames].mean())
+    constant = np.abs(values[frames] / mean - 1.0) <= TEMPERATURE_TOLERANCE
+    return mean if mean > 0 and constant.all() else None
+
+
 class LagTasks:
     """Tasks over blocks of atoms that sum over pairs of frames at given lags.
 
@@ -138,11 +198,14 @@ class LagTasks:
         Largest deviation of a frame from a lag, as a fraction of the lag.
     remove_drift
         Subtract the motion of the center of mass.
+    run
+        See ``select_dynamic_runs``.
 
     Raises
     ------
     ParameterError
-        If ``origins`` is not allowed, or no frame follows an origin at a lag.
+        If ``origins`` is not allowed, or no frame follows an origin at a lag. See also
+        ``select_dynamic_runs``.
     StoreError
         If the trajectory has to be unwrapped first.
     """
@@ -154,6 +217,7 @@ class LagTasks:
         origins: Origins,
         tolerance: float,
         remove_drift: bool,
+        run: Runs = None,
     ) -> None:
         self.source, group = unwrapped_source(store)
         self.axis = read_axis(group)
@@ -163,7 +227,11 @@ class LagTasks:
             [int((numbers == z).sum()) for z in np.unique(numbers)], dtype=np.int64
         )
         """Number of atoms of each species."""
-        self.origins = select_origins(self.axis, origins)
+        self.runs = select_dynamic_runs(store, run)
+        frames = np.concatenate([each.frames for each in self.runs])
+        self.origins = np.intersect1d(select_origins(self.axis, origins), frames)
+        self.temperature = constant_temperature(group, frames)
+        """Mean temperature of the runs in K; None if unknown or not constant."""
         self.lags = select_lags(self.axis, lags, self.origins, tolerance)
         self.pairs = lag_pairs(self.axis, self.lags, self.origins, tolerance)
         self.tolerance, self.remove_drift = tolerance, remove_drift
@@ -271,6 +339,8 @@ class LagTasks:
                 "scheme": self.scheme,
                 "origins": len(self.origins),
                 "drift_removed": int(self.remove_drift),
+                "runs": ", ".join(run.label for run in self.runs),
+                **({} if self.temperature is None else {"temperature": self.temperature}),
             },
         )
 

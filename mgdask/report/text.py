@@ -43,6 +43,22 @@ def _cell(ds: xr.Dataset) -> str:
     return f"{text} Å, boundaries {pbc}"
 
 
+def _temperatures(ds: xr.Dataset) -> str:
+    """Temperature of each run, or the first and the last if it changes."""
+    values = ds["temperature"].values
+    labels = np.array([str(label) for label in ds["run"].values])
+    texts = []
+    for label in dict.fromkeys(labels.tolist()):
+        kelvin = values[labels == label]
+        if not np.isfinite(kelvin).all():
+            texts.append(f"{label} unknown")
+        elif (kelvin == kelvin[0]).all():
+            texts.append(f"{label} {kelvin[0]:g} K")
+        else:
+            texts.append(f"{label} {kelvin[0]:g} to {kelvin[-1]:g} K")
+    return "; ".join(texts[:6]) + ("; …" if len(texts) > 6 else "")
+
+
 def _bytes(n: float) -> str:
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if abs(n) < 1000 or unit == "TB":
@@ -72,6 +88,8 @@ def _facts(ds: xr.Dataset) -> Table:
         facts.add_row("time", _spacing(ds["time"].values, "ps"))
     if "step" in ds.variables:
         facts.add_row("step", _spacing(ds["step"].values, ""))
+    if "temperature" in ds.variables and ds["temperature"].dims == ("frame",):
+        facts.add_row("temperature", _temperatures(ds))
     for key in ("sources", "image_scheme", "compression", "input", "citation"):
         if key in ds.attrs:
             facts.add_row(key.replace("_", " "), str(ds.attrs[key]))

@@ -432,6 +432,14 @@ def test_attach_on_the_command_line(tmp_path, three):
         assert message in error(CliRunner().invoke(cli, words))
 
 
+def test_inspect_shows_the_temperature_of_each_run(three):
+    assert "temperature" not in CliRunner().invoke(cli, ["inspect", three]).output
+    mgdask.attach(three, run="300K", temperature=300.0)
+    mgdask.attach(three, run="800K", variables={"temperature": np.linspace(800.0, 400.0, 5)})
+    shown = CliRunner().invoke(cli, ["inspect", three]).output
+    assert "temperature   300K 300 K; 500K unknown; 800K 800 to 400 K" in shown
+
+
 def test_other_values_are_replaced_only_if_asked(tmp_path, three):
     mgdask.attach(three, temperature=list(KELVIN))
     before = files(three)
@@ -631,6 +639,48 @@ def test_values_survive_xarray(tmp_path, three):
     assert again.energy.attrs["units"] == "eV"
     tree = xr.open_datatree(three, engine="zarr", consolidated=False)
     assert tree["temperature"].values.tolist() == list(np.repeat(KELVIN, N_FRAMES))
+
+
+# ---------------------------------------------------------------------------------------------------------- dynamics
+@pytest.mark.parametrize(
+    ("function", "options"),
+    [
+        (mgdask.mean_squared_displacement, {}),
+        (mgdask.self_scattering, {"q": 2.0}),
+        (mgdask.van_hove, {"lags": [0.1]}),
+        (mgdask.overlap, {}),
+    ],
+)
+def test_runs_at_different_temperatures_are_not_averaged(three, dumps, tmp_path, function, options):
+    """A run chosen by its label gives the bits of that run in a store of its own."""
+    function(three, **options)  # nothing is known of the temperatures
+    mgdask.attach(three, temperature=list(KELVIN))
+    with pytest.raises(
+        ParameterError,
+        match=r"at different temperatures: '300K' at 300 K, '500K' at 500 K, '800K' at 800 K. "
+        r"Choose one with run='300K'",
+    ):
+        function(three, **options)
+    ingest(dumps[2], tmp_path / "own.zarr")
+    want, found = function(tmp_path / "own.zarr", **options), function(three, run="800K", **options)
+    for name in want.variables:
+        assert found[name].values.tobytes() == want[name].values.tobytes(), name
+    assert found.attrs["temperature"] == 800.0
+    assert found.attrs["runs"] == "800K"
+    both = function(three, run=["300K", "800K"], **options)
+    assert both.attrs["runs"] == "300K, 800K"
+    assert "temperature" not in both.attrs
+    with pytest.raises(ParameterError, match=r"run='801K' is not in .*did you mean '800K'"):
+        function(three, run="801K", **options)
+
+
+def test_runs_at_one_temperature_are_averaged(three):
+    """A thermostat fluctuates: 1.8 % for 2048 atoms."""
+    rng = np.random.default_rng(3)
+    mgdask.attach(three, variables={"temperature": 300.0 * (1 + rng.uniform(-0.02, 0.02, 16))})
+    found = mgdask.mean_squared_displacement(three)
+    assert found.attrs["runs"] == ", ".join(RUNS)
+    assert found.attrs["temperature"] == pytest.approx(300.0, rel=0.02)
 
 
 # ------------------------------------------------------------------------------------- origins of each run (row D5)
