@@ -18,6 +18,7 @@ import mgdask
 from mgdask.errors import ParameterError
 from mgdask.studies.softness import figures as softness_figures
 from mgdask.studies.softness import score
+from mgdask.studies.softness.captions import source_text
 from mgdask.studies.softness.column_results import _negative_share
 from mgdask.studies.softness.data import prepare_glass
 from mgdask.studies.softness.report import read_numbers, softness_page, softness_report
@@ -412,6 +413,16 @@ def test_tables_and_sentences_say_what_the_file_says(page, written):
 def test_numbers_read_back_make_the_same_page(folder):
     page = softness_page(read_numbers(folder / "numbers.json"), folder).render()
     assert page == (folder / "report.html").read_text()
+
+
+def test_a_rank_as_target_is_named(glasses, found):
+    parameters = {**found.card["parameters"], "target": "rank"}
+    ranked = replace(found, card={**found.card, "parameters": parameters})
+    told = softness_numbers(ranked, glasses[1], **FEW)
+    assert told["target"] == "rank"
+    assert "learned the rank of D² among balanced atoms" in source_text(told)
+    plain = softness_numbers(found, glasses[1], **FEW)
+    assert "rank" not in source_text(plain)
 
 
 def test_same_seed_same_bytes(glasses, found, folder, tmp_path):

@@ -58,7 +58,7 @@ def rounded(value: float | None, digits: int = 3) -> str:
 
 
 def source_text(numbers: Numbers) -> str:
-    """Return a sentence on the columns that QS comes from.
+    """Return what QS comes from: the columns, and the target of training.
 
     Parameters
     ----------
@@ -68,15 +68,22 @@ def source_text(numbers: Numbers) -> str:
     Returns
     -------
     text
-        One sentence, or two.
+        Sentences on the columns, and on the target if it is not the paper's.
     """
     columns = numbers["columns"]
     if numbers["source"] == "leading":
-        return f"QS comes from the {columns} leading columns, as in the paper, which keeps 15."
-    return (
-        f"QS comes from all {columns} columns. The paper's QS comes from its 15 leading columns; "
-        "the option --qs leading does the same."
-    )
+        text = f"QS comes from the {columns} leading columns, as in the paper, which keeps 15."
+    else:
+        text = (
+            f"QS comes from all {columns} columns. The paper's QS comes from its 15 leading "
+            "columns; the option --qs leading does the same."
+        )
+    if numbers["target"] == "rank":
+        text += (
+            " The models learned the rank of D² among balanced atoms, not the two classes of the "
+            "paper, so QS is an expected rank rather than a probability."
+        )
+    return text
 
 
 def difference_text(numbers: Numbers) -> str:

@@ -97,7 +97,7 @@ def softness_numbers(
           ``strain_rate`` (1/s) up to the strain, ``excluded`` (in words), ``seed``;
         * ``atoms`` and ``plastic`` (their numbers), ``base`` (share of plastic atoms),
           ``train_atoms`` and ``train_plastic``, ``columns`` and ``draws`` (their
-          numbers), ``source`` ("all" or "leading" columns);
+          numbers), ``source`` ("all" or "leading" columns), ``target`` of training;
         * ``metrics``, ``baselines``, ``folds`` (AUC of each), ``all_metrics``,
           ``leading_metrics``, and ``single`` and ``leading_single``, the scores of
           single models beside that of their mean;
@@ -163,6 +163,7 @@ def softness_numbers(
         "columns": len(softness.columns),
         "draws": len(softness.models),
         "source": softness.source,
+        "target": softness.card.get("parameters", {}).get("target", "label"),
         "seed": seed,
         "metrics": {name: interval.as_dict() for name, interval in softness.metrics.items()},
         "baselines": {
