@@ -29,6 +29,7 @@ from .sets import mro_sets as mro_sets
 from .sets import sro_sets as sro_sets
 from .soap import SOAP as SOAP
 from .symmetry import SymmetryFunctions as SymmetryFunctions
+from .symmetry import roles_by_count as roles_by_count
 from .voronoi import Coordination as Coordination
 from .voronoi import FoldSymmetry as FoldSymmetry
 from .voronoi import Motifs as Motifs

@@ -265,6 +265,38 @@ def test_models_of_the_target_itself(stores, out):
         )
 
 
+def test_kept_back_glass_of_each_condition(stores, out, tmp_path):
+    """Two conditions of two glasses: "2 of the 3 samples per condition for training, whereas the 3rd
+    sample is set aside". The Ni-Nb glasses are the Cu-Zr ones renamed, so nothing is lost."""
+    twin = tmp_path / "twin.zarr"
+    dump = stores[1].with_suffix(".dump")
+    mgdask.ingest(str(dump), twin, species=("Ni", "Nb"), timestep=0.002)
+    labels = {name: {"rate": 1e12} for name in ("left", "right", "other", "twin")}
+    told = transfer(
+        [*stores, twin],
+        out,
+        features=["coordination", "chemistry"],
+        columns="common",
+        labels=labels,
+        by="condition",
+        **OPTIONS,
+    )
+    assert told.train.values.tolist() == ["Cu-Zr, 1e+12 K/s", "Ni-Nb, 1e+12 K/s"]
+    assert told.test.values.tolist() == ["right", "twin"]
+    assert told.category.values[0].tolist() == [["same", "other system"], ["other system", "same"]]
+    one = told.isel(set=0)
+    auc = one.roc_auc.values
+    assert float(one.reference[0, 1]) == auc[1, 1]
+    assert float(one.reference[1, 0]) == auc[0, 0]
+    # columns without names of species: the same rows, so the same models and the same AUC
+    assert auc[0, 0] == auc[1, 0] == auc[0, 1] == auc[1, 1]
+    off = [[0, 1], [1, 0]]
+    for name in ("difference", "difference_low", "difference_high", "single_difference"):
+        assert one[name].values[tuple(off)].tolist() == [0.0, 0.0]
+    # the only model of a condition has nothing to be compared with
+    assert np.isnan(one.difference.values[[0, 1], [0, 1]]).all()
+
+
 def test_pairs_of_the_paper():
     """Wang & Jain: 9 Cu-Zr conditions, 3 glasses each: 9, 18, 18 and 36 tests; 27 to 3 other systems."""
     labels = [

@@ -1,4 +1,6 @@
 from .comparison import compare as compare
+from .comparison import compare_glasses as compare_glasses
+from .comparison import mean_over_glasses as mean_over_glasses
 from .data import Glass as Glass
 from .data import inside as inside
 from .data import prepare_glass as prepare_glass
