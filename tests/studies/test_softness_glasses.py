@@ -58,6 +58,13 @@ def test_intervals_are_those_of_independent_atoms(rng):
     )
 
 
+def test_no_hard_atom_is_not_certainly_none():
+    found = glass_spectrum("a", np.full(100, 0.5), np.arange(100) // 10, n_resamples=50)
+    assert found["hard"]["value"] == found["hard"]["low"] == 0.0
+    z = 1.959964  # Wilson's upper end for no atoms of n: z^2 / (n + z^2)
+    assert found["hard"]["high"] == pytest.approx(z**2 / (100 + z**2), rel=1e-6)
+
+
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
     """Three pieces of a slab, two of them deformed, and one frame of the third."""

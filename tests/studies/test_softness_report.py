@@ -21,7 +21,12 @@ from mgdask.studies.softness import score
 from mgdask.studies.softness.captions import source_text
 from mgdask.studies.softness.column_results import _negative_share
 from mgdask.studies.softness.data import prepare_glass
-from mgdask.studies.softness.report import read_numbers, softness_page, softness_report
+from mgdask.studies.softness.report import (
+    _paper_table,
+    read_numbers,
+    softness_page,
+    softness_report,
+)
 from mgdask.studies.softness.results import softness_numbers
 from mgdask.studies.softness.space import extremes
 from mgdask.studies.softness.training import learn_softness
@@ -413,6 +418,20 @@ def test_tables_and_sentences_say_what_the_file_says(page, written):
 def test_numbers_read_back_make_the_same_page(folder):
     page = softness_page(read_numbers(folder / "numbers.json"), folder).render()
     assert page == (folder / "report.html").read_text()
+
+
+def test_only_like_features_stand_beside_the_papers(glasses, found):
+    told = softness_numbers(found, glasses[1], **FEW)
+    assert told["features"] == ["interstice", "mediumrange_interstice"]
+    value = f"{told['leading_single']['roc_auc']['mean']:.3f}"
+    for features, label in (
+        (["symmetry_functions"], "symmetry functions, AUC-ROC"),
+        (["interstice", "packing"], "other features, AUC-ROC"),
+    ):
+        rows = {row[0]: row for row in _paper_table({**told, "features": features}).rows}
+        assert rows[label][2] == value
+        assert rows["interstices, AUC-ROC"][2:] == ("–",) * 4
+        assert rows["interstices, recall"][1] == "0.742"
 
 
 def test_a_rank_as_target_is_named(glasses, found):

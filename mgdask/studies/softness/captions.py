@@ -27,11 +27,36 @@ COLUMNS = (
     "the largest 'area mean' among the neighbors."
 )
 PAPER = (
-    ("interstices, AUC-ROC", 0.771, "roc_auc"),
-    ("interstices, recall", 0.742, "recall"),
-    ("symmetry functions, AUC-ROC", 0.751, ""),
+    ("interstices", "AUC-ROC", 0.771, "roc_auc"),
+    ("interstices", "recall", 0.742, "recall"),
+    ("symmetry functions", "AUC-ROC", 0.751, "roc_auc"),
 )
-"""Scores of Cu65Zr35 in the paper, and the metric of ours to put beside them."""
+"""Scores of Cu65Zr35 in the paper: features, score, its value, and our metric."""
+
+
+def feature_kind(features: Sequence[str]) -> str:
+    """Return which features of the paper the variables of a store are.
+
+    Parameters
+    ----------
+    features
+        Names of the variables.
+
+    Returns
+    -------
+    kind
+        "interstices", "symmetry functions", or "other features".
+
+    Examples
+    --------
+    >>> feature_kind(["interstice", "mediumrange_interstice"])
+    'interstices'
+    """
+    if features and all("interstice" in name for name in features):
+        return "interstices"
+    if features and all("symmetry_functions" in name for name in features):
+        return "symmetry functions"
+    return "other features"
 
 
 def rounded(value: float | None, digits: int = 3) -> str:
@@ -141,6 +166,12 @@ def prediction_caption(numbers: Numbers) -> list[str]:
             f"(b) Fraction of atoms predicted as plastic (QS > 0.5) by their D²: "
             f"{100 * share[0]:.0f} % in the lowest bin and {100 * share[-1]:.0f} % in the highest. "
             "Points are medians of D²; horizontal bars span a bin, vertical ones a standard error."
+        )
+    auc = numbers["single"].get("roc_auc")
+    if auc is not None:
+        caption.append(
+            f"The AUC-ROC of QS is {rounded(auc['ensemble']['value'])}; that of single models is "
+            f"{rounded(auc['mean'])} on average, with a deviation of {rounded(auc['deviation'])}."
         )
     return caption
 

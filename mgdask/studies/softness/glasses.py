@@ -7,6 +7,7 @@ its store may hold the undeformed configuration alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from mgdask.elements import atomic_number
 from mgdask.errors import ParameterError
 from mgdask.features import Feature
 from mgdask.learn.evaluation.bootstrap import bootstrap
+from mgdask.learn.evaluation.calibration import wilson_interval
 from mgdask.pipelines.featurize.plan import plan
 from mgdask.pipelines.featurize.run import run
 from mgdask.store.open import open_store
@@ -82,7 +84,7 @@ def glass_spectrum(
     spectrum
         ``glass``, ``role``, ``atoms``, ``score`` and ``density`` (bin,), and intervals
         of ``mean``, ``std``, and of ``hard`` and ``soft``, the shares of atoms with QS
-        below 0.1 and above 0.7.
+        below 0.1 and above 0.7. Those of shares are at least Wilson's.
 
     References
     ----------
@@ -93,18 +95,24 @@ def glass_spectrum(
     score, region = qs[known], np.asarray(regions)[known]
     groups = region if len(np.unique(region)) > 1 else None
     distribution = spectrum(score)
+    intervals = {
+        statistic: bootstrap(
+            function, np.zeros(len(score)), score, groups, n_resamples=n_resamples, seed=seed
+        )
+        for statistic, function in STATISTICS.items()
+    }
+    for statistic, chosen in (("hard", score < HARD), ("soft", score > SOFT)):
+        # resamples of no atoms have no spread
+        low, high = map(float, wilson_interval(chosen.sum(), len(score)))
+        one = intervals[statistic]
+        intervals[statistic] = replace(one, low=min(one.low, low), high=max(one.high, high))
     return {
         "glass": name,
         "role": role,
         "atoms": len(score),
         "score": distribution["score"].values,
         "density": distribution["density"].values,
-        **{
-            statistic: bootstrap(
-                function, np.zeros(len(score)), score, groups, n_resamples=n_resamples, seed=seed
-            ).as_dict()
-            for statistic, function in STATISTICS.items()
-        },
+        **{statistic: interval.as_dict() for statistic, interval in intervals.items()},
     }
 
 

@@ -21,6 +21,7 @@ from mgdask.studies.softness.captions import (
     column_caption,
     dependence_caption,
     difference_text,
+    feature_kind,
     prediction_caption,
     rounded,
     score_caption,
@@ -368,28 +369,25 @@ def _paper_table(numbers: Numbers) -> Table:
     """Set the scores of single models beside those of the paper."""
     models = numbers["leading_single"] or numbers["single"]
     columns = "leading" if numbers["leading_single"] else "all"
+    kind = feature_kind(numbers["features"])
+    given = [*PAPER]
+    if kind not in {features for features, *_ in PAPER}:
+        given += [(kind, label, np.nan, name) for name, label in METRIC_NAMES.items()]
     rows = []
-    for label, value, metric in PAPER:
-        one = models.get(metric)
-        rows.append(
-            (
-                label,
-                rounded(value),
-                "–" if one is None else rounded(one["mean"]),
-                "–" if one is None else rounded(one["single"]["low"]),
-                "–" if one is None else rounded(one["single"]["high"]),
-                "–"
-                if metric not in numbers["metrics"]
-                else rounded(numbers["metrics"][metric]["value"]),
-            )
-        )
+    for features, label, value, name in given:
+        ours: tuple[str, ...] = ("–",) * 4
+        if features == kind and name in models:
+            one = models[name]
+            ends = (one["mean"], one["single"]["low"], one["single"]["high"])
+            ours = (*map(rounded, ends), rounded(numbers["metrics"][name]["value"]))
+        rows.append((f"{features}, {label}", rounded(value), *ours))
     return Table(
         "Beside the paper's scores of Cu65Zr35",
         ("score", "paper", f"here, single models, {columns} columns", "low", "high", "here, QS"),
         rows,
         note="The paper's scores are means over single models of its 15 leading columns, on a "
-        "glass held out. The features here are those of this study, whatever they are; "
-        "mgdask study compare scores the symmetry functions on the same atoms.",
+        "glass held out. mgdask study compare scores interstices and symmetry functions on the "
+        "same atoms.",
     )
 
 

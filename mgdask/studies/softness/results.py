@@ -97,7 +97,8 @@ def softness_numbers(
           ``strain_rate`` (1/s) up to the strain, ``excluded`` (in words), ``seed``;
         * ``atoms`` and ``plastic`` (their numbers), ``base`` (share of plastic atoms),
           ``train_atoms`` and ``train_plastic``, ``columns`` and ``draws`` (their
-          numbers), ``source`` ("all" or "leading" columns), ``target`` of training;
+          numbers), ``features`` (names of the variables), ``source`` ("all" or
+          "leading" columns), ``target`` of training;
         * ``metrics``, ``baselines``, ``folds`` (AUC of each), ``all_metrics``,
           ``leading_metrics``, and ``single`` and ``leading_single``, the scores of
           single models beside that of their mean;
@@ -161,6 +162,7 @@ def softness_numbers(
         "train_atoms": softness.card.get("parameters", {}).get("train_atoms"),
         "train_plastic": softness.card.get("parameters", {}).get("train_plastic"),
         "columns": len(softness.columns),
+        "features": sorted(map(str, open_store(glass.features).data_vars)),
         "draws": len(softness.models),
         "source": softness.source,
         "target": softness.card.get("parameters", {}).get("target", "label"),
