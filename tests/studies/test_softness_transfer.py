@@ -22,6 +22,8 @@ from mgdask.studies.softness.comparison import write_table
 from mgdask.studies.softness.conditions import check_labels, condition_name
 from mgdask.studies.softness.data import prepare_glass
 from mgdask.studies.softness.figures import transfer_figure
+from mgdask.studies.softness.options import TransferOptions
+from mgdask.studies.softness.target_scores import resampling
 from mgdask.studies.softness.training import PARAMETERS, learn_softness
 from mgdask.studies.softness.transfer import (
     pair_category,
@@ -463,6 +465,20 @@ def test_labels_in_one_form(stores):
         check_labels(
             [stores[0], stores[2]], {"left": {"system": "metal"}, "other": {"system": "metal"}}
         )
+
+
+def test_host_atoms_as_an_option(stores, tmp_path):
+    """Methods: "the model is for the host (majority) atoms only"."""
+    options = TransferOptions(stores=stores[:2], out=tmp_path, centers="host")
+    assert options.glass()["species"] == ("host",)
+    with pytest.raises(ParameterError, match="'host' is not an element"):
+        TransferOptions(stores=stores[:2], out=tmp_path, centers="host,Cu")
+
+
+def test_few_regions_are_said_to_be_few():
+    assert resampling(np.arange(20) // 4, 100) == "95 %, 100 resamples of 5 regions"
+    told = resampling(np.zeros(20, dtype=int), 100)
+    assert told.startswith("95 %, 100 resamples of 20 atoms; regions are too few")
 
 
 def test_on_the_command_line(found, stores, tmp_path):

@@ -255,8 +255,8 @@ def resampling(regions: IntArray, n_resamples: int) -> str:
     n_regions = len(np.unique(regions))
     if n_regions < MIN_GROUPS:
         return (
-            f"{100 * LEVEL:g} %, {n_resamples} resamples of {len(regions)} atoms; {n_regions} "
-            "regions are too few to be drawn, so the interval is too narrow"
+            f"{100 * LEVEL:g} %, {n_resamples} resamples of {len(regions)} atoms; regions are too "
+            f"few to be drawn ({n_regions}), so the interval is too narrow"
         )
     return f"{100 * LEVEL:g} %, {n_resamples} resamples of {n_regions} regions"
 
