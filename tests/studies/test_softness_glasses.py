@@ -14,7 +14,8 @@ from mgdask.studies.results import POOLED, Results
 from mgdask.studies.softness.data import prepare_glass
 from mgdask.studies.softness.glasses import glass_spectrum, score_glass
 from mgdask.studies.softness.options import SoftnessOptions
-from mgdask.studies.softness.report import FIGURES
+from mgdask.studies.softness.repeats import measured_ceiling
+from mgdask.studies.softness.report import FIGURES, _ceiling_table
 from mgdask.studies.softness.training import Softness, learn_softness
 from mgdask.studies.softness.workflow import SoftnessStudy
 from tests.studies.test_softness_training import PLAIN, halves
@@ -120,6 +121,7 @@ def study(stores):
         train=[left],
         test=pieces,
         glasses=[still],
+        repeats=[pieces[0]],
         out=folder / "study",
         margin=3.0,
         threshold=2.0,
@@ -185,6 +187,10 @@ def test_pooled_scores_of_several_test_glasses(study):
     # QS is that of the leading columns, so both lines agree; all columns are beside it
     assert value["softness, leading columns", POOLED, "roc_auc"] == pytest.approx(roc_auc(y, qs))
     assert ("softness, all columns", "inner", "roc_auc") in value
+    # the repeat is the run itself, so it predicts itself
+    written = json.loads((options.out / "softness" / "numbers.json").read_text())
+    assert written["ceiling"]["auc"][0]["value"] == 1.0
+    assert ("noise ceiling of repeated runs", "inner", "roc_auc") in value
     pooled = {one.name: one for one in results.metrics if one.test == POOLED}
     assert pooled["roc_auc"].low is not None
 
@@ -215,6 +221,45 @@ def test_glasses_of_the_study_are_refused(study, stores):
     changed = options.model_copy(update={"glasses": (options.train[0],)})
     with pytest.raises(ParameterError, match="is a glass of this study already"):
         SoftnessStudy(changed).spectra([written_for(options, "inner")])
+
+
+@pytest.fixture(scope="module")
+def again(stores):
+    """A second deformation of the right half: the same start, other places at the end."""
+    folder, *_ = stores
+    lines = (folder / "right.dump").read_text().splitlines()
+    n = int(lines[3])
+    rng = np.random.default_rng(3)
+    for k in range(n + 18, 2 * n + 18):
+        number, kind, *r = lines[k].split()[:5]
+        noisy = np.array(r, dtype=float) + rng.normal(0, 0.15, 3)
+        lines[k] = " ".join([number, kind, *map(str, noisy), *lines[k].split()[5:]])
+    (folder / "again.dump").write_text("\n".join(lines) + "\n")
+    store = folder / "again.zarr"
+    mgdask.ingest(str(folder / "again.dump"), store, species=("Cu", "Zr"), timestep=0.002)
+    return store
+
+
+def test_ceiling_of_repeated_runs(stores, again, tmp_path):
+    """Two runs from one start: the plastic atoms of each, ranked by D² of the other."""
+    _, left, right, _ = stores
+    glass = prepare_glass(right, tmp_path, margin=4.0, threshold=2.0, progress=False)
+    found = measured_ceiling(glass, [again], tmp_path, n_resamples=50, progress=False)
+    atoms = glass.rows()[2]
+    second = mgdask.open_store(tmp_path / "again-d2min.zarr").nonaffine
+    column = second.nonaffine_feature.values.tolist().index("d2min_sum")
+    one, two = glass.d2min()[1][atoms], second.values[1][atoms, column]
+    expected = np.mean([roc_auc(one > 2.0, two), roc_auc(two > 2.0, one)])
+    assert found["n_runs"] == 2
+    assert found["auc"][0]["value"] == pytest.approx(expected)
+    assert 0.5 < expected < 1.0
+    table = _ceiling_table(found)
+    assert table.rows[0][:2] == ("mean of 1 other run", f"{expected:.3f}")
+    assert table.rows[-1][0] == "propensity, if beta distributed"
+    with pytest.raises(ParameterError, match="has other atoms than right"):
+        measured_ceiling(glass, [left], tmp_path, progress=False)
+    with pytest.raises(ParameterError, match="starts up to 3 Å away from right"):
+        measured_ceiling(glass, [stores[3]], tmp_path, progress=False)
 
 
 def test_options_that_do_not_fit(tmp_path):

@@ -109,6 +109,11 @@ class SoftnessOptions(GlassOptions):
         description="Store of another glass, deformed or not, whose distribution of QS is shown "
         "beside that of the test glass; repeat for several.",
     )
+    repeats: Annotated[tuple[Path, ...], BeforeValidator(as_list), CommandLine("--repeat")] = Field(
+        (),
+        description="Store of another deformation of the first test glass from the same "
+        "undeformed configuration; it measures the noise ceiling of the AUC.",
+    )
     folds: int = Field(5, ge=0, description="Folds of the cross-validation; 0 for none.")
     trials: int = Field(
         0,

@@ -60,6 +60,7 @@ def softness_report(
     *,
     groups: str = "paper",
     spectra: Sequence[Mapping[str, Any]] = (),
+    ceiling: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Path:
     """Write the report on a held-out glass.
@@ -85,7 +86,7 @@ def softness_report(
     folder
         Folder for ``report.html``, the figures, and ``numbers.json``, the result of
         ``softness_numbers`` with null for NaN. It is made if missing.
-    groups, spectra
+    groups, spectra, ceiling
         See ``softness_numbers``.
     seed
         Seed of resamples and of the atoms drawn for partial dependence and as markers.
@@ -105,7 +106,9 @@ def softness_report(
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    numbers = softness_numbers(softness, glass, groups=groups, spectra=spectra, seed=seed)
+    numbers = softness_numbers(
+        softness, glass, groups=groups, spectra=spectra, ceiling=ceiling, seed=seed
+    )
     write_json(numbers, target / "numbers.json")
     for name, draw in FIGURES.items():
         draw(numbers, target / name)
@@ -351,6 +354,8 @@ def _score_tables(numbers: Numbers) -> list[Block]:
         ],
     )
     tables: list[Block] = [scores, _paper_table(numbers), Text([difference_text(numbers)]), guesses]
+    if numbers["ceiling"]:
+        tables.insert(1, _ceiling_table(numbers["ceiling"]))
     if not len(numbers["folds"]):
         return tables
     folds = Table(
@@ -363,6 +368,24 @@ def _score_tables(numbers: Numbers) -> list[Block]:
 
 def _number(value: Any) -> bool:
     return value is not None and bool(np.isfinite(value))
+
+
+def _ceiling_table(ceiling: Numbers) -> Table:
+    kinds = [
+        (f"mean of {int(m)} other run{'s' if m > 1 else ''}", one)
+        for m, one in zip(ceiling["averaged"], ceiling["auc"], strict=True)
+    ]
+    if isinstance(ceiling["ceiling"], Mapping):
+        kinds.append(("infinitely many runs, extrapolated", ceiling["ceiling"]))
+    kinds.append(("propensity, if beta distributed", ceiling["beta_ceiling"]))
+    return Table(
+        "Noise ceiling: AUC-ROC of the plastic atoms of one run, predicted from repeated runs",
+        ("predicted by", "AUC-ROC", "low", "high"),
+        [(kind, *(rounded(one[end]) for end in ("value", "low", "high"))) for kind, one in kinds],
+        note=f"{int(ceiling['n_runs'])} deformations of the same undeformed glass. The mean of "
+        "other runs is a lower bound of the ceiling, the last line an estimate of it. No score of "
+        "the undeformed structure can be expected to exceed the ceiling.",
+    )
 
 
 def _paper_table(numbers: Numbers) -> Table:

@@ -60,6 +60,7 @@ def softness_numbers(
     markers: int = 120,
     groups: str = "paper",
     spectra: Sequence[Mapping[str, Any]] = (),
+    ceiling: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Compute the numbers of the report on a held-out glass.
@@ -85,6 +86,8 @@ def softness_numbers(
         How the hardest and the softest atoms are selected: "paper" or "tenths".
     spectra
         Results of ``glass_spectrum`` for other glasses, shown beside this one.
+    ceiling
+        Result of ``measured_ceiling``; None if there are no repeated runs.
     seed
         Seed of the resamples, and of the atoms drawn for ``samples`` and ``markers``.
 
@@ -101,7 +104,7 @@ def softness_numbers(
           "leading" columns), ``target`` of training;
         * ``metrics``, ``baselines``, ``folds`` (AUC of each), ``all_metrics``,
           ``leading_metrics``, and ``single`` and ``leading_single``, the scores of
-          single models beside that of their mean;
+          single models beside that of their mean; ``ceiling``, empty without repeats;
         * ``map`` (Fig. 2a), ``predicted`` (2b), ``spectrum`` (3a), ``conditional``
           (3b), ``packing`` and ``group_values`` (3c), ``violins`` (3d), ``at_yield``
           (3e), ``glasses`` (3f), ``dependence`` and ``motifs`` (5b), ``calibration``
@@ -181,6 +184,7 @@ def softness_numbers(
         },
         "single": dict(softness.single),
         "leading_single": dict(softness.leading_single),
+        "ceiling": dict(ceiling or {}),
         "importance": GAIN if softness.choice is None else SHAP,
         "map": d2_map(frame, d2, softness.qs > 0.5, deformed=strain_of(open_store(glass.store))[1]),
         "predicted": _predicted(qs, d2[atoms]),

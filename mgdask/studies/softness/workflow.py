@@ -43,6 +43,7 @@ from mgdask.studies.softness.figures import (
 from mgdask.studies.softness.glasses import glass_spectrum, score_glass
 from mgdask.studies.softness.growth import score_growth
 from mgdask.studies.softness.options import ComparisonOptions, SoftnessOptions, TransferOptions
+from mgdask.studies.softness.repeats import measured_ceiling
 from mgdask.studies.softness.report import several_pages, softness_report
 from mgdask.studies.softness.training import (
     Softness,
@@ -240,6 +241,23 @@ class SoftnessStudy(Study[SoftnessOptions]):
         )
         spectra = stages("distributions", lambda _: self.spectra(tested, client, progress))
 
+        ceiling = stages(
+            "noise ceiling",
+            lambda _: to_plain(
+                measured_ceiling(
+                    tests[0],
+                    options.repeats,
+                    options.out,
+                    cutoff=options.cutoff,
+                    seed=options.seed,
+                    client=client,
+                    progress=progress,
+                )
+                if options.repeats
+                else {}
+            ),
+        )
+
         def report(_: StageTimer) -> list[str] | None:
             return [
                 str(
@@ -249,6 +267,7 @@ class SoftnessStudy(Study[SoftnessOptions]):
                         folder,
                         groups=options.groups,
                         spectra=[one for one in spectra if one["glass"] != glass.name],
+                        ceiling=ceiling if glass is tests[0] else None,
                         seed=options.seed,
                     )
                 )
@@ -263,7 +282,18 @@ class SoftnessStudy(Study[SoftnessOptions]):
         )
         stages.timer.save(target / "stages.json")
         text = "\n".join(f"{glass}\n{softness}" for softness, glass, _ in tested)
-        return Outcome(self.metrics(learned, train_on, tests), text)
+        metrics = self.metrics(learned, train_on, tests)
+        if ceiling:
+            one = ceiling["beta_ceiling"]
+            metrics.append(
+                Metric(
+                    model="noise ceiling of repeated runs",
+                    test=tests[0].name,
+                    name="roc_auc",
+                    **{end: one[end] for end in ("value", "low", "high")},
+                )
+            )
+        return Outcome(metrics, text)
 
     def spectra(
         self,
