@@ -117,8 +117,9 @@ def attach(
     kind = str(group.attrs["mgdask_kind"])
     if kind == "features":
         raise StoreError(
-            f"{path} holds features; values of frames belong to the trajectory store they were "
-            f"computed from ({group.attrs.get('input', 'unknown')})"
+            f"{path} holds features; attach to the trajectory store they were computed from "
+            f"({group.attrs.get('input', 'unknown')}), then repeat the command that made them, "
+            "which copies the values"
         )
     with Manifest(path).locked():
         finished = stored_values.finish_pending(path)

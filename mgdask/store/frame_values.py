@@ -22,7 +22,7 @@ import numpy as np
 import zarr
 
 from mgdask import variables
-from mgdask._typing import AnyArray, FloatArray
+from mgdask._typing import AnyArray, FloatArray, IntArray
 from mgdask.errors import StoreError
 from mgdask.store.failures import explained
 from mgdask.store.layout import ROWS_IN_CHUNK
@@ -33,7 +33,7 @@ from mgdask.store.shards import dimension_names, get_array, new_group, open_grou
 STAGED = "frame_values.partial"
 """Folder in the manifest where new values are prepared, before it is ``DECLARED``."""
 COPIED = "copied from the trajectory"
-"""Attribute ``source`` of values in an unwrapped trajectory that were copied."""
+"""Attribute ``source`` of values in a store that were copied from its input."""
 
 
 def names(group: zarr.Group) -> tuple[str, ...]:
@@ -100,8 +100,8 @@ def check_values_unchanged(path: str | Path, digests: Mapping[str, str]) -> None
             raise changed(f"{path} ({name} of its frames)")
 
 
-def copy(source: zarr.Group, path: str | Path) -> None:
-    """Copy values of frames to the store of an unwrapped trajectory.
+def copy(source: zarr.Group, path: str | Path, frames: IntArray | None = None) -> None:
+    """Copy values of frames to a store that was made from a trajectory.
 
     Values that were copied before are renewed.
 
@@ -111,6 +111,8 @@ def copy(source: zarr.Group, path: str | Path) -> None:
         Group of the trajectory.
     path
         The other store, whose lock the caller holds.
+    frames
+        Frames of the trajectory that the other store has. Default: all.
 
     Raises
     ------
@@ -120,14 +122,15 @@ def copy(source: zarr.Group, path: str | Path) -> None:
     finish_pending(path)
     target = open_group(path)
     present, arrays = read(target), {}
-    for name, values in read(source).items():
+    for name, everywhere in read(source).items():
+        values = everywhere if frames is None else everywhere[frames]
         if name in present:
             if np.array_equal(values, present[name], equal_nan=True):
                 continue
             if attrs(target, name).get("source") != COPIED:
                 raise StoreError(
                     f"{path} has another {name} than the trajectory it was made from, attached to "
-                    "it directly. Choose another name for the unwrapped trajectory, or remove it"
+                    "it directly. Choose another name for the output, or remove it"
                 )
         arrays[name] = values, {**attrs(source, name), "source": COPIED}
     if arrays:

@@ -150,7 +150,15 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
             }
             loaded[name] = variable.chunk(sizes)
     ds = ds.assign(loaded)
-    labels = [name for name in ds.data_vars if name in _COORDINATES or _labels_columns(ds[name])]
+    is_features = group.attrs.get("mgdask_kind") == "features"
+    labels = [
+        name
+        for name, variable in ds.data_vars.items()
+        if name in _COORDINATES
+        or _labels_columns(variable)
+        # in a store of features, data variables are features
+        or (is_features and variable.dims == ("frame",))
+    ]
     order = sorted((name for name in ds.data_vars if name not in labels), key=_position_in_order)
     result: xr.Dataset = ds.set_coords(labels)[order]
     return result

@@ -463,7 +463,9 @@ def test_other_values_are_replaced_only_if_asked(tmp_path, three):
 def test_attach_refuses_other_stores_and_other_writers(tmp_path, three):
     plan = mgdask.plan(three, Coordination(cutoff=3.0), out=tmp_path / "f.zarr")
     mgdask.run(plan, progress=False)
-    with pytest.raises(StoreError, match=r"holds features; .*computed from \(.*three.zarr\)"):
+    with pytest.raises(
+        StoreError, match=r"holds features; .*computed from \(.*three.zarr\), then repeat"
+    ):
         mgdask.attach(tmp_path / "f.zarr", temperature=3.0)
     with Manifest(three).locked(), pytest.raises(StoreError, match="is being written by process"):
         mgdask.attach(three, temperature=3.0)
@@ -587,7 +589,8 @@ def test_attaching_leaves_other_features_valid(tmp_path, three):
     plan = mgdask.plan(three, feature, out=tmp_path / "c.zarr")
     assert plan.done == plan.n_tasks
     assert mgdask.run(plan, progress=False).skipped == plan.n_tasks
-    assert files(tmp_path / "c.zarr") == before
+    after = files(tmp_path / "c.zarr")
+    assert {name: data for name, data in after.items() if "temperature" not in name} == before
     given = mgdask.plan(three, LG, out=tmp_path / "l.zarr")
     mgdask.run(given, progress=False)
     mgdask.attach(three, variables={"strain": 0.1})
@@ -600,6 +603,29 @@ def test_attaching_leaves_other_features_valid(tmp_path, three):
         SourceChangedError, match=r"three.zarr \(temperature of its frames\) has ch"
     ):
         mgdask.run(given, progress=False)
+
+
+def test_features_keep_the_values_of_their_frames(tmp_path, three):
+    """Every row has the temperature of its run, as a label for learning; a repeated run renews it."""
+    mgdask.attach(three, temperature=list(KELVIN), variables={"energy": np.arange(16.0)})
+    feature = LagDisplacement(lags=(0.1,), origins=3, missing="nan")
+    plan = mgdask.plan(three, feature, out=tmp_path / "f.zarr")
+    mgdask.run(plan, progress=False)
+    ds = mgdask.open_store(tmp_path / "f.zarr")
+    lazy = mgdask.featurize(mgdask.open_store(three), feature)
+    frames = [0, 3, 6, 7, 10, 11, 14]
+    for each in (ds, lazy):
+        assert list(each.data_vars) == ["lag_displacement"]
+        assert each.temperature.values.tolist() == [300.0] * 3 + [500.0] * 2 + [800.0] * 2
+        assert each.energy.values.tolist() == frames
+        assert each.temperature.attrs["units"] == "K"
+    mgdask.attach(three, run="500K", temperature=510.0, overwrite=True)
+    assert mgdask.run(plan, progress=False).skipped == plan.n_tasks
+    ds = mgdask.open_store(tmp_path / "f.zarr")
+    assert ds.temperature.values.tolist() == [300.0] * 3 + [510.0] * 2 + [800.0] * 2
+    assert mgdask.verify(tmp_path / "f.zarr").ok
+    with pytest.raises(ParameterError, match=r"named 'energy', which is a value of the frames of"):
+        mgdask.plan(three, feature.named("energy"), out=tmp_path / "g.zarr")
 
 
 def test_a_copy_made_before_has_the_temperature_of_today(tmp_path):

@@ -23,7 +23,7 @@ from mgdask.store import features as feature_store
 from mgdask.store.frame_values import check_values_unchanged
 from mgdask.store.frame_values import read as read_frame_values
 from mgdask.store.manifest import Manifest
-from mgdask.store.open import check_unchanged
+from mgdask.store.open import check_not_pending, check_unchanged
 from mgdask.store.shards import Array, Group, open_group, read_array, write_shard
 from mgdask.store.trajectory import read_images, read_window
 from mgdask.store.unwrapped import path_source
@@ -256,6 +256,7 @@ def record(
 def create_output(plan: Plan) -> None:
     """Create the feature store of a plan, or check that the existing one matches."""
     path_source(plan.store)
+    check_not_pending(plan.store)
     plan.job().check_inputs()
     if not feature_store.existing(plan.out, plan.digest):
         feature_store.create(plan.out, plan.attrs(), plan.axes(), plan.outputs())

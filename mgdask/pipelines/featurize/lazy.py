@@ -27,10 +27,12 @@ from mgdask.pipelines.featurize.validation import (
     Centers,
     check_features,
     check_frame_values,
+    check_names,
     select_centers,
     select_rows,
 )
 from mgdask.store.layout import block_layout
+from mgdask.variables import VARIABLES
 
 _NEEDED = ("position", "cell", "species")
 
@@ -82,6 +84,7 @@ def featurize(
     checked = check_features(features, numbers)
     axis = _frame_axis(ds)
     frames = select_rows(checked, axis, None, ds.sizes["frame"])
+    check_names(checked, _frame_value_names(ds), "the Dataset")
     source = _LazySource(ds, axis, frames, select_centers(centers, numbers))
     kinds = FeatureKinds.of(checked)
     values: dict[str, da.Array] = {}
@@ -122,7 +125,7 @@ def _label(
         coords[feature.dim] = (feature.dim, np.asarray(feature.labels))
         coords |= {name: (feature.dim, column) for name, column in feature.coordinates().items()}
     ds = source.ds
-    for name in ("time", "step", "run"):
+    for name in ("time", "step", "run", *_frame_value_names(ds)):
         if name in ds.variables:
             coords[name] = ds[name].variable.isel(frame=source.frames)
     if any(feature.level == "atom" for feature in features):
@@ -131,6 +134,16 @@ def _label(
                 coords[name] = ds[name].variable.isel(atom=source.centers)
     citation = "; ".join(dict.fromkeys(feature.citation for feature in features))
     return xr.Dataset(variables, coords=coords, attrs={"citation": citation})
+
+
+def _frame_value_names(ds: xr.Dataset) -> list[str]:
+    return sorted(
+        str(name)
+        for name, variable in ds.variables.items()
+        if variable.dims == ("frame",)
+        and name not in (*VARIABLES, "frame")
+        and variable.dtype.kind in "fiub"
+    )
 
 
 @dataclass(frozen=True)

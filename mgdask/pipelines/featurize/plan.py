@@ -25,6 +25,7 @@ from mgdask.pipelines.featurize.validation import (
     Frames,
     check_features,
     check_frame_values,
+    check_names,
     memory_of,
     needs_copy,
     select_centers,
@@ -372,7 +373,9 @@ def plan(
     axis = read_axis(group)
     rows = select_rows(checked, axis, frames, source.n_frames)
     check_not_pending(store)
-    values = check_frame_values(checked, read_frame_values(group), axis, rows, str(store))
+    present = read_frame_values(group)
+    check_names(checked, present, str(store))
+    values = check_frame_values(checked, present, axis, rows, str(store))
     kinds = FeatureKinds.of(checked)
     if source.kind == "paths" and kinds.framewise:
         raise ParameterError(

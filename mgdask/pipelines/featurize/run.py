@@ -16,8 +16,10 @@ from mgdask.execution.executor import describe, execute, render, resolve_client
 from mgdask.pipelines.featurize.block import compute_block, create_output
 from mgdask.pipelines.featurize.plan import Plan
 from mgdask.pipelines.unwrap import unwrap
+from mgdask.store import frame_values
 from mgdask.store.features import set_attrs
 from mgdask.store.manifest import Manifest
+from mgdask.store.shards import open_group
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -149,6 +151,7 @@ def run(
                 f"{format_bytes(plan.allowed)} that the plan gives a worker; make the plan with "
                 f"threads={threads}, or start workers with fewer threads"
             )
+        frame_values.copy(open_group(plan.store), plan.out, plan.frames)
         records = manifest.records()
         todo = [b for b in plan.blocks if not manifest.done(b.name, plan.block_digest(b), records)]
         if todo or manifest.content() is None:

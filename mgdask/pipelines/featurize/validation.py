@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -108,6 +108,27 @@ def select_rows(
     if any(not np.array_equal(origins[0], other) for other in origins[1:]):
         raise ParameterError("the features have different origins; make a plan for each")
     return origins[0]
+
+
+def check_names(features: Sequence[Feature], values: Iterable[str], store: str) -> None:
+    """Raise ``ParameterError`` if a feature has the name of a value of frames.
+
+    Parameters
+    ----------
+    features
+        Features to compute.
+    values
+        Names of the values of frames, which the output keeps.
+    store
+        The store, for the message.
+    """
+    taken = set(values)
+    for feature in features:
+        if feature.name in taken:
+            raise ParameterError(
+                f"a feature is named {feature.name!r}, which is a value of the frames of {store} "
+                "that the output keeps; give it another name: feature.named('...')"
+            )
 
 
 def check_frame_values(
