@@ -9,8 +9,10 @@ from .creep import SteadyState as SteadyState
 from .creep import activation_volume as activation_volume
 from .creep import steady_state as steady_state
 from .diffusion import Diffusion as Diffusion
+from .diffusion import Trajectory as Trajectory
 from .diffusion import fit_diffusion as fit_diffusion
 from .diffusion import non_gaussian_parameter as non_gaussian_parameter
+from .diffusion import random_walk_covariance as random_walk_covariance
 from .dimension import fractal_dimension as fractal_dimension
 from .estimate import Estimate as Estimate
 from .groups import composition as composition

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 from mgdask._typing import FloatArray
+from mgdask.analysis.curve_errors import CurveErrors, as_size, as_uncertain_curve
 from mgdask.analysis.estimate import (
     Estimate,
-    as_curve,
+    FitResult,
+    as_vector,
     check_points,
     check_positive,
     describe,
@@ -98,7 +100,9 @@ class Diffusion:
     points
         Number of fitted points.
     reduced_chi2
-        Reduced chi squared; NaN if no errors of the MSD were given.
+        Reduced chi squared; NaN without errors of the MSD, and with ``samples``.
+    note
+        Reservations about the fit; empty if there are none.
     """
 
     coefficient: Estimate
@@ -109,6 +113,7 @@ class Diffusion:
     window: tuple[float, float]
     points: int
     reduced_chi2: float
+    note: str = ""
 
     @property
     def si(self) -> Estimate:
@@ -137,7 +142,125 @@ class Diffusion:
             {"D": self.coefficient, "exponent": self.exponent},
             describe_window(self.points, self.window),
             warning,
+            self.note,
         )
+
+
+def random_walk_covariance(
+    lags: npt.ArrayLike,
+    *,
+    interval: float,
+    frames: int,
+    atoms: int,
+    diffusion: float,
+    offset: float = 0.0,
+    dimensions: int = 3,
+) -> FloatArray:
+    """Compute the covariance of the MSD of random walkers at overlapping lags.
+
+    The MSD is averaged over ``atoms`` independent walkers and over all origins of a run
+    of evenly spaced frames, of which lag i has K_i = frames - n_i::
+
+        cov(i, j) = 2 d / (atoms K_i K_j) sum_{s, s'} c(s, s')^2
+
+    c is the covariance of one component of the displacements from s to s + n_i and from
+    s' to s' + n_j. It is 2 D times their common time, plus offset / (2 d) for an end
+    that they share in the same sense, minus it for one in the opposite sense.
+
+    Parameters
+    ----------
+    lags
+        Lags in ps, shape (n,), multiples of ``interval`` above zero.
+    interval
+        Time between frames in ps.
+    frames
+        Number of frames of the run.
+    atoms
+        Number of independent atoms.
+    diffusion
+        Diffusion coefficient in Å^2/ps.
+    offset
+        MSD at t = 0 in Å^2 to which the line extrapolates: that of vibration in the
+        cage.
+    dimensions
+        Number of dimensions d, 1 to 3.
+
+    Returns
+    -------
+    covariance
+        Covariance in Å^4, shape (n, n).
+
+    Raises
+    ------
+    ParameterError
+        If a lag is not a multiple of the interval or longer than the run.
+
+    Notes
+    -----
+    Exact for Gaussian steps and Gaussian vibration. In a glass-forming liquid,
+    neighboring atoms move together, so fewer than all atoms are independent. Several
+    runs of the same length multiply ``atoms``. Cost: 20 ms for 40 lags and 1000 frames.
+
+    References
+    ----------
+    Qian, Sheetz, Elson, Biophys. J. 60, 910 (1991); Bullerjahn, von Bülow, Hummer, J.
+    Chem. Phys. 153, 024116 (2020); McCluskey et al., J. Chem. Theory Comput. 21, 79
+    (2025).
+
+    Examples
+    --------
+    >>> run = {"interval": 1.0, "frames": 11, "atoms": 5}
+    >>> covariance = random_walk_covariance([1.0], **run, diffusion=0.5)
+    >>> bool(np.isclose(covariance[0, 0], 2 * 3 / (5 * 10)))
+    True
+    """
+    t = check_positive("lags", as_vector("lags", lags))
+    step = as_size("interval", interval, 1e-12)
+    steps = np.round(t / step).astype(np.int64)
+    if np.abs(steps * step - t).max() > 0.01 * step or steps.max() >= frames:
+        raise ParameterError(
+            f"lags from {t[0]:g} to {t[-1]:g} ps must be multiples of interval={interval} ps, "
+            f"shorter than the run of {frames} frames"
+        )
+    if atoms < 1 or dimensions not in (1, 2, 3) or diffusion < 0 or offset < 0:
+        raise ParameterError(
+            f"atoms={atoms} must be at least 1, dimensions={dimensions} 1 to 3, "
+            f"diffusion={diffusion} and offset={offset} not negative"
+        )
+    step_variance, cage = 2.0 * diffusion * step, offset / (2.0 * dimensions)
+    covariance = np.empty((len(steps), len(steps)))
+    for i, n in enumerate(steps):
+        for j, m in enumerate(steps[: i + 1]):
+            origins_n, origins_m = frames - int(n), frames - int(m)
+            shift = np.arange(-min(int(m), origins_m - 1), min(int(n), origins_n - 1) + 1)
+            # displacement m starts ``shift`` frames after displacement n
+            pairs = np.minimum(origins_n, origins_m - shift) - np.maximum(0, -shift)
+            common = np.minimum(n, shift + m) - np.maximum(0, shift)
+            c = step_variance * np.maximum(common, 0)
+            c = c + cage * ((shift == 0) + 1.0 * (shift + m == n))
+            c = c - cage * ((shift + m == 0) + 1.0 * (shift == n))
+            total = float((np.maximum(pairs, 0) * c**2).sum())
+            covariance[i, j] = covariance[j, i] = total / (origins_n * origins_m)
+    return np.asarray(2.0 * dimensions / atoms * covariance)
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """The run from which an MSD was computed, for ``fit_diffusion``.
+
+    Parameters
+    ----------
+    atoms
+        Number of atoms of the average, times the number of runs.
+    frames
+        Number of evenly spaced frames of a run, all of which are origins.
+    interval
+        Time between frames in ps.
+    """
+
+    atoms: int
+    frames: int
+    interval: float
 
 
 def fit_diffusion(
@@ -146,6 +269,10 @@ def fit_diffusion(
     window: tuple[float, float] | None = None,
     *,
     error: npt.ArrayLike | None = None,
+    covariance: npt.ArrayLike | None = None,
+    samples: npt.ArrayLike | None = None,
+    trajectory: Trajectory | None = None,
+    independent: bool = False,
     dimensions: int = 3,
     tolerance: float = 0.05,
 ) -> Diffusion:
@@ -166,7 +293,18 @@ def fit_diffusion(
     window
         First and last lag in ps. All lags above zero by default.
     error
-        Standard errors of the MSD in Å^2, shape (n,), used as weights.
+        Standard errors of the MSD in Å^2, shape (n,), of points that are independent.
+    covariance
+        Covariance of the MSD in Å^4, shape (n, n), for generalized least squares.
+    samples
+        MSD of m independent parts, shape (m, n), whose mean is ``msd``: runs, or groups
+        of atoms far from each other. At least 3, better 16 or more.
+    trajectory
+        The run. The covariance is then that of ``random_walk_covariance`` with the
+        fitted D and offset, for generalized least squares.
+    independent
+        Whether the points are independent, each from a run of its own. The scatter
+        about the line then gives the error.
     dimensions
         Number of dimensions d, 1 to 3.
     tolerance
@@ -187,19 +325,27 @@ def fit_diffusion(
     Notes
     -----
     Valid if the MSD is linear, from an unwrapped trajectory whose center-of-mass drift
-    was removed. Points of one trajectory are strongly correlated, so the standard
-    errors are too small. The spread over independent runs is the better error.
+    was removed. Give one of ``samples``, ``trajectory``, ``covariance``, ``error`` and
+    ``independent``. Without them the errors are NaN, because the scatter of correlated
+    lags about the line says nothing about the error of its slope.
+
+    ``samples`` makes no assumption on the motion. The points are weighted by 1 / t^2,
+    and the error is A C A' with the covariance C of the samples. ``trajectory`` assumes
+    independent random walkers with cage vibration. Atoms that move together scatter
+    more: if ``reduced_chi2`` exceeds 1, the errors are raised by its square root.
+    ``note`` says so above 2.
 
     References
     ----------
-    Einstein, Ann. Phys. 322, 549 (1905).
+    Einstein, Ann. Phys. 322, 549 (1905). For the covariance see
+    ``random_walk_covariance``.
 
     Examples
     --------
     >>> t = np.linspace(0, 100, 51)
     >>> fit = fit_diffusion(t, 0.3 + 6 * 0.05 * t, window=(20, 100))
-    >>> round(fit.coefficient.value, 6)
-    0.05
+    >>> round(fit.coefficient.value, 6), fit.coefficient.error
+    (0.05, nan)
     """
     if dimensions not in (1, 2, 3):
         raise ParameterError(
@@ -207,18 +353,40 @@ def fit_diffusion(
         )
     if not tolerance > 0:
         raise ParameterError(f"tolerance={tolerance} must be above 0; 0.05 is the default")
-    t, y, sigma = as_curve(time, msd, "msd", error)
+    given = [
+        name
+        for name, value in (
+            ("error", error is not None),
+            ("covariance", covariance is not None),
+            ("samples", samples is not None),
+            ("trajectory", trajectory is not None),
+            ("independent", independent),
+        )
+        if value
+    ]
+    if len(given) > 1:
+        raise ParameterError(f"{' and '.join(given)} are given; give one of them")
+    t, y, errors = as_uncertain_curve(time, msd, "msd", error, covariance, samples)
     low, high = window if window is not None else (0.0, math.inf)
     if not low < high:
         raise ParameterError(
             f"window={window} must be (first, last) lag in ps, the first below the last"
         )
     keep = (t > 0) & (t >= low) & (t <= high)
-    t, y = t[keep], check_positive("msd (in the window)", y[keep])
-    sigma = None if sigma is None else sigma[keep]
-    check_points(f"msd within the window {(low, high)}", len(t), 2, sigma is not None)
-    fit = fit_line(t, y, sigma)
-    log_fit = fit_line(np.log(t), np.log(y), None if sigma is None else sigma / y)
+    t, y, errors = t[keep], check_positive("msd (in the window)", y[keep]), errors.select(keep)
+    known = errors.known or trajectory is not None
+    check_points(f"msd within the window {(low, high)}", len(t), 2, known)
+    note = "" if given else "no error: give samples, trajectory, covariance or error"
+    if trajectory is not None:
+        errors = _walk_errors(t, y, trajectory, dimensions)
+    fit = _fit_correlated(t, y, errors, independent, 1.0 / t)
+    if trajectory is not None and fit.reduced_chi2 > 1.0:
+        fit = replace(fit, covariance=fit.covariance * fit.reduced_chi2)
+        if fit.reduced_chi2 > 2.0:
+            note = f"chi^2 is {fit.reduced_chi2:.2g}: atoms are not independent random walkers"
+    log_fit = _fit_correlated(
+        np.log(t), np.log(y), errors.scaled(1.0 / y), independent, np.ones_like(t)
+    )
     slope = Estimate(float(fit.parameters[1]), float(fit.errors[1]), "Å^2/ps", fit.dof)
     exponent = float(log_fit.parameters[1])
     return Diffusion(
@@ -230,4 +398,59 @@ def fit_diffusion(
         window=(float(t[0]), float(t[-1])),
         points=len(t),
         reduced_chi2=fit.reduced_chi2,
+        note=note,
     )
+
+
+def _walk_errors(
+    t: FloatArray, y: FloatArray, trajectory: Trajectory, dimensions: int
+) -> CurveErrors:
+    """Covariance of the MSD of random walkers, from D and offset of the fit itself."""
+    intercept, slope = fit_line(t, y, t).parameters.tolist()
+    errors = CurveErrors()
+    for _ in range(3):
+        matrix = random_walk_covariance(
+            t,
+            interval=trajectory.interval,
+            frames=trajectory.frames,
+            atoms=trajectory.atoms,
+            diffusion=max(slope, 1e-3 * float(y[-1] / t[-1])) / (2 * dimensions),
+            offset=max(intercept, 0.0),
+            dimensions=dimensions,
+        )
+        errors = CurveErrors(np.sqrt(matrix.diagonal()), matrix, exact=True)
+        intercept, slope = _fit_correlated(t, y, errors, False, 1.0 / t).parameters.tolist()
+    return errors
+
+
+def _fit_correlated(
+    x: FloatArray, y: FloatArray, errors: CurveErrors, independent: bool, weight: FloatArray
+) -> FitResult:
+    """Fit a line to points whose errors are given, correlated or unknown.
+
+    ``weight`` is the inverse of relative standard errors, used with samples.
+    """
+    if errors.covariance is None:
+        fit = fit_line(x, y, errors.sigma)
+        if errors.sigma is None and not independent:
+            fit = replace(fit, covariance=np.full((2, 2), math.nan))
+        return fit
+    basis = np.stack([np.ones_like(x), x], axis=1)
+    if not errors.exact:
+        solve = np.linalg.pinv(basis * weight[:, None]) * weight
+        parameters = solve @ y
+        return FitResult(parameters, solve @ errors.covariance @ solve.T, errors.dof, math.nan)
+    try:
+        factor = np.linalg.cholesky(errors.covariance)
+    except np.linalg.LinAlgError:
+        raise ParameterError(
+            f"the covariance of the {len(x)} points is not positive definite; "
+            "give fewer lags, or an exact covariance"
+        ) from None
+    white = np.linalg.solve(factor, np.column_stack([basis, y]))
+    inverse = np.linalg.inv(white[:, :2].T @ white[:, :2])
+    parameters = inverse @ (white[:, :2].T @ white[:, 2])
+    residual = white[:, 2] - white[:, :2] @ parameters
+    free = len(x) - 2
+    chi2 = float((residual**2).sum()) / free if free else math.nan
+    return FitResult(parameters, inverse, math.inf, chi2)

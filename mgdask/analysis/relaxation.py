@@ -1,23 +1,26 @@
 """Relaxation times of correlation functions, and Kohlrausch fits of their decay.
 
-Times are in ps. Standard errors come from the covariance of a least-squares fit. It is
-weighted by the errors of the data if they are given, else scaled by the residuals. Both
-treat the points as independent. Neighboring lags of one correlation function come from
-the same trajectory and are not, so their errors are too small. Fit independent runs one
-by one instead and take the spread of the results as the error. A ``reduced_chi2`` far
-above 1 means that the given errors are too small or that the law does not hold.
+Times are in ps. Neighboring lags of one correlation function come from the same
+trajectory, so their errors are correlated. Give ``samples`` if you can: the curves of
+independent runs, or of distant groups of atoms. The standard errors are then right for
+any correlation of the lags. With ``error``, or without any, the range of the
+correlation is estimated from the residuals. That works if it is short compared with the
+decay. A ``reduced_chi2`` far above 1 means that the given errors are too small or that
+the law does not hold. See ``mgdask.analysis.curve_errors``.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import isotonic_regression
 from scipy.special import digamma, gamma
 
-from mgdask._typing import FloatArray
+from mgdask._typing import BoolArray, FloatArray
+from mgdask.analysis.curve_errors import CurveErrors, as_uncertain_curve, propagate
 from mgdask.analysis.estimate import (
     Estimate,
     FitResult,
@@ -49,6 +52,8 @@ class RelaxationTime:
         Times in ps of the last point before and the first point below the level.
     reason
         Why there is no value; empty if there is one.
+    points
+        Number of points that determine the value: 2 if it is interpolated.
     """
 
     value: float
@@ -56,6 +61,7 @@ class RelaxationTime:
     level: float
     bracket: tuple[float, float]
     reason: str = ""
+    points: int = 0
 
     @property
     def found(self) -> bool:
@@ -76,14 +82,19 @@ def relaxation_time(
     level: float = 1.0 / math.e,
     *,
     error: npt.ArrayLike | None = None,
+    covariance: npt.ArrayLike | None = None,
+    samples: npt.ArrayLike | None = None,
 ) -> RelaxationTime:
-    """Find the time at which a correlation function first falls below a level.
+    """Find the time at which a correlation function falls below a level.
 
-    The function may be F_s(q, t) or an overlap. It is interpolated linearly in lg t::
+    The function may be F_s(q, t) or an overlap. Where its points are precise, it is
+    interpolated linearly in lg t::
 
         lg tau = lg t_1 + (F_1 - level) / (F_1 - F_2) (lg t_2 - lg t_1)
 
-    (t_1, F_1) is the last point before and (t_2, F_2) the first point below ``level``.
+    (t_1, F_1) is the last point before and (t_2, F_2) the first point below ``level``,
+    after a rise of F has been removed by isotonic regression. Where noise exceeds 5 %
+    of F_1 - F_2, a polynomial in ln t is fitted to the points about the level instead.
 
     Parameters
     ----------
@@ -95,13 +106,19 @@ def relaxation_time(
     level
         Level above 0. 1/e by default.
     error
-        Standard errors of ``correlation``, shape (n,), propagated through the formula.
+        Standard errors of ``correlation``, shape (n,).
+    covariance
+        Covariance of ``correlation``, shape (n, n), in place of ``error``.
+    samples
+        Correlation functions of m independent parts, shape (m, n), whose mean is
+        ``correlation``. At least 3, better 16 or more. In place of ``error``.
 
     Returns
     -------
     result
         Value and error in ps with the bracket (t_1, t_2). The value is NaN, with a
-        reason, if the correlation never falls below the level or starts below it.
+        reason, if the correlation never falls below the level, starts below it, or is
+        too noisy to say where.
 
     Raises
     ------
@@ -110,12 +127,21 @@ def relaxation_time(
 
     Notes
     -----
-    Valid if lags are dense in lg t, about five per decade. For a noisy curve near the
-    level, the first crossing is used, which is biased low.
+    Valid if lags are dense in lg t, about five per decade. The fit takes the points
+    between 0.4 times the level and 60 % of the way from the level to the largest value.
+    Its degree is 3 with 8 points and more, 2 with 6 and 7, and 1 with 4 and 5. The
+    level is where 1/e of a Kohlrausch law has no curvature in ln t, so that the
+    polynomial holds.
+
+    The first crossing of a noisy curve is biased to short times; the fit is not. If
+    only ``error`` is given, the range of the correlation of the points is estimated
+    from the residuals. Noise that varies as slowly as the decay itself cannot be seen
+    there: give ``samples``. Without any errors the error is NaN.
 
     References
     ----------
-    Usual definition: Kob, Andersen, Phys. Rev. E 52, 4134 (1995).
+    Usual definition: Kob, Andersen, Phys. Rev. E 52, 4134 (1995); Zhang et al.,
+    supporting information, section 2.1: the time at which F_s has decayed to 1/e.
 
     Examples
     --------
@@ -125,23 +151,106 @@ def relaxation_time(
     """
     if not (math.isfinite(level) and level > 0):
         raise ParameterError(f"level={level} must be a number above 0; 1/e is customary")
-    t, f, sigma = as_curve(time, correlation, "correlation", error)
+    t, f, errors = as_uncertain_curve(time, correlation, "correlation", error, covariance, samples)
     positive = t > 0
-    t, f = t[positive], f[positive]
-    sigma = None if sigma is None else sigma[positive]
-    below = np.flatnonzero(f < level)
-    reason = _why_no_crossing(t, f, below)
+    t, f, errors = t[positive], f[positive], errors.select(positive)
+    smooth = _falling(f, errors.weights)
+    below = np.flatnonzero(smooth < level)
+    reason = _why_no_crossing(t, smooth, below)
     if reason:
         return RelaxationTime(math.nan, math.nan, level, (math.nan, math.nan), reason)
-    k = int(below[0])
-    drop, width = f[k - 1] - f[k], math.log(t[k] / t[k - 1])
-    tau = float(t[k - 1] * math.exp((f[k - 1] - level) / drop * width))
-    tau_error = math.nan
-    if sigma is not None:
-        from_before = (level - f[k]) / drop**2 * sigma[k - 1]
-        from_after = (f[k - 1] - level) / drop**2 * sigma[k]
-        tau_error = tau * width * math.hypot(from_before, from_after)
-    return RelaxationTime(tau, tau_error, level, (float(t[k - 1]), float(t[k])))
+    return _crossing(t, f, smooth, int(below[0]), level, errors)
+
+
+def _falling(f: FloatArray, sigma: FloatArray | None) -> FloatArray:
+    """Return the nearest curve that never rises (isotonic regression)."""
+    if len(f) < 2:
+        return f
+    weights = None if sigma is None else 1.0 / sigma**2
+    return np.asarray(isotonic_regression(f, weights=weights, increasing=False).x)
+
+
+def _crossing(
+    t: FloatArray, f: FloatArray, smooth: FloatArray, k: int, level: float, errors: CurveErrors
+) -> RelaxationTime:
+    """Locate the level between points k - 1 and k: interpolate, or fit if noisy."""
+    x, bracket = np.log(t), (float(t[k - 1]), float(t[k]))
+    drop, width = float(smooth[k - 1] - smooth[k]), float(x[k] - x[k - 1])
+    middle = float(x[k - 1]) + (float(smooth[k - 1]) - level) / drop * width
+    top = level + 0.6 * (float(smooth[0]) - level)
+    near = (smooth >= 0.4 * level) & (smooth <= top)
+    near[[k - 1, k]] = True
+    degree = next((d for d, least in _LEAST_POINTS if near.sum() >= least), 0)
+    fitted = _local_fit(x, f, near, middle, level, degree, errors) if degree else None
+    if errors.sigma is not None:
+        noise = float(errors.sigma[[k - 1, k]].max())
+    else:
+        noise = fitted.scatter if fitted is not None else 0.0
+    plain = bool(smooth[k - 1] == f[k - 1] and smooth[k] == f[k])
+    if not degree or (plain and noise < 0.05 * drop):
+        tau, error = math.exp(middle), math.nan
+        if errors.sigma is not None:
+            gradient = np.array([[level - f[k], f[k - 1] - level]]) * (width / drop**2)
+            pair = np.zeros(len(f), dtype=bool)
+            pair[[k - 1, k]] = True
+            own = errors.select(pair)
+            variance = propagate(own, gradient, np.eye(2), np.zeros(2), x[[k - 1, k]])
+            error = tau * math.sqrt(float(variance[0, 0]))
+        return RelaxationTime(tau, error, level, bracket, points=2)
+    if fitted is None:
+        reason = (
+            "the noise is too large to say where; a polynomial through the points near "
+            f"{bracket[0]:g} ps does not fall through it"
+        )
+        return RelaxationTime(math.nan, math.nan, level, bracket, reason)
+    tau = math.exp(fitted.x)
+    return RelaxationTime(tau, tau * fitted.error, level, bracket, points=int(near.sum()))
+
+
+_LEAST_POINTS = ((3, 8), (2, 6), (1, 4))
+"""Degree of the local polynomial and the least number of points for it."""
+
+
+@dataclass(frozen=True)
+class _LocalFit:
+    x: float
+    error: float
+    scatter: float
+
+
+def _local_fit(
+    x: FloatArray,
+    f: FloatArray,
+    near: BoolArray,
+    guess: float,
+    level: float,
+    degree: int,
+    errors: CurveErrors,
+) -> _LocalFit | None:
+    """Fit a polynomial about the level; None if it does not fall through the level."""
+    x, f, errors = x[near], f[near], errors.select(near)
+    u = x - guess
+    basis = np.vander(u, degree + 1, increasing=True)
+    weight = np.ones_like(u) if errors.weights is None else 1.0 / errors.weights
+    smoother = np.linalg.pinv(basis * weight[:, None]) * weight
+    c = smoother @ f
+    roots = np.roots([*c[:0:-1], c[0] - level])
+    real = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real >= u[0]) & (roots.real <= u[-1])]
+    slopes = np.polyval(np.polyder(c[::-1]), real)
+    real, slopes = real[slopes < 0], slopes[slopes < 0]
+    if not len(real):
+        return None
+    nearest = int(np.abs(real).argmin())
+    root, slope = float(real[nearest]), float(slopes[nearest])
+    residual = f - basis @ c
+    free = len(u) - degree - 1
+    scatter = math.sqrt(float((residual**2).sum()) / free) if free > 0 else 0.0
+    gradient = -(np.array([root]) ** np.arange(degree + 1))[None] @ smoother / slope
+    error = math.nan
+    if errors.sigma is not None:
+        variance = propagate(errors, gradient, basis, residual, x)
+        error = math.sqrt(float(variance[0, 0]))
+    return _LocalFit(guess + root, error, scatter)
 
 
 def _why_no_crossing(t: FloatArray, f: FloatArray, below: npt.NDArray[np.intp]) -> str:
@@ -301,6 +410,8 @@ def fit_kohlrausch(
     from_time: float | None = None,
     *,
     error: npt.ArrayLike | None = None,
+    covariance: npt.ArrayLike | None = None,
+    samples: npt.ArrayLike | None = None,
 ) -> Kohlrausch:
     """Fit a Kohlrausch (stretched exponential) law to the final decay of a correlation.
 
@@ -320,6 +431,12 @@ def fit_kohlrausch(
         plateau, see ``after_plateau``. The point t = 0 is never used.
     error
         Standard errors of ``correlation``, shape (n,), used as weights.
+    covariance
+        Covariance of ``correlation``, shape (n, n), in place of ``error``. Its diagonal
+        gives the weights.
+    samples
+        Correlation functions of m independent parts, shape (m, n), whose mean is
+        ``correlation``. At least 3, better 16 or more. In place of ``error``.
 
     Returns
     -------
@@ -333,10 +450,12 @@ def fit_kohlrausch(
 
     Notes
     -----
-    tau is fitted as ln tau. Errors come from (J' W J)^-1, scaled by the residuals if no
-    ``error`` is given; that of <tau> is first order. If the data end above f / e, tau
-    is extrapolated and ``note`` says so. If beta is on its bound, the errors are NaN.
-    Neighboring lags of one trajectory are correlated, so the errors are too small.
+    tau is fitted as ln tau. With A = (J' W J)^-1 J' W, errors come from A C A', where C
+    is the covariance of the points; that of <tau> is first order. C is given, or made
+    from ``samples``, or an exponential correlation in ln t whose range the residuals
+    determine. Noise that varies as slowly as the decay itself cannot be seen in the
+    residuals: give ``samples``. If the data end above f / e, tau is extrapolated and
+    ``note`` says so. If beta is on its bound, the errors are NaN.
 
     References
     ----------
@@ -350,7 +469,7 @@ def fit_kohlrausch(
     >>> print(f"{fit.f.value:.3f} {fit.tau.value:.1f} {fit.beta.value:.3f}")
     0.800 300.0 0.600
     """
-    t, y, sigma = as_curve(time, correlation, "correlation", error)
+    t, y, errors = as_uncertain_curve(time, correlation, "correlation", error, covariance, samples)
     if not (t > 0).any():
         raise ParameterError(
             "correlation has no finite value at a lag above zero; give at least one"
@@ -362,18 +481,36 @@ def fit_kohlrausch(
     start = after_plateau(t, y) if from_time is None else from_time
     keep = (t > 0) & (t >= start)
     t, y = t[keep], y[keep]
-    sigma = None if sigma is None else sigma[keep]
-    check_points(f"correlation from {start:g} ps on", len(t), 3, sigma is not None)
+    errors = errors.select(keep)
+    check_points(f"correlation from {start:g} ps on", len(t), 3, errors.known)
     fit = least_squares(
         "Kohlrausch fit",
         _stretched_exponential,
         _kohlrausch_start(t, y),
         t,
         y,
-        sigma,
+        errors.weights,
         ((0.0, -np.inf, _BETA_RANGE[0]), (np.inf, np.inf, _BETA_RANGE[1])),
     )
-    return _kohlrausch(fit, t, y)
+    return _kohlrausch(_with_correlation(fit, t, y, errors), t, y)
+
+
+def _with_correlation(
+    fit: FitResult, t: FloatArray, y: FloatArray, errors: CurveErrors
+) -> FitResult:
+    """Replace the covariance of the parameters by one for correlated points."""
+    f, log_tau, beta = fit.parameters.tolist()
+    shape = _stretched_exponential(t, 1.0, log_tau, beta)
+    exponent = np.exp(np.minimum(beta * (np.log(t) - log_tau), 7.0))
+    jacobian = np.stack(
+        [shape, f * shape * exponent * beta, -f * shape * exponent * (np.log(t) - log_tau)], axis=1
+    )
+    weight = np.ones_like(t) if errors.weights is None else 1.0 / errors.weights
+    solve = np.linalg.pinv(jacobian * weight[:, None]) * weight
+    residual = y - f * shape
+    covariance = propagate(errors, solve, jacobian, residual, np.log(t))
+    dof = fit.dof if errors.covariance is None else errors.dof
+    return replace(fit, covariance=covariance, dof=dof)
 
 
 def _kohlrausch_start(t: FloatArray, y: FloatArray) -> tuple[float, float, float]:

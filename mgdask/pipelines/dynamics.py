@@ -305,7 +305,7 @@ def overlap(
         chi_4 = N (<Q^2> - <Q>^2)
 
     Q is the fraction of atoms that moved less than ``radius``. Averages are over
-    origins t0.
+    origins t0. A lag with a single origin has no variance: its chi_4 is NaN.
 
     Parameters
     ----------
@@ -336,7 +336,8 @@ def overlap(
 
     Notes
     -----
-    With few origins, chi_4 is dominated by noise. ``pairs`` holds their number.
+    With few origins, chi_4 is dominated by noise. ``pairs`` holds their number. The
+    variance of n independent origins is too small by a factor of 1 - 1 / n.
 
     References
     ----------
@@ -394,9 +395,14 @@ def _count_overlap(
 def _mean_and_variance(
     fraction: FloatArray, n_atoms: IntArray | int
 ) -> tuple[FloatArray, FloatArray]:
-    """Return mean and scaled variance over origins, the second-to-last axis."""
+    """Return mean and scaled variance over origins, the second-to-last axis.
+
+    The variance of a single origin is NaN.
+    """
     with np.errstate(invalid="ignore"), _without_runtime_warnings():
-        return np.nanmean(fraction, axis=-2), n_atoms * np.nanvar(fraction, axis=-2)
+        mean, variance = np.nanmean(fraction, axis=-2), np.nanvar(fraction, axis=-2)
+    several = np.isfinite(fraction).sum(axis=-2) > 1
+    return mean, n_atoms * np.where(several, variance, np.nan)
 
 
 @contextmanager
