@@ -401,8 +401,8 @@ def _mean_and_variance(
     """
     with np.errstate(invalid="ignore"), _without_runtime_warnings():
         mean, variance = np.nanmean(fraction, axis=-2), np.nanvar(fraction, axis=-2)
-    several = np.isfinite(fraction).sum(axis=-2) > 1
-    return mean, n_atoms * np.where(several, variance, np.nan)
+    variance[np.isfinite(fraction).sum(axis=-2) < 2] = np.nan
+    return mean, n_atoms * variance
 
 
 @contextmanager
