@@ -415,10 +415,10 @@ def merge(
         If the store has other values and ``overwrite`` is not set. Also if it has a
         variable of this name that is not one number per frame.
     """
-    present = stored_values.read(group)
+    present = stored_values.read(group, skip_damaged=overwrite)
     changes = Changes({}, [])
     for item in given:
-        if item.name in group and item.name not in present:
+        if item.name in group and item.name not in stored_values.names(group):
             raise StoreError(
                 f"{path} has a variable {item.name!r} that is not one number per frame; choose "
                 "another name"

@@ -17,6 +17,8 @@ from dask.utils import format_bytes
 from mgdask.errors import StoreError
 from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import execute
+from mgdask.pipelines.frame_values import attach_command
+from mgdask.store import frame_values
 from mgdask.store.checks import Damage, Shard, check_shard, check_small, expected_shards
 from mgdask.store.failures import explained
 from mgdask.store.manifest import Manifest
@@ -215,6 +217,14 @@ def _give_back(store: Path, kind: str, group: Group, damages: Sequence[Damage]) 
             "from frame to frame, or frames were appended to it, so single blocks cannot be made "
             "again: remake the whole store with mgdask ingest --overwrite"
         )
+    if kind != "features":
+        for damage in without_block:
+            name = damage.file.split("/")[0]
+            if name in frame_values.names(group):
+                raise StoreError(
+                    f"{store}: {damage.file} is damaged ({damage.what}). It holds {name} of the "
+                    f"frames; give all of it again: {attach_command(store, name)} --overwrite"
+                )
     if any(damage.file.endswith("zarr.json") for damage in without_block) or (
         without_block and kind != "features"
     ):

@@ -55,15 +55,24 @@ def names(group: zarr.Group) -> tuple[str, ...]:
     )
 
 
-def read(group: zarr.Group) -> dict[str, FloatArray]:
+def read(group: zarr.Group, *, skip_damaged: bool = False) -> dict[str, FloatArray]:
     """Return the values of frames of a store by name, each (frame,).
 
     Parameters
     ----------
     group
         Group of the store. Frames without a value have NaN.
+    skip_damaged
+        Leave out arrays that cannot be read, because they will be replaced.
     """
-    return {name: read_array(group, name).astype(np.float64) for name in names(group)}
+    values = {}
+    for name in names(group):
+        try:
+            values[name] = read_array(group, name).astype(np.float64)
+        except Exception:  # a damaged file can raise anything
+            if not skip_damaged:
+                raise
+    return values
 
 
 def attrs(group: zarr.Group, name: str) -> dict[str, Any]:
@@ -121,7 +130,7 @@ def copy(source: zarr.Group, path: str | Path, frames: IntArray | None = None) -
     """
     finish_pending(path)
     target = open_group(path)
-    present, arrays = read(target), {}
+    present, arrays = read(target, skip_damaged=True), {}
     for name, everywhere in read(source).items():
         values = everywhere if frames is None else everywhere[frames]
         if name in present:

@@ -628,6 +628,47 @@ def test_features_keep_the_values_of_their_frames(tmp_path, three):
         mgdask.plan(three, feature.named("energy"), out=tmp_path / "g.zarr")
 
 
+def test_damaged_values_are_replaced(tmp_path, three):
+    """In features by a repeated run, in a trajectory by giving them again."""
+    mgdask.attach(three, temperature=list(KELVIN))
+    plan = mgdask.plan(three, Coordination(cutoff=4.0), out=tmp_path / "f.zarr")
+    mgdask.run(plan, progress=False)
+    for store in (tmp_path / "f.zarr", tmp_path / "three.zarr"):
+        file = store / "temperature" / "c" / "0"
+        file.write_bytes(bytes([file.read_bytes()[0] ^ 255]) + file.read_bytes()[1:])
+        assert "temperature/c/0" in str(mgdask.verify(store, progress=False))
+    with pytest.raises(
+        StoreError,
+        match=r"holds temperature of the frames; give all of it again: mgdask attach .*"
+        r"--temperature KELVIN --overwrite",
+    ):
+        mgdask.verify(three, repair=True, progress=False)
+    mgdask.attach(three, temperature=list(KELVIN), overwrite=True)
+    mgdask.verify(tmp_path / "f.zarr", repair=True, progress=False)
+    mgdask.run(plan, progress=False)
+    for store in (tmp_path / "f.zarr", tmp_path / "three.zarr"):
+        assert mgdask.verify(store, progress=False).ok
+        kelvin = mgdask.open_store(store).temperature.values.tolist()
+        assert kelvin == list(np.repeat(KELVIN, N_FRAMES))
+
+
+def test_values_of_the_file_itself(tmp_path):
+    """Energies and temperatures that an extended XYZ file has are used like given ones."""
+    text = "".join(
+        f"2\nLattice='9 0 0 0 9 0 0 0 9' Properties=species:S:1:pos:R:3 energy={-1.5 - k} "
+        f"temperature={300 + k}\nCu {k} 0 0\nZr 3 3 {k}\n".replace("'", '"')
+        for k in range(3)
+    )
+    (tmp_path / "a.xyz").write_text(text)
+    mgdask.ingest(str(tmp_path / "a.xyz"), tmp_path / "a.zarr")
+    ds = mgdask.open_store(tmp_path / "a.zarr")
+    assert ds.temperature.values.tolist() == [300.0, 301.0, 302.0]
+    assert ds.energy.values.tolist() == [-1.5, -2.5, -3.5]
+    assert (ds.temperature.attrs["units"], ds.energy.attrs["units"]) == ("K", "eV")
+    with pytest.raises(ParameterError, match="the files have a variable 'temperature' already"):
+        mgdask.ingest(str(tmp_path / "a.xyz"), tmp_path / "b.zarr", temperature=300.0)
+
+
 def test_a_copy_made_before_has_the_temperature_of_today(tmp_path):
     """A changing cell: lags are read from a copy, the temperature from the trajectory."""
     data = gzip.decompress((DATA / "ort_unwrap.dump.gz").read_bytes())
