@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 
 import mgdask
 from mgdask._typing import BoolArray, FloatArray, IntArray
-from mgdask.features import LinearResponse, feature_set
+from mgdask.features import SOAP, LinearResponse, feature_set
 from mgdask.learn import rank_targets, train, undersample
 from mgdask.learn.evaluation.bootstrap import bootstrap, bootstrap_contrast
 from mgdask.learn.evaluation.single_models import single_model_scores
@@ -45,6 +45,8 @@ class Measured:
         self.ln_response = np.log(np.maximum(self.response, 1e-6))
         symmetry = feature_set("symmetry_functions", ("Cu", "Zr"))[0]
         self.symmetry = symmetry.compute(*frame)[self.atoms]
+        soap = SOAP(species=("Cu", "Zr"), r_cut=5.0, n_max=4, l_max=4, sigma=0.5)
+        self.soap = soap.compute(*frame)[self.atoms]
         size = np.diag(frame[1])
         place = np.mod(frame[0] - first["origin"].values, size)
         pairs = cKDTree(place % size, boxsize=size).query_pairs(4.0, output_type="ndarray")
@@ -137,6 +139,7 @@ ROWS: dict[str, tuple[Columns, Learn]] = {
     "minus_neighbors_mean": (joined("x", "of_neighbors"), trees()),
     "second_shell": (joined("x", "second_shell"), trees()),
     "symmetry_functions": (joined("x", "symmetry"), trees()),
+    "soap": (joined("x", "soap"), trees()),
     "class_weights": (joined("x"), trees(balanced=False, draws=4)),
     "regression": (joined("x"), trees("regression", log_d2min)),
     "regression_all": (joined("x"), trees("regression", log_d2min, balanced=False, draws=4)),

@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from mgdask.errors import ParameterError
-from mgdask.features import LinearResponse, compute_features, linear_response
+from mgdask.features import LinearResponse, compute_features, linear_response, make_feature
 
 UNIAXIAL = (0.4, 0.4, -1.0, 0.0, 0.0, 0.0)
 RADII = {29: 1.26, 40: 1.58}
@@ -173,3 +173,10 @@ def test_refusals_in_words():
         LinearResponse(strain=(0.0,) * 6)
     with pytest.raises(ParameterError, match="decay"):
         LinearResponse(decay=-1.0)
+
+
+def test_strain_on_the_command_line():
+    # a compression along x
+    got = make_feature("linear_response", {"strain": "-1+0.4+0.4+0+0+0"})
+    assert got == LinearResponse(strain=(-1.0, 0.4, 0.4, 0.0, 0.0, 0.0))
+    assert got.tensor().diagonal().tolist() == [-1.0, 0.4, 0.4]
