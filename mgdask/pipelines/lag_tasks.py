@@ -22,7 +22,7 @@ from mgdask.features.window import FrameAxis
 from mgdask.geometry import cell_changes
 from mgdask.pipelines.featurize.block import read_axis
 from mgdask.pipelines.frame_values import Run, runs_of, select_runs
-from mgdask.store.frame_values import read as read_frame_values
+from mgdask.store.frame_values import read_one as read_frame_value
 from mgdask.store.layout import GROUP, ceil_div, trajectory_layout
 from mgdask.store.shards import Group, get_array, open_group, read_array
 from mgdask.store.unwrapped import UnwrappedSource, unwrapped_source
@@ -175,7 +175,7 @@ def constant_temperature(group: Group, frames: IntArray) -> float | None:
     frames
         Indices of the frames. Their temperatures may deviate by 5 % from the mean.
     """
-    values = read_frame_values(group).get("temperature")
+    values = read_frame_value(group, "temperature")
     if values is None or not len(frames) or not np.isfinite(values[frames]).all():
         return None
     mean = float(values[frames].mean())

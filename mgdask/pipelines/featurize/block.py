@@ -21,7 +21,7 @@ from mgdask.features.feature import Feature
 from mgdask.features.window import FrameAxis, Trajectories, Window
 from mgdask.store import features as feature_store
 from mgdask.store.frame_values import check_values_unchanged
-from mgdask.store.frame_values import read as read_frame_values
+from mgdask.store.frame_values import read_one as read_frame_value
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_not_pending, check_unchanged
 from mgdask.store.shards import Array, Group, open_group, read_array, write_shard
@@ -158,7 +158,7 @@ class StoreSource:
         if len(centers) < last - first:
             position = np.ascontiguousarray(position[centers - first])
         # of the trajectory: a copy may have been made before it was attached
-        temperature = read_frame_values(self.group).get("temperature")
+        temperature = read_frame_value(self.group, "temperature")
         kelvin = None if temperature is None else temperature[frames]
         mass = read_array(group, "mass").astype(np.float64)[centers]
         center = source.drift(frames) if center_of_mass else None
