@@ -15,7 +15,8 @@ from mgdask.studies.softness.data import prepare_glass
 from mgdask.studies.softness.glasses import glass_spectrum, score_glass
 from mgdask.studies.softness.options import SoftnessOptions
 from mgdask.studies.softness.repeats import measured_ceiling
-from mgdask.studies.softness.report import FIGURES, _ceiling_table
+from mgdask.studies.softness.report import FIGURES
+from mgdask.studies.softness.tables import ceiling_table
 from mgdask.studies.softness.training import Softness, learn_softness
 from mgdask.studies.softness.workflow import SoftnessStudy
 from tests.studies.test_softness_training import PLAIN, halves
@@ -253,7 +254,7 @@ def test_ceiling_of_repeated_runs(stores, again, tmp_path):
     assert found["n_runs"] == 2
     assert found["auc"][0]["value"] == pytest.approx(expected)
     assert 0.5 < expected < 1.0
-    table = _ceiling_table(found)
+    table = ceiling_table(found)
     assert table.rows[0][:2] == ("mean of 1 other run", f"{expected:.3f}")
     assert table.rows[-1][0] == "propensity, if beta distributed"
     with pytest.raises(ParameterError, match="has other atoms than right"):

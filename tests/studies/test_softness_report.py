@@ -21,14 +21,10 @@ from mgdask.studies.softness import score
 from mgdask.studies.softness.captions import source_text
 from mgdask.studies.softness.column_results import _negative_share
 from mgdask.studies.softness.data import prepare_glass
-from mgdask.studies.softness.report import (
-    _paper_table,
-    read_numbers,
-    softness_page,
-    softness_report,
-)
+from mgdask.studies.softness.report import read_numbers, softness_page, softness_report
 from mgdask.studies.softness.results import softness_numbers
 from mgdask.studies.softness.space import extremes
+from mgdask.studies.softness.tables import paper_table
 from mgdask.studies.softness.training import learn_softness
 from tests.studies.test_softness_training import SETTINGS, halves
 
@@ -428,7 +424,7 @@ def test_only_like_features_stand_beside_the_papers(glasses, found):
         (["symmetry_functions"], "symmetry functions, AUC-ROC"),
         (["interstice", "packing"], "other features, AUC-ROC"),
     ):
-        rows = {row[0]: row for row in _paper_table({**told, "features": features}).rows}
+        rows = {row[0]: row for row in paper_table({**told, "features": features}).rows}
         assert rows[label][2] == value
         assert rows["interstices, AUC-ROC"][2:] == ("–",) * 4
         assert rows["interstices, recall"][1] == "0.742"

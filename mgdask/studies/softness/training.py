@@ -8,18 +8,16 @@ Jain, Nat. Commun. 10, 5537 (2019).
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mgdask._renamed import renamed_arguments
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
-from mgdask.errors import ParameterError, StoreError
+from mgdask.errors import ParameterError
 from mgdask.learn.data.splits import Split, group_split, undersample
 from mgdask.learn.data.targets import rank_targets
 from mgdask.learn.evaluation.bootstrap import Interval, bootstrap
@@ -28,12 +26,14 @@ from mgdask.learn.evaluation.single_models import single_model_scores
 from mgdask.learn.search.optimize import search
 from mgdask.learn.search.space import SPACE
 from mgdask.learn.training.boosting import train
-from mgdask.learn.training.card import model_card, read_card, write_card
+from mgdask.learn.training.card import model_card
 from mgdask.learn.training.model import Model
 from mgdask.learn.training.parameters import main_names
-from mgdask.report.json import to_plain
 from mgdask.studies.softness.data import Glass
 from mgdask.studies.softness.feature_selection import Leading, cross_validate, leading_columns
+from mgdask.studies.softness.trained import METRICS as METRICS
+from mgdask.studies.softness.trained import Softness as Softness
+from mgdask.studies.softness.trained import score_each
 from mgdask.studies.timing import StageTimer
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ A glass has only a few hundred plastic atoms.
 """
 MAX_SELECTION_ROWS = 200_000
 """Maximum number of random rows for cross-validation and column selection."""
-METRICS = ("roc_auc", "recall")
 RENAMED = {
     "draws": "n_undersamples",
     "rounds": "num_boost_round",
@@ -73,266 +72,6 @@ def renamed_learning(learning: Mapping[str, Any] | None) -> dict[str, Any]:
         message = f"learning[{old!r}] is {RENAMED[old]!r} since version 0.2"
         warnings.warn(message, FutureWarning, stacklevel=3)
     return {RENAMED.get(name, name): value for name, value in (learning or {}).items()}
-
-
-@dataclass(frozen=True)
-class Softness:
-    """A trained softness score and its metrics on a test glass.
-
-    Parameters
-    ----------
-    models
-        One per undersample. QS is the mean of their probabilities.
-    columns
-        Columns that the models take: all, or the leading ones.
-    train, test
-        Names of the glasses.
-    metrics
-        Intervals on the test glass by name of the metric, resampled over its regions.
-    baselines
-        The same metrics of guesses that use no column: random, most frequent, minority.
-    qs
-        QS of every atom of the test glass (atom,); NaN for excluded atoms.
-    folds
-        AUC of each fold of the cross-validation.
-    choice
-        How the leading columns were selected; None if they were not.
-    leading_metrics
-        Metrics of models of the leading columns alone.
-    card
-        Data, split, parameters and versions.
-    leading_qs
-        QS of models of the leading columns alone (atom,); None without a selection.
-    source
-        Which columns QS is computed from: "all" or "leading".
-    all_metrics
-        Metrics of models of all columns, if QS comes from the leading ones.
-    single, leading_single
-        Scores of single models beside that of their mean, by name of the metric: of the
-        models of QS, and of those of the leading columns. They have the values of
-        ``mgdask.learn.evaluation.single_models.SingleModelScores``. The paper reports
-        the mean over single models.
-    """
-
-    models: tuple[Model, ...]
-    columns: tuple[str, ...]
-    train: tuple[str, ...]
-    test: str
-    metrics: Mapping[str, Interval]
-    baselines: Mapping[str, Mapping[str, Interval]]
-    qs: FloatArray
-    folds: tuple[float, ...]
-    choice: Leading | None
-    leading_metrics: Mapping[str, Interval]
-    card: Mapping[str, Any]
-    leading_qs: FloatArray | None = None
-    source: str = "all"
-    all_metrics: Mapping[str, Interval] = field(default_factory=dict)
-    single: Mapping[str, Any] = field(default_factory=dict)
-    leading_single: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def leading(self) -> tuple[str, ...]:
-        """Selected columns, most important first; empty without a selection."""
-        return () if self.choice is None else self.choice.columns
-
-    @property
-    def n_columns(self) -> int:
-        """Number of columns before the selection."""
-        return int(self.card.get("parameters", {}).get("all_columns", len(self.columns)))
-
-    def predict(self, values: FloatArray) -> FloatArray:
-        """Return the QS of atoms, the mean over the models.
-
-        Parameters
-        ----------
-        values
-            Features (atom,column), in the order of ``columns``.
-
-        Returns
-        -------
-        qs
-            QS (atom,).
-        """
-        return _mean_score(self.models, values, self.columns)
-
-    def margin(self, values: FloatArray) -> FloatArray:
-        """Return the mean log-odds of atoms over the models, before they become QS.
-
-        Parameters
-        ----------
-        values
-            Features (atom,column), in the order of ``columns``.
-
-        Returns
-        -------
-        margin
-            Log-odds (atom,), the quantity of partial dependence in the paper.
-        """
-        return np.asarray(
-            sum(
-                model.predict(values, names=self.columns, raw=True, threads=1)
-                for model in self.models
-            )
-            / len(self.models)
-        )
-
-    def each(self, values: FloatArray) -> FloatArray:
-        """Return the probabilities of every single model (model,atom).
-
-        Parameters
-        ----------
-        values
-            Features (atom,column), in the order of ``columns``.
-
-        Returns
-        -------
-        probability
-            Probabilities (model,atom), whose mean over models is QS.
-        """
-        return _each(self.models, values, self.columns)
-
-    def __str__(self) -> str:
-        lines = [
-            f"trained on {', '.join(self.train)}, tested on {self.test}, "
-            f"{len(self.columns)} columns, {len(self.models)} draws"
-        ]
-        if self.source == "leading":
-            lines[0] += "; QS from the leading columns"
-        lines += [f"  {name:14} {interval}" for name, interval in self.metrics.items()]
-        lines += [f"  {text}" for text in single_lines(self.single)]
-        if self.all_metrics:
-            lines.append("  all columns:")
-            lines += [f"  {name:14} {interval}" for name, interval in self.all_metrics.items()]
-        for kind, scores in self.baselines.items():
-            values = ", ".join(f"{name} {one.value:.3f}" for name, one in scores.items())
-            lines.append(f"  {kind:14} {values}")
-        if self.folds:
-            lines.append(
-                f"  cross-validation over {len(self.folds)} folds: roc_auc "
-                f"{np.mean(self.folds):.3f}, deviation {np.std(self.folds):.3f}"
-            )
-        if self.choice is not None:
-            lines.append(
-                f"  {len(self.leading)} leading columns of {self.n_columns}, most important first:"
-            )
-            lines += [f"  {name:14} {interval}" for name, interval in self.leading_metrics.items()]
-            lines += [f"  {text}" for text in single_lines(self.leading_single)]
-            lines += [
-                f"    {share:6.1%}  {name}"
-                for name, share in zip(self.leading, self.choice.importance, strict=True)
-            ]
-        return "\n".join(lines)
-
-    def save(self, folder: str | Path) -> None:
-        """Write models, card, scores of the test glass and a summary to a folder.
-
-        Parameters
-        ----------
-        folder
-            Folder, made if missing. ``summary.txt`` is for reading; ``summary.json``
-            has the same numbers.
-        """
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        for k, model in enumerate(self.models):
-            model.save(target / f"model-{k}")
-        np.save(target / "qs.npy", self.qs)
-        if self.leading_qs is not None:
-            np.save(target / "leading_qs.npy", self.leading_qs)
-        write_card(self.card, target / "card")
-        summary = {
-            "train": list(self.train),
-            "test": self.test,
-            "columns": list(self.columns),
-            "models": len(self.models),
-            "metrics": _plain(self.metrics),
-            "baselines": {kind: _plain(scores) for kind, scores in self.baselines.items()},
-            "folds": list(self.folds),
-            "choice": None if self.choice is None else self.choice.as_dict(),
-            "leading_metrics": _plain(self.leading_metrics),
-            "source": self.source,
-            "all_metrics": _plain(self.all_metrics),
-            "single": to_plain(self.single),
-            "leading_single": to_plain(self.leading_single),
-        }
-        (target / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
-        (target / "summary.txt").write_text(f"{self}\n", encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Softness:
-        """Read what ``save`` has written.
-
-        Parameters
-        ----------
-        folder
-            Folder of ``save``, such as ``OUT/softness`` of a study.
-
-        Raises
-        ------
-        StoreError
-            If there is no softness score in the folder.
-        """
-        target = Path(folder)
-        if not (target / "summary.json").is_file():
-            raise StoreError(f"{target} has no summary.json: it holds no softness score")
-        summary = json.loads((target / "summary.json").read_text(encoding="utf-8"))
-        choice = summary["choice"]
-        return cls(
-            models=tuple(Model.load(target / f"model-{k}") for k in range(summary["models"])),
-            columns=tuple(summary["columns"]),
-            train=tuple(summary["train"]),
-            test=summary["test"],
-            metrics=_intervals(summary["metrics"]),
-            baselines={kind: _intervals(one) for kind, one in summary["baselines"].items()},
-            qs=np.load(target / "qs.npy"),
-            folds=tuple(summary["folds"]),
-            choice=None if choice is None else Leading.from_dict(choice),
-            leading_metrics=_intervals(summary["leading_metrics"]),
-            card=read_card(target / "card.json"),
-            leading_qs=None if choice is None else np.load(target / "leading_qs.npy"),
-            source=summary.get("source", "all"),
-            all_metrics=_intervals(summary.get("all_metrics", {})),
-            single=summary.get("single", {}),
-            leading_single=summary.get("leading_single", {}),
-        )
-
-
-def single_lines(single: Mapping[str, Any]) -> list[str]:
-    """Describe the scores of single models beside those of their mean.
-
-    Parameters
-    ----------
-    single
-        ``Softness.single``.
-
-    Returns
-    -------
-    lines
-        One per metric.
-    """
-    lines = []
-    for name, scores in single.items():
-        deviation = scores["deviation"]
-        spread = f" ± {deviation:.3f}" if deviation is not None and np.isfinite(deviation) else ""
-        lines.append(
-            f"{name:14} {scores['mean']:.3f}{spread}, mean of {scores['n_models']} single models; "
-            f"gain of the ensemble {scores['gain']['value']:+.3f} "
-            f"[{scores['gain']['low']:+.3f}, {scores['gain']['high']:+.3f}]"
-        )
-    return lines
-
-
-def _plain(intervals: Mapping[str, Interval]) -> dict[str, Any]:
-    return {name: one.as_dict() for name, one in intervals.items()}
-
-
-def _intervals(plain: Mapping[str, Any]) -> dict[str, Interval]:
-    names = {"repeats": "n_resamples"}  # files use the key of version 0.1
-    return {
-        name: Interval(**{names.get(key, key): value for key, value in one.items()})
-        for name, one in plain.items()
-    }
 
 
 @renamed_arguments(**RENAMED)
@@ -704,9 +443,9 @@ def _scored(
     n_resamples: int,
     seed: int,
 ) -> _Scored:
-    each = _each(models, x, columns)
+    each = score_each(models, x, columns)
     score = each[0].copy()
-    for one in each[1:]:  # in the order of ``_mean_score``, which gives the same bits
+    for one in each[1:]:  # in the order of ``mean_score``, which gives the same bits
         score += one
     score /= len(each)
     return _Scored(
@@ -828,19 +567,6 @@ def _models(
         )
         for k, (sample, target) in enumerate(zip(balanced, targets, strict=True))
     )
-
-
-def _mean_score(models: Sequence[Model], values: FloatArray, columns: Sequence[str]) -> FloatArray:
-    # summed in the order of ``predict``, which gives the same bits
-    total = models[0].predict(values, names=columns, threads=1)
-    for model in models[1:]:
-        total += model.predict(values, names=columns, threads=1)
-    score: FloatArray = total / len(models)
-    return score
-
-
-def _each(models: Sequence[Model], values: FloatArray, columns: Sequence[str]) -> FloatArray:
-    return np.stack([model.predict(values, names=columns, threads=1) for model in models])
 
 
 def single_scores(

@@ -6,25 +6,16 @@ Each study calls the other modules of this folder: Wang, Jain, Nat. Commun. 10, 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from mgdask._typing import FloatArray
-from mgdask.errors import ParameterError
-from mgdask.features import Feature
-from mgdask.features.recipe import gather_features
 from mgdask.learn.evaluation.metrics import baseline_scores
-from mgdask.learn.predict import predict
-from mgdask.report.json import to_plain
-from mgdask.store.open import check_complete
-from mgdask.studies.results import POOLED, Metric, Results, metrics_of
-from mgdask.studies.softness.compared_sets import prepare_sets, species_of
+from mgdask.studies.results import POOLED, Metric, Results
+from mgdask.studies.softness.compared_sets import prepare_sets
 from mgdask.studies.softness.comparison import (
     common_atoms,
     compare_glasses,
@@ -33,26 +24,19 @@ from mgdask.studies.softness.comparison import (
 )
 from mgdask.studies.softness.comparison_report import comparison_page, transfer_page
 from mgdask.studies.softness.conditions import CATEGORIES
-from mgdask.studies.softness.data import Glass, prepare_glass
+from mgdask.studies.softness.data import Glass
 from mgdask.studies.softness.figures import (
     box_figure,
     compare_figure,
     growth_figure,
     transfer_figure,
 )
-from mgdask.studies.softness.glasses import glass_spectrum, score_glass
 from mgdask.studies.softness.growth import score_growth
-from mgdask.studies.softness.options import ComparisonOptions, SoftnessOptions, TransferOptions
-from mgdask.studies.softness.repeats import measured_ceiling
-from mgdask.studies.softness.report import several_pages, softness_report
-from mgdask.studies.softness.training import (
-    Softness,
-    learn_and_test,
-    learn_softness,
-    renamed_learning,
-    score_intervals,
-    single_scores,
-)
+from mgdask.studies.softness.options import ComparisonOptions, TransferOptions
+from mgdask.studies.softness.softness_study import N_RESAMPLES, metric_rows
+from mgdask.studies.softness.softness_study import SoftnessStudy as SoftnessStudy
+from mgdask.studies.softness.softness_study import study_softness as study_softness
+from mgdask.studies.softness.training import score_intervals
 from mgdask.studies.softness.transfer import (
     pooled_pairs,
     read_labels,
@@ -65,391 +49,6 @@ from mgdask.studies.timing import StageTimer
 
 if TYPE_CHECKING:
     from mgdask.cluster.client import Client
-
-LEADING = "softness, leading columns"
-"""Name of the models of the leading columns in ``results.json``."""
-N_RESAMPLES = 1000
-"""Bootstrap resamples of the intervals in ``results.json``."""
-
-
-def study_softness(
-    train: Sequence[str | Path],
-    test: str | Path,
-    out: str | Path,
-    *,
-    features: str | Sequence[Feature] = "interstice",
-    glass: Mapping[str, Any] | None = None,
-    learning: Mapping[str, Any] | None = None,
-    client: Client | None = None,
-    stages: StageTimer | None = None,
-    progress: bool = True,
-) -> tuple[Softness, Glass]:
-    """Learn softness from glasses, test it on another, and write models and scores.
-
-    ``SoftnessStudy`` does the same from plain options, resumes, and writes a report.
-
-    Parameters
-    ----------
-    train, test
-        Trajectory stores of deformed glasses, each beginning with its undeformed frame.
-    out
-        Folder visible to all workers, for the labels and features of every glass.
-        Models, card, scores and summary go to its subfolder ``softness`` and replace
-        earlier ones.
-    features
-        Name of a ``feature_set``, or a list of features.
-    glass
-        Further arguments of ``prepare_glass``, such as ``strain`` or ``margin``.
-    learning
-        Further arguments of ``learn_softness``, such as ``n_undersamples`` or ``seed``.
-    client
-        Dask client. Default: the current one, or else threads of this process.
-    stages
-        Records the seconds spent in each stage.
-    progress
-        Whether to report progress.
-
-    Returns
-    -------
-    softness
-        The score and its metrics.
-    glass
-        The test glass. QS of every atom that has all features, even if excluded, is in
-        ``softness/<name>-qs.zarr``.
-
-    Raises
-    ------
-    ParameterError, StoreError
-        See ``prepare_glass`` and ``learn_softness``. Finished parts are kept, and the
-        same call resumes.
-
-    Examples
-    --------
-    >>> softness, glass = study_softness(["a.zarr"], "b.zarr", "out")  # doctest: +SKIP
-    """
-    stages, target = stages or StageTimer(), Path(out) / "softness"
-    arguments = dict(glass or {}) | {"client": client, "progress": progress}
-    with stages("labels, features"):
-        *train_on, test_on = (
-            prepare_glass(store, out, features=features, **arguments) for store in (*train, test)
-        )
-    softness = learn_softness(
-        train_on,
-        test_on,
-        stages=stages,
-        client=client,
-        progress=progress,
-        **renamed_learning(learning),
-    )
-    with stages("scores"):
-        softness.save(target)
-        _write_scores(softness, test_on, target, client, progress)
-    stages.save(target / "stages.json")
-    return softness, test_on
-
-
-def _write_scores(
-    softness: Softness, glass: Glass, folder: Path, client: Client | None, progress: bool
-) -> Path:
-    """Write the QS of every atom of a glass as a store."""
-    target = folder / f"{glass.name}-qs.zarr"
-    shutil.rmtree(target, ignore_errors=True)  # scores of earlier models
-    predict(
-        softness.models,
-        glass.features,
-        target,
-        name="qs",
-        label="qs",
-        client=client,
-        progress=progress,
-    )
-    return target
-
-
-class SoftnessStudy(Study[SoftnessOptions]):
-    """Quench-in softness: learn which atoms turn plastic, test on other glasses.
-
-    Models, card and scores of the first test glass are in ``OUT/softness``; those of
-    further test glasses in ``OUT/softness/<name>``.
-
-    Parameters
-    ----------
-    options
-        All options of the study.
-
-    References
-    ----------
-    Wang, Jain, Nat. Commun. 10, 5537 (2019).
-
-    Examples
-    --------
-    >>> options = SoftnessOptions(  # doctest: +SKIP
-    ...     train=["glass_1.zarr"], test="glass_2.zarr", out="softness"
-    ... )
-    >>> print(SoftnessStudy(options).run())  # doctest: +SKIP
-    """
-
-    def compute(self, stages: StageRunner, client: Client | None, progress: bool) -> Outcome:
-        """Prepare the glasses, train, test, score every atom, and report."""
-        options, target = self.options, self.options.out / "softness"
-        n_train = len(options.train)
-
-        def prepare(_: StageTimer | None = None) -> list[Glass]:
-            stores = (*options.train, *options.test)
-            features = self.features()
-            return [
-                prepare_glass(
-                    store,
-                    options.out,
-                    features=features,
-                    client=client,
-                    progress=progress,
-                    **options.glass(),
-                )
-                for store in stores
-            ]
-
-        glasses = stages("labels, features", prepare, load=prepare)
-        train_on, tests = glasses[:n_train], glasses[n_train:]
-        folders = [target, *(target / glass.name for glass in tests[1:])]
-
-        def learn(timer: StageTimer) -> list[Softness]:
-            learned = learn_and_test(
-                train_on,
-                tests,
-                parameters=options.parameters(),
-                stages=timer,
-                client=client,
-                progress=progress,
-                **options.learning(),
-            )
-            for softness, folder in zip(learned, folders, strict=True):
-                softness.save(folder)
-            return learned
-
-        learned = stages(
-            "training",
-            learn,
-            load=lambda: [Softness.load(folder) for folder in folders],
-            outputs=lambda: [file for folder in folders for file in _saved_files(folder)],
-        )
-        tested = list(zip(learned, tests, folders, strict=True))
-        stages(
-            "scores",
-            lambda _: [_write_scores(*one, client, progress).name for one in tested],
-            outputs=lambda: [folder / f"{glass.name}-qs.zarr" for _, glass, folder in tested],
-        )
-        spectra = stages("distributions", lambda _: self.spectra(tested, client, progress))
-
-        ceiling = stages(
-            "noise ceiling",
-            lambda _: to_plain(
-                measured_ceiling(
-                    tests[0],
-                    options.repeats,
-                    options.out,
-                    cutoff=options.cutoff,
-                    seed=options.seed,
-                    client=client,
-                    progress=progress,
-                )
-                if options.repeats
-                else {}
-            ),
-        )
-
-        def report(_: StageTimer) -> list[str] | None:
-            return [
-                str(
-                    softness_report(
-                        softness,
-                        glass,
-                        folder,
-                        groups=options.groups,
-                        spectra=[one for one in spectra if one["glass"] != glass.name],
-                        ceiling=ceiling if glass is tests[0] else None,
-                        seed=options.seed,
-                    )
-                )
-                for softness, glass, folder in tested
-            ]
-
-        stages(
-            "report",
-            report,
-            load=lambda: None,
-            outputs=lambda: [folder / "report.html" for folder in folders],
-        )
-        stages.timer.save(target / "stages.json")
-        text = "\n".join(f"{glass}\n{softness}" for softness, glass, _ in tested)
-        metrics = self.metrics(learned, train_on, tests)
-        if ceiling:
-            one = ceiling["beta_ceiling"]
-            metrics.append(
-                Metric(
-                    model="noise ceiling of repeated runs",
-                    test=tests[0].name,
-                    name="roc_auc",
-                    **{end: one[end] for end in ("value", "low", "high")},
-                )
-            )
-        return Outcome(metrics, text)
-
-    def spectra(
-        self,
-        tested: Sequence[tuple[Softness, Glass, Path]],
-        client: Client | None = None,
-        progress: bool = True,
-    ) -> list[dict[str, Any]]:
-        """Return the distribution of QS of every test glass and of the other glasses.
-
-        All are from the same models (Fig. 3f of the paper). A training glass is
-        refused, since its QS is fitted.
-        """
-        options, seed = self.options, self.options.seed
-        spectra = [
-            glass_spectrum(glass.name, softness.qs, glass.regions(), role="test", seed=seed)
-            for softness, glass, _ in tested
-        ]
-        softness = tested[0][0]
-        seen = {name: text for name, text in softness.card["data"].items() if "trajectory" in name}
-        names = {glass.name for _, glass, _ in tested}
-        for store in options.glasses:
-            if check_complete(store)[1] in seen.values() or store.stem in names:
-                raise ParameterError(
-                    f"{store} in `glasses` is a glass of this study already, or has the name of "
-                    "one; give another glass, or rename its store"
-                )
-            names.add(store.stem)
-            glass, qs = score_glass(
-                store,
-                options.out,
-                softness,
-                self.features((store,)),
-                margin=options.margin,
-                species=options.centers,
-                client=client,
-                progress=progress,
-            )
-            spectra.append(glass_spectrum(glass.name, qs, glass.regions(), role="other", seed=seed))
-        return [to_plain(one) for one in spectra]
-
-    def features(self, stores: Sequence[Path] = ()) -> list[Feature]:
-        """Return the features that the options ask for.
-
-        ``stores`` has the species; by default the first test glass.
-        """
-        options = self.options
-        named = options.sets or (
-            () if options.features or options.recipe is not None else ("interstice",)
-        )
-        recipe = None if options.recipe is None else str(options.recipe)
-        species = species_of(stores or options.test[:1])
-        return gather_features(options.features, named, recipe, species)
-
-    def metrics(
-        self, learned: Sequence[Softness], train_on: Sequence[Glass], tests: Sequence[Glass]
-    ) -> list[Metric]:
-        """Return the metrics of all models and baselines, by test glass and pooled."""
-        metrics = []
-        for softness in learned:
-            metrics += _metric_rows(
-                softness.test,
-                softness.metrics,
-                softness.leading_metrics,
-                softness.baselines,
-                all_columns=softness.all_metrics,
-                single=softness.single,
-                leading_single=softness.leading_single,
-            )
-        if len(learned) == 1:
-            pooled = [one.model_copy(update={"test": POOLED}) for one in metrics]
-            return pooled + metrics
-        label = np.concatenate([glass.rows()[1] for glass in tests])
-        regions = np.concatenate(
-            [
-                [f"{glass.name} {region}" for region in glass.regions()[glass.rows()[2]]]
-                for glass in tests
-            ]
-        )
-        score = partial(
-            score_intervals, regions=regions, n_resamples=N_RESAMPLES, seed=self.options.seed
-        )
-        qs = np.concatenate([one.qs[np.isfinite(one.qs)] for one in learned])
-        leading = [
-            one.leading_qs[np.isfinite(one.leading_qs)]
-            for one in learned
-            if one.leading_qs is not None
-        ]
-        trained = np.concatenate([glass.rows()[1] for glass in train_on])
-        guesses = baseline_scores(trained, len(label), self.options.seed)
-        # all test glasses have the same models
-        each = np.concatenate(
-            [_single_models(one, on) for one, on in zip(learned, tests, strict=True)], axis=1
-        )
-        pooled = _metric_rows(
-            POOLED,
-            score(label, qs),
-            score(label, np.concatenate(leading)) if leading else {},
-            {name: score(label, guess) for name, guess in guesses.items()},
-            single=single_scores(label, each, regions, N_RESAMPLES, self.options.seed),
-        )
-        return pooled + metrics
-
-    def page(self, results: Results) -> str:
-        """Return the report of the test glass, or of all after the pooled scores."""
-        target, tests = self.options.out / "softness", self.options.test
-        if len(tests) == 1:
-            return (target / "report.html").read_text(encoding="utf-8")
-        folders = [target, *(target / store.stem for store in tests[1:])]
-        return several_pages(results, folders).render()
-
-
-def _saved_files(folder: Path) -> list[Path]:
-    """Files of ``Softness.save`` that ``Softness.load`` needs."""
-    files = [*folder.glob("*qs.npy"), *folder.glob("model-*/*")]
-    return [folder / "summary.json", folder / "card.json", *files]
-
-
-def _single_models(softness: Softness, glass: Glass) -> FloatArray:
-    """Probabilities of the single models of QS (model,row) on the rows of a glass."""
-    columns = glass.columns()
-    return softness.each(glass.rows()[0][:, [columns.index(name) for name in softness.columns]])
-
-
-def _metric_rows(
-    test: str,
-    metrics: Mapping[str, Any],
-    leading: Mapping[str, Any],
-    baselines: Mapping[str, Mapping[str, Any]],
-    *,
-    all_columns: Mapping[str, Any] | None = None,
-    single: Mapping[str, Any] | None = None,
-    leading_single: Mapping[str, Any] | None = None,
-) -> list[Metric]:
-    rows = metrics_of("softness", test, metrics)
-    rows += _single_rows("softness", test, single)
-    rows += metrics_of(LEADING, test, leading)
-    rows += _single_rows(LEADING, test, leading_single)
-    rows += metrics_of("softness, all columns", test, all_columns or {})
-    for name, intervals in baselines.items():
-        rows += metrics_of(f"baseline: {name.replace('_', ' ')}", test, intervals)
-    return rows
-
-
-def _single_rows(model: str, test: str, single: Mapping[str, Any] | None) -> list[Metric]:
-    """Mean metrics of single models, which the paper reports."""
-    return [
-        Metric(
-            model=model,
-            test=test,
-            name=f"{name} of single models",
-            value=one["mean"],
-            low=one["single"]["low"],
-            high=one["single"]["high"],
-        )
-        for name, one in (single or {}).items()
-    ]
 
 
 class ComparisonStudy(Study[ComparisonOptions]):
@@ -577,7 +176,7 @@ class ComparisonStudy(Study[ComparisonOptions]):
                 name: score_intervals(labels[-1], guess, regions, N_RESAMPLES, seed)
                 for name, guess in guesses.items()
             }
-            rows += _metric_rows(test_on.name, {}, {}, intervals)
+            rows += metric_rows(test_on.name, {}, {}, intervals)
         if len(self.options.test) == 1:
             rows = [*(one.model_copy(update={"test": POOLED}) for one in rows), *rows]
         return rows
