@@ -341,6 +341,33 @@ def test_another_run_is_appended_with_its_temperature(tmp_path, dumps):
     assert mgdask.verify(out).ok
 
 
+def test_an_interrupted_append_goes_on(tmp_path, dumps, monkeypatch):
+    """Values that the store had stay, those of the new run come with it, and a label once given holds."""
+    out = tmp_path / "a.zarr"
+    path, rows = table(tmp_path / "e.txt", 7)
+    ingest(dumps[0], out, temperature=300.0, variables={"energy": (path, 3)})
+    options = {"run": "500K", "temperature": 500.0, "append": True}
+
+    def dying(*args):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest_tasks, "write_shard", dying)
+        with pytest.raises(RunError, match="killed"):
+            ingest(dumps[1], out, **options)
+    with pytest.raises(StoreError, match="is not finished"):
+        mgdask.open_store(out)
+    ingest(dumps[1], out, **options)
+    mgdask.attach(out, run="500K", variables={"energy": -2.0})
+    ds = mgdask.open_store(out)
+    assert ds.run.values.tolist() == ["300K"] * 7 + ["500K"] * 4
+    assert ds.temperature.values.tolist() == [300.0] * 7 + [500.0] * 4
+    assert ds.energy.values.tolist() == [*rows[:, 2], *[-2.0] * 4]
+    ingest(dumps[1], out, **options)  # nothing to do; what was attached since stays
+    assert mgdask.open_store(out).energy.values.tolist() == [*rows[:, 2], *[-2.0] * 4]
+    assert mgdask.verify(out).ok
+
+
 def test_a_continued_run_keeps_its_temperature(tmp_path):
     out = tmp_path / "a.zarr"
     ingest(dump(tmp_path / "1.dump", 4, 1), out, run="a", temperature=300.0)
