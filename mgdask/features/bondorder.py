@@ -44,15 +44,17 @@ class _OfMoments(FrameFeature):
     """Parameters that bond order has in common with the moments it is computed from."""
 
     degrees: tuple[int, ...]
-    weights: Weights
+    weights: Weights | None
     small_facets: SmallFacets | None
     area_normalization: AreaNormalization
 
     def _check_moments(self, kinds: Sequence[str]) -> None:
-        """Check degrees and weights, and choose the small facets."""
+        """Check degrees, and choose the weights and the small facets."""
         own = type(self).__name__
         if not self.degrees or len(set(self.degrees)) < len(self.degrees):
             raise ParameterError(f"{own}: degrees={self.degrees} must be one or more distinct l")
+        if self.weights is None:
+            object.__setattr__(self, "weights", self._default_weights)
         if self.weights == "area" and "cutoff" in kinds:
             raise ParameterError(
                 f"{own}: weights='area' needs neighbors='voronoi', "
@@ -66,12 +68,18 @@ class _OfMoments(FrameFeature):
         if self.small_facets is None:
             object.__setattr__(self, "small_facets", ALL_OR_LARGE[self.weights])
 
+    @property
+    def _default_weights(self) -> Weights:
+        return "area" if self.area_normalization == "printed" else "none"
+
     def _default_of(self, item: dataclasses.Field[Any]) -> Any:
-        """Return the default of a parameter; that of ``small_facets`` is by weights."""
+        """Return the default of a parameter, which may depend on others."""
+        if item.name == "weights":
+            return self._default_weights
         return ALL_OR_LARGE[self.weights] if item.name == "small_facets" else item.default
 
 
-ALL_OR_LARGE: dict[str, SmallFacets] = {"none": "static", "area": "none"}
+ALL_OR_LARGE: dict[str | None, SmallFacets] = {"none": "static", "area": "none"}
 """Which small facets are dropped by default, by the weights."""
 
 
@@ -90,7 +98,7 @@ class BondMoments(_OfMoments):
     neighbors
         "voronoi" or "cutoff".
     weights
-        "none", or "area" of the facet.
+        "none", or "area" of the facet. The default is as in ``BondOrder``.
     cutoff
         Cutoff distance in Å for ``neighbors="cutoff"``.
     small_facets
@@ -107,7 +115,7 @@ class BondMoments(_OfMoments):
 
     degrees: tuple[Degree, ...] = (4, 6, 8, 10)
     neighbors: Neighbors = "voronoi"
-    weights: Weights = "none"
+    weights: Weights | None = None
     cutoff: Distance = 4.0
     small_facets: SmallFacets | None = None
     pair_cutoffs: PairCutoffs | None = None
@@ -183,7 +191,8 @@ class BondOrder(_OfMoments):
         "voronoi", "cutoff", or both as a tuple. Columns are ordered by neighbor list,
         quantity and degree.
     weights
-        "none", or "area": every neighbor is weighted by the area of its facet.
+        "none", or "area": every neighbor is weighted by the area of its facet. The
+        default is "none", and "area" with ``area_normalization="printed"``.
     cutoff
         Cutoff distance in Å for "cutoff".
     small_facets
@@ -240,7 +249,7 @@ class BondOrder(_OfMoments):
     degrees: tuple[Degree, ...] = (4, 6, 8, 10)
     quantities: tuple[Quantity, ...] = ("q", "w", "coarse_q", "coarse_w")
     neighbors: Annotated[Neighbors | tuple[Neighbors, ...], BeforeValidator(_as_list)] = "voronoi"
-    weights: Weights = "none"
+    weights: Weights | None = None
     cutoff: Distance = 4.0
     small_facets: SmallFacets | None = None
     pair_cutoffs: PairCutoffs | None = None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from mgdask._typing import AnyArray, BoolArray, IntArray
 from mgdask.errors import ParameterError
@@ -24,6 +24,11 @@ from mgdask.features.feature import OfSpecies, feature_dataclass, sort_species
 Quantity = Literal["element", "count", "fraction", "deviation"]
 
 
+def _as_tuple(value: Any) -> Any:
+    """Return "cutoff" and "voronoi+cutoff" as tuples."""
+    return tuple(value.split("+")) if isinstance(value, str) else value
+
+
 @feature_dataclass
 class Chemistry(OfSpecies):
     """Element of an atom, and number, fraction and deviation of each species around it.
@@ -40,7 +45,7 @@ class Chemistry(OfSpecies):
         One or more of "element" (atomic number, one column), "count", "fraction" and
         "deviation" (one column per species and neighbor list).
     neighbors
-        "voronoi", "cutoff", or both.
+        "voronoi", "cutoff", or both as a tuple.
     cutoff
         Cutoff distance in Å for "cutoff".
     small_facets
@@ -69,7 +74,9 @@ class Chemistry(OfSpecies):
 
     species: tuple[str, ...]
     quantities: tuple[Quantity, ...] = ("element", "count", "fraction", "deviation")
-    neighbors: tuple[Literal["voronoi", "cutoff"], ...] = ("voronoi",)
+    neighbors: Annotated[tuple[Literal["voronoi", "cutoff"], ...], BeforeValidator(_as_tuple)] = (
+        "voronoi",
+    )
     cutoff: Distance = 4.0
     small_facets: SmallFacets = "static"
     composition: (

@@ -23,6 +23,20 @@ def _as_pairs(value: Any) -> Any:
     return tuple(value.items()) if isinstance(value, Mapping) else value
 
 
+def _as_pair_cutoffs(value: Any) -> Any:
+    """Return a mapping as a tuple; refuse what is neither, such as one distance."""
+    pairs = _as_pairs(value)
+    if isinstance(pairs, tuple | list) and all(
+        isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str)
+        for pair in pairs
+    ):
+        return pairs
+    raise ParameterError(
+        "it must map pairs of species to distances in Å, such as {'Cu-Cu': 3.2, 'Cu-Zr': 3.6}; "
+        "mgdask.pair_cutoffs finds them in partial g(r)"
+    )
+
+
 def _split(name: str) -> tuple[str, str]:
     """Return the two species of a pair, by atomic number."""
     parts = name.split("-")
@@ -66,7 +80,7 @@ Distance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Cutoff = Annotated[Distance | tuple[tuple[str, Distance], ...], BeforeValidator(_as_pairs)]
 """One distance in Å, or ("Cu-Zr", distance) for every pair of species, or a mapping."""
 PairCutoffs = Annotated[
-    tuple[tuple[str, Distance], ...], BeforeValidator(_as_pairs), AfterValidator(order_pairs)
+    tuple[tuple[str, Distance], ...], BeforeValidator(_as_pair_cutoffs), AfterValidator(order_pairs)
 ]
 """("Cu-Zr", distance in Å) for every pair of species, or a mapping of these."""
 

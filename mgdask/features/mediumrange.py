@@ -18,6 +18,7 @@ from mgdask.features.environments import (
     CLOSED,
     HALO_BATCH,
     KEPT_VALUES,
+    CutoffNeighbors,
     LocalEnvironments,
     Neighborhood,
     SmallFacets,
@@ -58,8 +59,10 @@ class MediumRange(FrameFeature):
     include_self
         Whether the atom itself is included, so that N_i is one larger.
     pair_cutoffs
-        Cutoffs in Å by pair of species for ``neighbors="cutoff"``, in place of
-        ``cutoff``, as in ``Coordination``. "own" uses those of the feature.
+        Cutoffs in Å by pair of species, in place of ``cutoff``, as in ``Coordination``.
+        With "own" they replace the cutoff of the columns that are computed from cutoff
+        neighbors. These columns are averaged over the neighbors by pair, but their
+        values are those of the feature, which has a parameter of this name as well.
 
     Notes
     -----
@@ -102,6 +105,22 @@ class MediumRange(FrameFeature):
                 f"MediumRange: statistics={self.statistics} must be one or more distinct names of "
                 f"{', '.join(KINDS)}"
             )
+        if self.pair_cutoffs is not None and not self._has_cutoff_neighbors:
+            raise ParameterError(
+                f"MediumRange: pair_cutoffs={dict(self.pair_cutoffs)} would not be used, because "
+                f"neighbors={self.neighbors!r} averages all columns of {self.feature.name!r} over "
+                "Voronoi neighbors. Take neighbors='cutoff', or leave pair_cutoffs out"
+            )
+
+    @property
+    def _has_cutoff_neighbors(self) -> bool:
+        """Whether a column is averaged over cutoff neighbors, as far as that is decided."""
+        if self.neighbors != "own":
+            return self.neighbors == "cutoff"
+        try:
+            return any(isinstance(kind, CutoffNeighbors) for kind in self.feature.neighborhood)
+        except ParameterError:  # by roles that ``for_atoms`` decides
+            return True
 
     @property
     def default_name(self) -> str:
@@ -150,7 +169,7 @@ class MediumRange(FrameFeature):
     def example_number(self) -> int:
         """Atomic number of an element that the feature accepts."""
         number = self.feature.example_number
-        if self.neighbors != "cutoff" or self.pair_cutoffs is None:
+        if self.pair_cutoffs is None:
             return number
         known = f"{symbol(number)}-{symbol(number)}" in dict(self.pair_cutoffs)
         return number if known else example_of(self.pair_cutoffs, number)
@@ -163,7 +182,11 @@ class MediumRange(FrameFeature):
     @cached_property
     def _kinds(self) -> tuple[Neighborhood, ...]:
         if self.neighbors == "own":
-            return self.feature.neighborhood
+            kinds = self.feature.neighborhood
+            if self.pair_cutoffs is None:
+                return kinds
+            by_pair = within_cutoff(self.cutoff, self.pair_cutoffs)
+            return tuple(by_pair if isinstance(kind, CutoffNeighbors) else kind for kind in kinds)
         kind = (
             within_cutoff(self.cutoff, self.pair_cutoffs)
             if self.neighbors == "cutoff"

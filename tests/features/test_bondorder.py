@@ -174,6 +174,21 @@ def test_area_weights_as_eq_12_of_zhang(twins, normalization):
     )
 
 
+def test_the_printed_eq_12_weights_by_area_unless_told_otherwise():
+    """Zhang et al., SI, Eq. (12) has A_kj / A in either form, so "printed" alone says enough."""
+    for kind in (BondOrder, BondMoments):
+        alone = kind(area_normalization="printed")
+        full = kind(weights="area", area_normalization="printed")
+        assert alone == full
+        assert (alone.weights, alone.small_facets) == ("area", "none")
+        assert alone.parameters() == full.parameters()
+        assert alone.summary() == "area_normalization=printed"
+        assert kind().weights == kind().parameters()["weights"] == "none"
+        assert kind(weights="area").summary() == "weights=area"
+    assert alone.labels == BondMoments().labels
+    assert BondOrder(area_normalization="printed").name == "bond_order_area"
+
+
 def test_both_forms_of_eq_12_on_a_glass(glass):
     """Measured on the shipped glass; on another one the audit found ratio 0.075 and correlation 0.988."""
     total, printed = (
@@ -487,7 +502,14 @@ def test_parameters_make_an_equal_feature():
     [
         ({"weights": "area", "neighbors": "cutoff"}, r"weights='area' needs neighbors='voronoi'"),
         ({"weights": "area", "neighbors": ("voronoi", "cutoff")}, "only Voronoi neighbors have"),
-        ({"area_normalization": "printed"}, "needs weights='area'.*got weights='none'"),
+        (
+            {"weights": "none", "area_normalization": "printed"},
+            "needs weights='area'.*got weights='none'",
+        ),
+        (
+            {"neighbors": "cutoff", "area_normalization": "printed"},
+            "weights='area' needs neighbors='voronoi'",
+        ),
         ({"neighbors": ()}, r"neighbors=\(\) must be one or more"),
         ({"neighbors": ("cutoff", "cutoff")}, "distinct"),
         ({"pair_cutoffs": {"Cu-Zr": 3.0, "Zr-Cu": 3.1}}, "must name each pair of species once"),

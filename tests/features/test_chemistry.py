@@ -222,6 +222,13 @@ def test_open_cells_and_lonely_atoms():
     assert counts[0]["no_neighbor"] == is_open.sum()  # the lonely atom is one of them
 
 
+def test_one_list_of_neighbors_may_be_a_text():
+    for text, names in (("cutoff", ("cutoff",)), ("voronoi+cutoff", ("voronoi", "cutoff"))):
+        assert Chemistry(species=SPECIES, neighbors=text) == Chemistry(
+            species=SPECIES, neighbors=names
+        )
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -19,6 +19,8 @@ from mgdask.features import (
     CutoffNeighbors,
     Interstice,
     MediumRange,
+    SymmetryFunctions,
+    VoronoiIndices,
     compute_features,
     feature_set,
     make_feature,
@@ -102,8 +104,9 @@ def test_interstices_equal_the_twin(atoms, near):
     [
         MediumRange(Coordination(pair_cutoffs=PAIRS)),
         MediumRange(Coordination(cutoff=3.0), neighbors="cutoff", pair_cutoffs=PAIRS),
+        MediumRange(Coordination(cutoff=3.0), pair_cutoffs=PAIRS),
     ],
-    ids=["own", "cutoff"],
+    ids=["own", "cutoff", "own list, cutoffs by pair"],
 )
 def test_medium_range_equals_the_twin(atoms, near, feature):
     values = feature.feature.compute(*atoms)
@@ -112,6 +115,23 @@ def test_medium_range_equals_the_twin(atoms, near, feature):
     # columns of Voronoi neighbours, if the lists are the feature's own, are tested elsewhere
     columns = slice(4, 8) if feature.neighbors == "own" else slice(0, 8)
     np.testing.assert_allclose(found[:, columns], want[:, columns], rtol=1e-12, atol=1e-12)
+
+
+def test_pair_cutoffs_of_the_medium_range_are_used_or_refused(atoms):
+    """They were ignored without a word unless ``neighbors="cutoff"``."""
+    feature = MediumRange(Coordination(), pair_cutoffs=PAIRS)
+    assert set(feature.neighborhood[4:]) == {CutoffNeighbors(4.1, ORDERED)}
+    plain = MediumRange(Coordination())
+    assert feature.neighborhood[:4] == plain.neighborhood[:4]
+    found, without = feature.compute(*atoms), plain.compute(*atoms)
+    assert found[:, :4].tobytes() == without[:, :4].tobytes()
+    assert (found[:, 4:] != without[:, 4:]).any(axis=1).mean() > 0.5
+    for inner, neighbors in ((Coordination(), "voronoi"), (VoronoiIndices(), "own")):
+        with pytest.raises(ParameterError, match=r"would not be used, because neighbors=.*Voronoi"):
+            MediumRange(inner, neighbors=neighbors, pair_cutoffs=PAIRS)
+    roles = SymmetryFunctions(species=("Cu", "Zr"), roles="count")
+    decided = MediumRange(roles, pair_cutoffs=PAIRS).for_atoms(atoms[2])
+    assert set(decided.neighborhood) == {CutoffNeighbors(4.1, ORDERED)}
 
 
 # -------------------------------------------------------------------------------------------- g(r)
@@ -141,6 +161,7 @@ FEATURES = [
     Interstice(pair_cutoffs=PAIRS),
     MediumRange(BondOrder(neighbors="cutoff", pair_cutoffs=PAIRS)),
     MediumRange(Coordination(), neighbors="cutoff", pair_cutoffs=PAIRS),
+    MediumRange(Coordination(), pair_cutoffs=PAIRS),
 ]
 
 
@@ -220,7 +241,9 @@ def test_memory_of_a_list_by_pair_is_larger():
         ({"Cu-Xx": 3.0}, "'Xx' is not an element"),
         ({"Cu-Cu": -1.0}, "greater than 0"),
         ({"Cu-Cu": np.nan}, "finite"),
-        (3.0, "pair_cutoffs=3.0"),
+        (3.0, "must map pairs of species to distances in Å, such as {'Cu-Cu': 3.2"),
+        ("g(r)", "mgdask.pair_cutoffs finds them in partial g"),
+        ({("Cu", "Cu"): 3.0}, "must map pairs of species"),
     ],
 )
 def test_refusals_in_words(pairs, words):
