@@ -166,8 +166,9 @@ def effective_barrier(
     E = 0.4746 ± 0.0011 eV; of 3500 barriers at 600 K
     """
     e, w = _spectrum(energies, weights)
-    if not (np.ndim(temperature) == 0 and math.isfinite(temperature) and temperature > 0):
-        raise ParameterError(f"temperature={temperature} must be one temperature above 0 K")
+    is_number = np.ndim(temperature) == 0 and np.asarray(temperature).dtype.kind in "fiu"
+    if not (is_number and math.isfinite(temperature) and temperature > 0):
+        raise ParameterError(f"temperature={temperature!r} must be one number above 0, in K")
     thermal = BOLTZMANN * float(temperature)
     n, total = len(e), float(w.sum())
     exponent = -e / thermal

@@ -114,7 +114,7 @@ class MediumRange(FrameFeature):
 
     @property
     def _has_cutoff_neighbors(self) -> bool:
-        """Whether a column is averaged over cutoff neighbors, as far as that is decided."""
+        """Whether a column is averaged over cutoff neighbors, as far as decided."""
         if self.neighbors != "own":
             return self.neighbors == "cutoff"
         try:

@@ -254,6 +254,11 @@ def _label_inputs(
 ) -> tuple[list[str], str | list[str] | None]:
     """Return the files of all inputs, and one label for all or one per file."""
     inputs = [paths] if isinstance(paths, str | Path) else list(paths)
+    if isinstance(run, str) and len(inputs) > 1 and run.count(",") == len(inputs) - 1:
+        raise ParameterError(
+            f"run={run!r} would be the one label of {len(inputs)} inputs, and frames with equal "
+            f"timesteps would be left out; give a list, run={run.split(',')}, or repeat --run"
+        )
     if run is None or isinstance(run, str):
         return expand(inputs), run
     labels = list(run)

@@ -322,8 +322,9 @@ def test_effective_barrier_refuses_the_old_form_and_names_the_new_function():
             effective_barrier(*arguments, **options)
     for bad, words in (
         (([], 300.0), "no finite value"),
-        (([1.0], 0.0), "above 0 K"),
-        (([1.0], math.nan), "above 0 K"),
+        (([1.0], 0.0), "above 0, in K"),
+        (([1.0], math.nan), "above 0, in K"),
+        (([1.0], "300"), "temperature='300' must be one number"),
         (([1.0], 300.0, [-1.0]), "must not be negative"),
         (([[1.0]], 300.0), "one-dimensional"),
     ):

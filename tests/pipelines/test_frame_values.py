@@ -226,6 +226,7 @@ def test_ingest_again_adds_a_temperature_that_is_missing(tmp_path, dumps):
         ({"temperature": np.nan}, r"temperature=nan is not finite"),
         ({"run": ["a", "b"]}, r"has 2 labels for 3 inputs.*quote it"),
         ({"run": ["a", "b", "a"]}, r"the inputs of one run must follow each other"),
+        ({"run": "a,b,c"}, r"one label of 3 inputs.*run=\['a', 'b', 'c'\], or repeat --run"),
         ({"run_per_file": True}, r"exclude each other"),
         ({"variables": {"time": 3.0}}, r"'time' is set when files are read; use timestep="),
         ({"variables": {"position": 3.0}}, r"'position' has another meaning"),

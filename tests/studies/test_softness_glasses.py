@@ -222,6 +222,11 @@ def test_glasses_of_the_study_are_refused(study, stores):
     changed = options.model_copy(update={"glasses": (options.train[0],)})
     with pytest.raises(ParameterError, match="is a glass of this study already"):
         SoftnessStudy(changed).spectra([written_for(options, "inner")])
+    # before anything is computed: it was found after the training
+    new = changed.model_copy(update={"out": options.out.with_name("refused")})
+    with pytest.raises(ParameterError, match="is a glass of this study already"):
+        SoftnessStudy(new).run(progress=False)
+    assert not list(new.out.glob("*-features.zarr"))
 
 
 @pytest.fixture(scope="module")

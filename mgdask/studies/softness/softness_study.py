@@ -170,6 +170,7 @@ class SoftnessStudy(Study[SoftnessOptions]):
         """Prepare the glasses, train, test, score every atom, and report."""
         options, target = self.options, self.options.out / "softness"
         n_train = len(options.train)
+        self.check_glasses()
 
         def prepare(_: StageTimer | None = None) -> list[Glass]:
             stores = (*options.train, *options.test)
@@ -289,15 +290,8 @@ class SoftnessStudy(Study[SoftnessOptions]):
             for softness, glass, _ in tested
         ]
         softness = tested[0][0]
-        seen = {name: text for name, text in softness.card["data"].items() if "trajectory" in name}
-        names = {glass.name for _, glass, _ in tested}
+        self.check_glasses()
         for store in options.glasses:
-            if check_complete(store)[1] in seen.values() or store.stem in names:
-                raise ParameterError(
-                    f"{store} in `glasses` is a glass of this study already, or has the name of "
-                    "one; give another glass, or rename its store"
-                )
-            names.add(store.stem)
             glass, qs = score_glass(
                 store,
                 options.out,
@@ -310,6 +304,23 @@ class SoftnessStudy(Study[SoftnessOptions]):
             )
             spectra.append(glass_spectrum(glass.name, qs, glass.regions(), role="other", seed=seed))
         return [to_plain(one) for one in spectra]
+
+    def check_glasses(self) -> None:
+        """Raise ``ParameterError`` if another glass is one of the study, or named so.
+
+        A training glass is no test, and features are stored by the name of the glass.
+        """
+        options = self.options
+        known = [*options.train, *options.test]
+        digests = {check_complete(store)[1] for store in known} if options.glasses else set()
+        names = {store.stem for store in known}
+        for store in options.glasses:
+            if check_complete(store)[1] in digests or store.stem in names:
+                raise ParameterError(
+                    f"{store} in `glasses` is a glass of this study already, or has the name of "
+                    "one; give another glass, or rename its store"
+                )
+            names.add(store.stem)
 
     def features(self, stores: Sequence[Path] = ()) -> list[Feature]:
         """Return the features that the options ask for.
