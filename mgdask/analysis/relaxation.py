@@ -127,11 +127,10 @@ def relaxation_time(
 
     Notes
     -----
-    Valid if lags are dense in lg t, about five per decade. The fit takes the points
-    between 0.4 times the level and 60 % of the way from the level to the largest value.
-    Its degree is 3 with 8 points and more, 2 with 6 and 7, and 1 with 4 and 5. The
-    level is where 1/e of a Kohlrausch law has no curvature in ln t, so that the
-    polynomial holds.
+    Valid if lags are dense in lg t, about five per decade. The fit takes points within
+    8 standard errors of the level, and at least the 11 nearest ones. They lie between
+    0.4 times the level and 60 % of the way from the level to the largest value. The
+    degree is 3 with 8 points and more, 2 with 6 and 7, and 1 with 4 and 5.
 
     The first crossing of a noisy curve is biased to short times; the fit is not. If
     only ``error`` is given, the range of the correlation of the points is estimated
@@ -180,14 +179,15 @@ def _crossing(
     top = level + 0.6 * (float(smooth[0]) - level)
     near = (smooth >= 0.4 * level) & (smooth <= top)
     near[[k - 1, k]] = True
-    degree = next((d for d, least in _LEAST_POINTS if near.sum() >= least), 0)
-    fitted = _local_fit(x, f, near, middle, level, degree, errors) if degree else None
     if errors.sigma is not None:
         noise = float(errors.sigma[[k - 1, k]].max())
     else:
-        noise = fitted.scatter if fitted is not None else 0.0
+        wide = _local_fit(x, f, near, middle, level, errors)
+        noise = 0.0 if wide is None else wide.scatter
+    near = _narrowed(near, x - middle, smooth - level, 8.0 * noise)
+    fitted = _local_fit(x, f, near, middle, level, errors)
     plain = bool(smooth[k - 1] == f[k - 1] and smooth[k] == f[k])
-    if not degree or (plain and noise < 0.05 * drop):
+    if near.sum() < 4 or (plain and noise < 0.05 * drop):
         tau, error = math.exp(middle), math.nan
         if errors.sigma is not None:
             gradient = np.array([[level - f[k], f[k - 1] - level]]) * (width / drop**2)
@@ -207,8 +207,18 @@ def _crossing(
     return RelaxationTime(tau, tau * fitted.error, level, bracket, points=int(near.sum()))
 
 
-_LEAST_POINTS = ((3, 8), (2, 6), (1, 4))
-"""Degree of the local polynomial and the least number of points for it."""
+def _narrowed(
+    near: BoolArray, distance: FloatArray, above: FloatArray, half_width: float
+) -> BoolArray:
+    """Keep points within a half-width of the level, and the 11 nearest ones."""
+    order = np.argsort(np.where(near, np.abs(distance), np.inf), kind="stable")
+    nearest = np.zeros_like(near)
+    nearest[order[:11]] = True
+    return np.asarray(near & (nearest | (np.abs(above) <= half_width)))
+
+
+_DEGREES = ((3, 8), (2, 6), (1, 4))
+"""Degree of the local polynomial and the minimum number of points for it."""
 
 
 @dataclass(frozen=True)
@@ -219,15 +229,12 @@ class _LocalFit:
 
 
 def _local_fit(
-    x: FloatArray,
-    f: FloatArray,
-    near: BoolArray,
-    guess: float,
-    level: float,
-    degree: int,
-    errors: CurveErrors,
+    x: FloatArray, f: FloatArray, near: BoolArray, guess: float, level: float, errors: CurveErrors
 ) -> _LocalFit | None:
     """Fit a polynomial about the level; None if it does not fall through the level."""
+    degree = next((d for d, minimum in _DEGREES if near.sum() >= minimum), 0)
+    if not degree:
+        return None
     x, f, errors = x[near], f[near], errors.select(near)
     u = x - guess
     basis = np.vander(u, degree + 1, increasing=True)

@@ -200,11 +200,19 @@ def relaxation(repeats) -> Iterator[str]:
         lambda k: tau_result(k, 0.02, 0.0, "error", plateau=PLATEAU),
         repeats,
     )
-    for points in (20, 200):
+    for points, sigma, plateau in (
+        (20, 0.02, 1.0),
+        (200, 0.02, 1.0),
+        (200, 0.001, 0.75),
+        (200, 0.005, 0.75),
+    ):
+        height = "" if plateau == 1 else f"plateau {plateau}, "
         yield row(
             "tau (1/e)",
-            f"white noise 0.02, {points} points; error given",
-            lambda k, p=points: tau_result(k, 0.02, 0.0, "error", points=p),
+            f"white noise {sigma}, {height}{points} points; error given",
+            lambda k, p=points, s=sigma, f=plateau: tau_result(
+                k, s, 0.0, "error", points=p, plateau=f
+            ),
             repeats,
         )
     for name, length in NOISES.items():
