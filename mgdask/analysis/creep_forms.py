@@ -38,7 +38,7 @@ _WHITE = 0.8
 """Prior probability of white noise."""
 _STRENGTHS = (0.03, 0.1, 0.3, 1.0, 5.0, 50.0)
 """Variance of the change of correlated noise per block, relative to white noise."""
-_N_TIMES_OF_NOISE = 7
+_N_NOISE_LENGTHS = 7
 _ZOOM = np.array([-0.6, -0.4, -0.2, 0.2, 0.4, 0.6])
 _N_ZOOMS = 3
 _KEPT = 0.998
@@ -134,8 +134,8 @@ def _noise_models(t: FloatArray, counts: FloatArray) -> list[_Noise]:
     white = np.diag(counts.mean() / counts)
     lag, step = np.abs(t[:, None] - t), float(np.median(np.diff(t)))
     models = [_noise_model(t, white, math.log(_WHITE))]
-    prior = math.log((1.0 - _WHITE) / (_N_TIMES_OF_NOISE * len(_STRENGTHS)))
-    for length in np.geomspace(0.7 * step, 10.0 * t[-1], _N_TIMES_OF_NOISE):
+    prior = math.log((1.0 - _WHITE) / (_N_NOISE_LENGTHS * len(_STRENGTHS)))
+    for length in np.geomspace(0.7 * step, 10.0 * t[-1], _N_NOISE_LENGTHS):
         correlated = np.exp(-lag / length) / (-2.0 * math.expm1(-step / length))
         models += [_noise_model(t, white + s * correlated, prior) for s in _STRENGTHS]
     return models
@@ -157,11 +157,7 @@ def _noise_model(t: FloatArray, covariance: FloatArray, log_prior: float) -> _No
 
 @dataclass(frozen=True, eq=False)
 class _Members:
-    """All forms under one noise model: none, each alone (K), each pair (K (K - 1) / 2).
-
-    ``amplitude`` and ``precision`` have two columns, for the first and the second term.
-    ``precision`` is that of the amplitudes, with the product of both in ``coupling``.
-    """
+    """All forms under one noise model: none, each alone (K), each pair (K (K - 1) / 2)."""
 
     log_weight: FloatArray
     rate: FloatArray
