@@ -157,7 +157,7 @@ def _noise_model(t: FloatArray, covariance: FloatArray, log_prior: float) -> _No
 
 @dataclass(frozen=True, eq=False)
 class _Members:
-    """All forms under one noise model: none, each alone (K), each pair (K (K - 1) / 2)."""
+    """All forms under one noise model: none, each of K alone, and each pair."""
 
     log_weight: FloatArray
     rate: FloatArray
