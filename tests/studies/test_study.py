@@ -77,15 +77,13 @@ class ToyStudy(Study[ToyOptions]):
         return Outcome(metrics, f"{total:g} {options.kind}")
 
 
-register("toy", __name__, study="ToyStudy", options="ToyOptions")
-
-
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
     CALLS.clear()
     KILL.clear()
-    # pytest may know this file under another name
-    monkeypatch.setitem(sys.modules, registry.STUDIES["toy"].module, sys.modules[__name__])
+    # other tests in this process must not see the toy study
+    monkeypatch.setattr(registry, "STUDIES", dict(registry.STUDIES))
+    register("toy", __name__, study="ToyStudy", options="ToyOptions")
 
 
 @pytest.fixture

@@ -251,7 +251,7 @@ def glass_table(numbers: Numbers) -> Table:
             for one in numbers["glasses"]
         ],
         note="Intervals of 95 % from resampling regions of each glass. In the paper std(QS) is "
-        "0.196, 0.230 and 0.234 in Cu50Zr50, Cu65Zr35 and Cu80Zr20, each with models of its own; "
+        "0.196, 0.230 and 0.234 in Cu50Zr50, Cu65Zr35 and Cu80Zr20; "
         "the share with QS < 0.1 is about 13 % in Cu65Zr35 and 5.4 % in Cu50Zr50.",
     )
 
