@@ -144,8 +144,8 @@ def radius(name: str, table: str = "miracle") -> float:
     References
     ----------
     Miracle et al., Int. Mater. Rev. 55, 218 (2010); Laws, Miracle, Ferry, Nat. Commun.
-    6, 8123 (2015), as cited by Wang and Jain (2019) for their radii; Cordero et al.,
-    Dalton Trans. 2832 (2008), as tabulated in ASE.
+    6, 8123 (2015), cited by Wang and Jain (2019) for the radii; Cordero et al., Dalton
+    Trans. 2832 (2008), as tabulated in ASE.
 
     Examples
     --------

@@ -191,10 +191,10 @@ FRAME_VALUES = _table(
     Variable("energy", ("frame",), "f", "eV", "energy of all atoms"),
     Variable("strain", ("frame",), "f", "1", "strain of the cell"),
 )
-"""Values of whole frames that have a fixed unit, by name.
+"""Values of whole frames that have a fixed unit, keyed by name.
 
-A store holds them if the user gave them, or the input has them. Other names are allowed
-too. A variable with one value per atom may have the same name.
+A store holds them if the user provides them or the input contains them. Other names are
+allowed too. A variable with one value per atom may have the same name.
 """
 
 REQUIRED = {
@@ -246,7 +246,7 @@ def frame_attrs(name: str) -> dict[str, str]:
 
     Returns
     -------
-    Unit and long name; empty for a name that is in neither table.
+    Unit and long name; empty if the name is in neither table.
 
     Examples
     --------

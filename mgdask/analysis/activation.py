@@ -1,4 +1,4 @@
-"""Apparent activation energy: the slope of ln tau over 1/T."""
+"""Apparent activation energy: the slope of ln tau against 1/T."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def apparent_activation_energy(
     error: npt.ArrayLike | None = None,
     fit: VFT | None = None,
 ) -> xr.Dataset:
-    """Compute the apparent activation energy of relaxation by temperature.
+    """Compute the apparent activation energy of relaxation at each temperature.
 
-    It is the slope of ln tau over 1/T, between successive temperatures and of a VFT
-    fit::
+    It is the slope of ln tau against 1/T, both between successive temperatures and from
+    a VFT fit::
 
         E = k_B d ln tau / d(1/T)
         VFT: E = k_B ln 10 B T^2 / (T - T0)^2,   k_B = 8.617333262e-5 eV/K
@@ -37,13 +37,13 @@ def apparent_activation_energy(
     Parameters
     ----------
     temperature
-        Temperatures in K, shape (n,), all different, in any order.
+        Temperatures in K, shape (n,). They must be distinct; the order does not matter.
     tau
         Relaxation times in ps, shape (n,).
     error
         Standard errors of tau in ps, shape (n,).
     fit
-        VFT fit to evaluate. By default one is fitted if there are at least 4 points, or
+        VFT fit to evaluate. By default a fit is made if there are at least 4 points, or
         3 with errors.
 
     Returns
@@ -62,10 +62,10 @@ def apparent_activation_energy(
     Notes
     -----
     Local values of neighboring intervals share a point, so their errors are
-    anticorrelated. Valid as a slope. It is the height of a barrier only if that does
-    not depend on T: a constant entropy drops out of the slope, a changing one does not.
-    The effective barrier of a spectrum of barriers is another quantity, see
-    ``effective_barrier``.
+    anticorrelated. The slope equals the height of a barrier only if that height does
+    not depend on T. A constant entropy of activation drops out of the slope, but a
+    temperature-dependent one does not. The effective barrier of a spectrum is a
+    different quantity: see ``effective_barrier``.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Means of spectra of activation barriers: effective, of each atom, of all events.
+"""Averages of activation barriers: effective, per atom, and over all events.
 
 Temperatures are in K, energies in eV. "Zhang et al. SI" is the supporting information
 of "Intrinsic tensile ductility in strain hardening multi-principal element metallic
@@ -25,16 +25,16 @@ from mgdask.analysis.vft import fit_vft as fit_vft
 from mgdask.errors import ParameterError
 
 MAX_SPREAD = 3.0
-"""Spread sigma / k_B T of a spectrum up to which its effective barrier is reliable."""
+"""Largest spread sigma / k_B T of a spectrum with a reliable effective barrier."""
 MIN_CARRIERS = 50.0
-"""Effective number of barriers below which the standard error is too small."""
+"""Effective number of barriers below which the standard error is underestimated."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def _refuse_relaxation_times(function: Callable[P, R]) -> Callable[P, R]:
-    """Refuse calls of version 0.1, which passed temperatures and relaxation times."""
+    """Refuse calls as in version 0.1, with temperatures and relaxation times."""
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -45,7 +45,7 @@ def _refuse_relaxation_times(function: Callable[P, R]) -> Callable[P, R]:
             got = f"{old[0]}=" if old else f"temperatures of shape {shape}"
             raise ParameterError(
                 f"effective_barrier(energies, temperature, weights=None) takes a spectrum of "
-                f"barriers in eV and one temperature in K; got {got}. The slope of ln tau over "
+                f"barriers in eV and one temperature in K; got {got}. The slope of ln tau against "
                 "1/T, which had this name, is "
                 "mgdask.analysis.apparent_activation_energy(temperature, tau)"
             )
@@ -71,11 +71,11 @@ class EffectiveBarrier(Estimate):
     temperature
         Temperature in K.
     spread
-        Standard deviation of the barriers over k_B T.
+        Standard deviation of the barriers divided by k_B T.
     count
         Number of barriers.
     effective_count
-        Number of barriers that carry the Boltzmann mean.
+        Effective number of barriers that contribute to the Boltzmann mean.
     note
         Reservations about the value; empty if there are none.
     """
@@ -100,7 +100,7 @@ def effective_barrier(
 ) -> EffectiveBarrier:
     """Compute the effective barrier of a spectrum of barriers at a temperature.
 
-    The spectrum P(E) is that of the given barriers, with weights w_i::
+    The spectrum P(E) consists of the given barriers E_i with weights w_i::
 
         E_eff = -k_B T ln int P(E) exp(-E / k_B T) dE = -k_B T ln <x>
         x_i = exp(-E_i / k_B T),   <x> = sum_i w_i x_i / sum_i w_i
@@ -110,24 +110,25 @@ def effective_barrier(
     Parameters
     ----------
     energies
-        Barriers in eV, shape (n,), such as those of activation events. NaN is left out.
+        Barriers in eV, shape (n,), such as those of activation events. NaN is ignored.
     temperature
         Temperature in K.
     weights
-        How much each barrier counts, shape (n,), not negative, on any scale. With P(E)
-        on an even grid of E, these are its values. They are not 1 / error^2.
+        Relative weight of each barrier, shape (n,), not negative. For P(E) on an evenly
+        spaced grid of E, pass its values. The weights are not 1 / error^2.
 
     Returns
     -------
     barrier
-        Value in eV with standard error, spread sigma / k_B T, counts, and reservations.
+        Value in eV with its standard error, spread sigma / k_B T, counts and
+        reservations.
 
     Raises
     ------
     ParameterError
         If there is no barrier, weights are negative or all 0, or the temperature is not
-        one number above 0. Also if arguments are temperatures and relaxation times, as
-        in version 0.1: see ``apparent_activation_energy``.
+        a single number above 0. Also if the arguments are temperatures and relaxation
+        times, as in version 0.1: see ``apparent_activation_energy``.
 
     Warns
     -----
@@ -142,17 +143,19 @@ def effective_barrier(
 
         error^2 = (k_B T)^2 n / (n - 1) sum_i w_i^2 (x_i - <x>)^2 / (sum_i w_i x_i)^2
 
-    A bootstrap was tried and covers equally well or badly, since both see only the
-    barriers that were found. For 3500 barriers of a Gaussian spectrum, one and two
-    errors cover 0.69 and 0.96 at a spread of 1, 0.63 and 0.90 at 2, and 0.46 and 0.71
-    at 3. For a Gaussian spectrum of mean mu and standard deviation sigma, E_eff = mu -
-    sigma^2 / (2 k_B T).
+    Its coverage was measured with 3500 barriers from a Gaussian spectrum. Intervals of
+    one and of two standard errors contained the true value in 0.69 and 0.96 of the
+    samples at a spread of 1. The shares were 0.63 and 0.90 at a spread of 2, and 0.46
+    and 0.71 at 3. A bootstrap had the same coverage, since it sees only the barriers
+    that were found. For a Gaussian spectrum of mean mu and standard deviation sigma,
+    E_eff = mu - sigma^2 / (2 k_B T).
 
-    Beyond a spread of about 3 too few low barriers are found. The estimate is then too
-    high and its error too small. For a wide spectrum E_eff describes the tail of the
-    search, not the glass. The effective count, (sum w x)^2 / sum (w x)^2, tells how
-    many barriers carry the mean; a note appears below 50. Barriers of one atom, or of
-    neighbors, are not independent, which also makes the error too small.
+    If the spread exceeds about 3, too few low barriers are sampled. The estimate is
+    then too high and its error too small. For a wide spectrum, E_eff describes the tail
+    of the sampled barriers, not the glass. The effective count, (sum w x)^2 / sum (w
+    x)^2, is the number of barriers that dominate the mean. If it is below 50, a note
+    says so. Barriers of one atom, or of neighboring atoms, are not independent, which
+    also makes the error too small.
 
     References
     ----------
@@ -192,7 +195,7 @@ def effective_barrier(
         )
         warnings.warn(f"effective_barrier at {temperature:g} K: {notes[0]}", stacklevel=3)
     if carriers < MIN_CARRIERS:
-        notes.append(f"{carriers:.1f} of {n} barriers carry the mean")
+        notes.append(f"{carriers:.1f} of {n} barriers dominate the mean")
     return EffectiveBarrier(
         value,
         error,
@@ -209,7 +212,7 @@ def effective_barrier(
 def _spectrum(
     energies: npt.ArrayLike, weights: npt.ArrayLike | None, name: str = "energies"
 ) -> tuple[FloatArray, FloatArray]:
-    """Finite barriers of weight above 0, and their weights."""
+    """Return the finite barriers with a weight above 0, and their weights."""
     e = as_vector(name, energies, finite=False)
     w = np.ones(len(e)) if weights is None else as_vector("weights", weights, length=len(e))
     if (w < 0).any():
@@ -218,12 +221,12 @@ def _spectrum(
         )
     keep = np.isfinite(e) & (w > 0)
     if not keep.any():
-        raise ParameterError(f"{name} has no finite value of weight above 0; give at least one")
+        raise ParameterError(f"{name} has no finite value with a weight above 0; give at least one")
     return e[keep], w[keep]
 
 
 def mean_barrier_per_atom(energies: npt.ArrayLike, atoms: npt.ArrayLike) -> xr.Dataset:
-    """Average the barriers of each atom over its events, and these means over atoms.
+    """Average barriers over the events of each atom, then over atoms.
 
     With N_k events of atom k, and K atoms with events::
 
@@ -233,22 +236,22 @@ def mean_barrier_per_atom(energies: npt.ArrayLike, atoms: npt.ArrayLike) -> xr.D
     Parameters
     ----------
     energies
-        Barriers in eV, shape (event,). NaN marks an event that is not effective.
+        Barriers in eV, shape (event,). NaN marks an event that does not count.
     atoms
-        Atom of each event, shape (event,): ids or indices, as integers.
+        Id or index of the atom of each event, shape (event,), integer.
 
     Returns
     -------
     mean (atom)
-        Mean barrier in eV; NaN for an atom without effective events.
+        Mean barrier in eV; NaN for an atom without a finite barrier.
     mean_error (atom)
-        Standard error in eV from the scatter s_k of the atom's events; NaN for fewer
-        than 2.
+        Standard error in eV from the standard deviation s_k over the atom's events; NaN
+        for fewer than 2 events.
     count (atom)
-        Number of effective events.
+        Number of events with a finite barrier.
     overall, overall_error ()
-        Mean over atoms in eV and its standard error, from the scatter s of the means.
-        The coordinate ``atom`` has the different values of ``atoms``, sorted.
+        Mean over atoms in eV, and its standard error from the standard deviation s of
+        the means. The coordinate ``atom`` has the distinct values of ``atoms``, sorted.
 
     Raises
     ------
@@ -257,8 +260,8 @@ def mean_barrier_per_atom(energies: npt.ArrayLike, atoms: npt.ArrayLike) -> xr.D
 
     Notes
     -----
-    Every atom counts once in the mean over atoms, whatever the number of its events.
-    The mean over all events, ``arithmetic_mean_barrier``, counts atoms with many events
+    In the mean over atoms, every atom counts once, however many events it has. In
+    ``arithmetic_mean_barrier``, the mean over all events, atoms with many events count
     more. Errors treat events and atoms as independent. Neighboring atoms take part in
     the same events, so the error of the mean over atoms is a lower bound.
 
@@ -351,10 +354,10 @@ def arithmetic_mean_barrier(
     Parameters
     ----------
     barriers
-        Barriers in eV, shape (n,). NaN is left out.
+        Barriers in eV, shape (n,). NaN is ignored.
     weights
-        How much each barrier counts, such as the number of atoms that it represents.
-        Shape (n,), not negative, on any scale. These are not 1 / error^2.
+        Relative weight of each barrier, shape (n,), not negative, such as the number of
+        atoms that it represents. The weights are not 1 / error^2.
 
     Returns
     -------
@@ -368,8 +371,8 @@ def arithmetic_mean_barrier(
 
     Notes
     -----
-    Valid for independent barriers. Those found from one starting minimum, or of
-    neighboring atoms, are not independent.
+    The error is valid for independent barriers. Barriers found from one starting
+    minimum, or of neighboring atoms, are not independent.
 
     The mean of each atom over its events, Eq. (10) of Zhang et al. SI, is
     ``mean_barrier_per_atom``. The Boltzmann mean of their Eq. (9) is

@@ -1,4 +1,4 @@
-"""Fractal dimension of how groups of atoms are packed, from their mass distribution."""
+"""Fractal dimension of groups of atoms from their mass distribution M(r)."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def fractal_dimension(
     distribution
         Dataset from ``mgdask.features.mass_distribution``.
     split
-        Distance in Å between the two ranges. The paper has 10 Å, about four shells of
-        neighbors.
+        Distance in Å that separates the two ranges. The paper uses 10 Å, about four
+        neighbor shells.
     r_min
-        Start of the range below ``split`` in Å. By default the first minimum of g(r) of
-        the whole, the end of its first shell.
+        Start of the lower range in Å. Default: the first minimum of g(r) of the whole,
+        where its first shell ends.
     r_max
-        End of the range beyond ``split`` in Å. By default the end of the curve.
+        End of the upper range in Å. Default: the end of the curve.
 
     Returns
     -------
     dimension, dimension_error (group, range)
-        D and its standard error. The ranges are "below" and "beyond"; NaN for a range
-        in which M(r) has fewer than 4 points above 0.
+        D and its standard error, both dimensionless. The ranges are "below" and
+        "beyond". Values are NaN in a range with fewer than 4 points M(r) > 0.
     prefactor (group, range)
-        M at r = 1 Å on the fitted line.
+        Value of the fitted line at r = 1 Å, dimensionless.
     range_start, range_end (range)
         Limits of the ranges in Å.
 
@@ -57,32 +57,33 @@ def fractal_dimension(
     The paper fits M(r) ~ r^D for the hardest, the softest and all atoms. D < 3 means
     that the number of atoms grows more slowly than the volume of the sphere.
 
-    M(r) leaves out the atom itself, which would flatten the line at small r. In the
-    first shell M(r) is a step, not a power law, so the fit starts behind it. The paper
-    states no start. D of the hardest tenth of a Cu65Zr35 glass changes by 0.2 if the
-    fit starts at 3.0 Å instead. Compare groups of one glass with one ``r_min``, and
-    with the whole: its D is not exactly 3 below 10 Å because of the remaining shells.
+    M(r) does not count the atom itself, which would flatten the line at small r. In the
+    first shell M(r) is a step, not a power law, so the fit starts beyond it. The paper
+    does not state where its fit starts. D of the hardest tenth of a Cu65Zr35 glass
+    changes by 0.2 if the fit starts at 3.0 Å instead. Use the same ``r_min`` for all
+    groups of one glass, and compare them with the whole. Its D is not exactly 3 below
+    10 Å because of the shell structure.
 
-    The line is fitted to ln M over ln r by least squares. Points are weighted with 1/r,
-    so that equal steps of ln r count equally.
+    The line is fitted to ln M against ln r by least squares. Points are weighted with
+    1/r, so that equal intervals of ln r have equal weight.
 
-    M(r) is cumulative, so its points are not independent, and neither are pairs that
-    share an atom. The standard error is therefore the scatter of blocks of the sample.
-    To first order, the fitted D is a sum of contributions z_bc of pairs of blocks. Let
-    z be their mean over all pairs with the same displacement, and n_b = (1 + d_b) <n>
-    the number of atoms in a block. The sum of z d_b vanishes, since D does not depend
-    on the density. With B blocks::
+    M(r) is cumulative, so its points are not independent. Pairs that share an atom are
+    not independent either. The standard error is therefore computed from the scatter
+    between blocks of the sample. To first order, the fitted D is a sum of contributions
+    z_bc of pairs of blocks. Let z be the mean of z_bc over all pairs of blocks with the
+    same displacement. Let n_b = (1 + d_b) <n> be the number of atoms in a block. The
+    sum of z d_b vanishes, since D does not depend on the density. With B blocks::
 
         e_bc = z_bc - z (1 + d_b + d_c)
         error^2 = B / (B - 1) [sum_b (sum_c e_bc)^2 - sum_(b < c) e_bc^2]
 
-    If the bracket is negative, it is sum_(b <= c) e_bc^2, as for independent pairs of
-    blocks. In 200 samples of random points, one and two errors covered 0.67 and 0.94
-    below 10 Å, and 0.72 and 0.93 beyond. In samples of clusters of 8 atoms they covered
-    0.56 and 0.93 below, and 0.52 and 0.85 beyond, because clusters cross the borders of
-    blocks. Errors of clustered groups are thus too small by up to a quarter. They
-    contain neither the choice of ``r_min``, nor the finite sample, nor the scatter
-    between glasses.
+    If the bracket is negative, it is replaced by sum_(b <= c) e_bc^2, which holds for
+    independent pairs of blocks. Coverage was measured in 200 samples of random points.
+    Intervals of one and two standard errors covered 0.67 and 0.94 below 10 Å, and 0.72
+    and 0.93 beyond. In samples of clusters of 8 atoms they covered 0.56 and 0.93 below,
+    and 0.52 and 0.85 beyond, because clusters extend across blocks. Errors of clustered
+    groups are thus too small by up to a quarter. They include neither the choice of
+    ``r_min``, nor effects of the finite sample, nor the scatter between glasses.
 
     References
     ----------
@@ -103,7 +104,7 @@ def fractal_dimension(
     missing = {"mass", "pairs", "lag", "first_minimum"} - set(distribution)
     if missing:
         raise ParameterError(
-            f"the Dataset has no {', '.join(sorted(missing))}; give that of "
+            f"the Dataset has no {', '.join(sorted(missing))}; pass the result of "
             "mgdask.features.mass_distribution"
         )
     r = distribution["r"].values
@@ -112,7 +113,7 @@ def fractal_dimension(
     if not (0.0 < start < split < end <= r[-1] * (1.0 + 1e-9)):
         raise ParameterError(
             f"r_min={start:g}, split={split:g} and r_max={end:g} Å must increase, and M(r) ends "
-            f"at {r[-1]:g} Å; give other limits, or a larger r_max to mass_distribution"
+            f"at {r[-1]:g} Å; change these limits, or give mass_distribution a larger r_max"
         )
     limits = np.array([[start, split], [split, end]])
     names = [str(name) for name in distribution["group"].values]
@@ -148,14 +149,14 @@ def fractal_dimension(
 def _power_law(
     r: FloatArray, mass: FloatArray, pairs: IntArray, lag: IntArray, block_count: IntArray
 ) -> tuple[float, float, float]:
-    """Exponent, its error and the prefactor of M(r); ``pairs`` are cumulative."""
+    """Return the exponent of M(r), its error and prefactor from cumulative pairs."""
     x, y, weight = np.log(r), np.log(mass), 1.0 / r
     center = (weight * x).sum() / weight.sum()
     slope_of = weight * (x - center)
     slope_of /= (slope_of * (x - center)).sum()
     dimension = float((slope_of * y).sum())
     prefactor = math.exp((weight * y).sum() / weight.sum() - dimension * center)
-    # contributions of pairs of blocks to D = sum_k slope_of_k ln M_k, to first order
+    # first-order contributions of pairs of blocks to D = sum_k slope_of_k ln M_k
     total = pairs.sum(axis=(0, 1))
     z = np.asarray(pairs @ (slope_of / total))
     z = z + z.T

@@ -1,14 +1,14 @@
 """Composition and structure of groups of atoms with extreme (soft or hard) scores.
 
-A group is a mask (atom,). ``whole`` is the mask of the atoms that a group is compared
-with, all atoms by default; a group is part of it. Standard errors treat atoms as
-independent. Neighbors are not, so these errors are lower bounds. The spread over
-independent configurations is a better error.
+A group is a boolean mask (atom,). ``whole`` is the mask of the atoms that groups are
+compared with, by default all atoms. Groups are subsets of it. Standard errors treat
+atoms as independent. Neighboring atoms are not, so these errors are lower bounds. The
+spread over independent configurations is a better estimate of the error.
 
-Composition, polyhedra and coordination are those of Figs. 4 and 5 and Eqs. (3) to (5)
-of Liu et al., J. Mater. Inf. 2, 20 (2022), called Liu X. et al. 2022 here. Their groups
-are the liquid-like and the solid-like atoms, a tenth of the atoms at either end of the
-machine-learned temperature.
+Composition, polyhedra and coordination follow Figs. 4 and 5 and Eqs. (3) to (5) of Liu
+et al., J. Mater. Inf. 2, 20 (2022), called Liu X. et al. 2022 here. Their groups are
+the liquid-like and the solid-like atoms: the tenths of the atoms with the highest and
+the lowest machine-learned temperature.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def extreme_groups(
 ) -> tuple[BoolArray, BoolArray]:
     """Select the atoms with the lowest and with the highest scores.
 
-    Each group has k atoms, of the n whose score is not NaN::
+    Each group has k of the n atoms whose score is not NaN::
 
         k = floor(fraction n)
 
@@ -47,13 +47,13 @@ def extreme_groups(
     fraction
         Share of the atoms in each group, above 0 and at most 1/2.
     ids
-        Different integer atom ids, shape (atom,). Row numbers by default.
+        Distinct integer atom ids, shape (atom,). Default: row numbers.
 
     Returns
     -------
     low, high
-        Masks (atom,) of the lowest and of the highest scores, without common atoms.
-        Atoms with NaN are in neither.
+        Boolean masks (atom,) of the lowest and of the highest scores. They have no atom
+        in common. Atoms with NaN are in neither.
 
     Raises
     ------
@@ -62,15 +62,15 @@ def extreme_groups(
 
     Notes
     -----
-    Of atoms with equal scores, those with lower ids count as lower. The groups
-    therefore do not depend on the order of the rows. If many scores are equal, as for
-    counts, the border of a group is set by ids and has no meaning. Scores of different
-    species are compared as they are. Select one species first if their levels differ.
+    Atoms with equal scores are ordered by id. The groups therefore do not depend on the
+    order of the rows. If many scores are equal, as for counts, the boundary of a group
+    depends on ids and has no meaning. Scores of different species are compared
+    directly. If their levels differ, select one species first.
 
     References
     ----------
-    Liu X. et al. 2022, "Structural characteristics of LAs and SAs": a tenth of the
-    atoms at either end of T_ML.
+    Liu X. et al. 2022, "Structural characteristics of LAs and SAs": the tenths
+    of the atoms with the highest and the lowest T_ML.
 
     Examples
     --------
@@ -216,7 +216,7 @@ def composition(
 ) -> xr.Dataset:
     """Compare the composition of groups with that of the whole.
 
-    For species X, with n_g(X) its atoms in group g::
+    For species X, with n_g(X) atoms of that species in group g::
 
         f_g(X) = n_g(X) / n_g,   f(X) = n(X) / n in the whole
         deviation = (f_g(X) - f(X)) / f(X)
@@ -248,16 +248,16 @@ def composition(
 
     Notes
     -----
-    Valid for independent atoms. The error of f_g is binomial, sqrt(p (1 - p) / n_g)
-    with p = (n_g(X) + 1/2) / (n_g + 1). It is never 0. That of the deviation is first
-    order in the independent shares of the group and of the rest (f_r), with w = n_g /
-    n::
+    Errors are valid for independent atoms. The error of f_g is binomial, sqrt(p (1 - p)
+    / n_g) with p = (n_g(X) + 1/2) / (n_g + 1). It is never 0. The error of the
+    deviation is first order. It treats the fractions in the group (f_g) and in the rest
+    (f_r) as independent, with w = n_g / n::
 
         (1 - w) / f^2 sqrt(f_r^2 var f_g + f_g^2 var f_r)
 
     References
     ----------
-    Fractions: Liu X. et al. 2022, Fig. 5A. The deviation is the form of its Eq. (4).
+    Fractions: Liu X. et al. 2022, Fig. 5A. The deviation has the form of their Eq. (4).
 
     Examples
     --------
@@ -296,9 +296,9 @@ def polyhedra(
     Parameters
     ----------
     indices
-        Numbers of facets by number of edges from 3 on, shape (atom, k), such as the
-        columns n3 to n7 of ``VoronoiIndices``. A row with NaN is an open cell and is
-        not counted.
+        Numbers of facets with 3, 4, 5, ... edges, shape (atom, k), such as the columns
+        n3 to n7 of ``VoronoiIndices``. A row with NaN is an open cell and is not
+        counted.
     groups
         Masks (atom,) by name.
     whole
@@ -306,8 +306,8 @@ def polyhedra(
     top
         Number of most common polyhedra to return. None returns all.
     ranked_by
-        "whole" takes the most common polyhedra of the whole, "groups" those of each
-        group, without repeats.
+        "whole" selects the most common polyhedra of the whole, "groups" those of
+        each group, each polyhedron once.
 
     Returns
     -------
@@ -325,18 +325,20 @@ def polyhedra(
     Raises
     ------
     ParameterError
-        If arrays have other shapes, indices are not integers or no cell is closed.
+        If the arrays do not fit together, indices are not integers, or no cell is
+        closed.
 
     Notes
     -----
-    Polyhedra are labeled with text such as "<0,0,12,0,0>", the most common first. Of
-    equally common ones the smaller indices come first. Errors are those of
+    Polyhedra are labeled with text such as "<0,0,12,0,0>", the most common first.
+    Equally common ones are sorted by their indices. Errors are computed as in
     ``composition``. They are rough for polyhedra that occur only a few times.
 
     The paper gives shares and deviations in percent and labels polyhedra <n3,n4,n5,n6>.
-    Its Fig. 4A has the ten most common polyhedra of each group: ``top=10,
-    ranked_by="groups"``. Its Fig. 4B is ``deviation`` over ``lffs``, as in
-    ``polyhedra(...).sortby("lffs")``. Facets without a column are missing from lffs.
+    Its Fig. 4A shows the ten most common polyhedra of each group: ``top=10,
+    ranked_by="groups"``. Its Fig. 4B shows ``deviation`` against ``lffs``, as in
+    ``polyhedra(...).sortby("lffs")``. Facets without a column in ``indices`` are not
+    counted in lffs.
 
     References
     ----------
@@ -398,7 +400,7 @@ def polyhedra(
 
 
 def _five_fold_symmetry(kinds: IntArray) -> FloatArray:
-    """LFFS n5 / sum_k n_k of polyhedra (polyhedron, k), whose columns start at n3."""
+    """Return n5 / sum_k n_k of polyhedra (polyhedron, k), whose columns start at n3."""
     column = 2
     if kinds.shape[1] <= column:
         return np.full(len(kinds), np.nan)
@@ -423,8 +425,8 @@ def coordination_change(
     Parameters
     ----------
     coordination
-        Coordination numbers, partial ones, or any other value per atom, shape (atom,).
-        NaN is left out.
+        Total or partial coordination numbers, or any other value per atom, shape
+        (atom,). NaN is ignored.
     numbers
         Atomic numbers, shape (atom,).
     groups
@@ -441,7 +443,7 @@ def coordination_change(
     change, change_error (group, species)
         Difference and its standard error, which is NaN for a single atom.
     relative_change, relative_change_error (group, species)
-        The same relative to the whole, in percent.
+        The same relative to the mean in the whole, in percent.
     count (group, species)
         Number of atoms.
 
@@ -452,9 +454,9 @@ def coordination_change(
 
     Notes
     -----
-    The species "all" mixes the different composition of the group with the change
-    within each species. For independent atoms of the group (g) and the rest (r), with
-    w = n_g / n of that species, the standard error is::
+    For "all", the change also reflects the different composition of the group. For
+    independent atoms of the group (g) and the rest (r), with w = n_g / n of that
+    species, the standard error is::
 
         change:          (1 - w) sqrt(s_g^2 / n_g + s_r^2 / n_r)
         relative change: (1 - w) / m^2 sqrt(m_r^2 s_g^2 / n_g + m_g^2 s_r^2 / n_r)
@@ -520,7 +522,7 @@ def coordination_change(
 
 
 def _change_errors(group: FloatArray, rest: FloatArray) -> tuple[float, float]:
-    """Errors of the change of a mean against group and rest, and of its ratio to it."""
+    """Return the errors of the change of a mean, and of the change relative to it."""
     if not len(rest):
         return 0.0, 0.0
     if len(group) < 2 or len(rest) < 2:
@@ -538,8 +540,8 @@ def _change_errors(group: FloatArray, rest: FloatArray) -> tuple[float, float]:
 def trend(score: npt.ArrayLike, value: npt.ArrayLike, bins: int = 10) -> xr.Dataset:
     """Average a value in bins of the score that hold equal numbers of atoms.
 
-    The value may be the five-fold symmetry. For the change of each polyhedron over its
-    five-fold symmetry, as in Liu X. et al. 2022, Fig. 4B, see ``polyhedra``::
+    The value may be the five-fold symmetry. For the deviation of each polyhedron
+    against its five-fold symmetry (Liu X. et al. 2022, Fig. 4B), see ``polyhedra``::
 
         <v>_b = 1/n_b sum_(i in b) v_i,   error = s_b / sqrt(n_b)
 
@@ -548,9 +550,10 @@ def trend(score: npt.ArrayLike, value: npt.ArrayLike, bins: int = 10) -> xr.Data
     score
         Scores, shape (atom,), in any unit.
     value
-        Values, shape (atom,), in any unit. Atoms with NaN in either are left out.
+        Values, shape (atom,), in any unit. Atoms with NaN in score or value are
+        ignored.
     bins
-        Number of bins, at least 2. Their sizes differ by one at most.
+        Number of bins, at least 2. Their sizes differ by at most one.
 
     Returns
     -------
@@ -569,7 +572,8 @@ def trend(score: npt.ArrayLike, value: npt.ArrayLike, bins: int = 10) -> xr.Data
 
     Notes
     -----
-    Atoms with equal scores are sorted by row. Valid if a bin has many atoms.
+    Atoms with equal scores are ordered by row. The errors are valid if a bin has many
+    atoms.
 
     Examples
     --------

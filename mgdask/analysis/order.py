@@ -26,17 +26,17 @@ STRONG, WEAK = 0.09, 0.03
 def signs(
     deviation: npt.ArrayLike, strong: float = STRONG, weak: float = WEAK
 ) -> npt.NDArray[np.str_]:
-    """Classify deviations of chemical order from the whole by signs.
+    """Classify deviations of chemical order from the whole by sign.
 
     Parameters
     ----------
     deviation
         Order parameter -alpha of a group minus that of the whole, any shape.
     strong
-        Above this the sign is '++' (below its negative, '--').
+        Threshold above which the sign is '++' (below its negative, '--').
     weak
-        From this on the sign is '+' (up to its negative, '-'). Smaller deviations are
-        '0'.
+        Threshold from which the sign is '+' (or '-', for its negative). Smaller
+        deviations have the sign '0'.
 
     Returns
     -------
@@ -50,9 +50,9 @@ def signs(
 
     References
     ----------
-    Liu X. et al., J. Mater. Inf. 2, 20 (2022), Fig. 5C: the signs tell how a group
-    deviates from the total average. "0" is a change below 0.03, a double sign one above
-    0.09.
+    Liu X. et al., J. Mater. Inf. 2, 20 (2022), Fig. 5C. There the signs show how a
+    group deviates from the total average. "0" is a change below 0.03; a double sign is
+    a change above 0.09.
 
     Examples
     --------
@@ -86,18 +86,18 @@ def cargill_spaepen(
 
         -alpha_A(B) = (Z_A(B) - f_B Z_A) / (f_B Z_A)
 
-    Z_A(B) is the mean number of B around the A atoms of a group, whatever the group of
-    the neighbors. Z_A is its sum over B, f_B the fraction of B among all atoms of the
-    whole. The order parameter is positive if these A atoms prefer B. Signs are those of
-    the deviation of a group from the whole::
+    Z_A(B) is the mean number of B neighbors of the A atoms in a group. The neighbors
+    themselves may be in any group. Z_A is the sum of Z_A(B) over B. f_B is the fraction
+    of B among all atoms of the whole. The order parameter is positive if these A atoms
+    prefer B as neighbors. Signs describe the deviation of a group from the whole::
 
         deviation = -alpha_A(B) of the group - (-alpha_A(B)) of the whole
 
     Parameters
     ----------
     counts
-        Neighbors of each atom by species, shape (atom, species). Rows with NaN are
-        left out of the means, but not of f_B.
+        Number of neighbors of each atom by species, shape (atom, species). Rows with
+        NaN are left out of the means, but counted in f_B.
     numbers
         Atomic numbers, shape (atom,).
     species
@@ -107,9 +107,9 @@ def cargill_spaepen(
     whole
         Mask (atom,) of the atoms to compare with. All atoms by default.
     strong
-        Deviation above which the sign is double, see ``signs``.
+        Deviation above which the sign is double; see ``signs``.
     weak
-        Deviation from which there is a sign, see ``signs``.
+        Smallest deviation that has a sign; see ``signs``.
 
     Returns
     -------
@@ -129,12 +129,13 @@ def cargill_spaepen(
 
     Notes
     -----
-    Valid if a group has many atoms of the species; NaN if it has none. For one group of
-    all atoms, ``order`` equals that of ``mgdask.cargill_spaepen``. The error is first
-    order: with r = Z_A(B) / Z_A, it is that of the mean of n_i(B) - r n_i over the A
-    atoms, divided by f_B Z_A. That of the deviation takes into account that the group
-    is part of the whole: group and rest are independent samples. Signs do not look at
-    errors. A deviation of 0.03 with an error of 0.05 has a sign too.
+    Valid if a group has many atoms of the species; values are NaN if it has none. For a
+    single group of all atoms, ``order`` equals that of ``mgdask.cargill_spaepen``. The
+    error is first order. With r = Z_A(B) / Z_A, it is the error of the mean of n_i(B) -
+    r n_i over the A atoms, divided by f_B Z_A. The error of the deviation accounts for
+    the group being a part of the whole: group and rest are treated as independent
+    samples. Signs ignore errors: a deviation of 0.03 with an error of 0.05 still has a
+    sign.
 
     References
     ----------
@@ -217,14 +218,14 @@ def _order_of_rows(rows: FloatArray, fraction: FloatArray) -> tuple[FloatArray, 
 
 
 def _deviation_error(rows: FloatArray, rest: FloatArray, fraction: FloatArray) -> FloatArray:
-    """Error (species,) of the order of ``rows`` minus that of ``rows`` and ``rest``."""
+    """Return the error (species,) of the order of ``rows`` minus that of all rows."""
     if not len(rest):
         return np.zeros(len(fraction)) if len(rows) else np.full(len(fraction), np.nan)
     if len(rows) < 2 or len(rest) < 2 or not rows.any():
         return np.full(len(fraction), np.nan)
 
     def influence(sample: FloatArray, of: FloatArray) -> FloatArray:
-        """Influence of the rows ``of`` on the shares Z_A(B) / Z_A of ``sample``."""
+        """Return the influence of the rows ``of`` on Z_A(B) / Z_A of ``sample``."""
         mean = sample.mean(axis=0)
         residual = of - mean / mean.sum() * of.sum(axis=1, keepdims=True)
         return np.asarray(residual / (mean.sum() * len(sample)))
@@ -255,21 +256,22 @@ def score_correlation(
     level: float = 0.95,
     lags: npt.ArrayLike | None = None,
 ) -> xr.Dataset:
-    """Correlate a score with later motion, such as D^2_min, with bootstrap intervals.
+    """Correlate a score with later motion such as D^2_min, with bootstrap intervals.
 
     Pearson's correlation over the atoms i is::
 
         r = sum_i ds_i dm_i / sqrt(sum_i ds_i^2 sum_i dm_i^2)
         ds_i = s_i - <s>,   dm_i = m_i - <m>
 
-    Spearman's is the same with mid-ranks in place of s and m.
+    Spearman's correlation is the same with mid-ranks in place of s and m.
 
     Parameters
     ----------
     score
-        Scores, shape (atom,).
+        Scores, shape (atom,), in any unit.
     motion
-        Measure of motion, shape (lag, atom) or (atom,). NaN is left out lag by lag.
+        Measure of motion, shape (lag, atom) or (atom,), in any unit. NaN is ignored
+        separately for each lag.
     seed
         Seed of the bootstrap.
     bootstrap
@@ -277,7 +279,7 @@ def score_correlation(
     level
         Confidence level of the intervals, between 0 and 1.
     lags
-        Lag times in ps, shape (lag,). By default the coordinate ``lag`` of a DataArray.
+        Lag times in ps, shape (lag,). Default: the coordinate ``lag`` of a DataArray.
 
     Returns
     -------
@@ -286,8 +288,8 @@ def score_correlation(
     spearman, spearman_low, spearman_high (lag)
         Spearman's correlation and its interval.
     count (lag)
-        Number of atoms. With fewer than 3, or if either side does not vary, the
-        correlations are NaN.
+        Number of atoms. With fewer than 3 atoms, or if score or motion does not vary,
+        the correlations are NaN.
 
     Raises
     ------
@@ -296,21 +298,21 @@ def score_correlation(
 
     Notes
     -----
-    Each resample draws as many atoms as there are, with replacement. All lags share the
-    draws, and ranks are recomputed in each. A resample costs about 70 ns per atom and
-    lag.
+    Each resample draws as many atoms as there are, with replacement. All lags use the
+    same resamples. Ranks are recomputed in each. A resample costs about 70 ns per atom
+    and lag.
 
-    Valid for one species at a time, so that the levels of different species are not
-    mixed. Atoms are treated as independent. D^2_min of neighbors shares displacements,
-    so the intervals are too narrow. D^2_min has a heavy tail, which dominates Pearson's
-    correlation: use Spearman's, or pass its logarithm.
+    Use one species at a time, since the levels of different species may differ. Atoms
+    are treated as independent. Neighboring atoms share displacements in D^2_min, so the
+    intervals are too narrow. D^2_min has a heavy tail, which dominates Pearson's
+    correlation. Use Spearman's correlation, or pass the logarithm of D^2_min.
 
     References
     ----------
-    Pearson's correlation of T_ML with D^2_min is zeta in Liu X. et al., J. Mater. Inf.
-    2, 20 (2022), Fig. 3F. D^2_min: Falk, Langer, Phys. Rev. E 57, 7192 (1998).
-    Percentile interval: Efron, Tibshirani, An Introduction to the Bootstrap (1993), ch.
-    13.
+    Pearson's correlation of T_ML with D^2_min is called zeta in Liu X. et al., J.
+    Mater. Inf. 2, 20 (2022), Fig. 3F. D^2_min: Falk, Langer, Phys. Rev. E 57, 7192
+    (1998). Percentile interval: Efron, Tibshirani, An Introduction to the Bootstrap
+    (1993), ch. 13.
 
     Examples
     --------

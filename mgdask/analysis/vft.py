@@ -37,9 +37,9 @@ class Spread:
     error
         Standard deviation.
     low
-        Percentile 2.5.
+        2.5th percentile.
     high
-        Percentile 97.5.
+        97.5th percentile.
     """
 
     error: float
@@ -51,8 +51,8 @@ class Spread:
 class VFT:
     """Vogel-Fulcher-Tammann fit lg(tau / ps) = A + B / (T - T0).
 
-    The same law is tau = tau0 exp(D T0 / (T - T0)) with the parameters ``tau0``,
-    ``strength`` and ``t0``.
+    An equivalent form is tau = tau0 exp(D T0 / (T - T0)) with the parameters ``tau0``,
+    ``strength`` (D) and ``t0``.
 
     Parameters
     ----------
@@ -61,20 +61,20 @@ class VFT:
     b
         B in K.
     t0
-        T0 in K. Its error is NaN if it is held at 0.
+        T0 in K. Its error is NaN if T0 is held at 0.
     glass_temperature
         T_g in K, at which tau = ``at``.
     fragility
-        Kinetic fragility m at T_g.
+        Kinetic fragility m at T_g, dimensionless.
     at
-        Relaxation time in ps that defines T_g.
+        Relaxation time in ps at T_g.
     covariance
         Covariance of (A, B, T0), shape (3, 3).
     reduced_chi2
         Reduced chi squared; NaN if no errors of tau were given.
     bootstrap
-        Bootstrap distributions by the names "A", "B", "T0", "T_g", "m", "tau0" and
-        "strength", or None.
+        Bootstrap distributions, keyed "A", "B", "T0", "T_g", "m", "tau0" and
+        "strength"; None without a bootstrap.
     note
         Reservations about the fit; empty if there are none.
     """
@@ -94,7 +94,8 @@ class VFT:
     def tau0(self) -> Estimate:
         """Prefactor tau0 = 10^A in ps, with error tau0 ln 10 error(A).
 
-        The error is first order. Use that of A if it exceeds about 0.2.
+        The error is first order. If the error of A exceeds about 0.2, quote A and its
+        error instead.
         """
         value = 10.0**self.a.value
         return Estimate(value, value * LN10 * self.a.error, "ps", self.a.dof)
@@ -103,8 +104,8 @@ class VFT:
     def strength(self) -> Estimate:
         """Strength D = B ln 10 / T0, dimensionless, with a first-order error.
 
-        This is B of Zhang et al. SI, section 2.1, and NaN if T0 is held at 0. The error
-        contains the covariance of B and T0.
+        This is B of Zhang et al. SI, section 2.1. It is NaN if T0 is held at 0. The
+        error includes the covariance of B and T0.
         """
         b, t0 = self.b.value, self.t0.value
         if not t0 > 0:
@@ -182,7 +183,7 @@ class _VFTParameters:
 
 
 def _vft(t: FloatArray, a: float, b: float, t0: float) -> FloatArray:
-    """VFT law lg tau."""
+    """Return lg tau of the VFT law."""
     return np.asarray(a + b / (t - t0))
 
 
@@ -191,7 +192,7 @@ def _fit_parameters(t: FloatArray, lg: FloatArray, sigma: FloatArray | None) -> 
     coldest = float(t.min())
 
     def fit_at_gap(gap: float) -> tuple[FloatArray, float]:
-        """Line in 1 / (T - T0) for T0 = coldest - gap, and its squared deviation."""
+        """Fit a line in 1 / (T - T0) for T0 = coldest - gap; with its residual."""
         fit = fit_line(1.0 / (t - coldest + gap), lg, sigma)
         residual = lg - fit.parameters[0] - fit.parameters[1] / (t - coldest + gap)
         return fit.parameters, float(((residual / (1.0 if sigma is None else sigma)) ** 2).sum())
@@ -213,7 +214,7 @@ def _fit_parameters(t: FloatArray, lg: FloatArray, sigma: FloatArray | None) -> 
 
 
 def _glass_transition(a: float, b: float, t0: float, at: float) -> tuple[float, float]:
-    """T_g and m; NaN if tau never reaches ``at``."""
+    """Return T_g and m; NaN if tau never reaches ``at``."""
     rise = math.log10(at) - a
     if rise <= 0:
         return math.nan, math.nan
@@ -238,8 +239,8 @@ def fit_vft(
         T_g = T0 + B / (lg at - A)
         m = d lg tau / d(T_g / T) at T_g = B T_g / (T_g - T0)^2
 
-    The result also has the parameters of the form in which Zhang et al. print the law.
-    The strength D is their B::
+    The result also has the parameters of the form that Zhang et al. use. The strength D
+    is their B::
 
         tau = tau0 exp(D T0 / (T - T0)),  tau0 = 10^A ps,  D = B ln 10 / T0
 
@@ -251,10 +252,10 @@ def fit_vft(
         Relaxation times in ps, shape (n,).
     at
         Relaxation time in ps that defines T_g. Simulations reach about 10^4 ps. The
-        laboratory value, 10^14 ps or 100 s, is far outside the data.
+        laboratory convention, 10^14 ps (100 s), is far outside their range.
     error
-        Standard errors of tau in ps, shape (n,), used as weights through
-        error / (tau ln 10).
+        Standard errors of tau in ps, shape (n,). The fit weights lg tau with the
+        standard error error / (tau ln 10).
     bootstrap
         Number of bootstrap resamples, at least 10; 0 for none.
     seed
@@ -274,23 +275,24 @@ def fit_vft(
 
     Notes
     -----
-    The law is fitted as lg tau, in which A and B are linear. tau0 and D follow from A,
-    B and T0, with first-order errors from their covariance.
+    The fit is to lg tau, which is linear in A and B. tau0 and D follow from A, B and
+    T0, with first-order errors from the covariance.
 
     The covariance C of (A, B, T0) is (J' W J)^-1, scaled by the residuals if no
     ``error`` is given. Errors of T_g and m are first order, sqrt(g' C g) with the
     analytic gradient g.
 
-    The bootstrap draws new lg tau around the fitted curve and fits each sample. Noise
-    comes from the given errors, else from the residuals times sqrt(n / (n - 3)). The
-    resulting standard deviations and 95 % percentiles are more accurate if the fit is
-    far from linear.
+    The bootstrap draws new values of lg tau around the fitted curve and fits each
+    sample. The noise is that of the given errors, or else the residuals times sqrt(n /
+    (n - 3)). If the fit is strongly nonlinear, the bootstrap errors and percentiles are
+    more accurate than the first-order errors.
 
-    If the data curve no more than the Arrhenius law, T0 is held at 0 and has no error.
-    The other errors are then conditional on it, and ``note`` says so.
+    If the data are no more curved than the Arrhenius law, T0 is held at 0 and has no
+    error. The other errors are then conditional on T0 = 0, and ``note`` says so.
 
-    Valid for the equilibrium liquid. Leave out points below the simulation's own glass
-    transition, which age. A T_g outside the data is an extrapolation, see ``note``.
+    Valid for the equilibrium liquid. Leave out points below the glass transition of the
+    simulation, where the system ages. A T_g outside the range of the data is an
+    extrapolation, and ``note`` says so.
 
     References
     ----------
@@ -351,7 +353,7 @@ def fit_vft(
 def _glass_estimates(
     fit: _VFTParameters, at: float, t: FloatArray
 ) -> tuple[Estimate, Estimate, str]:
-    """T_g and m with first-order errors, and a reservation about them."""
+    """Return T_g and m with first-order errors, and a reservation about them."""
     a, b, t0 = fit.values.tolist()
     tg, m = _glass_transition(a, b, t0, at)
     tg_error = m_error = math.nan
@@ -379,14 +381,14 @@ def _bootstrap_vft(
     n_resamples: int,
     seed: int | None,
 ) -> tuple[dict[str, Spread], int]:
-    """Distributions of the parameters, T_g and m, and the number of failed fits."""
+    """Return the bootstrap distributions, and the number of failed fits."""
     if n_resamples < 10:
         raise ParameterError(
             f"bootstrap={n_resamples} is too few for an error; give several hundred, or 0 for none"
         )
     if seed is None:
         raise ParameterError(
-            "bootstrap needs a seed to be repeatable; give seed=0 or another integer"
+            "seed=None: a bootstrap needs a seed to be repeatable; give seed=0 or another integer"
         )
     rng = np.random.default_rng(seed)
     fitted = _vft(t, *parameters)
@@ -415,7 +417,7 @@ def _bootstrap_vft(
 
 
 def _spread(values: FloatArray) -> Spread:
-    """Return standard deviation (NaN if values are infinite) and percentiles."""
+    """Return the standard deviation (NaN if a value is infinite) and percentiles."""
     finite = bool(np.isfinite(values).all())
     low, high = np.percentile(values, [2.5, 97.5], method="linear" if finite else "nearest")
     return Spread(float(values.std(ddof=1)) if finite else math.nan, float(low), float(high))

@@ -41,7 +41,7 @@ def _as_list(value: Any) -> Any:
 
 
 class _OfMoments(FrameFeature):
-    """Parameters that bond order has in common with the moments it is computed from."""
+    """Parameters that bond order shares with the moments it is computed from."""
 
     degrees: tuple[int, ...]
     weights: Weights | None
@@ -49,7 +49,7 @@ class _OfMoments(FrameFeature):
     area_normalization: AreaNormalization
 
     def _check_moments(self, kinds: Sequence[str]) -> None:
-        """Check degrees, and choose the weights and the small facets."""
+        """Check degrees, and set the defaults of weights and small facets."""
         own = type(self).__name__
         if not self.degrees or len(set(self.degrees)) < len(self.degrees):
             raise ParameterError(f"{own}: degrees={self.degrees} must be one or more distinct l")
@@ -73,14 +73,14 @@ class _OfMoments(FrameFeature):
         return "area" if self.area_normalization == "printed" else "none"
 
     def _default_of(self, item: dataclasses.Field[Any]) -> Any:
-        """Return the default of a parameter, which may depend on others."""
+        """Return the default of a parameter, which may depend on other parameters."""
         if item.name == "weights":
             return self._default_weights
         return ALL_OR_LARGE[self.weights] if item.name == "small_facets" else item.default
 
 
 ALL_OR_LARGE: dict[str | None, SmallFacets] = {"none": "static", "area": "none"}
-"""Which small facets are dropped by default, by the weights."""
+"""Small facets that are dropped by default, for each kind of weights."""
 
 
 @feature_dataclass
@@ -104,7 +104,7 @@ class BondMoments(_OfMoments):
     small_facets
         Which small facets of a cell are dropped, as in ``BondOrder``.
     pair_cutoffs
-        Cutoffs in Å by pair of species, in place of ``cutoff``, as in ``Coordination``.
+        Cutoffs in Å per pair of species, instead of ``cutoff``; see ``Coordination``.
     area_normalization
         "total" or "printed", as in ``BondOrder``.
 
@@ -169,7 +169,7 @@ class BondMoments(_OfMoments):
 
 @feature_dataclass
 class BondOrder(_OfMoments):
-    """Bond-orientational order parameters q_l and w_l; by default 16 columns.
+    """Bond-orientational order parameters q_l and w_l, by default in 16 columns.
 
         q_lm = sum_j w_j Y_lm(r_ij) / sum_j w_j
         coarse_q_lm = (q_lm(i) + sum_j q_lm(j)) / (N_i + 1)
@@ -177,8 +177,8 @@ class BondOrder(_OfMoments):
         w_l = sum_{m1+m2+m3=0} (l l l; m1 m2 m3) q_lm1 q_lm2 q_lm3
               / (sum_m |q_lm|^2)^(3/2)
 
-    q_l and w_l are those of Steinhardt et al. Coarse ones are computed from moments
-    averaged over the neighbors, as by Lechner and Dellago.
+    q_l and w_l are those of Steinhardt et al. The coarse-grained ones are computed from
+    moments averaged over the atom and its neighbors, as in Lechner and Dellago.
 
     Parameters
     ----------
@@ -197,36 +197,37 @@ class BondOrder(_OfMoments):
         Cutoff distance in Å for "cutoff".
     small_facets
         Which small facets of a cell are dropped, as in ``Interstice``. The default is
-        "static" without weights, and "none" with ``weights="area"``: a small facet then
-        has a small weight, and the area of a cell is that of all its facets.
+        "static" without weights and "none" with ``weights="area"``. In the latter case
+        a small facet has a small weight anyway.
     pair_cutoffs
-        Cutoffs in Å by pair of species, in place of ``cutoff``, as in ``Coordination``.
+        Cutoffs in Å per pair of species, instead of ``cutoff``; see ``Coordination``.
     area_normalization
-        Divisor of the moments with ``weights="area"``. "total" is the sum above, the
-        total area of the cell. "printed" also divides by the number of neighbors, as
-        Eq. (12) of Zhang et al. is printed.
+        Divisor of the moments with ``weights="area"``. "total" is the total area of the
+        cell, sum_j w_j above. "printed" also divides by the number of neighbors, as in
+        the printed Eq. (12) of Zhang et al.
     coarse_average
         What "coarse_q" averages. "vectors" is the formula above. "squares" is sqrt(4 pi
-        / (2l+1) sum_m <|q_lm|^2>), with the mean over the atom and its neighbors, as
-        Eq. (11) of Zhang et al. is printed. It has no "coarse_w".
+        / (2l+1) sum_m <|q_lm|^2>), with the mean over the atom and its neighbors, as in
+        the printed Eq. (11) of Zhang et al. "coarse_w" is not defined for it.
 
     Notes
     -----
-    Values are NaN if there are no neighbors or the Voronoi cell is open. Coarse ones
-    are also NaN if a neighbor's cell is open. w_l is NaN if all q_lm vanish by
-    symmetry, and noise if they nearly vanish. w_l is 0 for odd l.
+    Values are NaN if there are no neighbors or the Voronoi cell is open. Coarse-grained
+    values are also NaN if a neighbor's cell is open. w_l is NaN if all q_lm vanish by
+    symmetry. If they nearly vanish, w_l is numerical noise. w_l is 0 for odd l.
 
     The bond order of Zhang et al. is ``BondOrder(quantities=("coarse_q",),
     weights="area")``. Their Eq. (12) is q_lm(k) = 1/N(k) sum_j A_kj/A Y_lm(r_kj), with
-    A the sum of all facet areas of atom k. It has two normalizations at once: A_kj/A
-    already sums to 1. The default therefore leaves out 1/N(k), as Mickel et al. do.
-    "printed" keeps it. Values are then smaller by about the coordination number.
+    A the sum of all facet areas of atom k. It normalizes twice, since the weights
+    A_kj/A already sum to 1. The default therefore leaves out 1/N(k), as Mickel et al.
+    do. "printed" keeps it, which makes the values smaller by about a factor of the
+    coordination number.
 
-    Their Eq. (11) is printed with the mean of q_lm(k)^2 over the atom and its neighbors
-    k. The text below it says that the vectors q_lm(k) are averaged, which is the square
-    of the mean. The formula above follows the text, and Lechner and Dellago. In a mean
-    of squares, neighbors of different orientation do not cancel.
-    ``coarse_average="squares"`` computes it as printed.
+    Their printed Eq. (11) takes the mean of q_lm(k)^2 over the atom and its neighbors
+    k. The text below it says that the vectors q_lm(k) are averaged, which gives the
+    square of the mean. The formula above follows that text and Lechner and Dellago. In
+    a mean of squares, neighbors of different orientation do not cancel.
+    ``coarse_average="squares"`` computes Eq. (11) as printed.
 
     References
     ----------
@@ -278,7 +279,7 @@ class BondOrder(_OfMoments):
         if self.coarse_average == "squares" and "coarse_w" in self.quantities:
             raise ParameterError(
                 "BondOrder: coarse_average='squares' has no 'coarse_w', because squares have no "
-                f"direction; got quantities={self.quantities}. Leave it out"
+                f"direction; got quantities={self.quantities}. Leave 'coarse_w' out"
             )
         if len(self._lists) == 1:
             object.__setattr__(self, "neighbors", self._lists[0])
@@ -290,7 +291,7 @@ class BondOrder(_OfMoments):
 
     @cached_property
     def moments(self) -> tuple[BondMoments, ...]:
-        """The moments that q_l and w_l are computed from, per neighbor list."""
+        """Moments that q_l and w_l are computed from, one entry per neighbor list."""
         return tuple(
             BondMoments(
                 self.degrees,

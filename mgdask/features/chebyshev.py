@@ -67,16 +67,17 @@ class SphericalChebyshev(OfSpecies):
     so the row is NaN. Such atoms are counted in the attrs of the output. ``gradient``
     gives the derivatives that a potential needs.
 
-    The formulas are Eqs. (1) to (6) of Zhang et al. They show the channel "type" only:
+    The formulas are Eqs. (1) to (6) of Zhang et al. They show only the channel "type":
     n = 0 to 4 and l = 0 to 8 give 5 x 9 = 45 values. Their network has 90 inputs. The
-    other 45 are taken here to be the same densities with weight 1, as Artrith et al.
-    add an unweighted channel. The text does not say so, but the number of inputs is
-    certain. A network 90-16-16-16-16-1 has
+    other 45 are assumed to be the same densities with weight 1, the unweighted channel
+    of Artrith et al. The text does not say so, but the number of inputs is certain. A
+    network 90-16-16-16-16-1 has
 
         91 x 16 + 3 x 17 x 16 + 17 = 2289
 
-    weights and biases, and one network per element, Ti, Zr, Hf and Co, has 4 x 2289 =
-    9156, the number in the paper. ``channels=("type",)`` gives the printed 45.
+    weights and biases. One network for each of Ti, Zr, Hf and Co gives 4 x 2289 = 9156,
+    the number in the paper. ``channels=("type",)`` gives only the 45 columns of the
+    printed formulas.
 
     References
     ----------

@@ -54,7 +54,7 @@ class Chemistry(OfSpecies):
         Nominal composition c_X, as (symbol, fraction) pairs or a mapping. The default
         is the composition of the configuration.
     pair_cutoffs
-        Cutoffs in Å by pair of species, in place of ``cutoff``, as in ``Coordination``.
+        Cutoffs in Å per pair of species, instead of ``cutoff``; see ``Coordination``.
 
     Notes
     -----

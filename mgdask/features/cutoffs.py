@@ -16,7 +16,7 @@ from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
 
 Pairs = tuple[tuple[str, float], ...]
-"""Distances in Å by pair of species: (("Cu-Cu", 3.4), ("Cu-Zr", 3.6), ...)."""
+"""Distances in Å per pair of species: (("Cu-Cu", 3.4), ("Cu-Zr", 3.6), ...)."""
 
 
 def _as_pairs(value: Any) -> Any:
@@ -38,7 +38,7 @@ def _as_pair_cutoffs(value: Any) -> Any:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Return the two species of a pair, by atomic number."""
+    """Return the two species of a pair in the order of atomic numbers."""
     parts = name.split("-")
     if len(parts) != 2:
         raise ParameterError(f"{name!r} is not a pair of species such as 'Cu-Zr'")
@@ -47,21 +47,21 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def order_pairs(pairs: Pairs) -> Pairs:
-    """Return cutoffs by pair in the order of atomic numbers.
+    """Sort cutoffs per pair by atomic number.
 
     Parameters
     ----------
     pairs
-        (pair, distance in Å), with the species of a pair in either order.
+        Tuples (pair, distance in Å). The species of a pair may be in either order.
 
     Returns
     -------
-    The same cutoffs, with the lighter species of each pair first.
+    The same cutoffs, with the species of lower atomic number first in each pair.
 
     Raises
     ------
     ParameterError
-        If there is none, a name is not a pair of species, or a pair is named twice.
+        If there is no pair, a name is not a pair of species, or a pair occurs twice.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def order_pairs(pairs: Pairs) -> Pairs:
 Distance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 """A distance in Å."""
 Cutoff = Annotated[Distance | tuple[tuple[str, Distance], ...], BeforeValidator(_as_pairs)]
-"""One distance in Å, or ("Cu-Zr", distance) for every pair of species, or a mapping."""
+"""One distance in Å, or (pair, distance) for every pair of species, or a mapping."""
 PairCutoffs = Annotated[
     tuple[tuple[str, Distance], ...], BeforeValidator(_as_pair_cutoffs), AfterValidator(order_pairs)
 ]
@@ -91,7 +91,7 @@ def check_pairs(owner: str, pairs: Pairs, numbers: npt.NDArray[np.integer]) -> N
     Parameters
     ----------
     owner
-        Feature and parameter, for the message.
+        Feature and parameter to name in the message.
     pairs
         Cutoffs from ``order_pairs``.
     numbers
@@ -122,7 +122,7 @@ def example_of(pairs: Sequence[tuple[str, float]] | None, default: int = 29) -> 
 
 @lru_cache(maxsize=64)
 def cutoff_table(pairs: Pairs) -> tuple[tuple[str, ...], FloatArray]:
-    """Return species by atomic number, and their cutoffs (species, species) in Å.
+    """Return the species in order of atomic number, and the matrix of their cutoffs.
 
     Parameters
     ----------
@@ -134,7 +134,8 @@ def cutoff_table(pairs: Pairs) -> tuple[tuple[str, ...], FloatArray]:
     names
         Element symbols.
     table
-        Cutoffs in Å, NaN for pairs without one. Do not change it: it is cached.
+        Cutoffs (species, species) in Å; NaN for pairs without one. The array is cached:
+        do not modify it.
     """
     found = {name for pair, _ in pairs for name in pair.split("-")}
     names = tuple(sorted(found, key=atomic_number))

@@ -131,16 +131,16 @@ class LocalEnvironments:
         return cells
 
     def kept(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what belongs to the whole frame; it is made once.
+        """Return a value that belongs to the whole frame, computed only once.
 
-        It is kept for further features, and for the next block of a large frame.
+        It is kept for other features, and for the next block of a large frame.
 
         Parameters
         ----------
         key
-            Name and parameters of what is made.
+            Name and parameters that identify the value.
         make
-            Function that makes it.
+            Function that computes it.
 
         Returns
         -------
@@ -189,7 +189,7 @@ class LocalEnvironments:
         return _without_cells(pool, atoms)
 
     def _neighbors_by_pair(self, kind: CutoffNeighbors, atoms: IntArray) -> NeighborList:
-        """Return the neighbors within the cutoff of their pair of species."""
+        """Return the neighbors within the cutoff for their pair of species."""
         pool = self._pools.setdefault(kind, Pool(np.full(len(self), -1)))
         new = pool.missing(atoms)
         if len(new) or not pool.per_entry:
@@ -457,7 +457,7 @@ class LocalEnvironments:
 
 
 def _without_cells(pool: Pool, atoms: IntArray) -> NeighborList:
-    """Return the entries of some atoms in a list that does not come from cells."""
+    """Return the entries of some atoms in a neighbor list without Voronoi cells."""
     slot = pool.slot[atoms]
     nothing, none = np.empty(0), np.empty(0, dtype=np.int64)
     row, vector, distance = pool.per_entry

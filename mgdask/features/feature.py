@@ -106,10 +106,10 @@ class Feature(ABC):
     citation: ClassVar[str]
     long_name: ClassVar[str]
     later_parameters: ClassVar[tuple[str, ...]] = ()
-    """Parameters that a later version added.
+    """Parameters that were added in a later version.
 
-    ``parameters`` leaves them out at their defaults. A store that an earlier version
-    began can then be continued, because the digest of its plan stays the same.
+    ``parameters`` omits them if they have their default values. The digest of a plan
+    thus stays the same, and a store begun by an earlier version can be continued.
     """
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
@@ -202,7 +202,7 @@ class Feature(ABC):
 
     @property
     def frame_values(self) -> tuple[str, ...]:
-        """Names of variables (frame,) that it reads, such as the temperature."""
+        """Names of the per-frame variables it reads, such as the temperature."""
         return ()
 
     def frames_needed(self, axis: FrameAxis, frame: int) -> tuple[int, ...]:
@@ -216,8 +216,8 @@ class Feature(ABC):
     def parameters(self) -> dict[str, Any]:
         """Return the parameters as JSON-compatible values.
 
-        ``make_feature(family, parameters)`` gives an equal feature. Parameters among
-        ``later_parameters`` are left out if they have their defaults.
+        ``make_feature(family, parameters)`` gives an equal feature. Parameters in
+        ``later_parameters`` are omitted if they have their default values.
         """
         return {
             item.name: _plain(getattr(self, item.name))
@@ -269,7 +269,7 @@ class Feature(ABC):
         """Raise ``ParameterError`` if these atomic numbers cannot be described."""
 
     def for_atoms(self, numbers: npt.NDArray[np.integer]) -> Self:
-        """Return the feature with all choices made that depend on the atoms.
+        """Return the feature with every parameter resolved that depends on the atoms.
 
         ``compute``, ``featurize`` and ``plan`` call it first.
 
@@ -280,7 +280,7 @@ class Feature(ABC):
 
         Returns
         -------
-        The feature itself, unless a parameter asks for such a choice.
+        The feature itself, unless a parameter depends on the atoms.
         """
         return self
 

@@ -67,9 +67,9 @@ class Interstice(FrameFeature):
     Parameters
     ----------
     radii
-        "miracle" (Miracle et al. 2010, the table of amlearn), "covalent" (Cordero et
-        al. 2008), "rdf" (half the first peak of g_XX(r) of the frame), or a mapping
-        {symbol: radius in Å}.
+        "miracle" (Miracle et al. 2010, the table in amlearn), "covalent" (Cordero et
+        al. 2008), "rdf" (half the position of the first peak of g_XX(r) in the frame),
+        or a mapping {symbol: radius in Å}.
     cutoff
         Cutoff distance in Å of the neighbors in the columns ``distance_cutoff``.
     small_facets
@@ -88,7 +88,7 @@ class Interstice(FrameFeature):
         Standard deviation of the normal distribution that represents a value in the
         histogram.
     pair_cutoffs
-        Cutoffs in Å by pair of species, in place of ``cutoff``, as in ``Coordination``.
+        Cutoffs in Å per pair of species, instead of ``cutoff``; see ``Coordination``.
 
     Notes
     -----

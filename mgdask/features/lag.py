@@ -27,7 +27,7 @@ LIU_2022: tuple[float, ...] = (
 """The 41 lags in ps of Liu et al. (2022), Supplementary Table 1."""
 
 TEMPERATURE_TOLERANCE = 0.05
-"""Relative change of the temperature from which a row is counted as not isothermal.
+"""Relative temperature change above which a row is counted as not isothermal.
 
 The kinetic temperature of N atoms fluctuates by (2 / 3N)^(1/2): 1.8 % for 2048 atoms.
 """
@@ -44,39 +44,38 @@ class LagDisplacement(TrajectoryFeature):
     lags
         Lag times in ps, or "liu2022" for the 41 of Liu et al. (2022).
     origins
-        Frames t0, each of which has rows: "first" of every run, "all", every n-th frame
-        of each run from its first on (an integer), or times in ps after the first frame
-        of each run.
+        Frames t0 that have rows: "first" for the first frame of every run, "all", an
+        integer n for every n-th frame of each run, or a list of times in ps after the
+        first frame of each run.
     scaling
-        "displacement" is r in Å, "squared" is r^2 in Å². "logarithmic" is
-        lg[r^2 / (T m^-1)] with r^2 in Å², T in K and m in u, -inf if an atom has not
-        moved.
+        "displacement" is r in Å, "squared" is r^2 in Å². "logarithmic" is lg[r^2 / (T
+        m^-1)] with r^2 in Å², T in K and m in u. It is -inf if an atom has not moved.
     temperature
-        T in K for "logarithmic". The default is the temperature of the origin t0, from
+        T in K for "logarithmic". Default: the temperature of the frame t0, read from
         the variable ``temperature`` of the trajectory.
     missing
-        What happens to a lag that no origin has: "refuse" raises an error with the
-        nearest lag that exists, "nan" gives NaN.
+        What to do with a lag that no origin has. "refuse" raises an error that names
+        the nearest existing lag; "nan" fills the column with NaN.
     tolerance
-        Maximum deviation of a frame from the time at a lag, as a fraction of the lag.
-        Frames need not be evenly spaced.
+        Maximum deviation of a frame from t0 + lag, as a fraction of the lag. Frames
+        need not be evenly spaced.
     remove_drift
         Whether to subtract the motion of the center of mass.
 
     Notes
     -----
-    An origin that lacks a lag has NaN there. Such rows are counted in the attrs of the
-    output. Pairs of frames never reach from one run into another. Displacements are
-    subtracted in float64, then squared.
+    If an origin lacks a lag, that column is NaN. Such rows are counted in the attrs of
+    the output. A pair of frames never spans two runs. Positions are subtracted in
+    float64 before squaring.
 
-    The reference defines lg[r^2 / (T m^-1)] for isothermal runs (section "Dataset
-    preparation"; it is not numbered), so T has one value. In a run whose temperature
-    changes, T is that of the origin t0. The formula then loses its meaning if T changes
-    between the origin and a lag. Rows for which T differs by more than 5 % there are
-    kept, and counted in the attrs of the output as ``temperature_changes``.
+    The reference defines lg[r^2 / (T m^-1)] for isothermal runs, in which T has one
+    value (unnumbered, in the section "Dataset preparation"). In a run whose temperature
+    changes, T is that of the frame t0. The formula loses its meaning if T changes
+    within the lag. Rows in which T changes by more than 5 % are kept, and counted in
+    the attrs of the output as ``temperature_changes``.
 
-    The temperature belongs to the run: set it with ``mgdask.ingest(...,
-    temperature=...)`` or ``mgdask.attach``. A plan is refused if it is missing.
+    The temperature is stored with the run. Set it with ``mgdask.ingest(...,
+    temperature=...)`` or ``mgdask.attach``. ``plan`` raises an error if it is missing.
 
     References
     ----------
@@ -137,7 +136,7 @@ class LagDisplacement(TrajectoryFeature):
 
     @property
     def frame_values(self) -> tuple[str, ...]:
-        """The temperature, if it is not a parameter."""
+        """The temperature, unless it is given as a parameter."""
         return ("temperature",) if self._reads_temperature else ()
 
     @property
@@ -233,7 +232,7 @@ class LagDisplacement(TrajectoryFeature):
     def _temperature_changes(
         self, trajectories: Trajectories, origins: IntArray, later: IntArray
     ) -> BoolArray:
-        """Return the origins (origin,) after which the temperature is another one."""
+        """Return whether the temperature changes within a lag, by origin (origin,)."""
         assert trajectories.temperature is not None
         start = trajectories.temperature[trajectories.places(origins)][:, None]
         end = trajectories.temperature[trajectories.places(np.maximum(later, 0))]
@@ -248,8 +247,8 @@ class LagDisplacement(TrajectoryFeature):
             kelvin = trajectories.temperature[trajectories.places(origins)]
         else:
             raise ParameterError(
-                "LagDisplacement: scaling='logarithmic' needs temperature=, since the trajectory "
-                "has no variable 'temperature'; mgdask.attach (mgdask attach) adds it"
+                "LagDisplacement: scaling='logarithmic' needs temperature=, since the "
+                "trajectory has no variable 'temperature'. Add it: mgdask.attach (mgdask attach)"
             )
         return kelvin[:, None, None]
 

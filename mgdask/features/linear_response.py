@@ -17,36 +17,38 @@ from mgdask.kernels.nonaffine import nonaffine
 
 LABELS = ("d2min", "shear", "displacement", "force", "softest", "anisotropy", "along")
 DAMPING = 0.8
-"""Share of each step. Any value below 1 converges: see ``LinearResponse``."""
+"""Damping factor of each step. Any value below 1 converges: see ``LinearResponse``."""
 SINGULAR = 1e-9
-"""Stiffness below this share of the largest one counts as none."""
+"""Eigenvalues of K below this fraction of the largest one count as zero."""
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @feature_dataclass
 class LinearResponse(FrameFeature):
-    """How a network of springs in place of the atoms would yield to a load.
+    """Non-affine response to a load of springs that connect neighboring atoms.
 
-    Springs connect neighbors at their distance d, along the unit vector n:
+    Neighbors at distance d along the unit vector n are connected by springs of
+    stiffness k. Relative to atom i, neighbor j is at r_ij:
 
         k_ij = exp(-decay (d_ij / (R_i + R_j) - 1))
         K_i  = sum_j k_ij n_ij n_ij^T
         f_i  = sum_j k_ij n_ij (n_ij . (E r_ij + u_j - u_i))
 
-    E is the affine strain, u the non-affine displacement that makes all f zero. It is
-    found by damped steps of all atoms at once, from u = 0:
+    E is the affine strain. u is the non-affine displacement for which all forces f
+    vanish. It is found by damped steps of all atoms at once, starting from u = 0:
 
         u_i <- u_i + 0.8 K_i^-1 f_i
 
     Columns:
 
-    * d2min (Å²): the residual of u over the neighbors, as in ``NonAffine``;
-    * shear: the invariant of E plus the fitted strain of u;
+    * d2min (Å²): the residual of u over the neighbors, ``d2min_sum`` of ``NonAffine``;
+    * shear: the shear invariant of E plus the fitted strain of u;
     * displacement (Å²): |u|²;
-    * force (Å²): |f|² before the first step, for springs in units of k;
+    * force (Å²): |f|² before the first step, with dimensionless k;
     * softest: the smallest eigenvalue of K_i;
-    * anisotropy: its ratio to the largest;
-    * along: n K_i n / tr K_i along the largest absolute principal strain.
+    * anisotropy: the ratio of the smallest to the largest eigenvalue of K_i;
+    * along: v K_i v / tr K_i for the unit vector v along the principal strain of E with
+      the largest absolute value.
 
     Parameters
     ----------
@@ -58,23 +60,26 @@ class LinearResponse(FrameFeature):
     radii
         Radii R of the atoms, as in ``Interstice``.
     decay
-        How fast springs soften with distance; 0 for equal springs.
+        Dimensionless rate at which springs soften with distance; 0 for equal springs.
     steps
-        Number of steps. 16 are enough for a glass; 0 leaves u at 0.
+        Number of steps. 16 suffice for a glass; 0 leaves u at 0.
 
     Notes
     -----
-    Structure decides where a glass yields only together with the direction of the load.
-    The springs are made up from distances: no potential is used. The energy is
-    quadratic, so that the response has no instability, only its precursors.
+    Where a glass yields depends on its structure and on the direction of the load. The
+    spring constants follow from distances alone; no interatomic potential is used. The
+    energy is quadratic, so the response shows precursors of an instability, but not the
+    instability itself.
 
-    Not invariant to a rotation of the configuration, unless ``strain`` is rotated too.
-    Steps with a factor below 1 always converge, since a spring stores at most twice the
-    energy that its ends store separately. An atom with neighbors in one plane or fewer
-    than 3 of them has d2min NaN; it is counted in the attrs of the output.
+    The result is not invariant to a rotation of the configuration unless ``strain`` is
+    rotated too. Steps with a factor below 1 always converge, since a spring stores at
+    most twice the energy that its ends store separately. d2min is NaN for an atom with
+    fewer than 3 neighbors, or with all neighbors in one plane. Such atoms are counted
+    in the attrs of the output.
 
-    The whole frame is computed even for a few atoms, in 20 µs per atom for 16 steps. In
-    large frames the result is kept for the next block of the same thread.
+    The whole frame is computed even if only a few atoms are requested. It takes 20 µs
+    per atom for 16 steps. In large frames the result is kept for the next block of the
+    same thread.
 
     References
     ----------
@@ -113,7 +118,7 @@ class LinearResponse(FrameFeature):
 
     @property
     def kind(self) -> CutoffNeighbors:
-        """Neighbors that springs connect."""
+        """Neighbors that are connected by springs."""
         return CutoffNeighbors(self.cutoff)
 
     @property
@@ -185,7 +190,7 @@ class LinearResponse(FrameFeature):
         vector, distance = near.vector[pick], near.distance[pick]
         radius = environments.radii(self.radii)
         spring = np.exp(-self.decay * (distance / (radius[start] + radius[end]) - 1.0))
-        # a coincident neighbor has no direction and no spring
+        # a neighbor at distance 0 has no direction and no spring
         direction = vector / np.where(distance > 0.0, distance, 1.0)[:, None]
         stiffness = np.empty((n, 3, 3))
         for a in range(3):
@@ -220,7 +225,7 @@ class LinearResponse(FrameFeature):
 
 
 def _inverse(stiffness: FloatArray) -> FloatArray:
-    """Return the inverse of each matrix (atom, 3, 3); 0 along singular directions."""
+    """Return the pseudoinverse of each matrix (atom, 3, 3)."""
     value, vector = np.linalg.eigh(stiffness)
     usable = value > SINGULAR * np.maximum(value[:, 2:], np.finfo(np.float64).tiny)
     weight = np.where(usable, 1.0 / np.where(usable, value, 1.0), 0.0)

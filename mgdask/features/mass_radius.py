@@ -1,4 +1,4 @@
-"""Mass distribution M(r) of groups of atoms: how many lie within r of one of them."""
+"""Mass distribution M(r): number of atoms of a group within r of one of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def mass_distribution(
     width: float = 0.05,
     blocks: int = 4,
 ) -> xr.Dataset:
-    """Count the atoms of a group within r of each of its atoms.
+    """Count the atoms of a group within a distance r of each of its atoms.
 
     For the n atoms of a group::
 
@@ -39,19 +39,22 @@ def mass_distribution(
     cell
         Cell vectors in Å as rows, shape (3, 3).
     groups
-        Masks (atom,) by name, such as those of the hardest and of the softest atoms.
+        Boolean masks (atom,) by name, such as those of the hardest and of the softest
+        atoms.
     whole
-        Mask (atom,) of the atoms that the groups were chosen from. All by default.
+        Boolean mask (atom,) of the atoms that the groups were selected from. Default:
+        all atoms.
     pbc
         Whether the cell is periodic along each vector.
     r_max
-        Largest distance in Å. By default half the smallest height of the cell between
-        periodic faces.
+        Largest distance in Å. Default: half the smallest distance between opposite
+        periodic faces of the cell.
     width
-        Width in Å of the bins of distance.
+        Width of the distance bins in Å.
     blocks
-        Number of blocks along each cell vector into which pairs are sorted. The
-        standard error of a dimension comes from the scatter of blocks.
+        Number of blocks along each cell vector, 1 to 8. Pairs are counted separately
+        for each pair of blocks. The standard error in ``fractal_dimension`` comes from
+        the scatter between blocks.
 
     Returns
     -------
@@ -61,17 +64,17 @@ def mass_distribution(
         Radial distribution function of the group's atoms among themselves, in shells
         that end at ``r``.
     pairs (group, block, neighbor_block, shell)
-        Ordered pairs of atoms by the blocks of both.
+        Number of ordered pairs of atoms in each pair of blocks.
     lag (block, neighbor_block)
-        Number of the displacement between two blocks. Pairs of blocks with the same
-        displacement share it.
+        Index of the displacement between two blocks. Pairs of blocks with the same
+        displacement have the same index.
     block_count (group, block)
         Number of atoms in each block.
     count (group)
         Number of atoms.
     first_minimum ()
-        Distance in Å of the first minimum of g(r) of the whole, the end of its first
-        shell.
+        Distance in Å of the first minimum of g(r) of the whole, where its first shell
+        ends.
 
     Raises
     ------
@@ -81,10 +84,10 @@ def mass_distribution(
 
     Notes
     -----
-    A pair at a distance of exactly r is not yet counted in M(r). Beyond half the height
-    of the cell a sphere meets its own image, and M(r) no longer follows the structure.
-    With free surfaces spheres leave the sample, so M(r) is too small at large r. Choose
-    ``whole`` away from surfaces, or a small ``r_max``.
+    A pair at a distance of exactly r is not counted in M(r). Beyond half the height of
+    the cell, a sphere overlaps its own periodic image and M(r) no longer reflects the
+    structure. Near free surfaces, spheres extend beyond the sample, so M(r) is too
+    small at large r. Choose ``whole`` away from surfaces, or a small ``r_max``.
 
     The cost grows with the number of pairs within ``r_max``, about 15 ns per ordered
     pair.
@@ -104,10 +107,10 @@ def mass_distribution(
     r = np.ascontiguousarray(position, dtype=np.float64)
     if r.ndim != 2 or r.shape[1] != 3 or not np.isfinite(r).all():
         raise ParameterError(
-            f"position has shape {r.shape}; it must be finite numbers (atom, 3) in Å, of one frame"
+            f"position of shape {r.shape} must be finite numbers (atom, 3) in Å, of one frame"
         )
     if not 1 <= blocks <= 8:
-        raise ParameterError(f"blocks={blocks} must be between 1 and 8; 4 makes 64 blocks")
+        raise ParameterError(f"blocks={blocks} must be between 1 and 8; 4 gives 64 blocks")
     masks = _checked_masks(groups, whole, len(r))
     full_cell = complete_cell(cell, pbc)
     edges = _edges(full_cell, pbc, r_max, width)
@@ -149,11 +152,11 @@ def mass_distribution(
 def _checked_masks(
     groups: Mapping[str, npt.ArrayLike], whole: npt.ArrayLike | None, n_atoms: int
 ) -> dict[str, BoolArray]:
-    """Masks by name, the whole first."""
+    """Return the masks by name, the whole first."""
     if not isinstance(groups, Mapping) or "whole" in groups:
         raise ParameterError(
-            "groups must map names to masks, such as {'softest': qs > 0.7}; the name 'whole' "
-            "stands for all atoms"
+            f"groups must map names other than 'whole' to masks, such as {{'softest': qs > 0.7}}; "
+            f"got a {type(groups).__name__}"
         )
     everyone = np.ones(n_atoms, dtype=bool) if whole is None else whole
     masks = {name: np.asarray(mask) for name, mask in {"whole": everyone, **groups}.items()}
@@ -171,22 +174,22 @@ def _checked_masks(
         if (mask & ~masks["whole"]).any():
             raise ParameterError(
                 f"group {name!r} has {int((mask & ~masks['whole']).sum())} atoms outside whole; "
-                "a group must be part of it"
+                "a group must be a subset of whole"
             )
     return masks
 
 
 def _edges(cell: FloatArray, pbc: Periodic, r_max: float | None, width: float) -> FloatArray:
-    """Edges of the bins (bin+1,) in Å, from 0."""
+    """Return the bin edges (bin + 1,) in Å, starting at 0."""
     periodic = np.asarray(pbc, dtype=bool)
     if r_max is None and not periodic.any():
-        raise ParameterError("r_max is needed for a sample without a periodic direction; give it")
+        raise ParameterError("r_max=None needs at least one periodic direction; give r_max in Å")
     end = float(0.5 * face_heights(cell)[periodic].min()) if r_max is None else float(r_max)
     n_bins = int(end / width + 1e-9) if width > 0 else 0
     if not np.isfinite(end) or n_bins < 2:
         raise ParameterError(
-            f"r_max={end:g} Å with bins of width={width:g} Å makes no curve; "
-            "give at least two bins, such as width=0.05"
+            f"r_max={end:g} Å with bins of width={width:g} Å gives fewer than two bins; "
+            "increase r_max or reduce width, such as width=0.05"
         )
     return np.asarray(width * np.arange(n_bins + 1))
 
@@ -194,9 +197,9 @@ def _edges(cell: FloatArray, pbc: Periodic, r_max: float | None, width: float) -
 def _blocks(
     position: FloatArray, cell: FloatArray, pbc: Periodic, whole: BoolArray, n: int
 ) -> tuple[IntArray, IntArray]:
-    """Block of each atom, and the number of the displacement between blocks.
+    """Return the block of each atom, and the index of the displacement between blocks.
 
-    Along free vectors the blocks divide the span of the whole.
+    Along vectors that are not periodic, the blocks divide the extent of the whole.
     """
     fraction = fractional(position, cell)
     step = np.indices((n, n, n)).reshape(3, -1)

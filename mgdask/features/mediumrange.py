@@ -45,12 +45,13 @@ class MediumRange(FrameFeature):
     feature
         Any feature with one row per atom.
     statistics
-        One or more of "mean", "std", "min", "max" and "sum". Columns are all statistics
-        of the first column of the feature, then all of the second, and so on.
+        One or more of "mean", "std", "min", "max" and "sum". The columns are all
+        statistics of the first column of the feature, then all those of the second, and
+        so on.
     neighbors
-        "own" uses for each column the kind of neighbors that the column itself is
-        computed from, Voronoi or cutoff neighbors. "voronoi" and "cutoff" use one kind
-        for all columns.
+        "own" averages each column over the kind of neighbors it is computed from,
+        Voronoi or cutoff neighbors. "voronoi" and "cutoff" use one kind for all
+        columns.
     cutoff
         Cutoff distance in Å for ``neighbors="cutoff"``.
     small_facets
@@ -59,10 +60,10 @@ class MediumRange(FrameFeature):
     include_self
         Whether the atom itself is included, so that N_i is one larger.
     pair_cutoffs
-        Cutoffs in Å by pair of species, in place of ``cutoff``, as in ``Coordination``.
-        With "own" they replace the cutoff of the columns that are computed from cutoff
-        neighbors. These columns are averaged over the neighbors by pair, but their
-        values are those of the feature, which has a parameter of this name as well.
+        Cutoffs in Å per pair of species, instead of ``cutoff``; see ``Coordination``.
+        With "own", they define the neighbors over which columns with cutoff neighbors
+        are averaged. The values of these columns still follow the feature, which has
+        its own ``pair_cutoffs``.
 
     Notes
     -----
@@ -199,12 +200,12 @@ class MediumRange(FrameFeature):
             yield kind, np.flatnonzero([kind == other for other in self._kinds])
 
     def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
-        """Raise ``ParameterError`` if elements or their pairs cannot be described."""
+        """Raise ``ParameterError`` if elements or their pairs are not supported."""
         self.feature.check_species(numbers)
         super().check_species(numbers)
 
     def for_atoms(self, numbers: npt.NDArray[np.integer]) -> Self:
-        """Return the statistics of a feature whose choices are made for these atoms."""
+        """Return the statistics of the feature as resolved for these atoms."""
         decided = self.feature.for_atoms(numbers)
         if decided is self.feature:
             return self

@@ -35,7 +35,7 @@ class CutoffNeighbors:
     cutoff
         Cutoff distance in Å; the largest one if there are ``pair_cutoffs``.
     pair_cutoffs
-        Cutoffs in Å by pair of species, or None for one distance.
+        Cutoffs in Å per pair of species, or None for one distance.
     """
 
     cutoff: float
@@ -43,14 +43,14 @@ class CutoffNeighbors:
 
 
 def within_cutoff(cutoff: float, pair_cutoffs: Pairs | None) -> CutoffNeighbors:
-    """Return the neighbors within a distance, or within one per pair of species.
+    """Return the kind of neighbors for one cutoff, or for one cutoff per pair.
 
     Parameters
     ----------
     cutoff
         Cutoff distance in Å if there are no ``pair_cutoffs``.
     pair_cutoffs
-        Cutoffs in Å by pair of species, or None.
+        Cutoffs in Å per pair of species, or None.
 
     Returns
     -------

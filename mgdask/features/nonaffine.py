@@ -78,8 +78,8 @@ def nearest_path(
 class NonAffine(WindowFeature):
     """Non-affine squared displacement and local strain between two frames.
 
-    Of the neighbors j that the atom has in the reference, at r_j there and at r'_j in
-    the current frame,
+    The sums run over the neighbors j of an atom in the reference frame. Relative to the
+    atom, neighbor j is at r_j in the reference and at r'_j in the current frame:
 
         F          = (sum_j r'_j r_j^T) (sum_j r_j r_j^T)^-1
         d2min_sum  = sum_j |r'_j - F r_j|^2,   d2min = d2min_sum / N
@@ -88,12 +88,12 @@ class NonAffine(WindowFeature):
                      + ((E_yy - E_zz)^2 + (E_xx - E_zz)^2 + (E_xx - E_yy)^2) / 6)
         volumetric = (E_xx + E_yy + E_zz) / 3
 
-    F is the deformation gradient that fits best, F_ab = d r'_a / d r_b. d2min_sum (Å²)
-    is that of Falk and Langer and of OVITO. d2min (Å²) is its mean over the N
+    F is the best-fit deformation gradient, F_ab = d r'_a / d r_b. d2min_sum (Å²) is
+    D²_min as in Falk and Langer and in OVITO. d2min (Å²) is its mean over the N
     neighbors. E is the Green-Lagrange strain.
 
-    ``direction="backward"`` maps the current frame back onto the reference, and takes
-    the residual there:
+    ``direction="backward"`` maps the current frame back onto the reference, where the
+    residual is computed:
 
         J          = (sum_j r_j r'_j^T) (sum_j r'_j r'_j^T)^-1
         d2min_sum  = sum_j |r_j - J r'_j|^2
@@ -108,24 +108,25 @@ class NonAffine(WindowFeature):
         Some of "d2min", "d2min_sum", "shear", "volumetric" and "F", in the order of the
         columns. "F" is nine columns: F_xx, F_xy, F_xz, F_yx, ...
     reference
-        Frame with which frame t of a trajectory is compared: "first", the first frame
-        of its run, or the index of a frame.
+        Frame with which frame t of a trajectory is compared: "first" for the first
+        frame of its run, or the index of a frame.
     lag
-        Time in ps. If given, frame t is the reference, and the frame that much later is
-        compared with it. Rows are NaN if there is no such frame, and counted.
+        Lag time in ps. If given, frame t is the reference and the frame at t + lag is
+        compared with it. If there is no such frame, the row is NaN and counted in the
+        attrs.
     direction
         "forward" maps the reference onto the current frame, as Falk and Langer do.
         "backward" is Eq. (2) of Liu X. et al.: frame t + lag is mapped onto frame t.
-        Neighbors are those of the reference in both. Only d2min and d2min_sum depend on
-        the direction. Strain and F are always those of the forward map, so that their
-        signs do not change.
+        Both use the neighbors in the reference. Only d2min and d2min_sum depend on the
+        direction. Strain and F always describe the forward map, so that their signs do
+        not change.
 
     Notes
     -----
-    Atoms with fewer than 3 neighbors, or with all neighbors in a plane through the
-    atom, have NaN. They are counted in the attrs of the output. F fits three neighbors
-    exactly, so that d2min is 0. A rotation of the whole configuration changes neither
-    d2min nor the strain.
+    The row of an atom is NaN if it has fewer than 3 neighbors, or if all neighbors lie
+    in a plane through the atom. Such atoms are counted in the attrs of the output. F
+    fits three neighbors exactly, so d2min is then 0. A rotation of the whole
+    configuration changes neither d2min nor the strain.
 
     References
     ----------

@@ -151,7 +151,7 @@ def pair_cutoffs(rdf: xr.Dataset) -> dict[str, float]:
 
     Returns
     -------
-    Cutoffs in Å by pair, such as {"Cu-Zr": 3.7}, for ``NonAffine(cutoff=...)`` and
+    Cutoffs in Å per pair, such as {"Cu-Zr": 3.7}, for ``NonAffine(cutoff=...)`` and
     ``Coordination(pair_cutoffs=...)``.
 
     Raises

@@ -27,7 +27,7 @@ _EXAMPLE = "--feature soap:r_cut=5,n_max=11,l_max=12,sigma=0.5"
 class Recipe(BaseModel):
     """Content of a recipe file.
 
-    ``sets`` are names of feature sets, each alone or with its options. Each entry of
+    ``sets`` lists the names of feature sets, with or without options. Each entry of
     ``features`` is one family with its parameters.
     """
 
@@ -81,7 +81,7 @@ def gather_features(
     texts
         Families with optional parameters: ``"family:parameter=value,parameter=value"``.
     sets
-        Names of feature sets, with options as in ``texts``.
+        Names of feature sets, with optional options in the form of ``texts``.
     recipe
         Path of a recipe file.
     species
@@ -120,6 +120,6 @@ def _parsed(texts: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
 def _listed(
     entries: Sequence[str | dict[str, dict[str, Any] | None]],
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Return the names and options of a list of a recipe."""
+    """Return the names and options in a list of a recipe."""
     mappings = ({entry: None} if isinstance(entry, str) else entry for entry in entries)
     return [(name, dict(options or {})) for entry in mappings for name, options in entry.items()]

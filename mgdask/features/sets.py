@@ -60,12 +60,13 @@ def sro_sets(
     small_facets: Any = "static",
     pair_cutoffs: Any = None,
 ) -> dict[str, Feature]:
-    """Make the eight short-range sets, 49 columns for two species.
+    """Make the eight short-range sets, with 49 columns for two species.
 
     The sets are coordination (2 columns), voronoi_indices (5), motifs (4), packing (3),
     fold_symmetry (5), fold_symmetry_area (5), bond_order (16) and chemistry (9). Bond
-    order is q_l and w_l, l = 4, 6, 8, 10, of Voronoi and of cutoff neighbors. Chemistry
-    is the element, and two counts and two deviations per neighbor list.
+    order consists of q_l and w_l for l = 4, 6, 8 and 10, for Voronoi and for cutoff
+    neighbors. Chemistry consists of the element and, per neighbor list, two counts and
+    two deviations.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def sro_sets(
     small_facets
         Which small facets of a cell are dropped, as in ``Interstice``.
     pair_cutoffs
-        Cutoffs in Å by pair of species, in place of ``cutoff``, as in ``Coordination``.
+        Cutoffs in Å per pair of species, instead of ``cutoff``; see ``Coordination``.
 
     Returns
     -------
@@ -129,13 +130,13 @@ def mro_sets(
     pair_cutoffs: Any = None,
     bond_order_neighbors: Literal["both", "voronoi", "cutoff"] = "both",
 ) -> dict[str, Feature]:
-    """Make the ten medium-range sets, 209 columns for two species.
+    """Make the ten medium-range sets, with 209 columns for two species.
 
-    Each set has mean, std, min and max of a short-range set over its neighbors, with
-    three exceptions. Motifs have sum, mean and std. Chemistry leaves out the element.
-    Two sets are averages themselves: fold_symmetry_average is the i-fold symmetry of
-    the atom and its Voronoi neighbors together, and bond_order_coarse is the
-    coarse-grained bond order.
+    Most sets contain the mean, std, min and max of a short-range set over the neighbors
+    of an atom. There are three exceptions. Motifs have sum, mean and std. Chemistry
+    leaves out the element. Two sets are averages themselves. fold_symmetry_average is
+    the i-fold symmetry averaged over the atom and its Voronoi neighbors.
+    bond_order_coarse is the coarse-grained bond order.
 
     Parameters
     ----------
@@ -148,10 +149,10 @@ def mro_sets(
     small_facets
         Which small facets of a cell are dropped, as in ``Interstice``.
     pair_cutoffs
-        Cutoffs in Å by pair of species, in place of ``cutoff``, as in ``Coordination``.
+        Cutoffs in Å per pair of species, instead of ``cutoff``; see ``Coordination``.
     bond_order_neighbors
-        Neighbor lists of the two sets of bond order. "both" gives the 209 columns of
-        the printed list. "voronoi" and "cutoff" give the 169 columns that the paper's
+        Neighbor lists of the two bond-order sets. "both" gives the 209 columns of the
+        printed list. "voronoi" and "cutoff" each give the 169 columns that the paper's
         text counts: 209 - 16/2 - 64/2.
 
     Returns
@@ -161,7 +162,7 @@ def mro_sets(
     Raises
     ------
     ParameterError
-        If a parameter is not allowed.
+        If a parameter value is not allowed.
 
     References
     ----------
@@ -256,8 +257,8 @@ SETS: dict[str, Maker] = {
 """Ready-made sets by name. ``feature_set`` also joins them: "interstice+sro".
 
 For two species: interstice (16 + 64 columns), sro (49), mro (209), symmetry_functions
-and symmetry_by_role (166 each), chebyshev (90), and the members of sro and mro one by
-one.
+and symmetry_by_role (166 each), and chebyshev (90). The members of sro and mro are also
+sets of their own.
 """
 
 _OPTIONS_OF: dict[str, Callable[..., Any]] = {
@@ -268,7 +269,7 @@ _OPTIONS_OF: dict[str, Callable[..., Any]] = {
     "mro": mro_sets,
     **{name: mro_sets for names in MEDIUM_OF.values() for name in names},
 }
-"""What takes the options of a set; ``sro_sets`` for those not listed."""
+"""Class or function that takes the options of a set; ``sro_sets`` if not listed."""
 
 
 def _options(name: str) -> list[str]:
@@ -303,17 +304,17 @@ def feature_set(name: str, species: Sequence[str], **options: Any) -> list[Featu
     ----------
     name
         One of ``SETS``: interstice, sro, mro, symmetry_functions, symmetry_by_role
-        (columns A and B in place of elements, for other systems), chebyshev, or a
-        member of ``sro_sets`` or ``mro_sets``. Several are joined by +, and each
-        feature is taken once. "mro" then is the medium range of the short-range sets in
-        the same name: "motifs+mro" is the motifs and their medium range. Without such
-        sets, or with "sro", it is all ten.
+        (columns named A and B instead of by element, for transfer to other systems),
+        chebyshev, or a member of ``sro_sets`` or ``mro_sets``. Join several with +; a
+        feature that occurs twice is computed once. Beside single short-range sets,
+        "mro" means their medium-range sets only: "motifs+mro" is the motifs and their
+        medium-range statistics. Alone or with "sro", it means all ten sets.
     species
         Element symbols of the atoms.
     **options
         Parameters of the features, such as cutoff, radii, small_facets, pair_cutoffs
-        and bond_order_neighbors. In joined sets, an option goes to every set that takes
-        it.
+        and bond_order_neighbors. In joined sets, an option applies to every set that
+        accepts it.
 
     Returns
     -------
@@ -340,7 +341,8 @@ def feature_set(name: str, species: Sequence[str], **options: Any) -> list[Featu
     symmetry_by_role                      166  Fig. 4, unfilled
     ================================  =======  =======================================
 
-    See ``mro_sets`` for the 209 columns of mro, and the 169 of the paper's text.
+    See ``mro_sets`` for the 209 columns of mro and the 169 columns that the paper's
+    text counts.
 
     Examples
     --------

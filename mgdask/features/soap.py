@@ -76,10 +76,10 @@ class SOAP(OfSpecies):
     permutation and wrapping change float64 rows by less than 1e-10. Any cell and
     periodicity is valid, including cells smaller than the cutoff.
 
-    Liu C. et al. use r_cut = 5 Å, n_max = 11, l_max = 12 and sigma = 0.5 with DScribe,
-    and name no radial basis. DScribe's default is "gto", so ``SOAP(species=("Cu",
-    "Zr"), r_cut=5.0, n_max=11, l_max=12, sigma=0.5)`` is the plain reading, with 3289
-    columns for two species.
+    Liu C. et al. use DScribe with r_cut = 5 Å, n_max = 11, l_max = 12 and sigma = 0.5
+    Å, and do not name the radial basis. DScribe's default is "gto".
+    ``SOAP(species=("Cu", "Zr"), r_cut=5.0, n_max=11, l_max=12, sigma=0.5)`` is
+    therefore the straightforward reading, with 3289 columns for two species.
 
     References
     ----------

@@ -31,23 +31,24 @@ ANGULAR: tuple[tuple[float, float, float], ...] = (
 Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015), as used by Wang and Jain (2019).
 """
 COUNT = "count"
-"""Value of ``roles`` that gives roles by the number of atoms."""
+"""Value of ``roles`` that assigns roles by the number of atoms."""
 COPPER = 2.52
 """Equilibrium distance of two Cu atoms in Å, the sum of their metallic radii."""
 CUTOFF, ROLE_CUTOFF = 2.5, 5.0
-"""Default cutoffs in units of sigma: that of amlearn, and the range of the radii."""
+"""Default cutoffs in units of sigma: that of amlearn, and that with roles."""
 
 
 def roles_by_count(numbers: npt.ArrayLike) -> tuple[str, ...]:
-    """Return the elements of a glass in the order of their roles A, B, ....
+    """Return the elements of a glass in the order of their roles A, B, C and so on.
 
-    Role A is the majority (host) species, role B the next one, and so on. Of two
-    species with equally many atoms, the one of lower atomic number comes first.
+    Role A is the majority (host) species, role B the next most common, and so on. If
+    two species have equally many atoms, the one with the lower atomic number comes
+    first.
 
     Parameters
     ----------
     numbers
-        Atomic numbers (atom,) of all atoms. They are the same in every frame.
+        Atomic numbers (atom,) of all atoms, which are the same in every frame.
 
     Returns
     -------
@@ -66,7 +67,7 @@ def roles_by_count(numbers: npt.ArrayLike) -> tuple[str, ...]:
     """
     kinds, counts = np.unique(np.asarray(numbers), return_counts=True)
     if not len(kinds):
-        raise ParameterError("numbers is empty: roles need at least one atom")
+        raise ParameterError("numbers is empty; roles need at least one atom")
     # np.unique sorts by atomic number, and the stable sort keeps that order in a tie
     return tuple(symbol(int(z)) for z in kinds[np.argsort(-counts, kind="stable")])
 
@@ -94,37 +95,40 @@ class SymmetryFunctions(OfSpecies):
     species
         Element symbols; sorted by atomic number.
     sigma
-        Equilibrium distance in Å, the unit of all lengths below. By default it is that
-        of two atoms of role A, twice the metallic radius. Without roles it is 2.52 Å,
-        that of two Cu atoms (2 x 1.26 Å).
+        Equilibrium distance in Å, the unit of all lengths below. The default is twice
+        the metallic radius of role A. Without roles it is 2.52 Å, twice that of Cu
+        (1.26 Å).
     radii
         Radii r / sigma.
     width
-        Standard deviation of the Gaussians, in units of sigma.
+        Standard deviation of the Gaussians in units of sigma.
     angular
-        Sets (xi / sigma, lambda, zeta).
+        Parameter sets (xi / sigma, lambda, zeta).
     cutoff
-        Cutoff distance in units of sigma. The default is 5 with roles, the range of the
-        published radii. Without roles it is 2.5, as in amlearn. Columns of radii beyond
-        it are nearly 0, which is half of the published ones (up to 4.9).
+        Cutoff distance in units of sigma. With roles the default is 5, which covers the
+        published radii (up to 4.9). Without roles it is 2.5, as in amlearn. Radial
+        columns beyond the cutoff are nearly 0; at 2.5 these are half of the published
+        ones.
     roles
-        Names columns by the role of a species instead of its element: A, B, .... Models
-        of one system can then be applied to another. "count" makes the species with
-        most atoms A; see ``roles_by_count`` for ties. A list of elements, A first,
-        gives the roles. By default columns are named by element.
+        Roles A, B, C and so on, which replace elements in the names of columns. A model
+        of one system can then be applied to another. "count" assigns role A to the most
+        common species; see ``roles_by_count`` for ties. A list of elements, A first,
+        sets the roles explicitly. By default columns are named by element.
 
     Notes
     -----
-    Columns are the radii species by species, then the angular sets by pair of species.
-    The order is that of the roles, or of the atomic numbers without roles. The paper's
-    50 radii "from 0 to 5.0" in steps of 0.1 are 0 to 4.9, as in amlearn.
+    The columns are first the radial functions of each species, then the angular
+    functions of each pair. Species are in the order of the roles or, without roles, of
+    the atomic numbers. The paper's 50 radii "from 0 to 5.0" in steps of 0.1 are read as
+    0 to 4.9, as in amlearn.
 
-    "count" is decided when a feature meets its atoms: in ``compute``, ``featurize`` and
-    ``plan``. An output records the roles, ``sigma`` and ``cutoff`` it was made with.
-    ``for_atoms`` does the same by hand.
+    "count" is resolved when the atoms are known: in ``compute``, ``featurize`` and
+    ``plan``, or explicitly by ``for_atoms``. An output records the roles, ``sigma`` and
+    ``cutoff`` that were used.
 
-    An atom without neighbors has zeros. A coincident neighbor has no direction, so the
-    angular columns are NaN. Such atoms are counted in the attrs of the output.
+    All columns of an atom without neighbors are 0. A neighbor at distance 0 has no
+    direction, so the angular columns are NaN. Such atoms are counted in the attrs of
+    the output.
 
     References
     ----------
@@ -173,7 +177,8 @@ class SymmetryFunctions(OfSpecies):
             )
         if len(self.species) > len(ascii_uppercase) and self.roles is not None:
             raise ParameterError(
-                f"SymmetryFunctions: there are {len(self.species)} species; roles are A to Z"
+                f"SymmetryFunctions: species={self.species} has {len(self.species)} elements; "
+                "roles A to Z allow 26. Use fewer species, or no roles"
             )
         if self.cutoff is None:
             default = CUTOFF if self.roles is None else ROLE_CUTOFF
@@ -182,19 +187,19 @@ class SymmetryFunctions(OfSpecies):
             object.__setattr__(self, "sigma", self._equilibrium_distance())
 
     def _equilibrium_distance(self) -> float:
-        """Sum of the metallic radii of two atoms of role A, in Å."""
+        """Return twice the metallic radius of role A in Å."""
         if not isinstance(self.roles, tuple):
             return COPPER
         try:
             return 2.0 * radius(self.roles[0])
         except ParameterError as error:
             raise ParameterError(
-                f"SymmetryFunctions: {error}; or give sigma, the equilibrium distance of "
+                f"SymmetryFunctions: {error}. Give sigma, the equilibrium distance of "
                 f"{self.roles[0]} in Å"
             ) from None
 
     def for_atoms(self, numbers: npt.NDArray[np.integer]) -> Self:
-        """Return the feature with its roles decided by the atoms of a glass.
+        """Return the feature with its roles set by the atoms of a glass.
 
         Parameters
         ----------
@@ -218,7 +223,7 @@ class SymmetryFunctions(OfSpecies):
         """
         if self.roles != COUNT:
             return self
-        # elements that are not in species are refused by check_species
+        # check_species refuses elements that are not in species
         present = [name for name in roles_by_count(numbers) if name in self.species]
         # a species without atoms has the last role
         roles = (*present, *(name for name in self.species if name not in present))
@@ -243,7 +248,7 @@ class SymmetryFunctions(OfSpecies):
         """Unit of all lengths in Å."""
         if self.sigma is None:
             raise ParameterError(
-                "SymmetryFunctions: roles='count' is not decided yet, so there is no sigma. Use "
+                "SymmetryFunctions: roles='count' is not resolved yet, so sigma is unknown. Use "
                 "feature.for_atoms(numbers), or give roles as elements, role A first"
             )
         return self.sigma
@@ -264,7 +269,7 @@ class SymmetryFunctions(OfSpecies):
     def labels(self) -> tuple[str, ...]:
         """Names such as G_Cu r=0 and Psi_Cu-Cu xi=14.633 lambda=-1 zeta=1.
 
-        With roles they are G_A r=0 and Psi_A-A .... Lengths are in units of sigma.
+        With roles, A and B replace the elements. Lengths are in units of sigma.
         """
         return self._labels
 
@@ -286,7 +291,8 @@ class SymmetryFunctions(OfSpecies):
     def cost(self, n_centers: int) -> float:
         """Return 20 microseconds per center for the published sets and cutoff.
 
-        Radial columns cost in proportion to the neighbors, angular ones to their pairs.
+        The cost of radial columns is proportional to the number of neighbors, that of
+        angular columns to the number of their pairs.
         """
         assert self.cutoff is not None
         volume = (self.cutoff / CUTOFF) ** 3

@@ -91,15 +91,16 @@ class Coordination(_OfCells):
     small_facets
         Which small facets of a cell are dropped, as in ``Interstice``.
     pair_cutoffs
-        Cutoffs in Å by pair of species, in place of ``cutoff``: {"Cu-Cu": 3.2, "Cu-Zr":
-        3.7, "Zr-Zr": 4.1}. Every pair of the species present must be given. The first
-        minima of ``partial_rdf`` are a good choice: see ``mgdask.pair_cutoffs``.
+        Cutoffs in Å per pair of species, in place of ``cutoff``: {"Cu-Cu": 3.2,
+        "Cu-Zr": 3.7, "Zr-Zr": 4.1}. Every pair of species present must have a cutoff.
+        The first minima of ``partial_rdf`` are a good choice: see
+        ``mgdask.pair_cutoffs``.
 
     Notes
     -----
     The first column is NaN if the Voronoi cell is open. With ``pair_cutoffs`` from the
-    first minima of g(r), the second is the coordination number of Liu X. et al., which
-    is "determined from partial radial distribution functions".
+    first minima of the partial g(r), the second column is the coordination number of
+    Liu X. et al. They call it "determined from partial radial distribution functions".
 
     References
     ----------

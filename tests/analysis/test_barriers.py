@@ -289,7 +289,7 @@ def test_effective_barrier_warns_beyond_a_spread_of_3():
         wide = effective_barrier(e * 3.1 * BOLTZMANN * 300 / e.std(), 300.0)
     assert caught[0].filename == __file__
     assert "above 3" in wide.note
-    assert "barriers carry the mean" in wide.note
+    assert "barriers dominate the mean" in wide.note
     assert "above 3" in str(wide)
 
 

@@ -64,11 +64,11 @@ def test_refusals():
         ((r[:, :2], cell, {}), {}, r"\(atom, 3\)"),
         ((r, cell, {"a": np.arange(20)}), {}, "20 booleans"),
         ((r, cell, {"a": np.arange(20) < 1}), {}, "at least 2"),
-        ((r, cell, {"whole": half}), {}, "stands for all"),
+        ((r, cell, {"whole": half}), {}, "other than .whole."),
         ((r, cell, {"a": ~half}), {"whole": half}, "10 atoms outside whole"),
         ((r, cell, {}), {"width": 0.0}, "two bins"),
         ((r, cell, {}), {"blocks": 0}, "between 1 and 8"),
-        ((r, cell, {}), {"pbc": (False,) * 3}, "r_max is needed"),
+        ((r, cell, {}), {"pbc": (False,) * 3}, "give r_max in"),
     ):
         with pytest.raises(ParameterError, match=words):
             mass_distribution(*arguments, **options)
