@@ -19,7 +19,7 @@ COMMANDS = {
     ),
     "attach": (
         "commands:attach",
-        "Add values of frames, such as the temperature, to a store that exists.",
+        "Add values of frames, such as the temperature, to an existing store.",
     ),
     "inspect": ("commands:inspect", "Show what a store holds."),
     "rdf": ("commands:rdf", "Compute the radial distribution functions of all species pairs."),

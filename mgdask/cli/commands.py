@@ -36,20 +36,20 @@ from mgdask.cli.options import (
 @click.option(
     "--species",
     help="Elements of atom types 1, 2, ...: Cu,Zr. Elements of type labels: Cu1=Cu,Zr1=Zr. Not "
-    "needed if the files name elements.",
+    "needed if the files contain element names.",
 )
 @click.option(
     "--frames",
     metavar="START:STOP[:STEP]",
-    help="Frames to read, counted from 0 without repeated and damaged ones [default: all].",
+    help="Frames to read, counted from 0 without repeated or damaged frames [default: all].",
 )
 @click.option(
     "--origin",
     metavar="X,Y,Z",
-    help="Lower corner of the cells in files that do not state it, such as extxyz and H5MD "
-    "[default: from the positions].",
+    help="Lower corner of the cells, for files that do not state it, such as extxyz and H5MD "
+    "[default: inferred from the positions].",
 )
-@click.option("--particles", help="Particle group of H5MD files that have several.")
+@click.option("--particles", help="Particle group to read from H5MD files with several groups.")
 @click.option("--timestep", type=float, help="Time step of the simulation in ps.")
 @click.option("--units", help="LAMMPS unit style, if the files do not state it [default: metal].")
 @click.option(
@@ -57,7 +57,7 @@ from mgdask.cli.options import (
     "runs",
     multiple=True,
     help="Label of this simulation [default: from the file name]. If repeated, each of the PATHS "
-    "is a simulation of its own with one label, in the same order.",
+    "is a separate simulation; give one label per path, in the same order.",
 )
 @click.option("--run-per-file", is_flag=True, help="Treat every file as a separate simulation.")
 @click.option(
@@ -71,7 +71,7 @@ from mgdask.cli.options import (
 @click.option(
     "--append",
     is_flag=True,
-    help="Append the frames of a continued simulation, or of the runs that --run names.",
+    help="Append frames of a continued simulation, or of the runs named by --run.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 @worker_options
@@ -122,10 +122,10 @@ def ingest(
     "runs",
     multiple=True,
     help="Run to which the values belong [default: all runs]. May be repeated; repeated values "
-    "then follow the same order.",
+    "are assigned in the same order.",
 )
 @value_options
-@click.option("--overwrite", is_flag=True, help="Replace other values that the store has.")
+@click.option("--overwrite", is_flag=True, help="Replace different values in the store.")
 def attach(
     store: str,
     runs: tuple[str, ...],
@@ -133,10 +133,10 @@ def attach(
     variables: tuple[str, ...],
     overwrite: bool,
 ) -> None:
-    """Add values of frames, such as the temperature, to a store that exists.
+    """Add values of frames, such as the temperature, to an existing store.
 
-    All values are written or none. Features of the store stay valid, except those that
-    read these values.
+    Either all values are written or none. Features computed from the store stay valid,
+    except those that read these values.
     """
     report = mgdask.attach(
         store,

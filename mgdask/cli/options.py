@@ -38,7 +38,7 @@ def parse_species(text: str | None) -> dict[int, str] | dict[str, str] | None:
 
 
 def parse_origin(text: str | None) -> list[float] | None:
-    """Return the numbers of ``"3,-4,1"``."""
+    """Parse an origin such as ``"3,-4,1"``."""
     try:
         return None if text is None else [float(word) for word in text.split(",")]
     except ValueError:
@@ -46,12 +46,12 @@ def parse_origin(text: str | None) -> list[float] | None:
 
 
 def one_or_list(values: Sequence[T]) -> T | list[T] | None:
-    """Return the value of an option given once, or a list of several values."""
+    """Return the value of an option given once, or the list of repeated values."""
     return values[0] if len(values) == 1 else list(values) or None
 
 
 def parse_variables(texts: Sequence[str]) -> dict[str, Any]:
-    """Return the sources by name from ``NAME=SOURCE``; a list for a repeated name."""
+    """Return sources by name from ``NAME=SOURCE``; a list if a name is repeated."""
     sources: dict[str, list[str]] = {}
     for text in texts:
         name, equals, source = text.partition("=")
@@ -74,13 +74,13 @@ def value_options(command: Command) -> Command:
             metavar="NAME=FILE:COLUMN",
             help="Value of each frame from a text file with one row per frame; columns are "
             "counted from 1, and # begins a comment. NAME=NUMBER gives all frames one value. A "
-            "unit may follow the name: 'stress[GPa]'. If NAME is repeated: one per run.",
+            "unit may follow the name: 'stress[GPa]'. Repeat NAME for one per run.",
         ),
         click.option(
             "--temperature",
             type=float,
             multiple=True,
-            help="Temperature in K. If repeated: one per run, in the same order.",
+            help="Temperature in K. Repeat it to give one per run, in the order of the runs.",
         ),
     ):
         command = option(command)
@@ -191,7 +191,7 @@ def feature_options(command: Command) -> Command:
             cls=NamesOption,
             names=set_names,
             multiple=True,
-            help="Feature set: one of {names}; or several joined by +, as in motifs+mro. "
+            help="Feature set: one of {names}, or several joined by +, as in motifs+mro. "
             "Options follow a colon: mro:cutoff=3.8. May be repeated.",
         ),
         click.option(

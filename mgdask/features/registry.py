@@ -146,7 +146,7 @@ def make_feature(
     Examples
     --------
     >>> make_feature("coordination", {"cutoff": "3.5"})
-    Coordination(cutoff=3.5, small_facets='static')
+    Coordination(cutoff=3.5, small_facets='static', pair_cutoffs=None)
     """
     kind = feature_class(name)
     values = dict(options)

@@ -1,4 +1,4 @@
-"""Add values of frames, such as the temperature, to a store that exists."""
+"""Add values of frames, such as the temperature, to an existing store."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class AttachReport:
     path
         The store.
     written
-        Entries of the history that were added: variable, unit, runs, number of frames,
-        and where the values come from.
+        Entries that were added to the history: variable, unit, runs, number of frames,
+        and source of the values.
     unchanged
-        Variables whose values the store had already.
+        Variables whose values the store already had.
     """
 
     path: str
@@ -51,7 +51,7 @@ class AttachReport:
                 f"  {entry['variable']} from {entry['from']}: {entry['frames']} frames of run "
                 f"{runs}{replaced}"
             )
-        lines += [f"  {name}: the store had these values already" for name in self.unchanged]
+        lines += [f"  {name}: the store already had these values" for name in self.unchanged]
         return "\n".join(lines)
 
 
@@ -63,23 +63,25 @@ def attach(
     run: str | Sequence[str] | None = None,
     overwrite: bool = False,
 ) -> AttachReport:
-    """Add values of frames, such as the temperature, to a store that exists.
+    """Add values of frames, such as the temperature, to an existing store.
 
     Parameters
     ----------
     store
         A finished trajectory store, or an unwrapped trajectory.
     temperature
-        Temperature in K, or a list of one per run.
+        Temperature in K for all runs, or a list with one per run.
     variables
-        Values of frames by name: (path, column) of a text file with one row per frame,
-        "path:column", a number for all frames, or an array (frame,). A list has one of
-        these per run. Columns are counted from 1. "temperature" is in K and "energy" in
-        eV; "strain" has no unit. Another name may state its unit, as "stress[GPa]".
+        Values of frames by name. A value is (path, column) or "path:column" for a text
+        file with one row per frame, a number for all frames, or an array (frame,). A
+        list has one of these per run. Columns are counted from 1. "temperature" is in K
+        and "energy" in eV; "strain" has no unit. Other names may state their unit, as
+        in "stress[GPa]".
     run
-        Label of the run, or several, to which the values belong. Default: all runs.
+        Label of the run, or several labels, to which the values belong. Default: all
+        runs.
     overwrite
-        Replace other values that the store has for these frames.
+        Whether to replace different values that the store has for these frames.
 
     Returns
     -------
@@ -89,7 +91,7 @@ def attach(
     Raises
     ------
     StoreError
-        If the store has other values, is not finished, or is being written.
+        If the store has different values, is not finished, or is being written.
     AuditError
         If a file does not have one number per frame. The message names file, line and
         column.
@@ -98,11 +100,11 @@ def attach(
 
     Notes
     -----
-    Either all values are written or none, also if the process is killed. The digest of
-    the content does not change, so features of the store stay valid. The exception are
-    features that read such a value: a plan keeps the digest of those it reads.
+    Either all values are written or none, even if the process is killed. The content
+    digest of the store does not change, so features computed from it stay valid.
+    Features that read such a value are the exception: their plan records its digest.
 
-    The attribute ``frame_values`` of the store lists where all values came from.
+    The attribute ``frame_values`` of the store lists the source of all values.
 
     Examples
     --------

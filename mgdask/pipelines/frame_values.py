@@ -1,7 +1,7 @@
-"""Values of frames that the user gives: where they come from, and where they belong.
+"""Values of frames given by the user: their sources, and the frames they belong to.
 
-``mgdask.ingest`` and ``mgdask.attach`` share this. Values are numbers, columns of text
-files, or arrays. They belong to the frames of all runs, or of one run each.
+``mgdask.ingest`` and ``mgdask.attach`` share this code. Values are numbers, columns of
+text files, or arrays. They belong to the frames of all runs, or of one run each.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from mgdask.store.provenance import versions
 from mgdask.store.shards import Group
 
 Source: TypeAlias = float | str | tuple[str | os.PathLike[str], int] | AnyArray
-"""A number for all frames, a file with its column, or an array (frame,).
+"""A number for all frames, a column of a text file, or an array (frame,).
 
-A file and its column are (path, column), or "path:column".
+A column of a file is given as (path, column) or "path:column".
 """
 Sources: TypeAlias = Mapping[str, Source | Sequence[Source]]
-"""For each variable its source, or a list of one source per run."""
+"""Source of each variable by name, or a list with one source per run."""
 Temperatures: TypeAlias = float | Sequence[float]
-"""Temperature in K of all runs, or a list of one per run."""
+"""Temperature in K of all runs, or a list with one per run."""
 
 HISTORY = "frame_values"
-"""Attribute of a store that lists where its values of frames came from."""
+"""Attribute of a store that lists the sources of its values of frames."""
 
 _NAME = re.compile(r"(?P<name>[A-Za-z]\w*)(\[(?P<unit>[^\]]*)\])?")
 _DIMENSIONS = ("frame", "atom", "xyz", "vector", "lag", "manifest")
@@ -58,11 +58,11 @@ class Given:
     Attributes
     ----------
     name, unit
-        Name and unit; the unit is "" if it was not stated.
+        Name and unit of the variable; the unit is "" if it was not stated.
     values
-        Values (frame,) for all frames of the store; NaN where none was given.
+        Values (frame,) for all frames of the store; NaN if none was given.
     origins
-        Where they come from, one entry per source.
+        Origin of the values, one entry per source.
     """
 
     name: str
@@ -88,7 +88,7 @@ def runs_of(labels: Sequence[str] | AnyArray, start: int = 0) -> list[Run]:
 
 
 def select_runs(runs: Sequence[Run], labels: str | Sequence[str] | None, where: str) -> list[Run]:
-    """Return the runs with some labels, in the order of the labels.
+    """Return the runs with the given labels, in the order of the labels.
 
     Parameters
     ----------
@@ -97,12 +97,12 @@ def select_runs(runs: Sequence[Run], labels: str | Sequence[str] | None, where: 
     labels
         One label, several, or None for all runs.
     where
-        The store, for the message.
+        Description of the store, for the message.
 
     Raises
     ------
     ParameterError
-        If there is no run of a label, or a label is given twice.
+        If there is no run with a label, or a label is given twice.
     """
     if labels is None:
         return list(runs)
@@ -141,12 +141,12 @@ def resolve(
     n_frames
         Number of frames of the store.
     left_out
-        Frames of the input that the store does not have, for messages.
+        Description of the input frames that the store does not contain, for messages.
 
     Raises
     ------
     ParameterError
-        If a name, a number or the number of sources is not allowed.
+        If a name, a value or the number of sources is not allowed.
     AuditError
         If a file cannot be read, or does not have one row per frame.
     """
@@ -154,7 +154,7 @@ def resolve(
     if temperature is not None:
         if any(_parse_name(name)[0] == "temperature" for name in sources):
             raise ParameterError(
-                "temperature= and variables['temperature'] both give the temperature; give one"
+                "temperature= and variables['temperature'] both give the temperature; give only one"
             )
         _check_temperature_source(temperature)
         sources["temperature"] = temperature
@@ -179,7 +179,7 @@ def _check_temperature_source(temperature: Any) -> None:
 
 
 def _parse_name(text: str) -> tuple[str, str]:
-    """Return name and unit of "name" or "name[unit]"."""
+    """Return the name and unit in "name" or "name[unit]"."""
     match = _NAME.fullmatch(text)
     if match is None:
         raise ParameterError(
@@ -197,12 +197,14 @@ def _parse_name(text: str) -> tuple[str, str]:
         or name in _DIMENSIONS
         or name.endswith(("_feature", "_scratch"))
     ):
-        raise ParameterError(f"variables: {name!r} has another meaning in a store; rename it")
+        raise ParameterError(
+            f"variables: {name!r} has another meaning in a store; choose another name"
+        )
     known = variables.FRAME_VALUES.get(name)
     if known is not None:
         if unit not in ("", known.unit):
             raise ParameterError(
-                f"variables: {name} is in {known.unit} in every store; got {unit}. Convert it"
+                f"variables: {name} must be in {known.unit}; got {unit}. Convert the values"
             )
         unit = known.unit
     return name, unit
@@ -254,7 +256,7 @@ def _is_column(source: Any) -> bool:
 def _read_source(
     name: str, unit: str, source: Any, runs: Sequence[Run], n_frames: int, left_out: str
 ) -> tuple[FloatArray, dict[str, Any]]:
-    """Return the values of frames in order, and where they come from."""
+    """Return the values of the frames in order, and their source."""
     if isinstance(source, str):
         source = _parse_source(name, source)
     if _is_number(source):
@@ -286,7 +288,7 @@ def _read_source(
 
 
 def _parse_source(name: str, text: str) -> float | tuple[str, int]:
-    """Return the number, or the file and column, that a text names."""
+    """Return the number, or the file and column, that a text specifies."""
     path, _, column = text.rpartition(":")
     if path and re.fullmatch(r"[+-]?\d+", column):
         return path, int(column)
@@ -364,12 +366,12 @@ def attach_command(store: str | Path, name: str, run: str | None = None) -> str:
     return " ".join(words)
 
 
-# Joining with the values that a store has
+# Merging with the values in a store
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What has to be written to a store.
+    """Changes to be written to a store.
 
     Attributes
     ----------
@@ -392,28 +394,28 @@ def merge(
     overwrite: bool,
     command: str,
 ) -> Changes:
-    """Join given values with those that a store has.
+    """Merge given values with those in a store.
 
     Parameters
     ----------
     path
         The store.
     group
-        Its group. Arrays may be shorter than the given values.
+        Its Zarr group. Its arrays may be shorter than the given values.
     given
-        Values for all frames, NaN where none is given.
+        Values for all frames; NaN if none is given.
     runs
         All runs, for messages.
     overwrite
-        Replace other values.
+        Whether to replace different values.
     command
-        What the user can do about other values, for the message.
+        Advice on how to replace different values, for the message.
 
     Raises
     ------
     StoreError
-        If the store has other values and ``overwrite`` is not set. Also if it has a
-        variable of this name that is not one number per frame.
+        If the store has different values and ``overwrite`` is not set. Also if it has a
+        variable of this name without exactly one number per frame.
     """
     present = stored_values.read(group, skip_damaged=overwrite)
     changes = Changes({}, [])

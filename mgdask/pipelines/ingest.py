@@ -115,25 +115,26 @@ def ingest(
         Store to write. Repeating an interrupted call computes only what is missing.
     species
         Element of each type, as ``{1: "Cu", 2: "Zr"}`` or as ("Cu", "Zr") for types 1
-        and 2. Type labels are mapped by ``{"Cu1": "Cu"}``. Not needed if the files name
-        elements. For files with neither types nor elements: one element per atom, in
-        the order of ids.
+        and 2. Type labels are mapped by ``{"Cu1": "Cu"}``. Not needed if the files
+        contain elements. For files with neither types nor elements: one element per
+        atom, in the order of ids.
     timestep
         Timestep in ps, for files without ITEM: TIME.
     run
-        Label of the simulation. A list has one label per entry of ``paths``, which are
-        then separate simulations. Default: from the file names.
+        Label of the simulation. If it is a list with one label per entry of ``paths``,
+        each entry is a separate simulation. Default: derived from the file names.
     temperature
-        Temperature in K, or a list of one per run.
+        Temperature in K for all runs, or a list with one per run.
     variables
-        Values of frames by name: (path, column) of a text file with one row per frame,
-        "path:column", a number for all frames, or an array (frame,). A list has one of
-        these per run. Columns are counted from 1. See ``mgdask.attach``.
+        Values of frames by name. A value is (path, column) or "path:column" for a text
+        file with one row per frame, a number for all frames, or an array (frame,). A
+        list has one of these per run. Columns are counted from 1. See
+        ``mgdask.attach``.
     client
         Dask client. Default: the current one, or a temporary one in this process.
     append
-        Add frames to ``out``: of a continued simulation, or of other runs if ``run``
-        names them. Timesteps that the run has already are skipped and reported.
+        Add frames of a continued simulation to ``out``, or frames of other runs if
+        ``run`` names them. Timesteps that the run already has are skipped and reported.
     overwrite
         Replace an existing store.
     **options
@@ -151,8 +152,8 @@ def ingest(
     Raises
     ------
     AuditError
-        If the input cannot be read correctly, with file, byte or line, frame and
-        timestep.
+        If the input cannot be read correctly. The message names file, byte or line,
+        frame and timestep.
     StoreError
         If ``out`` cannot be written, or holds other results.
     ParameterError
@@ -264,18 +265,20 @@ def _label_inputs(
     labels = list(run)
     if run_per_file:
         raise ParameterError(
-            f"run={labels} and run_per_file=True exclude each other: both say which files are a "
-            "simulation; give one"
+            f"run={labels} and run_per_file=True exclude each other: both define which files form "
+            "a simulation; give only one"
         )
     if len(labels) != len(inputs) or not all(isinstance(label, str) for label in labels):
         raise ParameterError(
-            f"run={labels} has {len(labels)} labels for {len(inputs)} inputs; give one text per "
+            f"run={labels} has {len(labels)} labels for {len(inputs)} inputs; give one label per "
             "input, in the same order, or one for all. A pattern is one input: quote it on a "
             "command line, so that the shell does not expand it"
         )
     stretches = [label for k, label in enumerate(labels) if k == 0 or labels[k - 1] != label]
     if len(set(stretches)) < len(stretches):
-        raise ParameterError(f"run={labels}: the inputs of one run must follow each other")
+        raise ParameterError(
+            f"run={labels}: the inputs of one run must be consecutive; reorder the inputs"
+        )
     matches = [expand(each) for each in inputs]
     per_file = [label for label, found in zip(labels, matches, strict=True) for _ in found]
     return [name for found in matches for name in found], per_file
@@ -284,7 +287,7 @@ def _label_inputs(
 def _resolve_values(
     temperature: Temperatures | None, variables: Sources | None, inventory: Inventory, start: int
 ) -> list[Given]:
-    """Return the values that the user gave for the frames of an inventory."""
+    """Return the values given by the user for the frames of an inventory."""
     omitted = [note for note in inventory.notes if "left out" in note or "skipped" in note]
     more = f" ({len(omitted)} notes of this kind)" if len(omitted) > 1 else ""
     left_out = f". The audit says: {omitted[0]}{more}" if omitted else ""
@@ -298,7 +301,7 @@ def _resolve_values(
     for item in given:
         if item.name in inventory.variables:
             raise ParameterError(
-                f"variables: the files have a variable {item.name!r} already; choose another name, "
+                f"variables: the files already have a variable {item.name!r}; choose another name, "
                 "or leave that column out with columns="
             )
     return given
@@ -387,13 +390,13 @@ class Addition:
     Attributes
     ----------
     inventory
-        The frames, without those that the store has already.
+        The frames, without those that the store already has.
     start
-        Index of the first of them in the store.
+        Index of the first of these frames in the store.
     digest
-        Digest of the input, known frames included.
+        Digest of the input, including frames that the store already has.
     resumed
-        Whether an earlier call has begun to append the same input.
+        Whether an earlier call began to append the same input.
     """
 
     inventory: Inventory
@@ -403,7 +406,7 @@ class Addition:
 
 
 def _plan_append(out: Path, inventory: Inventory, is_named: bool) -> Addition:
-    """Return the new frames. Nothing is written."""
+    """Return the new frames, without writing anything."""
     group = open_group(out)
     if group.attrs.get("mgdask_kind") != "trajectory":
         raise StoreError(f"append: {out} is not a trajectory store")
@@ -421,7 +424,7 @@ def _plan_append(out: Path, inventory: Inventory, is_named: bool) -> Addition:
 
 
 def _make_room(out: Path, group: Group, addition: Addition, notes: Sequence[str]) -> None:
-    """Make room for new frames, and write what they have one row each of."""
+    """Make room for new frames, and write the variables with one row per frame."""
     inventory, start = addition.inventory, addition.start
     if addition.resumed and Manifest(out).content() is not None:
         return  # appended completely by an earlier call
@@ -452,7 +455,7 @@ def _stored_runs(group: Group, start: int) -> list[str]:
 def _values_of_appended(
     out: Path, group: Group, given: Sequence[Given], runs: Sequence[Run], start: int
 ) -> tuple[list[Given], list[str]]:
-    """Continue constant temperatures, and report values that new frames lack."""
+    """Continue constant values, and report values that new frames lack."""
     kept, notes = [], []
     for name, values in stored_values.read(group).items():
         if any(item.name == name for item in given):
@@ -514,9 +517,9 @@ def _check_continuation(out: Path, group: Group, inventory: Inventory) -> None:
 def _without_known_frames(
     out: Path, group: Group, inventory: Inventory, start: int, is_named: bool
 ) -> Inventory:
-    """Drop timesteps that the last run of a store has already, with a note.
+    """Drop timesteps that the last run of a store already has, with a note.
 
-    Frames whose run is not named continue the last run.
+    Frames without a run label continue the last run.
     """
     runs = _stored_runs(group, start)
     last = runs[-1]
@@ -527,9 +530,9 @@ def _without_known_frames(
     other = next((label for label in labels if label != last and label in runs), None)
     if other is not None or last in labels[labels.count(last) :]:
         raise StoreError(
-            f"append: run {other or last!r} is in {out} already and would not stay in one piece; "
-            f"only the last run, {last!r}, can be continued, by the first of the files. Choose "
-            "another label with run= (--run)"
+            f"append: run {other or last!r} is already in {out}, and its frames would not be "
+            f"consecutive. Only the last run, {last!r}, can be continued, by the first files. "
+            "Choose another label with run= (--run)"
         )
     keep = [
         k

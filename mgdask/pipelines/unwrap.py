@@ -54,7 +54,7 @@ MAX_GUESSED_STEP = 0.45
 """Largest step whose direction is certain without images, as a fraction of the cell."""
 
 AXES = ("atom_id", "species", "mass", "pbc", "step", "time", "run", "cell")
-"""Arrays copied from the trajectory if it has them, besides its values of frames."""
+"""Arrays copied from the trajectory if present, besides its values of frames."""
 
 
 @dataclass(frozen=True)

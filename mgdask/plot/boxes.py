@@ -1,4 +1,4 @@
-"""Distributions of a few values side by side: violins with their points, and boxes."""
+"""Distributions of a few values side by side, as violins or boxes with points."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from mgdask.plot.style import Axes
 
 MIN_VIOLIN = 5
-"""Fewest values of a violin; fewer are shown as points alone."""
+"""Minimum number of values for a violin; fewer are shown only as points."""
 
 
 def spread(values: npt.ArrayLike, width: float) -> FloatArray:
     """Return horizontal offsets that keep equal values apart.
 
-    They depend on the order of the values only, so that pictures of the same numbers
-    are the same.
+    They depend only on the order of the values, so that figures of the same numbers are
+    identical.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ def draw_violin(
     width: float = 0.35,
     label: str | None = None,
 ) -> None:
-    """Draw the density of values as a violin, with the values as points in it.
+    """Draw the density of values as a violin that contains the values as points.
 
-    Fewer than five different values are points alone.
+    Fewer than five distinct values are drawn only as points.
 
     Parameters
     ----------
@@ -68,11 +68,11 @@ def draw_violin(
     color
         Color of the violin and of its points.
     filled
-        Whether violin and points are filled or outlines.
+        Whether violin and points are filled. If not, only outlines are drawn.
     width
-        Half of the largest width.
+        Half of the largest width of the violin.
     label
-        Entry of the legend.
+        Legend entry.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def draw_violin(
 
 
 def _density(y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Gaussian kernel density by Scott's rule, over the range of the values."""
+    """Return a Gaussian kernel density (Scott's rule) over the range of the values."""
     bandwidth = y.std(ddof=1) * len(y) ** -0.2
     grid = np.linspace(y.min(), y.max(), 101)
     density = np.exp(-0.5 * ((grid[:, None] - y) / bandwidth) ** 2).sum(axis=1)
@@ -137,12 +137,13 @@ def draw_box(
     width
         Width of the box.
     label
-        Entry of the legend.
+        Legend entry.
 
     References
     ----------
-    The box of Wang, Jain, Nat. Commun. 10, 5537 (2019), Fig. 5a: bounds are the 25 and
-    75 % percentiles, the dashed line is the median, whiskers are minimum and maximum.
+    As in Wang, Jain, Nat. Commun. 10, 5537 (2019), Fig. 5a: box bounds are the 25th and
+    75th percentiles, the dashed line is the median, and whiskers are minimum and
+    maximum.
 
     Examples
     --------

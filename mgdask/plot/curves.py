@@ -43,7 +43,7 @@ def draw_quantiles(
     x
         Abscissa (point,).
     quantiles
-        Quantiles (level, point), an odd number of levels in increasing order.
+        Quantiles (level, point), for an odd number of levels in increasing order.
     levels
         Levels of the quantiles, such as 0.1, 0.5, 0.9.
     color

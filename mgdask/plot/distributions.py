@@ -46,7 +46,7 @@ def draw_column_histograms(
     axes
         matplotlib axes to draw on.
     x
-        Increasing abscissas (column,). Cells end halfway to the next one.
+        Increasing abscissas (column,). Cells extend halfway to the next one.
     edges
         Edges of the bins (bin + 1,) along y.
     share
@@ -69,7 +69,7 @@ def draw_column_histograms(
 
 
 def cell_sides(x: npt.ArrayLike) -> FloatArray:
-    """Return the sides of cells around increasing points, halfway between neighbors.
+    """Return the edges of cells around increasing points, halfway between neighbors.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def cell_sides(x: npt.ArrayLike) -> FloatArray:
     Returns
     -------
     sides
-        Sides (point + 1,). The outermost cells are symmetric.
+        Edges (point + 1,). The outermost cells are symmetric.
 
     Examples
     --------

@@ -112,7 +112,7 @@ def draw_points(
     marker
         matplotlib marker.
     label
-        Entry of the legend.
+        Legend entry.
 
     Examples
     --------
@@ -144,8 +144,8 @@ def draw_log_shares(
 ) -> None:
     """Draw shares with their intervals on a logarithmic axis.
 
-    A share of 0 has no place on the axis. Its upper end is drawn as a triangle that
-    points down.
+    A share of 0 cannot be shown on the axis. The upper end of its interval is drawn as
+    a triangle that points down.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def draw_log_shares(
     color
         Color of points and bars.
     label
-        Entry of the legend.
+        Legend entry.
 
     Examples
     --------
@@ -169,7 +169,9 @@ def draw_log_shares(
     axes.set_yscale("log")
     some, none = value > 0, value == 0
     smallest = np.min(np.where(bottom > 0, bottom, np.inf)[some], initial=1.0)
-    bottom = np.where(bottom > 0, bottom, 0.5 * smallest)  # a bar to 0 runs off the axis
+    bottom = np.where(
+        bottom > 0, bottom, 0.5 * smallest
+    )  # a bar that reaches 0 extends beyond the axis
     draw_points(
         axes,
         at[some],

@@ -91,11 +91,11 @@ def draw_surface(
     x, y
         Grids (x,) and (y,).
     values
-        Values (x, y). Places with NaN stay empty.
+        Values (x, y). Regions with NaN stay empty.
     cmap
         Name of a matplotlib colormap.
     levels
-        Largest number of contours, or their increasing levels.
+        Maximum number of contours, or their increasing levels.
     extend
         Whether values below the first or above the last level are colored.
 
@@ -114,19 +114,19 @@ def draw_surface(
 
 
 def symmetric_levels(values: FloatArray, number: int = 12) -> FloatArray:
-    """Return contour levels in round steps around zero that hold all values.
+    """Return contour levels in round steps around zero that cover all values.
 
     Parameters
     ----------
     values
-        Values of any shape. NaN is left out.
+        Values of any shape. NaN is ignored.
     number
         Number of levels on each side of zero.
 
     Returns
     -------
     levels
-        Increasing levels (2 number + 1,), the middle one 0.
+        Increasing levels (2 number + 1,); the middle one is 0.
 
     Examples
     --------
@@ -151,11 +151,11 @@ def draw_rings(
     axes
         matplotlib axes to draw on.
     points
-        Places (point, 2).
+        Points (point, 2) in data coordinates.
     size
-        Area of a ring in points².
+        Area of a ring in square points, as in matplotlib's ``scatter``.
     label
-        Entry of the legend.
+        Legend entry.
 
     Examples
     --------

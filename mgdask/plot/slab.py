@@ -168,7 +168,7 @@ def ring_atoms(
     color
         Color of the rings.
     label
-        Entry of the legend.
+        Legend entry.
 
     Examples
     --------

@@ -56,8 +56,8 @@ def whole_frames(refs: Sequence[FrameRef], audit: Audit) -> list[FrameRef]:
     """Return the frames of one file that can be used.
 
     Truncated frames, and frames whose box or positions are not finite, are left out and
-    reported in a note. Raise ``AuditError`` for a frame with extra lines, or if none of
-    several frames can be used.
+    reported in a note. Raise ``AuditError`` for a frame with extra lines, or if no
+    frame can be used.
     """
     kept = []
     for ref in refs:
@@ -88,7 +88,7 @@ def whole_frames(refs: Sequence[FrameRef], audit: Audit) -> list[FrameRef]:
 
 
 def no_frame_left(ref: FrameRef) -> AuditError:
-    """Return the error for input none of whose frames can be used; ``ref`` is one."""
+    """Return the error for input without a usable frame; ``ref`` is one of them."""
     return AuditError(
         f"{ref.where}: {ref.problem}; no complete frame is left. Leave this file out, or write "
         "it again"
@@ -103,9 +103,9 @@ def check_sizes(refs: Sequence[FrameRef], numbers: Sequence[int], command: str) 
     refs
         The frames.
     numbers
-        Their numbers, as ``frames=`` counts them.
+        Their numbers, as counted by ``frames=``.
     command
-        Command that ingests the files.
+        Command that ingests the files, without frames and output.
 
     Raises
     ------
@@ -120,23 +120,23 @@ def check_sizes(refs: Sequence[FrameRef], numbers: Sequence[int], command: str) 
     ranges = same_size_ranges(*map(list, zip(*pairs, strict=True)))
     text = (
         f"{other.where}: it has {other.n_atoms} atoms, but frame {first.ordinal} of "
-        f"{first.path} (timestep {first.step}) has {first.n_atoms}. All frames of a store have "
-        "the same atoms. "
+        f"{first.path} (timestep {first.step}) has {first.n_atoms}. All frames of a store "
+        "must have the same atoms. "
     )
     if len(ranges) > MAX_COMMANDS:
         text += (
             f"The number changes {len(ranges) - 1} times: write the dump again for a group of "
-            "atoms that stay (dump ID GROUP custom ...). The first parts are ingested with:\n"
+            "atoms that stay (dump ID GROUP custom ...). These commands ingest the first parts:\n"
         )
     else:
-        text += "These commands ingest each part into a store of its own:\n"
+        text += "These commands ingest each part into a separate store:\n"
     raise AuditError(text + split_commands(ranges, command))
 
 
 def check_alike(
     refs: Sequence[FrameRef], needed: Callable[[FrameRef], Sequence[str]], audit: Audit
 ) -> None:
-    """Check that all frames have the boundaries and needed columns of the first.
+    """Check that all frames have the boundaries and required columns of the first.
 
     Raise ``AuditError`` for the first frame that differs.
     """
@@ -172,16 +172,16 @@ def check_alike(
 
 
 def settle_origin(contents: Contents, given: FloatArray | None, audit: Audit) -> Contents:
-    """Return the contents of a file with the origin of its cells.
+    """Return the contents of a file with the origin of its cells set.
 
     Parameters
     ----------
     contents
         Result of the index pass.
     given
-        Origin (3,) that the user gave, for files that state none.
+        Origin (3,) given by the user for files that do not state one, in their unit.
     audit
-        Gets a note if the origin was not stated and is not zero.
+        Receives a note if the origin was not stated and is not zero.
     """
     if contents.origin_stated:
         return contents
@@ -196,18 +196,18 @@ def settle_origin(contents: Contents, given: FloatArray | None, audit: Audit) ->
 def check_origins(
     refs: Sequence[FrameRef], unknown: Mapping[str, str], image_scheme: str, audit: Audit
 ) -> None:
-    """Check that an unknown origin of the cells does no harm.
+    """Check that an unknown origin of the cells does not matter.
 
     Parameters
     ----------
     refs
         Frames of all files.
     unknown
-        Why the origin is unknown, by file.
+        Reason why the origin is unknown, by file.
     image_scheme
-        Where the images come from.
+        Source of the images.
     audit
-        Gets a note if the origin does no harm.
+        Receives a note if the origin does not matter.
 
     Raises
     ------
@@ -230,7 +230,7 @@ def check_origins(
             )
         audit.note(
             "origin",
-            f"{why}. Zero is used; it does no harm, because "
+            f"{why}. Zero is used, which has no effect, because "
             + (
                 f"the cell changes by at most {change:.3f} of its length between two frames"
                 if image_scheme == DERIVED

@@ -1,7 +1,7 @@
-"""Damage that costs one frame, in words: a box or positions that are not finite.
+"""Descriptions of damage to a single frame: a box or positions that are not finite.
 
-A text that these functions return becomes ``FrameRef.problem``. The audit then leaves
-the frame out and names it.
+The text that these functions return becomes ``FrameRef.problem``. The audit then leaves
+the frame out and reports it.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ import numpy.typing as npt
 from mgdask._typing import FloatArray
 
 BOX, POSITION = "its box", "the position of"
-"""How the texts begin."""
+"""First words of the descriptions."""
 
 
 def box_problem(cell: FloatArray, periodic: Sequence[bool], origin: Any = 0.0) -> str | None:
-    """Say what is wrong with a cell or its origin.
+    """Describe what is wrong with a cell or its origin.
 
     Parameters
     ----------
     cell
         Cell vectors as rows (3, 3).
     periodic
-        Three booleans, one per cell vector. A cell without any periodic vector may have
-        no volume.
+        Three booleans, one per cell vector. A cell without periodic vectors may have
+        zero volume.
     origin
         Lower corner of the cell (3,).
 
     Returns
     -------
-    Text, or None if the cell is finite and right-handed.
+    Description, or None if the cell is finite and right-handed.
     """
     if not (np.isfinite(cell).all() and np.isfinite(origin).all()):
         text = f"{BOX} is not finite: vectors {cell.tolist()}"
@@ -48,22 +48,22 @@ def box_problem(cell: FloatArray, periodic: Sequence[bool], origin: Any = 0.0) -
 def position_problem(
     position: FloatArray, ids: npt.NDArray[Any] | None = None, row_line: int = 0
 ) -> str | None:
-    """Say which position is not finite.
+    """Describe which position is not finite.
 
     Parameters
     ----------
     position
         Positions (atom, xyz) in the order of the file.
     ids
-        Atom ids (atom,). Default: rows are counted from 1.
+        Atom ids (atom,). Default: row numbers, counted from 1.
     row_line
-        Line of the first row in a text file, counted from 1; 0 if there are no lines.
+        Line of the first row in a text file, counted from 1; 0 for other formats.
 
     Returns
     -------
-    Text that names the first atom and the number of atoms, or None.
+    Description of the first such atom with the number of the others, or None.
     """
-    # a finite sum has finite terms; the converse fails only near the largest double
+    # if the sum is finite, so is every term
     if np.isfinite(position.sum()):
         return None
     bad = np.flatnonzero(~np.isfinite(position).all(axis=1))

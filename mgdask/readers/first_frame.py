@@ -74,7 +74,7 @@ def choose_layout(
             f"{' '.join(coordinates.SETS[kind_of_coordinates])} and are not kept",
         )
     if column == PER_ATOM:
-        audit.note("species", f"{first.path}: species are those given per atom, in order of ids")
+        audit.note("species", f"{first.path}: species are given per atom, in the order of ids")
     if "typelabel" in first.columns and column != "typelabel":
         audit.note("columns", f"{first.path}: column typelabel holds text and is not kept")
     has_mass = "mass" in first.columns
@@ -159,7 +159,7 @@ def read_first_frame(
         )
     types = table.get("type")
     if isinstance(types, Labels):
-        audit.note("species", f"{ref.path}: the column type holds labels, which are not kept")
+        audit.note("species", f"{ref.path}: the column type holds labels, which are not stored")
     elif types is not None and columns is None and "type" not in dict(layout.extras):
         pairs = np.unique(np.stack([types if order is None else types[order], numbers]), axis=1)
         # several types of one element: the species alone would lose information
@@ -182,7 +182,7 @@ def read_first_frame(
     variables |= {variable_name(name): ("float64", "", False) for name in scalars}
     layout = replace(layout, scalars=scalars)
     assemble(table, ref, layout, inventory.species_map, inventory.style, identity)
-    # species given per atom are part of the identity from here on; windows stay small
+    # from here on, species given per atom belong to the identity, so windows stay small
     kept = SpeciesMap() if layout.species == PER_ATOM else inventory.species_map
     inventory = replace(
         inventory, layout=layout, species_map=kept, _identity=pack_identity(identity)

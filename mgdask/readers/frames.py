@@ -178,7 +178,7 @@ def assemble(
         missing, new = np.setdiff1d(identity.atom_id, ids), np.setdiff1d(ids, identity.atom_id)
         raise AuditError(
             f"{ref.where}: the set of ids differs from that of the first frame: missing "
-            f"{_listed(missing)}, new {_listed(new)}. A store holds one set of atoms: ingest the "
+            f"{_listed(missing)}, new {_listed(new)}. A store holds one set of atoms. Ingest the "
             f"frames before and after the change into two stores, with frames=':{ref.number}' and "
             f"frames='{ref.number}:' (--frames :{ref.number} and --frames {ref.number}:)"
         )

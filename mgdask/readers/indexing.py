@@ -44,7 +44,7 @@ from mgdask.readers.window import read_window
 __all__ = ["Inventory", "image_increments", "read_window", "take_inventory"]
 
 SUSPECT_FRAMES = 32
-"""Number of frames that one task reads in search of damaged positions."""
+"""Number of frames in which one task looks for damaged positions."""
 PIECE = 256 << 20
 """Number of bytes of an uncompressed file that one index task reads."""
 
@@ -84,12 +84,12 @@ def _index(infos: Sequence[SourceInfo], mapper: Callable[..., Iterable[Any]]) ->
 
 
 def find_damage(info: SourceInfo, refs: Sequence[FrameRef]) -> list[str | None]:
-    """Say which positions of each frame are not finite; runs in any process."""
+    """Describe positions that are not finite in each frame; runs in any process."""
     source, problems = open_source(info), list[str | None]()
     try:
         for ref in refs:
             problem = None
-            # what else is wrong is said when the frame is read
+            # other problems are reported when the frame is read
             with suppress(AuditError):
                 names = coordinates.SETS[coordinates.choose(ref.columns, ref.where)[0]]
                 ids = ("id",) if "id" in ref.columns else ()
@@ -147,19 +147,19 @@ def take_inventory(
         Files or glob patterns.
     species
         Elements by type, by type label, or by name for files with a column ``element``.
-        For files that name neither types nor elements: one element per atom, in the
-        order of ids.
+        For files with neither types nor elements: one element per atom, in the order of
+        ids.
     timestep
-        Time step in ps, for frames without a time.
+        Time step in ps for frames without a time.
     units
         LAMMPS unit style of files that do not state theirs; default metal.
     run
-        Label of the simulation, or one label per file. Default: taken from the file
+        Label of the simulation, or one label per file. Default: derived from the file
         names.
     run_per_file
-        Whether each file is a simulation of its own.
+        Whether each file is a separate simulation.
     repeated
-        Which frame of a repeated timestep to keep: last, first, all, or error.
+        Which frame of a repeated timestep to keep: "last", "first", "all" or "error".
     frames
         Frames to keep after repeated ones are dropped: a slice, numbers, or
         "start:stop:step". Default: all.
@@ -168,10 +168,10 @@ def take_inventory(
     atom_style
         LAMMPS atom style of data files that do not state theirs.
     origin
-        Lower corner of the cells (3,), in the unit of the files, for files that do not
-        state it (extended XYZ, H5MD). Default: taken from the positions.
+        Lower corner of the cells (3,) in the unit of the files, for files that do not
+        state it (extended XYZ, H5MD). Default: inferred from the positions.
     particles
-        Particle group of H5MD files that have several.
+        Particle group to read from H5MD files with several.
     mapper
         Function that runs the index tasks, with the interface of ``map``.
 
@@ -182,8 +182,8 @@ def take_inventory(
     Raises
     ------
     AuditError
-        If something cannot be read correctly, with file, line or byte, frame and
-        timestep.
+        If something cannot be read correctly. The message names file, line or byte,
+        frame and timestep.
     ParameterError
         If an argument is not allowed.
     """
@@ -196,7 +196,9 @@ def take_inventory(
         unit_style(units)
     corner = None if origin is None else np.asarray(origin, dtype=np.float64)
     if corner is not None and (corner.shape != (3,) or not np.isfinite(corner).all()):
-        raise ParameterError(f"origin={origin!r} must be three numbers")
+        raise ParameterError(
+            f"origin={origin!r} must be three numbers, in the length unit of the files"
+        )
     infos = [
         inspect_source(path, units=units, atom_style=atom_style, particles=particles)
         for path in expand(given)

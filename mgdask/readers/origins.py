@@ -1,18 +1,19 @@
-"""Lower corners of cells in files that state none.
+"""Lower corners of cells in files that do not state them.
 
-Extended XYZ and H5MD have no origin of the cell; by convention it is zero. LAMMPS
-writes absolute positions nevertheless, r = o + s h, with 0 <= s < 1 up to the motion
-since atoms were last wrapped. In a cell h of constant size an unknown origin o does no
-harm: it shifts all fractions r h^-1 by the same amount in all frames. In a cell that
-changes, the shift o h^-1 changes too, and adds to the step of every atom.
+Extended XYZ and H5MD do not store the origin of the cell; by convention it is zero.
+LAMMPS nevertheless writes absolute positions r = o + s h. There 0 <= s < 1, up to the
+motion since atoms were last wrapped. If the cell h is constant, an unknown origin o
+does not matter: it shifts all fractions r h^-1 by the same amount in all frames. If the
+cell changes, the shift o h^-1 changes too, and adds to the displacement of every atom.
 
-The origin is therefore taken from the positions, if they contradict zero. Along each
-periodic vector the wrapped positions fill the cell, so that their lowest and highest
-fraction give the origin to within the largest gap between atoms. LAMMPS changes a cell
-about its center (``fixedpoint`` of ``fix npt``, styles ``scale`` and ``erate`` of ``fix
-deform``), the center of the box bounds (lo + hi) / 2 = o + diag(h) / 2. If one center
-fits all frames, the origin follows from it, with an error that is the same in all
-frames and cancels. If none does, every frame gets its own estimate.
+If the positions contradict an origin of zero, the origin is therefore inferred from
+them. Along each periodic vector, the wrapped positions fill the cell. Their lowest and
+highest fractions give the origin to within the largest gap between atoms. LAMMPS
+changes a cell about its center (``fixedpoint`` of ``fix npt``, styles ``scale`` and
+``erate`` of ``fix deform``). This is the center of the box bounds, (lo + hi) / 2 = o +
+diag(h) / 2. If one center fits all frames, the origin follows from it. Its error is the
+same in all frames and cancels. If no center fits, the origin is estimated for each
+frame separately.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ from mgdask.geometry import fractional
 from mgdask.readers.records import Contents, FrameRef
 
 MARGIN = 0.03
-"""How far atoms may be outside of the cell, as a fraction of it, before they contradict
-its origin."""
+"""Distance outside the cell, as a fraction of it, beyond which atoms contradict an
+origin of zero."""
 FILLED = (0.9, 1.1)
-"""Lengths of the range of wrapped fractions in a cell that is filled with atoms."""
+"""Smallest and largest span of wrapped fractions in a cell filled with atoms."""
 SMALL_CHANGE = 0.02
-"""Largest relative change of the cell between two frames in which an unknown origin
-does no harm."""
+"""Largest relative change of the cell between two frames for which an unknown origin
+does not matter."""
 
 
 @dataclass
 class Ranges:
-    """Lowest and highest fraction of the atoms in each frame, about a zero origin."""
+    """Lowest and highest fraction of the atoms in each frame, for an origin of zero."""
 
     low: list[FloatArray] = field(default_factory=list)
     high: list[FloatArray] = field(default_factory=list)
@@ -48,12 +49,12 @@ class Ranges:
             self.skip()
             return
         fraction = fractional(position, ref.cell)
-        # along free vectors nothing is wrapped, and zero serves as well as any origin
+        # along vectors that are not periodic nothing is wrapped, so any origin will do
         self.low.append(np.where(ref.pbc, fraction.min(axis=0), 0.0))
         self.high.append(np.where(ref.pbc, fraction.max(axis=0), 1.0))
 
     def skip(self) -> None:
-        """Add a frame without positions that can be used."""
+        """Add a frame without usable positions."""
         self.low.append(np.full(3, np.nan))
         self.high.append(np.full(3, np.nan))
 
@@ -61,21 +62,22 @@ class Ranges:
 def infer_origins(
     low: FloatArray, high: FloatArray, cell: FloatArray
 ) -> tuple[FloatArray, str] | None:
-    """Find the lower corners of the cells of one file from its positions.
+    """Infer the lower corners of the cells of one file from its positions.
 
     Parameters
     ----------
     low, high
-        Lowest and highest fraction of each frame (frame, vector), about a zero origin.
-        NaN in frames without positions; 0 and 1 along vectors that are not periodic.
+        Lowest and highest fraction of each frame (frame, vector), for an origin of
+        zero. NaN in frames without positions; 0 and 1 along vectors that are not
+        periodic.
     cell
-        Cells (frame, vector, xyz).
+        Cell vectors (frame, vector, xyz), in the unit of the positions.
 
     Returns
     -------
-    Origins (frame, xyz) and how they were found, in words that begin with "zero",
-    "one center" or "each frame"; None if the positions contradict zero but do not fill
-    the cells.
+    Origins (frame, xyz), and a description of how they were found. It begins with
+    "zero", "one center" or "each frame". None if the positions contradict zero but do
+    not fill the cells.
     """
     used: BoolArray = np.asarray(np.isfinite(low).all(axis=1))
     zero = np.zeros((len(cell), 3))
@@ -101,7 +103,7 @@ def infer_origins(
     if excess[filled].max() <= MARGIN:
         return _corner(fixed, cell), "one center of the cell that fits all frames"
     if bool(filled[used].all()):
-        return _corner(fraction, cell), "each frame by itself, because no center fits all"
+        return _corner(fraction, cell), "each frame separately, because no center fits all"
     return None
 
 
@@ -130,11 +132,11 @@ def place_origins(contents: Contents, ranges: Ranges) -> Contents:
     said = f"{frames[0].path}: the file does not state the origin of its cells"
     if found is None:
         why = (
-            f"{said}. It is not zero, because atoms are outside, and cannot be taken from the "
-            "positions, which do not fill the cells"
+            f"{said}. It is not zero, because atoms are outside. It cannot be inferred from the "
+            "positions, because they do not fill the cells"
         )
         return replace(contents, origin_stated=False, unknown_origin=why)
     origin, how = found
-    note = f"{said}; it is taken from the range of the positions: {how}" if origin.any() else ""
+    note = f"{said}; it is inferred from the range of the positions: {how}" if origin.any() else ""
     placed = [replace(ref, origin=corner) for ref, corner in zip(frames, origin, strict=True)]
     return replace(contents, frames=placed, origin_stated=False, origin_note=note)

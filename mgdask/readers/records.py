@@ -33,10 +33,10 @@ class FrameRef:
 
     The frame begins at byte ``start``, on line ``line`` (counted from 1). Its rows of
     atoms begin at byte ``offset``, on line ``row_line``, and take ``length`` bytes.
-    Line numbers are 0 for formats without lines. ``problem`` is None for a frame that
-    can be used; otherwise it says what is missing or damaged. ``suspect`` is True if
-    the text may hold numbers that are not finite. ``number`` is the number of the frame
-    as ``frames=`` counts it, or -1.
+    Line numbers are 0 for formats without lines. ``problem`` is None for a usable
+    frame. Otherwise it describes what is missing or damaged. ``suspect`` is True if the
+    text may contain numbers that are not finite. ``number`` is the number of the frame
+    as counted by ``frames=``, or -1.
     """
 
     path: str
@@ -99,8 +99,8 @@ class Contents:
     """Result of an index pass over one file or a piece of it.
 
     If the file does not state the origin of its cells, ``origin_stated`` is False.
-    ``origin_note`` then says how it was found, and ``unknown_origin`` why it was not;
-    both are empty if zero fits the positions.
+    ``origin_note`` then describes how the origin was inferred. ``unknown_origin`` says
+    why it could not be. Both are empty if zero fits the positions.
     """
 
     frames: list[FrameRef]

@@ -21,7 +21,7 @@ _HINT = (
     "on the command line (types 1, 2, ... in order)"
 )
 PER_ATOM = ""
-"""Instead of a column: species are given per atom."""
+"""Stands in place of a column name if species are given per atom."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class SpeciesMap:
     def from_names(
         self, labels: Labels, where: str, column: str = "element"
     ) -> npt.NDArray[np.int32]:
-        """Return atomic numbers of element names or type labels.
+        """Return the atomic numbers of element names or type labels.
 
         Raise ``AuditError`` for a name that is not an element or not in the user's map.
         """
@@ -96,7 +96,7 @@ def known_text(types: Mapping[int, int]) -> str:
 def make_species(
     species: Mapping[int, str] | Mapping[str, str] | Sequence[str] | str | None,
 ) -> SpeciesMap:
-    """Make the map of ``{1: "Cu"}``, ``("Cu", "Zr")`` (types 1, 2, ...) or ``"Cu,Zr"``.
+    """Make a map from ``{1: "Cu"}``, ``("Cu", "Zr")`` (types 1, 2, ...) or ``"Cu,Zr"``.
 
     Type labels of LAMMPS are mapped by ``{"Cu1": "Cu"}`` or ``"Cu1=Cu,Zr1=Zr"``.
     Raise ``ParameterError`` for an empty map, a negative type or an unknown element.
@@ -108,7 +108,7 @@ def make_species(
         named = dict(part.split("=", 1) for part in parts if "=" in part)
         if named and len(named) < len(parts):
             raise ParameterError(
-                f"species={species!r}: either all entries have the form LABEL=ELEMENT or none has"
+                f"species={species!r}: either all entries or none must have the form LABEL=ELEMENT"
             )
         species = named or parts
     pairs: list[tuple[Any, str]] = list(
@@ -131,9 +131,9 @@ def make_species(
 def species_column(columns: Sequence[str], species: SpeciesMap, where: str, n_atoms: int) -> str:
     """Return the column that holds the species, or ``PER_ATOM``.
 
-    It is ``type`` if the user mapped types, otherwise ``element``, then ``typelabel``,
-    then ``type``, which may hold type labels. Raise ``AuditError`` if none is there and
-    species were not given per atom.
+    It is ``type`` if the user mapped types. Otherwise it is the first of ``element``,
+    ``typelabel`` and ``type`` that exists; ``type`` may hold type labels. Raise
+    ``AuditError`` if none exists and species were not given per atom.
     """
     order = ["element", "typelabel", "type"]
     for name in ["type", *order] if species.types else order:

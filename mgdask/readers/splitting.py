@@ -20,7 +20,7 @@ def same_size_ranges(
     Parameters
     ----------
     numbers
-        Number of each frame in the files, ascending.
+        Number of each frame in the files, in ascending order.
     refs
         The frames.
 
@@ -53,12 +53,12 @@ def ingest_command(
     Parameters
     ----------
     paths
-        Files or patterns, as they were given.
+        Files or patterns as given by the user.
     species
         Map of types or labels.
     options
-        Values by option; None for options that were not given. A sequence repeats the
-        option.
+        Values by option; None for options that were not given. For a sequence, the
+        option is repeated.
     """
     from mgdask.elements import symbol
 
@@ -77,7 +77,7 @@ def ingest_command(
 
 
 def split_commands(ranges: Sequence[tuple[int, int, int]], command: str) -> str:
-    """Return one command per range of frames, each with a store of its own."""
+    """Return one command per range of frames, each with its own store."""
     lines = []
     for part, (start, stop, step) in enumerate(ranges[:MAX_COMMANDS], start=1):
         frames = f"{start}:{stop}" + (f":{step}" if step != 1 else "")

@@ -15,7 +15,7 @@ from mgdask._typing import FloatArray
 from mgdask.errors import AuditError, ParameterError
 
 _SHOWN = 60
-"""Maximum number of characters of a line that a message shows."""
+"""Maximum number of characters of a line to show in a message."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class TextColumn:
 def read_column(path: str | os.PathLike[str], column: int) -> TextColumn:
     """Read one column of a text file.
 
-    Columns are separated by white space, or by commas in lines that have one.
-    Everything from # to the end of a line is skipped, and so are empty lines. The file
-    may be gzipped.
+    Columns are separated by white space, or by commas in lines that contain one. Text
+    from # to the end of a line is ignored, and so are empty lines. The file may be
+    compressed with gzip.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ def read_column(path: str | os.PathLike[str], column: int) -> TextColumn:
     Raises
     ------
     AuditError
-        If the file cannot be read or has no row, a row lacks the column, or holds there
-        something that is not a finite number. The message names file, line and column.
+        If the file cannot be read or has no rows. Also if a row lacks the column, or
+        its entry is not a finite number. The message names file, line and column.
     ParameterError
         If ``column`` is not a positive integer.
     """
@@ -84,7 +84,7 @@ def read_column(path: str | os.PathLike[str], column: int) -> TextColumn:
         text = line.split("#", 1)[0].strip()
         if not text:
             continue
-        # an empty cell between two commas must not shift the columns after it
+        # an empty field between two commas must not shift the columns after it
         words = [word.strip() for word in text.split(",")] if "," in text else text.split()
         where = f"{name}, line {number}"
         if len(words) < column:
@@ -95,13 +95,13 @@ def read_column(path: str | os.PathLike[str], column: int) -> TextColumn:
         values.append(_number(words[column - 1], f"{where}, column {column}", first=not values))
         lines.append(number)
     if not values:
-        raise AuditError(f"{name}: the file has no row of numbers; lines from # on are comments")
+        raise AuditError(f"{name}: the file has no row of numbers; text after # is a comment")
     return TextColumn(name, int(column), np.array(values), tuple(lines))
 
 
 def _number(word: str, where: str, *, first: bool) -> float:
     try:
-        if "_" in word:  # 1_000 is a number for Python only
+        if "_" in word:  # only Python accepts 1_000 as a number
             raise ValueError
         value = float(word)
     except ValueError:

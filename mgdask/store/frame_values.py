@@ -1,12 +1,13 @@
 """Values of whole frames, such as the temperature, added to a finished store.
 
-They are arrays (frame,) that no block writes. They do not count as content of the
-store, so what was computed from it stays valid. A result that depends on one of them
-keeps ``values_digest`` of it.
+They are arrays (frame,) that no block writes. They are not part of the content digest
+of the store, so results computed from it stay valid. A result that depends on such a
+value records its ``values_digest``.
 
-New values are written beside the store and then moved into it. The move is prepared
-completely, declared by one rename, and can be repeated. So a process that is killed
-leaves either all old values, or a prepared move that the next writer finishes.
+New values are written to a folder of the manifest and then moved into place. The move
+is prepared completely, declared by a single rename, and can be repeated. A process that
+is killed therefore leaves either all old values, or a declared move that the next
+writer finishes.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from mgdask.store.shards import (
 )
 
 STAGED = "frame_values.partial"
-"""Folder in the manifest where new values are prepared, before it is ``DECLARED``."""
+"""Folder in the manifest in which new values are prepared, then ``DECLARED``."""
 COPIED = "copied from the trajectory"
 """Attribute ``source`` of values in a store that were copied from its input."""
 
@@ -69,7 +70,7 @@ def read(group: zarr.Group, *, skip_damaged: bool = False) -> dict[str, FloatArr
     Parameters
     ----------
     group
-        Group of the store. Frames without a value have NaN.
+        Group of the store. Frames without a value are NaN.
     skip_damaged
         Leave out arrays that cannot be read, because they will be replaced.
     """
@@ -99,17 +100,17 @@ def read_one(group: zarr.Group, name: str) -> FloatArray | None:
 
 
 def attrs(group: zarr.Group, name: str) -> dict[str, Any]:
-    """Return the attributes of an array of a store; empty if it is not there."""
+    """Return the attributes of an array of a store; empty if it does not exist."""
     return dict(get_array(group, name).attrs) if name in group else {}
 
 
 def values_digest(values: AnyArray) -> str:
-    """Return the SHA-256 of values (frame,).
+    """Return the SHA-256 digest of values (frame,).
 
     Parameters
     ----------
     values
-        Numbers; all NaN count as equal.
+        Numbers; all NaN are treated as equal.
     """
     numbers = np.array(values, dtype=np.float64)
     numbers[np.isnan(numbers)] = np.nan
@@ -117,14 +118,14 @@ def values_digest(values: AnyArray) -> str:
 
 
 def check_values_unchanged(path: str | Path, digests: Mapping[str, str]) -> None:
-    """Raise ``SourceChangedError`` unless values of a store are the expected ones.
+    """Raise ``SourceChangedError`` if values of a store differ from those expected.
 
     Parameters
     ----------
     path
         The store.
     digests
-        Expected digests by name, as ``values_digest`` gives them.
+        Expected digests by name, as returned by ``values_digest``.
     """
     group = open_group(path)
     for name, expected in digests.items():
@@ -136,7 +137,7 @@ def check_values_unchanged(path: str | Path, digests: Mapping[str, str]) -> None
 def copy(source: zarr.Group, path: str | Path, frames: IntArray | None = None) -> None:
     """Copy values of frames to a store that was made from a trajectory.
 
-    Values that were copied before are renewed.
+    Values that were copied before are updated.
 
     Parameters
     ----------
@@ -150,7 +151,7 @@ def copy(source: zarr.Group, path: str | Path, frames: IntArray | None = None) -
     Raises
     ------
     StoreError
-        If other values were attached to that store itself.
+        If different values were attached to that store directly.
     """
     finish_pending(path)
     target = open_group(path)
@@ -162,8 +163,8 @@ def copy(source: zarr.Group, path: str | Path, frames: IntArray | None = None) -
                 continue
             if attrs(target, name).get("source") != COPIED:
                 raise StoreError(
-                    f"{path} has another {name} than the trajectory it was made from, attached to "
-                    "it directly. Choose another name for the output, or remove it"
+                    f"{path} and the trajectory it was made from differ in {name}, which was "
+                    "attached to it directly. Choose another name for the output, or remove it"
                 )
         arrays[name] = values, {**attrs(source, name), "source": COPIED}
     if arrays:
@@ -175,14 +176,14 @@ def write(
     arrays: Mapping[str, tuple[FloatArray, Mapping[str, Any]]],
     store_attrs: Mapping[str, Any],
 ) -> None:
-    """Write values of frames; after a crash either all or none of them are there.
+    """Write values of frames; after a crash, either all or none of them are present.
 
     Parameters
     ----------
     path
         The store, whose lock the caller holds.
     arrays
-        Values (frame,) and attributes by name. They replace arrays of these names.
+        Values (frame,) and attributes by name. They replace arrays with these names.
     store_attrs
         Attributes to add to the store.
     """
@@ -205,7 +206,7 @@ def write(
 
 
 def finish_pending(path: str | Path) -> bool:
-    """Finish the move of a writer that was stopped, and remove what it left.
+    """Finish the move of an interrupted writer, and remove its leftovers.
 
     Parameters
     ----------
@@ -215,7 +216,7 @@ def finish_pending(path: str | Path) -> bool:
     Returns
     -------
     finished
-        Whether there was something to finish.
+        Whether there was anything to finish.
     """
     store, folder = Path(path), Manifest(path).folder
     staged, declared = folder / STAGED, folder / DECLARED
@@ -234,11 +235,11 @@ def finish_pending(path: str | Path) -> bool:
 
 
 def _move_array(source: Path, target: Path, files: list[str]) -> None:
-    """Move an array into a store. It may have been moved in part before."""
+    """Move an array into a store; an earlier attempt may have moved a part of it."""
     if not target.exists():
         os.rename(source, target)
         return
-    # chunks first, then the description, so that it never promises chunks to come
+    # chunks before metadata, which must never describe chunks that are still missing
     for file in sorted(files, key=lambda name: (name == "zarr.json", name)):
         if (source / file).exists():
             (target / file).parent.mkdir(parents=True, exist_ok=True)

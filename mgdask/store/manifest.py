@@ -192,12 +192,12 @@ class Manifest:
         return dict((self.completion() or {}).get("small", {}))
 
     def update_small(self, arrays: Mapping[str, Collection[str]]) -> None:
-        """Renew the digests of small arrays that were added to a finished store.
+        """Update the digests of small arrays that were added to a finished store.
 
         Parameters
         ----------
         arrays
-            Files of each array by its name.
+            Files of each array, keyed by its name.
         """
         mark = self.completion()
         if mark is None:  # ``finish`` will compute all of them

@@ -65,7 +65,7 @@ def check_complete(path: str | Path, *, kind: str | None = None) -> tuple[zarr.G
 
 
 def check_not_pending(path: str | Path) -> None:
-    """Raise ``StoreError`` if values of frames are only in part where they belong.
+    """Raise ``StoreError`` if values of frames have been moved only in part.
 
     Parameters
     ----------

@@ -181,7 +181,7 @@ def make_scratch(group: zarr.Group, n_frames: int, n_atoms: int) -> None:
 
 
 def grow(group: zarr.Group, n_frames: int) -> None:
-    """Resize all arrays with frames to ``n_frames`` frames; new ones are not known."""
+    """Resize all arrays (frame, ...) to ``n_frames``; new values are fill values."""
     for _, array in list(group.arrays()):
         if dimension_names(array)[:1] == ("frame",) and array.shape[0] != n_frames:
             array.resize((n_frames, *array.shape[1:]))

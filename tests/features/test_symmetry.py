@@ -323,7 +323,7 @@ def test_wrong_roles_in_words(options, words):
 
 def test_undecided_roles_in_words():
     feature = SymmetryFunctions(species=("Cu", "Zr"), roles="count")
-    with pytest.raises(ParameterError, match=r"not decided yet.*for_atoms\(numbers\)"):
+    with pytest.raises(ParameterError, match=r"not resolved yet.*for_atoms\(numbers\)"):
         _ = feature.reach
     with pytest.raises(ParameterError, match=r"no radius for H.*give sigma"):
         SymmetryFunctions(species=("H", "Zr"), roles=("H", "Zr"))

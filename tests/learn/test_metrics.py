@@ -331,7 +331,7 @@ def test_refusals_in_words():
         (lambda: wilson_interval(3, 2), "0 <= positive <= count"),
         (lambda: corrected_probability([1.2], 0.1), "must lie in"),
         (lambda: corrected_probability([0.2], 0.0), "share=0.0"),
-        (lambda: single_model_scores("roc_auc", [0, 1], np.ones((0, 2))), "holds no model"),
+        (lambda: single_model_scores("roc_auc", [0, 1], np.ones((0, 2))), "scores is empty"),
     ):
         with pytest.raises(ParameterError, match=words):
             call()

@@ -261,7 +261,7 @@ def test_refusals_in_words(rng):
         (lambda: eliminate(y=y[:5], n_features=1), "each of the 20 rows"),
         (lambda: relieff(hole, y), "row 4"),
         (lambda: relieff(x, y * 0), "one class only"),
-        (lambda: relieff(x, y, 10), "class 0 has 10: take fewer"),
+        (lambda: relieff(x, y, 10), "class 0 has 10. Use fewer"),
         (lambda: relieff(x, y, 5, form="x"), "choose one of per-class, literal"),
         (lambda: relieff(x, y, 20, form="literal"), "below the 20 rows"),
         (lambda: relieff(x, y, 5, samples=21), "samples=21"),

@@ -184,7 +184,9 @@ def slab(rng, constant=False):
 def test_an_origin_that_cannot_be_known_is_refused_with_the_remedy(tmp_path, rng, monkeypatch):
     cells, origins, positions = slab(rng)
     path = write_extxyz(tmp_path / "a.xyz", cells, positions)
-    with pytest.raises(AuditError, match=r"frame 0.*cannot be taken from the positions") as error:
+    with pytest.raises(
+        AuditError, match=r"frame 0.*cannot be inferred from the positions"
+    ) as error:
         take_inventory(path)
     for remedy in ("dump custom id type x y z ix iy iz", "--origin x,y,z", 'Origin="x y z"'):
         assert remedy in str(error.value)
@@ -207,7 +209,7 @@ def test_an_unknown_origin_does_no_harm_in_a_constant_cell(tmp_path, rng):
     cells, _, positions = slab(rng, constant=True)
     path = write_extxyz(tmp_path / "a.xyz", cells, positions)
     inventory = take_inventory(path)
-    (note,) = (note for note in inventory.notes if "does no harm" in note)
+    (note,) = (note for note in inventory.notes if "has no effect" in note)
     assert re.search(r"changes by at most 0\.000", note)
     assert not inventory.origin.any()
 

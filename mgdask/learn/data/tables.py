@@ -194,7 +194,7 @@ def check_labels(table: Table, objective: str, training: bool = True) -> float |
     elif objective == "cross_entropy" and not (0.0 <= y.min() <= y.max() <= 1.0):
         raise ParameterError(
             f"labels of {table.name} span {y.min():g} to {y.max():g}; cross_entropy needs labels "
-            "between 0 and 1"
+            "between 0 and 1, such as those of rank_targets"
         )
     elif training and y.min() == y.max():
         raise ParameterError(f"labels of {table.name} are all {y[0]:g}: there is nothing to learn")

@@ -1,4 +1,4 @@
-"""Targets made from numbers: soft labels that keep their order."""
+"""Soft labels made from numbers, which preserve their order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mgdask.learn.data.arrays import vector
 
 
 def rank_targets(values: npt.ArrayLike) -> FloatArray:
-    """Return the rank of each number as a share of all, a soft label in (0, 1).
+    """Return the relative rank of each number, a soft label in (0, 1).
 
         t_i = (rank_i - 1/2) / n
 
@@ -23,7 +23,7 @@ def rank_targets(values: npt.ArrayLike) -> FloatArray:
     Returns
     -------
     targets
-        Shape (row,), with mean 1/2. Equal numbers get their mean rank.
+        Ranks, shape (row,), with mean 1/2. Equal numbers share their mean rank.
 
     Raises
     ------
@@ -32,9 +32,9 @@ def rank_targets(values: npt.ArrayLike) -> FloatArray:
 
     Notes
     -----
-    A label above a threshold says only on which side a number is. Its rank also says
-    how far. Train with ``objective="cross_entropy"``. If half of the rows are above the
-    threshold, its rank is 1/2.
+    A binary label only says whether a number is above a threshold. The rank also says
+    how far it is from it. Train with ``objective="cross_entropy"``. The rank of a
+    number at the median is 1/2.
 
     Examples
     --------

@@ -131,7 +131,7 @@ def bootstrap(
 ) -> Interval:
     """Compute a metric with its percentile bootstrap interval.
 
-    With w_b how often each row is drawn in resample b::
+    With w_b the number of times each row is drawn in resample b::
 
         low, high = quantiles (1 -+ level) / 2 of metric(w_b),   b = 1 ... n_resamples
 
@@ -148,7 +148,7 @@ def bootstrap(
     score
         Scores, shape (row,).
     groups
-        Group of each row, text or numbers, shape (row,). By default rows are drawn.
+        Group of each row, text or numbers, shape (row,). By default rows are resampled.
     n_resamples
         Number of resamples, at least 20.
     seed
@@ -175,9 +175,9 @@ def bootstrap(
     class) are left out and counted.
 
     Valid for a given model. The spread over training sets is not included. Percentile
-    intervals are too narrow for few groups. Tests at level 0.95 used an AUC that
-    differs between groups. Coverage was 0.81 for 5 groups, 0.87 for 10, and 0.92 for 20
-    and 40.
+    intervals are too narrow if there are few groups. Coverage at level 0.95 was
+    measured for an AUC that differs between groups. It was 0.81 for 5 groups, 0.87 for
+    10, and 0.92 for 20 and 40.
 
     For a million rows, a resample of rows takes 7 to 60 ms. All resamples of groups
     together take under a second, except for "average_precision" and callables.
@@ -225,8 +225,8 @@ def bootstrap_contrast(
 
         value = sum_k c_k metric(y, s_k)
 
-    What is common to all scores then cancels in a difference. Two scores may differ
-    although their own intervals overlap.
+    Variation that is common to all scores then cancels in a difference. Two scores may
+    differ significantly although their separate intervals overlap.
 
     Parameters
     ----------
@@ -239,7 +239,7 @@ def bootstrap_contrast(
     weights
         Coefficients c, shape (score,): (1, -1) for a difference, 1/n each for a mean.
     groups
-        Group of each row, shape (row,). By default rows are drawn.
+        Group of each row, shape (row,). By default rows are resampled.
     n_resamples
         Number of resamples, at least 20.
     seed

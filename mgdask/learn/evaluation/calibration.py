@@ -1,4 +1,4 @@
-"""Calibration: compare predicted probabilities with observed shares."""
+"""Calibration: comparison of predicted probabilities with observed shares."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Calibration:
     """Observed share of positive rows by predicted probability, in bins.
 
     All arrays have shape (bin,), except ``edges`` (bin + 1,). Empty bins are NaN.
-    ``low`` and ``high`` are the interval of ``observed``.
+    ``low`` and ``high`` bound the interval of ``observed``.
     """
 
     predicted: FloatArray
@@ -91,11 +91,11 @@ def calibration_curve(
     probability
         Predicted probabilities in [0, 1], shape (row,).
     groups
-        Group of each row, shape (row,). By default rows are drawn.
+        Group of each row, shape (row,). By default rows are resampled.
     bins
         Number of bins, at least 1.
     strategy
-        "uniform" for bins of equal width, "quantile" for equally many rows.
+        "uniform" for bins of equal width, "quantile" for bins of equally many rows.
     n_resamples
         Number of resamples, at least 20.
     seed
@@ -109,12 +109,14 @@ def calibration_curve(
     Returns
     -------
     calibration
-        Arrays (bin,). Bins are [low, high), the last one closed; empty bins are NaN.
+        Arrays (bin,). Bins are half-open, [low, high), but the last is closed. Empty
+        bins are NaN.
 
     Raises
     ------
     ParameterError
-        If arrays do not fit, a probability is outside [0, 1] or an option out of range.
+        If arrays do not fit, a probability is outside [0, 1], or an option is out of
+        range.
 
     See Also
     --------
@@ -122,12 +124,12 @@ def calibration_curve(
 
     Notes
     -----
-    The curve is marked as unreliable for fewer than 5 groups. Resamples of a bin whose
-    rows are all alike have no spread: its bootstrap interval has width 0, Wilson's has
-    not. Valid for probabilities of the whole population. After undersampling the curve
-    lies below the diagonal unless the probabilities go through
-    ``corrected_probability``. scikit-learn's calibration_curve gives the same values,
-    except for rows at an edge.
+    With fewer than 5 groups, the curve is marked as unreliable. If all rows of a bin
+    have the same label, its bootstrap interval has width 0, but Wilson's interval does
+    not. The curve is valid for probabilities of the whole population. After
+    undersampling it lies below the diagonal, unless the probabilities are converted
+    with ``corrected_probability``. scikit-learn's calibration_curve gives the same
+    values, except for rows at a bin edge.
 
     References
     ----------
@@ -143,17 +145,17 @@ def calibration_curve(
     positive = binary("y", y, len(p), both=False).astype(np.float64)
     if p.min() < 0 or p.max() > 1:
         raise ParameterError(
-            f"probability spans {p.min():g} to {p.max():g}; it must lie in [0, 1]: not raw scores"
+            f"probability spans {p.min():g} to {p.max():g}; it must lie in [0, 1] (no raw scores)"
         )
     if bins < 1 or strategy not in ("uniform", "quantile"):
         raise ParameterError(
-            f"bins={bins} must be at least 1 and strategy={strategy!r} 'uniform' or 'quantile'"
+            f"bins={bins} must be at least 1, and strategy={strategy!r} 'uniform' or 'quantile'"
         )
     if interval not in ("bootstrap", "wilson"):
-        raise ParameterError(f"interval={interval!r} is not known; choose bootstrap or wilson")
+        raise ParameterError(f"interval={interval!r} is unknown; choose 'bootstrap' or 'wilson'")
     if interval == "wilson" and groups is not None:
         raise ParameterError(
-            "interval='wilson' takes rows to be independent, so it cannot use groups; take "
+            "interval='wilson' treats rows as independent, so it cannot use groups; choose "
             "interval='bootstrap', or leave groups out"
         )
     share = np.linspace(0.0, 1.0, bins + 1)
@@ -180,7 +182,7 @@ def calibration_curve(
 def wilson_interval(
     positive: npt.ArrayLike, count: npt.ArrayLike, level: float = 0.95
 ) -> tuple[FloatArray, FloatArray]:
-    """Compute Wilson's interval of a share.
+    """Compute Wilson's interval for a share.
 
     With p = positive / count and the normal quantile z of the level::
 
@@ -191,14 +193,14 @@ def wilson_interval(
     positive
         Number of positive rows, any shape.
     count
-        Number n of rows, same shape.
+        Number n of rows, of the same shape.
     level
         Confidence level between 0 and 1.
 
     Returns
     -------
     low, high
-        Ends of the interval, in [0, 1]. NaN if the count is 0.
+        Ends of the interval, in [0, 1]; NaN if the count is 0.
 
     Raises
     ------
@@ -208,7 +210,8 @@ def wilson_interval(
 
     Notes
     -----
-    Valid for independent rows. The interval has a width also for 0 or n positive rows.
+    Valid for independent rows. The interval has a finite width even for 0 or n positive
+    rows.
 
     References
     ----------
@@ -222,7 +225,7 @@ def wilson_interval(
     hits, n = np.asarray(positive, dtype=np.float64), np.asarray(count, dtype=np.float64)
     if hits.shape != n.shape or not ((hits >= 0) & (hits <= n)).all():
         raise ParameterError(
-            f"positive (shape {hits.shape}) and count (shape {n.shape}) must have one shape, and "
+            f"positive (shape {hits.shape}) and count (shape {n.shape}) must be equal, and "
             "0 <= positive <= count"
         )
     if not 0.0 < level < 1.0:
@@ -231,7 +234,7 @@ def wilson_interval(
     share = _divided(hits, n)
     center = _divided(hits + 0.5 * z2, n + z2)
     half = np.sqrt(z2 * _divided(hits * (1.0 - share) + 0.25 * z2, (n + z2) ** 2))
-    # exactly 0 and 1 if no row or every row is positive
+    # exactly 0 if no row is positive, and 1 if every row is
     low = np.where(hits == 0, 0.0, np.clip(center - half, 0.0, 1.0))
     high = np.where(hits == n, 1.0, np.clip(center + half, 0.0, 1.0))
     return np.where(n > 0, low, np.nan), np.where(n > 0, high, np.nan)
@@ -242,8 +245,9 @@ def corrected_probability(
 ) -> FloatArray:
     """Convert a probability learned on undersampled rows to that of the population.
 
-    Undersampling keeps the ratio of the densities of both classes, so that only the
-    prior odds change. With the share pi in the population and s in training::
+    Undersampling preserves the ratio of the densities of the two classes, so only the
+    prior odds change. With the share pi of positive rows in the population and s in
+    training::
 
         p' / (1 - p') = p / (1 - p) * pi / (1 - pi) * (1 - s) / s
 
@@ -268,10 +272,10 @@ def corrected_probability(
 
     Notes
     -----
-    Valid if the rows of each class were drawn at random. The order of the rows stays,
-    and with it the AUC. For balanced classes, p = 1/2 becomes the share: "a value of QS
-    = 0.5 corresponds to a plastic likelihood that is equal to the overall fraction of
-    plastic atoms" (Wang & Jain).
+    Valid if the rows of each class were drawn at random. The order of the rows, and
+    thus the AUC, does not change. For balanced classes, p = 1/2 becomes the share: "a
+    value of QS = 0.5 corresponds to a plastic likelihood that is equal to the overall
+    fraction of plastic atoms" (Wang & Jain).
 
     References
     ----------
@@ -285,10 +289,14 @@ def corrected_probability(
     """
     p = np.asarray(probability, dtype=np.float64)
     if not ((p >= 0) & (p <= 1)).all():
-        raise ParameterError("probability must lie in [0, 1] and not be NaN: no raw scores")
+        raise ParameterError(
+            "probability must lie in [0, 1] and not be NaN; raw scores are not allowed"
+        )
     for name, value in (("share", share), ("training_share", training_share)):
         if not 0.0 < value < 1.0:
-            raise ParameterError(f"{name}={value} must lie between 0 and 1: the share of one class")
+            raise ParameterError(
+                f"{name}={value} must lie between 0 and 1; it is the share of positive rows"
+            )
     up = p * (share * (1.0 - training_share))
     result: FloatArray = up / (up + (1.0 - p) * (training_share * (1.0 - share)))
     return result

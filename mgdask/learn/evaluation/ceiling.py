@@ -1,7 +1,7 @@
-"""Ceiling of the AUC if labels are one random draw of a repeatable experiment.
+"""Upper limit of the AUC if labels differ between repeated runs.
 
-A label may differ between runs that start alike. No model of the start can then reach
-an AUC of 1. Repeated runs measure how high it can be.
+A label may differ between runs from the same initial configuration. No model of that
+configuration can then reach an AUC of 1. Repeated runs measure how high it can be.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from mgdask.learn.evaluation.bootstrap import Interval, interval_of, resampled_m
 from mgdask.learn.evaluation.metrics import Ranks
 
 MAX_RUNS = 10
-"""Maximum number of runs: all subsets of the others are averaged."""
+"""Maximum number of runs, since all subsets of the other runs are averaged."""
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(400)
 
 
 @dataclass(frozen=True, eq=False)
 class NoiseCeiling:
-    """How well runs from one start predict each other, and the limit for any model.
+    """How well runs from one configuration predict each other, and the limit of models.
 
     Parameters
     ----------
     n_runs
         Number of runs.
     share
-        Share of positive labels, mean over the runs.
+        Share of positive labels, averaged over the runs.
     averaged
-        Number m of other runs whose mean predicts a run (m,): 1 ... n_runs - 1.
+        Numbers m (m,) of other runs whose mean predicts a run: 1 ... n_runs - 1.
     auc
-        AUC of one run's labels predicted by the mean of m others, one per m.
+        AUC of the labels of one run predicted from the mean of m others, for each m.
     ceiling
-        AUC for infinitely many others, extrapolated; None for two runs.
+        AUC extrapolated to infinitely many other runs; None for two runs.
     beta_ceiling
-        AUC of the propensity itself if it is beta distributed over rows.
+        AUC of the propensity itself, if it has a beta distribution over rows.
     beta
-        Parameters a and b of that distribution.
+        Parameters a and b of the beta distribution.
     """
 
     n_runs: int
@@ -81,7 +81,7 @@ class NoiseCeiling:
 
 @dataclass(frozen=True, eq=False)
 class _Curve:
-    """Mean AUC by the number m of averaged runs, then the two extrapolations."""
+    """Mean AUC for each number m of averaged runs, then the two extrapolations."""
 
     pairs: tuple[tuple[Ranks, ...], ...]
     count: FloatArray
@@ -108,7 +108,7 @@ class _Curve:
         return k / r, k * (k - 1.0) / (r * (r - 1.0)), np.ones_like(k)
 
     def _moments(self, weight: FloatArray) -> FloatArray:
-        """Mean of the propensity and of its square, shape (resample, 2)."""
+        """Return the mean of the propensity and of its square, shape (resample, 2)."""
         first, second, ones = self._terms()
         return np.stack([weight @ first, weight @ second], axis=1) / (weight @ ones)[:, None]
 
@@ -126,11 +126,12 @@ def noise_ceiling(
     seed: int = 0,
     level: float = 0.95,
 ) -> NoiseCeiling:
-    """Measure how high the AUC of any model of the start can be.
+    """Measure the highest AUC that a model of the initial configuration can reach.
 
-    Row i is positive with its propensity p_i in every run. The best score of any model
-    is p_i. The mean over m other runs approaches it. Two extrapolations are given, with
-    z the normal quantile and K_i the number of runs in which row i is positive::
+    In every run, row i is positive with probability p_i, its propensity. The best
+    possible score of a model is p_i. The mean over m other runs approaches p_i as m
+    grows. Two extrapolations are returned. z is the normal quantile, R the number of
+    runs, and K_i the number of runs in which row i is positive::
 
         ceiling:      1 / z(AUC_m)² = alpha + beta / m,   ceiling = Phi(alpha^(-1/2))
         beta_ceiling: <p> = <K> / R,   <p²> = <K (K - 1)> / (R (R - 1)),
@@ -139,13 +140,14 @@ def noise_ceiling(
     Parameters
     ----------
     labels
-        Labels 0 and 1, shape (run, row), 2 to 10 runs from one start.
+        Labels 0 and 1, shape (run, row), of 2 to 10 runs from one configuration.
     values
-        Numbers that the labels were made from, shape (run, row), larger for positive
-        ones. Their mean predicts. Take logarithms if they span decades. Default: the
-        labels.
+        Numbers that the labels were derived from, shape (run, row), larger for positive
+        rows. Their mean over runs is used as the score. If they span decades, pass
+        logarithms. Default: the labels.
     groups
-        Group of each row, shape (row,), such as its region. By default rows are drawn.
+        Group of each row, shape (row,), such as its region. By default rows are
+        resampled.
     n_resamples
         Number of resamples, at least 20.
     seed
@@ -156,29 +158,30 @@ def noise_ceiling(
     Returns
     -------
     ceiling
-        AUC between runs, from the mean of several, and both extrapolations.
+        AUC from one run and from the mean of several, and both extrapolations.
 
     Raises
     ------
     ParameterError
-        If there are fewer than 2 or more than 10 runs, or a run has one class.
+        If there are fewer than 2 or more than 10 runs, or a run has only one class.
 
     Notes
     -----
-    The AUC from the mean of all others is a lower bound of the ceiling: that mean is a
-    noisy estimate of the propensity. ``ceiling`` is exact if signal and noise of the
-    score are normal in both classes. It needs three runs; more than the R - 1 averages
-    cannot be checked. ``beta_ceiling`` uses labels only and is exact if the propensity
-    is beta distributed. A resample whose estimate does not exist is left out and
-    counted.
+    The AUC from the mean of all other runs is a lower bound of the ceiling, because
+    that mean is a noisy estimate of the propensity. ``ceiling`` is exact if signal and
+    noise of the score are normally distributed in both classes. It needs three runs.
+    The extrapolation can be checked only up to m = R - 1. ``beta_ceiling`` uses only
+    the labels. It is exact if the propensity has a beta distribution. Resamples without
+    an estimate are left out and counted.
 
-    Runs must be independent given the start: same start, fresh randomness. Two parts of
-    one run are not. Intervals include the rows, not the choice of runs.
+    Runs must be independent given the configuration: the same start with a new random
+    seed. Two parts of one run are not independent. Intervals account for the choice of
+    rows, not for the choice of runs.
 
     References
     ----------
     Isoconfigurational ensemble: Widmer-Cooper, Harrowell, Fynewever, Phys. Rev. Lett.
-    93, 135701 (2004). Why labels of one run are noisy: Wang, Jain, Nat. Commun. 10,
+    93, 135701 (2004). Noise in the labels of a single run: Wang, Jain, Nat. Commun. 10,
     5537 (2019), Discussion.
 
     Examples
@@ -233,25 +236,26 @@ def noise_ceiling(
 
 
 def extrapolated_auc(auc: npt.ArrayLike) -> float:
-    """Extrapolate AUCs from the mean of m = 1, 2, ... runs to infinitely many.
+    """Extrapolate AUCs from the mean of m = 1, 2, ... runs to infinitely many runs.
 
         1 / z(AUC_m)² = alpha + beta / m,   AUC = Phi(alpha^(-1/2))
 
     Parameters
     ----------
     auc
-        AUC for m = 1, 2, ... (m,).
+        AUC for m = 1, 2, ..., shape (m,).
 
     Returns
     -------
     auc
-        NaN for fewer than two values, for one not above 1/2, or if the line does not
-        end above 0.
+        Extrapolated AUC. NaN if there are fewer than two values, if one is not above
+        1/2, or if alpha is not above 0.
 
     Notes
     -----
-    Exact for a normal score whose noise has the variance nu / m: then z = D / sqrt(s² +
-    nu / m). The line is fitted with weights m, since large m are near the limit.
+    Exact for a normally distributed score with noise of variance nu / m. In that case,
+    z = D / sqrt(s² + nu / m). The line is fitted with weights m, since large m are
+    closer to the limit.
 
     Examples
     --------
@@ -280,7 +284,7 @@ def beta_of_moments(first: float, second: float) -> tuple[float, float]:
     Returns
     -------
     a, b
-        Infinite if there is no spread, NaN if no such distribution exists.
+        Infinite if the variance is 0; NaN if no such distribution exists.
 
     Examples
     --------
@@ -306,17 +310,18 @@ def beta_auc(a: float, b: float) -> float:
     Parameters
     ----------
     a, b
-        Parameters of the distribution; infinite without spread.
+        Parameters of the distribution; infinite if the variance is 0.
 
     Returns
     -------
     auc
-        1/2 without spread, 1 if every propensity is 0 or 1.
+        1/2 if the variance is 0; 1 if every propensity is 0 or 1.
 
     Notes
     -----
-    Positive rows have the density p f(p), negative ones (1 - p) f(p). The integral is
-    taken over quantiles of X, with an error below 1e-6 for a, b > 0.05.
+    The propensity of positive rows has the density p f(p), that of negative rows (1 -
+    p) f(p), up to normalization. The integral is taken over quantiles of X. Its error
+    is below 1e-6 for a, b > 0.05.
 
     Examples
     --------

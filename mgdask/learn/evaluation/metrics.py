@@ -368,10 +368,10 @@ def recall(
 
     Notes
     -----
-    It is meaningful only beside the precision: a low enough threshold gives 1. A score
-    equal to the threshold does not count: atoms predicted as plastic have QS > 0.5 in
-    the paper. scikit-learn's recall_score of ``score > threshold`` gives the same
-    value.
+    Recall is meaningful only together with precision, since a low enough threshold
+    gives 1. A score equal to the threshold does not count: in the paper, atoms
+    predicted as plastic have QS > 0.5. scikit-learn's recall_score of ``score >
+    threshold`` gives the same value.
 
     References
     ----------
@@ -422,8 +422,8 @@ def precision(
 
     Notes
     -----
-    It depends on the share of positive rows. A score equal to the threshold does not
-    count.
+    Precision depends on the share of positive rows. A score equal to the threshold does
+    not count.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Scores of single models beside that of their mean.
+"""Metrics of single models, compared with that of their mean.
 
-The mean of several models ranks better than each of them. A score of the mean must not
-be compared with published scores of single models.
+The mean of several models usually ranks better than each of them. Its metric must not
+be compared with published metrics of single models.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def single_model_scores(
     scores
         Score of each model, shape (model, row).
     groups
-        Group of each row, shape (row,). By default rows are drawn.
+        Group of each row, shape (row,). By default rows are resampled.
     n_resamples
         Number of resamples, at least 20. All three intervals use the same resamples.
     seed
@@ -121,7 +121,7 @@ def single_model_scores(
     Returns
     -------
     scores
-        Values, deviation over the models, and intervals.
+        Values, standard deviation over the models, and intervals.
 
     Raises
     ------
@@ -132,8 +132,8 @@ def single_model_scores(
     -----
     Wang & Jain report the average of single models: "we generalize the obtained models
     to the unseen glass configuration and calculate the average scoring metric". Compare
-    that number with ``mean``. The deviation is over training samples of one data set;
-    the intervals are over test rows.
+    that number with ``mean``. The standard deviation describes the spread over training
+    samples of one data set. The intervals describe the spread over test rows.
 
     References
     ----------
@@ -148,8 +148,8 @@ def single_model_scores(
     """
     table = [vector("scores", row) for row in np.asarray(scores, dtype=np.float64)]
     if not table:
-        raise ParameterError("scores holds no model; give one row of scores per model")
-    # summed in the order of the models, as predictions of an ensemble are
+        raise ParameterError("scores is empty; give one row of scores per model")
+    # summed in the order of the models, like the predictions of an ensemble
     total = table[0].copy()
     for row in table[1:]:
         total += row

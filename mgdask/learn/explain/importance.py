@@ -102,7 +102,7 @@ def permutation_importance(
     names
         Names (column,) of the columns. Default: "0", "1", ...
     block_rows
-        Rows that are predicted at a time. Default: 64 MiB.
+        Number of rows to predict at a time. Default: 64 MiB of rows.
 
     Returns
     -------
@@ -181,7 +181,7 @@ class Dependence:
     rows
         Number of rows that were averaged.
     average
-        Mean prediction of the same rows as they are.
+        Mean prediction of the same rows, unchanged.
     """
 
     names: tuple[str, ...]
@@ -192,7 +192,7 @@ class Dependence:
 
     @property
     def signed(self) -> FloatArray:
-        """``mean`` minus ``average``: above 0 if the value raises the prediction."""
+        """``mean`` minus ``average``: positive if the value raises the prediction."""
         return self.mean - self.average
 
 
@@ -215,25 +215,25 @@ def partial_dependence(
     Parameters
     ----------
     predict
-        Function of rows (row, column) that returns one number (row,) per row: a margin
-        (log-odds) or a probability.
+        Function of rows (row, column) that returns one number per row, shape (row,): a
+        margin (log-odds) or a probability.
     X
         Rows (row, column).
     columns
         Index of the column, or of both columns.
     grid
         Number of quantiles per column, or the values of each column. Quantiles are
-        values that occur; equal ones are merged.
+        values that occur in the rows; equal ones are merged.
     ends
         Lowest and highest quantile.
     samples
-        Number of rows that are drawn without replacement. Default: all.
+        Number of rows to draw without replacement. Default: all rows.
     seed
         Seed of the drawing.
     names
         Names (column,) of the columns. Default: "0", "1", ...
     block_rows
-        Rows that are predicted at a time. Default: 64 MiB.
+        Number of rows to predict at a time. Default: 64 MiB of rows.
 
     Returns
     -------
@@ -247,13 +247,14 @@ def partial_dependence(
 
     Notes
     -----
-    Each point of the grid costs a prediction of all rows: with two columns, set
+    Each grid point requires a prediction for all rows. With two columns, set
     ``samples``. If the columns are correlated with others, the model is evaluated on
-    rows that do not occur.
+    rows that do not occur in the data.
 
-    The dependence in Fig. 5b of Wang & Jain is signed, and negative for hard atoms: it
-    is that of the margin. Give ``lambda x: model.predict(x, raw=True)`` and take
-    ``signed``. For a probability, give ``model.predict`` and take ``mean``.
+    The dependence in Fig. 5b of Wang & Jain is signed, and negative for hard atoms, so
+    it is the dependence of the margin. To reproduce it, pass ``lambda x:
+    model.predict(x, raw=True)`` and use ``signed``. For probabilities, pass
+    ``model.predict`` and use ``mean``.
 
     References
     ----------

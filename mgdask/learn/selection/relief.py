@@ -20,14 +20,14 @@ from mgdask.learn.data.arrays import coded, column_names, generator, matrix, ref
 FORMS = ("per-class", "literal")
 """Forms of the weights; see ``relieff``."""
 NEIGHBORS = {"per-class": 10, "literal": 50}
-"""Default number of neighbors: the customary one, and that of Liu X. et al. (2022)."""
+"""Default number of neighbors: the usual one, and that of Liu X. et al. (2022)."""
 _BLOCK_VALUES = 2**23
 """Numbers in the largest temporary array."""
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Some rows of the table and their search tree."""
+    """A subset of the rows and its search tree."""
 
     x: FloatArray
     rows: IntArray
@@ -39,9 +39,9 @@ class _Rows:
         return np.asarray(self.rows[np.asarray(place)], dtype=np.int64)
 
     def others(self, points: IntArray, k: int, workers: int) -> IntArray:
-        """Find the ``k`` nearest rows of points among these rows, without itself.
+        """Find the ``k`` nearest rows of points among these rows, excluding each point.
 
-        The point may stand anywhere among rows at distance 0.
+        The point may be at any position among rows at distance 0.
         """
         neighbors = self.nearest(points, k + 1, workers)
         other = neighbors != points[:, None]
@@ -62,7 +62,8 @@ def relieff(
 ) -> FloatArray:
     """Compute the ReliefF weights of columns for two or more classes.
 
-    For m rows i of class t, and the share P(c) of class c among all rows::
+    The sums run over m rows i, each of class t. P(c) is the share of class c among all
+    rows::
 
         diff(A, i, j) = |x_iA - x_jA| / (max_A - min_A)
 
@@ -76,9 +77,9 @@ def relieff(
               + sum_i sum_(j in near_k, class n of j != t)
                 P(n) / (1 - P(t)) diff / (m k)
 
-    ``hits_k`` are the k nearest rows of the class of i, ``misses_k`` the k nearest of
-    another class, and ``near_k`` the k nearest of any class. The distance is the
-    Manhattan distance, the sum of diff over all columns.
+    ``hits_k`` are the k nearest rows of the same class as i. ``misses_k`` are the k
+    nearest rows of another class, and ``near_k`` those of any class. The distance is
+    the Manhattan distance, the sum of diff over all columns.
 
     Parameters
     ----------
@@ -89,45 +90,47 @@ def relieff(
     neighbors
         Number k of neighbors. Default: 10 for "per-class", 50 for "literal".
     samples
-        Number m of rows, drawn without replacement. Default: all.
+        Number m of rows, drawn without replacement. Default: all rows.
     seed
         Seed of the sample.
     form
         "per-class" or "literal".
     names
-        Names of the columns, for errors.
+        Names of the columns, for error messages.
     workers
-        Threads of the neighbor search; -1 for all. The result does not depend on them.
+        Threads of the neighbor search; -1 for all. The result does not depend on it.
 
     Returns
     -------
     weights
-        Shape (column,), between -1 and 1. Larger is more relevant. A constant column
-        has 0.
+        Weights, shape (column,), between -1 and 1. A larger weight means a more
+        relevant column. The weight of a constant column is 0.
 
     Raises
     ------
     ParameterError
-        If a value is NaN, there is only one class, or there are too few rows: k + 1 in
-        every class for "per-class", k + 1 in all for "literal".
+        If a value is NaN, there is only one class, or there are too few rows.
+        "per-class" needs k + 1 rows in every class, "literal" needs k + 1 in total.
 
     Notes
     -----
     Eq. (1) of Liu X. et al. (2022) has nh hits and nm misses among k = 50 neighbors.
-    "literal" is that text. Its weights also depend on how many neighbors are misses: a
-    row amid its own class only lowers them. A relevant column may then have a negative
-    weight, below the 0 of a constant one. "per-class" is the method that the paper
-    cites, and very likely what its program did. It is the sound form and the default.
+    "literal" follows that text. Its weights also depend on the number of misses: a row
+    surrounded by its own class can only lower them. A relevant column may then have a
+    negative weight, below that of a constant column. "per-class" is the method that the
+    paper cites, and very likely what its program did. It is the sound form and
+    therefore the default.
 
     * The columns must be numbers, not unordered categories.
-    * A column and its repeats all get the same weight.
-    * Classes count in proportion to their rows in the sample. Undersample first if one
-      is rare.
-    * Which of several rows at equal distance are neighbors depends on the search tree.
+    * Duplicates of a column all have the same weight.
+    * Classes count in proportion to their number of rows in the sample. If one is rare,
+      undersample first.
+    * If several rows are at the same distance, the search tree decides which of them
+      are neighbors.
 
-    The cost is m searches. Beyond about ten columns, each sees nearly all rows. With 80
-    columns, 1000 samples take about 1 s among 2e4 rows and 18 s among 1e5. Memory: two
-    copies of X as float64.
+    The cost is m searches. With more than about ten columns, each search visits nearly
+    all rows. With 80 columns, 1000 samples take about 1 s among 2e4 rows and 18 s among
+    1e5. Memory: two copies of X as float64.
 
     References
     ----------
@@ -178,9 +181,9 @@ def relieff(
 
 
 def _current_form(form: str, n_classes: int) -> str:
-    """Return the form under its current name; old names warn or are refused."""
+    """Return the current name of a form; old names raise a warning or an error."""
     if form == "standard" or (form == "liu2022" and n_classes == 2):
-        # for two classes P(c) / (1 - P(t)) = 1, so "liu2022" had the same numbers
+        # for two classes P(c) / (1 - P(t)) = 1, so "liu2022" gave the same numbers
         warnings.warn(
             f"relieff: form={form!r} is form='per-class' since version 0.2",
             FutureWarning,
@@ -190,18 +193,18 @@ def _current_form(form: str, n_classes: int) -> str:
     if form == "liu2022":
         raise ParameterError(
             "form='liu2022' left out the prior weights of Eq. (1) of Liu X. et al. (2022), and "
-            f"its numbers for {n_classes} classes are no longer computed; take form='literal' "
+            f"its numbers for {n_classes} classes are no longer computed. Use form='literal' "
             "for the printed equation, or form='per-class' for the method it cites"
         )
     if form not in FORMS:
-        raise ParameterError(f"form={form!r} is not known; choose one of {', '.join(FORMS)}")
+        raise ParameterError(f"form={form!r} is unknown; choose one of {', '.join(FORMS)}")
     return form
 
 
 def _validate(
     kinds: Sequence[object], count: IntArray, k: int, samples: int | None, form: str
 ) -> None:
-    """Refuse numbers of neighbors and samples that the rows do not allow."""
+    """Refuse more neighbors or samples than the rows allow."""
     if len(kinds) < 2:
         raise ParameterError(
             f"y holds one class only ({kinds[0]!r}, {count[0]} rows); ReliefF needs two or more"
@@ -209,24 +212,24 @@ def _validate(
     n_rows = int(count.sum())
     if form == "literal" and not 1 <= k < n_rows:
         raise ParameterError(
-            f"neighbors={k} must be at least 1 and below the {n_rows} rows: take fewer neighbors"
+            f"neighbors={k} must be at least 1 and below the {n_rows} rows; use fewer neighbors"
         )
     if form == "per-class" and not 1 <= k < count.min():
         raise ParameterError(
             f"neighbors={k} must be at least 1 and below the number of rows of every "
-            f"class; class {kinds[int(count.argmin())]!r} has {count.min()}: take fewer "
+            f"class; class {kinds[int(count.argmin())]!r} has {count.min()}. Use fewer "
             "neighbors, or leave that class out"
         )
     if samples is not None and not 1 <= samples <= n_rows:
         raise ParameterError(
-            f"samples={samples} must be between 1 and the {n_rows} rows, or None for all"
+            f"samples={samples} must be between 1 and the number of rows, {n_rows}, or None for all"
         )
 
 
 def _literal_gain(
     every: _Rows, label: IntArray, share: FloatArray, points: IntArray, k: int, workers: int
 ) -> FloatArray:
-    """Sum Eq. (1) of Liu X. et al. (2022) over points, shape (column,)."""
+    """Return Eq. (1) of Liu X. et al. (2022) summed over points, shape (column,)."""
     neighbors = every.others(points, k, workers)
     own = label[points][:, None]
     prior = np.where(label[neighbors] == own, -1.0, share[label[neighbors]] / (1.0 - share[own]))

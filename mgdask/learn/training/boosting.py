@@ -163,7 +163,7 @@ def train(
     y
         Labels (row,). Default: those of the rows.
     objective
-        A key of ``METRICS``. "cross_entropy" is "binary" with labels between 0 and 1.
+        A key of ``METRICS``. "cross_entropy" is "binary" for labels between 0 and 1.
     params
         Parameters of LightGBM under any of its names, except ``RESERVED_PARAMETERS``.
     num_boost_round

@@ -81,7 +81,7 @@ class Job:
     paths_content
         Digest of the content of ``paths``.
     values
-        Digests of the values of frames that the features read, by name.
+        Digests of the values of frames that the features read, keyed by name.
     """
 
     store: str
@@ -157,7 +157,7 @@ class StoreSource:
         check_finite(np.moveaxis(position, 1, 0), frames, group, first)
         if len(centers) < last - first:
             position = np.ascontiguousarray(position[centers - first])
-        # of the trajectory: a copy may have been made before it was attached
+        # from the trajectory, since a copy may predate the attached values
         temperature = read_frame_value(self.group, "temperature")
         kelvin = None if temperature is None else temperature[frames]
         mass = read_array(group, "mass").astype(np.float64)[centers]

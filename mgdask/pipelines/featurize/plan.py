@@ -90,7 +90,7 @@ class Plan:
         Bytes that a worker may use.
     values
         Digests of the values of frames that the features read, such as the temperature,
-        by name.
+        keyed by name.
     """
 
     store: str
@@ -357,8 +357,8 @@ def plan(
     StoreError
         If the trajectory store is not finished.
     ParameterError
-        If a feature cannot describe the species, or needs a value such as the
-        temperature that the store lacks. Also if an argument is not allowed.
+        If a feature does not support the species, or needs a value that the store
+        lacks, such as the temperature. Also if an argument is not allowed.
 
     Examples
     --------

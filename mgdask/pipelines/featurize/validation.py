@@ -138,7 +138,7 @@ def check_frame_values(
     rows: IntArray,
     store: str | None,
 ) -> dict[str, str]:
-    """Check that all frames with rows have the values that the features read.
+    """Check that all frames to compute have the values that the features read.
 
     Parameters
     ----------
@@ -149,9 +149,9 @@ def check_frame_values(
     axis
         Times and runs of all frames.
     rows
-        Frames that have rows.
+        Frames to compute.
     store
-        The store, for the message; None for a Dataset in memory.
+        Path of the store, for the message; None for a Dataset in memory.
 
     Returns
     -------
@@ -161,7 +161,7 @@ def check_frame_values(
     Raises
     ------
     ParameterError
-        If a value is missing, with the command that adds it.
+        If a value is missing. The message gives the command that adds it.
     """
     digests = {}
     for feature in features:
@@ -303,13 +303,13 @@ def check_features(
     Returns
     -------
     features
-        The features as a tuple, with choices made that depend on the atoms.
+        The features as a tuple, with parameters resolved that depend on the atoms.
 
     Raises
     ------
     ParameterError
-        If there are none, two have the same name, or a name is reserved. Also if some
-        read frames and others trajectories, or one does not support a species.
+        If there are no features, two have the same name, or a name is reserved. Also if
+        some read frames and others trajectories, or one does not support a species.
     """
     given = (features,) if isinstance(features, Feature) else tuple(features)
     if not given or not all(isinstance(feature, Feature) for feature in given):

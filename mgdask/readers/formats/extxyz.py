@@ -28,7 +28,7 @@ _RESERVED = ("lattice", "properties", "pbc", "origin", "timestep", "step", "time
 
 @dataclass(frozen=True)
 class _Comment:
-    """The comment line of a frame: values by lower-case name, and the columns."""
+    """Comment line of a frame: values by lower-case name, and the columns."""
 
     values: dict[str, Any]
     spellings: dict[str, str]
@@ -37,7 +37,7 @@ class _Comment:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns that can be read: numbers, logical values and species."""
+        """Columns that can be read: numbers, booleans and species."""
         readable = ("element", "typelabel", *self.logical)
         kept = [name for name, kind in self.kinds.items() if kind != "text" or name in readable]
         return tuple("element" if name == "number" else name for name in kept)
@@ -62,9 +62,9 @@ def read_comment(line: bytes, row: bytes, where: str) -> _Comment:
     line
         The comment line.
     row
-        The first row. Species that are whole numbers are types.
+        The first row. Species given as integers are types.
     where
-        The frame in words.
+        Description of the frame, for messages.
 
     Raises
     ------
@@ -106,9 +106,10 @@ def read_comment(line: bytes, row: bytes, where: str) -> _Comment:
 class ExtendedXyz:
     """Frames of an extended XYZ file.
 
-    The format has no ids unless a column is called ``id``. Its writers keep the order
-    of atoms, so the row is the identity. A comment line may state the lower corner of
-    the cell as ``Origin="x y z"``; if none does, see ``mgdask.readers.origins``.
+    The format has no ids unless a column is called ``id``. Programs write the atoms in
+    a fixed order, so the row identifies the atom. A comment line may state the lower
+    corner of the cell as ``Origin="x y z"``. If none does, see
+    ``mgdask.readers.origins``.
     """
 
     def __init__(self, info: SourceInfo) -> None:
@@ -116,7 +117,7 @@ class ExtendedXyz:
         self._file: BinaryIO | None = None
 
     def index(self) -> Contents:
-        """Return all frames; their comment lines and positions are read."""
+        """Return all frames, after reading their comment lines and positions."""
         frames: list[FrameRef] = []
         ranges = Ranges()
         start, line, stated = 0, 1, True
@@ -168,8 +169,8 @@ class ExtendedXyz:
         if not head.strip().isdigit():
             raise AuditError(
                 f"{self.info.path}, line {line}: a frame begins with its number of atoms, but "
-                f"this line is {head[:60].decode('utf-8', 'replace').strip()!r}. The frame before "
-                "has another number of rows than it states: repair it, or remove it"
+                f"this line is {head[:60].decode('utf-8', 'replace').strip()!r}. The previous "
+                "frame does not have as many rows as it states: repair or remove it"
             )
         return int(head)
 
@@ -249,6 +250,6 @@ def _symbols(numbers: Any) -> Labels:
 
 
 def _truth(column: Any) -> Any:
-    """Return a logical column as 0 and 1."""
+    """Return a boolean column as 0 and 1."""
     words = np.array([name.upper().startswith("T") for name in column.names], dtype=np.int64)
     return words[column.codes]

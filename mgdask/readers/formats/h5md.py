@@ -1,4 +1,4 @@
-"""H5MD files through h5py, versions 1.0 and 1.1 of the format.
+"""H5MD files, versions 1.0 and 1.1 of the format, read with h5py.
 
 de Buyl, Colberg, Höfling, Comput. Phys. Commun. 185, 1546 (2014).
 """
@@ -24,7 +24,7 @@ from mgdask.readers.records import Contents, FrameRef, Labels, SourceInfo, Table
 _NAMES = {"velocity": "vel", "force": "force", "charge": "q"}
 _UNITS = {"velocity": VELOCITY, "force": FORCE}
 _LASTING = ("species", "mass", "charge", "box/edges", "box/offset")
-"""Elements whose last value holds until the next one, if they are stored less often."""
+"""Elements whose last value remains valid until the next one."""
 _DONE = {"position", "image", "id", "species", "mass", "box"}
 
 
@@ -32,8 +32,8 @@ _DONE = {"position", "image", "id", "species", "mass", "box"}
 class _Element:
     """One element of a particle group: its data, and the row of each frame.
 
-    ``rows`` (frame,) is -1 in frames without a value; None if the data are fixed in
-    time.
+    ``rows`` (frame,) is -1 in frames without a value. It is None if the data do not
+    depend on time.
     """
 
     data: Any
@@ -52,11 +52,11 @@ class _Element:
 class H5md:
     """One particle group of an H5MD file.
 
-    The only group is read whatever its name: LAMMPS writes that of the dumped group,
-    MDAnalysis ``trajectory``. The option ``particles`` selects one of several. Lengths,
-    times, velocities and forces are converted to Å, ps and eV from the units in the
-    file. Elements that are stored less often than the positions are matched by their
-    steps.
+    A single group is read whatever its name. LAMMPS uses the name of the dumped group,
+    MDAnalysis uses ``trajectory``. The option ``particles`` selects one of several.
+    Lengths, times, velocities and forces are converted to Å, ps and eV from the units
+    stated in the file. Elements that are stored less often than the positions are
+    matched by step.
     """
 
     def __init__(self, info: SourceInfo) -> None:
@@ -85,7 +85,7 @@ class H5md:
         if data.ndim != (3 if self.moving else 2) or data.shape[-1] != 3:
             raise AuditError(
                 f"{info.path}: the position must have the shape (frame, atom, 3), or (atom, 3) if "
-                f"it is fixed in time; got {data.shape}"
+                f"it does not depend on time; got {data.shape}"
             )
         self.count, self.n_atoms = (len(data) if self.moving else 1), int(data.shape[-2])
         self.steps = self._along("step", position, self.count) if self.moving else None
@@ -102,7 +102,7 @@ class H5md:
             asked = f" and none is {wanted!r}" if wanted and wanted not in groups else ""
             raise AuditError(
                 f"{self.info.path}: the HDF5 file has {len(groups)} groups in /particles "
-                f"({' '.join(groups) or 'none'}){asked}; exactly one is read. Select it with "
+                f"({' '.join(groups) or 'none'}){asked}; exactly one can be read. Select it with "
                 "particles='NAME' in Python, or --particles NAME on the command line"
             )
         return str(names[0])
@@ -157,12 +157,12 @@ class H5md:
         if not edges.complete:
             raise AuditError(
                 f"{self.info.path}: {len(edges.data)} cells for {self.count} frames, and the steps "
-                "do not say to which they belong; give one per frame, or one for all frames"
+                "do not match them to frames; store one per frame, or one for all frames"
             )
         return edges
 
     def index(self) -> Contents:
-        """Return all frames, whose positions are read."""
+        """Return all frames, after reading their positions."""
         path, pbc = self.info.path, self._periodic()
         edges = self._edges(pbc)
         offset = self._element("box/offset") if "box/offset" in self.group else None
@@ -211,7 +211,7 @@ class H5md:
 
     @cached_property
     def _further(self) -> tuple[dict[str, tuple[_Element, float]], list[str]]:
-        """Return the further elements of all frames with their factors, and notes."""
+        """Return the other elements of all frames with unit factors, and notes."""
         kept: dict[str, tuple[_Element, float]] = {}
         notes = []
         for name in self.group:
@@ -240,11 +240,11 @@ class H5md:
         return kept, notes
 
     def _columns(self) -> tuple[tuple[str, ...], list[str]]:
-        """Return the columns that every frame has, and notes on the others."""
+        """Return the columns that all frames have, and notes on the others."""
         for name in ("id", "species", "mass", "image"):
             if name in self.group and not self._element(name).complete:
                 raise AuditError(
-                    f"{self.info.path}: {name} is not stored at every frame of the position, so "
+                    f"{self.info.path}: {name} is not stored for every frame of the position, so "
                     "atoms cannot be identified; write both equally often"
                 )
         return tuple(self._table(0)), self._further[1]

@@ -102,7 +102,7 @@ class LammpsData:
         return self._known
 
     def _header(self) -> tuple[list[str], int]:
-        """Return the lines before the section Atoms, and the number of atoms."""
+        """Return the lines before the Atoms section, and the number of atoms."""
         lines: list[str] = []
         with open(self.info.path, encoding="utf-8", errors="replace") as file:
             for line in file:
@@ -129,7 +129,7 @@ class LammpsData:
         for k, line in enumerate(lines):
             words = line.split("#")[0].split()
             label = next((word for word in words if word in numbers), None)
-            if words and words[0][0].isalpha() and words[0] != label:  # title of a section
+            if words and words[0][0].isalpha() and words[0] != label:  # section title
                 inside = words in (["Atoms"], ["Masses"])
             elif inside and label is not None:
                 # labels do not begin with a digit, so this is the column of types
@@ -138,14 +138,14 @@ class LammpsData:
         return "\n".join(lines)
 
     def _masses(self, header: Sequence[str], labels: Mapping[int, str]) -> Any:
-        """Return masses by type from the section Masses, without ASE's rounding."""
+        """Return the masses by type from the Masses section, without ASE's rounding."""
         kinds = {label: str(kind) for kind, label in labels.items()}
         rows = [line.split("#")[0].split() for line in header]
         given: dict[int, float] = {}
         for row in rows[rows.index(["Masses"]) + 1 :]:
             kind = kinds.get(row[0], row[0]) if row else ""
             if row and not kind.isdigit():
-                break  # the title of the next section
+                break  # title of the next section
             if len(row) == 2:
                 given[int(kind)] = float(row[1])
         table = np.full(max(given, default=0) + 1, np.nan)
@@ -166,7 +166,7 @@ class LammpsData:
         return origin * unit_style(style).length
 
     def index(self) -> Contents:
-        """Return the one frame."""
+        """Return the only frame."""
         ref, _ = self._load()
         note = (
             f"{self.info.path}: data files do not state which boundaries are periodic; "
@@ -184,7 +184,7 @@ class LammpsData:
 
 
 def _type_labels(header: Sequence[str]) -> dict[int, str]:
-    """Return the labels of the atom types, from the section Atom Type Labels."""
+    """Return the labels of the atom types from the Atom Type Labels section."""
     titles = [line.split("#")[0].split() for line in header]
     if ["Atom", "Type", "Labels"] not in titles:
         return {}

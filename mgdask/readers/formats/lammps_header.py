@@ -1,4 +1,4 @@
-"""The header of one frame of a LAMMPS text dump."""
+"""Header of one frame of a LAMMPS text dump."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _bounds(
     """Return cell vectors, origin and periodicity from the lines after BOX BOUNDS.
 
     See Howto_triclinic in the LAMMPS manual. Raise ``_DamagedBoxError`` for bounds that
-    span no box, which costs only this frame.
+    do not define a box. Only this frame is then lost.
     """
     try:
         table = [[float(token) for token in line.split()] for line in lines]
@@ -36,7 +36,7 @@ def _bounds(
     width = 4 if general else 3 if tilted else 2
     if any(len(row) != width for row in table):
         raise _DamagedBoxError(
-            f"{BOX} bounds have another form: each of the three lines after "
+            f"{BOX} bounds are malformed: each of the three lines after "
             f"BOX BOUNDS {' '.join(name)} must have {width} numbers"
         )
     box = np.array(table)
@@ -69,7 +69,7 @@ def _bounds(
 
 @dataclass
 class _Header:
-    """What the lines of a frame's header have said so far."""
+    """Information read from the lines of a frame's header so far."""
 
     path: str
     start: int
@@ -81,10 +81,10 @@ class _Header:
     box: tuple[FloatArray, FloatArray, tuple[bool, bool, bool]] | None = None
     has_flags: bool = True
     damage: str | None = None
-    """What is wrong with the box."""
+    """Description of what is wrong with the box."""
 
     def where(self) -> str:
-        """Return the file, byte and timestep in words."""
+        """Return the file, byte and timestep, for messages."""
         step = "unknown" if self.step is None else self.step
         return f"{self.path}: frame at byte {self.start} (timestep {step})"
 
@@ -97,7 +97,7 @@ class _Header:
             )
 
     def read_item(self, title: str, body: Sequence[bytes]) -> None:
-        """Take in the lines that follow one title."""
+        """Parse the lines that follow one title."""
         if title.startswith("BOX BOUNDS"):
             flags = title.split()[2:]
             self.has_flags = bool(flags)
@@ -141,7 +141,7 @@ class _Header:
         if twice:
             raise AuditError(
                 f"{self.where()}: column {', '.join(twice)} occurs twice, "
-                "so its values are ambiguous"
+                "so its values are ambiguous; write it once"
             )
 
     def reference(self, problem: str | None) -> FrameRef:
@@ -170,7 +170,7 @@ def parse_header(text: bytes, *, path: str, start: int) -> tuple[FrameRef, int]:
     ``problem`` of the header is set if the text ends before the header does.
     """
     header = _Header(path, start)
-    # the last line has no newline, so it is cut
+    # the last line has no newline, so it is truncated
     lines = text.split(b"\n")[:-1]
     n_read = 0
     problem: str | None = "it ends inside its header"

@@ -3,9 +3,9 @@
 The pass locates frames, parses headers and counts rows, but converts no values. Frames
 are found by searching for ``ITEM: TIMESTEP``. Lines ``ITEM: UNITS`` and ``ITEM: TIME``
 before it belong to the frame. The newlines of every frame are counted, so a truncated
-frame is detected anywhere in the file. Rows in which ``nan`` or ``inf`` may occur mark
-their frame as suspect; the audit then reads it. A large uncompressed file is indexed in
-pieces in parallel. The piece in which a frame begins indexes all of it.
+frame is detected anywhere in the file. If ``nan`` or ``inf`` may occur in its rows, a
+frame is marked as suspect and the audit reads it. A large uncompressed file is indexed
+in pieces in parallel. A frame is indexed as part of the piece in which it begins.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Cursor:
         self.lines_at_stop: int | None = None
         self.ended = False
         self.suspect = False
-        """Whether a word for a number that is not finite has been passed."""
+        """Whether a word such as ``nan`` or ``inf`` has been found."""
 
     @property
     def end(self) -> int:
@@ -75,7 +75,7 @@ class _Cursor:
 
     def _has_not_finite(self, low: int, high: int) -> bool:
         """Return whether the bytes hold a word such as ``nan`` or ``-inf``."""
-        # every such word has an n, which rows of numbers have not
+        # every such word contains an n, unlike rows of numbers
         if self.buffer.find(b"n", low, high) < 0 and self.buffer.find(b"N", low, high) < 0:
             return False
         return any(self.buffer.find(word, low, high) >= 0 for word in _NOT_FINITE)

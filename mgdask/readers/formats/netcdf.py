@@ -1,4 +1,4 @@
-"""NetCDF trajectories in the AMBER convention, as LAMMPS and MDAnalysis write them.
+"""NetCDF trajectories in the AMBER convention, as written by LAMMPS and MDAnalysis.
 
 See https://ambermd.org/netcdf/nctraj.xhtml and https://docs.lammps.org/dump_netcdf.html.
 """
@@ -69,12 +69,12 @@ class NetCdf:
             )
 
     def _values(self, name: str, frame: int) -> Any:
-        """Return the values of one frame, masked where the file has none."""
+        """Return the values of one frame, masked where they are missing."""
         variable = self.file.variables[name]
         return variable[frame] if variable.dimensions[:1] == ("frame",) else variable[:]
 
     def _whole(self, name: str, frame: int) -> Any:
-        """Return the values of one frame; raise ``AuditError`` if some are missing."""
+        """Return the values of one frame; raise ``AuditError`` if any are missing."""
         values = self._values(name, frame)
         if np.ma.is_masked(values):
             raise AuditError(
@@ -84,7 +84,7 @@ class NetCdf:
         return np.ma.getdata(values)
 
     def _factor(self, name: str) -> float:
-        """Return the factor of the unit that a variable states, or that of the cell."""
+        """Return the factor of the unit of a variable, or else of the cell."""
         own = factor(self._unit(name), _UNITS[name], f"{self.info.path}: {name}")
         return own or self._unstated[name]
 
@@ -97,10 +97,10 @@ class NetCdf:
 
     @cached_property
     def _unstated(self) -> dict[str, float]:
-        """Factors of variables without units, from the units of cell and time.
+        """Infer the factors of variables without units from the units of cell and time.
 
-        LAMMPS before 2022 states no others. It writes femtoseconds and Å in its style
-        ``real``, whose forces are in kcal/mol/Å.
+        LAMMPS before 2022 states no other units. In its style ``real`` it writes
+        femtoseconds and Å, and forces are in kcal/mol/Å.
         """
         time = self._unit("time") if "time" in self.file.variables else ""
         real = time.lower() in ("femtosecond", "fs") and self._length == 1.0
@@ -143,7 +143,7 @@ class NetCdf:
         return np.rint(raw).astype(np.int64)
 
     def _rounded_steps(self, steps: Any) -> list[str]:
-        """Return a note if timesteps in single precision may be rounded."""
+        """Return a note if timesteps stored in single precision may be rounded."""
         have = self.file.variables
         if steps is None or not steps.size or any(name in have for name in _STEPS):
             return []
@@ -165,7 +165,7 @@ class NetCdf:
         except AuditError:
             notes.append(
                 f"{path}: the unit {unit!r} of the variable time is unknown; the times of the "
-                "file are not used"
+                "file are not used. Give timestep= in ps"
             )
             return None, "metal"
         style = "lj" if unit.lower() in ("lj", "tau") else "metal"
@@ -176,7 +176,7 @@ class NetCdf:
         return np.ma.getdata(have["time"][:]).astype(np.float64) * clock, style
 
     def _cell(self, frame: int) -> tuple[FloatArray, tuple[bool, bool, bool], str | None]:
-        """Return cell vectors, periodicity, and what is wrong with them."""
+        """Return the cell vectors, periodicity, and a description of any damage."""
         from ase.geometry import cellpar_to_cell
 
         lengths = np.ma.filled(self._values("cell_lengths", frame).astype(np.float64), np.nan)
@@ -194,12 +194,12 @@ class NetCdf:
                     f"{lengths.tolist()}, angles {angles.tolist()}"
                 ),
             )
-        # LAMMPS writes the length zero along vectors that are not periodic
+        # LAMMPS writes a length of zero along vectors that are not periodic
         cell = np.asarray(cellpar_to_cell([*np.where(lengths > 0, lengths, 1.0), *angles]))
         return cell, pbc, box_problem(cell, pbc)
 
     def _position(self, name: str, frame: int) -> tuple[FloatArray, str | None]:
-        """Return the positions of one frame, and what is wrong with them."""
+        """Return the positions of one frame, and a description of any damage."""
         values = self._values(name, frame)
         if np.ma.is_masked(values):
             n = int((~np.ma.getmaskarray(values).any(axis=1)).sum())
@@ -214,7 +214,7 @@ class NetCdf:
         return position, position_problem(position, ids)
 
     def index(self) -> Contents:
-        """Return all frames, whose positions are read."""
+        """Return all frames, after reading their positions."""
         path, have = self.info.path, self.file.variables
         if "cell_lengths" not in have:
             raise AuditError(f"{path}: there is no variable cell_lengths, so the cell is unknown")

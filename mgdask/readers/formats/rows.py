@@ -1,6 +1,6 @@
 """Rows of atoms in text files, parsed by pyarrow's CSV engine.
 
-Every value is the double nearest to its text.
+Every value is the double that is nearest to the decimal number in the file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ARROW = {
 
 
 def lammps_kind(column: str) -> Kind:
-    """Return what a column of a LAMMPS dump holds."""
+    """Return the kind of values in a column of a LAMMPS dump."""
     return "integer" if column in INTEGERS else "text" if column in TEXT else "number"
 
 
@@ -51,7 +51,7 @@ def _arrow(text: bytes, names: list[str], columns: Sequence[str], kinds: Mapping
 
 
 def tidy(text: bytes) -> bytes:
-    """Return the text with tokens separated by one blank, and none at line ends."""
+    """Return the text with one blank between tokens and no blanks at line ends."""
     data = np.frombuffer(text, dtype=np.uint8).copy()
     blank = (data == ord(" ")) | (data == ord("\t")) | (data == ord("\r"))
     data[blank] = ord(" ")
@@ -60,7 +60,7 @@ def tidy(text: bytes) -> bytes:
     starts = np.flatnonzero(token & np.concatenate([[True], ~token[:-1]]))
     line = np.cumsum(feed)[starts]
     keep = token | feed
-    # one blank before every token but the first of its line
+    # one blank before every token except the first of its line
     keep[starts[1:][line[1:] == line[:-1]] - 1] = True
     kept: bytes = data[keep].tobytes()
     return kept
@@ -104,8 +104,8 @@ def parse_rows(
     columns
         Names of the columns to read.
     kinds
-        What each column holds. Default: by the names of LAMMPS. A column ``type`` of
-        LAMMPS holds text if ``dump_modify types labels`` was set.
+        Kind of values in each column. Default: derived from the names that LAMMPS uses.
+        A column ``type`` of LAMMPS holds text if ``dump_modify types labels`` was set.
 
     Returns
     -------
@@ -114,8 +114,8 @@ def parse_rows(
     Raises
     ------
     AuditError
-        If a row has another number of tokens, or a token of another kind; it names the
-        line.
+        If a row has the wrong number of tokens or a token of the wrong kind. The
+        message names the line.
     """
     given = {name: lammps_kind(name) for name in columns} if kinds is None else kinds
     try:
@@ -145,7 +145,7 @@ def parse_rows(
 
 
 def _read(text: bytes, ref: FrameRef, columns: Sequence[str], kinds: Mapping[str, Kind]) -> Any:
-    """Return an Arrow table; other blanks than those of LAMMPS are tidied."""
+    """Return an Arrow table, after normalizing blanks if LAMMPS did not write them."""
     names = list(ref.columns)
     end = text.find(b"\n")
     if end > 0 and text[end - 1 : end] == b" ":
@@ -157,6 +157,6 @@ def _read(text: bytes, ref: FrameRef, columns: Sequence[str], kinds: Mapping[str
 
 
 def _has_labels(text: bytes, ref: FrameRef) -> bool:
-    """Return whether the first row has a word in its column ``type``."""
+    """Return whether the first row has text in its column ``type``."""
     words = text.split(b"\n", 1)[0].split()
     return len(words) == len(ref.columns) and not words[ref.columns.index("type")].isdigit()

@@ -1,4 +1,4 @@
-"""Units that H5MD and NetCDF files state, as factors to those of LAMMPS metal."""
+"""Units stated in H5MD and NetCDF files, as factors to LAMMPS metal units."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ FORCE = _quotients(_ENERGY, LENGTH)
 
 
 def factor(unit: object, table: dict[str, float], what: str) -> float | None:
-    """Return the factor of a unit; None if none is stated.
+    """Return the factor of a unit, or None if no unit is stated.
 
     Parameters
     ----------
     unit
-        Text or bytes of the file; upper and lower case are the same.
+        Text or bytes from the file; case is ignored.
     table
         Factors by unit.
     what
-        File and quantity, for the message.
+        File and quantity to name in the message.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Columns of tables: selection, and names of the components of vectors."""
+"""Columns of tables: their selection, and the names of vector components."""
 
 from __future__ import annotations
 
