@@ -192,10 +192,10 @@ class SymmetryFunctions(OfSpecies):
             return COPPER
         try:
             return 2.0 * radius(self.roles[0])
-        except ParameterError as error:
+        except ParameterError:
             raise ParameterError(
-                f"SymmetryFunctions: {error}. Give sigma, the equilibrium distance of "
-                f"{self.roles[0]} in Å"
+                f"SymmetryFunctions: there is no radius for {self.roles[0]}, role A; give sigma, "
+                "its equilibrium distance in Å"
             ) from None
 
     def for_atoms(self, numbers: npt.NDArray[np.integer]) -> Self:

@@ -323,7 +323,7 @@ def test_refusals_in_words():
         (lambda: bootstrap("roc_auc", [0, 1], [0.1, 0.2], ["a"]), "groups has 1 rows"),
         (lambda: calibration_curve([0, 1], [0.1, 1.2]), "must lie in"),
         (lambda: calibration_curve([0, 1], [0.1, 0.2], strategy="x"), "'uniform' or 'quantile'"),
-        (lambda: calibration_curve([0, 1], [0.1, 0.2], interval="x"), "bootstrap or wilson"),
+        (lambda: calibration_curve([0, 1], [0.1, 0.2], interval="x"), ".bootstrap. or .wilson."),
         (
             lambda: calibration_curve([0, 1], [0.1, 0.2], [0, 1], interval="wilson"),
             "it cannot use groups",

@@ -236,7 +236,7 @@ def test_ingest_again_adds_a_temperature_that_is_missing(tmp_path, dumps):
         ({"variables": {"strain": np.zeros(3)}}, r"shape \(3,\), but the 3 runs together has 16"),
         (
             {"temperature": 3.0, "variables": {"temperature": 4.0}},
-            r"both give the temperature; give one",
+            r"both give the temperature; give only one",
         ),
     ],
 )
@@ -406,7 +406,7 @@ def test_values_that_an_appended_run_lacks_are_reported(tmp_path, dumps):
 def test_a_run_stays_in_one_piece(tmp_path, dumps):
     out = tmp_path / "a.zarr"
     ingest(dumps[:2], out, run=["a", "b"])
-    with pytest.raises(StoreError, match=r"run 'a' is in .*only the last run, 'b'"):
+    with pytest.raises(StoreError, match=r"run 'a' is already in .*Only the last run, 'b'"):
         ingest(dumps[2], out, run="a", append=True)
     assert mgdask.open_store(out).sizes["frame"] == 11
 
@@ -721,7 +721,7 @@ def test_a_copy_made_before_has_the_temperature_of_today(tmp_path):
     assert mgdask.open_store(copy).temperature.values.tolist() == [310.0] * 6
     assert mgdask.verify(copy).ok
     mgdask.attach(copy, temperature=320.0, overwrite=True)
-    with pytest.raises(StoreError, match=r"another temperature than the trajectory"):
+    with pytest.raises(StoreError, match=r"the trajectory it was made from differ in temperature"):
         mgdask.unwrap(store, copy, progress=False)
 
 
