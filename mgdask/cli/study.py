@@ -75,7 +75,8 @@ def study_command(name: str) -> click.Command:
     def run(
         workers: int | None, threads: int, scheduler: str | None, site: str | None, **values: Any
     ) -> None:
-        given = {key: value for key, value in values.items() if value is not None}
+        # click gives () for a repeated option that is absent
+        given = {key: value for key, value in values.items() if value is not None and value != ()}
         try:
             settings = options(**given)
         except OptionError as error:
@@ -125,7 +126,8 @@ def _parameter(name: str, field: FieldInfo, options: type[StudyOptions]) -> clic
         value_type = click.STRING
     multiple = several and not typed.separator
     # click treats an explicit default of None as a given value
-    default = {} if field.is_required() or multiple else {"default": field.default}
+    absent = field.is_required() or (multiple and not field.default)
+    default = {} if absent else {"default": field.default}
     return click.Option(
         [typed.option, name],
         type=value_type,

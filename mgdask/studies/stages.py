@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from mgdask.errors import MgdaskError
+from mgdask.errors import MgdaskError, ParameterError
 from mgdask.store.open import check_complete
 from mgdask.store.provenance import digest
 from mgdask.studies.timing import StageTimer
@@ -25,11 +25,15 @@ def fingerprint(path: Path) -> str:
 
     Raises
     ------
+    ParameterError
+        If there is no such file, by a name that is not one of a store.
     StoreError
         If there is neither a file nor a finished store.
     """
     if path.is_file():
         return hashlib.sha256(path.read_bytes()).hexdigest()
+    if not path.exists() and path.suffix not in ("", ".zarr"):
+        raise ParameterError(f"{path} does not exist (in {Path.cwd()}); check the name of the file")
     return check_complete(path)[1]
 
 

@@ -429,6 +429,10 @@ def test_bad_input_in_words(stores, out, tmp_path):
         ParameterError, match="must have store and at least one of system, composition, rate"
     ):
         read_labels(tmp_path / "wrong.csv")
+    with pytest.raises(ParameterError, match=r"none.csv' cannot be read: No such file"):
+        read_labels(tmp_path / "none.csv")
+    (tmp_path / "excel.csv").write_text("store,rate\nleft,1\n", encoding="utf-8-sig")
+    assert read_labels(tmp_path / "excel.csv") == {"left": {"rate": "1"}}
 
 
 @pytest.mark.parametrize(

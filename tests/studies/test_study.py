@@ -12,10 +12,10 @@ from pydantic import Field
 
 import mgdask
 from mgdask.cli import cli
-from mgdask.errors import ParameterError
+from mgdask.errors import MgdaskError, ParameterError
 from mgdask.studies import options as options_module
 from mgdask.studies import registry, results, timing
-from mgdask.studies.options import OptionError
+from mgdask.studies.options import OptionError, command_line
 from mgdask.studies.registry import available, get_options, get_study, register
 from mgdask.studies.results import Results
 from mgdask.studies.study import (
@@ -234,6 +234,33 @@ def test_registry():
         assert get_study(name).compute is not Study.compute
         for field, info in get_options(name).model_fields.items():
             assert info.description, f"{name}: {field}"
+
+
+@pytest.mark.parametrize("name", ["softness", "compare", "transfer"])
+def test_options_that_are_not_typed_have_their_defaults(monkeypatch, tmp_path, name):
+    """``mgdask study transfer`` without --features was given none, and refused itself."""
+    options, seen = get_options(name), []
+    monkeypatch.setattr("mgdask.cli.study.get_study", lambda _: seen.append)
+    given, words = {"out": tmp_path}, ["--out", str(tmp_path)]
+    for field, info in options.model_fields.items():
+        if info.is_required() and field != "out":
+            given[field] = ["a", "b"]
+            typed = command_line(field, info)
+            words += ["a", "b"] if typed.argument else [typed.option, "a", typed.option, "b"]
+    CliRunner().invoke(cli, ["study", name, *words])
+    assert seen == [options(**given)]
+
+
+def test_a_missing_file_is_not_called_a_store(tmp_path):
+    for name, message in (("l.csv", "l.csv does not exist"), ("l.zarr", "is not a Zarr store")):
+        options = get_options("transfer")(stores=[tmp_path / name], out=tmp_path / "out")
+        with pytest.raises(MgdaskError, match=message):
+            get_study("transfer")(options).run(progress=False)
+
+
+def test_help_shows_the_default_of_a_repeated_option():
+    shown = CliRunner().invoke(cli, ["study", "transfer", "--help"]).output
+    assert "Feature set; repeat for several. [default: interstice]" in " ".join(shown.split())
 
 
 def test_table_of_options():

@@ -93,15 +93,21 @@ def read_labels(path: str | Path) -> dict[str, dict[str, str]]:
     Raises
     ------
     ParameterError
-        If the file has other columns, or names a store twice.
+        If the file cannot be read, has other columns, or names a store twice.
 
     Examples
     --------
     >>> read_labels("labels.csv")  # doctest: +SKIP
     {'g1.zarr': {'composition': 'Cu65Zr35', 'rate': '5e12'}}
     """
-    with open(path, newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:  # Excel writes a BOM
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParameterError(
+            f"labels={str(path)!r} cannot be read: {getattr(error, 'strerror', None) or error}; "
+            f"give a CSV file with the columns store, {', '.join(KEYS)}"
+        ) from None
     names = {str(name) for name in rows[0]} if rows else set()
     allowed = {"store", *KEYS, *EXTRA_KEYS}
     if "store" not in names or not names & set(KEYS) or not names <= allowed:
