@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import doctest
+import threading
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from mgdask.errors import ParameterError
-from mgdask.features import LinearResponse, compute_features, linear_response, make_feature
+from mgdask.features import (
+    LinearResponse,
+    compute_features,
+    environments,
+    linear_response,
+    make_feature,
+)
 
 UNIAXIAL = (0.4, 0.4, -1.0, 0.0, 0.0, 0.0)
 RADII = {29: 1.26, 40: 1.58}
@@ -145,6 +152,25 @@ def test_order_of_atoms_images_and_blocks(small, glass):
     whole = LinearResponse().compute(r, box, z)
     some = np.array([5, 3, 77, 200])
     assert np.array_equal(LinearResponse().compute(r, box, z, some), whole[some])
+
+
+def test_large_frames_are_solved_once(glass, monkeypatch):
+    r, box, z = glass
+    feature = LinearResponse(steps=4)
+    whole = feature.compute(r, box, z)
+    monkeypatch.setattr(environments, "LARGE", 10)
+    monkeypatch.setattr(environments, "_RECENT", threading.local())
+    calls = []
+    relax = LinearResponse._relax
+    monkeypatch.setattr(
+        LinearResponse, "_relax", lambda self, given: calls.append(1) or relax(self, given)
+    )
+    parts = [feature.compute(r, box, z, rows) for rows in np.array_split(np.arange(len(r)), 3)]
+    assert np.array_equal(np.concatenate(parts), whole)
+    assert len(calls) == 1
+    moved = r + [[0.3, 0.0, 0.0]] * (np.arange(len(r)) == 7)[:, None]
+    assert not np.array_equal(feature.compute(moved, box, z), whole)
+    assert len(calls) == 2
 
 
 def test_a_crystal_has_no_response():
