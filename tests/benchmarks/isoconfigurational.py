@@ -177,7 +177,9 @@ def evaluate(data: Path, out: Path, glass: str) -> None:
     runs = [d2min_of(stored(dump, dump.with_suffix(".zarr"))) for dump in dumps]
     scores = model_scores(trained, shipped, out / "out")
     for percent in (2, 3, 4):
-        values = np.array([path[4 * percent], *(run[percent] for run in runs)])
+        values = np.array(
+            [path[4 * percent], *(run[percent] for run in runs if len(run) > percent)]
+        )
         positive = values > THRESHOLD
         print(f"{percent} %: plastic {np.round(100 * positive.mean(axis=1), 2)} % in the runs")
         print(noise_ceiling(positive, np.log(values), region))
