@@ -34,7 +34,7 @@ def found_rates(transient, repeats, sigma=2e-4):
 
 @pytest.mark.parametrize("t1", [30, 100])
 def test_errors_of_the_steady_rate_cover(t1):
-    """Small version of tests/benchmarks/coverage.py; once the rate for t1 = 100 was one error too high."""
+    """Small version of benchmarks/error_coverage.py; once the rate for t1 = 100 was one error too high."""
     found, off = found_rates(-0.02 * np.expm1(-TIME / t1), 24)
     assert all(f.found for f in found)
     assert abs(off.mean()) < 0.6

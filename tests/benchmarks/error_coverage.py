@@ -1,6 +1,6 @@
 """Do the stated standard errors hold? Bias and coverage on made data with a known truth.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/coverage.py [creep] [relaxation] [diffusion] [--repeats 200]
+    OMP_NUM_THREADS=1 python tests/benchmarks/error_coverage.py [creep] [relaxation] [diffusion] [--repeats 200]
 
 Every row is one quantity under one condition: bias relative to the truth, the share of repeats within one and two stated errors, and the
 share of repeats in which the answer was "not found". Repeat k of every row has the seed k. ``tests/analysis`` runs small versions.
