@@ -221,7 +221,7 @@ def _next_finished(completed: as_completed, seconds: float) -> list[Future[Any]]
 def _guarded(function: Callable[..., T], *arguments: Any) -> T | Refusal:
     """Run a task on a worker and return an ``MgdaskError`` as its result."""
     try:
-        with _one_library_thread():
+        with one_library_thread():
             return function(*arguments)
     except MgdaskError as error:
         return Refusal(error)
@@ -236,7 +236,7 @@ class _LibraryThreads:
 
 
 @contextmanager
-def _one_library_thread() -> Iterator[None]:
+def one_library_thread() -> Iterator[None]:
     """Limit BLAS and OpenMP to one thread while any task of this process runs."""
     # The limit applies to the whole process, so the first task sets it and the last one
     # lifts it. Otherwise a task that ends would lift it for the others.

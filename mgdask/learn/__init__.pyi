@@ -29,4 +29,6 @@ from .training.boosting import train as train
 from .training.card import model_card as model_card
 from .training.card import read_card as read_card
 from .training.card import write_card as write_card
+from .training.logistic import Logistic as Logistic
+from .training.logistic import logistic_regression as logistic_regression
 from .training.model import Model as Model

@@ -24,6 +24,7 @@ from mgdask.learn import rank_targets, train, undersample
 from mgdask.learn.evaluation.bootstrap import bootstrap, bootstrap_contrast
 from mgdask.learn.evaluation.single_models import single_model_scores
 from mgdask.studies.softness.data import prepare_glass
+from mgdask.studies.softness.simple_model import logistic_models
 from mgdask.studies.softness.training import PARAMETERS
 
 SHORT = 16
@@ -104,16 +105,8 @@ def trees(
 
 def logistic(x: FloatArray, glass: Measured, test: FloatArray) -> FloatArray:
     """Return scores (model, atom) of logistic regression on standardized columns."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    scores = []
-    for k in range(20):
-        rows = undersample(glass.y, k)
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=1000))
-        scores.append(model.fit(x[rows], glass.y[rows]).predict_proba(test)[:, 1])
-    return np.array(scores)
+    models = logistic_models(x, glass.y, [undersample(glass.y, k) for k in range(20)])
+    return np.array([model.predict(test) for model in models])
 
 
 def log_d2min(glass: Measured, rows: IntArray) -> FloatArray:

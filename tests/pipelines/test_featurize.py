@@ -394,14 +394,14 @@ def test_a_store_that_changed_after_planning_is_noticed(tmp_path, small_soap):
 def test_the_last_task_lifts_the_limit_of_library_threads():
     from threadpoolctl import threadpool_info, threadpool_limits
 
-    from mgdask.execution.executor import _one_library_thread
+    from mgdask.execution.executor import one_library_thread
 
     def threads():
         return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
     with threadpool_limits(limits=2, user_api="blas"):
         before = threads()
-        first, second = _one_library_thread(), _one_library_thread()
+        first, second = one_library_thread(), one_library_thread()
         first.__enter__()
         second.__enter__()
         first.__exit__(None, None, None)

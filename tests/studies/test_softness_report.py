@@ -24,7 +24,7 @@ from mgdask.studies.softness.data import prepare_glass
 from mgdask.studies.softness.report import read_numbers, softness_page, softness_report
 from mgdask.studies.softness.results import softness_numbers
 from mgdask.studies.softness.space import extremes
-from mgdask.studies.softness.tables import paper_table
+from mgdask.studies.softness.tables import paper_table, score_tables, summary
 from mgdask.studies.softness.training import learn_softness
 from tests.studies.test_softness_training import SETTINGS, halves
 
@@ -343,7 +343,15 @@ def test_tables_and_sentences_say_what_the_file_says(page, written):
     expected.append(("symmetry functions, AUC-ROC", "0.751", "–", "–", "–", "–"))
     for kind, scores in written["baselines"].items():
         values = (f"{scores[name]['value']:.3f}" for name in ("roc_auc", "recall"))
-        expected.append((kind.replace("_", " "), *values))
+        if kind != "logistic_regression":
+            expected.append((kind.replace("_", " "), *values))
+    for label, metrics in (
+        ("logistic regression, same columns", written["baselines"]["logistic_regression"]),
+        ("mean score minus logistic regression", written["minus_logistic"]),
+    ):
+        for name, score_name in (("roc_auc", "AUC-ROC"), ("recall", "recall")):
+            value, *ends = (f"{metrics[name][end]:.3f}" for end in ("value", "low", "high"))
+            expected.append((score_name, label, value, "–", *ends))
     expected += [(f"fold {k}", f"{area:.3f}") for k, area in enumerate(written["folds"], 1)]
     given = written["conditional"]
     for k, count in enumerate(given["count"]):
@@ -438,6 +446,29 @@ def test_a_rank_as_target_is_named(glasses, found):
     assert "learned the rank of D² among balanced atoms" in source_text(told)
     plain = softness_numbers(found, glasses[1], **FEW)
     assert "rank" not in source_text(plain)
+
+
+def test_a_simple_model_that_is_as_good_is_said_first(glasses, found):
+    told = softness_numbers(found, glasses[1], **FEW)
+    told["metrics"]["roc_auc"] |= {"value": 0.701}
+    told["baselines"]["logistic_regression"]["roc_auc"] |= {"value": 0.714}
+    for low, high, first, sentence in (
+        (-0.035, 0.002, True, "Logistic regression on the same columns predicts plastic atoms as"),
+        (-0.035, -0.002, True, "Logistic regression on the same columns predicts plastic atoms be"),
+        (0.002, 0.035, False, "The trees predict plastic atoms better than logistic regression"),
+    ):
+        told["minus_logistic"]["roc_auc"] |= {"value": (low + high) / 2, "low": low, "high": high}
+        paragraphs = summary(told).paragraphs
+        assert paragraphs[0 if first else -1].startswith(sentence)
+        assert paragraphs[1 if first else 0].startswith("Quench-in softness (QS) tells")
+        assert (
+            "The AUC of logistic regression is 0.714, that of the trees 0.701; trees minus logistic "
+            f"regression is {(low + high) / 2:+.3f} [{low:+.3f}, {high:+.3f}]."
+        ) in paragraphs[0 if first else -1]
+    # numbers of an older version
+    del told["minus_logistic"], told["baselines"]["logistic_regression"]
+    assert len(summary(told).paragraphs) == 2
+    assert not any("logistic" in row[1] for row in score_tables(told)[0].rows)
 
 
 def test_same_seed_same_bytes(glasses, found, folder, tmp_path):

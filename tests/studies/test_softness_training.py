@@ -13,6 +13,9 @@ import sys
 import numpy as np
 import pytest
 import zarr
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import mgdask
 from mgdask.errors import ParameterError, StoreError
@@ -22,9 +25,15 @@ from mgdask.learn.predict import predict
 from mgdask.learn.training.boosting import train
 from mgdask.learn.training.card import read_card
 from mgdask.learn.training.model import Model
-from mgdask.studies.results import Results
+from mgdask.studies.results import Metric, Results
 from mgdask.studies.softness.data import prepare_glass
 from mgdask.studies.softness.results import softness_numbers
+from mgdask.studies.softness.simple_model import (
+    logistic_models,
+    pooled_simple_text,
+    simple_model_text,
+    simple_model_wins,
+)
 from mgdask.studies.softness.training import PARAMETERS, Softness, learn_softness
 from tests.studies.test_softness_data import SLAB
 
@@ -190,6 +199,83 @@ def test_single_models_beside_their_mean(glasses, found):
     assert set(found.leading_single) == {"roc_auc", "recall"}
 
 
+def pair_area(score, y):
+    a, b = score[y], score[~y]
+    return ((a[:, None] > b).sum() + 0.5 * (a[:, None] == b).sum()) / (len(a) * len(b))
+
+
+def test_logistic_regression_beside_the_trees(glasses, found, tmp_path):
+    """Scikit-learn's own pipeline on the same undersamples, and areas by counting pairs."""
+    (x, y, _), (test, label, atoms) = (glass.rows() for glass in glasses)
+    probabilities = []
+    for k in range(2):
+        rows = undersample(y, k, strata=np.zeros(len(y), dtype=np.int64))
+        twin = make_pipeline(
+            StandardScaler(), LogisticRegression(C=0.05, tol=1e-6, max_iter=1000)
+        ).fit(x[rows], y[rows])
+        probabilities.append(twin.predict_proba(test)[:, 1])
+    want = np.mean(probabilities, axis=0)
+    np.testing.assert_allclose(found.logistic_qs[atoms], want, rtol=0, atol=1e-12)
+    assert np.isnan(np.delete(found.logistic_qs, atoms)).all()
+    simple = found.baselines["logistic_regression"]
+    assert simple["roc_auc"].value == pytest.approx(pair_area(want, label))
+    assert simple["recall"].value == pytest.approx((want[label] > 0.5).mean())
+    assert simple["roc_auc"].low < simple["roc_auc"].value < simple["roc_auc"].high
+    assert simple["roc_auc"].groups == found.metrics["roc_auc"].groups
+    qs = found.qs[atoms]
+    minus = found.minus_logistic
+    assert minus["roc_auc"].value == pytest.approx(pair_area(qs, label) - pair_area(want, label))
+    assert minus["recall"].value == pytest.approx(
+        (qs[label] > 0.5).mean() - (want[label] > 0.5).mean()
+    )
+    assert minus["roc_auc"].low < minus["roc_auc"].value < minus["roc_auc"].high
+    # a folder of an older version has no logistic regression
+    found.save(tmp_path)
+    assert Softness.load(tmp_path).logistic_qs.tobytes() == found.logistic_qs.tobytes()
+    kept = json.loads((tmp_path / "summary.json").read_text())
+    del kept["minus_logistic"], kept["baselines"]["logistic_regression"]
+    (tmp_path / "summary.json").write_text(json.dumps(kept))
+    (tmp_path / "logistic_qs.npy").unlink()
+    older = Softness.load(tmp_path)
+    assert older.logistic_qs is None
+    assert older.simple_text == ""
+    assert str(older).startswith("trained on left")
+    assert "logistic" not in str(older)
+    assert "logistic_regression" not in softness_numbers(older, glasses[1], samples=5)["baselines"]
+
+
+def test_a_simple_model_that_is_as_good_is_printed_first(found):
+    for low, high, place in ((-0.03, 0.01, 0), (-0.03, -0.01, 0), (0.01, 0.03, 1)):
+        auc = dataclasses.replace(found.minus_logistic["roc_auc"], low=low, high=high)
+        lines = str(
+            dataclasses.replace(found, minus_logistic={**found.minus_logistic, "roc_auc": auc})
+        ).splitlines()
+        assert lines[0].startswith(("Logistic regression on the same", "trained on left")[place])
+        worse = any(line.startswith("  The trees predict plastic atoms better") for line in lines)
+        assert worse == (low > 0)
+    auc = {"value": 0.0, "low": np.nan, "high": np.nan}
+    assert simple_model_text(0.7, 0.7, auc) == ""
+    assert not simple_model_wins(auc)
+
+
+def test_pooled_scores_of_the_simple_model_in_words():
+    names = (
+        ("softness", "roc_auc", 0.69),
+        ("baseline: logistic regression", "roc_auc", 0.70),
+        ("softness", "roc_auc minus logistic regression", -0.01),
+    )
+    rows = [
+        Metric(model=model, test=test, name=name, value=value, low=value - 0.02, high=value + 0.02)
+        for test in ("pooled", "a")
+        for model, name, value in names
+    ]
+    assert pooled_simple_text(rows).endswith(
+        "AUC of logistic regression is 0.700, that of the trees 0.690; trees minus logistic "
+        "regression is -0.010 [-0.030, +0.010]."
+    )
+    assert pooled_simple_text(rows[3:]) == pooled_simple_text([]) == ""
+
+
 def test_softness_from_the_leading_columns(glasses, found, tmp_path):
     """The paper's QS is that of its 15-column model."""
     few = learn_softness(glasses[:1], glasses[1], **SETTINGS, qs="leading")
@@ -198,6 +284,14 @@ def test_softness_from_the_leading_columns(glasses, found, tmp_path):
     assert few.metrics == found.leading_metrics
     assert few.all_metrics == found.metrics
     assert few.single == found.leading_single
+    # the simple model takes the same columns
+    places = [found.columns.index(name) for name in few.leading]
+    (x, y, _), (test, _, atoms) = (glass.rows() for glass in glasses)
+    models = logistic_models(
+        x[:, places], y, [undersample(y, k, strata=np.zeros(len(y))) for k in range(2)]
+    )
+    want = np.mean([model.predict(test[:, places]) for model in models], axis=0)
+    assert few.logistic_qs[atoms].tobytes() == want.tobytes()
     assert "tested on right, 6 columns, 2 draws; QS from the leading columns" in str(few)
     assert "6 leading columns of 80" in str(few)
     x, _, atoms = glasses[1].rows()
@@ -367,10 +461,13 @@ def test_on_the_command_line(glasses, tmp_path):
             "baseline: random",
             "baseline: most frequent",
             "baseline: minority",
+            "baseline: logistic regression",
         )
     }
     assert {one.name for one in results.metrics if one.model.startswith("softness")} == {
-        f"{name}{end}" for name in ("roc_auc", "recall") for end in ("", " of single models")
+        f"{name}{end}"
+        for name in ("roc_auc", "recall")
+        for end in ("", " of single models", " minus logistic regression")
     }
     assert results.options["n_undersamples"] == 1
     card = read_card(tmp_path / "out" / "softness" / "card.json")

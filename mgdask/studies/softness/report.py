@@ -30,6 +30,7 @@ from mgdask.studies.softness.figures import (
     draw_scores,
 )
 from mgdask.studies.softness.results import softness_numbers
+from mgdask.studies.softness.simple_model import pooled_simple_text
 from mgdask.studies.softness.tables import (
     class_table,
     column_table,
@@ -223,11 +224,13 @@ def several_pages(results: Results, folders: Sequence[Path]) -> Page:
     overview = results.page()
     numbers = [read_numbers(folder / "numbers.json") for folder in folders]
     names = ", ".join(one["glass"] for one in numbers)
+    pooled = pooled_simple_text(results.metrics)
     about = Text(
         [
+            *([f"All test glasses together: {pooled}"] if pooled else []),
             f"The same models, trained on {', '.join(numbers[0]['train'])}, are tested on "
             f"{len(numbers)} glasses: {names}. Pooled scores are those of all their atoms "
-            "together. Intervals are from resampling regions of the glasses."
+            "together. Intervals are from resampling regions of the glasses.",
         ]
     )
     tables = [

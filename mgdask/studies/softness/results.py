@@ -102,9 +102,10 @@ def softness_numbers(
           ``train_atoms`` and ``train_plastic``, ``columns`` and ``draws`` (their
           numbers), ``features`` (names of the variables), ``source`` ("all" or
           "leading" columns), ``target`` of training;
-        * ``metrics``, ``baselines``, ``folds`` (AUC of each), ``all_metrics``,
-          ``leading_metrics``, and ``single`` and ``leading_single``, the scores of
-          single models beside that of their mean; ``ceiling``, empty without repeats;
+        * ``metrics``, ``baselines``, ``minus_logistic`` (paired difference), ``folds``
+          (AUC of each), ``all_metrics``, ``leading_metrics``, and ``single`` and
+          ``leading_single``, the scores of single models beside that of their mean;
+          ``ceiling``, empty without repeats;
         * ``map`` (Fig. 2a), ``predicted`` (2b), ``spectrum`` (3a), ``conditional``
           (3b), ``packing`` and ``group_values`` (3c), ``violins`` (3d), ``at_yield``
           (3e), ``glasses`` (3f), ``dependence`` and ``motifs`` (5b), ``calibration``
@@ -174,6 +175,9 @@ def softness_numbers(
         "baselines": {
             guess: {name: interval.as_dict() for name, interval in scores.items()}
             for guess, scores in softness.baselines.items()
+        },
+        "minus_logistic": {
+            name: interval.as_dict() for name, interval in softness.minus_logistic.items()
         },
         "folds": list(softness.folds),
         "all_metrics": {

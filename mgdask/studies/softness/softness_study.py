@@ -28,11 +28,13 @@ from mgdask.studies.softness.glasses import glass_spectrum, score_glass
 from mgdask.studies.softness.options import SoftnessOptions
 from mgdask.studies.softness.repeats import measured_ceiling
 from mgdask.studies.softness.report import several_pages, softness_report
+from mgdask.studies.softness.simple_model import LOGISTIC, MINUS, pooled_simple_text
 from mgdask.studies.softness.training import (
     Softness,
     learn_and_test,
     learn_softness,
     renamed_learning,
+    score_differences,
     score_intervals,
     single_scores,
 )
@@ -259,8 +261,12 @@ class SoftnessStudy(Study[SoftnessOptions]):
             outputs=lambda: [folder / "report.html" for folder in folders],
         )
         stages.timer.save(target / "stages.json")
-        text = "\n".join(f"{glass}\n{softness}" for softness, glass, _ in tested)
         metrics = self.metrics(learned, train_on, tests)
+        # the score first: it begins with the simple model if that is as good
+        texts = [f"{softness}\n{glass}" for softness, glass, _ in tested]
+        if len(tested) > 1 and (pooled := pooled_simple_text(metrics)):
+            texts.insert(0, f"All test glasses together: {pooled}")
+        text = "\n".join(texts)
         if ceiling:
             one = ceiling["beta_ceiling"]
             metrics.append(
@@ -349,6 +355,7 @@ class SoftnessStudy(Study[SoftnessOptions]):
                 all_columns=softness.all_metrics,
                 single=softness.single,
                 leading_single=softness.leading_single,
+                minus_logistic=softness.minus_logistic,
             )
         if len(learned) == 1:
             pooled = [one.model_copy(update={"test": POOLED}) for one in metrics]
@@ -375,12 +382,24 @@ class SoftnessStudy(Study[SoftnessOptions]):
         each = np.concatenate(
             [_single_models(one, on) for one, on in zip(learned, tests, strict=True)], axis=1
         )
+        simple = [
+            one.logistic_qs[np.isfinite(one.logistic_qs)]
+            for one in learned
+            if one.logistic_qs is not None
+        ]
+        minus: dict[str, Any] = {}
+        if len(simple) == len(learned):  # files of an older version have none
+            guesses[LOGISTIC] = np.concatenate(simple)
+            minus = score_differences(
+                label, qs, guesses[LOGISTIC], regions, N_RESAMPLES, self.options.seed
+            )
         pooled = metric_rows(
             POOLED,
             score(label, qs),
             score(label, np.concatenate(leading)) if leading else {},
             {name: score(label, guess) for name, guess in guesses.items()},
             single=single_scores(label, each, regions, N_RESAMPLES, self.options.seed),
+            minus_logistic=minus,
         )
         return pooled + metrics
 
@@ -414,8 +433,9 @@ def metric_rows(
     all_columns: Mapping[str, Any] | None = None,
     single: Mapping[str, Any] | None = None,
     leading_single: Mapping[str, Any] | None = None,
+    minus_logistic: Mapping[str, Any] | None = None,
 ) -> list[Metric]:
-    """Return the metrics of a test glass: of QS, of other columns and of guesses."""
+    """Return the metrics of a test glass: of QS, of other columns and of baselines."""
     rows = metrics_of("softness", test, metrics)
     rows += _single_rows("softness", test, single)
     rows += metrics_of(LEADING, test, leading)
@@ -423,7 +443,8 @@ def metric_rows(
     rows += metrics_of("softness, all columns", test, all_columns or {})
     for name, intervals in baselines.items():
         rows += metrics_of(f"baseline: {name.replace('_', ' ')}", test, intervals)
-    return rows
+    differences = {f"{name}{MINUS}": one for name, one in (minus_logistic or {}).items()}
+    return rows + metrics_of("softness", test, differences)
 
 
 def _single_rows(model: str, test: str, single: Mapping[str, Any] | None) -> list[Metric]:

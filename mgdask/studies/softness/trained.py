@@ -17,9 +17,12 @@ from mgdask.learn.training.card import read_card, write_card
 from mgdask.learn.training.model import Model
 from mgdask.report.json import to_plain
 from mgdask.studies.softness.feature_selection import Leading
+from mgdask.studies.softness.simple_model import LOGISTIC, simple_model_text, simple_model_wins
 
 METRICS = ("roc_auc", "recall")
 """Metrics of every score."""
+LOGISTIC_QS = "logistic_qs.npy"
+"""File of the probabilities by logistic regression."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Softness:
     metrics
         Intervals on the test glass by name of the metric, resampled over its regions.
     baselines
-        The same metrics of guesses that use no column: random, most frequent, minority.
+        The same metrics of guesses that use no column (random, most frequent, minority)
+        and of ``logistic_regression`` on the columns and undersamples of QS.
     qs
         QS of every atom of the test glass (atom,); NaN for excluded atoms.
     folds
@@ -59,6 +63,10 @@ class Softness:
         models of QS, and of those of the leading columns. They have the values of
         ``mgdask.learn.evaluation.single_models.SingleModelScores``. The paper reports
         the mean over single models.
+    logistic_qs
+        Mean probability of the logistic regressions (atom,); None in older files.
+    minus_logistic
+        Metrics of QS minus those of logistic regression, paired; empty in older files.
     """
 
     models: tuple[Model, ...]
@@ -77,6 +85,8 @@ class Softness:
     all_metrics: Mapping[str, Interval] = field(default_factory=dict)
     single: Mapping[str, Any] = field(default_factory=dict)
     leading_single: Mapping[str, Any] = field(default_factory=dict)
+    logistic_qs: FloatArray | None = None
+    minus_logistic: Mapping[str, Interval] = field(default_factory=dict)
 
     @property
     def leading(self) -> tuple[str, ...]:
@@ -87,6 +97,17 @@ class Softness:
     def n_columns(self) -> int:
         """Number of columns before the selection."""
         return int(self.card.get("parameters", {}).get("all_columns", len(self.columns)))
+
+    @property
+    def simple_text(self) -> str:
+        """Whether trees beat logistic regression, in words; empty in older files."""
+        if not self.minus_logistic:
+            return ""
+        return simple_model_text(
+            self.metrics["roc_auc"].value,
+            self.baselines[LOGISTIC]["roc_auc"].value,
+            self.minus_logistic["roc_auc"].as_dict(),
+        )
 
     def predict(self, values: FloatArray) -> FloatArray:
         """Return the QS of atoms, the mean over the models.
@@ -154,6 +175,16 @@ class Softness:
         for kind, scores in self.baselines.items():
             values = ", ".join(f"{name} {one.value:.3f}" for name, one in scores.items())
             lines.append(f"  {kind:14} {values}")
+        if self.minus_logistic:
+            values = ", ".join(
+                f"{name} {one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"
+                for name, one in self.minus_logistic.items()
+            )
+            lines.append(f"  trees minus logistic regression: {values}")
+            if simple_model_wins(self.minus_logistic["roc_auc"].as_dict()):
+                lines.insert(0, self.simple_text)  # what a simple model does is said first
+            elif self.simple_text:
+                lines.append(f"  {self.simple_text}")
         if self.folds:
             lines.append(
                 f"  cross-validation over {len(self.folds)} folds: roc_auc "
@@ -187,6 +218,8 @@ class Softness:
         np.save(target / "qs.npy", self.qs)
         if self.leading_qs is not None:
             np.save(target / "leading_qs.npy", self.leading_qs)
+        if self.logistic_qs is not None:
+            np.save(target / LOGISTIC_QS, self.logistic_qs)
         write_card(self.card, target / "card")
         summary = {
             "train": list(self.train),
@@ -202,6 +235,7 @@ class Softness:
             "all_metrics": _plain(self.all_metrics),
             "single": to_plain(self.single),
             "leading_single": to_plain(self.leading_single),
+            "minus_logistic": _plain(self.minus_logistic),
         }
         (target / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
         (target / "summary.txt").write_text(f"{self}\n", encoding="utf-8")
@@ -242,6 +276,8 @@ class Softness:
             all_metrics=_intervals(summary.get("all_metrics", {})),
             single=summary.get("single", {}),
             leading_single=summary.get("leading_single", {}),
+            logistic_qs=np.load(simple) if (simple := target / LOGISTIC_QS).is_file() else None,
+            minus_logistic=_intervals(summary.get("minus_logistic", {})),
         )
 
 

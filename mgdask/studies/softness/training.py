@@ -20,17 +20,19 @@ from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
 from mgdask.learn.data.splits import Split, group_split, undersample
 from mgdask.learn.data.targets import rank_targets
-from mgdask.learn.evaluation.bootstrap import Interval, bootstrap
+from mgdask.learn.evaluation.bootstrap import Interval, bootstrap, bootstrap_contrast
 from mgdask.learn.evaluation.metrics import baseline_scores
 from mgdask.learn.evaluation.single_models import single_model_scores
 from mgdask.learn.search.optimize import search
 from mgdask.learn.search.space import SPACE
 from mgdask.learn.training.boosting import train
 from mgdask.learn.training.card import model_card
+from mgdask.learn.training.logistic import C, Logistic
 from mgdask.learn.training.model import Model
 from mgdask.learn.training.parameters import main_names
 from mgdask.studies.softness.data import Glass
 from mgdask.studies.softness.feature_selection import Leading, cross_validate, leading_columns
+from mgdask.studies.softness.simple_model import LOGISTIC, logistic_models, logistic_score
 from mgdask.studies.softness.trained import METRICS as METRICS
 from mgdask.studies.softness.trained import Softness as Softness
 from mgdask.studies.softness.trained import score_each
@@ -182,6 +184,7 @@ class _Trained:
 
     models: tuple[Model, ...]
     leading_models: tuple[Model, ...]
+    logistic: tuple[Logistic, ...]
     choice: Leading | None
     folds: tuple[float, ...]
     splits: Sequence[Split]
@@ -321,9 +324,13 @@ def learn_and_test(
                 seed,
                 False,
             )
+    used = columns if qs == "all" or choice is None else choice.columns
+    with stages("logistic regression"):
+        logistic = logistic_models(x[:, [columns.index(name) for name in used]], y, balanced)
     trained = _Trained(
         models,
         leading_models,
+        logistic,
         choice,
         fold_scores,
         splits,
@@ -337,6 +344,7 @@ def learn_and_test(
             "n_undersamples": n_undersamples,
             "qs": qs,
             **({"target": target} if target != "label" else {}),
+            "logistic_inverse_penalty": C,
             "train_atoms": len(y),
             "train_plastic": int(y.sum()),
             "all_columns": len(columns),
@@ -381,6 +389,8 @@ def _test(
         name: score_intervals(y, guess, regions, n_resamples, seed)
         for name, guess in baseline_scores(trained.labels, len(y), seed).items()
     }
+    simple = logistic_score(trained.logistic, x[:, [columns.index(name) for name in of_qs.columns]])
+    baselines[LOGISTIC] = score_intervals(y, simple, regions, n_resamples, seed)
     glasses = (*trained.train_on, test_on)
     names = [*trained.glass_of_row, *[test_on.name] * len(y)]
     notes = ["balanced by undersampling: the score is not a probability of the unbalanced glass"]
@@ -421,6 +431,8 @@ def _test(
         all_metrics={} if of_qs is every else every.metrics,
         single=of_qs.single,
         leading_single={} if leading is None else leading.single,
+        logistic_qs=_of_all_atoms(simple, atoms, len(test_on.keep)),
+        minus_logistic=score_differences(y, of_qs.score, simple, regions, n_resamples, seed),
     )
 
 
@@ -625,5 +637,37 @@ def score_intervals(
     groups = regions if len(np.unique(regions)) > 1 else None
     return {
         name: bootstrap(name, label, score, groups, n_resamples=n_resamples, seed=seed)
+        for name in METRICS
+    }
+
+
+def score_differences(
+    label: BoolArray,
+    score: FloatArray,
+    other: FloatArray,
+    regions: AnyArray,
+    n_resamples: int,
+    seed: int,
+) -> dict[str, Interval]:
+    """Return AUC and recall of a score minus those of another on the same atoms.
+
+    Parameters
+    ----------
+    label, score, other, regions
+        Of each test atom (atom,).
+    n_resamples, seed
+        See ``score_intervals``.
+
+    Returns
+    -------
+    differences
+        Paired intervals by name of the metric: both scores are taken on the same
+        resamples.
+    """
+    groups = regions if len(np.unique(regions)) > 1 else None
+    return {
+        name: bootstrap_contrast(
+            name, label, [score, other], [1.0, -1.0], groups, n_resamples=n_resamples, seed=seed
+        )
         for name in METRICS
     }
