@@ -174,7 +174,7 @@ class Softness:
             lines += [f"  {name:14} {interval}" for name, interval in self.all_metrics.items()]
         for kind, scores in self.baselines.items():
             values = ", ".join(f"{name} {one.value:.3f}" for name, one in scores.items())
-            lines.append(f"  {kind:14} {values}")
+            lines.append(f"  {kind:19} {values}")
         if self.minus_logistic:
             values = ", ".join(
                 f"{name} {one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"
