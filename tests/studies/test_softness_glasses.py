@@ -104,6 +104,12 @@ def test_an_undeformed_glass_needs_no_labels(stores, tmp_path):
     assert leading.columns == leading.leading
     _, few = score_glass(still, tmp_path, leading, features, margin=4.0, progress=False)
     np.testing.assert_allclose(few, leading.leading_qs, atol=1e-6)
+    # Wang & Jain, Methods: "the model is for the host (majority) atoms only"
+    numbers = mgdask.open_store(still).species.values
+    host = np.bincount(numbers).argmax()
+    host_only = {"margin": 4.0, "species": ("host",), "progress": False}
+    _, of_host = score_glass(still, tmp_path, found, features, **host_only)
+    np.testing.assert_array_equal(of_host, np.where(numbers == host, qs, np.nan))
     with pytest.raises(
         ParameterError,
         match="has no column 'interstice/distance_voronoi_mean', which the score needs",

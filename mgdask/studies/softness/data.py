@@ -109,6 +109,25 @@ def inside(ds: xr.Dataset, margin: float, *, ends: bool = False) -> BoolArray:
     return keep
 
 
+def chosen_species(numbers: IntArray, species: Sequence[str]) -> tuple[str, ...]:
+    """Return elements, or the element with most atoms for ("host",).
+
+    Parameters
+    ----------
+    numbers
+        Atomic numbers (atom,) of the glass.
+    species
+        Element symbols, or ("host",).
+
+    Examples
+    --------
+    >>> chosen_species(np.array([28, 28, 41]), ("host",))
+    ('Ni',)
+    """
+    names = tuple(species)
+    return roles_by_count(numbers)[:1] if names == ("host",) else names
+
+
 def describe_excluded(ds: xr.Dataset, margin: float, *, ends: bool = False) -> str:
     """Say near which faces atoms are excluded by ``inside``.
 
@@ -349,8 +368,7 @@ def prepare_glass(
     numbers = np.asarray(ds["species"].values)
     keep = inside(ds, margin, ends=ends)
     if species is not None:
-        if tuple(species) == ("host",):
-            species = roles_by_count(numbers)[:1]
+        species = chosen_species(numbers, species)
         keep &= np.isin(numbers, [atomic_number(element) for element in species])
     if not keep.any():
         raise ParameterError(

@@ -22,7 +22,7 @@ from mgdask.learn.evaluation.calibration import wilson_interval
 from mgdask.pipelines.featurize.plan import plan
 from mgdask.pipelines.featurize.run import run
 from mgdask.store.open import open_store
-from mgdask.studies.softness.data import Glass, inside
+from mgdask.studies.softness.data import Glass, chosen_species, inside
 from mgdask.studies.softness.score import spectrum
 from mgdask.studies.softness.space import HARD, SOFT
 from mgdask.studies.softness.training import Softness
@@ -142,7 +142,8 @@ def score_glass(
     features
         Features of the score, made for the species of this glass.
     margin, species
-        Atoms to exclude, see ``prepare_glass``.
+        Atoms to exclude, see ``prepare_glass``. The margin is that of free surfaces; an
+        undeformed glass has no deformation ends.
     name, memory, client, progress
         See ``prepare_glass``.
 
@@ -167,6 +168,7 @@ def score_glass(
     keep = inside(ds, margin)
     if species is not None:
         numbers = np.asarray(ds["species"].values)
+        species = chosen_species(numbers, species)
         keep &= np.isin(numbers, [atomic_number(element) for element in species])
     folder.mkdir(parents=True, exist_ok=True)
     rows = folder / f"{store.stem}-{name}.zarr"
