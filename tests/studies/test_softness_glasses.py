@@ -128,7 +128,7 @@ def study(stores):
         train=[left],
         test=pieces,
         glasses=[still],
-        repeats=[pieces[0]],
+        repeats=[almost_again(folder)],
         out=folder / "study",
         margin=3.0,
         threshold=2.0,
@@ -143,6 +143,17 @@ def study(stores):
         for name in FIGURES:
             patch.setitem(FIGURES, name, lambda _, path: path.write_bytes(PNG))
         return options, SoftnessStudy(options).run(progress=False)
+
+
+def almost_again(folder):
+    """The run "inner" with one atom moved by 0.001 Å in the last frame."""
+    lines = (folder / "inner.dump").read_text().splitlines()
+    words = lines[-1].split()
+    words[2] = f"{float(words[2]) + 0.001:.6f}"
+    path = folder / "inner_again.dump"
+    path.write_text("\n".join([*lines[:-1], " ".join(words)]) + "\n")
+    mgdask.ingest(str(path), folder / "inner_again.zarr", species=("Cu", "Zr"), timestep=0.002)
+    return folder / "inner_again.zarr"
 
 
 def quarters(folder, right):
@@ -194,7 +205,7 @@ def test_pooled_scores_of_several_test_glasses(study):
     # QS is that of the leading columns, so both lines agree; all columns are beside it
     assert value["softness, leading columns", POOLED, "roc_auc"] == pytest.approx(roc_auc(y, qs))
     assert ("softness, all columns", "inner", "roc_auc") in value
-    # the repeat is the run itself, so it predicts itself
+    # the repeat is almost the run itself, so it predicts the same atoms
     written = json.loads((options.out / "softness" / "numbers.json").read_text())
     assert written["ceiling"]["auc"][0]["value"] == 1.0
     assert ("noise ceiling of repeated runs", "inner", "roc_auc") in value
@@ -232,6 +243,11 @@ def test_glasses_of_the_study_are_refused(study, stores):
     new = changed.model_copy(update={"out": options.out.with_name("refused")})
     with pytest.raises(ParameterError, match="is a glass of this study already"):
         SoftnessStudy(new).run(progress=False)
+    # a run that repeats itself would be a ceiling of 1
+    for own in (options.test[0], options.glasses[0]):
+        same = options.model_copy(update={"out": new.out, "repeats": (own,)})
+        with pytest.raises(ParameterError, match="in `repeats` is a glass of this study already"):
+            SoftnessStudy(same).run(progress=False)
     assert not list(new.out.glob("*-features.zarr"))
 
 

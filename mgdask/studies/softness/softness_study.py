@@ -312,20 +312,24 @@ class SoftnessStudy(Study[SoftnessOptions]):
         return [to_plain(one) for one in spectra]
 
     def check_glasses(self) -> None:
-        """Raise ``ParameterError`` if another glass is one of the study, or named so.
+        """Raise ``ParameterError`` if another glass or run is one of the study already.
 
-        A training glass is no test, and features are stored by the name of the glass.
+        A training glass is no test, a run cannot be a repeat of itself, and results are
+        stored by the name of the store.
         """
         options = self.options
-        known = [*options.train, *options.test]
-        digests = {check_complete(store)[1] for store in known} if options.glasses else set()
-        names = {store.stem for store in known}
-        for store in options.glasses:
-            if check_complete(store)[1] in digests or store.stem in names:
+        others = [("glasses", store) for store in options.glasses]
+        others += [("repeats", store) for store in options.repeats]
+        known = [*options.train, *options.test] if others else []
+        digests, names = {check_complete(store)[1] for store in known}, {k.stem for k in known}
+        for option, store in others:
+            digest = check_complete(store)[1]
+            if digest in digests or store.stem in names:
                 raise ParameterError(
-                    f"{store} in `glasses` is a glass of this study already, or has the name of "
+                    f"{store} in `{option}` is a glass of this study already, or has the name of "
                     "one; give another glass, or rename its store"
                 )
+            digests.add(digest)
             names.add(store.stem)
 
     def features(self, stores: Sequence[Path] = ()) -> list[Feature]:
