@@ -403,7 +403,7 @@ def test_bad_input_in_words(stores, out, tmp_path):
         compare([stores[0]], stores[0], out, sets=["motifs"], **OPTIONS)
     with pytest.raises(ParameterError, match="no set 'wrong'"):
         resolve_sets(["wrong"], ("Cu", "Zr"))
-    with pytest.raises(ParameterError, match="names a file"):
+    with pytest.raises(ParameterError, match="is used as a file name"):
         resolve_sets({"a/b": "motifs"}, ("Cu", "Zr"))
     with pytest.raises(ParameterError, match="sets is empty"):
         resolve_sets([], ("Cu", "Zr"))

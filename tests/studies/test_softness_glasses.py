@@ -283,7 +283,7 @@ def test_ceiling_of_repeated_runs(stores, again, tmp_path):
     assert 0.5 < expected < 1.0
     table = ceiling_table(found)
     assert table.rows[0][:2] == ("mean of 1 other run", f"{expected:.3f}")
-    assert table.rows[-1][0] == "propensity, if beta distributed"
+    assert table.rows[-1][0] == "propensity, if beta-distributed"
     with pytest.raises(ParameterError, match="has other atoms than right"):
         measured_ceiling(glass, [left], tmp_path, progress=False)
     with pytest.raises(ParameterError, match="starts up to 3 Å away from right"):

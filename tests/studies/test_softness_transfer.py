@@ -465,7 +465,7 @@ def test_labels_in_one_form(stores):
     assert pair_category(*told) == "same"
     assert condition_name(told[0]) == "Cu65Zr35, 5e+12 K/s"
     assert condition_name({**told[0], "system": "other potential"}).startswith("other potential, ")
-    with pytest.raises(ParameterError, match="both are labelled system='metal'"):
+    with pytest.raises(ParameterError, match="both are labeled system='metal'"):
         check_labels(
             [stores[0], stores[2]], {"left": {"system": "metal"}, "other": {"system": "metal"}}
         )

@@ -12,11 +12,11 @@ from mgdask.studies.softness.figures import short
 Numbers = Mapping[str, Any]
 
 QS = (
-    "Quench-in softness (QS) tells how likely an atom is to turn plastic when the glass is "
-    "deformed. It is the output of a classifier that reads the undeformed structure alone: QS near "
-    "1 is soft, QS near 0 is hard. The classifier learned from equal numbers of plastic and other "
-    "atoms, so QS is a probability for balanced classes; in the glass itself plastic atoms are "
-    "rarer."
+    "Quench-in softness (QS) measures how likely an atom is to turn plastic when the glass is "
+    "deformed. It is the output of a classifier that reads only the undeformed structure. QS near "
+    "1 is soft, QS near 0 is hard. The classifier was trained on equal numbers of plastic and "
+    "other atoms, so QS is a probability for balanced classes. In the glass itself, plastic atoms "
+    "are rarer."
 )
 COLUMNS = (
     "The score is computed from structural features, one number per atom and column. "
@@ -35,7 +35,7 @@ PAPER = (
 
 
 def feature_kind(features: Sequence[str]) -> str:
-    """Return which features of the paper the variables of a store are.
+    """Return which features of the paper the variables of a store represent.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def rounded(value: float | None, digits: int = 3) -> str:
 
 
 def source_text(numbers: Numbers) -> str:
-    """Return what QS comes from: the columns, and the target of training.
+    """Describe the source of QS: the columns, and the target of training.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def source_text(numbers: Numbers) -> str:
 
 
 def difference_text(numbers: Numbers) -> str:
-    """Return the differences from the paper's glasses that its scores depend on.
+    """Describe the differences from the paper's glasses that affect the scores.
 
     Parameters
     ----------
@@ -131,13 +131,14 @@ def difference_text(numbers: Numbers) -> str:
         f"{rate:.2g} per s ({numbers['time']:.4g} ps) here" if np.isfinite(rate) else "unknown here"
     )
     return (
-        "The scores differ from the paper's since the glasses do. The paper trains on two glasses "
+        "The scores differ from the paper's because the glasses differ. The paper trains on two "
+        "glasses "
         f"of 345 600 atoms each{trained}. It quenches at 5e10 K/s and reaches "
         f"{100 * 0.04:.0f} % strain at 2.5e7 per s (1.6 ns); the strain rate is {here}. Its "
-        "potential is that of Mendelev et al. (2007). A store does not say its quench rate and "
-        "potential. Fewer atoms to learn from, faster quenching and faster deformation are the "
-        "likely reasons. The paper reports the mean over single models, so the "
-        "single models are to be compared, not their mean score."
+        "potential is that of Mendelev et al. (2007). A store does not record its quench rate and "
+        "potential. The likely reasons are fewer atoms to learn from, faster quenching and faster "
+        "deformation. The paper reports the mean over single models, so compare it with the "
+        "single models here, not with their mean score."
     )
 
 
@@ -158,20 +159,22 @@ def prediction_caption(numbers: Numbers) -> list[str]:
     caption = [
         f"(a) D² at a strain of {100 * numbers['strain']:.1f} % in a slice of {slab['slab']:g} Å "
         f"normal to {slab['normal'].upper()}, interpolated between its {slab['atoms']} atoms at "
-        f"their undeformed places. White rings: the {len(slab['flagged'])} atoms of the slice "
+        f"their undeformed positions. White rings: the {len(slab['flagged'])} atoms of the slice "
         f"with QS > 0.5. The deformed direction is {slab['up'].upper()}."
     ]
     if len(share):
         caption.append(
             f"(b) Fraction of atoms predicted as plastic (QS > 0.5) by their D²: "
             f"{100 * share[0]:.0f} % in the lowest bin and {100 * share[-1]:.0f} % in the highest. "
-            "Points are medians of D²; horizontal bars span a bin, vertical ones a standard error."
+            "Points are medians of D². Horizontal bars span a bin; vertical bars are standard "
+            "errors."
         )
     auc = numbers["single"].get("roc_auc")
     if auc is not None:
         caption.append(
-            f"The AUC-ROC of QS is {rounded(auc['ensemble']['value'])}; that of single models is "
-            f"{rounded(auc['mean'])} on average, with a deviation of {rounded(auc['deviation'])}."
+            f"The AUC-ROC of QS is {rounded(auc['ensemble']['value'])}. That of single models is "
+            f"{rounded(auc['mean'])} on average, with a standard deviation of "
+            f"{rounded(auc['deviation'])}."
         )
     return caption
 
@@ -196,8 +199,9 @@ def score_caption(numbers: Numbers) -> list[str]:
         *_conditional_caption(numbers["conditional"]),
         *_packing_caption(numbers["packing"]),
         "(d) Interstice distributions of the hardest and the softest atoms, between the 1st and "
-        "the 99th percentile of all atoms, in standard deviations from the mean. Bars across are "
-        "medians; bars along span the quartiles.",
+        "the 99th percentile of all atoms, in standard deviations from the mean. Transverse "
+        "bars are "
+        "medians; longitudinal bars span the quartiles.",
         *_yield_caption(numbers["at_yield"]),
         *_glasses_caption(numbers["glasses"]),
     ]
@@ -209,7 +213,7 @@ def _conditional_caption(conditional: Numbers) -> list[str]:
         "(b) P(plastic|QS) with 95 % intervals over regions: "
         f"{rounded(conditional['hardest_ratio'], 2)} times P(plastic) in the hardest bin of at "
         f"least {conditional['fewest']} atoms, {rounded(conditional['softest_ratio'], 2)} times "
-        "in the softest. A triangle is the upper end for a bin without plastic atoms."
+        "in the softest. For a bin without plastic atoms, a triangle marks the upper end."
     ]
     if np.isfinite(equal["score"]):
         ends = (
@@ -218,12 +222,13 @@ def _conditional_caption(conditional: Numbers) -> list[str]:
             else ""
         )
         caption.append(
-            f"The ratio is 1 at QS = {rounded(equal['score'], 2)}{ends}; in the paper at 0.5."
+            f"The ratio is 1 at QS = {rounded(equal['score'], 2)}{ends}. In the paper, it is 1 "
+            "at 0.5."
         )
     if np.isfinite(tenth["score"]):
-        caption.append(f"It is 0.1 at QS = {rounded(tenth['score'], 2)}; in the paper near 0.1.")
+        caption.append(f"It is 0.1 at QS = {rounded(tenth['score'], 2)}, in the paper near 0.1.")
     else:
-        caption.append("It does not fall to 0.1; in the paper it does near QS = 0.1.")
+        caption.append("It does not fall to 0.1. In the paper, it does near QS = 0.1.")
     return caption
 
 
@@ -243,16 +248,16 @@ def _packing_caption(packing: Numbers) -> list[str]:
     if slopes:
         caption.append(
             f"Slopes D below (from {packing['start']:.1f} Å) and beyond {packing['split']:g} Å: "
-            f"{', '.join(slopes)}. D = 3 fills space; D < 3 is fractal."
+            f"{', '.join(slopes)}. D = 3 is space-filling; D < 3 is fractal."
         )
     else:
-        caption.append(f"M(r) ends at {packing['end']:.1f} Å, too early for two slopes.")
+        caption.append(f"M(r) ends at {packing['end']:.1f} Å, which is too short for two slopes.")
     if packing["free"]:
         caption.append(
-            "The eligible atoms do not fill the cell, so M(r) grows more slowly at large r: "
-            "compare D of a group with that of all atoms."
+            "The eligible atoms do not fill the cell, so M(r) grows more slowly at large r. "
+            "Compare D of a group with that of all atoms."
         )
-    caption.append("Inset: g(r) of each group among its own atoms.")
+    caption.append("Inset: g(r) of each group, for pairs within the group.")
     return caption
 
 
@@ -271,7 +276,8 @@ def _yield_caption(at_yield: Numbers) -> list[str]:
     )
     return [
         "(e) QS of the atoms activated at each strain, in the first frame with D² above the "
-        f"threshold, if at least {at_yield['fewest']} are: shades are shares, lines quantiles. The "
+        f"threshold, if at least {at_yield['fewest']} are. Shades are shares; lines are "
+        "quantiles. The "
         f"median is {ends} strain."
     ]
 
@@ -302,12 +308,12 @@ def column_caption(numbers: Numbers) -> list[str]:
     caption = [f"(a) Leading columns by {numbers['importance']}: {leading}."]
     for letter, curve in zip("bc", numbers["dependence"]["alone"], strict=False):
         caption.append(
-            f"({letter}) Setting {short(curve['column'])} to {curve['value'][0]:.3g} in all atoms "
-            f"changes the mean log-odds by {curve['signed'][0]:+.2f}, setting it to "
-            f"{curve['value'][-1]:.3g} by {curve['signed'][-1]:+.2f}."
+            f"({letter}) Setting {short(curve['column'])} to {curve['value'][0]:.3g} for all atoms "
+            f"changes the mean log-odds by {curve['signed'][0]:+.2f}; setting it to "
+            f"{curve['value'][-1]:.3g} changes them by {curve['signed'][-1]:+.2f}."
         )
     if numbers["dependence"]["alone"]:
-        caption.append("Gray: standard deviation among the models. Below: number of atoms.")
+        caption.append("Gray: standard deviation over the models. Below: number of atoms.")
     return caption
 
 
@@ -336,12 +342,13 @@ def dependence_caption(numbers: Numbers) -> list[str]:
         "Partial dependence of the log-odds on the top two columns, minus the mean: from "
         f"{together['signed'].min():+.2f} to {together['signed'].max():+.2f}; negative means low "
         "plastic susceptibility. The black line is 0.",
-        f"At negative places lie {100 * together['negative_share']:.0f} % of all atoms"
+        f"The dependence is negative for {100 * together['negative_share']:.0f} % of all atoms"
         f"{f', {where}' if where else ''}.",
         f"The correlation of the columns is {rounded(together['correlation'], 2)}. Small markers "
-        "are atoms drawn at random, large ones the median of each motif. Regions without markers "
-        f"are extrapolated. All are means over {numbers['dependence']['samples']} atoms drawn at "
-        "random.",
+        "are atoms drawn at random; large markers are medians of the motifs. Regions without "
+        "markers "
+        f"are extrapolated. The map is a mean over {numbers['dependence']['samples']} atoms drawn "
+        "at random.",
     ]
 
 
@@ -363,5 +370,5 @@ def calibration_caption(numbers: Numbers) -> list[str]:
         "Fraction of plastic atoms by tenths of QS, converted by Bayes' rule from the share of "
         f"plastic atoms in the glass, {100 * numbers['base']:.1f} %, to equally large classes, on "
         "which the models were trained. A calibrated QS lies on the dotted line; the mean "
-        f"distance is {rounded(deviation)}. Bars are 95 % intervals over regions."
+        f"distance from it is {rounded(deviation)}. Bars are 95 % intervals over regions."
     ]

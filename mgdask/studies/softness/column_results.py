@@ -82,14 +82,15 @@ def ranked_columns(
 
 
 CLASSES = ("hardest", "softest")
-"""Right and left half of the violins."""
+"""Right and left halves of the violins."""
 
 
 def violin(column: str, values: FloatArray, classes: Mapping[str, BoolArray]) -> dict[str, Any]:
     """Densities of groups of atoms between the 1st and 99th percentile of all atoms.
 
-    The area of a group with its tails is 1. Values are in standard deviations from the
-    mean, both of clipped values: a few outliers would compress all the others.
+    The area of a group, including its tails, is 1. Values are in standard deviations
+    from the mean. Both are computed from clipped values, since a few outliers would
+    compress all others.
     """
     low, high = np.quantile(values, [0.01, 0.99])
     clipped = np.clip(values, low, high)
@@ -112,10 +113,10 @@ def violin(column: str, values: FloatArray, classes: Mapping[str, BoolArray]) ->
 def dependence(
     softness: Softness, x: FloatArray, first: list[int], samples: int, grid: int, seed: int
 ) -> dict[str, Any]:
-    """Signed partial dependence on the leading columns, alone and together.
+    """Compute signed partial dependence on the leading columns, alone and together.
 
-    It is the mean log-odds with the columns set, minus the mean log-odds, over the same
-    atoms: negative for values of the columns that make atoms hard.
+    It is the mean log-odds with the columns set to given values, minus the mean
+    log-odds of the same atoms. It is negative for values that make atoms hard.
     """
     options: Mapping[str, Any] = {
         "ends": QUANTILES,
@@ -160,7 +161,7 @@ def dependence(
 
 
 def _negative_share(together: Mapping[str, Any], points: FloatArray) -> float:
-    """Share of atoms at negative values; those beyond the grid count at its edge."""
+    """Return the share of atoms at negative values, clipped to the grid."""
     if not together or not len(points):
         return np.nan
     grids = (together["x"], together["y"])
@@ -180,10 +181,10 @@ def motifs(
     rng: np.random.Generator,
     together: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """QS, share of plastic atoms, and places among two columns, by Voronoi motif.
+    """Return QS, the share of plastic atoms, and marker positions by Voronoi motif.
 
-    ``negative_share`` is the share of a motif's atoms at places with a negative partial
-    dependence on both columns ``together``.
+    ``negative_share`` is the share of a motif's atoms at which the partial dependence
+    ``together`` on two columns is negative.
     """
     frame = open_store(glass.store).isel(frame=0).load()
     pbc = tuple(bool(p) for p in frame["pbc"].values)

@@ -29,7 +29,7 @@ def _named(name: str) -> FeaturesOf:
 SHORT_RANGE: tuple[str, ...] = tuple(sro_sets(("Cu", "Zr")))
 """The eight short-range sets of Wang & Jain (2019), i to viii of Fig. 5a."""
 MRO = "+mro"
-"""End of the name of a set that has its medium range, too."""
+"""Suffix of the name of a set that includes its medium range."""
 
 COMPARED: dict[str, FeaturesOf] = {
     name: _named(name)
@@ -49,16 +49,16 @@ COMPARED |= {
     "chebyshev": _named("chebyshev"),
     "soap": lambda species: [SOAP(species=tuple(species), r_cut=5.0, n_max=6, l_max=6, sigma=0.5)],
 }
-"""Features of a list of species, by the name of the set.
+"""Functions that return features for a list of species, by name of the set.
 
-Each short-range set stands alone and with its medium range, as in Fig. 5a of Wang &
+Each short-range set occurs alone and with its medium range, as in Fig. 5a of Wang &
 Jain (2019): "motifs" and "motifs+mro". "interstice+sro" and "interstice+sro+mro" are
 Supplementary Tables 5 and 7. Numbers of columns for two species: interstice 80, ``sro``
 49, ``mro`` 209, ``sro+mro`` 258, interstice+sro 129, interstice+sro+mro 338, symmetry
 and symmetry_by_role 166, chebyshev 90, soap 546.
 """
 OLD_NAMES = {"sro_mro": "sro+mro"}
-"""Names of version 0.1."""
+"""Names used in version 0.1, with the current ones."""
 
 
 def species_of(stores: Sequence[str | Path]) -> tuple[str, ...]:
@@ -95,10 +95,10 @@ def resolve_sets(
     Parameters
     ----------
     sets
-        Names of ``COMPARED`` or ``feature_set``; or a mapping from names to lists of
-        features or to such names. None means all of ``COMPARED``. The set
-        "all" is every feature of the other sets once, or of ``COMPARED`` if it stands
-        alone.
+        Names in ``COMPARED`` or ``feature_set``, or a mapping from names to lists of
+        features or to such names. None means all of ``COMPARED``. The set "all"
+        contains every feature of the other sets once. On its own, it contains those of
+        ``COMPARED``.
     species
         Symbols of the species.
 
@@ -110,7 +110,7 @@ def resolve_sets(
     Raises
     ------
     ParameterError
-        If a name is unknown or cannot name a file, or there is no set.
+        If a name is unknown or is not a valid file name, or there is no set.
 
     Examples
     --------
@@ -131,7 +131,8 @@ def resolve_sets(
     for name, features in given.items():
         if not re.fullmatch(r"[A-Za-z0-9_+]+", name) or name == "d2min":
             raise ParameterError(
-                f"the set {name!r} names a file: use letters, digits, _ and +, and not 'd2min'"
+                f"the set {name!r} is used as a file name; use letters, digits, _ and +, and "
+                "not 'd2min'"
             )
         resolved[name] = [] if features == "all" else _features_of(features, species)
     for name in (name for name, features in given.items() if features == "all"):

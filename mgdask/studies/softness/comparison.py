@@ -101,8 +101,8 @@ def compare(
 
         difference_k = AUC_k - AUC_1
 
-    All sets use the same atoms, labels and undersamples. Both AUCs of a difference come
-    from the same resamples of the test atoms.
+    Set 1 is the first set. All sets use the same atoms, labels and undersamples. Both
+    AUCs of a difference come from the same resamples of the test atoms.
 
     Parameters
     ----------
@@ -111,12 +111,12 @@ def compare(
     test
         Store of the held-out glass. See ``compare_glasses`` for several.
     out
-        Folder for labels and features, which are kept between calls.
+        Folder for labels and features, which later calls reuse.
     sets
-        See ``resolve_sets``. The others are compared with the first.
+        See ``resolve_sets``. All sets are compared with the first.
     single_models
-        "undersamples" scores the models of the mean one by one. "folds" trains those of
-        the paper for it, five per undersample, each on four fifths of it.
+        "undersamples" scores each of the averaged models. "folds" trains and scores the
+        paper's models instead, five per undersample, each on four fifths of it.
     learning
         Further arguments of ``learn_softness``.
     seed
@@ -133,15 +133,15 @@ def compare(
     Returns
     -------
     comparison
-        By ``set``, with 95 % intervals (``_low``, ``_high``):
+        Along ``set``, with 95 % intervals (``_low``, ``_high``):
 
         * ``roc_auc`` and ``recall`` of the mean score of all models, and
           ``difference``;
         * ``single_roc_auc`` and ``single_recall``, means over the single models, as the
           paper reports, with their standard deviations (``_deviation``), and
           ``single_difference``;
-        * ``mro_gain`` and ``single_mro_gain``, AUC of a set with its medium range minus
-          that of the set; NaN if either is absent.
+        * ``mro_gain`` and ``single_mro_gain``, the AUC of a set with its medium range
+          minus that of the set alone; NaN if either is absent.
 
         Also ``columns``, ``feature_seconds``, ``learn_seconds``, ``model_roc_auc``
         (set, model), and resamples (set, resample).
@@ -153,13 +153,12 @@ def compare(
 
     Notes
     -----
-    Only atoms that have every feature of every set are included. The intervals are
-    those of one test glass and given models. They include neither the spread between
-    glasses nor that between training sets. ``feature_seconds`` was measured when the
-    features were computed, summed over blocks; ``learn_seconds`` is that of this call.
+    Only atoms that have every feature of every set are included. The intervals hold for
+    one test glass and for given models. They include neither the spread between glasses
+    nor that between training sets. ``feature_seconds`` is the sum over blocks, measured
+    when the features were computed. ``learn_seconds`` refers to this call.
 
-    Differences compare like with like: mean scores with mean scores, single models with
-    single models.
+    A difference compares either two mean scores or two sets of single models.
 
     References
     ----------
@@ -213,20 +212,20 @@ def compare_glasses(
     out
         Folder for labels and features.
     labels
-        Labels of all stores, see ``check_labels``. A test glass then has models of its
-        own condition only, as in the paper. Default: models of all of ``train``.
+        Labels of all stores; see ``check_labels``. A test glass is then tested only by
+        models of its own condition, as in the paper. Default: all of ``train`` is used.
     sets, single_models, learning, seed, n_resamples, client, progress, **options
         See ``compare``. The label ``centers`` of a test glass replaces ``species``.
 
     Returns
     -------
     comparison
-        Results of ``compare``, all (test, set).
+        Results of ``compare`` with dimensions (test, set).
 
     Raises
     ------
     ParameterError
-        If a test glass has nothing to train on. See also ``compare``.
+        If there is no training glass for a test glass. See also ``compare``.
 
     References
     ----------
@@ -266,7 +265,7 @@ def compare_glasses(
             single_models=single_models,
             learning=learning,
             seed=seed,
-            drawn_from=seed + 1000 * k,  # glasses are drawn from independently
+            drawn_from=seed + 1000 * k,  # each glass is resampled independently
             n_resamples=n_resamples,
             client=client,
             progress=progress,
@@ -300,20 +299,20 @@ def mean_over_glasses(comparison: xr.Dataset, *, seed: int = 0) -> xr.Dataset:
     comparison
         Result of ``compare_glasses``.
     seed
-        Seed of the drawn glasses.
+        Seed of the resampled glasses.
 
     Returns
     -------
     table
-        By ``set``: means of ``roc_auc``, ``recall``, ``single_roc_auc``,
+        Along ``set``: means of ``roc_auc``, ``recall``, ``single_roc_auc``,
         ``difference``, ``single_difference``, ``mro_gain`` and ``single_mro_gain`` over
         the glasses, with their 95 % intervals (``_low``, ``_high``) and the standard
         deviation over glasses (``_deviation``, NaN for one glass).
 
     Notes
     -----
-    Intervals resample the regions of every glass; with at least five glasses, glasses
-    are drawn too.
+    Intervals resample the regions of every glass. With at least five glasses, they
+    resample the glasses, too.
 
     Examples
     --------
@@ -519,9 +518,10 @@ def write_table(result: xr.Dataset, target: str | Path) -> Path:
     ----------
     result
         Result of ``compare``, ``transfer`` or ``score_growth``. Resamples and single
-        models are left out.
+        models are not written.
     target
-        Path without the suffixes ``.csv`` and ``.json``. Its folder is made if missing.
+        Path without the suffixes ``.csv`` and ``.json``. Its folder is created if
+        missing.
 
     Returns
     -------

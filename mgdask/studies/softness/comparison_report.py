@@ -33,7 +33,7 @@ def transfer_page(results: Results, folder: Path) -> Page:
     content = json.loads((folder / "by-category.json").read_text(encoding="utf-8"))
     rows, about = content["rows"], content["about"]
     reference = {
-        "condition": "the mean of the other models of the target's condition",
+        "condition": "the other models of the target's condition, averaged",
         "glass": "models trained on other regions of the target itself, in five folds",
     }[about["reference"]]
     table = Table(
@@ -59,19 +59,20 @@ def transfer_page(results: Results, folder: Path) -> Page:
             )
             for row in rows
         ],
-        note="Brackets are 95 % intervals. They resample regions of 15 Å of every test glass, and "
-        "the test glasses if a category has at least five. They do not include the spread over "
-        "training sets. A pair is compared if a model of the target exists.",
+        note="Brackets are 95 % intervals. They resample regions of 15 Å of every test glass. If a "
+        "category has at least five test glasses, they resample the glasses, too. They do not "
+        "include the spread over training sets. A pair is compared if a model of the target "
+        "exists.",
     )
     figure = Figure.read(
         folder / "transfer.png",
         "Matrices of AUC by training and test glass, and violins of its change by category.",
         [
             "Left: AUC of the mean score of all models, trained on the glasses of a row and tested "
-            "on that of a column, with 95 % intervals.",
+            "on the glass of a column, with 95 % intervals.",
             "Right: AUC of the transferred models minus AUC of models trained on the target, as in "
             f"Fig. 4 of the paper. The latter are {reference}. A point is a pair; bars are means "
-            "over pairs with their intervals. Violins are drawn from five pairs on.",
+            "over pairs with their intervals. Violins are drawn for five or more pairs.",
             "i same composition and quenching rate, new glass; ii other rate; iii other "
             "composition, same rate; iv both differ; v other chemical system.",
         ],
@@ -79,7 +80,7 @@ def transfer_page(results: Results, folder: Path) -> Page:
     single = Text(
         [
             "The paper averages scores of single models. The mean of several models ranks better "
-            "than each of them, so both are given, and differences compare like with like."
+            "than each of them, so both are given. A difference never mixes the two."
         ]
     )
     return _page(results, "Transfer of quench-in softness", [figure, table, single])
@@ -132,22 +133,22 @@ def comparison_page(results: Results, folder: Path, name: str) -> Page:
         ],
         note="Brackets are 95 % intervals from regions of 15 Å of every test glass; differences "
         "are paired. They include the spread between glasses only if there are at least five. "
-        "The gain is AUC of the set with its medium range minus that of the set.",
+        "The gain is the AUC of a set with its medium range minus that of the set alone.",
     )
     figure = Figure.read(
         folder / f"{name}-boxes.png",
         "Boxes of AUC, two per short-range set.",
         [
             "AUC of single models for each feature set, alone and with its medium range, as in "
-            f"Fig. 5a of the paper. {points}. Boxes span the 25 and 75 % percentiles, dashed "
-            "lines are medians, whiskers end at minimum and maximum."
+            f"Fig. 5a of the paper. {points}. Boxes span the 25th to 75th percentiles, dashed "
+            "lines are medians, and whiskers end at minimum and maximum."
         ],
     )
     return _page(results, "Feature sets compared", [figure, table])
 
 
 def with_interval(row: Row, name: str) -> str:
-    """Return a number of a table with its interval, or a dash if it is not defined.
+    """Format a number of a table with its interval, or a dash if it is not defined.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Conditions under which glasses were made, and how two of them differ.
 
-A condition is a chemical system, a composition and a quenching rate: the three things
-by which Wang, Jain, Nat. Commun. 10, 5537 (2019), Fig. 4, sort transfers into five
+A condition consists of a chemical system, a composition and a quenching rate. Wang,
+Jain, Nat. Commun. 10, 5537 (2019), Fig. 4, sort transfers by these into five
 categories.
 """
 
@@ -20,9 +20,9 @@ from mgdask.store.open import open_store
 
 Label = Mapping[str, str | float]
 KEYS = ("system", "composition", "rate")
-"""What makes a condition."""
+"""Keys that define a condition."""
 EXTRA_KEYS = ("centers", "roles")
-"""What a label may say beside the condition."""
+"""Other keys that a label may have."""
 CATEGORIES = (
     "same",
     "other rate",
@@ -31,9 +31,9 @@ CATEGORIES = (
     "other system",
     "not labelled",
 )
-"""Categories i to v of Fig. 4, and pairs without labels."""
+"""Categories i to v of Fig. 4, and that of pairs without labels."""
 COMPOSITION_TOLERANCE = 0.03
-"""Largest difference between a labelled and a counted atomic fraction.
+"""Largest difference between a labeled and a counted atomic fraction.
 
 It is twice the standard deviation of a fraction of 0.5 among 1000 random atoms.
 """
@@ -47,7 +47,7 @@ def pair_category(one: Label, other: Label) -> str:
     ----------
     one, other
         Labels of the glasses: any of ``system``, ``composition`` and ``rate``. A key
-        that neither has counts as equal.
+        that neither label has counts as equal.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def read_labels(path: str | Path) -> dict[str, dict[str, str]]:
     Raises
     ------
     ParameterError
-        If the file cannot be read, has other columns, or names a store twice.
+        If the file cannot be read, has other columns, or lists a store twice.
 
     Examples
     --------
@@ -129,14 +129,14 @@ def read_labels(path: str | Path) -> dict[str, dict[str, str]]:
 def check_labels(
     stores: Sequence[str | Path], labels: Mapping[str, Label] | None
 ) -> list[dict[str, str | float]]:
-    """Return the labels of stores, in one form and compared with the stores.
+    """Normalize the labels of stores, and check them against the stores.
 
     Parameters
     ----------
     stores
         Trajectory stores.
     labels
-        Labels by the path or name of the store. None: only the system is known.
+        Labels by path or name of the store. None: only the system is known.
 
         ``system``
             Any name. Default: the elements, such as "Cu-Zr".
@@ -158,9 +158,9 @@ def check_labels(
     Raises
     ------
     ParameterError
-        If a label is missing, unknown, or not of the allowed form; if stores have
-        different keys; if a composition is not that of its store; or if one system has
-        stores of different elements.
+        If a label is missing, unknown or malformed, or stores have different keys. Also
+        if a composition does not match its store, or stores of one system have
+        different elements.
 
     Examples
     --------
@@ -191,14 +191,14 @@ def check_labels(
         if first[1] != elements:
             raise ParameterError(
                 f"{store} has the elements {', '.join(elements)} and {first[0]} has "
-                f"{', '.join(first[1])}, but both are labelled system={one['system']!r}"
+                f"{', '.join(first[1])}, but both are labeled system={one['system']!r}"
             )
         checked.append(one)
     return checked
 
 
 def label_example(key: str) -> str | float:
-    """Return an example of the value of a label."""
+    """Return an example value for a label."""
     examples: dict[str, str | float] = {"system": "Cu-Zr", "composition": "Cu65Zr35", "rate": 5e10}
     return examples[key]
 
@@ -211,9 +211,9 @@ def element_fractions(store: str | Path) -> dict[str, float]:
 
 
 def condition_name(label: Label) -> str:
-    """Return a condition in words, such as "Cu65Zr35, 5e+10 K/s".
+    """Return the name of a condition, such as "Cu65Zr35, 5e+10 K/s".
 
-    The system is left out if the composition says the same.
+    The system is left out if the composition contains the same information.
     """
     composition = str(label.get("composition", ""))
     elements = "-".join(name for name, _ in _TERM.findall(composition))
@@ -271,7 +271,7 @@ def split_elements(text: str) -> tuple[str, ...]:
 
 
 def _composition(store: str, text: str, share: Mapping[str, float]) -> str:
-    """Return a formula in atomic percent, if it is that of the store."""
+    """Return a formula in atomic percent, after checking it against the store."""
     terms = _TERM.findall(text)
     amounts = {name: float(amount or 1.0) for name, amount in terms}
     total = sum(amounts.values())

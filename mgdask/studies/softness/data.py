@@ -68,9 +68,8 @@ def strain_of(ds: xr.Dataset) -> tuple[FloatArray, int]:
 def inside(ds: xr.Dataset, margin: float, *, ends: bool = False) -> BoolArray:
     """Return which atoms of the first frame are far from free surfaces and ends.
 
-    A free surface is where the outermost atoms lie along a non-periodic cell vector. If
-    this is the deformed vector, the surfaces are the ends at which the glass is
-    gripped.
+    Free surfaces are at the outermost atoms along a non-periodic cell vector. If this
+    is the deformed vector, the surfaces are the ends at which the glass is gripped.
 
     Parameters
     ----------
@@ -80,7 +79,7 @@ def inside(ds: xr.Dataset, margin: float, *, ends: bool = False) -> BoolArray:
         Minimum distance from every free surface and free end in Å.
     ends
         Whether to keep the same distance from the end faces of a periodic deformed
-        vector. They are no surfaces: a deformed periodic cell has no ends.
+        vector. These are not surfaces, since a periodic cell has no ends.
 
     Returns
     -------
@@ -129,7 +128,7 @@ def chosen_species(numbers: IntArray, species: Sequence[str]) -> tuple[str, ...]
 
 
 def describe_excluded(ds: xr.Dataset, margin: float, *, ends: bool = False) -> str:
-    """Say near which faces atoms are excluded by ``inside``.
+    """Describe the faces near which ``inside`` excludes atoms.
 
     Parameters
     ----------
@@ -180,7 +179,7 @@ class Glass:
     threshold
         D2min above which an atom is plastic, in Å².
     excluded
-        Near which faces atoms are excluded, in words.
+        Description of the faces near which atoms are excluded.
     """
 
     name: str
@@ -309,7 +308,7 @@ def prepare_glass(
     client: Client | None = None,
     progress: bool = True,
 ) -> Glass:
-    """Compute labels and features of a glass, unless they are in ``out`` already.
+    """Compute labels and features of a glass, unless they are already in ``out``.
 
     Parameters
     ----------
@@ -322,12 +321,12 @@ def prepare_glass(
     threshold
         D2min (sum over neighbors, in Å²) above which an atom is plastic.
     cutoff
-        Cutoff distance of the neighbors of D2min in Å, or cutoffs by pair of species.
+        Cutoff distance in Å of the neighbors for D2min, or cutoffs per pair of species.
     features
         Name of a ``feature_set``, or a list of features.
     species
-        Include only these elements, or ("host",) for the majority species alone.
-        Default: all.
+        Include only atoms of these elements, or ("host",) for the majority species.
+        Default: all atoms.
     margin
         Exclude atoms within this distance (Å) of a free surface or a free deformation
         end.

@@ -1,7 +1,7 @@
-"""QS of several glasses from one model: distributions, heterogeneity and hard atoms.
+"""QS of several glasses from the same models: distribution, heterogeneity, hard atoms.
 
 This is Fig. 3f of Wang, Jain, Nat. Commun. 10, 5537 (2019). A glass needs no labels, so
-its store may hold the undeformed configuration alone.
+its store may contain only the undeformed configuration.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ def glass_spectrum(
     name
         Name of the glass.
     qs
-        QS (atom,). Atoms with NaN are left out.
+        QS (atom,). Atoms with NaN are ignored.
     regions
         Region of each atom (atom,), resampled for the intervals.
     role
-        Part of the glass in the study, such as "test".
+        Role of the glass in the study, such as "test".
     n_resamples
         Number of resamples.
     seed
@@ -82,9 +82,9 @@ def glass_spectrum(
     Returns
     -------
     spectrum
-        ``glass``, ``role``, ``atoms``, ``score`` and ``density`` (bin,), and intervals
-        of ``mean``, ``std``, and of ``hard`` and ``soft``, the shares of atoms with QS
-        below 0.1 and above 0.7. Those of shares are at least Wilson's.
+        ``glass``, ``role``, ``atoms``, ``score`` and ``density`` (bin,). Also intervals
+        of ``mean``, ``std``, ``hard`` and ``soft``. The last two are the shares of
+        atoms with QS below 0.1 and above 0.7; their intervals are at least Wilson's.
 
     References
     ----------
@@ -102,7 +102,7 @@ def glass_spectrum(
         for statistic, function in STATISTICS.items()
     }
     for statistic, chosen in (("hard", score < HARD), ("soft", score > SOFT)):
-        # resamples of no atoms have no spread
+        # resamples without such atoms have no spread
         low, high = map(float, wilson_interval(chosen.sum(), len(score)))
         one = intervals[statistic]
         intervals[statistic] = replace(one, low=min(one.low, low), high=max(one.high, high))
@@ -129,7 +129,7 @@ def score_glass(
     client: Client | None = None,
     progress: bool = True,
 ) -> tuple[Glass, FloatArray]:
-    """Compute the QS of a glass without labels, from its first frame alone.
+    """Compute the QS of a glass without labels from its first frame.
 
     Parameters
     ----------
@@ -179,13 +179,13 @@ def score_glass(
     if missing:
         raise ParameterError(
             f"{store} has no column {missing[0]!r}, which the score needs; choose features whose "
-            "columns do not name the species, such as the interstices"
+            "columns do not contain species, such as the interstices"
         )
     values = glass.table().read(0, len(keep))[:, [columns.index(one) for one in softness.columns]]
     complete = keep & np.isfinite(values).all(axis=1)
     if not complete.any():
         raise ParameterError(
-            f"{store}: none of the {len(keep)} atoms is eligible and has all features; take a "
+            f"{store}: none of the {len(keep)} atoms is eligible and has all features; choose a "
             "smaller margin"
         )
     qs = np.full(len(keep), np.nan)

@@ -38,7 +38,8 @@ class GlassOptions(StudyOptions):
         CommandLine(separator=","),
     ] = Field(
         None,
-        description="Use only atoms of these elements, such as Cu or Cu,Zr; host is the majority.",
+        description="Use only atoms of these elements, such as Cu or Cu,Zr; host is the "
+        "majority species.",
     )
     n_undersamples: Annotated[int, CommandLine("--draws")] = Field(
         20, ge=1, description="Random undersamples of the majority class; each trains a model."
@@ -92,22 +93,24 @@ class SoftnessOptions(GlassOptions):
     )
     qs: Literal["all", "leading"] = Field(
         "all",
-        description="Columns that QS is computed from: all, or the leading ones as in the paper.",
+        description="Columns that QS is computed from: all, or the leading ones, as in the paper.",
     )
     target: Literal["label", "rank"] = Field(
         "label",
-        description="What models learn: the label of an atom as in the paper, or the rank of its "
+        description="Target of the models: the label of an atom, as in the paper, or the rank "
+        "of its "
         "D2min in the balanced sample.",
     )
     groups: Literal["paper", "tenths"] = Field(
         "paper",
-        description="Hardest and softest atoms: QS below 0.1 and above 0.7 (the extreme tenth if "
-        "too few), or the extreme tenths.",
+        description="Hardest and softest atoms: those with QS below 0.1 and above 0.7 (the "
+        "extreme tenth "
+        "if these are too few), or the extreme tenths.",
     )
     glasses: Annotated[tuple[Path, ...], BeforeValidator(as_list), CommandLine("--glass")] = Field(
         (),
         description="Store of another glass, deformed or not, whose distribution of QS is shown "
-        "beside that of the test glass; repeat for several.",
+        "with that of the test glass; repeat for several.",
     )
     repeats: Annotated[tuple[Path, ...], BeforeValidator(as_list), CommandLine("--repeat")] = Field(
         (),
@@ -167,12 +170,13 @@ class ComparisonOptions(GlassOptions):
         description="Store of a deformed glass to learn from; repeat for several."
     )
     test: Stores = Field(
-        description="Store of a deformed glass to test on; repeat for several. It is not used in "
+        description="Store of a deformed glass to test on; repeat for several. It is left out of "
         "training when it is tested."
     )
     labels: Path | None = Field(
         None,
-        description="CSV file of conditions as in transfer; a glass is then tested by models of "
+        description="CSV file of conditions, as in transfer; a glass is then tested only by "
+        "models of "
         "its own condition.",
     )
     sets: Annotated[Texts, CommandLine("--set")] = Field(
@@ -215,7 +219,7 @@ class TransferOptions(GlassOptions):
     by: Literal["glass", "label", "condition"] = Field(
         "glass",
         description="Train on each glass, on all glasses of a label, or on all but the last "
-        "glass of a condition, which is kept back.",
+        "glass of a condition, which is held out.",
     )
     reference: Literal["condition", "glass"] = Field(
         "condition",

@@ -67,10 +67,10 @@ def softness_report(
 ) -> Path:
     """Write the report on a held-out glass.
 
-    The page embeds five figures and needs no other file. Panels are those of the paper:
+    The page is self-contained and has five figures. Panels follow the paper:
 
-    * ``prediction.png``, Fig. 2: the D² map of a slice with the atoms of QS > 0.5, and
-      the fraction predicted as plastic against D²;
+    * ``prediction.png``, Fig. 2: the D² map of a slice with the atoms with QS > 0.5,
+      and the fraction predicted as plastic against D²;
     * ``softness.png``, Fig. 3: distribution of QS, P(plastic|QS), M(r) and g(r) of the
       hardest and softest atoms, their interstices, QS of the atoms activated at each
       strain, and QS of several glasses;
@@ -86,17 +86,19 @@ def softness_report(
     glass
         Held-out glass.
     folder
-        Folder for ``report.html``, the figures, and ``numbers.json``, the result of
-        ``softness_numbers`` with null for NaN. It is made if missing.
+        Folder for ``report.html``, the figures and ``numbers.json``. The latter is the
+        result of ``softness_numbers`` with null for NaN. The folder is created if
+        missing.
     groups, spectra, ceiling
         See ``softness_numbers``.
     seed
-        Seed of resamples and of the atoms drawn for partial dependence and as markers.
+        Seed of the resamples, and of the atoms drawn for partial dependence and as
+        markers.
 
     Returns
     -------
     path
-        Path of the page.
+        Path of ``report.html``.
 
     References
     ----------
@@ -130,7 +132,7 @@ def softness_page(numbers: Numbers, folder: str | Path) -> Page:
     Returns
     -------
     page
-        The page, not yet written.
+        The page, which is not saved yet.
 
     Examples
     --------
@@ -150,7 +152,8 @@ def softness_page(numbers: Numbers, folder: str | Path) -> Page:
                 [
                     figure(
                         "prediction.png",
-                        "Filled contours of D² under white rings, and fractions with error bars.",
+                        "Filled contours of D² with white rings on top, and fractions with "
+                        "error bars.",
                         prediction_caption(numbers),
                     )
                 ],
@@ -229,8 +232,8 @@ def several_pages(results: Results, folders: Sequence[Path]) -> Page:
         [
             *([f"All test glasses together: {pooled}"] if pooled else []),
             f"The same models, trained on {', '.join(numbers[0]['train'])}, are tested on "
-            f"{len(numbers)} glasses: {names}. Pooled scores are those of all their atoms "
-            "together. Intervals are from resampling regions of the glasses.",
+            f"{len(numbers)} glasses: {names}. Pooled scores are computed over all their "
+            "atoms. Intervals come from resampling regions of the glasses.",
         ]
     )
     tables = [
@@ -250,12 +253,12 @@ def several_pages(results: Results, folders: Sequence[Path]) -> Page:
 
 
 def read_numbers(path: str | Path) -> dict[str, Any]:
-    """Read ``numbers.json`` back to the numbers that the page is made from.
+    """Read ``numbers.json`` back to the numbers of a report.
 
     Parameters
     ----------
     path
-        The file that ``softness_report`` wrote.
+        File written by ``softness_report``.
 
     Returns
     -------

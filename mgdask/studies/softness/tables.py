@@ -113,9 +113,9 @@ def score_tables(numbers: Numbers) -> list[Block]:
         ("score", "of", "value", "deviation of models", "low", "high"),
         rows,
         note="AUC-ROC is the area under the receiver operating characteristic curve: 1 is perfect, "
-        "0.5 is a guess. Recall is the share of plastic atoms with QS > 0.5. Intervals of 95 % are "
-        f"from resampling {' and '.join(sorted(resampled))}"
-        f"{''.join(f'; {note}' for note in sorted(notes))}. They do not contain the spread between "
+        "0.5 is random guessing. Recall is the share of plastic atoms with QS > 0.5. Intervals of "
+        f"95 % come from resampling {' and '.join(sorted(resampled))}"
+        f"{''.join(f'; {note}' for note in sorted(notes))}. They do not include the spread between "
         f"glasses.{LOGISTIC_NOTE if LOGISTIC in numbers['baselines'] else ''}",
     )
     metrics = list(next(iter(numbers["baselines"].values()), {}))
@@ -153,19 +153,19 @@ def ceiling_table(ceiling: Numbers) -> Table:
     ]
     if isinstance(ceiling["ceiling"], Mapping):
         kinds.append(("infinitely many runs, extrapolated", ceiling["ceiling"]))
-    kinds.append(("propensity, if beta distributed", ceiling["beta_ceiling"]))
+    kinds.append(("propensity, if beta-distributed", ceiling["beta_ceiling"]))
     return Table(
         "Noise ceiling: AUC-ROC of the plastic atoms of one run, predicted from repeated runs",
         ("predicted by", "AUC-ROC", "low", "high"),
         [(kind, *(rounded(one[end]) for end in ("value", "low", "high"))) for kind, one in kinds],
-        note=f"{int(ceiling['n_runs'])} deformations of the same undeformed glass. The mean of "
-        "other runs is a lower bound of the ceiling, the last line an estimate of it. No score of "
-        "the undeformed structure can be expected to exceed the ceiling.",
+        note=f"{int(ceiling['n_runs'])} deformations of the same undeformed glass. The AUC of the "
+        "mean of other runs is a lower bound of the ceiling. The last line is an estimate of it. "
+        "No model of the undeformed structure can be expected to exceed the ceiling.",
     )
 
 
 def paper_table(numbers: Numbers) -> Table:
-    """Set the scores of single models beside those of the paper."""
+    """Return a table of the scores of single models and those of the paper."""
     models = numbers["leading_single"] or numbers["single"]
     columns = "leading" if numbers["leading_single"] else "all"
     kind = feature_kind(numbers["features"])
@@ -181,11 +181,11 @@ def paper_table(numbers: Numbers) -> Table:
             ours = (*map(rounded, ends), rounded(numbers["metrics"][name]["value"]))
         rows.append((f"{features}, {label}", rounded(value), *ours))
     return Table(
-        "Beside the paper's scores of Cu65Zr35",
+        "Comparison with the paper's scores for Cu65Zr35",
         ("score", "paper", f"here, single models, {columns} columns", "low", "high", "here, QS"),
         rows,
         note="The paper's scores are means over single models of its 15 leading columns, on a "
-        "glass held out. mgdask study compare scores interstices and symmetry functions on the "
+        "held-out glass. mgdask study compare tests interstices and symmetry functions on the "
         "same atoms.",
     )
 
@@ -209,7 +209,7 @@ def probability_table(numbers: Numbers) -> Table:
             for score, count, probability, low, high, ratio in zip(*columns, strict=True)
             if count >= conditional["fewest"]
         ],
-        note="Intervals of 95 %: Wilson's, widened to that from resampling regions.",
+        note="Intervals of 95 %: Wilson's interval, widened to that from resampling regions.",
     )
 
 
@@ -247,13 +247,13 @@ def class_table(numbers: Numbers) -> Table:
             "clustering",
         ),
         rows,
-        note="D is the slope of M(r) ~ r^D in a log-log plot, the atom itself left out, with the "
-        "standard error from blocks of the sample"
+        note="D is the slope of M(r) ~ r^D in a log-log plot, not counting the central atom. Its "
+        "standard error comes from the scatter between blocks of the sample"
         + (
-            f"; the fits start at {packing['start']:.2f} Å, the first minimum of g(r), and end at "
+            f". The fits start at {packing['start']:.2f} Å, the first minimum of g(r), and end at "
             f"{packing['end']:.1f} Å. Clustering is the number of neighbors within "
-            f"{packing['near']:.1f} Å in an atom's own group, divided by the number if the group "
-            "were drawn at random."
+            f"{packing['near']:.1f} Å in an atom's own group, divided by the number for a group "
+            "drawn at random."
             if packing["groups"]
             else "."
         ),
@@ -281,9 +281,9 @@ def glass_table(numbers: Numbers) -> Table:
             )
             for one in numbers["glasses"]
         ],
-        note="Intervals of 95 % from resampling regions of each glass. In the paper std(QS) is "
-        "0.196, 0.230 and 0.234 in Cu50Zr50, Cu65Zr35 and Cu80Zr20; "
-        "the share with QS < 0.1 is about 13 % in Cu65Zr35 and 5.4 % in Cu50Zr50.",
+        note="Intervals of 95 % from resampling regions of each glass. In the paper, std(QS) is "
+        "0.196, 0.230 and 0.234 in Cu50Zr50, Cu65Zr35 and Cu80Zr20. "
+        "The share with QS < 0.1 is about 13 % in Cu65Zr35 and 5.4 % in Cu50Zr50.",
     )
 
 
@@ -318,7 +318,14 @@ def motif_table(numbers: Numbers) -> Table:
     """Return the table of Voronoi motifs."""
     return Table(
         "Voronoi motifs of the undeformed glass",
-        ("motif", "atoms", "mean QS", "P(plastic|motif)", "over P(plastic)", "at negative places"),
+        (
+            "motif",
+            "atoms",
+            "mean QS",
+            "P(plastic|motif)",
+            "ratio to P(plastic)",
+            "negative dependence",
+        ),
         [
             (
                 name,
@@ -333,7 +340,8 @@ def motif_table(numbers: Numbers) -> Table:
             for name, motif in numbers["motifs"].items()
             if name != "plastic"
         ],
-        note="A motif <i3,i4,i5,i6,i7> is a Voronoi cell with so many faces of 3 to 7 edges; "
-        "<0,0,12,0,0> is the icosahedron. Frank-Kasper clusters have 2 i4 + i5 = 12. At negative "
-        "places the partial dependence on the top two columns is negative.",
+        note="A motif <i3,i4,i5,i6,i7> is a Voronoi cell with i3 to i7 faces of 3 to 7 edges. "
+        "<0,0,12,0,0> is the icosahedron. Frank-Kasper clusters have 2 i4 + i5 = 12. The last "
+        "column is the share of atoms at which the partial dependence on the top two columns is "
+        "negative.",
     )
