@@ -1,6 +1,6 @@
 """Noise ceiling of a softness score, measured by other deformations of the test glass.
 
-Thermal fluctuations decide in part which atoms turn plastic, so no score of the
+Thermal fluctuations partly determine which atoms turn plastic, so no score of the
 undeformed structure reaches an AUC of 1: Wang, Jain, Nat. Commun. 10, 5537 (2019),
 Discussion.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mgdask.cluster.client import Client
 
 SAME_START = 0.05
-"""Largest distance in Å between the undeformed places of an atom in two runs."""
+"""Largest distance in Å between the undeformed positions of an atom in two runs."""
 
 
 def measured_ceiling(
@@ -54,8 +54,8 @@ def measured_ceiling(
     glass
         Test glass.
     repeats
-        Stores of other deformations of it, each beginning with the same configuration
-        and with other thermal velocities.
+        Stores of other deformations of this glass, each starting from the same
+        configuration with different thermal velocities.
     out
         Folder for the stores of D².
     cutoff, memory, client, progress
@@ -73,7 +73,8 @@ def measured_ceiling(
     Raises
     ------
     ParameterError
-        If a run has other atoms, starts elsewhere, or lacks the strain.
+        If a run has other atoms, starts from another configuration, or does not reach
+        the strain.
 
     Examples
     --------
@@ -108,13 +109,13 @@ def measured_ceiling(
 
 
 def _check_start(first: Any, other: Any, name: str, store: Path) -> None:
-    """Refuse a run whose undeformed frame is another configuration."""
+    """Refuse a run that starts from another configuration."""
     same = first.sizes["atom"] == other.sizes["atom"] and all(
         (first[item].values == other[item].values).all() for item in ("atom_id", "species")
     )
     if not same:
         raise ParameterError(
-            f"{store} has other atoms than {name}; a repeat deforms the same undeformed glass"
+            f"{store} has other atoms than {name}; a repeat must deform the same undeformed glass"
         )
     pbc = tuple(bool(p) for p in first["pbc"].values)
     cell = complete_cell(np.asarray(first["cell"].values), pbc)
@@ -124,5 +125,5 @@ def _check_start(first: Any, other: Any, name: str, store: Path) -> None:
     if largest > SAME_START:
         raise ParameterError(
             f"{store} starts up to {largest:.3g} Å away from {name}, more than {SAME_START} Å; a "
-            "repeat begins with the same undeformed configuration"
+            "repeat must start from the same undeformed configuration"
         )

@@ -45,7 +45,7 @@ FEWEST = {"conditional": 20, "at_yield": 5}
 ACTIVATED_BINS = 10
 """Bins of QS in the distribution of the atoms activated at each strain."""
 D2_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
-"""Shares of atoms below the edges of the bins of D²: tenths, finer at the end."""
+"""Shares of atoms below the edges of the D² bins: tenths, finer at the end."""
 
 
 @renamed_arguments(found="softness", drawn="markers")
@@ -74,14 +74,14 @@ def softness_numbers(
     leading
         Number of columns to list, most important first.
     violins
-        Number of listed columns whose distributions are computed.
+        Number of these columns whose distributions are computed.
     samples
         Number of atoms over which partial dependence is averaged.
     grid
-        Grid points per column for the partial dependence on two columns. The dependence
-        on one column has twice as many.
+        Number of grid points per column for partial dependence on two columns. The
+        dependence on one column has twice as many.
     markers
-        Number of atoms of each motif whose values of the two columns are given.
+        Number of atoms of each motif to draw as markers.
     groups
         How the hardest and the softest atoms are selected: "paper" or "tenths".
     spectra
@@ -94,7 +94,7 @@ def softness_numbers(
     Returns
     -------
     numbers
-        Nested names, numbers and arrays:
+        Nested mapping of names to numbers and arrays:
 
         * ``glass``, ``train``, ``strain``, ``threshold`` (Å²), ``time`` (ps) and
           ``strain_rate`` (1/s) up to the strain, ``excluded`` (in words), ``seed``;
@@ -112,7 +112,7 @@ def softness_numbers(
           (Supplementary Fig. 7);
         * ``importance`` (what it is a share of) and ``leading``.
 
-        Numbers that do not exist are NaN. A group of fewer than 2 atoms is missing.
+        Undefined numbers are NaN. A group of fewer than 2 atoms is left out.
 
     Raises
     ------
@@ -122,7 +122,8 @@ def softness_numbers(
     Notes
     -----
     Only eligible atoms are included, except in the map. Partial dependence is
-    meaningful if the columns are not correlated; ``dependence`` gives the correlation.
+    meaningful only if the columns are not correlated. ``dependence`` contains the
+    correlation.
 
     References
     ----------
@@ -227,7 +228,7 @@ def softness_numbers(
 
 
 def _rate(glass: Glass) -> dict[str, float]:
-    """Time up to the strain in ps, and the mean strain rate in 1/s."""
+    """Return the time up to the strain in ps, and the mean strain rate in 1/s."""
     times = np.asarray(open_store(glass.store)["time"].values, dtype=np.float64)
     time = float(times[glass.frame] - times[0])
     known = np.isfinite(time) and time > 0
@@ -250,7 +251,7 @@ def _unpacked(result: xr.Dataset) -> dict[str, Any]:
 def _conditional(
     qs: FloatArray, plastic: BoolArray, regions: AnyArray, seed: int
 ) -> dict[str, Any]:
-    """P(plastic|QS), its ends, and the QS where it is 1 and 0.1 times P(plastic)."""
+    """Return P(plastic|QS), and the QS at which it is 1 and 0.1 times P(plastic)."""
     groups = regions if len(np.unique(regions)) > 1 else None
     result = conditional(qs, plastic, groups=groups, seed=seed)
     enough = np.flatnonzero(result["count"].values >= FEWEST["conditional"])
@@ -269,10 +270,10 @@ def _conditional(
 def _calibration(
     qs: FloatArray, plastic: BoolArray, regions: AnyArray, seed: int
 ) -> dict[str, Any]:
-    """QS against the share of plastic atoms if both classes were equally many.
+    """Compare QS with the share of plastic atoms for balanced classes.
 
-    The models were trained on balanced classes, so QS can be a probability only there.
-    The observed share is that of the glass, converted by Bayes' rule.
+    The models were trained on balanced classes, so QS can only be a probability for
+    such classes. The observed share in the glass is converted by Bayes' rule.
     """
     groups = regions if len(np.unique(regions)) > 1 else None
     base = float(plastic.mean())
@@ -294,7 +295,7 @@ def _calibration(
 
 
 def _predicted(qs: FloatArray, d2min: FloatArray) -> dict[str, Any]:
-    """Fraction predicted plastic (QS > 0.5) in bins of D²."""
+    """Return the fraction of atoms predicted as plastic (QS > 0.5) in bins of D²."""
     edges = np.unique(np.quantile(d2min, D2_SHARES))
     if len(edges) < 2:
         empty = {name: np.empty(0) for name in ("median", "share", "error", "count")}

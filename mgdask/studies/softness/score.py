@@ -115,7 +115,7 @@ def conditional(
     score
         Score (atom,). NaN is left out.
     event
-        Whether the event happened to each atom (atom,), such as turning plastic.
+        Whether the event, such as turning plastic, happened to each atom (atom,).
     bins
         Number of bins of equal width.
     span
@@ -132,9 +132,9 @@ def conditional(
     Returns
     -------
     result
-        ``probability``, its standard error ``error`` and interval ``low`` to ``high``,
-        ``ratio`` to P(event) and ``count`` (score,), and ``base``, P(event). Empty bins
-        are NaN.
+        ``probability``, its standard error ``error``, its interval ``low`` to ``high``,
+        its ``ratio`` to P(event), and ``count`` of atoms, each (score,). Also ``base``,
+        P(event). Empty bins are NaN.
 
     Raises
     ------
@@ -144,9 +144,9 @@ def conditional(
 
     Notes
     -----
-    If P is 0 or 1, the error is 1 / n instead of 0. The interval is Wilson's for a
-    share; with ``groups`` it is widened to that from resampling groups. It is never
-    empty, so its upper end can be drawn on a logarithmic axis if P is 0.
+    If P is 0 or 1, the error is 1 / n instead of 0. The interval is Wilson's. With
+    ``groups`` it is widened to that from resampling groups. Its upper end is above 0
+    even if P is 0, so that it can be drawn on a logarithmic axis.
 
     References
     ----------
@@ -216,12 +216,12 @@ def score_at_ratio(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Find the score at which an event is a given number of times as likely as overall.
+    """Find the score at which an event is a given multiple of its mean probability.
 
         P(event | score) / P(event) = ratio
 
-    P(event | bin) is replaced by the nearest values that never decrease (isotonic
-    regression weighted by atoms). The score is interpolated linearly between them.
+    P(event | bin) is replaced by the closest nondecreasing values (isotonic regression
+    weighted by the number of atoms). The score is interpolated linearly between them.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def score_at_ratio(
     -------
     crossing
         ``score`` and the ends ``low`` and ``high`` of its interval. They are NaN if the
-        curve never has this ratio, as for a score without information.
+        curve never reaches this ratio, as for a score without information.
 
     Raises
     ------
@@ -251,8 +251,8 @@ def score_at_ratio(
 
     Notes
     -----
-    Isotonic regression keeps the mean, so a score with any information crosses a ratio
-    of 1. For probabilities that are calibrated on balanced classes this is at 0.5.
+    Isotonic regression preserves the mean, so a score with any information crosses a
+    ratio of 1. For probabilities calibrated on balanced classes, it does so at 0.5.
 
     References
     ----------
@@ -302,7 +302,7 @@ def score_at_ratio(
 
 
 def _crossing(count: FloatArray, happened: FloatArray, middle: FloatArray, ratio: float) -> float:
-    """Score where the isotonic P(event | bin) is ``ratio`` times P(event), or NaN."""
+    """Return the score at which isotonic P(event | bin) is ``ratio`` times P(event)."""
     some = count > 0
     if not happened.any():
         return np.nan
@@ -377,7 +377,7 @@ def score_at_yield(
     bins: int = 20,
     span: tuple[float, float] = (0.0, 1.0),
 ) -> xr.Dataset:
-    """Compute the distribution of the scores of the atoms activated in each frame.
+    """Compute the distribution of the scores of atoms activated in each frame.
 
     An atom is activated in the first frame in which its value exceeds ``threshold``.
 
@@ -386,10 +386,10 @@ def score_at_yield(
     score
         Score (atom,) of the undeformed glass. Atoms with NaN are left out.
     value
-        Value (frame, atom), such as D²min against the undeformed frame. NaN never
+        Value (frame, atom), such as D²min relative to the undeformed frame. NaN never
         exceeds the threshold.
     threshold
-        Atoms above this value are plastic, in the unit of ``value``.
+        Value above which an atom is plastic, in the unit of ``value``.
     bins
         Number of bins of equal width of the score.
     span
@@ -398,10 +398,10 @@ def score_at_yield(
     Returns
     -------
     result
-        Mean ``score``, its standard error ``error``, and ``count`` of atoms (frame,);
-        ``share`` of the activated atoms (frame, bin) with a score between the ``edges``
-        (edge,); ``quantiles`` (quantile, frame). Without activated atoms they are NaN.
-        The error needs two atoms.
+        Mean ``score``, its standard error ``error`` and ``count`` of activated atoms,
+        each (frame,). ``share`` (frame, bin) of activated atoms with a score between
+        the ``edges`` (edge,). ``quantiles`` (quantile, frame) of the scores. Values are
+        NaN without activated atoms. The error needs two atoms.
 
     Raises
     ------
@@ -461,7 +461,7 @@ def mass_radius(
     split: float = 10.0,
     r_min: float | None = None,
 ) -> xr.Dataset:
-    """Compute M(r) and g(r) of selected atoms among themselves, and the slopes of M(r).
+    """Compute M(r) and g(r) within a group of atoms, and the slopes of M(r).
 
         M(r) = mean number of other selected atoms within r of a selected atom
         M(r) ~ r^D    below and beyond ``split``
@@ -476,8 +476,8 @@ def mass_radius(
     selected
         True for the atoms of interest (atom,), such as those with QS > 0.7.
     r_max
-        Largest distance in Å. Default: half the smallest height of the cell between
-        periodic faces.
+        Largest distance in Å. Default: half the smallest distance between opposite
+        periodic faces of the cell.
     bins
         Number of bins of equal width up to ``r_max``.
     split
@@ -488,9 +488,9 @@ def mass_radius(
     Returns
     -------
     relation
-        ``mass`` and ``g`` (r,), ``dimension`` D and its standard error
-        ``dimension_error`` (range,), below and beyond ``split``. They are NaN if the
-        first shell of g(r) or ``r_max`` leaves no room for a range.
+        ``mass`` and ``g`` (r,). ``dimension`` D and its standard error
+        ``dimension_error`` (range,), below and beyond ``split``. They are NaN if a
+        range is too short, because of the first shell of g(r) or ``r_max``.
 
     Raises
     ------

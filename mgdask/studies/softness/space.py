@@ -1,4 +1,4 @@
-"""Where soft and hard atoms are: D² map of a slice, and packing of groups.
+"""Spatial distribution of soft and hard atoms: D² map of a slice, packing of groups.
 
 The panels are Fig. 2a and 3c of Wang, Jain, Nat. Commun. 10, 5537 (2019).
 """
@@ -18,19 +18,19 @@ from mgdask.features import mass_distribution
 from mgdask.geometry import complete_cell, face_heights
 
 HARD, SOFT = 0.1, 0.7
-"""QS below which atoms are hardest and above which they are softest in the paper."""
+"""QS below which atoms are "hardest", and above which "softest", in the paper."""
 FEWEST_EXTREME = 50
-"""If fewer atoms are soft or hard, the extreme tenth is taken instead."""
+"""Minimum number of soft or hard atoms; otherwise the extreme tenth is used."""
 GROUPS = ("paper", "tenths")
 """How the hardest and the softest atoms are selected."""
 SPLIT = 10.0
-"""Distance in Å between the fitted ranges of M(r), about four shells of neighbors."""
+"""Distance in Å between the fitted ranges of M(r), about four neighbor shells."""
 R_MAX = 30.0
-"""Largest distance in Å of M(r): the cost grows with its cube."""
+"""Largest distance in Å of M(r). The cost grows with its cube."""
 RDF_END, RDF_SHELLS = 15.0, 3
 """Largest distance of g(r) in Å, and number of fine shells that are merged to one."""
 NEAR = 6.0
-"""Distance in Å within which atoms are near."""
+"""Distance in Å within which atoms count as near."""
 SLAB = 2.0
 """Thickness in Å of the slice in which D² is mapped."""
 
@@ -41,15 +41,16 @@ def extremes(qs: FloatArray, groups: str = "paper") -> dict[str, tuple[str, Bool
     Parameters
     ----------
     qs
-        Score (atom,). Atoms with NaN are in neither group.
+        QS (atom,). Atoms with NaN are in neither group.
     groups
-        "paper": QS > 0.7 and QS < 0.1. If fewer than 50 atoms qualify, the extreme
-        tenth is taken instead, and the rule says so. "tenths": the extreme tenths.
+        "paper" selects QS > 0.7 and QS < 0.1. If fewer than 50 atoms qualify, the
+        extreme tenth is used instead, and the rule says so. "tenths" selects the
+        extreme tenths.
 
     Returns
     -------
     groups
-        Rule in words and mask (atom,) of ``softest`` and ``hardest``.
+        Description of the rule and mask (atom,) of ``softest`` and ``hardest``.
 
     Raises
     ------
@@ -58,8 +59,8 @@ def extremes(qs: FloatArray, groups: str = "paper") -> dict[str, tuple[str, Bool
 
     Notes
     -----
-    In the paper about 13 % of the atoms have QS < 0.1 and 11 % QS > 0.7. Other models
-    give narrower distributions, so compare groups of equal share.
+    In the paper, about 13 % of the atoms have QS < 0.1 and 11 % have QS > 0.7. Other
+    models give narrower distributions, so compare groups of equal share.
 
     References
     ----------
@@ -106,18 +107,18 @@ def packing(
     eligible
         Mask (atom,) of the atoms that the groups were selected from.
     r_max
-        Largest distance in Å. Default: half the smallest height between periodic faces,
-        at most 30 Å.
+        Largest distance in Å. Default: half the smallest distance between opposite
+        periodic faces, but at most 30 Å.
 
     Returns
     -------
     packing
         ``r``, ``split``, ``start`` and ``end`` of the fits; ``free``, whether there are
         free surfaces; ``shell``, the middles of the shells of g(r); ``near``; and
-        ``groups``: for each group and ``all`` its
-        ``rule``, ``atoms``, ``mass`` (r,), ``g`` (shell,), ``dimension`` and
-        ``dimension_error`` below and beyond ``split``, and ``near_ratio``. Groups of
-        fewer than 2 atoms are missing. Dimensions are NaN if M(r) ends before 10 Å.
+        ``groups``: for each group and ``all`` its ``rule``, ``atoms``, ``mass`` (r,),
+        ``g`` (shell,), ``dimension`` and ``dimension_error`` below and beyond
+        ``split``, and ``near_ratio``. Groups of fewer than 2 atoms are left out.
+        Dimensions are NaN if M(r) ends before 10 Å.
     """
     masks = {
         name: (rule, mask & eligible)
@@ -171,7 +172,7 @@ def packing(
 
 
 def _reach(position: FloatArray, cell: FloatArray, pbc: tuple[bool, ...]) -> float:
-    """Half the smallest height between periodic faces, or of the sample without any."""
+    """Return half the smallest height between periodic faces, or else of the sample."""
     periodic = np.asarray(pbc)
     heights = face_heights(complete_cell(cell, pbc))[periodic]
     smallest = heights.min() if periodic.any() else np.ptp(position, axis=0).min()
@@ -179,7 +180,7 @@ def _reach(position: FloatArray, cell: FloatArray, pbc: tuple[bool, ...]) -> flo
 
 
 def _merged_shells(r: FloatArray, g: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Middles of wider shells up to 15 Å, and g(r) averaged over their volumes."""
+    """Return the centers of wider shells up to 15 Å, and g(r) averaged over them."""
     edges = np.concatenate([[0.0], r])
     volume = np.diff(edges**3)
     n = int(np.count_nonzero(r <= RDF_END + 1e-9)) // RDF_SHELLS
@@ -198,20 +199,20 @@ def d2_map(
     slab: float = SLAB,
     spacing: float = 0.5,
 ) -> dict[str, Any]:
-    """Map D² in a thin slice through the middle of the glass, and place flagged atoms.
+    """Map D² in a thin slice through the middle of the glass, and locate flagged atoms.
 
-    D² is interpolated linearly between the atoms of the slice (Delaunay triangles), so
-    the map has the D² of each atom at its place. Periodic images continue it across
-    the faces.
+    D² is interpolated linearly between the atoms of the slice (Delaunay triangles). At
+    the position of an atom, the map thus has the D² of that atom. Periodic images
+    continue the map across the faces.
 
     Parameters
     ----------
     frame
         The undeformed frame of a store.
     d2
-        D² (atom,) in Å². Atoms with NaN are left out.
+        D² (atom,) in Å². Atoms with NaN are ignored.
     flagged
-        Mask (atom,) of the atoms to place, such as those with QS > 0.5.
+        Mask (atom,) of the atoms to locate, such as those with QS > 0.5.
     deformed
         Index of the deformed cell vector, which is upright in the map. The slice is
         normal to the thinner one of the two other directions.
@@ -224,7 +225,7 @@ def d2_map(
     -------
     map
         ``across`` and ``up``, the names of the axes; ``x`` and ``y``, the grid in Å;
-        ``d2`` (x, y) in Å², NaN outside the atoms; ``flagged`` (point, 2), places in Å;
+        ``d2`` (x, y) in Å², NaN outside; ``flagged`` (point, 2), positions in Å;
         ``atoms``, the number in the slice; ``slab`` and ``normal``.
 
     Notes
@@ -282,7 +283,7 @@ def d2_map(
 def group_values(
     classes: dict[str, tuple[str, BoolArray]], atoms: IntArray, d2: FloatArray, plastic: BoolArray
 ) -> dict[str, dict[str, float]]:
-    """Share of atoms, mean D² with its standard error, and plastic share by group."""
+    """Return the share of atoms, mean D² with its error, and plastic share by group."""
     values = {}
     for name, (_, mask) in {
         "all": ("", np.ones(len(classes["softest"][1]), bool)),

@@ -30,7 +30,7 @@ LEVEL = 0.95
 REFERENCE_FOLDS = 5
 """Folds of the cross-validation within a glass or an undersample."""
 SINGLE = ("undersamples", "folds")
-"""What single models are trained on: an undersample, or four fifths of it."""
+"""Training sets of single models: an undersample, or four fifths of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +62,8 @@ class Target:
     glass
         The glass, with the columns and atoms that are tested.
     n_resamples
-        Number of resamples of its regions of 15 Å. If there are fewer than 5, atoms are
-        drawn, and the interval is too narrow.
+        Number of resamples of its regions of 15 Å. If there are fewer than 5 regions,
+        atoms are resampled, and the interval is too narrow.
     seed
         Seed of the resamples.
     """
@@ -102,7 +102,7 @@ class Target:
         models
             Models whose scores are averaged.
         single
-            Models that are scored one by one. Default: the same ones.
+            Models that are scored one by one. Default: the same models.
         """
         return self.scores(self._predict(models), self._predict(single) if single else None)
 
@@ -124,7 +124,7 @@ class Target:
         averaged
             Scores of the models whose mean is tested.
         single_ones
-            Scores of the single models. Default: the same ones.
+            Scores of the single models. Default: the same scores.
         """
         each = averaged if single_ones is None else single_ones
         mean = np.zeros(averaged.shape[1])
@@ -150,8 +150,8 @@ class Target:
     def own_score(self, learning: Mapping[str, Any], seed: int) -> Scores:
         """Return the scores of models trained on the other regions of the same glass.
 
-        Each region is scored by models of the other four fifths of the regions. Regions
-        that touch share surroundings, so this is slightly optimistic.
+        Each region is scored by models trained on the other four fifths of the regions.
+        Adjacent regions share neighborhoods, so the result is slightly optimistic.
 
         Parameters
         ----------
@@ -170,7 +170,7 @@ class Target:
             raise ParameterError(
                 f"{self.glass.name} has {n_regions} regions of 15 Å with included atoms; "
                 f"reference='glass' needs at least {REFERENCE_FOLDS}. Use reference='condition' "
-                "with two glasses or more of a condition"
+                "with two or more glasses of a condition"
             )
         params = {**PARAMETERS, **dict(learning.get("params") or {})}
         each = np.empty((learning.get("n_undersamples", 20), len(self.plastic)))
@@ -251,12 +251,12 @@ def fold_models(
 
 
 def resampling(regions: IntArray, n_resamples: int) -> str:
-    """Return in words how the intervals of a glass with these regions were made."""
+    """Describe how the intervals of a glass with these regions were computed."""
     n_regions = len(np.unique(regions))
     if n_regions < MIN_GROUPS:
         return (
-            f"{100 * LEVEL:g} %, {n_resamples} resamples of {len(regions)} atoms; regions are too "
-            f"few to be drawn ({n_regions}), so the interval is too narrow"
+            f"{100 * LEVEL:g} %, {n_resamples} resamples of {len(regions)} atoms; there are too "
+            f"few regions to resample ({n_regions}), so the interval is too narrow"
         )
     return f"{100 * LEVEL:g} %, {n_resamples} resamples of {n_regions} regions"
 
@@ -290,12 +290,12 @@ def pooled_ends(draws: FloatArray, used: BoolArray, seed: int) -> tuple[float, f
     used
         Which pairs are averaged (train,test).
     seed
-        Seed of the drawn test glasses. They are drawn if there are at least five.
+        Seed for resampling test glasses, which needs at least five of them.
 
     Returns
     -------
     low, high
-        Ends of the 95 % interval; NaN without a pair.
+        Ends of the 95 % interval; NaN if there is no pair.
     """
     if not used.any():
         return np.nan, np.nan

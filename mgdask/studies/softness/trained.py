@@ -32,9 +32,9 @@ class Softness:
     Parameters
     ----------
     models
-        One per undersample. QS is the mean of their probabilities.
+        One model per undersample. QS is the mean of their probabilities.
     columns
-        Columns that the models take: all, or the leading ones.
+        Columns that the models use: all, or the leading ones.
     train, test
         Names of the glasses.
     metrics
@@ -49,20 +49,20 @@ class Softness:
     choice
         How the leading columns were selected; None if they were not.
     leading_metrics
-        Metrics of models of the leading columns alone.
+        Metrics of models that use only the leading columns.
     card
         Data, split, parameters and versions.
     leading_qs
-        QS of models of the leading columns alone (atom,); None without a selection.
+        QS (atom,) of models of only the leading columns; None without a selection.
     source
         Which columns QS is computed from: "all" or "leading".
     all_metrics
         Metrics of models of all columns, if QS comes from the leading ones.
     single, leading_single
-        Scores of single models beside that of their mean, by name of the metric: of the
-        models of QS, and of those of the leading columns. They have the values of
-        ``mgdask.learn.evaluation.single_models.SingleModelScores``. The paper reports
-        the mean over single models.
+        Scores of single models and of their mean, by name of the metric. They are for
+        the models of QS, and for the models of the leading columns. They have the
+        values of ``mgdask.learn.evaluation.single_models.SingleModelScores``. The paper
+        reports the mean over single models.
     logistic_qs
         Mean probability of the logistic regressions (atom,); None in older files.
     minus_logistic
@@ -125,7 +125,7 @@ class Softness:
         return mean_score(self.models, values, self.columns)
 
     def margin(self, values: FloatArray) -> FloatArray:
-        """Return the mean log-odds of atoms over the models, before they become QS.
+        """Return the log-odds of atoms, averaged over the models.
 
         Parameters
         ----------
@@ -282,7 +282,7 @@ class Softness:
 
 
 def single_lines(single: Mapping[str, Any]) -> list[str]:
-    """Describe the scores of single models beside those of their mean.
+    """Describe the scores of single models and the gain of their mean.
 
     Parameters
     ----------
@@ -292,7 +292,7 @@ def single_lines(single: Mapping[str, Any]) -> list[str]:
     Returns
     -------
     lines
-        One per metric.
+        One line per metric.
     """
     lines = []
     for name, scores in single.items():

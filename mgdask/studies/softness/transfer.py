@@ -1,7 +1,7 @@
 """Softness learned under one condition and tested under every other.
 
-It shows what carries over to another quench rate, composition or system: Wang, Jain,
-Nat. Commun. 10, 5537 (2019), Fig. 4.
+The results show how well models transfer to another quench rate, composition or system,
+as in Wang, Jain, Nat. Commun. 10, 5537 (2019), Fig. 4.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ from mgdask.studies.softness.target_scores import (
 from mgdask.studies.softness.training import learn_softness
 
 RESAMPLED = ("roc_auc", "recall", "single_roc_auc", "difference", "single_difference")
-"""Variables whose resamples are kept, for intervals of means over pairs."""
+"""Variables whose resamples are kept for intervals of means over pairs."""
 CheckedLabel = Mapping[str, str | float]
 
 
 class _Group(NamedTuple):
-    """Glasses that train one model, by their places, and their condition."""
+    """Indices of the glasses that train one model, and their condition."""
 
     name: str
     members: tuple[int, ...]
@@ -81,7 +81,8 @@ def transfer(
 
         difference = AUC(transferred) - AUC(trained on the target)
 
-    Both AUCs are those of the same atoms of the target, and their interval is paired.
+    Both AUCs are computed on the same atoms of the target, and the interval of their
+    difference is paired.
 
     Parameters
     ----------
@@ -90,26 +91,26 @@ def transfer(
     out
         Folder for labels and features.
     labels
-        ``composition``, ``rate`` and more by the path or name of the store, see
+        ``composition``, ``rate`` and other keys by path or name of the store; see
         ``check_labels``. All stores need the same keys.
     by
-        "glass" trains on one glass. "label" trains on all glasses of one label except
-        the tested one. "condition" is the scheme of the paper: the last store of each
-        condition is kept back and tested, and the others train.
+        "glass" trains on one glass. "label" trains on all glasses with one label except
+        the tested one. "condition" is the scheme of the paper: it holds out the last
+        store of each condition for testing, and trains on the others.
     reference
-        "condition" takes the mean AUC of all other models trained on the target's own
-        condition. It is NaN if there is none. "glass" takes models trained on the other
+        "condition" uses the mean AUC of all other models trained on the target's
+        condition. It is NaN if there is none. "glass" uses models trained on the other
         regions of the target itself, by cross-validation in 5 folds.
     features
-        Name of ``COMPARED`` or ``feature_set``, or a list of features. Several names,
-        or a mapping as in ``resolve_sets``, give a dimension ``set``. All sets are then
-        tested and trained on the same atoms.
+        Name in ``COMPARED`` or ``feature_set``, or a list of features. For several
+        names, or a mapping as in ``resolve_sets``, the result has a dimension ``set``.
+        All sets are then trained and tested on the same atoms.
     columns
         "same" refuses glasses with different columns. "common" uses the columns that
         all glasses have, by name.
     single_models
-        "undersamples" scores the models of the mean one by one. "folds" trains those of
-        the paper for it, five per undersample, each on four fifths of it.
+        "undersamples" scores each of the averaged models. "folds" trains and scores the
+        paper's models instead, five per undersample, each on four fifths of it.
     learning
         Further arguments of ``learn_softness``.
     seed
@@ -126,8 +127,8 @@ def transfer(
     Returns
     -------
     result
-        All (train, test), or (set, train, test), and NaN, "" and 0 if there is nothing
-        to train on:
+        Variables with dimensions (train, test) or (set, train, test). Values are NaN,
+        "" or 0 if there is no training glass:
 
         * ``roc_auc`` and ``recall`` of the mean score of all models, with their 95 %
           intervals (``_low``, ``_high``);
@@ -136,7 +137,8 @@ def transfer(
         * ``reference`` and ``single_reference``, AUCs of the models trained on the
           target, and ``difference`` and ``single_difference`` with their intervals;
         * ``category`` and ``train_atoms``;
-        * resamples (..., resample), from which ``transfer_by_category`` has intervals.
+        * resamples (..., resample), from which ``transfer_by_category`` computes
+          intervals.
 
     Raises
     ------
@@ -146,20 +148,22 @@ def transfer(
 
     Notes
     -----
-    Differences compare like with like: the mean score of all models with the mean score
-    of all reference models, and single models with single models. With
-    ``reference="glass"`` a reference model is always trained on four fifths.
+    ``difference`` compares the mean score of all models with that of all reference
+    models. ``single_difference`` compares single models with single models. With
+    ``reference="glass"``, a reference model is always trained on four fifths of the
+    regions.
 
-    The paper trains one model for both species of Cu-Zr, and for other systems for the
-    host (majority) atoms only. The label ``centers`` does that per store.
+    The paper trains one model for both species of Cu-Zr. For other systems, it trains
+    models only for the host (majority) atoms. The label ``centers`` selects the atoms
+    per store.
 
-    For category "same" and ``reference="condition"``, a model is compared with the
-    other models of its condition. That needs three glasses of a condition, and
-    ``by="glass"``. Use ``reference="glass"`` otherwise.
+    For the category "same" and ``reference="condition"``, a model is compared with the
+    other models of its condition. This requires three glasses of a condition and
+    ``by="glass"``. Otherwise use ``reference="glass"``.
 
-    These features have no species in the names of their columns: interstice,
-    coordination, voronoi_indices, motifs, packing, fold symmetry, bond order,
-    medium-range sets of them, and ``symmetry_by_role``.
+    The column names of these features do not contain species: interstice, coordination,
+    voronoi_indices, motifs, packing, fold symmetry, bond order, their medium-range
+    sets, and ``symmetry_by_role``.
 
     References
     ----------
@@ -225,7 +229,7 @@ def transfer(
 def _sets(
     features: str | Sequence[str] | Sequence[Feature] | Mapping[str, Features],
 ) -> tuple[dict[str, Features], bool]:
-    """Features by the name of their set, and whether there may be several sets."""
+    """Return features by name of the set, and whether there may be several sets."""
     if isinstance(features, str):
         return {features: features}, False
     if isinstance(features, Mapping):
@@ -244,7 +248,7 @@ def _prepare(
     client: Any,
     options: Mapping[str, Any],
 ) -> list[Glass]:
-    """Glasses, each with the features and centers of its own species."""
+    """Return the glasses, each with the features and centers for its species."""
     glasses = []
     with resolve_client(client) as workers:
         for store, label in zip(stores, labels, strict=True):
@@ -265,7 +269,7 @@ def _prepare(
 
 
 def _with_roles(feature: Feature, roles: tuple[str, ...]) -> Feature:
-    """Return a feature with given roles where it would take them by count."""
+    """Return a feature with the given roles if it has ``roles="count"``."""
     changed = feature
     if isinstance(feature, SymmetryFunctions) and feature.roles == "count":
         changed = dataclasses.replace(feature, roles=roles)
@@ -279,7 +283,7 @@ def _with_roles(feature: Feature, roles: tuple[str, ...]) -> Feature:
 def _groups(
     stores: Sequence[str | Path], labels: Sequence[CheckedLabel], by: str
 ) -> tuple[list[_Group], list[int]]:
-    """Return the glasses that train together, and the places of the tested ones."""
+    """Return the groups of training glasses, and the indices of the test glasses."""
     if by == "glass":
         names = [Path(store).stem for store in stores]
         single = [_Group(name, (k,), labels[k]) for k, name in enumerate(names)]
@@ -336,14 +340,14 @@ def _test_all(
     n_resamples: int,
     progress: str | None,
 ) -> xr.Dataset:
-    """Scores, references and differences of every pair of one feature set."""
+    """Return scores, references and differences of all pairs for one feature set."""
     trained: dict[tuple[int, ...], tuple[Sequence[Model], Sequence[Model]]] = {}
     scores: dict[tuple[int, int], Scores] = {}
     own: dict[int, Scores] = {}
     shape = (len(groups), len(tested))
     category, atoms = np.full(shape, "", dtype=object), np.zeros(shape, dtype=np.int64)
     for j, k in enumerate(tested):
-        # glasses are drawn from independently
+        # each glass is resampled independently
         target = Target(glasses[k], n_resamples, seed + 1000 * k)
         for i, group in enumerate(groups):
             training = tuple(m for m in group.members if m != k)
@@ -395,7 +399,7 @@ def _variables(
     shape: tuple[int, int],
     n_resamples: int,
 ) -> dict[str, Any]:
-    """Arrays (train,test) and (train,test,resample) of all pairs."""
+    """Return arrays (train,test) and (train,test,resample) of all pairs."""
     value: dict[str, FloatArray] = {}
     drawn: dict[str, FloatArray] = {}
 
@@ -452,7 +456,7 @@ def transfer_by_category(result: xr.Dataset, *, seed: int = 0) -> xr.Dataset:
     result
         Result of ``transfer``.
     seed
-        Seed of the drawn test glasses.
+        Seed of the resampled test glasses.
 
     Returns
     -------
@@ -461,14 +465,14 @@ def transfer_by_category(result: xr.Dataset, *, seed: int = 0) -> xr.Dataset:
         ``single_roc_auc``, ``difference`` and ``single_difference``, with their
         intervals (``_low``, ``_high``); of ``recall``; and of ``roc_auc``, ``recall``
         and ``difference`` the standard deviation over pairs (``_deviation``, NaN for
-        one pair), ``_lowest`` and ``_highest``. ``pairs`` is their number, and
-        ``compared_pairs`` that of those with a difference.
+        one pair), ``_lowest`` and ``_highest``. ``pairs`` is the number of pairs, and
+        ``compared_pairs`` the number with a difference.
 
     Notes
     -----
     Intervals resample the regions of every test glass. With at least five test glasses
-    in a category, test glasses are drawn too. The spread over training sets is in the
-    deviations only.
+    in a category, they resample the test glasses, too. Only the deviations contain the
+    spread over training sets.
 
     Examples
     --------
@@ -501,14 +505,14 @@ def pooled_pairs(result: xr.Dataset, mask: BoolArray, *, seed: int = 0) -> dict[
     result
         Result of ``transfer`` for one set.
     mask
-        Which pairs (train, test) are averaged.
+        Mask (train, test) of the pairs to average.
     seed
-        Seed of the drawn test glasses.
+        Seed of the resampled test glasses.
 
     Returns
     -------
     pooled
-        Numbers by name, see ``transfer_by_category``. All are NaN without a pair.
+        Numbers by name; see ``transfer_by_category``. All are NaN if there is no pair.
     """
     pooled: dict[str, float] = {}
     for name in ("roc_auc", "recall", "single_roc_auc", "difference", "single_difference"):

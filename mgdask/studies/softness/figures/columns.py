@@ -27,7 +27,7 @@ SIGNED = "partial dependence (log-odds)"
 
 
 def short(column: str) -> str:
-    """Return a column's name without that of its variable.
+    """Return the name of a column without the name of its variable.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ DPI = 110.0
 def compare_figure(comparison: xr.Dataset, path: str | Path) -> Path:
     """Draw AUC and recall of each feature set, and the difference of the AUC.
 
-    Bars are the mean score of all models; diamonds are the means of single models.
+    Bars show the mean score of all models; diamonds show the mean over single models.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def compare_figure(comparison: xr.Dataset, path: str | Path) -> Path:
     Returns
     -------
     path
-        The path.
+        Path of the PNG file.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def compare_figure(comparison: xr.Dataset, path: str | Path) -> Path:
 
 @style()
 def box_figure(comparison: xr.Dataset, path: str | Path) -> Path:
-    """Draw the AUC of each set beside that of the set and its medium range.
+    """Draw the AUC of each set, alone and with its medium range.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def box_figure(comparison: xr.Dataset, path: str | Path) -> Path:
 
 
 def _box_places(names: Sequence[str]) -> dict[str, tuple[int, float, str, str]]:
-    """Column, offset, color and legend entry; a set and its MRO share a column."""
+    """Return column, offset, color and legend entry; a set shares its MRO's column."""
     places: dict[str, tuple[int, float, str, str]] = {}
     columns: dict[str, int] = {}
     for name in sorted(names, key=lambda one: _box_order(one, names)):
@@ -220,7 +220,8 @@ def transfer_figure(result: xr.Dataset, path: str | Path) -> Path:
     -----
     The right panel is Fig. 4 of Wang, Jain, Nat. Commun. 10, 5537 (2019): AUC of the
     transferred model minus that of a model trained on the target. The first feature set
-    is filled and others are not. Without such a model it has the AUC itself.
+    is filled; others are not. If no model was trained on a target, the panel shows the
+    AUC itself.
 
     Examples
     --------
@@ -254,7 +255,7 @@ def transfer_figure(result: xr.Dataset, path: str | Path) -> Path:
 
 
 def _by_set(result: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
-    """Results of each feature set by its name."""
+    """Return the results of each feature set with its name."""
     if "set" not in result.dims:
         return [(str(result.attrs.get("features", "")), result)]
     return [(str(name), result.sel(set=name)) for name in result["set"].values]

@@ -1,4 +1,4 @@
-"""Figures of the predicted plastic atoms: D² map of a slice, and calibration."""
+"""Figures of predicted plastic atoms: D² map of a slice, and calibration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Numbers = Mapping[str, Any]
 
 MAP_LEVELS = 10
-"""Contours of D² between 0 and twice the threshold, so one lies at the threshold."""
+"""Contours of D² between 0 and twice the threshold, one of them at the threshold."""
 
 
 @renamed_arguments(told="numbers")
@@ -27,8 +27,8 @@ MAP_LEVELS = 10
 def draw_prediction(numbers: Numbers, path: Path) -> None:
     """Draw the predicted plastic atoms over D², and their fraction against D².
 
-    The panels are those of Fig. 2 of Wang and Jain (2019): (a) filled contours of D² in
-    a slice of 2 Å with the atoms of QS > 0.5 as white rings, (b) the fraction of atoms
+    The panels follow Fig. 2 of Wang and Jain (2019). (a) Filled contours of D² in a
+    slice of 2 Å, with the atoms with QS > 0.5 as white rings. (b) The fraction of atoms
     with QS > 0.5 as a function of D².
 
     Parameters
@@ -99,7 +99,7 @@ def _draw_predicted(axes: Axes, predicted: Numbers, threshold: float) -> None:
 
 @style()
 def draw_calibration(numbers: Numbers, path: Path) -> None:
-    """Draw the observed fraction of plastic atoms against QS, with balanced classes.
+    """Draw the observed fraction of plastic atoms against QS, for balanced classes.
 
     This is the calibration curve of Supplementary Fig. 7 of Wang and Jain (2019).
 

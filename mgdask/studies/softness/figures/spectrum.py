@@ -1,4 +1,4 @@
-"""Figure of the distribution of QS, by panel as Fig. 3 of Wang and Jain (2019)."""
+"""Figure of the distribution of QS, with the panels of Fig. 3 of Wang & Jain (2019)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Numbers = Mapping[str, Any]
 CLASSES = {"hardest": (GREEN, "--"), "softest": (ORANGE, "-"), "all": ("black", ":")}
 """Color and line of each group of atoms."""
 MAX_VIOLINS = 4
-"""Violins that the panel has room for."""
+"""Number of violins that fit into the panel."""
 QS_LABEL = "quench-in softness, QS"
 
 
@@ -176,10 +176,10 @@ def _draw_activated(fig: Figure, axes: Axes, at_yield: Numbers) -> None:
     strain = 100 * at_yield["strain"]
     order = np.argsort(strain, kind="stable")
     order = order[shown[order]]
-    if len(np.unique(strain[order])) < len(order):  # a strain reached twice has one column
+    if len(np.unique(strain[order])) < len(order):  # a strain that is reached twice has one column
         order = order[np.concatenate([[True], np.diff(strain[order]) > 0])]
     cells = draw_column_histograms(axes, strain[order], at_yield["edges"], at_yield["share"][order])
-    # inside the space of the second axis of (b), so that all panels are equally wide
+    # in the space of the second axis of (b), so that all panels have the same width
     bar = axes.inset_axes((1.03, 0.0, 0.035, 1.0))
     fig.colorbar(cells, cax=bar, label="share of the activated atoms")
     draw_quantiles(
