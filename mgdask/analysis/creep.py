@@ -39,25 +39,25 @@ class SteadyState:
     rate
         Steady strain rate in 1/ps; NaN if there is no steady stage.
     drift
-        Change of the rate across the window, relative to the rate.
+        Change of the strain rate across the window, relative to the rate.
     offset
-        Strain at t = 0 of the line of steady creep.
+        Strain at t = 0 to which the line of steady creep extrapolates.
     window
         First and last time of the steady stage in ps.
     points
         Number of points in the window.
     autocorrelation
-        Autocorrelation of the residuals in the window from point to point.
+        Autocorrelation of the residuals of successive points in the window.
     reason
         Why there is no steady stage; empty if there is one.
     note
         Reservations about the rate; empty if there are none.
     forms
-        Probability of each form of the transient, the most probable one first. "line"
-        has no transient.
+        Probability of each form of the transient, the most probable first. "line" means
+        no transient.
     transient
-        Magnitude of the transient rate at the end of the data, relative to the steady
-        rate to which the forms extrapolate.
+        Magnitude of the transient rate at the end of the data, relative to the
+        extrapolated steady rate.
     """
 
     rate: Estimate
@@ -124,40 +124,41 @@ def steady_state(
 
         strain(t) = offset + rate t + primary(t) + tertiary(t) + noise(t)
 
-    The rate is averaged over forms of the transient, weighted by how well each
-    describes the curve: no transient, exponential, stretched exponential, logarithm,
-    power of time, tertiary exponential, and pairs of these. It is averaged over white
-    and correlated noise too. See ``mgdask.analysis.creep_forms``.
+    The rate is averaged over forms of the transient, weighted by their probability
+    given the curve. The forms are no transient, exponential, stretched exponential,
+    logarithm, power of time, tertiary exponential, and pairs of these. The rate is also
+    averaged over white and correlated noise. See ``mgdask.analysis.creep_forms``.
 
-    Creep is steady where the transient rate is below ``tolerance`` times the steady
-    rate with at least the given ``probability``. The result is "not steady", with a
-    reason and a rate of NaN, if no window of ``min_share`` of the time is. A tertiary
-    stage is cut off, and the rest is analyzed again.
+    Creep counts as steady at times at which the transient rate is below ``tolerance``
+    times the steady rate with at least the given ``probability``. If no window of
+    ``min_share`` of the total time is steady, the rate is NaN and ``reason`` says why.
+    A tertiary stage is cut off, and the rest is analyzed again.
 
     Parameters
     ----------
     time
-        Times in ps, shape (n,), increasing. The first is the start of the hold.
+        Times in ps, shape (n,), increasing. The first is the start of the hold at
+        constant stress.
     strain
-        Strains, shape (n,). NaN points are left out.
+        Strains, shape (n,). NaN points are ignored.
     tolerance
-        Share of the steady rate below which a transient rate is negligible, above 0 and
-        below 1.
+        Fraction of the steady rate below which a transient rate is negligible, above 0
+        and below 1.
     probability
         Required probability that the transient is negligible, above 0 and below 1.
     min_share
-        Minimum share of the whole time that the steady stage spans.
+        Minimum fraction of the total time that the steady stage must span.
     min_points
         Minimum number of points, at least 6.
     significance, edges, trim
-        Without effect since version 0.2.
+        No effect since version 0.2.
 
     Returns
     -------
     steady
-        ``rate`` in 1/ps, the ``window`` of the steady stage in ps, and ``drift``. All
-        are NaN, with a reason, if creep is not steady. ``forms`` has the probabilities
-        of the forms.
+        ``rate`` in 1/ps, the ``window`` of the steady stage in ps, and ``drift``. If
+        creep is not steady, all are NaN and ``reason`` says why. ``forms`` contains the
+        probabilities of the forms.
 
     Raises
     ------
@@ -167,16 +168,17 @@ def steady_state(
 
     Notes
     -----
-    The rule is mgdask's own; Liu et al. read the stages off the curves. The value of
-    the rate is the median, and its error half of the central interval of probability
-    0.683. The error includes the noise and the uncertainty of the transient.
+    The criterion is mgdask's own; Liu et al. read the stages off the curves. The value
+    of the rate is the median of its distribution. The error is half the width of the
+    central interval with probability 0.683. It includes the noise and the uncertainty
+    of the transient.
 
-    The manual has a table of bias and coverage: see "Do the errors hold?" in the
-    benchmarks. The errors are too small if the strain noise is a random walk. They are
-    too large if it oscillates about the curve or is correlated over several points. If
-    the transient decays so slowly that steady creep is found in some repeats only, the
-    rates that are found are biased. A transient that lasts much longer than the run
-    cannot be told from steady creep: compare runs of different lengths.
+    For bias and coverage, see "Do the errors hold?" in the benchmarks of the manual.
+    The errors are too small if the strain noise is a random walk. They are too large if
+    it oscillates about the curve or is correlated over several points. If the transient
+    decays so slowly that only some repeats have steady creep, their rates are biased. A
+    transient that lasts much longer than the run cannot be distinguished from steady
+    creep: compare runs of different lengths.
 
     References
     ----------
@@ -262,8 +264,8 @@ def _not_steady(
         window=(nan, nan),
         points=0,
         autocorrelation=nan,
-        reason=f"in no window of at least {min_share:g} of the time is the transient rate "
-        f"surely below {tolerance:g} of the steady rate; at the end it is about "
+        reason=f"no window of at least {min_share:g} of the time has a transient rate reliably "
+        f"below {tolerance:g} of the steady rate; at the end it is about "
         f"{share[-1]:.2g} of it, most likely of the form {next(iter(posterior.forms))!r}: "
         "run longer, or raise tolerance",
         forms=posterior.forms,
@@ -274,7 +276,7 @@ def _not_steady(
 def _steady(
     posterior: RatePosterior, t: FloatArray, y: FloatArray, transient: float
 ) -> SteadyState:
-    """Steady rate, with the drift and the residuals within the window."""
+    """Return the steady rate, with its drift and the residuals within the window."""
     value, error = posterior.rate()
     rate = Estimate(value, error, "1/ps", math.inf)
     offset = float((y - value * t).mean())
@@ -370,7 +372,7 @@ def activation_volume(
 ) -> ActivationVolume:
     """Fit the activation volume of creep from steady rates at one temperature.
 
-    The slope is that of a straight line through ln(rate) against stress::
+    The slope is that of a straight-line fit of ln(rate) against stress::
 
         V* = sqrt(3) k_B T d ln(rate) / d sigma
         1 GPa Å^3 = 6.241509e-3 eV,   k_B = 8.617333262e-5 eV/K
@@ -386,7 +388,7 @@ def activation_volume(
     temperature
         Temperature in K.
     error
-        Standard errors of the rates, shape (n,), used as weights through error / rate.
+        Standard errors of the rates, shape (n,), used for ln(rate) as error / rate.
     unit
         Unit of the stresses, "GPa" or "MPa".
 
@@ -403,14 +405,14 @@ def activation_volume(
 
     Notes
     -----
-    The standard error comes from the scatter about the line, or from ``error`` if
-    given. With few stresses use ``.angstrom3.interval()``, which is based on Student's
-    t. Valid if stress-driven flow outweighs backward flow (sigma V* / sqrt(3) >> k_B T)
-    and ln(rate) is linear in stress. For a power law, the volume refers to the middle
-    of the stresses.
+    The standard error comes from ``error`` if given, or else from the scatter about the
+    line. For few stresses, use ``.angstrom3.interval()``, which is based on Student's
+    t. The fit is valid if forward flow exceeds backward flow (sigma V* / sqrt(3) >> k_B
+    T) and ln(rate) is linear in stress. For a power law, the volume refers to the
+    middle of the stress range.
 
     Liu et al. (2022) print 27 nm^3 at 100 K and 2.2 to 2.4 GPa. Only 27 Å^3 is
-    possible: with 27 nm^3 the rates would differ by a factor of e^2258.
+    possible: with 27 nm^3, the rates would differ by a factor of e^2258.
 
     References
     ----------

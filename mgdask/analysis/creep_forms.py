@@ -1,4 +1,4 @@
-"""Rate of steady creep, averaged over forms of the transient and of the noise.
+"""Steady creep rate, averaged over forms of the transient and of the noise.
 
 A creep curve is a line plus up to two transient terms plus noise::
 
@@ -6,12 +6,12 @@ A creep curve is a line plus up to two transient terms plus noise::
     primary   g = 1 - exp(-t / p),  1 - exp(-sqrt(t / p)),  ln(1 + t / p),  t^p
     tertiary  g = exp((t - T) / p)
 
-The noise is white, or white plus an Ornstein-Uhlenbeck process, which includes a random
-walk as its limit. Forms, their parameters p, and the noise lie on grids. Each member of
-the grids has a Gaussian likelihood in offset, rate and A_k. Its weight is the marginal
-likelihood, with flat priors of offset and rate, a normal prior of A_k as wide as the
-range of the strains, and 1 / sigma^2 as prior of the variance. The rate has the
-resulting mixture of distributions.
+The noise is white, or white plus an Ornstein-Uhlenbeck process, whose limit is a random
+walk. Forms, their parameters p, and noise models are on grids. For each member of the
+grids, the likelihood is Gaussian in offset, rate and A_k. Its weight is the marginal
+likelihood. The priors of offset and rate are flat. The prior of A_k is normal, with the
+width of the range of strains. The prior of the variance is 1 / sigma^2. The
+distribution of the rate is the resulting mixture.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from scipy.special import ndtr, stdtrit
 from mgdask._typing import FloatArray, IntArray
 
 MAX_BLOCKS = 100
-"""Consecutive points are averaged into at most this many blocks."""
+"""Maximum number of blocks into which consecutive points are averaged."""
 N_TIMES = 41
-"""Number of times at which the transient rate is compared with the steady one."""
+"""Number of times at which the transient rate is compared with the steady rate."""
 
 _LINE, _ONE, _TWO = math.log(0.5), math.log(0.45), math.log(0.05)
-"""Logarithms of the prior probabilities of none, one and two transient terms."""
+"""Logarithms of the prior probabilities of zero, one and two transient terms."""
 _WHITE = 0.8
 """Prior probability of white noise."""
 _STRENGTHS = (0.03, 0.1, 0.3, 1.0, 5.0, 50.0)
@@ -42,7 +42,7 @@ _N_NOISE_LENGTHS = 7
 _ZOOM = np.array([-0.6, -0.4, -0.2, 0.2, 0.4, 0.6])
 _N_ZOOMS = 3
 _KEPT = 0.998
-"""Sum of the weights of the members that are kept."""
+"""Total weight of the members that are kept."""
 
 _Curve = Callable[[float, FloatArray, float], FloatArray]
 
@@ -99,7 +99,7 @@ _FORMS: dict[str, tuple[_Curve, _Curve]] = {
 
 
 def _coarse_grids(step: float, end: float) -> dict[str, FloatArray]:
-    """Grids of the parameter p of each form."""
+    """Return coarse grids of the parameter p of each form."""
     shortest = max(step, 1e-3 * end)
     return {
         "exponential": np.geomspace(shortest, 2.0 * end, 20),
@@ -111,7 +111,7 @@ def _coarse_grids(step: float, end: float) -> dict[str, FloatArray]:
 
 
 def _cell_widths(p: FloatArray) -> FloatArray:
-    """Share of each grid point in the prior, which is uniform in ln p."""
+    """Return the prior weight of each grid point, for a prior uniform in ln p."""
     x = np.log(p)
     edges = np.concatenate(
         [[1.5 * x[0] - 0.5 * x[1]], 0.5 * (x[1:] + x[:-1]), [1.5 * x[-1] - 0.5 * x[-2]]]
@@ -130,7 +130,7 @@ class _Noise:
 
 
 def _noise_models(t: FloatArray, counts: FloatArray) -> list[_Noise]:
-    """White noise, and white plus Ornstein-Uhlenbeck noise on a grid."""
+    """Return white noise, and white plus Ornstein-Uhlenbeck noise on a grid."""
     white = np.diag(counts.mean() / counts)
     lag, step = np.abs(t[:, None] - t), float(np.median(np.diff(t)))
     models = [_noise_model(t, white, math.log(_WHITE))]
@@ -157,7 +157,7 @@ def _noise_model(t: FloatArray, covariance: FloatArray, log_prior: float) -> _No
 
 @dataclass(frozen=True, eq=False)
 class _Members:
-    """All forms under one noise model: none, each of K alone, and each pair."""
+    """All members under one noise model: no form, each of K forms, and each pair."""
 
     log_weight: FloatArray
     rate: FloatArray
@@ -168,7 +168,7 @@ class _Members:
 
 @dataclass(frozen=True, eq=False)
 class _Family:
-    """Forms on the present grids, averaged over blocks."""
+    """Forms on the current grids, averaged over blocks."""
 
     names: list[str]
     parameters: FloatArray
@@ -190,8 +190,8 @@ class RatePosterior:
 
     Notes
     -----
-    Cost: about 0.2 s. Averaging over blocks is exact, because the forms are averaged in
-    the same way.
+    The cost is about 0.2 s. Averaging over blocks introduces no bias, because the forms
+    are averaged in the same way.
     """
 
     def __init__(self, time: FloatArray, strain: FloatArray) -> None:
@@ -213,7 +213,7 @@ class RatePosterior:
         return np.asarray(np.add.reduceat(values, self._starts, axis=-1) / self._counts)
 
     def _family(self, grids: dict[str, FloatArray]) -> _Family:
-        """Curves and priors of the forms on the grids."""
+        """Return the curves and priors of the forms on the grids."""
         names = [name for name in grids for _ in grids[name]]
         parameters = np.concatenate(list(grids.values()))
         curves = np.array(
@@ -237,7 +237,7 @@ class RatePosterior:
         )
 
     def _zoom(self, y: FloatArray, grids: dict[str, FloatArray]) -> None:
-        """Refine the grids about the parameters of the largest weight."""
+        """Refine the grids around the parameters with the largest weight."""
         width = {name: math.log(p[1] / p[0]) for name, p in grids.items()}
         some = [self._noise[0], *self._noise[4::7]]
         for _ in range(_N_ZOOMS):
@@ -245,7 +245,7 @@ class RatePosterior:
             log_weight = np.stack([_evaluate(family, y, model).log_weight for model in some])
             weight = np.exp(log_weight - log_weight.max()).sum(axis=0)
             weight /= weight.sum()
-            share = np.zeros(len(family.names) + 1)  # the last one is for no form
+            share = np.zeros(len(family.names) + 1)  # the last entry is for no form
             np.add.at(share, family.first, weight)
             np.add.at(share, family.second, weight)
             for name in grids:
@@ -257,7 +257,7 @@ class RatePosterior:
                     width[name] *= 0.2
 
     def _collect(self, family: _Family, members: list[_Members], dof: int) -> None:
-        """Keep the members of large weight."""
+        """Keep the members with the largest weights."""
         log_weight = np.stack([one.log_weight for one in members])
         weight = np.exp(log_weight - log_weight.max()).ravel()
         order = np.argsort(-weight, kind="stable")
@@ -270,7 +270,7 @@ class RatePosterior:
         def take(name: str) -> FloatArray:
             return np.asarray(np.stack([getattr(one, name) for one in members])[model, which])
 
-        # a normal distribution of the same central interval stands for that of Student
+        # Student's t is replaced by a normal distribution of the same central interval
         student = float(stdtrit(dof, 0.841345))
         self._rate = take("rate")
         self._deviation = np.maximum(student * np.sqrt(take("rate_variance")), 1e-300)
@@ -280,7 +280,7 @@ class RatePosterior:
 
     @property
     def forms(self) -> dict[str, float]:
-        """Probability of each combination of forms; "line" if there is no transient."""
+        """Probability of each combination of forms; "line" means no transient."""
         names = ["line", *self._names]
         found: dict[str, float] = {}
         for w, i, j in zip(self._weight, self._first + 1, self._second + 1, strict=True):
@@ -299,13 +299,13 @@ class RatePosterior:
         return sum(p for form, p in self.forms.items() if "tertiary" in form)
 
     def rate(self) -> tuple[float, float]:
-        """Return the median, and half the central interval of probability 0.683."""
+        """Return the median, and half the width of the central interval of 0.683."""
         low, middle, high = (self._quantile(p) for p in (0.158655, 0.5, 0.841345))
         unit = self._scale / self._end
         return middle * unit, 0.5 * (high - low) * unit
 
     def _quantile(self, probability: float) -> float:
-        """Quantile of the mixture of normal distributions of the members."""
+        """Return a quantile of the mixture of the members' normal distributions."""
         low = float((self._rate - 8.0 * self._deviation).min())
         high = float((self._rate + 8.0 * self._deviation).max())
         for _ in range(45):
@@ -322,7 +322,7 @@ class RatePosterior:
         Parameters
         ----------
         tolerance
-            Share of the steady rate below which a transient rate is negligible.
+            Fraction of the steady rate below which a transient rate is negligible.
 
         Returns
         -------
@@ -347,7 +347,7 @@ class RatePosterior:
 
 
 def _peaks(parameters: FloatArray, share: FloatArray, width: float) -> list[float]:
-    """Return up to two parameters of the largest weight that are not neighbors."""
+    """Return up to two parameters with the largest weights that are not neighbors."""
     peaks: list[float] = []
     for k in np.argsort(-share, kind="stable"):
         p = float(parameters[k])
@@ -413,7 +413,7 @@ def _evaluate(family: _Family, y: FloatArray, noise: _Noise) -> _Members:
 
 
 def longest_run(flags: npt.NDArray[np.bool_]) -> tuple[int, int] | None:
-    """Return first and last index of the longest, or latest, run of True."""
+    """Return first and last index of the longest run of True, the latest if equal."""
     best: tuple[int, int] | None = None
     for first, last in _true_runs(flags):
         if best is None or last - first >= best[1] - best[0]:

@@ -1,10 +1,10 @@
-"""Errors of curves whose points are correlated, and what they mean for fits to them.
+"""Errors of curves with correlated points, and their propagation to fits.
 
-The lags of one trajectory share its atoms and its steps, so neighboring points of F_s
-or of an MSD deviate together. Three inputs say how. ``samples`` are curves of
-independent parts: runs, or groups of atoms far from each other. ``covariance`` is that
-of the points. ``error`` has their standard errors only; the range of the correlation is
-then estimated from the residuals of the fit.
+The lags of one trajectory share its atoms and steps, so deviations of neighboring
+points of F_s or of an MSD are correlated. There are three inputs for this. ``samples``
+are curves of independent parts: runs, or groups of atoms far from each other.
+``covariance`` is the covariance of the points. ``error`` contains only their standard
+errors. The range of the correlation is then estimated from the residuals of the fit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NUGGET = 0.01
 
 @dataclass(frozen=True, eq=False)
 class CurveErrors:
-    """What is known about the errors of the points of a curve.
+    """Known errors of the points of a curve.
 
     Parameters
     ----------
@@ -39,7 +39,8 @@ class CurveErrors:
     dof
         Degrees of freedom behind the covariance.
     exact
-        Whether the covariance may be inverted: given as such, not made from samples.
+        Whether the covariance may be inverted, because it was given and not computed
+        from samples.
     """
 
     sigma: FloatArray | None = None
@@ -54,7 +55,7 @@ class CurveErrors:
 
     @property
     def weights(self) -> FloatArray | None:
-        """Standard errors to weight by; None with samples."""
+        """Standard errors to use as weights; None with samples."""
         return self.sigma if self.covariance is None or self.exact else None
 
     def select(self, keep: BoolArray) -> CurveErrors:
@@ -116,7 +117,7 @@ def as_uncertain_curve(
         if array is not None
     ]
     if len(given) > 1:
-        raise ParameterError(f"{' and '.join(given)} are given; give one of them")
+        raise ParameterError(f"{' and '.join(given)} are given; give only one of them")
     t, y, sigma = as_curve(time, values, name, error)
     if sigma is not None:
         return t, y, CurveErrors(sigma=sigma)
@@ -142,7 +143,7 @@ def _from_samples(samples: npt.ArrayLike, finite: BoolArray) -> CurveErrors:
     bad = np.argwhere(~np.isfinite(curves))
     if len(bad):
         raise ParameterError(
-            f"samples[{bad[0][0]}] is not finite at a lag at which the curve is; "
+            f"samples[{bad[0][0]}] is not finite at a lag at which the curve is finite; "
             "give the same lags for all parts, or leave that part out"
         )
     m = len(curves)
@@ -179,18 +180,18 @@ def propagate(
         cov = G C G'
 
     Without ``covariance`` or ``samples``, C is averaged over exponential correlations
-    exp(-|x_i - x_j| / L) of all ranges L, from none to ten times the curve. Weights are
-    the restricted likelihoods of the residuals. The variances are the given ones, or
-    one variance that the residuals determine.
+    exp(-|x_i - x_j| / L). The range L varies from zero to ten times the length of the
+    curve. The weights are the restricted likelihoods of the residuals. The variances
+    are the given ones, or a single variance determined from the residuals.
 
     Parameters
     ----------
     errors
-        What is known about the errors.
+        Known errors of the points.
     gradient
-        Derivatives G of k quantities by the points, shape (k, n).
+        Derivatives G of k quantities with respect to the points, shape (k, n).
     design
-        Derivatives of the points by the fitted parameters, shape (n, p).
+        Derivatives of the points with respect to the fitted parameters, shape (n, p).
     residual
         Residuals of the fit, shape (n,).
     position
@@ -209,7 +210,9 @@ def propagate(
         return gradient @ errors.covariance @ gradient.T
     n, p = design.shape
     scale = np.ones(n) if errors.sigma is None else errors.sigma
-    null = np.linalg.qr(design, mode="complete")[0][:, p:]  # contrasts without parameters
+    null = np.linalg.qr(design, mode="complete")[0][
+        :, p:
+    ]  # contrasts that do not depend on the parameters
     if null.shape[1] < 1:
         if errors.sigma is None:
             return np.full((len(gradient), len(gradient)), math.nan)
@@ -235,10 +238,10 @@ def propagate(
 
 
 def _correlations(x: FloatArray, variances_known: bool) -> list[tuple[FloatArray, float]]:
-    """Correlation matrices of all ranges, with their prior probabilities.
+    """Return correlation matrices of all ranges, with their prior probabilities.
 
-    Smooth noise is considered only if its variance is known, because a residual does
-    not tell the variance of noise that is smoother than the curve.
+    Smooth noise is considered only if its variance is known. Residuals do not determine
+    the variance of noise that is smoother than the curve.
     """
     distance, unit = np.abs(x[:, None] - x), np.eye(len(x))
     shortest, span = 0.7 * float(np.median(np.diff(x))), float(x[-1] - x[0])

@@ -159,13 +159,15 @@ def random_walk_covariance(
     """Compute the covariance of the MSD of random walkers at overlapping lags.
 
     The MSD is averaged over ``atoms`` independent walkers and over all origins of a run
-    of evenly spaced frames, of which lag i has K_i = frames - n_i::
+    with evenly spaced frames. Lag i spans n_i frames and has K_i = frames - n_i
+    origins::
 
         cov(i, j) = 2 d / (atoms K_i K_j) sum_{s, s'} c(s, s')^2
 
     c is the covariance of one component of the displacements from s to s + n_i and from
-    s' to s' + n_j. It is 2 D times their common time, plus offset / (2 d) for an end
-    that they share in the same sense, minus it for one in the opposite sense.
+    s' to s' + n_j. It is 2 D times the time that they share, with an additional term
+    for each shared end. This term is offset / (2 d) if both start or both end there,
+    and -offset / (2 d) if one starts where the other ends.
 
     Parameters
     ----------
@@ -180,8 +182,7 @@ def random_walk_covariance(
     diffusion
         Diffusion coefficient in Å^2/ps.
     offset
-        MSD at t = 0 in Å^2 to which the line extrapolates: that of vibration in the
-        cage.
+        MSD in Å^2 to which the line extrapolates at t = 0, from vibration in the cage.
     dimensions
         Number of dimensions d, 1 to 3.
 
@@ -198,8 +199,9 @@ def random_walk_covariance(
     Notes
     -----
     Exact for Gaussian steps and Gaussian vibration. In a glass-forming liquid,
-    neighboring atoms move together, so fewer than all atoms are independent. Several
-    runs of the same length multiply ``atoms``. Cost: 20 ms for 40 lags and 1000 frames.
+    neighboring atoms move together, so the number of independent atoms is smaller than
+    that of all atoms. For several runs of the same length, multiply ``atoms`` by their
+    number. The cost is 20 ms for 40 lags and 1000 frames.
 
     References
     ----------
@@ -246,14 +248,14 @@ def random_walk_covariance(
 
 @dataclass(frozen=True)
 class Trajectory:
-    """The run from which an MSD was computed, for ``fit_diffusion``.
+    """Size of the run from which an MSD was computed, for ``fit_diffusion``.
 
     Parameters
     ----------
     atoms
-        Number of atoms of the average, times the number of runs.
+        Number of atoms in the average, times the number of runs.
     frames
-        Number of evenly spaced frames of a run, all of which are origins.
+        Number of frames of a run, evenly spaced and all used as origins.
     interval
         Time between frames in ps.
     """
@@ -291,20 +293,20 @@ def fit_diffusion(
     msd
         Mean squared displacement in Å^2, shape (n,). NaN points are left out.
     window
-        First and last lag in ps. All lags above zero by default.
+        First and last lag in ps. Default: all lags above zero.
     error
-        Standard errors of the MSD in Å^2, shape (n,), of points that are independent.
+        Standard errors of the MSD in Å^2, shape (n,), for independent points.
     covariance
         Covariance of the MSD in Å^4, shape (n, n), for generalized least squares.
     samples
-        MSD of m independent parts, shape (m, n), whose mean is ``msd``: runs, or groups
-        of atoms far from each other. At least 3, better 16 or more.
+        MSD of m independent parts, shape (m, n), whose mean is ``msd``. Parts are runs,
+        or groups of atoms far from each other. At least 3, better 16 or more.
     trajectory
-        The run. The covariance is then that of ``random_walk_covariance`` with the
-        fitted D and offset, for generalized least squares.
+        Size of the run. The covariance for generalized least squares is then that of
+        ``random_walk_covariance`` with the fitted D and offset.
     independent
-        Whether the points are independent, each from a run of its own. The scatter
-        about the line then gives the error.
+        Whether the points are independent, each from a separate run. The error then
+        comes from the scatter about the line.
     dimensions
         Number of dimensions d, 1 to 3.
     tolerance
@@ -324,16 +326,16 @@ def fit_diffusion(
 
     Notes
     -----
-    Valid if the MSD is linear, from an unwrapped trajectory whose center-of-mass drift
-    was removed. Give one of ``samples``, ``trajectory``, ``covariance``, ``error`` and
-    ``independent``. Without them the errors are NaN, because the scatter of correlated
-    lags about the line says nothing about the error of its slope.
+    Valid if the MSD is linear and comes from an unwrapped trajectory without
+    center-of-mass drift. Give one of ``samples``, ``trajectory``, ``covariance``,
+    ``error`` and ``independent``. Otherwise the errors are NaN, because the scatter of
+    correlated lags about the line says nothing about the error of its slope.
 
-    ``samples`` makes no assumption on the motion. The points are weighted by 1 / t^2,
-    and the error is A C A' with the covariance C of the samples. ``trajectory`` assumes
-    independent random walkers with cage vibration. Atoms that move together scatter
-    more: if ``reduced_chi2`` exceeds 1, the errors are raised by its square root.
-    ``note`` says so above 2.
+    ``samples`` makes no assumptions about the motion. The points are weighted by 1 /
+    t^2. The error is A C A' with the covariance C of the samples. ``trajectory``
+    assumes independent random walkers with cage vibration. Collective motion increases
+    the scatter: if ``reduced_chi2`` exceeds 1, the errors are multiplied by its square
+    root. Above 2, ``note`` says so.
 
     References
     ----------
@@ -365,7 +367,7 @@ def fit_diffusion(
         if value
     ]
     if len(given) > 1:
-        raise ParameterError(f"{' and '.join(given)} are given; give one of them")
+        raise ParameterError(f"{' and '.join(given)} are given; give only one of them")
     t, y, errors = as_uncertain_curve(time, msd, "msd", error, covariance, samples)
     low, high = window if window is not None else (0.0, math.inf)
     if not low < high:
@@ -405,7 +407,7 @@ def fit_diffusion(
 def _walk_errors(
     t: FloatArray, y: FloatArray, trajectory: Trajectory, dimensions: int
 ) -> CurveErrors:
-    """Covariance of the MSD of random walkers, from D and offset of the fit itself."""
+    """Return the covariance of the MSD of random walkers, with fitted D and offset."""
     intercept, slope = fit_line(t, y, t).parameters.tolist()
     errors = CurveErrors()
     for _ in range(3):
@@ -426,7 +428,7 @@ def _walk_errors(
 def _fit_correlated(
     x: FloatArray, y: FloatArray, errors: CurveErrors, independent: bool, weight: FloatArray
 ) -> FitResult:
-    """Fit a line to points whose errors are given, correlated or unknown.
+    """Fit a line to points with given, correlated or unknown errors.
 
     ``weight`` is the inverse of relative standard errors, used with samples.
     """

@@ -49,11 +49,11 @@ class RelaxationTime:
     level
         Level of the correlation function.
     bracket
-        Times in ps of the last point before and the first point below the level.
+        Times in ps of the last point above and the first point below the level.
     reason
         Why there is no value; empty if there is one.
     points
-        Number of points that determine the value: 2 if it is interpolated.
+        Number of points that determine the value; 2 if it is interpolated.
     """
 
     value: float
@@ -87,14 +87,14 @@ def relaxation_time(
 ) -> RelaxationTime:
     """Find the time at which a correlation function falls below a level.
 
-    The function may be F_s(q, t) or an overlap. Where its points are precise, it is
+    The function may be F_s(q, t) or an overlap. If its points are precise, it is
     interpolated linearly in lg t::
 
         lg tau = lg t_1 + (F_1 - level) / (F_1 - F_2) (lg t_2 - lg t_1)
 
-    (t_1, F_1) is the last point before and (t_2, F_2) the first point below ``level``,
-    after a rise of F has been removed by isotonic regression. Where noise exceeds 5 %
-    of F_1 - F_2, a polynomial in ln t is fitted to the points about the level instead.
+    (t_1, F_1) is the last point above ``level``, and (t_2, F_2) the first point below
+    it. Any rise of F is removed before by isotonic regression. If the noise exceeds 5 %
+    of F_1 - F_2, a polynomial in ln t is fitted to the points near the level instead.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def relaxation_time(
     correlation
         Correlation function, shape (n,). NaN points are left out.
     level
-        Level above 0. 1/e by default.
+        Level above 0. Default: 1/e.
     error
         Standard errors of ``correlation``, shape (n,).
     covariance
@@ -116,9 +116,9 @@ def relaxation_time(
     Returns
     -------
     result
-        Value and error in ps with the bracket (t_1, t_2). The value is NaN, with a
-        reason, if the correlation never falls below the level, starts below it, or is
-        too noisy to say where.
+        Value and error in ps with the bracket (t_1, t_2). The value is NaN if the
+        correlation never falls below the level, starts below it, or is too noisy to
+        locate the crossing. ``reason`` then says why.
 
     Raises
     ------
@@ -133,9 +133,9 @@ def relaxation_time(
     degree is 3 with 8 points and more, 2 with 6 and 7, and 1 with 4 and 5.
 
     The first crossing of a noisy curve is biased to short times; the fit is not. If
-    only ``error`` is given, the range of the correlation of the points is estimated
-    from the residuals. Noise that varies as slowly as the decay itself cannot be seen
-    there: give ``samples``. Without any errors the error is NaN.
+    only ``error`` is given, the range of the correlation between points is estimated
+    from the residuals. These do not reveal noise that varies as slowly as the decay
+    itself: give ``samples``. If no errors are given, the error is NaN.
 
     References
     ----------
@@ -199,8 +199,8 @@ def _crossing(
         return RelaxationTime(tau, error, level, bracket, points=2)
     if fitted is None:
         reason = (
-            "the noise is too large to say where; a polynomial through the points near "
-            f"{bracket[0]:g} ps does not fall through it"
+            "the noise is too large to locate the crossing; a polynomial through the points near "
+            f"{bracket[0]:g} ps does not fall through the level. Give more samples"
         )
         return RelaxationTime(math.nan, math.nan, level, bracket, reason)
     tau = math.exp(fitted.x)
@@ -231,7 +231,7 @@ class _LocalFit:
 def _local_fit(
     x: FloatArray, f: FloatArray, near: BoolArray, guess: float, level: float, errors: CurveErrors
 ) -> _LocalFit | None:
-    """Fit a polynomial about the level; None if it does not fall through the level."""
+    """Fit a polynomial near the level; None if it does not fall through the level."""
     degree = next((d for d, minimum in _DEGREES if near.sum() >= minimum), 0)
     if not degree:
         return None
@@ -435,7 +435,7 @@ def fit_kohlrausch(
         Correlation function, shape (n,). NaN points are left out.
     from_time
         Time in ps before which points are left out. None starts at the end of the
-        plateau, see ``after_plateau``. The point t = 0 is never used.
+        plateau; see ``after_plateau``. The point t = 0 is never used.
     error
         Standard errors of ``correlation``, shape (n,), used as weights.
     covariance
@@ -458,11 +458,11 @@ def fit_kohlrausch(
     Notes
     -----
     tau is fitted as ln tau. With A = (J' W J)^-1 J' W, errors come from A C A', where C
-    is the covariance of the points; that of <tau> is first order. C is given, or made
-    from ``samples``, or an exponential correlation in ln t whose range the residuals
-    determine. Noise that varies as slowly as the decay itself cannot be seen in the
-    residuals: give ``samples``. If the data end above f / e, tau is extrapolated and
-    ``note`` says so. If beta is on its bound, the errors are NaN.
+    is the covariance of the points. The error of <tau> is first order. C is given, or
+    computed from ``samples``. Otherwise it is an exponential correlation in ln t, with
+    a range determined from the residuals. These do not reveal noise that varies as
+    slowly as the decay itself: give ``samples``. If the data end above f / e, tau is
+    extrapolated and ``note`` says so. If beta is at its bound, the errors are NaN.
 
     References
     ----------
@@ -505,7 +505,7 @@ def fit_kohlrausch(
 def _with_correlation(
     fit: FitResult, t: FloatArray, y: FloatArray, errors: CurveErrors
 ) -> FitResult:
-    """Replace the covariance of the parameters by one for correlated points."""
+    """Replace the covariance of the parameters with one for correlated points."""
     f, log_tau, beta = fit.parameters.tolist()
     shape = _stretched_exponential(t, 1.0, log_tau, beta)
     exponent = np.exp(np.minimum(beta * (np.log(t) - log_tau), 7.0))
