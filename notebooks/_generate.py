@@ -31,7 +31,7 @@ SECTIONS = {
     "mgdask.studies.study": "What every study is.",
     "mgdask.studies.softness": "Quench-in softness of Wang and Jain (2019).",
     "mgdask.datasets": "The data shipped with the package.",
-    "mgdask.plot.environments": "Pictures of atoms coloured by a value.",
+    "mgdask.plot.environments": "Pictures of atoms colored by a value.",
     "mgdask.errors": "All errors derive from ``MgdaskError``.",
 }
 """Modules of the reference, in order, with a line about each."""

@@ -237,11 +237,11 @@ def test_page_of_several_test_glasses(study):
 def test_glasses_of_the_study_are_refused(study, stores):
     options, _ = study
     changed = options.model_copy(update={"glasses": (options.train[0],)})
-    with pytest.raises(ParameterError, match="is a glass of this study already"):
+    with pytest.raises(ParameterError, match="is already a glass of this study"):
         SoftnessStudy(changed).spectra([written_for(options, "inner")])
     # before anything is computed: it was found after the training
     new = changed.model_copy(update={"out": options.out.with_name("refused")})
-    with pytest.raises(ParameterError, match="is a glass of this study already"):
+    with pytest.raises(ParameterError, match="is already a glass of this study"):
         SoftnessStudy(new).run(progress=False)
     # a run that repeats itself would be a ceiling of 1
     for own in (options.test[0], options.glasses[0]):

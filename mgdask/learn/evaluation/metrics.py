@@ -187,12 +187,12 @@ def _rmse(y: npt.ArrayLike, score: FloatArray, threshold: float) -> Prepared:
 
 def _r2(y: npt.ArrayLike, score: FloatArray, threshold: float) -> Prepared:
     true = vector("y", y, len(score))
-    centred = true - true.mean()  # so that the sum of squares loses no digits
+    centered = true - true.mean()  # so that the sum of squares loses no digits
 
     def finish(s: FloatArray) -> FloatArray:
         return np.asarray(1.0 - _ratio(s[..., 0], s[..., 1] - _ratio(s[..., 2] ** 2, s[..., 3])))
 
-    return Sums(np.array([(true - score) ** 2, centred**2, centred, np.ones_like(true)]), finish)
+    return Sums(np.array([(true - score) ** 2, centered**2, centered, np.ones_like(true)]), finish)
 
 
 _PREPARE: dict[str, Callable[[npt.ArrayLike, FloatArray, float], Prepared]] = {

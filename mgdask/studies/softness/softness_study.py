@@ -312,10 +312,10 @@ class SoftnessStudy(Study[SoftnessOptions]):
         return [to_plain(one) for one in spectra]
 
     def check_glasses(self) -> None:
-        """Raise ``ParameterError`` if another glass or run is one of the study already.
+        """Raise ``ParameterError`` if another glass or run is already part of the study.
 
-        A training glass is no test, a run cannot be a repeat of itself, and results are
-        stored by the name of the store.
+        A training glass is not a test, and a run cannot be a repeat of itself. Results
+        are stored by the name of the store, so names must differ, too.
         """
         options = self.options
         others = [("glasses", store) for store in options.glasses]
@@ -326,7 +326,7 @@ class SoftnessStudy(Study[SoftnessOptions]):
             digest = check_complete(store)[1]
             if digest in digests or store.stem in names:
                 raise ParameterError(
-                    f"{store} in `{option}` is a glass of this study already, or has the name of "
+                    f"{store} in `{option}` is already a glass of this study, or has the name of "
                     "one; give another glass, or rename its store"
                 )
             digests.add(digest)
@@ -408,7 +408,7 @@ class SoftnessStudy(Study[SoftnessOptions]):
         return pooled + metrics
 
     def page(self, results: Results) -> str:
-        """Return the report of the test glass, or of all after the pooled scores."""
+        """Return the report of the test glass, or of all with the pooled scores."""
         target, tests = self.options.out / "softness", self.options.test
         if len(tests) == 1:
             return (target / "report.html").read_text(encoding="utf-8")
@@ -417,13 +417,13 @@ class SoftnessStudy(Study[SoftnessOptions]):
 
 
 def _saved_files(folder: Path) -> list[Path]:
-    """Files of ``Softness.save`` that ``Softness.load`` needs."""
+    """Return the files written by ``Softness.save`` that ``Softness.load`` needs."""
     files = [*folder.glob("*qs.npy"), *folder.glob("model-*/*")]
     return [folder / "summary.json", folder / "card.json", *files]
 
 
 def _single_models(softness: Softness, glass: Glass) -> FloatArray:
-    """Probabilities of the single models of QS (model,row) on the rows of a glass."""
+    """Return the probabilities (model,row) of the single models on a glass."""
     columns = glass.columns()
     return softness.each(glass.rows()[0][:, [columns.index(name) for name in softness.columns]])
 
@@ -452,7 +452,7 @@ def metric_rows(
 
 
 def _single_rows(model: str, test: str, single: Mapping[str, Any] | None) -> list[Metric]:
-    """Mean metrics of single models, which the paper reports."""
+    """Return the mean metrics of single models, which the paper reports."""
     return [
         Metric(
             model=model,

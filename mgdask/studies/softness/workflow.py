@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 class ComparisonStudy(Study[ComparisonOptions]):
     """Compare feature sets on the same atoms, splits and undersamples.
 
-    Tables and figures are in ``OUT/compare``. The boxes of Fig. 5a are over the test
-    glasses, or over the single models if there is one glass.
+    Tables and figures are in ``OUT/compare``. The boxes of Fig. 5a show the spread over
+    the test glasses. With one test glass, they show the spread over its single models.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def beside(target: Path, end: str) -> Path:
 
 
 def _glass_tables(table: xr.Dataset) -> list[tuple[xr.Dataset, str]]:
-    """Comparison on each test glass, with the end of the name of its picture."""
+    """Return the comparison on each test glass, with the suffix of its figure."""
     about, n = table.attrs, table.sizes["test"]
     keys = ("train", "test", "train_atoms", "train_plastic", "test_atoms", "test_plastic")
     return [
@@ -205,7 +205,7 @@ def _glass_tables(table: xr.Dataset) -> list[tuple[xr.Dataset, str]]:
 
 
 def _table_rows(model: str, test: str, row: xr.Dataset) -> list[Metric]:
-    """Metrics of one row of a table of ``compare``; differences that are defined."""
+    """Return the metrics in one row of a table of ``compare``, if they are defined."""
     return [
         Metric(
             model=model,
@@ -247,7 +247,7 @@ class TransferStudy(Study[TransferOptions]):
 
     Tables and the figure are in ``OUT/transfer``. A pooled metric is the mean over all
     pairs of glasses, or over those of a category. Its interval resamples the regions of
-    every test glass, and the test glasses if there are at least five.
+    every test glass. If there are at least five test glasses, it resamples these, too.
 
     Parameters
     ----------

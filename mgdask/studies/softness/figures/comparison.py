@@ -194,7 +194,7 @@ CATEGORY_TEXT = {
     "other composition": "iii  other C\nsame QR",
     "other composition and rate": "iv  other C\nother QR",
     "other system": "v  other\nsystem",
-    "not labelled": "not labelled",
+    "not labelled": "not labeled",
 }
 """Categories as in Fig. 4; C is the composition, QR the quenching rate."""
 
