@@ -87,7 +87,7 @@ def temperature(name: str = "zrcu") -> FloatArray:
 def load(name: str, out: str | Path, *, client: Any = None) -> xr.Dataset:
     """Ingest a shipped trajectory into a store and open it.
 
-    An existing store is only opened; its temperatures are added if it lacks them.
+    An existing store is only opened. If it lacks temperatures, they are added.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ def _as_pairs(value: Any) -> Any:
 
 
 def _as_pair_cutoffs(value: Any) -> Any:
-    """Return a mapping as a tuple; refuse what is neither, such as one distance."""
+    """Return a mapping as a tuple; refuse other types, such as a single distance."""
     pairs = _as_pairs(value)
     if isinstance(pairs, tuple | list) and all(
         isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str)

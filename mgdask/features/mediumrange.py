@@ -115,7 +115,7 @@ class MediumRange(FrameFeature):
 
     @property
     def _has_cutoff_neighbors(self) -> bool:
-        """Whether a column is averaged over cutoff neighbors, as far as decided."""
+        """Whether any column is averaged over cutoff neighbors, as far as known."""
         if self.neighbors != "own":
             return self.neighbors == "cutoff"
         try:

@@ -84,8 +84,8 @@ def mean_squared_displacement(
     Raises
     ------
     ParameterError
-        If no frame follows an origin at a lag, there is no such run, or all runs are
-        taken and are at different temperatures.
+        If no frame follows an origin at a lag, or there is no such run. Also if all
+        runs are selected and have different temperatures.
     StoreError
         If the trajectory has to be unwrapped first.
 

@@ -141,9 +141,9 @@ def select_dynamic_runs(store: str | Path, run: Runs) -> tuple[Run, ...]:
     Raises
     ------
     ParameterError
-        If there is no such run. Also if all runs are taken, each at a constant
-        temperature, and the temperatures differ by more than 5 %. An average over them
-        has no meaning unless the caller names the runs.
+        If there is no such run. Also if all runs are selected, each at a constant
+        temperature, and the temperatures differ by more than 5 %. The caller must then
+        name the runs to average over.
     """
     _, group = unwrapped_source(store)
     runs = runs_of(read_array(group, "run"))

@@ -26,7 +26,7 @@ def fingerprint(path: Path) -> str:
     Raises
     ------
     ParameterError
-        If there is no such file, by a name that is not one of a store.
+        If the path does not exist and its name is not that of a store.
     StoreError
         If there is neither a file nor a finished store.
     """
