@@ -413,7 +413,7 @@ def test_tables_and_sentences_say_what_the_file_says(page, written):
     assert f"{given['hardest_ratio']:.2f} times P(plastic) in the hardest bin" in said
     assert f"{100 * written['predicted']['share'][0]:.0f} % in the lowest bin" in said
     alone, together = written["dependence"]["alone"], written["dependence"]["together"]
-    assert f"to {alone[1]['value'][-1]:.3g} by {alone[1]['signed'][-1]:+.2f}." in said
+    assert f"{alone[1]['value'][-1]:.3g} changes them by {alone[1]['signed'][-1]:+.2f}." in said
     low, high = np.min(together["signed"]), np.max(together["signed"])
     assert f"minus the mean: from {low:+.2f} to {high:+.2f}" in said
     assert f"The correlation of the columns is {together['correlation']:.2f}" in said
