@@ -460,7 +460,7 @@ def test_a_simple_model_that_is_as_good_is_said_first(glasses, found):
         told["minus_logistic"]["roc_auc"] |= {"value": (low + high) / 2, "low": low, "high": high}
         paragraphs = summary(told).paragraphs
         assert paragraphs[0 if first else -1].startswith(sentence)
-        assert paragraphs[1 if first else 0].startswith("Quench-in softness (QS) tells")
+        assert paragraphs[1 if first else 0].startswith("Quench-in softness (QS) measures")
         assert (
             "The AUC of logistic regression is 0.714, that of the trees 0.701; trees minus logistic "
             f"regression is {(low + high) / 2:+.3f} [{low:+.3f}, {high:+.3f}]."

@@ -411,7 +411,7 @@ def test_same_seed_same_bits(found, stores, out):
 
 
 def test_bad_input_in_words(stores, out, tmp_path):
-    with pytest.raises(ParameterError, match="two glasses or more"):
+    with pytest.raises(ParameterError, match="two or more glasses"):
         transfer(stores[:1], out)
     with pytest.raises(ParameterError, match=r"left.zarr is given 2 times"):
         transfer([stores[0], tmp_path / "left.zarr"], out)
@@ -482,7 +482,7 @@ def test_host_atoms_as_an_option(stores, tmp_path):
 def test_few_regions_are_said_to_be_few():
     assert resampling(np.arange(20) // 4, 100) == "95 %, 100 resamples of 5 regions"
     told = resampling(np.zeros(20, dtype=int), 100)
-    assert told.startswith("95 %, 100 resamples of 20 atoms; regions are too few")
+    assert told.startswith("95 %, 100 resamples of 20 atoms; there are too few regions")
 
 
 def test_on_the_command_line(found, stores, tmp_path):

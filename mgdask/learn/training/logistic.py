@@ -1,4 +1,4 @@
-"""Logistic regression on standardized columns: the simple model to put beside trees."""
+"""Logistic regression on standardized columns, a simple baseline for trees."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ class Logistic:
         Parameters
         ----------
         x
-            Columns, shape (row, column). NaN is taken as the training mean.
+            Columns, shape (row, column). NaN is replaced by the training mean.
 
         Returns
         -------
         probability
-            Shape (row,). The bits of a row do not depend on the other rows or on the
-            number of threads.
+            Probabilities, shape (row,). The bits of a row do not depend on other rows
+            or on the number of threads.
 
         Raises
         ------
@@ -67,7 +67,7 @@ class Logistic:
         if values.shape[1] != len(self.weights):
             raise ParameterError(
                 f"x has {values.shape[1]} columns; the model was trained on {len(self.weights)}: "
-                "give the same ones in the same order"
+                "give the same columns in the same order"
             )
         # einsum without optimization does not call BLAS
         margin = np.einsum("ij,j->i", _standard(values, self.mean, self.scale), self.weights)
@@ -138,7 +138,7 @@ def logistic_regression(
     mean = np.where(known, values, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     filled = np.where(known, values, mean)
     scale = filled.std(axis=0)
-    # the deviation of equal numbers is the rounding of their mean, not always 0
+    # the deviation of equal numbers may differ from 0 by the rounding of their mean
     scale[scale <= len(filled) * np.finfo(np.float64).eps * np.abs(mean)] = 1.0
     fit = LogisticRegression(C=inverse_penalty, tol=TOLERANCE, max_iter=MAX_ITERATIONS)
     with one_library_thread():  # the order of BLAS sums depends on the number of threads
@@ -147,7 +147,7 @@ def logistic_regression(
 
 
 def _standard(values: FloatArray, mean: FloatArray, scale: FloatArray) -> FloatArray:
-    """Columns minus their mean in units of their deviation; NaN becomes 0."""
+    """Return the columns minus their means, over their deviations; NaN becomes 0."""
     standard = (values - mean) / scale
     standard[np.isnan(standard)] = 0.0
     return np.asarray(standard, dtype=np.float64)

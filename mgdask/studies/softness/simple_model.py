@@ -1,4 +1,4 @@
-"""Logistic regression on the columns and atoms of the trees, the simple baseline."""
+"""Logistic regression on the columns and atoms of the trees, as a simple baseline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mgdask.studies.results import POOLED, Metric
 LOGISTIC = "logistic_regression"
 """Name of the simple model among the baselines."""
 MINUS = " minus logistic regression"
-"""End of the names of differences in ``results.json``."""
+"""Suffix of the names of differences in ``results.json``."""
 
 
 def logistic_models(
@@ -52,7 +52,7 @@ def logistic_score(models: Sequence[Logistic], x: FloatArray) -> FloatArray:
 
 
 def simple_model_wins(difference: Mapping[str, Any]) -> bool:
-    """Return whether trees are not better than logistic regression beyond the interval.
+    """Return whether trees are not significantly better than logistic regression.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def simple_model_wins(difference: Mapping[str, Any]) -> bool:
 
 
 def simple_model_text(trees: float, logistic: float, difference: Mapping[str, Any]) -> str:
-    """Say in words whether trees predict better than logistic regression.
+    """Describe whether trees predict better than logistic regression.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def simple_model_text(trees: float, logistic: float, difference: Mapping[str, An
     elif low <= 0:
         found = (
             "Logistic regression on the same columns predicts plastic atoms as well as the trees. "
-            "Which of the two is better cannot be told from this glass."
+            "This glass does not show which of the two is better."
         )
     else:
         found = (

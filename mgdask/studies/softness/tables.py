@@ -33,7 +33,7 @@ def summary(numbers: Numbers) -> Text:
     """Return the first paragraphs of the page."""
     plastic, atoms = numbers["plastic"], numbers["atoms"]
     simple = simple_text(numbers)
-    # a simple model that is as good is said first
+    # if a simple model is as good, this is stated first
     first = bool(simple) and simple_model_wins(numbers["minus_logistic"]["roc_auc"])
     return Text(
         [
@@ -53,7 +53,7 @@ def summary(numbers: Numbers) -> Text:
 
 
 def simple_text(numbers: Numbers) -> str:
-    """Return whether trees beat logistic regression, in words; empty in older files."""
+    """Describe trees against logistic regression; empty in older files."""
     difference = numbers.get("minus_logistic", {}).get("roc_auc")
     if difference is None:
         return ""

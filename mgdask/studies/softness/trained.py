@@ -100,7 +100,7 @@ class Softness:
 
     @property
     def simple_text(self) -> str:
-        """Whether trees beat logistic regression, in words; empty in older files."""
+        """Sentences on trees against logistic regression; empty in older files."""
         if not self.minus_logistic:
             return ""
         return simple_model_text(
@@ -182,7 +182,9 @@ class Softness:
             )
             lines.append(f"  trees minus logistic regression: {values}")
             if simple_model_wins(self.minus_logistic["roc_auc"].as_dict()):
-                lines.insert(0, self.simple_text)  # what a simple model does is said first
+                lines.insert(
+                    0, self.simple_text
+                )  # if a simple model is as good, this is stated first
             elif self.simple_text:
                 lines.append(f"  {self.simple_text}")
         if self.folds:
