@@ -246,7 +246,7 @@ def test_glasses_of_the_study_are_refused(study, stores):
     # a run that repeats itself would be a ceiling of 1
     for own in (options.test[0], options.glasses[0]):
         same = options.model_copy(update={"out": new.out, "repeats": (own,)})
-        with pytest.raises(ParameterError, match="in `repeats` is a glass of this study already"):
+        with pytest.raises(ParameterError, match="in `repeats` is already a glass of this study"):
             SoftnessStudy(same).run(progress=False)
     assert not list(new.out.glob("*-features.zarr"))
 

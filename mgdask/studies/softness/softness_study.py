@@ -312,7 +312,7 @@ class SoftnessStudy(Study[SoftnessOptions]):
         return [to_plain(one) for one in spectra]
 
     def check_glasses(self) -> None:
-        """Raise ``ParameterError`` if another glass or run is already part of the study.
+        """Raise ``ParameterError`` if another glass or run is already in the study.
 
         A training glass is not a test, and a run cannot be a repeat of itself. Results
         are stored by the name of the store, so names must differ, too.
