@@ -411,7 +411,7 @@ def test_same_seed_same_bits(found, stores, out):
 
 
 def test_bad_input_in_words(stores, out, tmp_path):
-    with pytest.raises(ParameterError, match="two or more glasses"):
+    with pytest.raises(ParameterError, match="two glasses or more"):
         transfer(stores[:1], out)
     with pytest.raises(ParameterError, match=r"left.zarr is given 2 times"):
         transfer([stores[0], tmp_path / "left.zarr"], out)
