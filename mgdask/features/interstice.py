@@ -68,8 +68,8 @@ class Interstice(FrameFeature):
     ----------
     radii
         "miracle" (Miracle et al. 2010, the table in amlearn), "covalent" (Cordero et
-        al. 2008), "rdf" (half the position of the first peak of g_XX(r) in the frame),
-        or a mapping {symbol: radius in Å}.
+        al. 2008), or "rdf" (half the position of the first peak of g_XX(r) in the
+        frame). A mapping {symbol: radius in Å} sets the radii explicitly.
     cutoff
         Cutoff distance in Å of the neighbors in the columns ``distance_cutoff``.
     small_facets

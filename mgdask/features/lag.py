@@ -44,9 +44,9 @@ class LagDisplacement(TrajectoryFeature):
     lags
         Lag times in ps, or "liu2022" for the 41 of Liu et al. (2022).
     origins
-        Frames t0 that have rows: "first" for the first frame of every run, "all", an
-        integer n for every n-th frame of each run, or a list of times in ps after the
-        first frame of each run.
+        Frames t0 that have rows. "first" is the first frame of every run, "all" is
+        every frame. An integer n selects every n-th frame of each run, beginning with
+        its first. A list gives times in ps after the first frame of each run.
     scaling
         "displacement" is r in Å, "squared" is r^2 in Å². "logarithmic" is lg[r^2 / (T
         m^-1)] with r^2 in Å², T in K and m in u. It is -inf if an atom has not moved.

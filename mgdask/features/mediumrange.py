@@ -67,11 +67,11 @@ class MediumRange(FrameFeature):
 
     Notes
     -----
-    The result is NaN if a neighbor's value is NaN, if the Voronoi cell is open, or if
-    there are no neighbors and ``include_self`` is False. Such atoms are counted in the
-    attrs of the output. In large frames, a block also computes the feature for its
-    neighbors. This costs little if consecutive rows are close in space, and up to a
-    factor of two if they are not.
+    The result is NaN if a neighbor's value is NaN or the Voronoi cell is open. It is
+    also NaN if there are no neighbors and ``include_self`` is False. Such atoms are
+    counted in the attrs of the output. In large frames, a block also computes the
+    feature for its neighbors. This costs little if consecutive rows are close in space,
+    and up to a factor of two if they are not.
 
     References
     ----------

@@ -304,9 +304,9 @@ def mean_over_glasses(comparison: xr.Dataset, *, seed: int = 0) -> xr.Dataset:
     Returns
     -------
     table
-        Along ``set``: means of ``roc_auc``, ``recall``, ``single_roc_auc``,
-        ``difference``, ``single_difference``, ``mro_gain`` and ``single_mro_gain`` over
-        the glasses, with their 95 % intervals (``_low``, ``_high``) and the standard
+        Along ``set``: ``roc_auc``, ``recall``, ``single_roc_auc``, ``difference``,
+        ``single_difference``, ``mro_gain`` and ``single_mro_gain``, averaged over the
+        glasses. Each has its 95 % interval (``_low``, ``_high``) and its standard
         deviation over glasses (``_deviation``, NaN for one glass).
 
     Notes

@@ -71,9 +71,9 @@ def softness_report(
 
     * ``prediction.png``, Fig. 2: the D² map of a slice with the atoms with QS > 0.5,
       and the fraction predicted as plastic against D²;
-    * ``softness.png``, Fig. 3: distribution of QS, P(plastic|QS), M(r) and g(r) of the
-      hardest and softest atoms, their interstices, QS of the atoms activated at each
-      strain, and QS of several glasses;
+    * ``softness.png``, Fig. 3: distribution of QS; P(plastic|QS); M(r) and g(r) of the
+      hardest and softest atoms; their interstices; QS of the atoms activated at each
+      strain; QS of several glasses;
     * ``features.png``, Supplementary Table 2: importance of the leading columns;
     * ``dependence.png``, Fig. 5b: partial dependence on the top two columns, with the
       atoms of Voronoi motifs;

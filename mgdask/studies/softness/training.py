@@ -115,10 +115,10 @@ def learn_softness(
     qs
         Columns that QS is computed from: "all", or the "leading" ones, as in the paper.
     target
-        Target of the models: the "label" of an atom, as in the paper, or the "rank" of
-        its D2min in the balanced sample, as a soft label. In both cases, a QS of 0.5 is
-        the middle of the balanced sample. Columns and parameters are always selected
-        with labels.
+        Target of the models: "label" is the label of an atom, as in the paper. "rank"
+        is the rank of its D2min in the balanced sample, a soft label. In both cases, a
+        QS of 0.5 is the middle of the balanced sample. Columns and parameters are
+        always selected with labels.
     folds
         Folds of the cross-validation on the training glasses; 0 for none. Folds are
         whole glasses if there are enough of them, else whole regions of 15 Å.

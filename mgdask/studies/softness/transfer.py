@@ -461,12 +461,12 @@ def transfer_by_category(result: xr.Dataset, *, seed: int = 0) -> xr.Dataset:
     Returns
     -------
     table
-        Means over the pairs (category,), or (set, category): of ``roc_auc``,
-        ``single_roc_auc``, ``difference`` and ``single_difference``, with their
-        intervals (``_low``, ``_high``); of ``recall``; and of ``roc_auc``, ``recall``
-        and ``difference`` the standard deviation over pairs (``_deviation``, NaN for
-        one pair), ``_lowest`` and ``_highest``. ``pairs`` is the number of pairs, and
-        ``compared_pairs`` the number with a difference.
+        Means over the pairs, (category,) or (set, category). ``roc_auc``,
+        ``single_roc_auc``, ``difference`` and ``single_difference`` have intervals
+        (``_low``, ``_high``). ``recall`` has none. ``roc_auc``, ``recall`` and
+        ``difference`` also have the standard deviation over pairs (``_deviation``, NaN
+        for one pair), ``_lowest`` and ``_highest``. ``pairs`` is the number of pairs,
+        and ``compared_pairs`` the number with a difference.
 
     Notes
     -----
