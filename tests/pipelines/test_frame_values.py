@@ -693,7 +693,7 @@ def test_values_of_the_file_itself(tmp_path):
     assert ds.temperature.values.tolist() == [300.0, 301.0, 302.0]
     assert ds.energy.values.tolist() == [-1.5, -2.5, -3.5]
     assert (ds.temperature.attrs["units"], ds.energy.attrs["units"]) == ("K", "eV")
-    with pytest.raises(ParameterError, match="the files have a variable 'temperature' already"):
+    with pytest.raises(ParameterError, match="the files already have a variable 'temperature'"):
         mgdask.ingest(str(tmp_path / "a.xyz"), tmp_path / "b.zarr", temperature=300.0)
 
 
