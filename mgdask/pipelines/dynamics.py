@@ -11,13 +11,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from mgdask._typing import FloatArray, IntArray
 from mgdask.errors import ParameterError
+from mgdask.features.trajectory_sums import Runs as Pairs
 from mgdask.features.trajectory_sums import (
     count_overlap,
     count_van_hove,
@@ -42,6 +43,7 @@ def mean_squared_displacement(
     remove_drift: bool = False,
     tolerance: float = 0.01,
     run: Runs = None,
+    regions: int | None = None,
     client: Client | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -68,6 +70,9 @@ def mean_squared_displacement(
     run
         Label of the run, or several. Default: all runs, which must not be at different
         temperatures.
+    regions
+        Also return samples for standard errors: one per run and region, with this many
+        regions along each cell vector. It doubles the work.
     client
         Dask client. Default: the current one, or a temporary one in this process.
     progress
@@ -77,9 +82,10 @@ def mean_squared_displacement(
     -------
     msd
         A Dataset with msd(species, lag) and msd_all(lag) in Å², non_gaussian(species,
-        lag) and non_gaussian_all(lag), pairs(lag) of frames and atoms(species). The
-        attributes name the runs, and their temperature in K if it is known and constant
-        within 5 %.
+        lag) and non_gaussian_all(lag), pairs(lag) of frames and atoms(species). With
+        ``regions`` also msd_sample(sample, species, lag) and msd_all_sample(sample,
+        lag). The attributes name the runs, and their temperature in K if it is known
+        and constant within 5 %.
 
     Raises
     ------
@@ -94,6 +100,14 @@ def mean_squared_displacement(
     Displacements are subtracted in float64, then squared. The sums are bit-identical
     for any number of workers.
 
+    Atoms that are neighbors move together. The samples are independent if regions are
+    wider than the distance over which motion is correlated, about 10 Å. At least 16
+    samples give reliable errors: ``regions=3`` gives 27 per run. Their mean is the
+    average. A sample is ``mean + m (sum_k - n_k mean) / n``, where sum_k has n_k of all
+    n terms, and m is the number of samples. For all atoms, the differences of the
+    species are added. Pass the samples to ``fit_diffusion`` as
+    ``samples``.
+
     References
     ----------
     Rahman, Phys. Rev. 136, A405 (1964).
@@ -102,6 +116,7 @@ def mean_squared_displacement(
     --------
     >>> msd = mgdask.mean_squared_displacement("unwrapped.zarr")  # doctest: +SKIP
     """
+    _check_regions(regions)
     tasks = LagTasks(store, lags, origins, tolerance, remove_drift, run)
     blocks = tasks.run(
         sum_moments, tasks.pairs, (), what="displacements", client=client, progress=progress
@@ -116,8 +131,21 @@ def mean_squared_displacement(
         alpha_all = 0.6 * fourth_all / second_all**2 - 1.0
     msd_attrs = {"units": "Å²", "long_name": "mean squared displacement"}
     alpha_attrs = {"units": "1", "long_name": "non-Gaussian parameter"}
+    samples = {}
+    if regions is not None:
+        found = tasks.samples(
+            _sum_squares,
+            (),
+            np.concatenate([second, second_all[None]]),
+            regions,
+            what="displacements",
+            client=client,
+            progress=progress,
+        )
+        samples = _sample_variables("msd", found, ("lag",), msd_attrs)
     return tasks.dataset(
         {
+            **samples,
             "msd": (("species", "lag"), second, msd_attrs),
             "msd_all": ("lag", second_all, msd_attrs),
             "non_gaussian": (("species", "lag"), alpha, alpha_attrs),
@@ -135,6 +163,7 @@ def self_scattering(
     remove_drift: bool = False,
     tolerance: float = 0.01,
     run: Runs = None,
+    regions: int | None = None,
     client: Client | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -151,14 +180,15 @@ def self_scattering(
         An unwrapped trajectory, or a trajectory store with a constant cell.
     q
         One or several wave numbers in 1/Å.
-    lags, origins, remove_drift, tolerance, run, client, progress
+    lags, origins, remove_drift, tolerance, run, regions, client, progress
         See ``mean_squared_displacement``.
 
     Returns
     -------
     fs
         A Dataset with fs(species, lag, q), fs_all(lag, q), pairs(lag) and
-        atoms(species).
+        atoms(species). With ``regions`` also fs_sample(sample, species, lag, q) and
+        fs_all_sample(sample, lag, q), for ``relaxation_time`` and ``fit_kohlrausch``.
 
     Raises
     ------
@@ -184,6 +214,7 @@ def self_scattering(
         or (wave_numbers <= 0).any()
     ):
         raise ParameterError(f"q={q!r} must be wave numbers in 1/Å above 0")
+    _check_regions(regions)
     tasks = LagTasks(store, lags, origins, tolerance, remove_drift, run)
     blocks = tasks.run(
         sum_scattering,
@@ -198,8 +229,24 @@ def self_scattering(
     with np.errstate(invalid="ignore", divide="ignore"):
         fs, fs_all = sums / n_terms, sums.sum(axis=0) / n_terms.sum(axis=0)
     attrs = {"units": "1", "long_name": "self-intermediate scattering function"}
+    samples = {}
+    if regions is not None:
+        found = tasks.samples(
+            sum_scattering,
+            (wave_numbers,),
+            np.concatenate([fs, fs_all[None]]),
+            regions,
+            what="scattering",
+            client=client,
+            progress=progress,
+        )
+        samples = _sample_variables("fs", found, ("lag", "q"), attrs)
     return tasks.dataset(
-        {"fs": (("species", "lag", "q"), fs, attrs), "fs_all": (("lag", "q"), fs_all, attrs)},
+        {
+            **samples,
+            "fs": (("species", "lag", "q"), fs, attrs),
+            "fs_all": (("lag", "q"), fs_all, attrs),
+        },
         q=("q", wave_numbers, {"units": "1/Å"}),
     )
 
@@ -380,6 +427,31 @@ def overlap(
             "chi4_all": ("lag", total_chi4, chi4_attrs),
         }
     ).assign_attrs(radius=radius)
+
+
+def _check_regions(regions: int | None) -> None:
+    if regions is not None and not (
+        isinstance(regions, int | np.integer) and not isinstance(regions, bool) and regions > 1
+    ):
+        raise ParameterError(
+            f"regions={regions!r} must be a number of regions along each cell vector, 2 or more; "
+            "None for no samples"
+        )
+
+
+def _sum_squares(position: FloatArray, pairs: Pairs, slot: IntArray, n_species: int) -> FloatArray:
+    """Sum d^2 by groups of 256 atoms."""
+    return sum_moments(position, pairs, slot, n_species)[..., 0]
+
+
+def _sample_variables(
+    name: str, samples: FloatArray, dims: tuple[str, ...], attrs: dict[str, str]
+) -> dict[str, Any]:
+    """Return samples (sample, species+1, ...) as variables by species and of all."""
+    return {
+        f"{name}_sample": (("sample", "species", *dims), samples[:, :-1], attrs),
+        f"{name}_all_sample": (("sample", *dims), samples[:, -1], attrs),
+    }
 
 
 def _count_overlap(

@@ -19,7 +19,7 @@ from mgdask.execution.executor import execute
 from mgdask.features.lag import TEMPERATURE_TOLERANCE, check_times, lag_pairs
 from mgdask.features.pair_cutoffs import species_of
 from mgdask.features.window import FrameAxis
-from mgdask.geometry import cell_changes
+from mgdask.geometry import cell_changes, fractional
 from mgdask.pipelines.featurize.block import read_axis
 from mgdask.pipelines.frame_values import Run, runs_of, select_runs
 from mgdask.store.frame_values import read_one as read_frame_value
@@ -293,15 +293,102 @@ class LagTasks:
         sums
             Result of each block, in the order of the atoms.
         """
-        names = [f"atoms {first} to {last - 1}" for first, last in self.blocks]
         tasks = [
-            (name, (self.source, self.species, self.remove_drift, block, function, pairs, options))
-            for name, block in zip(names, self.blocks, strict=True)
+            (self.source, self.species, self.remove_drift, block, function, pairs, options)
+            for block in self.blocks
         ]
+        return self._execute(_sum_block, tasks, what, client, progress)
+
+    def samples(
+        self,
+        function: Callable[..., AnyArray],
+        options: tuple[Any, ...],
+        mean: FloatArray,
+        regions: int,
+        *,
+        what: str,
+        client: Client | None,
+        progress: bool,
+    ) -> FloatArray:
+        """Return the samples of an average: one per run and region of space.
+
+            sample_k = mean + m (sum_k - n_k mean) / n
+
+        sum_k is the sum of sample k, n_k is its number of terms, n is that of all m
+        samples. The mean of the samples is the average itself. Their scatter is that of
+        regions with different numbers of atoms, to first order. For all atoms, the
+        differences of the species are added, so that different compositions of the
+        regions do not count as scatter.
+
+        Parameters
+        ----------
+        function
+            Function that sums over pairs of frames by groups of atoms, as in ``run``.
+        options
+            Further arguments of the function.
+        mean
+            The averages, shape (species+1, lag, ...). The last one is that of all
+            species.
+        regions
+            Number of regions along each cell vector. An atom belongs to the region of
+            its position in the first frame of the run.
+        what
+            Name of the operation, for progress and error messages.
+        client
+            Dask client. Default: the current one, or a temporary one in this process.
+        progress
+            Show a bar on a terminal, or one log line per minute.
+
+        Returns
+        -------
+        Samples (sample, species+1, lag, ...). The runs are in order, the regions of
+        each with the last cell vector running fastest.
+        """
+        n_species = len(self.species)
+        excess = []
+        for run in self.runs:
+            origins = np.intersect1d(self.origins, run.frames)
+            pairs = lag_pairs(self.axis, self.lags, origins, self.tolerance)
+            place = (int(run.frames[0]), regions)
+            tasks = [
+                (
+                    *(self.source, self.species, self.remove_drift, block),
+                    *(function, pairs, options, place),
+                )
+                for block in self.blocks
+            ]
+            named = f"{what} of regions, run {run.label}"
+            blocks = self._execute(_sum_regions, tasks, named, client, progress)
+            sums = np.sum([one for one, _ in blocks], axis=0)
+            atoms = np.sum([one for _, one in blocks], axis=0)
+            sums = sums.reshape(regions**3, n_species, *sums.shape[1:])
+            atoms = atoms.reshape(regions**3, n_species)
+            start, _, _, length = pairs
+            n_pairs = np.array([int(length[a:b].sum()) for a, b in pairwise(start)])
+            terms = atoms[:, :, None] * n_pairs
+            terms = terms.reshape(*terms.shape, *(1,) * (mean.ndim - 2))
+            with np.errstate(invalid="ignore"):
+                each = sums - terms * mean[:-1]
+            excess.append(np.concatenate([each, each.sum(axis=1, keepdims=True)], axis=1))
+        n_terms = np.append(self.n_atoms, self.n_atoms.sum())[:, None] * self.n_pairs()
+        n_terms = n_terms.reshape(*n_terms.shape, *(1,) * (mean.ndim - 2))
+        joined = np.concatenate(excess)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(mean + len(joined) * joined / n_terms)
+
+    def _execute(
+        self,
+        task: Callable[..., Any],
+        arguments: Sequence[tuple[Any, ...]],
+        what: str,
+        client: Client | None,
+        progress: bool,
+    ) -> list[Any]:
+        """Return the result of a task for each block of atoms."""
+        names = [f"atoms {first} to {last - 1}" for first, last in self.blocks]
+        tasks = list(zip(names, arguments, strict=True))
         with resolve_client(client) as workers:
-            outcome = execute(
-                workers, _sum_block, tasks, what=what, unit="tasks", progress=progress
-            )
+            outcome = execute(workers, task, tasks, what=what, unit="tasks", progress=progress)
         return [outcome.results[name] for name in names]
 
     def n_pairs(self) -> IntArray:
@@ -362,11 +449,47 @@ def _sum_block(
     options: tuple[Any, ...],
 ) -> AnyArray:
     """Task: sum over the pairs of frames for a block of atoms."""
-    first, last = block
-    position: FloatArray = source.read(np.arange(source.n_frames), first, last)
+    position, slot = _read_block(source, species, block)
     if remove_drift:
         position -= source.drift(np.arange(source.n_frames))[None]
+    return function(position, pairs, slot, len(species), *options)
+
+
+def _read_block(
+    source: UnwrappedSource, species: Sequence[str], block: tuple[int, int]
+) -> tuple[FloatArray, IntArray]:
+    """Return unwrapped positions (atom, frame, 3) in Å, and the atoms' species."""
+    first, last = block
+    position: FloatArray = source.read(np.arange(source.n_frames), first, last)
     numbers = np.asarray(get_array(open_group(source.store), "species")[first:last])
     present = [atomic_number(name) for name in species]
-    slot = np.searchsorted(present, numbers).astype(np.int64)
-    return function(position, pairs, slot, len(species), *options)
+    return position, np.searchsorted(present, numbers).astype(np.int64)
+
+
+def _sum_regions(
+    source: UnwrappedSource,
+    species: Sequence[str],
+    remove_drift: bool,
+    block: tuple[int, int],
+    function: Callable[..., AnyArray],
+    pairs: tuple[IntArray, ...],
+    options: tuple[Any, ...],
+    place: tuple[int, int],
+) -> tuple[AnyArray, IntArray]:
+    """Task: sums and numbers of atoms by region and species for a block of atoms.
+
+    ``place`` is the frame that decides the region, and the number of regions along each
+    cell vector.
+    """
+    position, slot = _read_block(source, species, block)
+    frame, n = place
+    group = open_group(source.store)
+    cell = np.asarray(get_array(group, "cell")[frame], dtype=np.float64)
+    s = fractional(position[:, frame], cell)
+    index = np.minimum((n * (s - np.floor(s))).astype(np.int64), n - 1)
+    slot += len(species) * ((index[:, 0] * n + index[:, 1]) * n + index[:, 2])
+    if remove_drift:
+        position -= source.drift(np.arange(source.n_frames))[None]
+    n_slots = len(species) * n**3
+    sums = function(position, pairs, slot, n_slots, *options).sum(axis=0)
+    return sums, np.bincount(slot, minlength=n_slots)

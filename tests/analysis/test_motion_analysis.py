@@ -11,7 +11,7 @@ from scipy.integrate import quad
 from scipy.stats import chi2, maxwell
 
 import mgdask
-from mgdask.analysis.diffusion import fit_diffusion
+from mgdask.analysis.diffusion import Trajectory, fit_diffusion
 from mgdask.elements import mass
 from mgdask.errors import MgdaskError, ParameterError, StoreError
 from mgdask.features import Chemistry
@@ -829,6 +829,68 @@ def test_frames_without_times(tmp_path):
     mgdask.ingest(file, tmp_path / "a.zarr", species=KINDS)
     with pytest.raises(ParameterError, match=r"no times; ingest with timestep= \(ps\)"):
         msd(tmp_path / "a.zarr")
+
+
+def test_samples_are_those_of_regions(tmp_path):
+    """mean + m (sum_k - n_k mean) / n over the regions of each run, by NumPy."""
+    side, n, runs = 9.0, 2, 2
+    paths = [walk(400, 21, 0.3, seed, side) for seed in range(runs)]
+    kinds = types_of(400)
+    files = [
+        dump(tmp_path / f"{k}.dump", path, kinds, side=side, steps=10 * np.arange(21))
+        for k, path in enumerate(paths)
+    ]
+    store = unwrapped(ingest(files, tmp_path, run=["a", "b"]))
+    lags = [0.01, 0.05, 0.1]
+    squares = msd(store, lags=lags, regions=n)
+    waves = mgdask.self_scattering(store, [2.0], lags=lags, regions=n, progress=False)
+    plain = msd(store, lags=lags)
+    assert squares.msd_all.values.tobytes() == plain.msd_all.values.tobytes()
+    assert squares.sizes["sample"] == runs * n**3
+    for where, step in enumerate((1, 5, 10)):
+        d = [np.linalg.norm(path[:, step:] - path[:, :-step], axis=-1) for path in paths]
+        for term, found, name in (
+            (lambda d: d**2, squares, "msd"),
+            (lambda d: np.sinc(2.0 * d / np.pi), waves.isel(q=0), "fs"),
+        ):
+            total = np.zeros(runs * n**3)
+            for species, mask in (("Ni", kinds == 2), ("Nb", kinds == 1)):
+                mean = np.mean([term(one[mask]) for one in d])
+                gain = []
+                for path, one in zip(paths, d, strict=True):
+                    cube = np.floor(n * (path[:, 0] % side) / side).astype(int)
+                    region = (cube[:, 0] * n + cube[:, 1]) * n + cube[:, 2]
+                    for k in range(n**3):
+                        terms = term(one[mask & (region == k)])
+                        gain.append(terms.sum() - terms.size * mean)
+                total += gain
+                expected = mean + runs * n**3 * np.array(gain) / (mask.sum() * d[0].shape[1] * runs)
+                samples = found[f"{name}_sample"].sel(species=species).isel(lag=where)
+                assert samples.values == pytest.approx(expected, rel=1e-9)
+                assert float(samples.mean()) == pytest.approx(mean, rel=1e-12)
+            everything = np.mean([term(one) for one in d])
+            expected = everything + runs * n**3 * total / sum(one.size for one in d)
+            samples = found[f"{name}_all_sample"].isel(lag=where)
+            assert samples.values == pytest.approx(expected, rel=1e-9)
+
+
+def test_errors_from_regions_are_those_of_independent_walkers(diffusing):
+    """From a store to D with its error; the error is known for random walkers."""
+    store, _ = diffusing
+    found = msd(store, lags=list(DT * np.arange(1, 11)), regions=3)
+    atoms = int(found.atoms.sum())
+    by_regions = fit_diffusion(found.lag, found.msd_all, samples=found.msd_all_sample)
+    known = fit_diffusion(
+        found.lag, found.msd_all, trajectory=Trajectory(atoms=atoms, frames=41, interval=DT)
+    )
+    assert by_regions.coefficient.value == pytest.approx(known.coefficient.value, rel=0.05)
+    assert 0.5 < by_regions.coefficient.error / known.coefficient.error < 2.0
+
+
+@pytest.mark.parametrize("regions", [1, 0, 2.0, True])
+def test_wrong_regions_are_refused(diffusing, regions):
+    with pytest.raises(ParameterError, match="regions along each cell vector, 2 or more"):
+        msd(diffusing[0], regions=regions)
 
 
 def test_other_stores_are_refused(twins, tmp_path):
