@@ -15,7 +15,7 @@ from mgdask.features.feature import FrameFeature, feature_dataclass
 from mgdask.features.neighbor_lists import spans
 from mgdask.kernels.nonaffine import nonaffine
 
-LABELS = ("d2min", "shear", "displacement", "force", "softest", "anisotropy", "along")
+LABELS = ("d2min_sum", "shear", "displacement", "force", "softest", "anisotropy", "along")
 DAMPING = 0.8
 """Damping factor of each step. Any value below 1 converges: see ``LinearResponse``."""
 SINGULAR = 1e-9
@@ -41,7 +41,7 @@ class LinearResponse(FrameFeature):
 
     Columns:
 
-    * d2min (Å²): the residual of u over the neighbors, ``d2min_sum`` of ``NonAffine``;
+    * d2min_sum (Å²): the residual of u over the neighbors, as in ``NonAffine``;
     * shear: the shear invariant of E plus the fitted strain of u;
     * displacement (Å²): |u|²;
     * force (Å²): |f|² before the first step, with dimensionless k;
@@ -73,9 +73,9 @@ class LinearResponse(FrameFeature):
 
     The result is not invariant to a rotation of the configuration unless ``strain`` is
     rotated too. Steps with a factor below 1 always converge, since a spring stores at
-    most twice the energy that its ends store separately. d2min is NaN for an atom with
-    fewer than 3 neighbors, or with all neighbors in one plane. Such atoms are counted
-    in the attrs of the output.
+    most twice the energy that its ends store separately. d2min_sum is NaN for an atom
+    with fewer than 3 neighbors, or with all neighbors in one plane. Such atoms are
+    counted in the attrs of the output.
 
     The whole frame is computed even if only a few atoms are requested. It takes 20 µs
     per atom for 16 steps. In large frames the result is kept for the next block of the
