@@ -6,6 +6,7 @@ therefore accepts whole shards only.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import hashlib
 import shutil
@@ -30,6 +31,23 @@ Group: TypeAlias = zarr.Group
 """For type annotations in subpackages that do not import zarr."""
 Array: TypeAlias = zarr.Array[Any]
 """For type annotations in subpackages that do not import zarr."""
+
+
+@atexit.register
+def _let_zarr_finish() -> None:
+    """Wait for zarr's thread of input and output before zarr closes its event loop.
+
+    zarr waits 0.2 s. The thread needs longer on a busy machine. The loop is then closed
+    while it runs, and a traceback follows a command that has done its work.
+    """
+    try:
+        # not public, and so possibly elsewhere in another version
+        from zarr.core.sync import iothread, loop
+    except ImportError:
+        return
+    if loop[0] is not None and iothread[0] is not None and iothread[0].is_alive():
+        loop[0].call_soon_threadsafe(loop[0].stop)
+        iothread[0].join(timeout=10.0)
 
 
 COMPRESSION = "blosc(zstd, level 1, shuffle), crc32c"
