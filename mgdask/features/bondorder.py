@@ -206,9 +206,10 @@ class BondOrder(_OfMoments):
         cell, sum_j w_j above. "printed" also divides by the number of neighbors, as in
         the printed Eq. (12) of Zhang et al.
     coarse_average
-        What "coarse_q" averages. "vectors" is the formula above. "squares" is sqrt(4 pi
-        / (2l+1) sum_m <|q_lm|^2>), with the mean over the atom and its neighbors, as in
-        the printed Eq. (11) of Zhang et al. "coarse_w" is not defined for it.
+        What "coarse_q" averages. "vectors" is the formula above. "squares" is
+        ``sqrt(4 pi / (2l+1) sum_m <|q_lm|^2>)``, with the mean over the atom and its
+        neighbors, as in the printed Eq. (11) of Zhang et al. "coarse_w" is not defined
+        for it.
 
     Notes
     -----

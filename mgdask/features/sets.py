@@ -335,8 +335,8 @@ def feature_set(name: str, species: Sequence[str], **options: Any) -> list[Featu
     interstice                             80  the representation, Figs. 1 to 4
     interstice+sro                        129  Supplementary Table 5
     interstice+sro+mro                    338  Supplementary Table 7
-    coordination, motifs, ...           2 - 16  Fig. 5a, SRO
-    coordination+mro, motifs+mro, ...  10 - 96  Fig. 5a, SRO and MRO
+    coordination, motifs, ...            2-16  Fig. 5a, SRO
+    coordination+mro, ...               10-96  Fig. 5a, SRO and MRO
     symmetry_functions                    166  Supplementary Table 3
     symmetry_by_role                      166  Fig. 4, unfilled
     ================================  =======  =======================================
