@@ -363,14 +363,13 @@ class LagTasks:
             atoms = np.sum([one for _, one in blocks], axis=0)
             sums = sums.reshape(regions**3, n_species, *sums.shape[1:])
             atoms = atoms.reshape(regions**3, n_species)
-            start, _, _, length = pairs
-            n_pairs = np.array([int(length[a:b].sum()) for a, b in pairwise(start)])
-            terms = atoms[:, :, None] * n_pairs
+            terms = atoms[:, :, None] * _count_pairs(pairs)
             terms = terms.reshape(*terms.shape, *(1,) * (mean.ndim - 2))
             with np.errstate(invalid="ignore"):
                 each = sums - terms * mean[:-1]
             excess.append(np.concatenate([each, each.sum(axis=1, keepdims=True)], axis=1))
-        n_terms = np.append(self.n_atoms, self.n_atoms.sum())[:, None] * self.n_pairs()
+        by_species = self.n_terms()
+        n_terms = np.concatenate([by_species, by_species.sum(axis=0, keepdims=True)])
         n_terms = n_terms.reshape(*n_terms.shape, *(1,) * (mean.ndim - 2))
         joined = np.concatenate(excess)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -393,8 +392,7 @@ class LagTasks:
 
     def n_pairs(self) -> IntArray:
         """Return the number of pairs of frames of each lag."""
-        start, _, _, length = self.pairs
-        return np.array([int(length[a:b].sum()) for a, b in pairwise(start)])
+        return _count_pairs(self.pairs)
 
     def n_terms(self) -> IntArray:
         """Return the number of terms (species, lag) of an average."""
@@ -430,6 +428,12 @@ class LagTasks:
                 **({} if self.temperature is None else {"temperature": self.temperature}),
             },
         )
+
+
+def _count_pairs(pairs: tuple[IntArray, ...]) -> IntArray:
+    """Return the number of pairs of frames of each lag."""
+    start, _, _, length = pairs
+    return np.array([int(length[a:b].sum()) for a, b in pairwise(start)])
 
 
 def _unwrap_first(store: str | Path, reason: str) -> StoreError:

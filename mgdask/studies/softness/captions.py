@@ -134,7 +134,7 @@ def difference_text(numbers: Numbers) -> str:
         "The scores differ from the paper's because the glasses differ. The paper trains on two "
         "glasses "
         f"of 345 600 atoms each{trained}. It quenches at 5e10 K/s and reaches "
-        f"{100 * 0.04:.0f} % strain at 2.5e7 per s (1.6 ns); the strain rate is {here}. Its "
+        f"4 % strain at 2.5e7 per s (1.6 ns); the strain rate is {here}. Its "
         "potential is that of Mendelev et al. (2007). A store does not record its quench rate and "
         "potential. The likely reasons are fewer atoms to learn from, faster quenching and faster "
         "deformation. The paper reports the mean over single models, so compare it with the "

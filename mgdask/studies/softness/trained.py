@@ -182,9 +182,8 @@ class Softness:
             )
             lines.append(f"  trees minus logistic regression: {values}")
             if simple_model_wins(self.minus_logistic["roc_auc"].as_dict()):
-                lines.insert(
-                    0, self.simple_text
-                )  # if a simple model is as good, this is stated first
+                # a simple model that is as good is stated first
+                lines.insert(0, self.simple_text)
             elif self.simple_text:
                 lines.append(f"  {self.simple_text}")
         if self.folds:
