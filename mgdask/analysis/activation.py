@@ -104,13 +104,17 @@ def apparent_activation_energy(
     middle = 2.0 / (1.0 / t[1:] + 1.0 / t[:-1])
     unit = {"units": "eV"}
     local_name = {"long_name": "apparent activation energy between successive temperatures"}
+    local_error_name = {"long_name": "standard error of local"}
+    if sigma is None:
+        local_error_name["note"] = "no error: give the errors of tau as error="
+    vft_error_name = {"long_name": "standard error of vft"}
     vft_name = {"long_name": "apparent activation energy of the VFT fit"}
     return xr.Dataset(
         {
             "local": ("interval", local, unit | local_name),
-            "local_error": ("interval", local_error, unit),
+            "local_error": ("interval", local_error, unit | local_error_name),
             "vft": ("temperature", vft, unit | vft_name),
-            "vft_error": ("temperature", vft_error, unit),
+            "vft_error": ("temperature", vft_error, unit | vft_error_name),
         },
         coords={
             "temperature": ("temperature", t, {"units": "K"}),

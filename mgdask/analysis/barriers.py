@@ -28,6 +28,7 @@ MAX_SPREAD = 3.0
 """Largest spread sigma / k_B T of a spectrum with a reliable effective barrier."""
 MIN_CARRIERS = 50.0
 """Effective number of barriers below which the standard error is underestimated."""
+_ONE_BARRIER = "there is only one barrier"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -88,7 +89,7 @@ class EffectiveBarrier(Estimate):
 
     def __str__(self) -> str:
         return describe(
-            {"E": super().__str__()},
+            {"E": Estimate(self.value, self.error, self.unit, self.dof, self.reason)},
             f"of {self.count} barriers at {self.temperature:g} K",
             self.note,
         )
@@ -201,6 +202,7 @@ def effective_barrier(
         error,
         "eV",
         float(n - 1),
+        "" if n > 1 else _ONE_BARRIER,
         temperature=float(temperature),
         spread=spread,
         count=n,
@@ -295,14 +297,18 @@ def mean_barrier_per_atom(energies: npt.ArrayLike, atoms: npt.ArrayLike) -> xr.D
     scatter = known.std(ddof=1) / math.sqrt(len(known)) if len(known) > 1 else math.nan
     energy = {"units": "eV"}
     name = {"long_name": "mean barrier of the atom's events"}
+    error_name = {"long_name": "standard error of mean; NaN for fewer than 2 events"}
     overall_name = {"long_name": "mean over atoms of their mean barriers"}
+    overall_error_name = {"long_name": "standard error of overall"}
+    if len(known) < 2:
+        overall_error_name["note"] = "no error: only one atom has a barrier"
     return xr.Dataset(
         {
             "mean": ("atom", mean, energy | name),
-            "mean_error": ("atom", error, energy | {"long_name": "standard error of mean"}),
+            "mean_error": ("atom", error, energy | error_name),
             "count": ("atom", count, {"units": "1", "long_name": "effective events"}),
             "overall": ((), float(known.mean()), energy | overall_name),
-            "overall_error": ((), scatter, energy | {"long_name": "standard error of overall"}),
+            "overall_error": ((), scatter, energy | overall_error_name),
         },
         coords={"atom": ids},
         attrs={"source": "Zhang et al. SI, Eq. 10"},
@@ -398,7 +404,7 @@ def arithmetic_mean_barrier(
         error = math.sqrt(correction * float((w**2 * squares).sum())) / total
         deviation = math.sqrt(correction * float((w * squares).sum() / total))
     return MeanBarrier(
-        Estimate(mean, float(error), "eV", float(n - 1)),
+        Estimate(mean, float(error), "eV", float(n - 1), "" if n > 1 else _ONE_BARRIER),
         deviation,
         n,
         float(total**2 / (w**2).sum()),

@@ -21,6 +21,7 @@ from mgdask.analysis.estimate import (
     check_points,
     check_positive,
     describe,
+    describe_freedom,
     describe_window,
     fit_line,
 )
@@ -357,8 +358,9 @@ class ActivationVolume:
 
     def __str__(self) -> str:
         return describe(
-            {"V*": f"{self.angstrom3} = {self.nm3}"},
+            {"V*": f"{self.angstrom3.text} = {self.nm3.text}"},
             f"{self.points} rates at {self.temperature:g} K",
+            describe_freedom(self.points, "rates", 2, math.isinf(self.angstrom3.dof)),
         )
 
 

@@ -378,7 +378,8 @@ def fit_diffusion(
     t, y, errors = t[keep], check_positive("msd (in the window)", y[keep]), errors.select(keep)
     known = errors.known or trajectory is not None
     check_points(f"msd within the window {(low, high)}", len(t), 2, known)
-    note = "" if given else "no error: give samples, trajectory, covariance or error"
+    why = "" if given else "give samples, trajectory, covariance or error"
+    note = f"no error: {why}" if why else ""
     if trajectory is not None:
         errors = _walk_errors(t, y, trajectory, dimensions)
     fit = _fit_correlated(t, y, errors, independent, 1.0 / t)
@@ -389,12 +390,12 @@ def fit_diffusion(
     log_fit = _fit_correlated(
         np.log(t), np.log(y), errors.scaled(1.0 / y), independent, np.ones_like(t)
     )
-    slope = Estimate(float(fit.parameters[1]), float(fit.errors[1]), "Å^2/ps", fit.dof)
+    slope = Estimate(float(fit.parameters[1]), float(fit.errors[1]), "Å^2/ps", fit.dof, why)
     exponent = float(log_fit.parameters[1])
     return Diffusion(
         coefficient=slope.scaled(1.0 / (2 * dimensions), "Å^2/ps"),
-        offset=Estimate(float(fit.parameters[0]), float(fit.errors[0]), "Å^2", fit.dof),
-        exponent=Estimate(exponent, float(log_fit.errors[1]), "1", log_fit.dof),
+        offset=Estimate(float(fit.parameters[0]), float(fit.errors[0]), "Å^2", fit.dof, why),
+        exponent=Estimate(exponent, float(log_fit.errors[1]), "1", log_fit.dof, why),
         linear=abs(exponent - 1.0) <= tolerance,
         dimensions=dimensions,
         window=(float(t[0]), float(t[-1])),

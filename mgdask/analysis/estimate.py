@@ -40,11 +40,15 @@ class Estimate:
     dof
         Degrees of freedom behind the error. Infinite if the errors of the data were
         given.
+    reason
+        Why the error, or the value, is NaN.
 
     Examples
     --------
     >>> print(Estimate(1234.5678, 3.21, "K"))
     1234.6 ± 3.2 K
+    >>> print(Estimate(1234.5678, math.nan, "K", reason="one sample"))
+    1234.6 ± ? K (no error: one sample)
     >>> low, high = Estimate(10.0, 1.0, "K", dof=4).interval(0.95)
     >>> round(high, 2)
     12.78
@@ -54,6 +58,14 @@ class Estimate:
     error: float
     unit: str = "1"
     dof: float = math.inf
+    reason: str = ""
+
+    @property
+    def missing(self) -> str:
+        """Why the error or the value is missing; empty if both are known."""
+        if not math.isfinite(self.value):
+            return self.reason
+        return "" if math.isfinite(self.error) else f"no error: {self.reason or 'none was given'}"
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Compute the two-sided confidence interval from Student's t distribution.
@@ -97,9 +109,14 @@ class Estimate:
         estimate
             The same estimate in the new unit.
         """
-        return Estimate(self.value * factor, self.error * abs(factor), unit, self.dof)
+        return Estimate(self.value * factor, self.error * abs(factor), unit, self.dof, self.reason)
 
     def __str__(self) -> str:
+        return f"{self.text} ({self.missing})" if self.missing else self.text
+
+    @property
+    def text(self) -> str:
+        """Value, error and unit, without the reason for a missing error."""
         unit = "" if self.unit == "1" else f" {self.unit}"
         if not math.isfinite(self.value):
             return f"nan{unit}"
@@ -118,12 +135,14 @@ class Estimate:
 def describe(estimates: Mapping[str, object], *details: str) -> str:
     """Format the estimates of a result, and remarks about them, on one line.
 
+    Each reason for a missing error is given once, after the remarks.
+
     Parameters
     ----------
     estimates
         Values by the symbols they are printed with.
     *details
-        Remarks such as the fitted window. Empty ones are left out.
+        Remarks such as the fitted window. Empty and repeated ones are left out.
 
     Returns
     -------
@@ -134,9 +153,65 @@ def describe(estimates: Mapping[str, object], *details: str) -> str:
     --------
     >>> describe({"D": Estimate(0.05, 0.001)}, "40 points", "")
     'D = 0.0500 ± 0.0010; 40 points'
+    >>> describe({"tau": Estimate(2.37, math.nan, "ps", reason="one sample")})
+    'tau = 2.37 ± ? ps; no error: one sample'
     """
-    head = ", ".join(f"{symbol} = {value}" for symbol, value in estimates.items())
-    return "; ".join([head, *(detail for detail in details if detail)])
+    head, missing = [], []
+    for symbol, value in estimates.items():
+        estimate = value if isinstance(value, Estimate) else None
+        head.append(f"{symbol} = {value if estimate is None else estimate.text}")
+        missing.append("" if estimate is None else estimate.missing)
+    clauses = [clause for detail in details for clause in detail.split("; ")]
+    said = [clause for clause in clauses if f"no error: {clause}" not in missing]
+    remarks = dict.fromkeys(clause for clause in (*said, *missing) if clause)
+    return "; ".join([", ".join(head), *remarks])
+
+
+FEW_DEGREES = 3
+"""Degrees of freedom up to which a fit remarks on the uncertainty of its errors."""
+
+
+def describe_freedom(
+    n_points: int, what: str, n_parameters: int, errors_known: bool, *, remark: bool = True
+) -> str:
+    """Format the degrees of freedom of a fit, with a remark if they are few.
+
+    Parameters
+    ----------
+    n_points
+        Number of points.
+    what
+        What the points are, such as "temperatures".
+    n_parameters
+        Number of fitted parameters.
+    errors_known
+        Whether the errors come from given errors of the points, not from their scatter.
+    remark
+        Whether to say what few degrees of freedom mean for the errors.
+
+    Returns
+    -------
+    text
+        One or two clauses.
+
+    Examples
+    --------
+    >>> describe_freedom(9, "temperatures", 3, False)
+    '9 temperatures, 3 parameters: 6 degrees of freedom'
+    >>> describe_freedom(4, "rates", 3, False)
+    '4 rates, 3 parameters: 1 degree of freedom, so a 95 % interval is ± 12.7 errors'
+    """
+    free = n_points - n_parameters
+    text = (
+        f"{n_points} {what}, {n_parameters} parameters: "
+        f"{free} degree{'' if free == 1 else 's'} of freedom"
+    )
+    if not remark or free > FEW_DEGREES:
+        return text
+    if errors_known:
+        return f"{text}, so the law is not tested" if free == 0 else text
+    quantile = float(student_t.ppf(0.975, free)) if free > 0 else math.nan
+    return f"{text}, so a 95 % interval is ± {quantile:.1f} errors"
 
 
 def describe_window(n_points: int, window: tuple[float, float]) -> str:

@@ -34,6 +34,7 @@ from mgdask.analysis.estimate import (
 from mgdask.errors import ParameterError
 
 _BETA_RANGE = (1e-3, 1.5)
+_NO_ERRORS = "give samples (self_scattering with regions=3 has them), covariance or error"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class RelaxationTime:
         Why there is no value; empty if there is one.
     points
         Number of points that determine the value; 2 if it is interpolated.
+    note
+        Why there is a value without an error; empty if there is an error.
     """
 
     value: float
@@ -62,18 +65,22 @@ class RelaxationTime:
     bracket: tuple[float, float]
     reason: str = ""
     points: int = 0
+    note: str = ""
 
     @property
     def found(self) -> bool:
         """Whether there is a value."""
         return not self.reason
 
+    @property
+    def estimate(self) -> Estimate:
+        """Value and error in ps."""
+        return Estimate(self.value, self.error, "ps", reason=self.reason or self.note)
+
     def __str__(self) -> str:
         if self.reason:
             return f"no relaxation time at level {self.level:.4g}: {self.reason}"
-        return describe(
-            {"tau": Estimate(self.value, self.error, "ps")}, f"at level {self.level:.4g}"
-        )
+        return describe({"tau": self.estimate}, f"at level {self.level:.4g}")
 
 
 def relaxation_time(
@@ -135,7 +142,8 @@ def relaxation_time(
     The first crossing of a noisy curve is biased to short times; the fit is not. If
     only ``error`` is given, the range of the correlation between points is estimated
     from the residuals. These do not reveal noise that varies as slowly as the decay
-    itself: give ``samples``. If no errors are given, the error is NaN.
+    itself: give ``samples``. If no errors are given, the error is NaN and ``note`` says
+    why.
 
     References
     ----------
@@ -179,6 +187,7 @@ def _crossing(
     top = level + 0.6 * (float(smooth[0]) - level)
     near = (smooth >= 0.4 * level) & (smooth <= top)
     near[[k - 1, k]] = True
+    note = "" if errors.known else _NO_ERRORS
     if errors.sigma is not None:
         noise = float(errors.sigma[[k - 1, k]].max())
     else:
@@ -196,7 +205,7 @@ def _crossing(
             own = errors.select(pair)
             variance = propagate(own, gradient, np.eye(2), np.zeros(2), x[[k - 1, k]])
             error = tau * math.sqrt(float(variance[0, 0]))
-        return RelaxationTime(tau, error, level, bracket, points=2)
+        return RelaxationTime(tau, error, level, bracket, points=2, note=note)
     if fitted is None:
         reason = (
             "the noise is too large to locate the crossing; a polynomial through the points near "
@@ -204,7 +213,8 @@ def _crossing(
         )
         return RelaxationTime(math.nan, math.nan, level, bracket, reason)
     tau = math.exp(fitted.x)
-    return RelaxationTime(tau, tau * fitted.error, level, bracket, points=int(near.sum()))
+    points = int(near.sum())
+    return RelaxationTime(tau, tau * fitted.error, level, bracket, points=points, note=note)
 
 
 def _narrowed(
@@ -536,11 +546,12 @@ def _kohlrausch_start(t: FloatArray, y: FloatArray) -> tuple[float, float, float
 def _kohlrausch(fit: FitResult, t: FloatArray, y: FloatArray) -> Kohlrausch:
     """Turn fitted (f, ln tau, beta) into the result, with its reservations."""
     f, log_tau, beta = fit.parameters.tolist()
-    errors, notes = fit.errors, []
+    errors, notes, why = fit.errors, [], ""
     if y[-1] > f / math.e:
         notes.append(f"the data end at {y[-1]:.3g}, above f/e: tau is extrapolated")
     if beta > _BETA_RANGE[1] - 1e-6 or beta < _BETA_RANGE[0] + 1e-6:
-        notes.append(f"beta is on its bound {beta:.3g}: no errors can be given")
+        why = f"beta is on its bound {beta:.3g}"
+        notes.append(why)
         errors = np.full(3, np.nan)
     tau, dof = math.exp(log_tau), fit.dof
     mean = tau / beta * float(gamma(1.0 / beta))
@@ -550,10 +561,10 @@ def _kohlrausch(fit: FitResult, t: FloatArray, y: FloatArray) -> Kohlrausch:
         gradient = np.array([0.0, 1.0, -(1.0 + float(digamma(1.0 / beta)) / beta) / beta])
         mean_error = mean * math.sqrt(max(0.0, gradient @ fit.covariance @ gradient))
     return Kohlrausch(
-        f=Estimate(f, float(errors[0]), "1", dof),
-        tau=Estimate(tau, tau * float(errors[1]), "ps", dof),
-        beta=Estimate(beta, float(errors[2]), "1", dof),
-        mean=Estimate(mean, mean_error, "ps", dof),
+        f=Estimate(f, float(errors[0]), "1", dof, why),
+        tau=Estimate(tau, tau * float(errors[1]), "ps", dof, why),
+        beta=Estimate(beta, float(errors[2]), "1", dof, why),
+        mean=Estimate(mean, mean_error, "ps", dof, why),
         window=(float(t[0]), float(t[-1])),
         points=len(t),
         reduced_chi2=fit.reduced_chi2,

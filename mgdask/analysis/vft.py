@@ -22,6 +22,7 @@ from mgdask.analysis.estimate import (
     check_points,
     check_positive,
     describe,
+    describe_freedom,
     fit_line,
     least_squares,
 )
@@ -77,6 +78,11 @@ class VFT:
         "strength"; None without a bootstrap.
     note
         Reservations about the fit; empty if there are none.
+    points
+        Number of fitted temperatures.
+    free
+        Degrees of freedom: ``points`` minus the number of fitted parameters. That is 3,
+        or 2 if T0 is held at 0.
     """
 
     a: Estimate
@@ -89,6 +95,22 @@ class VFT:
     reduced_chi2: float
     bootstrap: Mapping[str, Spread] | None = None
     note: str = ""
+    points: int = 0
+    free: int = 0
+
+    @property
+    def freedom(self) -> str:
+        """Points, parameters and degrees of freedom, for a legend."""
+        return self._freedom(remark=False)
+
+    def _freedom(self, *, remark: bool) -> str:
+        return describe_freedom(
+            self.points,
+            "temperatures",
+            self.points - self.free,
+            math.isinf(self.a.dof),
+            remark=remark,
+        )
 
     @property
     def tau0(self) -> Estimate:
@@ -109,7 +131,7 @@ class VFT:
         """
         b, t0 = self.b.value, self.t0.value
         if not t0 > 0:
-            return Estimate(math.nan, math.nan, "1", self.b.dof)
+            return Estimate(math.nan, math.nan, "1", self.b.dof, self.t0.reason)
         by_b, by_t0 = LN10 / t0, -LN10 * b / t0**2
         (_, _, _), (_, bb, bt), (_, _, tt) = self.covariance
         variance = by_b**2 * bb + 2.0 * by_b * by_t0 * bt + by_t0**2 * tt
@@ -164,9 +186,10 @@ class VFT:
                 "T0": self.t0,
                 "tau0": self.tau0,
                 "strength": self.strength,
-                "T_g": f"{self.glass_temperature} at {self.at:g} ps",
+                "T_g": f"{self.glass_temperature.text} at {self.at:g} ps",
                 "m": self.fragility,
             },
+            self._freedom(remark=True),
             self.note,
         )
 
@@ -326,7 +349,8 @@ def fit_vft(
             "check that temperature is in K and that tau is in the same order"
         )
     fit = _fit_parameters(t, lg, sigma)
-    notes = ["no curvature beyond the Arrhenius law: T0 is held at 0 K"] if fit.t0_is_fixed else []
+    held = "T0 is held at 0 K" if fit.t0_is_fixed else ""
+    notes = [f"no curvature beyond the Arrhenius law: {held}"] if held else []
     glass_temperature, fragility, note = _glass_estimates(fit, at, t)
     notes += [note] if note else []
     spreads = None
@@ -339,7 +363,7 @@ def fit_vft(
     return VFT(
         a=Estimate(a, float(errors[0]), "1", fit.dof),
         b=Estimate(b, float(errors[1]), "K", fit.dof),
-        t0=Estimate(t0, math.nan if fit.t0_is_fixed else float(errors[2]), "K", fit.dof),
+        t0=Estimate(t0, math.nan if fit.t0_is_fixed else float(errors[2]), "K", fit.dof, held),
         glass_temperature=glass_temperature,
         fragility=fragility,
         at=at,
@@ -347,6 +371,8 @@ def fit_vft(
         reduced_chi2=fit.reduced_chi2,
         bootstrap=spreads,
         note="; ".join(notes),
+        points=len(t),
+        free=len(t) - (2 if fit.t0_is_fixed else 3),
     )
 
 
@@ -369,7 +395,12 @@ def _glass_estimates(
         )
         if not t.min() <= tg <= t.max():
             note = f"T_g is extrapolated: the data span {t.min():g} to {t.max():g} K"
-    return Estimate(tg, tg_error, "K", fit.dof), Estimate(m, m_error, "1", fit.dof), note
+    why = note if math.isnan(tg) else ""
+    return (
+        Estimate(tg, tg_error, "K", fit.dof, why),
+        Estimate(m, m_error, "1", fit.dof, why),
+        note,
+    )
 
 
 def _bootstrap_vft(

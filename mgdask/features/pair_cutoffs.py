@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,10 @@ from mgdask._typing import FloatArray, IntArray, Periodic
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
 from mgdask.features.environments import LocalEnvironments
-from mgdask.kernels.rdf import first_minimum, first_peak, pair_counts
+from mgdask.kernels.rdf import first_minimum, first_peak, pair_counts, smooth
+
+FIRST_SHELL = 1.5
+"""Largest distance of the main peak of all atoms, in distances of the first peak."""
 
 
 def count_pairs(
@@ -58,6 +62,10 @@ def radial_distribution(
     pairs. The coordination number is the mean number of Y within the first minimum of
     g_XY around X.
 
+    The first shell of all atoms can have several maxima, one per pair of species. The
+    highest one within 1.5 times the distance of the first is the first peak of all
+    atoms. The highest significant maximum before it, if any, is the minor peak.
+
     Parameters
     ----------
     counts
@@ -77,7 +85,7 @@ def radial_distribution(
     -------
     Dataset with g, count (species, neighbor_species, r), g_all (r), first_peak,
     first_minimum, coordination (species, neighbor_species), n_atoms (species), and
-    first_peak_all and first_minimum_all of all pairs together.
+    first_peak_all, minor_peak_all and first_minimum_all of all pairs together.
     """
     middle = 0.5 * (edges[1:] + edges[:-1])
     shell = 4.0 / 3.0 * np.pi * np.diff(edges**3)
@@ -91,6 +99,7 @@ def radial_distribution(
         for b in range(k):
             peak[a, b], minimum[a, b] = first_peak(g[a, b], edges), first_minimum(g[a, b], edges)
             coordination[a, b] = _within(per_atom[a, b], edges, minimum[a, b])
+    shell_of_all = _first_shell(total, counts.sum(axis=(0, 1)), edges)
     pair = ("species", "neighbor_species")
     length = {"units": "Å"}
     return xr.Dataset(
@@ -129,8 +138,21 @@ def radial_distribution(
                 n_atoms,
                 {"units": "1", "long_name": "atoms of a species in a frame"},
             ),
-            "first_peak_all": ((), first_peak(total, edges), length),
-            "first_minimum_all": ((), first_minimum(total, edges), length),
+            "first_peak_all": (
+                (),
+                shell_of_all.peak,
+                {**length, "long_name": "distance of the main peak of the first shell"},
+            ),
+            "minor_peak_all": (
+                (),
+                shell_of_all.minor_peak,
+                {**length, "long_name": "distance of a smaller peak before the main one"},
+            ),
+            "first_minimum_all": (
+                (),
+                shell_of_all.minimum,
+                {**length, "long_name": "distance of the first minimum of all atoms"},
+            ),
         },
         coords={
             "r": ("r", middle, length),
@@ -139,6 +161,59 @@ def radial_distribution(
         },
         attrs={"frames": n_frames, "mean_volume": volume},
     )
+
+
+class _FirstShell(NamedTuple):
+    """Distances in Å of the first shell of all atoms; NaN if there is none."""
+
+    peak: float
+    minor_peak: float
+    minimum: float
+
+
+def _first_shell(g: FloatArray, counts: IntArray, edges: FloatArray) -> _FirstShell:
+    """Find the main peak of the first shell, a smaller one before it, the minimum."""
+    first = first_peak(g, edges)
+    if not np.isfinite(first):
+        return _FirstShell(np.nan, np.nan, np.nan)
+    smoothed, middle = smooth(g), 0.5 * (edges[1:] + edges[:-1])
+    near = np.flatnonzero(
+        (middle >= first - (middle[1] - middle[0])) & (middle <= FIRST_SHELL * first)
+    )
+    main = int(near[smoothed[near].argmax()])
+    last = len(g) - 1
+    if main == last or smoothed[main] < smoothed[main + 1]:  # g still rises there
+        return _FirstShell(first, np.nan, first_minimum(g, edges))
+    after = smoothed[main : int(np.searchsorted(middle, 1.75 * middle[main]))]
+    minor = _minor_peak(smoothed, counts, main)
+    return _FirstShell(
+        _extremum(smoothed, middle, main),
+        np.nan if minor is None else _extremum(smoothed, middle, minor),
+        _extremum(smoothed, middle, main + int(after.argmin())),
+    )
+
+
+def _minor_peak(smoothed: FloatArray, counts: IntArray, main: int) -> int | None:
+    """Return the bin of the highest maximum before the main one that is not noise."""
+    tops = np.flatnonzero(
+        (smoothed[1:main] >= smoothed[: main - 1]) & (smoothed[1:main] > smoothed[2 : main + 1])
+    )
+    for k in sorted((tops + 1).tolist(), key=lambda k: -smoothed[k]):
+        # each pair is counted twice, and smoothing averages about 7 bins
+        noise = smoothed[k] / np.sqrt(max(3.5 * float(counts[k]), 1.0))
+        depth = smoothed[k] - smoothed[k:main].min()
+        if depth > max(0.05 * smoothed[main], 4.0 * noise):
+            return int(k)
+    return None
+
+
+def _extremum(values: FloatArray, middle: FloatArray, k: int) -> float:
+    """Return the extremum of the parabola through a bin and its neighbors."""
+    if k == 0 or k == len(values) - 1:
+        return float(middle[k])
+    a, b, c = values[k - 1 : k + 2]
+    bend = a - 2 * b + c
+    return float(middle[k] + (0.5 * (a - c) / bend if bend else 0.0) * (middle[1] - middle[0]))
 
 
 def pair_cutoffs(rdf: xr.Dataset) -> dict[str, float]:

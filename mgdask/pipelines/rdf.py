@@ -71,8 +71,10 @@ def partial_rdf(
     rdf
         A Dataset with g(species, neighbor_species, r) and g_all(r); count; first_peak
         and first_minimum(species, neighbor_species) in Å, which serve as cutoffs;
-        coordination (neighbors within the first minimum); first_peak_all and
-        first_minimum_all in Å.
+        coordination (neighbors within the first minimum); first_peak_all,
+        minor_peak_all and first_minimum_all in Å. The first peak of all atoms is the
+        main one of their first shell. A smaller one before it is ``minor_peak_all``,
+        NaN if there is none.
 
     Raises
     ------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -161,7 +163,8 @@ def describe_rdf(rdf: xr.Dataset) -> str:
     Returns
     -------
     text
-        Table of first peak (Å), first minimum (Å) and coordination number per pair.
+        Table of first peak (Å), first minimum (Å) and coordination number per pair. The
+        peak of all atoms is the main one; a line below the table names a smaller one.
 
     Examples
     --------
@@ -182,7 +185,15 @@ def describe_rdf(rdf: xr.Dataset) -> str:
     table.add_row(
         "all", f"{float(rdf['first_peak_all']):.3f}", f"{float(rdf['first_minimum_all']):.3f}", ""
     )
-    return render(table)
+    minor = float(rdf["minor_peak_all"]) if "minor_peak_all" in rdf else math.nan
+    if not math.isfinite(minor):
+        return render(table)
+    pairs = rdf["first_peak"].stack(pair=("species", "neighbor_species")).dropna("pair")
+    nearest = pairs["pair"].values[int(np.abs(pairs.values - minor).argmin())]
+    return (
+        f"{render(table)}\nThe first shell of all atoms has a smaller peak at {minor:.3f} Å, "
+        f"near the first peak of {'-'.join(map(str, nearest))}."
+    )
 
 
 def commonest_polyhedra(

@@ -89,6 +89,32 @@ def test_vft_bootstrap_agrees_and_is_repeatable():
         fit_vft(T, tau, bootstrap=100)
 
 
+def test_vft_shows_its_degrees_of_freedom():
+    few = fit_vft(T[::2][:4], TAU[::2][:4] * np.array([1.05, 0.95, 1.05, 0.95]))
+    assert few.freedom == "4 temperatures, 3 parameters: 1 degree of freedom"
+    # Student's t of one degree of freedom, tan(0.95 pi / 2): an error from one residual is vague
+    assert f"{few.freedom}, so a 95 % interval is ± {math.tan(0.475 * math.pi):.1f}" in str(few)
+    low, high = few.b.interval(0.95)
+    assert high - low == pytest.approx(2 * math.tan(0.475 * math.pi) * few.b.error)
+    many = fit_vft(T, TAU)
+    assert many.free == len(T) - 3
+    assert f"{len(T) - 3} degrees of freedom;" in f"{many};"
+    exact = fit_vft(T[:3], TAU[:3], error=0.05 * TAU[:3])
+    assert "0 degrees of freedom, so the law is not tested" in str(exact)
+    arrhenius = fit_vft(T, 0.1 * np.exp(0.8 / (BOLTZMANN * T) - 1e4 / T**2))
+    assert arrhenius.freedom.endswith(f"2 parameters: {len(T) - 2} degrees of freedom")
+    assert "no error: T0 is held at 0 K" in str(arrhenius)
+    assert "T0 is held" in str(arrhenius.strength)
+
+
+def test_one_barrier_has_no_error_and_says_so():
+    assert "no error: there is only one barrier" in str(effective_barrier([0.4], 600.0))
+    assert "no error: there is only one barrier" in str(arithmetic_mean_barrier([0.4]))
+    assert "only one atom" in mean_barrier_per_atom([0.4], [3]).overall_error.attrs["note"]
+    slope = apparent_activation_energy(T[:2], TAU[:2])
+    assert "give the errors of tau" in slope.local_error.attrs["note"]
+
+
 def test_vft_of_arrhenius_and_bad_data():
     tau = 0.1 * np.exp(0.8 / (BOLTZMANN * T)) * (1 + 0.01 * (-1.0) ** np.arange(len(T)))
     fit = fit_vft(T, 0.1 * np.exp(0.8 / (BOLTZMANN * T) - 1e4 / T**2))

@@ -17,7 +17,7 @@ from mgdask.analysis.diffusion import (
     non_gaussian_parameter,
     random_walk_covariance,
 )
-from mgdask.analysis.estimate import Estimate
+from mgdask.analysis.estimate import Estimate, describe
 from mgdask.analysis.relaxation import after_plateau, fit_kohlrausch, relaxation_time
 from mgdask.errors import ParameterError
 
@@ -56,6 +56,24 @@ def test_relaxation_time_says_why_there_is_none():
     assert "0.8" in str(never)
     assert "starts below" in relaxation_time(t, [1, 0.2, 0.1]).reason
     assert "no point" in relaxation_time([0.0], [1.0]).reason
+
+
+def test_a_result_without_an_error_says_why():
+    t = np.logspace(-1, 3, 81)
+    decay = np.exp(-t / 20.0)
+    tau = relaxation_time(t, decay)
+    assert str(tau).startswith("tau = 20 ± ? ps; at level 0.3679; no error: give samples")
+    assert "give samples" in str(tau.estimate)
+    noisy = decay + np.random.default_rng(0).normal(0.0, 0.02, len(t))
+    assert "no error: give samples" in str(relaxation_time(t, noisy))  # the polynomial
+    known = relaxation_time(t, decay, error=np.full(len(t), 0.01))
+    assert (known.note, "?" in str(known)) == ("", False)
+    gauss = fit_kohlrausch(t, np.exp(-((t / 20.0) ** 2)), 0.0)
+    assert str(gauss).count("beta is on its bound 1.5") == 1
+    assert str(gauss.tau).endswith("(no error: beta is on its bound 1.5)")
+    msd = fit_diffusion(t, 6 * 0.05 * t)
+    assert str(msd).count("no error: give samples") == 1
+    assert "give samples" in str(msd.si)
 
 
 def test_error_of_the_relaxation_time():
@@ -347,7 +365,12 @@ def test_diffusion():
 
 def test_estimates_read_well():
     assert str(Estimate(2.0e-9, 1.5e-10, "1/ps")) == "(2.00 ± 0.15)e-09 1/ps"
-    assert str(Estimate(3.0, math.nan)) == "3 ± ?"
+    assert str(Estimate(3.0, math.nan)) == "3 ± ? (no error: none was given)"
+    one = Estimate(3.0, math.nan, "ps", reason="one sample")
+    assert str(one.scaled(1e-3, "ns")) == "0.003 ± ? ns (no error: one sample)"
+    # a reason is given once, however many values lack an error
+    text = describe({"a": one, "b": one, "c": Estimate(1.0, 0.1)}, "", "40 points")
+    assert text == "a = 3 ± ? ps, b = 3 ± ? ps, c = 1.00 ± 0.10; 40 points; no error: one sample"
     assert str(Estimate(math.nan, math.nan, "K")) == "nan K"
     assert str(Estimate(0.5, 0.0)) == "0.5 ± 0"
     with pytest.raises(ParameterError, match="between 0 and 1"):

@@ -11,7 +11,9 @@ from scipy.spatial import cKDTree
 import mgdask
 from mgdask.errors import ParameterError, StoreError
 from mgdask.features import Chemistry, Coordination
+from mgdask.features.pair_cutoffs import radial_distribution
 from mgdask.pipelines import rdf as rdf_module
+from mgdask.report.text import describe_rdf
 from tests.conftest import write_dump
 from tests.reference import structure as reference
 
@@ -159,6 +161,12 @@ def test_the_glass(glass_store, glass, client):
     assert float(peak.sel(species="Zr", neighbor_species="Cu")) == mixed
     assert (found.first_minimum > peak + 0.5).all()
     assert 3.5 < float(found.first_minimum_all) < 4.3
+    # of all atoms the main peak counts, not the smaller one of copper before it
+    highest = float(found.r[int(found.g_all.values.argmax())])
+    assert float(found.first_peak_all) == pytest.approx(highest, abs=0.05)
+    assert float(found.minor_peak_all) == pytest.approx(copper, abs=0.02)
+    assert "smaller peak at 2.49" in describe_rdf(found)
+    assert "near the first peak of Cu-Cu" in describe_rdf(found)
     assert float(found.g_all[-100:].mean()) == pytest.approx(1.0, abs=0.03)
     assert (
         found["count"] == found["count"].transpose("neighbor_species", "species", "r").values
@@ -186,6 +194,31 @@ def test_the_glass(glass_store, glass, client):
     cutoff = float(found.first_minimum_all)
     near = Coordination(cutoff=cutoff).compute(position, cell, numbers)[:, 1].mean()
     assert 12.0 < near < 15.0
+
+
+def counts_of(g, edges, n_atoms=2000, volume=34_000.0):
+    """Pair counts (1, 1, bin) of a known g(r), as if all atoms were of one species."""
+    shell = 4.0 / 3.0 * np.pi * np.diff(edges**3)
+    return np.rint(g * n_atoms**2 / volume * shell).astype(np.int64)[None, None]
+
+
+@pytest.mark.parametrize(("small", "minor"), [(2.0, 2.3), (0.0, np.nan)])
+def test_peak_of_all_atoms_is_the_main_one_of_the_first_shell(small, minor):
+    edges = np.linspace(0.0, 10.0, 501)
+    r = 0.5 * (edges[1:] + edges[:-1])
+
+    def bump(at, width, height):
+        return height * np.exp(-0.5 * ((r - at) / width) ** 2)
+
+    # the second shell is higher than the small peak, and has no part in this
+    g = bump(2.3, 0.08, small) + bump(3.1, 0.15, 3.0) + bump(5.3, 0.4, 2.6) + 0.1 * (r > 2)
+    found = radial_distribution(counts_of(g, edges), np.array([2000]), 34_000.0, ["Zr"], edges, 1)
+    assert float(found.first_peak_all) == pytest.approx(3.1, abs=0.01)
+    np.testing.assert_allclose(float(found.minor_peak_all), minor, atol=0.01)
+    between = (r > 3.1) & (r < 5.0)
+    assert float(found.first_minimum_all) == pytest.approx(
+        float(r[between][g[between].argmin()]), abs=0.05
+    )
 
 
 def test_a_crystal_has_its_shells(tmp_path):
