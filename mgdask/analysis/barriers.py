@@ -69,6 +69,8 @@ class EffectiveBarrier(Estimate):
         Always "eV".
     dof
         Number of barriers minus one.
+    reason
+        Why there is no error; empty if there is one.
     temperature
         Temperature in K.
     spread

@@ -491,7 +491,8 @@ def as_curve(
     ----------
     time
         Lag times in ps, shape (n,), not negative and strictly increasing. None takes
-        the coordinate ``time`` or ``lag`` of a DataArray with dim ``lag``.
+        the coordinate ``time``, ``mean_lag`` or ``lag`` of a DataArray with dim
+        ``lag``, whichever is there first.
     values
         Ordinates, shape (n,). NaN points are dropped.
     name
@@ -533,6 +534,8 @@ def _lag_times(values: npt.ArrayLike, name: str) -> npt.ArrayLike:
         )
     if "time" in values.coords and values["time"].dims == ("lag",):
         return values["time"].values
+    if "mean_lag" in values.coords and values["mean_lag"].dims == ("lag",):
+        return values["mean_lag"].values
     if "lag" not in values.coords:
         raise ParameterError(
             f"{name} has dim 'lag' without a coordinate; give time, or .assign_coords(lag=...)"

@@ -106,8 +106,8 @@ def relaxation_time(
     Parameters
     ----------
     time
-        Lag times in ps, shape (n,), increasing. None takes the coordinate ``time`` or
-        ``lag`` of a DataArray with dim ``lag``.
+        Lag times in ps, shape (n,), increasing. None takes the coordinate ``time``,
+        ``mean_lag`` or ``lag`` of a DataArray with dim ``lag``.
     correlation
         Correlation function, shape (n,). NaN points are left out.
     level

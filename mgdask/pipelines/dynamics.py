@@ -66,7 +66,8 @@ def mean_squared_displacement(
     remove_drift
         Subtract the motion of the center of mass.
     tolerance
-        Largest deviation of a frame from a lag, as a fraction of the lag.
+        Largest deviation of a frame from a lag, as a fraction of the lag. The mean lag
+        of the pairs that were averaged is the coordinate ``mean_lag``.
     run
         Label of the run, or several. Default: all runs, which must not be at different
         temperatures.
@@ -82,7 +83,8 @@ def mean_squared_displacement(
     -------
     msd
         A Dataset with msd(species, lag) and msd_all(lag) in Å², non_gaussian(species,
-        lag) and non_gaussian_all(lag), pairs(lag) of frames and atoms(species). With
+        lag) and non_gaussian_all(lag), pairs(lag) of frames and atoms(species). The
+        coordinate ``lag`` is the lag asked for, ``mean_lag`` the one averaged. With
         ``regions`` also msd_sample(sample, species, lag) and msd_all_sample(sample,
         lag). The attributes name the runs, and their temperature in K if it is known
         and constant within 5 %.

@@ -394,6 +394,19 @@ class LagTasks:
         """Return the number of pairs of frames of each lag."""
         return _count_pairs(self.pairs)
 
+    def mean_lags(self) -> FloatArray:
+        """Return the mean time in ps between the frames of the pairs of each lag.
+
+        It may differ from the lag that was asked for, within the tolerance. If it does
+        not, it is that lag to the last bit.
+        """
+        start, origin, later, length = self.pairs
+        elapsed = np.concatenate([[0.0], np.cumsum(self.axis.time)])
+        sums = elapsed[later + length] - elapsed[later] - elapsed[origin + length] + elapsed[origin]
+        asked = np.array(self.lags)
+        found = np.array([sums[a:b].sum() for a, b in pairwise(start)]) / self.n_pairs()
+        return np.asarray(np.where(np.abs(found - asked) <= 1e-6 * asked, asked, found))
+
     def n_terms(self) -> IntArray:
         """Return the number of terms (species, lag) of an average."""
         return self.n_atoms[:, None] * self.n_pairs()
@@ -408,6 +421,10 @@ class LagTasks:
         coordinates
             Coordinates other than species and lag.
         """
+        lags = np.array(self.lags)
+        mean_lags = self.mean_lags()
+        as_asked = bool((mean_lags == lags).all())
+        lag_name = "lag" if as_asked else "lag asked for; mean_lag was averaged"
         return xr.Dataset(
             {
                 **variables,
@@ -415,7 +432,12 @@ class LagTasks:
                 "atoms": ("species", self.n_atoms),
             },
             coords={
-                "lag": ("lag", np.array(self.lags), {"units": "ps"}),
+                "lag": ("lag", lags, {"units": "ps", "long_name": lag_name}),
+                "mean_lag": (
+                    "lag",
+                    mean_lags,
+                    {"units": "ps", "long_name": "mean lag of the pairs of frames averaged"},
+                ),
                 "species": list(self.species),
                 **coordinates,
             },

@@ -12,6 +12,7 @@ from scipy.stats import chi2, maxwell
 
 import mgdask
 from mgdask.analysis.diffusion import Trajectory, fit_diffusion
+from mgdask.analysis.relaxation import relaxation_time
 from mgdask.elements import mass
 from mgdask.errors import MgdaskError, ParameterError, StoreError
 from mgdask.features import Chemistry
@@ -333,6 +334,9 @@ def test_all_four_are_those_of_the_twins(twins, name, origins):
     for one in (moved, waves, hove, near):
         assert one.pairs.values.tolist() == [len(p) for p in pairs]
         assert one.lag.values.tolist() == list(lags)
+        np.testing.assert_allclose(
+            one.mean_lag, [np.diff(ds.time.values[np.array(p)]).mean() for p in pairs], rtol=1e-9
+        )
         assert one.attrs["origins"] == len(chosen)
     members = {
         "Ni": np.flatnonzero(types_of(N) == 2),
@@ -572,6 +576,24 @@ def test_the_last_frame_does_not_stand_in_for_later_ones(tmp_path):
     found = msd(store, lags=[0.3, 0.5, 0.59], tolerance=0.1)
     assert found.pairs.values.tolist() == [31, 11, 2]
     np.testing.assert_allclose(found.msd_all / found.lag**2, (velocity**2).sum() / 4, rtol=1e-9)
+
+
+def test_the_lag_that_was_averaged_is_shown_beside_the_lag_asked_for(tmp_path):
+    """Frames 11 and 9 steps apart both count as 10: only their mean is the lag of the average."""
+    velocity = np.random.default_rng(6).normal(0, 1, (4, 1, 3))
+    steps = np.array([0, 11, 20, 31, 45])
+    store = store_of(tmp_path, velocity * DT / 10 * steps[:, None], steps=steps)
+    found = msd(store, lags=[0.01, 0.02], tolerance=0.12)
+    assert found.lag.values.tolist() == [0.01, 0.02]
+    np.testing.assert_allclose(found.mean_lag, [np.mean([0.011, 0.009, 0.011]), 0.02])
+    assert found.lag.attrs["long_name"] == "lag asked for; mean_lag was averaged"
+    # fits that read the times from the curve read those of the average
+    curve = xr.DataArray(
+        np.exp(-found.mean_lag.values / 0.01), dims="lag", coords={"lag": [0.1, 0.2]}
+    ).assign_coords(mean_lag=("lag", found.mean_lag.values))
+    assert relaxation_time(None, curve, level=0.2).bracket == tuple(found.mean_lag.values)
+    exact = msd(store, lags=[0.02], origins="first")
+    assert (exact.lag.attrs["long_name"], exact.mean_lag.item()) == ("lag", 0.02)
 
 
 # -------------------------------------------------------------------------------------------------------------- drift
