@@ -30,7 +30,8 @@ class Variable:
     kind
         Kind of dtype: ``"f"``, ``"i"``, ``"b"``, or ``"U"`` for text.
     unit
-        Unit, ``"1"`` for none, ``"Z"`` for atomic numbers.
+        Unit, ``"1"`` for none, ``"Z"`` for atomic numbers. Empty if it depends on the
+        parameters of a feature.
     meaning
         What the values mean.
     source
@@ -45,13 +46,14 @@ class Variable:
     source: str = ""
 
     def __str__(self) -> str:
-        unit = "" if self.unit == "1" else f" in {self.unit}"
+        unit = "" if self.unit in ("", "1") else f" in {self.unit}"
         return f"{self.name}({', '.join(self.dims)}){unit}"
 
 
 def _feature(family: str, meaning: str, source: str) -> Variable:
-    # features with user-defined names share the entry of their family
-    return Variable(family, ("frame", "atom", f"{family}_feature"), "f", "1", meaning, source)
+    # features with user-defined names share the entry of their family; the unit of a
+    # column depends on the parameters, so that the feature states it
+    return Variable(family, ("frame", "atom", f"{family}_feature"), "f", "", meaning, source)
 
 
 def _table(*rows: Variable) -> dict[str, Variable]:
@@ -220,7 +222,8 @@ def attrs(name: str) -> dict[str, str]:
 
     Returns
     -------
-    Unit, long name and source; empty for a variable that is not in ``VARIABLES``.
+    Unit, long name and source, as far as they are fixed. Empty for a variable that is
+    not in ``VARIABLES``.
 
     Examples
     --------
@@ -230,10 +233,8 @@ def attrs(name: str) -> dict[str, str]:
     variable = VARIABLES.get(name)
     if variable is None:
         return {}
-    text = {"units": variable.unit, "long_name": variable.meaning}
-    if variable.source:
-        text["source"] = variable.source
-    return text
+    described = {"units": variable.unit, "long_name": variable.meaning, "source": variable.source}
+    return {key: text for key, text in described.items() if text}
 
 
 def frame_attrs(name: str) -> dict[str, str]:
@@ -257,6 +258,32 @@ def frame_attrs(name: str) -> dict[str, str]:
     if variable is None:
         return attrs(name)
     return {"units": variable.unit, "long_name": variable.meaning}
+
+
+def column_units(array: xr.DataArray) -> list[str]:
+    """Return the unit of each column of a feature.
+
+    Parameters
+    ----------
+    array
+        Feature (..., column) from ``open_store`` or ``featurize``.
+
+    Returns
+    -------
+    One unit per column: those of the coordinate ``<name>_unit`` or, if all columns have
+    the same unit, that of the attr ``units``.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> ds = xr.Dataset({"d2": (("atom", "column"), [[0.5, 2]])})
+    >>> column_units(ds.assign_coords(d2_unit=("column", ["Å²", "1"])).d2)
+    ['Å²', '1']
+    """
+    name = f"{array.name}_unit"
+    if name in array.coords:
+        return [str(unit) for unit in array.coords[name].values]
+    return [str(array.attrs.get("units", "1"))] * array.shape[-1]
 
 
 def validate(ds: xr.Dataset, kind: str, source: str | Path = "the Dataset") -> None:
@@ -317,5 +344,5 @@ def _problems(ds: xr.Dataset, name: Hashable) -> Iterator[str]:
     if variable.dtype.kind not in _DTYPE_KINDS[expected.kind]:
         yield f"{name} has dtype {variable.dtype}, expected kind {expected.kind}"
     unit = variable.attrs.get("units", expected.unit)
-    if unit != expected.unit:
+    if expected.unit and unit != expected.unit:
         yield f"{name} has unit {unit}, expected {expected.unit}"

@@ -50,9 +50,10 @@ class Feature(ABC):
     ``TrajectoryFeature``
         The unwrapped trajectories of its own atoms: displacements, for example.
 
-    A feature sets ``family``, ``long_name``, ``citation`` and ``labels``. It states its
-    working memory (``footprint``) and its run time (``cost``). The same object serves
-    one configuration (``compute``), ``mgdask.featurize``, and ``mgdask.plan`` with
+    A feature sets ``family``, ``long_name``, ``citation`` and ``labels``, and ``unit``,
+    or ``units`` if its columns have several. It states its working memory
+    (``footprint``) and its run time (``cost``). The same object serves one
+    configuration (``compute``), ``mgdask.featurize``, and ``mgdask.plan`` with
     ``mgdask.run``. All of them give the same bits.
 
     See Also
@@ -77,6 +78,7 @@ class Feature(ABC):
     ...     family = "mean_distance"
     ...     long_name = "mean distance to the neighbors"
     ...     citation = "none"
+    ...     unit = "Å"
     ...     labels = ("mean",)
     ...
     ...     @property
@@ -105,6 +107,8 @@ class Feature(ABC):
     """Name of the feature on command lines and in recipes."""
     citation: ClassVar[str]
     long_name: ClassVar[str]
+    unit: ClassVar[str] = "1"
+    """Unit of every column, "1" for a number. Override ``units`` if columns differ."""
     later_parameters: ClassVar[tuple[str, ...]] = ()
     """Parameters that were added in a later version.
 
@@ -165,10 +169,38 @@ class Feature(ABC):
         """
         return ()
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Unit of each column, "1" for a number."""
+        return (self.unit,) * self.n_columns
+
     def coordinates(self) -> dict[str, AnyArray]:
         """Return further coordinates of the columns by name."""
         names = self.amlearn_labels
         return {f"{self.name}_amlearn": np.array(names, dtype=object)} if names else {}
+
+    def column_coordinates(self) -> dict[str, AnyArray]:
+        """Return ``coordinates``, and the units of the columns if they differ."""
+        units = {f"{self.name}_unit": np.array(self.units, dtype=object)}
+        return {**(units if len(set(self.units)) > 1 else {}), **self.coordinates()}
+
+    def output_attrs(self) -> dict[str, Any]:
+        """Return the attrs of the output: name, unit, citation and parameters.
+
+        If the units of columns differ, a comment names the coordinate with the units.
+        """
+        units = set(self.units)
+        unit = (
+            {"units": units.pop()}
+            if len(units) == 1
+            else {"comment": f"units differ by column: see the coordinate {self.name}_unit"}
+        )
+        return {
+            "long_name": self.long_name,
+            **unit,
+            "citation": self.citation,
+            "parameters": self.parameters(),
+        }
 
     @property
     def n_columns(self) -> int:

@@ -125,6 +125,12 @@ class LagDisplacement(TrajectoryFeature):
         """0.01 ps, 0.02 ps, ..."""
         return tuple(f"{lag:g} ps" for lag in self.times)
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Å, Å² or, for the logarithm, 1."""
+        unit = {"displacement": "Å", "squared": "Å²", "logarithmic": "1"}[self.scaling]
+        return (unit,) * self.n_columns
+
     def coordinates(self) -> dict[str, AnyArray]:
         """Return the lag times in ps as a coordinate of the columns."""
         return {f"{self.name}_lag": np.array(self.times)}

@@ -10,12 +10,15 @@ from pydantic import Field
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
 from mgdask.features.cutoffs import Distance
-from mgdask.features.environments import CutoffNeighbors, LocalEnvironments, Neighborhood, Radii
+from mgdask.features.environments import CutoffNeighbors, LocalEnvironments, Neighborhood
 from mgdask.features.feature import FrameFeature, feature_dataclass
+from mgdask.features.interstice import Radii
 from mgdask.features.neighbor_lists import spans
 from mgdask.kernels.nonaffine import nonaffine
 
 LABELS = ("d2min_sum", "shear", "displacement", "force", "softest", "anisotropy", "along")
+UNITS = ("Å²", "1", "Å²", "Å²", "1", "1", "1")
+"""Unit of each of ``LABELS``. Spring constants have none, so a force is a length."""
 DAMPING = 0.8
 """Damping factor of each step. Any value below 1 converges: see ``LinearResponse``."""
 SINGULAR = 1e-9
@@ -108,6 +111,7 @@ class LinearResponse(FrameFeature):
     long_name: ClassVar[str] = "non-affine linear response of a network of springs"
     citation: ClassVar[str] = "Lemaitre, Maloney, J. Stat. Phys. 123, 415 (2006)"
     labels: ClassVar[tuple[str, ...]] = LABELS
+    units: ClassVar[tuple[str, ...]] = UNITS
 
     def __post_init__(self) -> None:
         if not any(self.strain):

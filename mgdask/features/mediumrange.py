@@ -153,6 +153,11 @@ class MediumRange(FrameFeature):
         return self._labels
 
     @property
+    def units(self) -> tuple[str, ...]:
+        """Units of the columns that are averaged."""
+        return tuple(unit for unit in self.feature.units for _ in self.statistics)
+
+    @property
     def amlearn_labels(self) -> tuple[str, ...]:
         """Names of the columns in amlearn; empty for those that it lacks."""
         return tuple(

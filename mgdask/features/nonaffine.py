@@ -103,7 +103,7 @@ class NonAffine(WindowFeature):
     cutoff
         Cutoff distance of the neighbors in the reference in Å: one for all, or one per
         pair of species, {"Cu-Cu": 3.4, "Cu-Zr": 3.6, "Zr-Zr": 4.2}. The first minima of
-        ``partial_rdf`` are a good choice: see ``pair_cutoffs``.
+        g(r) are a good choice: ``mgdask.pair_cutoffs(mgdask.partial_rdf(store))``.
     quantities
         Some of "d2min", "d2min_sum", "shear", "volumetric" and "F", in the order of the
         columns. "F" is nine columns: F_xx, F_xy, F_xz, F_yx, ...
@@ -126,7 +126,8 @@ class NonAffine(WindowFeature):
     The row of an atom is NaN if it has fewer than 3 neighbors, or if all neighbors lie
     in a plane through the atom. Such atoms are counted in the attrs of the output. F
     fits three neighbors exactly, so d2min is then 0. A rotation of the whole
-    configuration changes neither d2min nor the strain.
+    configuration changes neither d2min nor the strain. d2min and d2min_sum are in Å²;
+    the other columns are numbers.
 
     References
     ----------
@@ -182,6 +183,11 @@ class NonAffine(WindowFeature):
     def labels(self) -> tuple[str, ...]:
         """Names of the quantities; nine for "F"."""
         return self._labels
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Å² for d2min and d2min_sum; strain and F are numbers."""
+        return tuple("Å²" if label.startswith("d2min") else "1" for label in self.labels)
 
     @property
     def kind(self) -> CutoffNeighbors:

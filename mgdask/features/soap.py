@@ -109,6 +109,7 @@ class SOAP(OfSpecies):
 
     family: ClassVar[str] = "soap"
     long_name: ClassVar[str] = "smooth overlap of atomic positions, power spectrum"
+    unit: ClassVar[str] = "Å³"
     citation: ClassVar[str] = (
         "Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013); "
         "columns and bases as in Himanen et al., Comput. Phys. Commun. 247, 106949 (2020)"

@@ -169,6 +169,11 @@ class EdgeSums(_OfCells):
     citation: ClassVar[str] = "Peng, Li, Wang, Phys. Rev. Lett. 106, 135503 (2011)"
     labels = tuple(f"edges{k}" for k in FOLDS)
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        """1 for a number of facets, Å² for an area, Å³ for a volume."""
+        return ({"none": "1", "area": "Å²", "volume": "Å³"}[self.weights],) * len(FOLDS)
+
     def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Flags:
         """Fill ``out`` (center,column) and return the flags (center,) by name."""
         cells = environments.voronoi(centers, self.small_facets)

@@ -12,6 +12,7 @@ from rich.table import Table
 from mgdask._typing import AnyArray
 from mgdask.elements import symbol
 from mgdask.execution.executor import render
+from mgdask.variables import column_units
 
 
 def _composition(species: AnyArray) -> str:
@@ -110,12 +111,19 @@ def _arrays(ds: xr.Dataset) -> Table:
             ", ".join(map(str, array.dims)),
             " x ".join(map(str, array.shape)),
             str(array.dtype),
-            str(array.attrs.get("units", "")),
+            _unit(array),
             " x ".join(map(str, chunk)) if chunk else "",
             " x ".join(map(str, shard)) if shard else "",
             _bytes(array.nbytes),
         )
     return arrays
+
+
+def _unit(array: xr.DataArray) -> str:
+    """Return the unit of an array, or those of its columns, each once."""
+    if "units" in array.attrs or f"{array.name}_unit" not in array.coords:
+        return str(array.attrs.get("units", ""))
+    return ", ".join(dict.fromkeys(column_units(array)))
 
 
 def describe(ds: xr.Dataset, *, width: int = 110) -> str:

@@ -15,7 +15,7 @@ from mgdask.errors import StoreError
 from mgdask.store.failures import explained
 from mgdask.store.layout import ROWS_IN_CHUNK, BlockLayout
 from mgdask.store.manifest import Manifest
-from mgdask.store.shards import get_array, new_array, new_group, open_group, put, read_array
+from mgdask.store.shards import Array, get_array, new_array, new_group, open_group, put, read_array
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,9 @@ def existing(path: str | Path, digest: str) -> bool:
 def restore(
     path: str | Path, axes: Mapping[str, tuple[str, AnyArray]], outputs: Sequence[Output]
 ) -> None:
-    """Rewrite damaged coordinates and labels; intact ones are not touched.
+    """Rewrite damaged coordinates, labels and units; intact ones are not touched.
+
+    A store begun by version 0.1 gets the units of its columns.
 
     Parameters
     ----------
@@ -172,6 +174,17 @@ def restore(
             with explained(path):
                 shutil.rmtree(Path(path) / name, ignore_errors=True)
             put(group, name, (dim,), values, chunks=chunks)
+    for output in outputs:
+        _restate_units(get_array(group, output.name), output.attrs)
+
+
+def _restate_units(array: Array, attrs: Mapping[str, Any]) -> None:
+    """Correct what an array says of its units; version 0.1 wrote "1" for all."""
+    stated = {key: attrs[key] for key in ("units", "comment") if key in attrs}
+    now = dict(array.attrs)
+    if {key: now[key] for key in ("units", "comment") if key in now} != stated:
+        with explained(str(array.store)):
+            array.attrs.put({**{k: v for k, v in now.items() if k != "units"}, **stated})
 
 
 def _same_bytes(a: AnyArray, b: AnyArray) -> bool:

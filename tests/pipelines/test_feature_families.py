@@ -36,6 +36,7 @@ from mgdask.kernels.voronoi import OPEN, voronoi_cells
 from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.pipelines.featurize.memory import WRITE_COPIES
 from mgdask.store.manifest import Manifest
+from mgdask.variables import column_units
 from tests.conftest import write_dump
 from tests.pipelines.test_featurize import files, small_blocks  # noqa: F401 - a fixture
 
@@ -186,7 +187,8 @@ def test_columns_are_labelled_each_by_its_own(glass_store, tmp_path):
                 assert ds[names].values.tolist() == list(feature.amlearn_labels)
             assert array.attrs["parameters"] == feature.parameters()
             assert array.attrs["citation"] == feature.citation
-            assert array.attrs["units"] == "1"
+            assert column_units(array) == list(feature.units)
+            assert ("units" in array.attrs) == (len(set(feature.units)) == 1)
     # the two bond orders stand side by side
     assert out.bond_order.shape == (1, 2000, 8)
     assert out.bond_order_area.shape == (1, 2000, 4)
@@ -219,6 +221,10 @@ def test_columns_are_labelled_each_by_its_own(glass_store, tmp_path):
         (
             [Interstice(), Coordination().named("interstice_amlearn")],
             "'interstice_amlearn', which is the name of another variable",
+        ),
+        (
+            [LinearResponse(), Coordination().named("linear_response_unit")],
+            "'linear_response_unit', which",
         ),
         ([Coordination().named("species")], "named 'species', which"),
         ([Coordination().named("frame")], "named 'frame', which"),

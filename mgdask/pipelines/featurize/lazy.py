@@ -115,15 +115,10 @@ def _label(
     for feature in features:
         per_atom = feature.level == "atom"
         dims = ("frame", "atom", feature.dim) if per_atom else ("frame", feature.dim)
-        attrs = {
-            "long_name": feature.long_name,
-            "units": "1",
-            "citation": feature.citation,
-            "parameters": feature.parameters(),
-        }
-        variables[feature.name] = (dims, values[feature.name], attrs)
+        variables[feature.name] = (dims, values[feature.name], feature.output_attrs())
         coords[feature.dim] = (feature.dim, np.asarray(feature.labels))
-        coords |= {name: (feature.dim, column) for name, column in feature.coordinates().items()}
+        columns = feature.column_coordinates()
+        coords |= {name: (feature.dim, column) for name, column in columns.items()}
     ds = source.ds
     for name in ("time", "step", "run", *_frame_value_names(ds)):
         if name in ds.variables:

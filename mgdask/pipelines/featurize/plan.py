@@ -122,13 +122,7 @@ class Plan:
         chunk_rows = block_layout(1, cut.rows, row_bytes).chunk_rows if per_atom else 1
         while cut.rows % chunk_rows:
             chunk_rows -= 1
-        attrs = {
-            **variables.attrs(feature.family),
-            "long_name": feature.long_name,
-            "citation": feature.citation,
-            "parameters": feature.parameters(),
-            "units": "1",
-        }
+        attrs = {**variables.attrs(feature.family), **feature.output_attrs()}
         return Output(
             feature.name,
             feature.dim,
@@ -136,7 +130,7 @@ class Plan:
             feature.output_dtype.name,
             BlockLayout(cut.frames, cut.rows, chunk_rows),
             feature.labels,
-            feature.coordinates(),
+            feature.column_coordinates(),
             attrs,
         )
 

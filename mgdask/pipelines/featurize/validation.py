@@ -320,7 +320,7 @@ def check_features(
             f"two features are named {max(names, key=names.count)!r}; give one another name: "
             "feature.named('...'), or name: ... in a recipe"
         )
-    taken = {*RESERVED, *(coordinate for feature in given for coordinate in feature.coordinates())}
+    taken = {*RESERVED, *(name for feature in given for name in feature.column_coordinates())}
     clash = next((name for name in names if name in taken), None)
     if clash is not None:
         raise ParameterError(

@@ -59,12 +59,7 @@ def ranked_columns(
         share = {name: gain[name] for name in sorted(gain, key=lambda name: -gain[name])}
     else:
         share = dict(zip(softness.choice.columns, softness.choice.importance, strict=True))
-    units = [
-        str(variable.attrs.get("units", "1"))
-        for variable in open_store(glass.features).values()
-        for _ in range(variable.shape[-1])
-    ]
-    unit = dict(zip(glass.columns(), units, strict=True))
+    unit = glass.units()
     rows = []
     for name, value in share.items():
         column = x[:, softness.columns.index(name)]

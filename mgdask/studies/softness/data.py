@@ -26,6 +26,7 @@ from mgdask.pipelines.featurize.plan import plan
 from mgdask.pipelines.featurize.run import run
 from mgdask.store.open import check_complete, open_store
 from mgdask.studies.softness.score import frame_of_strain
+from mgdask.variables import column_units
 
 if TYPE_CHECKING:
     from mgdask.cluster.client import Client
@@ -208,11 +209,8 @@ class Glass:
 
     def units(self) -> dict[str, str]:
         """Return the unit of each column by its name."""
-        units = [
-            str(variable.attrs.get("units", "1"))
-            for variable in open_store(self.features).values()
-            for _ in range(variable.shape[-1])
-        ]
+        features = open_store(self.features).values()
+        units = [unit for feature in features for unit in column_units(feature)]
         return dict(zip(self.columns(), units, strict=True))
 
     def plastic(self) -> BoolArray:
