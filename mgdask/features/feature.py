@@ -228,6 +228,12 @@ class Feature(ABC):
         return ()
 
     @property
+    def reach(self) -> float:
+        """Largest distance in Å of neighbors that are found by distance, or 0."""
+        cutoffs = [kind.cutoff for kind in self.neighborhood if isinstance(kind, CutoffNeighbors)]
+        return max([0.0, *cutoffs, *(other.reach for other in self.dependencies)])
+
+    @property
     def dependencies(self) -> tuple[FrameFeature, ...]:
         """Features whose values it uses; a block computes them once for all."""
         return ()
@@ -454,7 +460,10 @@ class FrameFeature(Feature):
         position = np.array(
             [[0.0, 0.0, 0.0], [2.5, 0.0, 0.0], [0.0, 2.5, 0.0], [0.0, 0.0, 2.5], [2.0, 2.0, 2.0]]
         )
-        self.compute(position, 6.0 * np.eye(3), np.full(5, self.example_number))
+        numbers = np.full(5, self.example_number)
+        # a cutoff far beyond the cell would find the same atoms very often
+        side = max(6.0, self.for_atoms(numbers).reach)
+        self.compute(position, side * np.eye(3), numbers)
 
 
 class WindowFeature(Feature):

@@ -184,6 +184,11 @@ class SOAP(OfSpecies):
         """Return no lists, because the kernel finds its own neighbors."""
         return {}
 
+    @property
+    def reach(self) -> float:
+        """The cutoff in Å."""
+        return self.r_cut
+
     def footprint(self, n_atoms: int, n_centers: int) -> int:
         """Return the bytes of the cell list, a batch of rows and the tables.
 
@@ -207,10 +212,9 @@ class SOAP(OfSpecies):
         return radial.padded_cutoff(self.r_cut, self.sigma)
 
     def prepare(self) -> None:
-        """Build the radial table and compile the kernel."""
+        """Build the radial table and compile by describing five atoms."""
         if self.engine == "mgdask":
-            _tables(self.r_cut, self.n_max, self.l_max, self.sigma, self.rbf, self.basis)
-            kernel.soap.compile()
+            super().prepare()
 
     def describe(
         self, environments: LocalEnvironments, centers: IntArray, out: AnyArray

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +19,8 @@ from mgdask.errors import RunError
 from mgdask.features.engine import compute_block as compute_features_of_block
 from mgdask.features.feature import Feature
 from mgdask.features.window import FrameAxis, Trajectories, Window
+from mgdask.pipelines.featurize.usage import measured
+from mgdask.pipelines.featurize.usage import peak_memory as peak_memory
 from mgdask.store import features as feature_store
 from mgdask.store.frame_values import check_values_unchanged
 from mgdask.store.frame_values import read_one as read_frame_value
@@ -82,6 +84,8 @@ class Job:
         Digest of the content of ``paths``.
     values
         Digests of the values of frames that the features read, keyed by name.
+    run
+        Identifies the run, in which each worker prepares the features once.
     """
 
     store: str
@@ -91,6 +95,7 @@ class Job:
     content: str = ""
     paths_content: str = ""
     values: Mapping[str, str] = field(default_factory=dict)
+    run: str = ""
 
     def check_inputs(self) -> None:
         """Raise ``SourceChangedError`` unless the inputs are those of the plan."""
@@ -99,6 +104,13 @@ class Job:
             check_values_unchanged(self.store, self.values)
         if self.paths != self.store:
             check_unchanged(self.paths, self.paths_content)
+
+    def prepare(self) -> None:
+        """Compile the kernels of all features and build their tables."""
+        for feature in self.features:
+            # computing a block gives a better error, if it fails at all
+            with suppress(Exception):
+                feature.prepare()
 
 
 def read_axis(group: Group) -> FrameAxis:
@@ -200,24 +212,6 @@ def check_finite(
             )
 
 
-def peak_memory() -> int:
-    """Return the highest resident memory of this process so far, in bytes."""
-    try:  # ru_maxrss of a spawned process starts at that of its parent, VmHWM does not
-        with open("/proc/self/status", encoding="ascii") as status:
-            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        import resource
-    except ImportError:  # Windows
-        import psutil
-
-        memory = psutil.Process().memory_info()
-        return int(getattr(memory, "peak_wset", memory.rss))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 def record(
     block: str, digest: str, wrote: Sequence[Mapping[str, Any]], began: float
 ) -> dict[str, Any]:
@@ -264,7 +258,7 @@ def create_output(plan: Plan) -> None:
         feature_store.restore(plan.out, plan.axes(), plan.outputs())
 
 
-def compute_block(job: Job, block: Block, digest: str) -> dict[str, int]:
+def compute_block(job: Job, block: Block, digest: str) -> dict[str, Any]:
     """Compute one block and write it.
 
     This is the task that workers run. All features of the block are computed together,
@@ -282,7 +276,8 @@ def compute_block(job: Job, block: Block, digest: str) -> dict[str, int]:
     Returns
     -------
     summary
-        ``rows`` and ``peak_memory`` (bytes). Arrays never pass through the scheduler.
+        ``rows``, ``peak_memory`` of the process and ``block_memory`` of the blocks in
+        it (bytes), ``cpu`` (s) and ``host``. Arrays never pass through the scheduler.
 
     Raises
     ------
@@ -291,6 +286,18 @@ def compute_block(job: Job, block: Block, digest: str) -> dict[str, int]:
     RunError
         If a position is not finite.
     """
+    with measured(job.run, job.prepare) as usage:
+        _compute_and_write(job, block, digest)
+    return {
+        "rows": len(block.frames) * block.n_rows,
+        "peak_memory": peak_memory(),
+        "block_memory": usage.memory,
+        "cpu": usage.cpu,
+        "host": socket.gethostname(),
+    }
+
+
+def _compute_and_write(job: Job, block: Block, digest: str) -> None:
     began = time.perf_counter()
     job.check_inputs()
     source, target = StoreSource(job.store, job.paths), open_group(job.out, mode="r+")
@@ -310,4 +317,3 @@ def compute_block(job: Job, block: Block, digest: str) -> dict[str, int]:
     }
     # version 0.1 reads the counts under this name
     Manifest(job.out).append({**record(block.name, digest, wrote, began), "marked": counts})
-    return {"rows": len(block.frames) * block.n_rows, "peak_memory": peak_memory()}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from dask.utils import format_bytes
 from rich.table import Table
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 SHOWN_FAILURES = 5
 """Maximum number of failed blocks that an error lists."""
+SLACK = 32 * 2**20
+"""Bytes that the blocks of a worker may use beyond the projection.
+
+The allocator, threads and libraries loaded late take some.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,11 @@ class Report:
         Highest memory of a worker in bytes.
     projected
         Projected memory of a worker in bytes.
+    block_memory
+        Highest memory of the blocks of a worker in bytes, without what its process held
+        before: libraries, compiled kernels and data of the user.
+    projected_blocks
+        Projected memory of the blocks of a worker in bytes.
     """
 
     out: str
@@ -57,6 +68,17 @@ class Report:
     seconds: float
     peak_memory: int
     projected: int
+    block_memory: int = 0
+    projected_blocks: int = 0
+
+    @property
+    def excess_memory(self) -> int:
+        """Bytes that the blocks of a worker used beyond the projection; 0 if none.
+
+        A worker whose total is as projected has no excess. ``SLACK`` is allowed.
+        """
+        beyond = self.block_memory - self.projected_blocks - SLACK
+        return max(0, min(beyond, self.peak_memory - self.projected))
 
     def __str__(self) -> str:
         table = Table(show_header=False, box=None, pad_edge=False)
@@ -68,16 +90,14 @@ class Report:
         if n_done:
             speed = self.rows / max(self.seconds, 1e-9)
             table.add_row("speed", f"{speed:,.0f} central atoms per second ({self.seconds:.1f} s)")
-            excess = (
-                ""
-                if self.peak_memory <= self.projected
-                else "  ABOVE THE PROJECTION: please report it"
-            )
             table.add_row(
                 "peak memory",
-                f"{format_bytes(self.peak_memory)} in a worker, "
-                f"projected {format_bytes(self.projected)}{excess}",
+                f"{format_bytes(self.peak_memory)} in a worker; "
+                f"blocks {format_bytes(self.block_memory)}, "
+                f"projected {format_bytes(self.projected_blocks)}",
             )
+            if self.excess_memory:
+                table.add_row("", "ABOVE THE PROJECTION: please report it")
         return render(table)
 
 
@@ -156,7 +176,7 @@ def run(
         todo = [b for b in plan.blocks if not manifest.done(b.name, plan.block_digest(b), records)]
         if todo or manifest.content() is None:
             manifest.reopen()
-        job = plan.job()
+        job = replace(plan.job(), run=uuid4().hex)
         outcome = execute(
             workers,
             compute_block,
@@ -179,6 +199,8 @@ def run(
         outcome.seconds,
         max((result["peak_memory"] for result in results), default=0),
         plan.memory.baseline + threads * plan.memory.per_thread,
+        max((result["block_memory"] for result in results), default=0),
+        threads * plan.memory.per_thread,
     )
 
 
