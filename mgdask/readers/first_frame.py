@@ -23,6 +23,7 @@ from mgdask.readers.frames import (
     variable_name,
 )
 from mgdask.readers.inventory import Inventory, pack_identity
+from mgdask.readers.plausibility import check_frame, check_timestep
 from mgdask.readers.records import FrameRef, Labels, Table
 from mgdask.readers.sources import open_source
 from mgdask.readers.species import PER_ATOM, SpeciesMap, species_column
@@ -181,7 +182,10 @@ def read_first_frame(
     scalars = _common_scalars(inventory, audit)
     variables |= {variable_name(name): ("float64", "", False) for name in scalars}
     layout = replace(layout, scalars=scalars)
-    assemble(table, ref, layout, inventory.species_map, inventory.style, identity)
+    frame = assemble(table, ref, layout, inventory.species_map, inventory.style, identity)
+    if inventory.units != "lj":
+        for remark in _remarks(inventory, as_array(frame, "position"), identity.species):
+            audit.note("plausibility", remark)
     # from here on, species given per atom belong to the identity, so windows stay small
     kept = SpeciesMap() if layout.species == PER_ATOM else inventory.species_map
     inventory = replace(
@@ -189,6 +193,25 @@ def read_first_frame(
     )
     _check_runs(inventory)
     return replace(inventory, variables=variables, notes=audit.lines())
+
+
+def _remarks(
+    inventory: Inventory, position: FloatArray, numbers: npt.NDArray[np.int32]
+) -> list[str]:
+    """Return remarks on the first frame and the timestep."""
+    given = inventory.options.get("timestep")
+    timestep = check_timestep(inventory.step, inventory.time, given)
+    return [
+        *check_frame(
+            position,
+            inventory.cell[0],
+            inventory.origin[0],
+            inventory.pbc,
+            numbers,
+            inventory.species_map,
+        ),
+        *([timestep] if timestep else []),
+    ]
 
 
 def _check_runs(inventory: Inventory) -> None:
