@@ -169,8 +169,10 @@ def draw_rings(
             facecolors="none",
             edgecolors=color,
             linewidths=width,
-            label=label if color == "white" else None,
         )
+    # on the white page of a legend, only the outline is seen
+    if label is not None:
+        axes.plot([], [], "o", ms=size**0.5, mfc="white", mec="black", label=label)
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
-from mgdask._typing import BoolArray
-from mgdask.elements import symbol
+from mgdask._typing import AnyArray, BoolArray, FloatArray
+from mgdask.elements import MIRACLE_RADII, symbol
 from mgdask.errors import ParameterError
-from mgdask.plot.style import VERMILION
+from mgdask.plot.style import FILL_GREY, VERMILION, legend_below
 
 if TYPE_CHECKING:
+    from matplotlib.collections import PathCollection
+
     from mgdask.plot.style import Axes, ScalarMappable
 
 MARKERS = "osD^vP"
 """Markers of the species, by increasing atomic number."""
 AXES = ("x", "y", "z")
+COVERAGE = 0.5
+"""Area of all markers of a slab as a fraction of the area of the slab."""
+RING = 1.5
+"""Diameter of a ring in diameters of the largest marker."""
+DEFAULT_RADIUS = 1.5
+"""Radius in Å of an element that is not in the table of radii."""
 
 
 def slab_atoms(frame: xr.Dataset, *, slab: float = 5.0, along: str = "z") -> BoolArray:
@@ -65,12 +74,12 @@ def draw_slab(
     slab: float = 5.0,
     along: Literal["x", "y", "z"] = "z",
     cmap: str = "viridis",
-    size: float = 150.0,
+    size: float | None = None,
 ) -> ScalarMappable:
     """Draw the atoms of a slab, colored by a value of each.
 
     Colors span the 2nd to the 98th percentile of all values. Atoms with NaN are drawn
-    without color.
+    without color. The legend of the species is below the picture.
 
     Parameters
     ----------
@@ -88,7 +97,7 @@ def draw_slab(
         Name of a matplotlib colormap.
     size
         Area in points² of the atoms with the largest atomic number. Other atoms have
-        half that area.
+        half that area. Default: see the notes.
 
     Returns
     -------
@@ -99,6 +108,12 @@ def draw_slab(
     ------
     ParameterError
         If ``values`` is not (atom,) with ``atom_id``, or ``along`` is not an axis.
+
+    Notes
+    -----
+    Markers have a size in Å, so they keep it relative to the distances between atoms in
+    a figure of any size, and when it is zoomed. All markers together have half the area
+    of the slab. Their diameters are proportional to the radii of the elements.
 
     Examples
     --------
@@ -119,27 +134,98 @@ def draw_slab(
     low, high = np.nanquantile(color, [0.02, 0.98])
     across, up = (k for k in range(3) if k != axis)
     numbers = np.unique(species)
-    mappable: ScalarMappable | None = None
+    diameters = marker_diameters(frame, slab=slab, along=along)
+    mappable: PathCollection | None = None
     for marker, z in zip(MARKERS, numbers, strict=False):
         shown = inside & (species == z)
         mappable = axes.scatter(
             position[shown, across],
             position[shown, up],
             c=color[shown],
-            s=size if z == numbers.max() else 0.5 * size,
+            s=size if size is None or z == numbers.max() else 0.5 * size,
             marker=marker,
             cmap=cmap,
             vmin=float(low),
             vmax=float(high),
             edgecolors="0.25",
             linewidths=0.4,
-            label=symbol(int(z)),
             plotnonfinite=True,
         )
-    axes.set(xlabel=f"{AXES[across]} (Å)", ylabel=f"{AXES[up]} (Å)", aspect="equal")
-    axes.legend(loc="upper right", frameon=True, framealpha=0.9)
+        if size is None:
+            _measure_in_data(axes, mappable, diameters[int(z)])
+        # colors show the value, so the legend has none
+        axes.plot([], [], marker, mfc=FILL_GREY, mec="0.25", mew=0.4, label=symbol(int(z)))
+    largest = max(diameters.values())
+    limits = [_limits(position[inside, k], frame, k, largest) for k in (across, up)]
+    axes.set(
+        xlabel=f"{AXES[across]} (Å)",
+        ylabel=f"{AXES[up]} (Å)",
+        aspect="equal",
+        xlim=limits[0],
+        ylim=limits[1],
+    )
+    legend_below(axes)
     assert mappable is not None, "a frame has atoms"
     return mappable
+
+
+def marker_diameters(frame: xr.Dataset, *, slab: float = 5.0, along: str = "z") -> dict[int, float]:
+    """Compute the diameters of markers from the density of atoms in a slab.
+
+        diameter_z = 2 r_z sqrt(coverage area / sum_i pi r_i^2)
+
+    The sum is over the atoms of the slab, with radii r of their elements.
+
+    Parameters
+    ----------
+    frame, slab, along
+        See ``draw_slab``.
+
+    Returns
+    -------
+    diameters
+        Diameters in Å by atomic number, of all species of the frame.
+
+    Examples
+    --------
+    >>> marker_diameters(ds.isel(frame=0), slab=6.0)  # doctest: +SKIP
+    """
+    axis = _axis(along)
+    across, up = (k for k in range(3) if k != axis)
+    numbers: AnyArray = frame["species"].values
+    radii = {int(z): _radius(int(z)) for z in np.unique(numbers)}
+    inside = slab_atoms(frame, slab=slab, along=along)
+    position, cell = frame["position"].values[inside], frame["cell"].values
+    face = np.cross(cell[across], cell[up])
+    # the smaller of the two, so that neither vacuum nor a tilt makes markers too large
+    area = min(
+        float(np.linalg.norm(face)),
+        float(np.prod(np.ptp(position[:, [across, up]], axis=0))) if len(position) > 2 else np.inf,
+    )
+    squares = float(sum(np.pi * radii[int(z)] ** 2 for z in numbers[inside]))
+    scale = np.sqrt(COVERAGE * area / squares) if squares and area else 1.0
+    return {z: 2.0 * float(scale) * r for z, r in radii.items()}
+
+
+def _radius(number: int) -> float:
+    return MIRACLE_RADII.get(symbol(number), DEFAULT_RADIUS)
+
+
+def _measure_in_data(axes: Axes, markers: PathCollection, diameter: float) -> None:
+    """Draw markers with a diameter in units of the axes, not in points."""
+    from matplotlib.transforms import Affine2D, AffineDeltaTransform
+
+    markers.set_sizes(None)
+    markers.set_transform(Affine2D().scale(diameter) + AffineDeltaTransform(axes.transData))
+
+
+def _limits(shown: FloatArray, frame: xr.Dataset, k: int, margin: float) -> tuple[float, float]:
+    """Return limits that contain the cell along an axis, and all markers."""
+    start = float(frame["origin"].values[k])
+    ends: npt.NDArray[np.float64] = np.array([start, start + float(frame["cell"].values[k, k])])
+    if len(shown):
+        ends = np.append(ends, [shown.min(), shown.max()])
+    return float(ends.min() - margin), float(ends.max() + margin)
 
 
 def ring_atoms(
@@ -149,7 +235,7 @@ def ring_atoms(
     *,
     slab: float = 5.0,
     along: Literal["x", "y", "z"] = "z",
-    size: float = 95.0,
+    size: float | None = None,
     color: str = VERMILION,
     label: str | None = None,
 ) -> None:
@@ -164,11 +250,12 @@ def ring_atoms(
     flagged
         True for the atoms to ring, shape (atom,).
     size
-        Area of a ring in points².
+        Area of a ring in points². Default: 1.5 times the diameter of the largest
+        marker.
     color
         Color of the rings.
     label
-        Legend entry.
+        Entry of the legend below the picture.
 
     Examples
     --------
@@ -177,15 +264,20 @@ def ring_atoms(
     shown = slab_atoms(frame, slab=slab, along=along) & flagged
     across, up = (k for k in range(3) if k != _axis(along))
     position = frame["position"].values[shown]
-    axes.scatter(
+    rings = axes.scatter(
         position[:, across],
         position[:, up],
         s=size,
         facecolors="none",
         edgecolors=color,
         linewidths=1.6,
-        label=label,
     )
+    if size is None:
+        largest = max(marker_diameters(frame, slab=slab, along=along).values())
+        _measure_in_data(axes, rings, RING * largest)
+    if label is not None:
+        axes.plot([], [], "o", mfc="none", mec=color, mew=1.6, label=label)
+        legend_below(axes)
 
 
 def _axis(along: str) -> int:

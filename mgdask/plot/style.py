@@ -101,8 +101,37 @@ def save(fig: Figure, path: str | Path, *, dpi: float = 130.0) -> Path:
     return target
 
 
+LEGEND_PAD = 4.2
+"""Distance of a legend from the axes in font sizes, to clear tick and axis labels."""
+
+
+def legend_below(axes: Axes) -> None:
+    """Place the legend below the label of the x axis, out of the picture.
+
+    Parameters
+    ----------
+    axes
+        matplotlib axes with labeled artists. They may have a colorbar and a title.
+
+    Examples
+    --------
+    >>> legend_below(axes)  # doctest: +SKIP
+    """
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        borderaxespad=LEGEND_PAD,
+        ncols=8,
+        frameon=False,
+        handletextpad=0.2,
+        columnspacing=1.2,
+    )
+
+
 def letter_panels(panels: Iterable[Axes]) -> None:
     """Title the panels of a figure (a), (b), (c) ... on their left.
+
+    The letters are above the labels of the y axis, beside the titles of narrow panels.
 
     Parameters
     ----------
@@ -117,4 +146,4 @@ def letter_panels(panels: Iterable[Axes]) -> None:
     '(b)'
     """
     for letter, axes in zip("abcdefghijklmnopqrstuvwxyz", panels, strict=False):
-        axes.set_title(f"({letter})", loc="left", fontweight="bold")
+        axes.set_title(f"({letter})", loc="left", fontweight="bold", ha="right", x=-0.01)

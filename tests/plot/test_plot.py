@@ -91,6 +91,43 @@ def test_slab_shows_its_atoms(axes, frame):
     assert len(axes.collections[-1].get_offsets()) == inside[:500].sum()
 
 
+def marker_width(axes, collection):
+    """Width in Å of a marker as it is drawn."""
+    box = collection.get_paths()[0].get_extents(collection.get_transform())
+    return abs(
+        box.width / (axes.transData.transform([1.0, 0.0]) - axes.transData.transform([0, 0]))[0]
+    )
+
+
+def test_markers_are_scaled_to_the_density_of_the_atoms(frame):
+    values = xr.DataArray(
+        np.arange(2000.0), dims="atom", coords={"atom_id": frame["atom_id"].variable}
+    )
+    widths = []
+    for size in ((4.0, 3.0), (12.0, 9.0)):
+        axes = figure(*size).subplots()
+        draw_slab(axes, frame, values)
+        axes.figure.draw_without_rendering()
+        widths.append([marker_width(axes, one) for one in axes.collections])
+    # the same in a figure of any size, with the ratio of the radii of Zr and Cu (Miracle)
+    np.testing.assert_allclose(*widths, rtol=1e-6)
+    assert widths[0][1] / widths[0][0] == pytest.approx(1.58 / 1.26)
+    copper, zirconium = (len(one.get_offsets()) for one in axes.collections)
+    area = 0.25 * np.pi * (copper * widths[0][0] ** 2 + zirconium * widths[0][1] ** 2)
+    side = float(frame.cell.values[0, 0])
+    assert area == pytest.approx(0.5 * side**2, rel=0.05)  # half of the slab is covered
+    # twice as many atoms in the same slab have half the area each, as have those of a thick slab
+    thick = figure(4.0, 3.0).subplots()
+    draw_slab(thick, frame, values, slab=10.0)
+    assert marker_width(thick, thick.collections[0]) / widths[0][0] == pytest.approx(
+        np.sqrt(0.5), rel=0.05
+    )
+    ring_atoms(axes, frame, frame.species.values == 40)
+    assert marker_width(axes, axes.collections[-1]) == pytest.approx(1.5 * widths[0][1], rel=1e-6)
+    draw_slab(thick, frame, values, size=60.0)  # in points², as before
+    assert thick.collections[-1].get_sizes().tolist() == [60.0]
+
+
 def test_slab_refuses_in_words(axes, frame):
     with pytest.raises(ParameterError, match="choose a frame and a column first"):
         draw_slab(axes, frame, frame["position"])

@@ -11,7 +11,16 @@ import numpy as np
 from mgdask._renamed import renamed_arguments
 from mgdask.plot.intervals import draw_points, error_lengths
 from mgdask.plot.maps import draw_rings, draw_surface
-from mgdask.plot.style import BLUE, DARK_GREY, VERMILION, figure, letter_panels, save, style
+from mgdask.plot.style import (
+    BLUE,
+    DARK_GREY,
+    VERMILION,
+    figure,
+    legend_below,
+    letter_panels,
+    save,
+    style,
+)
 
 if TYPE_CHECKING:
     from mgdask.plot.style import Axes, Figure
@@ -66,11 +75,10 @@ def _draw_map(fig: Figure, axes: Axes, slab: Numbers, threshold: float, strain: 
         xlabel=f"{slab['across'].upper()} (Å)",
         ylabel=f"{slab['up'].upper()} (Å)",
         aspect="equal",
-        title=f"D² at {100 * strain:.1f} % strain, slice of {slab['slab']:g} Å",
+        title=f"D² at {100 * strain:.1f} % strain,\nslice of {slab['slab']:g} Å",
     )
     if len(slab["flagged"]):
-        legend = axes.legend(loc="upper right", frameon=True, framealpha=0.9)
-        legend.get_frame().set_facecolor("0.6")
+        legend_below(axes)
 
 
 def _draw_predicted(axes: Axes, predicted: Numbers, threshold: float) -> None:
