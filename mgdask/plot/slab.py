@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from mgdask.plot.style import FILL_GREY, VERMILION, legend_below
 
 if TYPE_CHECKING:
     from matplotlib.collections import PathCollection
+    from matplotlib.transforms import Affine2DBase
 
     from mgdask.plot.style import Axes, ScalarMappable
 
@@ -216,7 +217,8 @@ def _measure_in_data(axes: Axes, markers: PathCollection, diameter: float) -> No
     from matplotlib.transforms import Affine2D, AffineDeltaTransform
 
     markers.set_sizes(None)
-    markers.set_transform(Affine2D().scale(diameter) + AffineDeltaTransform(axes.transData))
+    linear = cast("Affine2DBase", axes.transData)  # as both axes of a slab are linear
+    markers.set_transform(Affine2D().scale(diameter) + AffineDeltaTransform(linear))
 
 
 def _limits(shown: FloatArray, frame: xr.Dataset, k: int, margin: float) -> tuple[float, float]:
