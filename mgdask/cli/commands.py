@@ -186,7 +186,10 @@ def rdf(
     coordination number of each pair.
     """
     from mgdask.report.text import describe_rdf
+    from mgdask.store.writable import check_writable
 
+    if out is not None:
+        check_writable(out)
     with open_workers(workers, threads, scheduler, None, site) as client:
         curves = mgdask.partial_rdf(store, r_max=r_max, bins=bins, client=client)
     click.echo(describe_rdf(curves))
@@ -265,9 +268,9 @@ def featurize(
     After an interruption, the same command computes only the missing blocks.
     """
     options = fit_to_site(site, options)
-    plan = make_plan(**options)
-    click.echo(str(plan))
     with open_workers(workers, options["threads"], scheduler, options["memory"], site) as client:
+        plan = make_plan(**options)
+        click.echo(str(plan))
         report = mgdask.run(plan, client, retries=retries)
     click.echo(str(report))
 

@@ -90,8 +90,10 @@ def value_options(command: Command) -> Command:
 def store_species(store: str) -> list[str]:
     """Return the element symbols of a store, by atomic number."""
     from mgdask.elements import symbol
+    from mgdask.store.open import check_complete
+    from mgdask.store.shards import read_array
 
-    numbers = mgdask.open_store(store)["species"].values
+    numbers = read_array(check_complete(store)[0], "species")
     return [symbol(number) for number in sorted({int(z) for z in numbers})]
 
 
@@ -103,22 +105,24 @@ def open_workers(
     memory: str | None,
     site: str | None = None,
 ) -> Iterator[Client]:
-    """Open a client of the workers that the options of ``worker_options`` name."""
-    from mgdask import cluster
+    """Yield a client of the workers that the options of ``worker_options`` name.
 
-    if sum(option is not None for option in (workers, scheduler, site)) > 1:
-        raise ParameterError(
-            "--workers, --scheduler and --cluster exclude each other: each says where workers "
-            "come from; give one"
-        )
+    The options are checked now. Workers start when the client is first used, which is
+    after the other arguments have been checked.
+    """
+    from mgdask import cluster
+    from mgdask.cluster.checks import check_workers
+    from mgdask.execution.deferred import deferred
+
+    site_threads = threads if _is_given("threads") else None
+    check_workers(workers, threads, scheduler, memory, site, site_threads)
     if site is not None:
-        site_threads = threads if _is_given("threads") else None
         opened = cluster.open_cluster(site, memory=memory, threads=site_threads)
     elif scheduler is not None:
         opened = cluster.connect(scheduler)
     else:
         opened = cluster.local_client(workers, threads=threads, memory=memory)
-    with opened as client:
+    with deferred(opened) as client:
         yield client
 
 

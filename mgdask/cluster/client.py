@@ -9,12 +9,11 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ByteSize, TypeAdapter, ValidationError
-
+from mgdask.cluster.checks import check_site, parse_bytes
 from mgdask.cluster.local import connect, local_client
 from mgdask.cluster.queue import queue_cluster
 from mgdask.cluster.site import Site, read_site, seconds
-from mgdask.errors import ParameterError, RunError
+from mgdask.errors import RunError
 
 if TYPE_CHECKING:
     from distributed import Client as Client
@@ -79,13 +78,13 @@ def open_cluster(
     ...     mgdask.run(plan, client)
     """
     site = read_site(site)
-    required = _parse_bytes(memory)
+    check_site(site, memory, threads)
+    required = parse_bytes(memory)
     if site.kind == "local":
         opened = _local_client(site, required, threads)
     elif site.kind == "scheduler":
         opened = connect(str(site.address or site.file), tls=site.tls)
     else:
-        _check_workers(site, required, threads)
         opened = _queue_client(site, fixed=fixed, wait=wait)
     with opened as client:
         yield client
@@ -112,34 +111,6 @@ def _queue_client(site: Site, *, fixed: bool, wait: bool) -> Iterator[Client]:
         if wait:
             _wait_for_worker(cluster, client, site)
         yield client
-
-
-def _parse_bytes(memory: str | int | None) -> int | None:
-    if memory is None:
-        return None
-    try:
-        return int(TypeAdapter(ByteSize).validate_python(memory))
-    except ValidationError:
-        raise ParameterError(
-            f"memory={memory!r} is not a size; write 2GiB, 500MB or a number of bytes"
-        ) from None
-
-
-def _check_workers(site: Site, memory: int | None, threads: int | None) -> None:
-    """Raise ``ParameterError`` if the workers of a queueing system do not suffice."""
-    available = site.worker_memory or 0
-    if memory is not None and memory > available:
-        raise ParameterError(
-            f"memory={memory / 2**30:.2f} GiB: a worker of this site has "
-            f"{available / 2**30:.2f} GiB, because {site.workers_per_job} processes share the "
-            "memory of a job. Plan with less memory, or set fewer processes or more memory in "
-            "the site"
-        )
-    if threads is not None and threads != site.worker_threads:
-        raise ParameterError(
-            f"threads={threads}: a worker of this site has {site.worker_threads} (cores "
-            f"{site.cores} over {site.workers_per_job} processes); change processes in the site"
-        )
 
 
 def _wait_for_worker(cluster: SupervisedCluster, client: Client, site: Site) -> None:

@@ -6,15 +6,14 @@ only one block is lost. BLAS, OpenMP and numba use one thread inside each worker
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mgdask.cluster.site import Site, Tls, is_scheduler_file
-from mgdask.errors import ParameterError, RunError
+from mgdask.cluster.checks import check_local, check_tls, find_scheduler
+from mgdask.cluster.site import Site, Tls
+from mgdask.errors import RunError
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster, Security
@@ -56,11 +55,7 @@ def make_security(tls: Tls | None) -> Security | None:
 
     if tls is None:
         return None
-    for name, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
-        if not Path(path).is_file():
-            raise ParameterError(
-                f"tls.{name}: {path} does not exist; deploy/README.md shows how to make it"
-            )
+    check_tls(tls)
     roles = {
         f"tls_{role}_{part}": path
         for role in ("client", "scheduler", "worker")
@@ -83,11 +78,10 @@ def local_cluster(
     site: Site | None = None,
 ) -> LocalCluster:
     """Start worker processes; scheduler and workers listen on the loopback address."""
+    check_local(workers, threads, memory)
     from distributed import LocalCluster
 
     workers = available_cores() if workers is None else workers
-    if workers < 1 or threads < 1:
-        raise ParameterError(f"workers={workers}, threads={threads}: both must be at least 1")
     security = make_security(site.tls) if site is not None else None
     options = dashboard_options(site.dashboard if site is not None else "off")
     return LocalCluster(
@@ -138,7 +132,8 @@ def local_client(
     Raises
     ------
     ParameterError
-        If ``workers`` or ``threads`` is less than 1, or a TLS file is missing.
+        If ``workers`` or ``threads`` is less than 1, ``memory`` is not a size, or a TLS
+        file is missing.
 
     Examples
     --------
@@ -185,9 +180,10 @@ def connect(scheduler: str, *, timeout: float = 30.0, tls: Tls | None = None) ->
     >>> with connect("scheduler.json") as client:  # doctest: +SKIP
     ...     mgdask.run(plan, client)
     """
+    address, tls = find_scheduler(scheduler, tls)
+    check_tls(tls)
     from distributed import Client
 
-    address, tls = _find_scheduler(scheduler, tls)
     options: dict[str, Any] = {
         "address": address,
         "timeout": timeout,
@@ -205,24 +201,3 @@ def connect(scheduler: str, *, timeout: float = 30.0, tls: Tls | None = None) ->
         ) from error
     with client:
         yield client
-
-
-def _find_scheduler(scheduler: str, tls: Tls | None) -> tuple[str, Tls | None]:
-    """Return address and TLS files of a scheduler."""
-    path = Path(scheduler)
-    if not path.is_file():
-        if ":" not in scheduler:
-            raise ParameterError(
-                f"scheduler={scheduler!r} is neither an address such as tcp://10.0.0.1:8786 nor an "
-                "existing scheduler file; start a scheduler with: mgdask cluster start site.yaml "
-                "--scheduler-file FILE"
-            )
-        return scheduler, tls
-    if not is_scheduler_file(path):
-        raise ParameterError(
-            f"scheduler={scheduler!r} is not a scheduler file: a scheduler file is JSON with an "
-            "address"
-        )
-    content = json.loads(path.read_text(encoding="utf-8"))
-    files = content.get("mgdask", {}).get("tls")
-    return str(content["address"]), Tls(**files) if tls is None and files else tls

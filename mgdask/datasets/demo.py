@@ -11,8 +11,10 @@ import xarray as xr
 
 import mgdask
 from mgdask import cluster, datasets
+from mgdask.cluster.checks import check_local
 from mgdask.plot.environments import plot_environments
 from mgdask.report.text import describe
+from mgdask.store.writable import check_writable
 
 SOAP_OPTIONS = "r_cut=5,n_max=8,l_max=8,sigma=0.5,rbf=polynomial,dtype=float32"
 """Options of the command line that give the same features."""
@@ -44,6 +46,8 @@ def run_demo(
     >>> run_demo(Path("mgdask-demo"), workers=2)  # doctest: +SKIP
     """
     started = time.perf_counter()
+    check_local(workers, threads=1)
+    check_writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
     dump, glass, out, picture = (
         folder / name

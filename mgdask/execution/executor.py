@@ -106,6 +106,8 @@ def execute(
     A task whose worker died runs once more at the end, alone. It may only have been
     queued behind the task that exhausted the memory.
     """
+    if not tasks:  # a deferred client is then not opened
+        return Outcome()
     started = time.monotonic()
     submission = _Submission(client, function, tasks, retries, keep)
     with ProgressReporter(what, len(tasks), unit, progress) as reporter:

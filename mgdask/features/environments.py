@@ -417,19 +417,9 @@ class LocalEnvironments:
         """
         present = np.unique(self.numbers)
         table = np.full(int(present.max(initial=0)) + 1, np.nan)
+        fixed = element_radii(kind, present)
         for number in present:
-            name = symbol(int(number))
-            if kind == "rdf":
-                table[number] = self._rdf_radius(int(number))
-            elif isinstance(kind, str):
-                table[number] = radius(name, kind)
-            else:
-                given = dict(kind)
-                if name not in given:
-                    raise ParameterError(
-                        f"radii={given} lacks {name}, which the atoms contain; add its radius in Å"
-                    )
-                table[number] = given[name]
+            table[number] = self._rdf_radius(int(number)) if fixed is None else fixed[int(number)]
         radii: FloatArray = table[self.numbers]
         return radii
 
@@ -454,6 +444,38 @@ class LocalEnvironments:
 
     def _cells(self, atoms: IntArray) -> Cells:
         return cells_by_radius(self.cell_list, self.spacing, all(self.pbc), atoms)
+
+
+def element_radii(kind: Radii, numbers: npt.NDArray[np.integer]) -> dict[int, float] | None:
+    """Return the radius of each element in Å by atomic number; None for "rdf".
+
+    Parameters
+    ----------
+    kind
+        As in ``LocalEnvironments.radii``.
+    numbers
+        Atomic numbers (atom,).
+
+    Raises
+    ------
+    ParameterError
+        If an element has no radius.
+    """
+    if kind == "rdf":
+        return None
+    given = {} if isinstance(kind, str) else dict(kind)
+    radii = {}
+    for number in np.unique(numbers):
+        name = symbol(int(number))
+        if isinstance(kind, str):
+            radii[int(number)] = radius(name, kind)
+        elif name in given:
+            radii[int(number)] = given[name]
+        else:
+            raise ParameterError(
+                f"radii={given} lacks {name}, which the atoms contain; add its radius in Å"
+            )
+    return radii
 
 
 def _without_cells(pool: Pool, atoms: IntArray) -> NeighborList:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BeforeValidator, Field
 
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
@@ -22,6 +23,7 @@ from mgdask.features.environments import (
     NeighborList,
     SmallFacets,
     VoronoiNeighbors,
+    element_radii,
     within_cutoff,
 )
 from mgdask.features.feature import FrameFeature, feature_dataclass
@@ -188,6 +190,11 @@ class Interstice(FrameFeature):
             if self.radii and isinstance(self.radii, tuple)
             else example_of(self.pair_cutoffs)
         )
+
+    def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
+        """Raise ``ParameterError`` if an element has no radius."""
+        element_radii(self.radii, numbers)
+        super().check_species(numbers)
 
     def describe(
         self, environments: LocalEnvironments, centers: IntArray, out: AnyArray

@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
 from mgdask.features.cutoffs import Distance
-from mgdask.features.environments import CutoffNeighbors, LocalEnvironments, Neighborhood
+from mgdask.features.environments import (
+    CutoffNeighbors,
+    LocalEnvironments,
+    Neighborhood,
+    element_radii,
+)
 from mgdask.features.feature import FrameFeature, feature_dataclass
 from mgdask.features.interstice import Radii
 from mgdask.features.neighbor_lists import spans
@@ -147,6 +153,11 @@ class LinearResponse(FrameFeature):
     def cost(self, n_centers: int) -> float:
         """Return 20 µs per center for 16 steps."""
         return 20e-6 * n_centers
+
+    def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
+        """Raise ``ParameterError`` if an element has no radius."""
+        element_radii(self.radii, numbers)
+        super().check_species(numbers)
 
     def describe(
         self, environments: LocalEnvironments, centers: IntArray, out: AnyArray

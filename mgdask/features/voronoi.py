@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.elements import atomic_number
@@ -17,6 +18,7 @@ from mgdask.features.environments import (
     NeighborList,
     SmallFacets,
     VoronoiNeighbors,
+    element_radii,
     spans,
     within_cutoff,
 )
@@ -353,6 +355,11 @@ class Packing(_OfCells):
         return (
             atomic_number(self.radii[0][0]) if self.radii and isinstance(self.radii, tuple) else 29
         )
+
+    def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
+        """Raise ``ParameterError`` if an element has no radius."""
+        element_radii(self.radii, numbers)
+        super().check_species(numbers)
 
     def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Flags:
         """Fill ``out`` (center,column) and return the flags (center,) by name."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from mgdask import variables as variable_table
 from mgdask.errors import ParameterError, StoreError
-from mgdask.execution.client import resolve_client
+from mgdask.execution.deferred import deferred_client
 from mgdask.pipelines.frame_values import (
     Given,
     Run,
@@ -27,6 +27,7 @@ from mgdask.pipelines.frame_values import (
     runs_of,
     write,
 )
+from mgdask.pipelines.ingest_checks import check_reading, check_target, is_small
 from mgdask.pipelines.ingest_tasks import atom_variables, fill
 from mgdask.readers.files import expand
 from mgdask.readers.indexing import take_inventory
@@ -177,13 +178,15 @@ def ingest(
     _check_options(options)
     is_named = run is not None or bool(options.get("run_per_file"))
     files, labels = _label_inputs(paths, run, bool(options.get("run_per_file")))
-    with resolve_client(client) as workers:
+    check_reading(options, species, timestep)
+    check_target(out, files, append=append, overwrite=overwrite)
+    with deferred_client(client) as workers:
         inventory = take_inventory(
             files,
             species=species,
             timestep=timestep,
             run=labels,
-            mapper=partial(_map_on, workers),
+            mapper=map if is_small(files) else partial(_map_on, workers),
             **options,
         )
         manifest = Manifest(out)

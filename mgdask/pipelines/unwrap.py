@@ -29,10 +29,12 @@ from mgdask.pipelines.unwrap_tasks import (
 )
 from mgdask.store import frame_values
 from mgdask.store import unwrapped as unwrapped_store
+from mgdask.store.lock import check_unlocked
 from mgdask.store.manifest import Manifest
-from mgdask.store.open import check_complete
+from mgdask.store.open import CONTENTS, check_complete
 from mgdask.store.provenance import versions
 from mgdask.store.shards import Group, dimension_names, get_array, open_group, read_array
+from mgdask.store.writable import check_writable
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -221,14 +223,42 @@ def _images_known(group: Group, scheme: str) -> bool:
     return scheme != "nearest" and not stored.startswith("derived")
 
 
+def check_unwrapped(out: str | Path, identity: str) -> None:
+    """Refuse a target that an unwrapping cannot create or continue.
+
+    Parameters
+    ----------
+    out
+        Store of the unwrapped trajectory. It is not changed.
+    identity
+        Digest of the trajectory and the scheme.
+
+    Raises
+    ------
+    StoreError
+        If ``out`` holds anything else, is being written, or cannot be written.
+    """
+    check_writable(out)
+    if not Path(out).exists():
+        return
+    advice = f"Choose another out= (--out), or delete {out}"
+    try:
+        attrs = open_group(out).attrs
+    except StoreError:
+        raise StoreError(f"{advice}: it exists and is not a Zarr store") from None
+    if attrs.get("paths_digest") != identity:
+        kind = CONTENTS.get(str(attrs.get("mgdask_kind")), "nothing that mgdask wrote")
+        other = " of another input or scheme" if "paths_digest" in attrs else ""
+        raise StoreError(f"{advice}: it holds {kind}{other}")
+    check_unlocked(Manifest(out).folder / "lock", Path(out))
+
+
 def _prepare(job: UnwrapJob, reason: str, group: Group) -> None:
     """Create the store, unless an earlier call has begun it."""
+    check_unwrapped(job.out, job.identity)
     out = Path(job.out)
     if out.exists():
-        attrs = open_group(out).attrs
-        if attrs.get("paths_digest") != job.identity:
-            raise StoreError(f"{out} holds other results; choose another name, or remove it first")
-        if attrs.get("mgdask_ready"):
+        if open_group(out).attrs.get("mgdask_ready"):
             return
         shutil.rmtree(out)
     axes = {

@@ -36,7 +36,7 @@ from mgdask.readers.frames import as_array
 from mgdask.readers.inventory import Inventory
 from mgdask.readers.records import Contents, FrameRef, SourceInfo
 from mgdask.readers.sources import inspect_source, open_source
-from mgdask.readers.species import PER_ATOM, make_species
+from mgdask.readers.species import PER_ATOM, SpeciesMap, make_species
 from mgdask.readers.splitting import ingest_command
 from mgdask.readers.units import UnitStyle, unit_style
 from mgdask.readers.window import read_window
@@ -189,16 +189,7 @@ def take_inventory(
     """
     audit = Audit()
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    species_map = make_species(species)
-    if timestep is not None and not (np.isfinite(timestep) and timestep > 0):
-        raise ParameterError(f"timestep={timestep} must be a positive number of ps")
-    if units is not None:
-        unit_style(units)
-    corner = None if origin is None else np.asarray(origin, dtype=np.float64)
-    if corner is not None and (corner.shape != (3,) or not np.isfinite(corner).all()):
-        raise ParameterError(
-            f"origin={origin!r} must be three numbers, in the length unit of the files"
-        )
+    species_map, corner = check_arguments(species, timestep, units, origin)
     infos = [
         inspect_source(path, units=units, atom_style=atom_style, particles=particles)
         for path in expand(given)
@@ -274,6 +265,41 @@ def take_inventory(
     return read_first_frame(inventory, columns, audit)
 
 
+def check_arguments(
+    species: Mapping[int, str] | Mapping[str, str] | Sequence[str] | str | None,
+    timestep: float | None,
+    units: str | None,
+    origin: Sequence[float] | None,
+) -> tuple[SpeciesMap, FloatArray | None]:
+    """Check arguments of ``take_inventory`` that need no file.
+
+    Parameters
+    ----------
+    species, timestep, units, origin
+        See ``take_inventory``.
+
+    Returns
+    -------
+    The map of species, and the origin (3,) if it was given.
+
+    Raises
+    ------
+    ParameterError
+        If a value is not allowed.
+    """
+    species_map = make_species(species)
+    if timestep is not None and not (np.isfinite(timestep) and timestep > 0):
+        raise ParameterError(f"timestep={timestep} must be a positive number of ps")
+    if units is not None:
+        unit_style(units)
+    corner = None if origin is None else np.asarray(origin, dtype=np.float64)
+    if corner is not None and (corner.shape != (3,) or not np.isfinite(corner).all()):
+        raise ParameterError(
+            f"origin={origin!r} must be three numbers, in the length unit of the files"
+        )
+    return species_map, corner
+
+
 def _settle_units(refs: Sequence[FrameRef], units: str | None, audit: Audit) -> UnitStyle:
     stated = {ref.units: ref for ref in refs if ref.units}
     if len(stated) > 1:
@@ -316,18 +342,30 @@ def _settle_units(refs: Sequence[FrameRef], units: str | None, audit: Audit) -> 
     return style
 
 
+def parse_frames(frames: slice | Sequence[int] | str | None) -> slice | Sequence[int] | None:
+    """Return a text such as "start:stop:step" as a slice; other frames as they are.
+
+    Raises
+    ------
+    ParameterError
+        If the text has another form.
+    """
+    if not isinstance(frames, str):
+        return frames
+    try:
+        return slice(*(int(part) if part.strip() else None for part in frames.split(":")))
+    except (ValueError, TypeError):
+        raise ParameterError(
+            f"frames={frames!r} must have the form 'start:stop' or 'start:stop:step'"
+        ) from None
+
+
 def _select_frames(count: int, frames: slice | Sequence[int] | str | None) -> list[int]:
     """Return the numbers of the selected frames out of ``count``."""
     every = list(range(count))
+    frames = parse_frames(frames)
     if frames is None:
         return every
-    if isinstance(frames, str):
-        try:
-            frames = slice(*(int(part) if part.strip() else None for part in frames.split(":")))
-        except (ValueError, TypeError):
-            raise ParameterError(
-                f"frames={frames!r} must have the form 'start:stop' or 'start:stop:step'"
-            ) from None
     try:
         selected = every[frames] if isinstance(frames, slice) else [every[int(k)] for k in frames]
     except IndexError:

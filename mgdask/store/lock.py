@@ -217,10 +217,38 @@ def _clear(name: Path, me: Mapping[str, Any], store: Path) -> None:
         except FileNotFoundError:  # released just now
             return
         if alive:
-            raise StoreError(
-                f"{store} is being written by process {owner.get('pid', 'unknown')} on "
-                f"{owner.get('host', 'an unknown machine')}. Two runs never write one store: "
-                "wait for it. If that process is dead on another machine, its lock expires "
-                f"{LEASE:.0f} s after its last sign of life; or remove {name} and start again"
-            )
+            raise _being_written(owner, name, store)
         name.unlink(missing_ok=True)
+
+
+def check_unlocked(name: Path, store: Path) -> None:
+    """Refuse a store that a live process of this machine is writing.
+
+    Nothing is written. ``held`` also decides about owners on other machines.
+
+    Parameters
+    ----------
+    name
+        Lock file.
+    store
+        Store that the lock protects, for error messages.
+
+    Raises
+    ------
+    StoreError
+        If another live process of this machine holds the lock.
+    """
+    owner, me = _read(name), _identity()
+    if not owner or any(owner.get(key) != value for key, value in me.items()):
+        return
+    if isinstance(owner.get("pid"), int) and owner["pid"] > 0 and _is_alive(name, owner, me):
+        raise _being_written(owner, name, store)
+
+
+def _being_written(owner: Mapping[str, Any], name: Path, store: Path) -> StoreError:
+    return StoreError(
+        f"{store} is being written by process {owner.get('pid', 'unknown')} on "
+        f"{owner.get('host', 'an unknown machine')}. Two runs never write one store: "
+        "wait for it. If that process is dead on another machine, its lock expires "
+        f"{LEASE:.0f} s after its last sign of life; or remove {name} and start again"
+    )

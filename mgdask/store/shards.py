@@ -7,7 +7,6 @@ therefore accepts whole shards only.
 from __future__ import annotations
 
 import atexit
-import errno
 import hashlib
 import shutil
 import warnings
@@ -26,6 +25,7 @@ from mgdask._typing import AnyArray
 from mgdask.errors import StoreError
 from mgdask.store.failures import explained
 from mgdask.store.manifest import COMPLETE, FOLDER
+from mgdask.store.writable import check_writable
 
 Group: TypeAlias = zarr.Group
 """For type annotations in subpackages that do not import zarr."""
@@ -98,24 +98,38 @@ def new_group(path: str | Path, attrs: Mapping[str, Any], *, overwrite: bool) ->
         If ``path`` exists and may not be replaced, or cannot be written.
     """
     path = Path(path)
+    check_new(path, overwrite=overwrite)
     if path.exists():
-        is_store = (path / "zarr.json").exists()
-        if not overwrite or not is_store:
-            hint = (
-                "overwrite=True (--overwrite) replaces it"
-                if is_store
-                else "it is not a Zarr store; choose another name"
-            )
-            raise StoreError(f"{path} exists already; {hint}")
         with explained(path):
             # first, so that readers see that the store is changing
             (path / FOLDER / COMPLETE).unlink(missing_ok=True)
             shutil.rmtree(path)
+    check_writable(path)
     with explained(path):
-        above = next(parent for parent in path.absolute().parents if parent.exists())
-        if not above.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, f"{above} is a file")
         return zarr.create_group(path, zarr_format=3, attributes=dict(attrs))
+
+
+def check_new(path: str | Path, *, overwrite: bool) -> None:
+    """Raise ``StoreError`` if a store cannot be created because something exists.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+    overwrite
+        Whether an existing store may be replaced.
+    """
+    path = Path(path)
+    if not path.exists():
+        return
+    is_store = (path / "zarr.json").exists()
+    if not overwrite or not is_store:
+        hint = (
+            "overwrite=True (--overwrite) replaces it"
+            if is_store
+            else "it is not a Zarr store; choose another name"
+        )
+        raise StoreError(f"{path} exists already; {hint}")
 
 
 def open_group(path: str | Path, mode: Literal["r", "r+"] = "r") -> Group:

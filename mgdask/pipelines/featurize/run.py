@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -14,7 +14,8 @@ from rich.table import Table
 
 from mgdask.errors import RunError
 from mgdask.execution.executor import describe, execute, render, resolve_client
-from mgdask.pipelines.featurize.block import compute_block, create_output
+from mgdask.execution.results import Outcome
+from mgdask.pipelines.featurize.block import Block, compute_block, create_output
 from mgdask.pipelines.featurize.plan import Plan
 from mgdask.pipelines.unwrap import unwrap
 from mgdask.store import frame_values
@@ -159,33 +160,16 @@ def run(
         unwrap(plan.store, plan.paths, client=client, progress=progress)
     create_output(plan)
     manifest = Manifest(plan.out)
-    fitting = int((plan.allowed - plan.memory.baseline) // plan.memory.per_thread)
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    )
-    with manifest.locked(), resolve_client(client, max(1, min(cores, fitting))) as workers:
-        threads = max(workers.nthreads().values(), default=plan.memory.threads)
-        if threads > max(fitting, plan.memory.threads):
-            raise RunError(
-                f"workers have {threads} threads each, but only {fitting} fit into the "
-                f"{format_bytes(plan.allowed)} that the plan gives a worker; make the plan with "
-                f"threads={threads}, or start workers with fewer threads"
-            )
+    outcome, threads = Outcome[dict[str, int]](), plan.memory.threads
+    with manifest.locked():
         frame_values.copy(open_group(plan.store), plan.out, plan.frames)
         records = manifest.records()
         todo = [b for b in plan.blocks if not manifest.done(b.name, plan.block_digest(b), records)]
-        if todo or manifest.content() is None:
-            manifest.reopen()
-        job = replace(plan.job(), run=uuid4().hex)
-        outcome = execute(
-            workers,
-            compute_block,
-            [(b.name, (job, b, plan.block_digest(b))) for b in todo],
-            what="featurize",
-            retries=retries,
-            progress=progress,
-            strict=False,
-        )
+        if todo:
+            with resolve_client(client, _threads_that_fit(plan)) as workers:
+                threads = _check_threads(plan, workers)
+                manifest.reopen()
+                outcome = _compute(plan, todo, workers, retries, progress)
         if outcome.failures:
             raise RunError(_describe_failures(plan, outcome.failures))
         _count_flagged(plan, manifest)
@@ -201,6 +185,45 @@ def run(
         plan.memory.baseline + threads * plan.memory.per_thread,
         max((result["block_memory"] for result in results), default=0),
         threads * plan.memory.per_thread,
+    )
+
+
+def _threads_that_fit(plan: Plan) -> int:
+    """Return the threads of a temporary client: all cores, if they fit."""
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    )
+    return max(1, min(cores, _fitting(plan)))
+
+
+def _fitting(plan: Plan) -> int:
+    return int((plan.allowed - plan.memory.baseline) // plan.memory.per_thread)
+
+
+def _check_threads(plan: Plan, workers: Client) -> int:
+    """Return the threads of a worker; raise ``RunError`` if they do not fit."""
+    threads = max(workers.nthreads().values(), default=plan.memory.threads)
+    if threads > max(_fitting(plan), plan.memory.threads):
+        raise RunError(
+            f"workers have {threads} threads each, but only {_fitting(plan)} fit into the "
+            f"{format_bytes(plan.allowed)} that the plan gives a worker; make the plan with "
+            f"threads={threads}, or start workers with fewer threads"
+        )
+    return threads
+
+
+def _compute(
+    plan: Plan, todo: Sequence[Block], workers: Client, retries: int, progress: bool
+) -> Outcome[dict[str, int]]:
+    job = replace(plan.job(), run=uuid4().hex)
+    return execute(
+        workers,
+        compute_block,
+        [(b.name, (job, b, plan.block_digest(b))) for b in todo],
+        what="featurize",
+        retries=retries,
+        progress=progress,
+        strict=False,
     )
 
 

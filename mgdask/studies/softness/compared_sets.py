@@ -12,7 +12,7 @@ import numpy as np
 
 from mgdask.elements import symbol
 from mgdask.errors import ParameterError
-from mgdask.execution.executor import resolve_client
+from mgdask.execution.deferred import deferred_client
 from mgdask.features import SOAP, Feature, feature_set
 from mgdask.features.sets import sro_sets
 from mgdask.store.open import open_store
@@ -240,7 +240,7 @@ def prepare_sets(
     """
     check_stems(stores)
     resolved = resolve_sets(sets, species_of(stores))
-    with resolve_client(client) as workers:
+    with deferred_client(client) as workers:
         return {
             name: [
                 prepare_glass(

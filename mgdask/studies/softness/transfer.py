@@ -18,7 +18,7 @@ import xarray as xr
 from mgdask._renamed import renamed_arguments
 from mgdask._typing import BoolArray, FloatArray
 from mgdask.errors import ParameterError
-from mgdask.execution.executor import resolve_client
+from mgdask.execution.deferred import deferred_client
 from mgdask.features import Feature, FrameFeature, MediumRange, SymmetryFunctions
 from mgdask.learn.training.model import Model
 from mgdask.studies.softness.compared_sets import Features, check_stems, resolve_sets, species_of
@@ -250,7 +250,7 @@ def _prepare(
 ) -> list[Glass]:
     """Return the glasses, each with the features and centers for its species."""
     glasses = []
-    with resolve_client(client) as workers:
+    with deferred_client(client) as workers:
         for store, label in zip(stores, labels, strict=True):
             ((_, listed),) = resolve_sets({name: features}, species_of([store])).items()
             if "roles" in label:

@@ -1,0 +1,36 @@
+"""Check that a target can be written, without writing."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from mgdask.store.failures import explained
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise ``StorageFullError`` if a target cannot be created or written.
+
+    Parameters
+    ----------
+    path
+        File or folder to write. If it does not exist, the nearest existing folder above
+        it decides.
+
+    Notes
+    -----
+    Permissions are those that the operating system reports. A target that is full, or a
+    server that refuses later, is noticed only when it is written.
+    """
+    path = Path(path)
+    with explained(path):
+        if path.exists():
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return
+        above = next(parent for parent in path.absolute().parents if parent.exists())
+        if not above.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{above} is a file")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
