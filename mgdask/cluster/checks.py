@@ -27,13 +27,16 @@ def check_local(workers: int | None, threads: int, memory: str | int | None = No
         given = "" if workers is None else f"workers={workers}, "
         both = "both must" if given else "it must"
         raise ParameterError(f"{given}threads={threads}: {both} be at least 1")
-    if isinstance(memory, str) and memory != "auto":
-        from dask.utils import parse_bytes as parse_limit
+    if memory != "auto" and not _is_number(memory):
+        parse_bytes(memory)
 
-        try:
-            parse_limit(memory)
-        except ValueError:
-            raise _not_a_size(memory) from None
+
+def _is_number(text: str | int | None) -> bool:
+    """Return whether a text is a number without unit, such as "1e9"."""
+    try:
+        return float(text or 0) >= 0
+    except ValueError:
+        return False
 
 
 def parse_bytes(memory: str | int | None) -> int | None:
@@ -49,13 +52,9 @@ def parse_bytes(memory: str | int | None) -> int | None:
     try:
         return int(TypeAdapter(ByteSize).validate_python(memory))
     except ValidationError:
-        raise _not_a_size(memory) from None
-
-
-def _not_a_size(memory: str | int) -> ParameterError:
-    return ParameterError(
-        f"memory={memory!r} is not a size; write 2GiB, 500MB or a number of bytes"
-    )
+        raise ParameterError(
+            f"memory={memory!r} is not a size; write 2GiB, 500MB or a number of bytes"
+        ) from None
 
 
 def check_site(site: Site, memory: str | int | None = None, threads: int | None = None) -> None:

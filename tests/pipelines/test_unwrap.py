@@ -682,10 +682,10 @@ def test_other_work_is_refused(store, tmp_path, rng):
         unwrap(store, out, scheme="toroidal", client=NOBODY, progress=False)
     position, image = wrapped(walk(rng, CELLS["orthogonal"]), CELLS["orthogonal"])
     other = make_store(tmp_path / "u.zarr", position, image, CELLS["orthogonal"])
-    with pytest.raises(StoreError, match="holds other results"):
+    with pytest.raises(StoreError, match="of another input or scheme"):
         unwrap(other, out, scheme="images", client=NOBODY, progress=False)
     assert files(out) == before
-    with pytest.raises(StoreError, match="holds other results"):  # nor is a trajectory written over
+    with pytest.raises(StoreError, match="it holds a trajectory"):  # nor is it written over
         unwrap(store, other, client=NOBODY, progress=False)
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thesis.tex").write_text("all of it")
