@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 
 import click
@@ -11,6 +10,7 @@ import click
 import mgdask
 from mgdask.cli.groups import LazyGroup, examples
 from mgdask.errors import MgdaskError
+from mgdask.interruption import stoppable, stopped_line
 
 COMMANDS = {
     "ingest": (
@@ -78,28 +78,28 @@ def cli(quiet: bool, verbose: bool, debug: bool) -> None:
     _configure_logging(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """Run the command line.
 
     The exit status is 0 only if all work is done. An error prints one message to
-    standard error.
+    standard error. Ctrl-C, SIGTERM and SIGHUP end the process, see
+    ``mgdask.interruption``.
     """
+    with stoppable():
+        _run()
+
+
+def _run() -> None:
     debug = "--debug" in sys.argv[1:]
-    # queueing systems and ``timeout`` send SIGTERM: treat it like ctrl-C
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         status = cli.main(prog_name="mgdask", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt):  # Ctrl-C has a handler of its own
         if debug:
             raise
-        click.echo("stopped; finished blocks are kept, and the same command resumes", err=True)
+        click.echo(stopped_line(), err=True)
         sys.exit(130)
     except Exception as error:
         if debug:

@@ -14,6 +14,7 @@ from mgdask.cluster.local import connect, local_client
 from mgdask.cluster.queue import queue_cluster
 from mgdask.cluster.site import Site, read_site, seconds
 from mgdask.errors import RunError
+from mgdask.execution.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from distributed import Client as Client
@@ -104,7 +105,8 @@ def _queue_client(site: Site, *, fixed: bool, wait: bool) -> Iterator[Client]:
     from distributed import Client
 
     with (
-        queue_cluster(site, fixed=fixed) as cluster,
+        scratch_folder() as scratch,
+        queue_cluster(site, fixed=fixed, scratch=scratch) as cluster,
         Client(cluster, security=cluster.security) as client,
     ):
         client.no_workers_timeout = seconds(site.patience)

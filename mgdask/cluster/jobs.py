@@ -13,6 +13,7 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,7 @@ class SupervisedCluster(JobQueueCluster):
     job_cls: Any
     loop: IOLoop
     scheduler: Scheduler
+    _lock: asyncio.Lock
     fruitless_jobs = 0
     """Number of consecutive jobs that ended before one of their workers connected."""
     next_submission = 0.0
@@ -125,6 +127,24 @@ class SupervisedCluster(JobQueueCluster):
             log.error("submitted %s of %s jobs: %s", len(self.workers), n_jobs, message)
             if len(self.workers) <= n_before:
                 raise RuntimeError(message) from None
+
+    def begin_to_cancel(self) -> Callable[[], bool]:
+        """Begin to cancel all jobs, and never submit another one.
+
+        Returns a function that tells whether they are canceled. The cluster is of no
+        use afterwards.
+        """
+        canceled = threading.Event()
+
+        async def cancel() -> None:
+            # after a submission in progress, and instead of any later one
+            await self._lock.acquire()
+            closed = (job.close() for job in list(self.workers.values()))
+            await asyncio.gather(*closed, return_exceptions=True)
+            canceled.set()
+
+        self.loop.add_callback(cancel)
+        return canceled.is_set
 
     async def supervise(self, n_jobs: int, list_command: tuple[str, ...]) -> None:
         """Replace jobs that end, until the cluster closes."""

@@ -7,13 +7,16 @@ only one block is lost. BLAS, OpenMP and numba use one thread inside each worker
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from mgdask.cluster.checks import check_local, check_tls, find_scheduler
 from mgdask.cluster.site import Site, Tls
 from mgdask.errors import RunError
+from mgdask.execution.client import close_cluster
+from mgdask.execution.scratch import scratch_folder, working_in
+from mgdask.interruption import end_when_stopped, shielded
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster, Security
@@ -76,27 +79,48 @@ def local_cluster(
     threads: int = 1,
     memory: str | int | None = None,
     site: Site | None = None,
+    scratch: str | None = None,
 ) -> LocalCluster:
-    """Start worker processes; scheduler and workers listen on the loopback address."""
+    """Start worker processes; scheduler and workers listen on the loopback address.
+
+    Data that do not fit into memory go to the folder ``scratch``. Workers do not
+    receive Ctrl-C.
+    """
     check_local(workers, threads, memory)
     from distributed import LocalCluster
 
     workers = available_cores() if workers is None else workers
     security = make_security(site.tls) if site is not None else None
     options = dashboard_options(site.dashboard if site is not None else "off")
-    return LocalCluster(
-        n_workers=workers,
-        threads_per_worker=threads,
-        memory_limit=memory if memory is not None else "auto",
-        processes=True,
-        host="127.0.0.1",
-        protocol="tcp://" if security is None else "tls://",
-        security=security,
-        dashboard_address=options["dashboard_address"],
-        scheduler_kwargs={"dashboard": options["dashboard"]},
-        worker_dashboard_address=LOOPBACK,
-        env=ONE_THREAD,
-    )
+
+    def start_workers() -> LocalCluster:
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=threads,
+            memory_limit=memory if memory is not None else "auto",
+            processes=True,
+            host="127.0.0.1",
+            protocol="tcp://" if security is None else "tls://",
+            security=security,
+            dashboard_address=options["dashboard_address"],
+            scheduler_kwargs={"dashboard": options["dashboard"]},
+            worker_dashboard_address=LOOPBACK,
+            env=ONE_THREAD,
+        )
+
+    with nullcontext() if scratch is None else working_in(scratch):
+        cluster = shielded(start_workers, close_cluster)
+    end_when_stopped(lambda: _leave_dead(cluster))
+    return cluster
+
+
+def _leave_dead(cluster: LocalCluster) -> Callable[[], bool]:
+    """Keep the workers of a cluster from being replaced when they are killed."""
+    from distributed.core import Status
+
+    for nanny in list(cluster.workers.values()):
+        nanny.status = Status.closing
+    return lambda: True
 
 
 @contextmanager
@@ -143,7 +167,10 @@ def local_client(
     from distributed import Client
 
     with (
-        local_cluster(workers, threads=threads, memory=memory, site=site) as cluster,
+        scratch_folder() as scratch,
+        local_cluster(
+            workers, threads=threads, memory=memory, site=site, scratch=scratch
+        ) as cluster,
         Client(cluster, security=cluster.security) as client,
     ):
         yield client

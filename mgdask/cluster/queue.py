@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from mgdask.cluster.jobs import SupervisedCluster, import_jobqueue, supervised
 from mgdask.cluster.local import LOOPBACK, ONE_THREAD, dashboard_options, make_security
 from mgdask.cluster.site import Site, seconds
 from mgdask.errors import RunError
+from mgdask.execution.scratch import working_in
+from mgdask.interruption import end_when_stopped, shielded
 
 ANSWER_TIMEOUT = 120.0
 """Seconds within which a queueing system must answer."""
@@ -180,13 +183,24 @@ def check_answers(site: Site) -> None:
         )
 
 
-def queue_cluster(site: Site, *, fixed: bool = False) -> SupervisedCluster:
+def queue_cluster(
+    site: Site, *, fixed: bool = False, scratch: str | None = None
+) -> SupervisedCluster:
     """Start a scheduler and submit the jobs of a site.
 
-    Jobs that end are replaced, unless the pool is ``fixed``.
+    Jobs that end are replaced, unless the pool is ``fixed``. Commands of the queueing
+    system do not receive Ctrl-C. If a command of mgdask is stopped, its jobs are
+    canceled.
     """
     cluster_class = supervised(_cluster_class(site.kind))
     check_answers(site)
+    with nullcontext() if scratch is None else working_in(scratch):
+        return shielded(
+            lambda: _submit(site, cluster_class, fixed), lambda cluster: cluster.close()
+        )
+
+
+def _submit(site: Site, cluster_class: type[SupervisedCluster], fixed: bool) -> SupervisedCluster:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Port .* is already in use")
         cluster = cluster_class(
@@ -195,6 +209,7 @@ def queue_cluster(site: Site, *, fixed: bool = False) -> SupervisedCluster:
             name="mgdask",
             **job_options(site, fixed=fixed),
         )
+    end_when_stopped(cluster.begin_to_cancel)
     try:
         cluster.sync(cluster.fill, site.jobs)  # type: ignore[no-untyped-call]
     except RuntimeError as error:

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from mgdask.execution.scratch import scratch_folder, working_in
+from mgdask.interruption import shielded
+
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, LocalCluster, SpecCluster
 
 LOOPBACK = "127.0.0.1:0"
 """Address for Dask's HTTP servers.
@@ -47,17 +50,25 @@ def resolve_client(client: Client | None = None, threads: int | None = None) -> 
         return
     # Processes would need `if __name__ == "__main__"` in the user's script. Threads are
     # enough, because the kernels release the GIL.
-    with (
-        LocalCluster(
-            processes=False,
-            n_workers=1,
-            threads_per_worker=threads,
-            memory_limit=0,
-            silence_logs=logging.ERROR,
-            dashboard_address=LOOPBACK,
-            worker_dashboard_address=LOOPBACK,
-            scheduler_kwargs={"dashboard": False},
-        ) as cluster,
-        Client(cluster) as temporary,
-    ):
-        yield temporary
+    with scratch_folder() as scratch:
+
+        def start() -> LocalCluster:
+            with working_in(scratch):
+                return LocalCluster(
+                    processes=False,
+                    n_workers=1,
+                    threads_per_worker=threads,
+                    memory_limit=0,
+                    silence_logs=logging.ERROR,
+                    dashboard_address=LOOPBACK,
+                    worker_dashboard_address=LOOPBACK,
+                    scheduler_kwargs={"dashboard": False},
+                )
+
+        with shielded(start, close_cluster) as cluster, Client(cluster) as temporary:
+            yield temporary
+
+
+def close_cluster(cluster: SpecCluster) -> None:
+    """Close a cluster that nobody waits for any more."""
+    cluster.close()

@@ -15,6 +15,7 @@ import json
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,12 +23,18 @@ from pathlib import Path
 from typing import Any
 
 from mgdask.errors import StoreError
+from mgdask.interruption import removed_when_stopped
 from mgdask.store.failures import explained
 
 HEARTBEAT = 15.0
 """Seconds between two touches of the lock file by its owner."""
 LEASE = 300.0
 """Seconds without a touch after which an owner on another machine counts as dead."""
+SWEEP_TIME = 2.0
+"""Maximum time in s to look for unfinished files when a command is stopped.
+
+Those that are not found are removed when the store is finished.
+"""
 NO_LINKS = frozenset((errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV))
 """Error numbers of file systems without hard links."""
 
@@ -69,20 +76,45 @@ def held(name: Path, store: Path) -> Iterator[None]:
         "began": _start_time(os.getpid()),
         "token": uuid.uuid4().hex,
     }
-    with explained(store):
-        while not _create(name, json.dumps(me)):
-            _clear(name, me, store)
-    stop = threading.Event()
-    heartbeat = threading.Thread(target=_touch_until, args=(name, stop), daemon=True)
-    heartbeat.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        heartbeat.join()
-        # another process that considered this one dead may own it now
-        if (_read(name) or {}).get("token") == me["token"]:
-            name.unlink(missing_ok=True)
+    with removed_when_stopped(lambda: _abandon(name, store, me)):
+        with explained(store):
+            while not _create(name, me):
+                _clear(name, me, store)
+        stop = threading.Event()
+        heartbeat = threading.Thread(target=_touch_until, args=(name, stop), daemon=True)
+        heartbeat.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            heartbeat.join()
+            _release(name, me)
+
+
+def _release(name: Path, me: Mapping[str, Any]) -> None:
+    # another process that considered this one dead may own it now
+    if (_read(name) or {}).get("token") == me["token"]:
+        name.unlink(missing_ok=True)
+
+
+def _abandon(name: Path, store: Path, me: Mapping[str, Any]) -> None:
+    """Remove the lock and unfinished files of a command that is being stopped."""
+    if (_read(name) or {}).get("token") == me["token"]:
+        deadline = time.monotonic() + SWEEP_TIME
+        for folder, _, files in os.walk(store):
+            for file in files:
+                # of zarr, and of the manifest
+                if file.endswith((".partial", ".new")):
+                    Path(folder, file).unlink(missing_ok=True)
+            if time.monotonic() > deadline:
+                break
+    _release(name, me)
+    _fresh(name, me).unlink(missing_ok=True)
+
+
+def _fresh(name: Path, me: Mapping[str, Any]) -> Path:
+    """Return the file that becomes the lock of this process."""
+    return name.with_name(f"lock-{me['token']}.fresh")
 
 
 def _identity() -> dict[str, str]:
@@ -109,8 +141,8 @@ def _start_time(pid: int) -> str | None:
         return None
 
 
-def _create(name: Path, text: str) -> bool:
-    fresh = name.with_name(f"lock-{uuid.uuid4().hex}.fresh")
+def _create(name: Path, me: Mapping[str, Any]) -> bool:
+    fresh, text = _fresh(name, me), json.dumps(me)
     try:
         fresh.write_text(text, encoding="utf-8")
         try:

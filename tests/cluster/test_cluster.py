@@ -510,6 +510,8 @@ def test_sigterm_ends_the_jobs_of_a_run(slurm, glass_store, tmp_path):
     wait_until(lambda: len(jobs_of(slurm)) == 2 or process.poll() is not None, "no job")
     process.terminate()
     _, text = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 130, text
-    assert "the same command resumes" in text
+    assert process.returncode == 143, text
+    assert text.endswith(
+        "stopped: mgdask featurize; finished blocks are kept, and the same command continues\n"
+    )
     wait_until(lambda: not any(map(alive, jobs_of(slurm))), "SIGTERM has left a job")

@@ -1,0 +1,84 @@
+"""The folder in which a scheduler and its local workers keep data that they spill."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mgdask.interruption import removed_when_stopped
+
+PREFIX = "mgdask-workers-"
+"""Beginning of the names of these folders."""
+OWNER = "owner"
+"""File in the folder that the owning process keeps locked while it lives."""
+
+
+@contextmanager
+def scratch_folder() -> Iterator[str]:
+    """Yield a new folder, which is removed at the end.
+
+    It lies in Dask's ``temporary-directory``, by default the temporary folder of the
+    system. Folders of processes that were killed are removed first.
+
+    Yields
+    ------
+    folder
+        Path of the folder. Start schedulers in it with ``working_in``.
+    """
+    import dask
+
+    root = Path(dask.config.get("temporary-directory", None) or tempfile.gettempdir())
+    _remove_stale(root)
+    folder = root / f"{PREFIX}{uuid.uuid4().hex[:12]}"
+    with removed_when_stopped(lambda: shutil.rmtree(folder, ignore_errors=True)):
+        folder.mkdir(mode=0o700, parents=True)
+        handle = os.open(folder / OWNER, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            _lock(handle)
+            yield str(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(handle)
+
+
+@contextmanager
+def working_in(folder: str) -> Iterator[None]:
+    """Let schedulers and workers that start in the ``with`` block use a folder.
+
+    Parameters
+    ----------
+    folder
+        Path of the folder.
+    """
+    import dask
+
+    with dask.config.set({"temporary-directory": folder}):
+        yield
+
+
+def _lock(handle: int) -> bool:
+    """Lock a file until this process ends; return whether nobody else had."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):  # Windows; a file system without locks
+        return False
+    return True
+
+
+def _remove_stale(root: Path) -> None:
+    """Remove the folders of processes of this user that have died."""
+    for owner in root.glob(f"{PREFIX}*/{OWNER}"):
+        with suppress(OSError):
+            handle = os.open(owner, os.O_RDWR)
+            try:
+                if _lock(handle):
+                    shutil.rmtree(owner.parent, ignore_errors=True)
+            finally:
+                os.close(handle)
