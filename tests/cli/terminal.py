@@ -89,6 +89,15 @@ def run_in_terminal(
     return Ended(said, os.waitstatus_to_exitcode(status), latency, left)
 
 
+def handles_signals(pid: int) -> bool:
+    """Return whether a process has a handler of SIGTERM, which Python alone has not."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("SigCgt:"):
+                return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+    return False
+
+
 def session_processes(session: int) -> list[str]:
     """Return the command lines of the processes of a session that have not ended."""
     found = []

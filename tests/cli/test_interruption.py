@@ -17,7 +17,7 @@ import mgdask
 from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import execute
 from mgdask.store.progress import read_progress
-from tests.cli.terminal import run_in_terminal
+from tests.cli.terminal import handles_signals, run_in_terminal
 from tests.cluster import slurm_site
 from tests.conftest import GLASS
 
@@ -141,6 +141,22 @@ ENDED = -2
 """Status of a process that the second press met after its last line of Python."""
 
 
+LONGEST_WAIT = float(os.environ.get("MGDASK_LONGEST_WAIT", "8"))
+"""Longest time in s from the start of a command to Ctrl-C."""
+
+
+def after(wait):
+    """Whether so many seconds have passed since the command began to handle signals."""
+    began = []
+
+    def stop(text, seconds, pid):
+        if not began and handles_signals(pid):
+            began.append(seconds)
+        return bool(began) and seconds > began[0] + wait
+
+    return stop
+
+
 def check_any_moment(ended, name, folder):
     """Check an interruption that may come before or after the work."""
     assert ended.processes == [], ended
@@ -160,10 +176,9 @@ def test_any_command_at_any_moment(name, glass_store, tmp_path):
     for k in range(int(os.environ.get("MGDASK_INTERRUPTIONS", "4"))):
         folder = tmp_path / str(k)
         folder.mkdir()
-        moment = 0.15 + 8.0 * generator.random() ** 2
         ended = run_in_terminal(
             COMMANDS[name](folder, glass_store),
-            lambda text, seconds, pid, moment=moment: seconds > moment,
+            after(LONGEST_WAIT * generator.random() ** 2),
             presses=generator.choice((1, 1, 2, 3)),
             pause=generator.choice((0.02, 0.1, 0.4)),
         )
