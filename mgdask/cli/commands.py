@@ -270,7 +270,8 @@ def featurize(
     options = fit_to_site(site, options)
     with open_workers(workers, options["threads"], scheduler, options["memory"], site) as client:
         plan = make_plan(**options)
-        click.echo(str(plan))
+        # the run measures the cost anyway, so nothing is measured in advance
+        click.echo(plan.describe(measure=False))
         report = mgdask.run(plan, client, retries=retries)
     click.echo(str(report))
 

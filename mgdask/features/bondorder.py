@@ -24,7 +24,7 @@ from mgdask.features.environments import (
     spans,
     within_cutoff,
 )
-from mgdask.features.feature import FrameFeature, feature_dataclass
+from mgdask.features.feature import TYPICAL_DENSITY, FrameFeature, feature_dataclass, search_cost
 from mgdask.kernels.bondorder import coarse, invariants, moments, triples
 
 Degree = Annotated[int, Field(ge=0, le=30)]
@@ -153,8 +153,12 @@ class BondMoments(_OfMoments):
         return 400 * n_centers + 2_000_000
 
     def cost(self, n_centers: int) -> float:
-        """Return the time of the neighbors, which dominates."""
-        return 6e-6 * n_centers
+        """Return the run time in seconds on one core at a typical density."""
+        return n_centers * self.cost_at(TYPICAL_DENSITY)
+
+    def cost_at(self, density: float) -> float:
+        """Return the time to find the neighbors, which dominates."""
+        return search_cost(self.neighborhood, density) + 20e-9 * self.n_columns
 
     def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Flags:
         """Fill ``out`` (center,lm) and return the flags (center,) by name."""
@@ -373,8 +377,12 @@ class BondOrder(_OfMoments):
         return one.footprint(n_atoms, n_centers) + 3 * width * n_centers + tables
 
     def cost(self, n_centers: int) -> float:
-        """Return the time of the neighbors, which dominates."""
-        return 7e-6 * n_centers * len(self.moments)
+        """Return the run time in seconds on one core at a typical density."""
+        return n_centers * self.cost_at(TYPICAL_DENSITY)
+
+    def cost_at(self, density: float) -> float:
+        """Return the time to find the neighbors, which dominates, and 1 µs per list."""
+        return search_cost(self.neighborhood, density) + 1e-6 * len(self.moments)
 
     def describe(self, environments: LocalEnvironments, centers: IntArray, out: AnyArray) -> Flags:
         """Fill ``out`` (center,column) and return the flags (center,) by name."""

@@ -19,7 +19,13 @@ from mgdask.features.environments import (
     spans,
     within_cutoff,
 )
-from mgdask.features.feature import OfSpecies, feature_dataclass, sort_species
+from mgdask.features.feature import (
+    TYPICAL_DENSITY,
+    OfSpecies,
+    feature_dataclass,
+    search_cost,
+    sort_species,
+)
 
 Quantity = Literal["element", "count", "fraction", "deviation"]
 
@@ -147,8 +153,12 @@ class Chemistry(OfSpecies):
         return 24 * n_atoms + 800 * n_centers
 
     def cost(self, n_centers: int) -> float:
+        """Return the run time in seconds on one core at a typical density."""
+        return n_centers * self.cost_at(TYPICAL_DENSITY)
+
+    def cost_at(self, density: float) -> float:
         """Return the time to find the neighbors, which dominates."""
-        return 6e-6 * n_centers
+        return search_cost(self.neighborhood, density) + 0.5e-6
 
     def describe(
         self, environments: LocalEnvironments, centers: IntArray, out: AnyArray

@@ -26,7 +26,7 @@ from mgdask.features.environments import (
     element_radii,
     within_cutoff,
 )
-from mgdask.features.feature import FrameFeature, feature_dataclass
+from mgdask.features.feature import TYPICAL_DENSITY, FrameFeature, feature_dataclass, search_cost
 from mgdask.kernels.interstice import FLAT_TETRAHEDRON, NO_HULL, OUTSIDE, gaps
 from mgdask.kernels.statistics import histogram, statistics
 
@@ -179,8 +179,12 @@ class Interstice(FrameFeature):
         return 16 * n_atoms + 2500 * n_centers
 
     def cost(self, n_centers: int) -> float:
-        """Return about 10 microseconds per center."""
-        return 10e-6 * n_centers
+        """Return the run time in seconds on one core at a typical density."""
+        return n_centers * self.cost_at(TYPICAL_DENSITY)
+
+    def cost_at(self, density: float) -> float:
+        """Return the time to find the neighbors, and 3.5 µs for hulls."""
+        return search_cost(self.neighborhood, density) + 3.5e-6
 
     @property
     def example_number(self) -> int:

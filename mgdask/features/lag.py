@@ -13,7 +13,7 @@ from pydantic import Field
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.elements import mass as standard_mass
 from mgdask.errors import ParameterError
-from mgdask.features.feature import TrajectoryFeature, feature_dataclass
+from mgdask.features.feature import TYPICAL_DENSITY, TrajectoryFeature, feature_dataclass
 from mgdask.features.window import FrameAxis, Trajectories
 from mgdask.kernels.displacement import lag_rows
 
@@ -208,8 +208,12 @@ class LagDisplacement(TrajectoryFeature):
         return 24 * n_centers * self.n_columns
 
     def cost(self, n_centers: int) -> float:
-        """Return the run time at 5 ns per value."""
-        return 5e-9 * n_centers * self.n_columns
+        """Return the run time in seconds on one core at a typical density."""
+        return n_centers * self.cost_at(TYPICAL_DENSITY)
+
+    def cost_at(self, density: float) -> float:
+        """Return 5 ns per column."""
+        return 5e-9 * self.n_columns
 
     def prepare(self) -> None:
         """Compile the kernel."""

@@ -17,7 +17,7 @@ from mgdask.features.environments import (
     Neighborhood,
     element_radii,
 )
-from mgdask.features.feature import FrameFeature, feature_dataclass
+from mgdask.features.feature import TYPICAL_DENSITY, FrameFeature, feature_dataclass, n_within
 from mgdask.features.interstice import Radii
 from mgdask.features.neighbor_lists import spans
 from mgdask.kernels.nonaffine import nonaffine
@@ -151,8 +151,13 @@ class LinearResponse(FrameFeature):
         return int((220 * pairs + 400) * n_atoms)
 
     def cost(self, n_centers: int) -> float:
-        """Return 20 µs per center for 16 steps."""
-        return 20e-6 * n_centers
+        """Return the run time in seconds on one core at a typical density."""
+        return n_centers * self.cost_at(TYPICAL_DENSITY)
+
+    def cost_at(self, density: float) -> float:
+        """Return about 1 µs per neighbor for 16 steps."""
+        near = n_within(self.kind.cutoff, density)
+        return 1e-6 + near * (0.1e-6 + 0.055e-6 * self.steps)
 
     def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
         """Raise ``ParameterError`` if an element has no radius."""

@@ -25,7 +25,13 @@ from mgdask.features.environments import (
     VoronoiNeighbors,
     within_cutoff,
 )
-from mgdask.features.feature import FrameFeature, InnerFeature, feature_dataclass
+from mgdask.features.feature import (
+    TYPICAL_DENSITY,
+    FrameFeature,
+    InnerFeature,
+    feature_dataclass,
+    n_within,
+)
 from mgdask.kernels.statistics import KINDS, statistics_of_rows
 
 COLUMNS = 64
@@ -239,8 +245,16 @@ class MediumRange(FrameFeature):
         )
 
     def cost(self, n_centers: int) -> float:
-        """Return the time of the feature plus 10 ns per column and neighbor."""
-        return self.feature.cost(n_centers) + 10e-9 * 15 * self.feature.n_columns * n_centers
+        """Return the run time in seconds on one core at a typical density."""
+        return n_centers * self.cost_at(TYPICAL_DENSITY)
+
+    def cost_at(self, density: float) -> float:
+        """Return the time of the feature, and 7 ns per column and neighbor."""
+        near = [
+            n_within(kind.cutoff, density) if isinstance(kind, CutoffNeighbors) else 14.0
+            for kind in self._kinds
+        ]
+        return self.feature.cost_at(density) + 1e-6 + 7e-9 * sum(near)
 
     def describe(
         self, environments: LocalEnvironments, centers: IntArray, out: AnyArray

@@ -21,7 +21,13 @@ from mgdask.features.environments import (
     spans,
     within_cutoff,
 )
-from mgdask.features.feature import WindowFeature, check_configuration, feature_dataclass
+from mgdask.features.feature import (
+    TYPICAL_DENSITY,
+    WindowFeature,
+    check_configuration,
+    feature_dataclass,
+    n_within,
+)
 from mgdask.features.window import FrameAxis, Window
 from mgdask.geometry import cartesian, complete_cell, fractional
 from mgdask.kernels.nonaffine import Deformation, nonaffine
@@ -226,8 +232,12 @@ class NonAffine(WindowFeature):
         return species + int((120 + vectors) * n_centers)
 
     def cost(self, n_centers: int) -> float:
-        """Return the run time at 1 µs per center, neighbors included."""
-        return 1e-6 * n_centers
+        """Return the run time in seconds on one core at a typical density."""
+        return n_centers * self.cost_at(TYPICAL_DENSITY)
+
+    def cost_at(self, density: float) -> float:
+        """Return the time to find the neighbors and to fit, 27 ns per neighbor."""
+        return 0.1e-6 + 27e-9 * n_within(self.widest, density)
 
     def prepare(self) -> None:
         """Compile by comparing four atoms with themselves."""

@@ -13,7 +13,13 @@ from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.elements import atomic_number
 from mgdask.errors import MissingDependencyError, ParameterError
 from mgdask.features.environments import LocalEnvironments, Neighborhood
-from mgdask.features.feature import OfSpecies, feature_dataclass, sort_species
+from mgdask.features.feature import (
+    TYPICAL_DENSITY,
+    OfSpecies,
+    feature_dataclass,
+    n_within,
+    sort_species,
+)
 from mgdask.kernels import radial
 from mgdask.kernels import soap as kernel
 from mgdask.kernels.harmonics import coefficients
@@ -200,12 +206,20 @@ class SOAP(OfSpecies):
         return 224 * n_atoms + batch + 2 * table + 2_000_000
 
     def cost(self, n_centers: int) -> float:
-        """Return 30 µs per center at 3289 columns, or 2 ms through DScribe."""
-        return (
-            n_centers
-            * (30e-6 if self.engine == "mgdask" else 2e-3)
-            * max(0.1, self.n_columns / 3289)
-        )
+        """Return the run time in seconds on one core at a typical density."""
+        return n_centers * self.cost_at(TYPICAL_DENSITY)
+
+    def cost_at(self, density: float) -> float:
+        """Return the time per neighbor and per column, or 2 ms through DScribe.
+
+        A neighbor costs more, the more spherical harmonics and radial functions there
+        are. 3289 columns and a cutoff of 5 Å make about 45 µs.
+        """
+        if self.engine == "dscribe":
+            return 2e-3 * max(0.1, self.n_columns / 3289)
+        functions = (self.l_max + 1) ** 2 * kernel.padded(self.n_max)
+        near = n_within(self._reach, density)
+        return 3e-6 + 5.5e-9 * self.n_columns + near * (60e-9 + 0.25e-9 * functions)
 
     @property
     def _reach(self) -> float:

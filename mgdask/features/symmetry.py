@@ -15,7 +15,13 @@ from mgdask._typing import AnyArray, BoolArray, IntArray
 from mgdask.elements import radius, symbol
 from mgdask.errors import ParameterError
 from mgdask.features.environments import CutoffNeighbors, LocalEnvironments, Neighborhood
-from mgdask.features.feature import OfSpecies, feature_dataclass, sort_species
+from mgdask.features.feature import (
+    TYPICAL_DENSITY,
+    OfSpecies,
+    feature_dataclass,
+    n_within,
+    sort_species,
+)
 from mgdask.kernels.symmetry import symmetry
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -289,16 +295,19 @@ class SymmetryFunctions(OfSpecies):
         return 8 * n_atoms + n_centers + 1_000_000
 
     def cost(self, n_centers: int) -> float:
-        """Return 20 microseconds per center for the published sets and cutoff.
+        """Return the run time in seconds on one core at a typical density."""
+        return n_centers * self.cost_at(TYPICAL_DENSITY)
+
+    def cost_at(self, density: float) -> float:
+        """Return 20 µs per center for the published sets at 60 neighbors.
 
         The cost of radial columns is proportional to the number of neighbors, that of
         angular columns to the number of their pairs.
         """
-        assert self.cutoff is not None
-        volume = (self.cutoff / CUTOFF) ** 3
+        near = n_within(self.reach, density) / 60
         n_radial = len(self.radii) * len(self.species)
         radial, angular = n_radial / 100, (self.n_columns - n_radial) / 66
-        return n_centers * (4e-6 * radial * volume + 16e-6 * angular * volume**2)
+        return 4e-6 * radial * near + 16e-6 * angular * near**2
 
     def describe(
         self, environments: LocalEnvironments, centers: IntArray, out: AnyArray

@@ -22,7 +22,7 @@ from mgdask.features.environments import (
     spans,
     within_cutoff,
 )
-from mgdask.features.feature import FrameFeature, feature_dataclass
+from mgdask.features.feature import TYPICAL_DENSITY, FrameFeature, feature_dataclass, search_cost
 from mgdask.features.interstice import Radii
 from mgdask.kernels.interstice import NO_HULL, OUTSIDE
 
@@ -60,8 +60,12 @@ class _OfCells(FrameFeature):
         return 8 * n_atoms + 1500 * n_centers
 
     def cost(self, n_centers: int) -> float:
-        """Return about 6 microseconds per center, most of it for the Voronoi cell."""
-        return 6e-6 * n_centers
+        """Return the run time in seconds on one core at a typical density."""
+        return n_centers * self.cost_at(TYPICAL_DENSITY)
+
+    def cost_at(self, density: float) -> float:
+        """Return the time to find the neighbors, which dominates, and 1 µs."""
+        return search_cost(self.neighborhood, density) + 1e-6
 
 
 def edge_sums(bonds: NeighborList, weight: FloatArray | None, beyond: bool) -> FloatArray:

@@ -19,6 +19,7 @@ from mgdask.errors import RunError
 from mgdask.features.engine import compute_block as compute_features_of_block
 from mgdask.features.feature import Feature
 from mgdask.features.window import FrameAxis, Trajectories, Window
+from mgdask.pipelines.featurize.calibration import note_compiled
 from mgdask.pipelines.featurize.usage import measured
 from mgdask.pipelines.featurize.usage import peak_memory as peak_memory
 from mgdask.store import features as feature_store
@@ -111,6 +112,7 @@ class Job:
             # computing a block gives a better error, if it fails at all
             with suppress(Exception):
                 feature.prepare()
+                note_compiled([feature])
 
 
 def read_axis(group: Group) -> FrameAxis:

@@ -19,7 +19,9 @@ from mgdask.features.engine import FeatureKinds, frames_needed
 from mgdask.features.feature import Feature
 from mgdask.features.window import FrameAxis
 from mgdask.pipelines.featurize.block import Block, Job, read_axis
+from mgdask.pipelines.featurize.cost import Work, estimate
 from mgdask.pipelines.featurize.memory import Memory, explain_excess, project_memory
+from mgdask.pipelines.featurize.reach import remarks
 from mgdask.pipelines.featurize.validation import (
     Centers,
     Frames,
@@ -253,15 +255,36 @@ class Plan:
         records = manifest.records()
         return sum(manifest.done(b.name, self.block_digest(b), records) for b in self.blocks)
 
+    def work(self, measure: bool = True) -> Work:
+        """Return the CPU time of all blocks: computing, reading and writing.
+
+        Parameters
+        ----------
+        measure
+            Measure features on this node if it was not done before, for about a second.
+            If False, typical figures stand in.
+        """
+        return estimate(self, measure=measure)
+
     def __str__(self) -> str:
+        return self.describe()
+
+    def describe(self, measure: bool = True) -> str:
+        """Return the plan as a table.
+
+        Parameters
+        ----------
+        measure
+            As in ``work``.
+        """
         from mgdask.execution.executor import render
 
         table = Table(show_header=False, box=None, pad_edge=False)
-        for row in (*self._describe_work(), *self._describe_memory()):
+        for row in (*self._describe_work(measure), *self._describe_memory()):
             table.add_row(*row)
         return render(table)
 
-    def _describe_work(self) -> list[tuple[str, str]]:
+    def _describe_work(self, measure: bool) -> list[tuple[str, str]]:
         rows = []
         for feature in self.features:
             options = feature.summary()
@@ -285,10 +308,8 @@ class Plan:
         n_done = self.done
         rows.append(("tasks", f"{self.n_tasks}: {n_done} done, {self.n_tasks - n_done} to do"))
         left = 1 - n_done / max(self.n_tasks, 1)
-        seconds = sum(f.cost(n_frames * n_centers) for f in self.features) * left
-        long = seconds > 360
-        time = f"{seconds / 3600:.2g} core hours" if long else f"{seconds:.2g} core seconds"
-        rows.append(("work", f"about {time}"))
+        rows.append(("work", str(self.work(measure).times(left))))
+        rows += [("note", text) for text in remarks(self)]
         return rows
 
     def _describe_memory(self) -> list[tuple[str, str]]:

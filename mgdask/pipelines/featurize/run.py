@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from dask.utils import format_bytes
@@ -16,7 +17,9 @@ from mgdask.errors import RunError
 from mgdask.execution.executor import describe, execute, render, resolve_client
 from mgdask.execution.results import Outcome
 from mgdask.pipelines.featurize.block import Block, compute_block, create_output
+from mgdask.pipelines.featurize.cost import learn
 from mgdask.pipelines.featurize.plan import Plan
+from mgdask.pipelines.featurize.reach import remarks
 from mgdask.pipelines.unwrap import unwrap
 from mgdask.store import frame_values
 from mgdask.store.features import set_attrs
@@ -25,6 +28,8 @@ from mgdask.store.shards import open_group
 
 if TYPE_CHECKING:
     from distributed import Client
+
+logger = logging.getLogger("mgdask.featurize")
 
 SHOWN_FAILURES = 5
 """Maximum number of failed blocks that an error lists."""
@@ -60,6 +65,8 @@ class Report:
         before: libraries, compiled kernels and data of the user.
     projected_blocks
         Projected memory of the blocks of a worker in bytes.
+    cpu
+        CPU time of the blocks computed now, in s.
     """
 
     out: str
@@ -71,6 +78,7 @@ class Report:
     projected: int
     block_memory: int = 0
     projected_blocks: int = 0
+    cpu: float = 0.0
 
     @property
     def excess_memory(self) -> int:
@@ -91,6 +99,7 @@ class Report:
         if n_done:
             speed = self.rows / max(self.seconds, 1e-9)
             table.add_row("speed", f"{speed:,.0f} central atoms per second ({self.seconds:.1f} s)")
+            table.add_row("work", f"{self.cpu:.2g} core seconds")
             table.add_row(
                 "peak memory",
                 f"{format_bytes(self.peak_memory)} in a worker; "
@@ -159,8 +168,10 @@ def run(
     if plan.paths:
         unwrap(plan.store, plan.paths, client=client, progress=progress)
     create_output(plan)
+    for remark in remarks(plan):
+        logger.warning("%s", remark)
     manifest = Manifest(plan.out)
-    outcome, threads = Outcome[dict[str, int]](), plan.memory.threads
+    outcome, threads = Outcome[dict[str, Any]](), plan.memory.threads
     with manifest.locked():
         frame_values.copy(open_group(plan.store), plan.out, plan.frames)
         records = manifest.records()
@@ -175,6 +186,8 @@ def run(
         _count_flagged(plan, manifest)
         manifest.finish(plan.digest)
     results = outcome.results.values()
+    rows = {b.name: len(b.frames) * b.n_rows for b in plan.blocks}
+    learn(plan, sum(rows[b.name] for b in todo) / max(sum(rows.values()), 1), results)
     return Report(
         plan.out,
         len(plan.blocks),
@@ -185,6 +198,7 @@ def run(
         plan.memory.baseline + threads * plan.memory.per_thread,
         max((result["block_memory"] for result in results), default=0),
         threads * plan.memory.per_thread,
+        sum(result["cpu"] for result in results),
     )
 
 
@@ -214,7 +228,7 @@ def _check_threads(plan: Plan, workers: Client) -> int:
 
 def _compute(
     plan: Plan, todo: Sequence[Block], workers: Client, retries: int, progress: bool
-) -> Outcome[dict[str, int]]:
+) -> Outcome[dict[str, Any]]:
     job = replace(plan.job(), run=uuid4().hex)
     return execute(
         workers,
