@@ -6,6 +6,7 @@ atom has as many neighbors in it as in the store, for any cutoff.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -179,7 +180,7 @@ def _halo(
         away = place[atoms[center]] != place[atoms[other]]
         outside = max(outside, float(away.sum()) / max(len(sample), 1))
     around = max(plan.n_atoms - rows, 1)
-    return around * (1 - np.exp(-rows * outside / around)) / rows
+    return around * (1 - math.exp(-rows * outside / around)) / rows
 
 
 def measure_writing() -> float:
