@@ -29,6 +29,7 @@ from mgdask.pipelines.frame_values import (
 )
 from mgdask.pipelines.ingest_checks import check_reading, check_target, is_small
 from mgdask.pipelines.ingest_tasks import atom_variables, fill
+from mgdask.readers.column_summary import columns_kept, columns_left_out
 from mgdask.readers.files import expand
 from mgdask.readers.indexing import take_inventory
 from mgdask.readers.inventory import Inventory
@@ -38,6 +39,7 @@ from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.provenance import versions
 from mgdask.store.shards import COMPRESSION, Group, get_array, new_group, open_group, read_array
+from mgdask.store.summary import KEPT, LEFT_OUT, size_text, summarize_store
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -47,6 +49,8 @@ R = TypeVar("R")
 
 MAX_NAMED_SOURCES = 20
 """Maximum number of source files listed in the attribute ``sources``."""
+MIN_SECONDS, MIN_BYTES = 1.0, 10_000_000
+"""Minimum duration in s and minimum input in bytes for which a rate is shown."""
 MAX_NAMED_FRAMES = 5
 """Maximum number of frames listed in a note of the audit."""
 
@@ -68,7 +72,10 @@ class IngestReport:
     input_bytes
         Size of the input files in bytes.
     notes
-        Notes of the audit.
+        Notes of the audit, with remarks on input that is implausible.
+    summary
+        What the store holds, as (label, text): runs, species, cell, density, times and
+        columns.
     """
 
     path: str
@@ -79,14 +86,20 @@ class IngestReport:
     seconds: float
     input_bytes: int
     notes: tuple[str, ...]
+    summary: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        rate = self.input_bytes / 1e6 / max(self.seconds, 1e-9)
+        rate = ""
+        is_large = self.input_bytes >= MIN_BYTES and self.seconds >= MIN_SECONDS
+        if is_large and self.n_written == self.n_blocks:
+            per_second = size_text(self.input_bytes / self.seconds)
+            rate = f" ({size_text(self.input_bytes)} of input, {per_second} per second)"
         lines = [
             f"{self.path}: {self.n_frames} frames of {self.n_atoms} atoms; {self.n_written} of "
-            f"{self.n_blocks} blocks written now, in {self.seconds:.1f} s ({rate:.0f} MB of input "
-            "per second)"
+            f"{self.n_blocks} blocks written now, in {self.seconds:.1f} s{rate}"
         ]
+        width = max((len(label) for label, _ in self.summary), default=0)
+        lines += [f"  {label:{width}}  {text}" for label, text in self.summary]
         lines += [f"  audit: {note}" for note in self.notes] or ["  audit: nothing to report"]
         return "\n".join(lines)
 
@@ -106,6 +119,9 @@ def ingest(
     **options: Any,
 ) -> IngestReport:
     """Read trajectory files into one Zarr store.
+
+    The audit contains remarks if the distances in the first frame do not fit the radii
+    of the elements, for example if two species are swapped.
 
     Parameters
     ----------
@@ -148,7 +164,7 @@ def ingest(
     Returns
     -------
     report
-        An ``IngestReport`` with the notes of the audit.
+        An ``IngestReport`` with what was understood and the notes of the audit.
 
     Raises
     ------
@@ -228,6 +244,7 @@ def ingest(
         clock.perf_counter() - started,
         sum(source.size for source in inventory.sources),
         tuple(notes),
+        tuple(summarize_store(str(out))),
     )
 
 
@@ -338,6 +355,8 @@ def _prepare_new(out: Path, inventory: Inventory, overwrite: bool) -> None:
         "image_scheme": inventory.image_scheme,
         "units_of_input": inventory.units,
         "audit": list(inventory.notes),
+        KEPT: columns_kept(inventory),
+        LEFT_OUT: columns_left_out(inventory),
         "compression": COMPRESSION,
         "versions": versions(("mgdask", "numpy", "zarr", "pyarrow")),
     }

@@ -183,16 +183,15 @@ def read_first_frame(
     variables |= {variable_name(name): ("float64", "", False) for name in scalars}
     layout = replace(layout, scalars=scalars)
     frame = assemble(table, ref, layout, inventory.species_map, inventory.style, identity)
-    if inventory.units != "lj":
-        for remark in _remarks(inventory, as_array(frame, "position"), identity.species):
-            audit.note("plausibility", remark)
+    position = as_array(frame, "position")
+    remarks = [] if inventory.units == "lj" else _remarks(inventory, position, identity.species)
     # from here on, species given per atom belong to the identity, so windows stay small
     kept = SpeciesMap() if layout.species == PER_ATOM else inventory.species_map
     inventory = replace(
         inventory, layout=layout, species_map=kept, _identity=pack_identity(identity)
     )
     _check_runs(inventory)
-    return replace(inventory, variables=variables, notes=audit.lines())
+    return replace(inventory, variables=variables, notes=(*remarks, *audit.lines()))
 
 
 def _remarks(

@@ -9,65 +9,10 @@ import pandas as pd
 import xarray as xr
 from rich.table import Table
 
-from mgdask._typing import AnyArray
 from mgdask.elements import symbol
 from mgdask.execution.executor import render
+from mgdask.store.summary import NAMES, size_text, summarize
 from mgdask.variables import column_units
-
-
-def _composition(species: AnyArray) -> str:
-    numbers, counts = np.unique(species, return_counts=True)
-    return ", ".join(
-        f"{symbol(int(z))} {n} ({n / len(species):.1%})"
-        for z, n in zip(numbers, counts, strict=True)
-    )
-
-
-def _spacing(values: AnyArray, unit: str) -> str:
-    if len(values) == 1:
-        return f"{values[0]:g} {unit}"
-    gaps = np.diff(values.astype(np.float64))
-    even = np.allclose(gaps, gaps[0], rtol=1e-6)
-    spacing = f"every {gaps[0]:g}" if even else f"spacing {gaps.min():g} to {gaps.max():g}"
-    return f"{values[0]:g} to {values[-1]:g} {unit}, {spacing}"
-
-
-def _cell(ds: xr.Dataset) -> str:
-    cell = ds["cell"].values
-    lengths = np.linalg.norm(cell, axis=2)
-    changes = bool((np.abs(cell - cell[0]) > 1e-9).any())
-    shape = "orthogonal" if np.allclose(cell * (1 - np.eye(3)), 0.0) else "triclinic"
-    text = f"{shape}, {'changing' if changes else 'constant'}: " + " x ".join(
-        f"{v:.4f}" for v in lengths[0]
-    )
-    if changes:
-        text += " to " + " x ".join(f"{v:.4f}" for v in lengths[-1])
-    pbc = "".join("p" if p else "f" for p in ds["pbc"].values)
-    return f"{text} Å, boundaries {pbc}"
-
-
-def _temperatures(ds: xr.Dataset) -> str:
-    """Temperature of each run, or the first and the last if it changes."""
-    values = ds["temperature"].values
-    labels = np.array([str(label) for label in ds["run"].values])
-    texts = []
-    for label in dict.fromkeys(labels.tolist()):
-        kelvin = values[labels == label]
-        if not np.isfinite(kelvin).all():
-            texts.append(f"{label} unknown")
-        elif (kelvin == kelvin[0]).all():
-            texts.append(f"{label} {kelvin[0]:g} K")
-        else:
-            texts.append(f"{label} {kelvin[0]:g} to {kelvin[-1]:g} K")
-    return "; ".join(texts[:6]) + ("; …" if len(texts) > 6 else "")
-
-
-def _bytes(n: float) -> str:
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(n) < 1000 or unit == "TB":
-            return f"{n:.4g} {unit}"
-        n /= 1000
-    raise AssertionError
 
 
 def _facts(ds: xr.Dataset) -> Table:
@@ -77,22 +22,12 @@ def _facts(ds: xr.Dataset) -> Table:
     facts.add_column()
     facts.add_row("kind", str(ds.attrs.get("mgdask_kind", "?")))
     facts.add_row("frames", str(ds.sizes["frame"]))
-    if "run" in ds:
-        runs = list(dict.fromkeys(map(str, ds["run"].values)))
-        facts.add_row("runs", f"{len(runs)}: {', '.join(runs[:6])}{' …' if len(runs) > 6 else ''}")
     facts.add_row(
         "atoms", str(ds.sizes["atom"]) if "atom" in ds.sizes else "averaged over the frame"
     )
-    if "species" in ds:
-        facts.add_row("species", _composition(ds["species"].values))
-    if "cell" in ds:
-        facts.add_row("cell", _cell(ds))
-    if "time" in ds.variables:
-        facts.add_row("time", _spacing(ds["time"].values, "ps"))
-    if "step" in ds.variables:
-        facts.add_row("step", _spacing(ds["step"].values, ""))
-    if "temperature" in ds.variables and ds["temperature"].dims == ("frame",):
-        facts.add_row("temperature", _temperatures(ds))
+    arrays = {name: ds[name].values for name in NAMES if name in ds.variables}
+    for label, text in summarize(arrays, ds.attrs):
+        facts.add_row(label, text)
     for key in ("sources", "image_scheme", "compression", "input", "citation"):
         if key in ds.attrs:
             facts.add_row(key.replace("_", " "), str(ds.attrs[key]))
@@ -114,7 +49,7 @@ def _arrays(ds: xr.Dataset) -> Table:
             _unit(array),
             " x ".join(map(str, chunk)) if chunk else "",
             " x ".join(map(str, shard)) if shard else "",
-            _bytes(array.nbytes),
+            size_text(array.nbytes),
         )
     return arrays
 

@@ -43,11 +43,13 @@ def test_ingest_inspect_plan_and_featurize(tmp_path):
     )
     assert "8 frames of 2000 atoms" in done.stdout
     assert "uneven spacing" in done.stdout
+    assert "Cu 1120 (56 %), Zr 880 (44 %)" in done.stdout
+    assert "per second" not in done.stdout
     text = mgdask_command("inspect", store).stdout
     for word in (
         "frames",
         "2000",
-        "Cu 1120 (56.0%)",
+        "Cu 1120 (56 %)",
         "orthogonal, constant",
         "ps",
         "8 x 2000 x 3",
