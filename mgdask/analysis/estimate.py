@@ -209,7 +209,7 @@ def describe_freedom(
     if not remark or free > FEW_DEGREES:
         return text
     if errors_known:
-        return f"{text}, so the law is not tested" if free == 0 else text
+        return f"{text}, so the law is {'hardly' if free else 'not'} tested"
     quantile = float(student_t.ppf(0.975, free)) if free > 0 else math.nan
     return f"{text}, so a 95 % interval is ± {quantile:.1f} errors"
 
