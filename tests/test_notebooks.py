@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
 import mgdask
 
+ROOT = Path(__file__).parents[1]
+CHECK_FIGURES = f"""
+import sys
+sys.path.append({str(ROOT)!r})
+from matplotlib.backend_bases import FigureCanvasBase
+from tests.plot.boxes_of_text import overlapping
+_print_figure, _overlaps = FigureCanvasBase.print_figure, []
+def _print_and_check(canvas, *args, **options):
+    printed = _print_figure(canvas, *args, **options)
+    _overlaps.append(overlapping(canvas.figure))
+    return printed
+FigureCanvasBase.print_figure = _print_and_check
+"""
+"""Code before a notebook that looks for overlapping text in each figure that is shown."""
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
@@ -22,6 +37,8 @@ def test_notebook_runs(path, monkeypatch):
     assert all(cell.get("outputs") for cell in notebook.cells[1:2]), (
         f"{path.name} is stored without its outputs"
     )
+    cell = nbformat.v4.new_code_cell
+    notebook.cells = [cell(CHECK_FIGURES), *notebook.cells, cell("print(_overlaps)")]
     nbclient.NotebookClient(
         notebook,
         timeout=240,
@@ -34,3 +51,5 @@ def test_notebook_runs(path, monkeypatch):
         for output in cell.get("outputs", [])
     )
     assert pictures >= 3
+    overlaps = ast.literal_eval(notebook.cells[-1].outputs[0]["text"])
+    assert overlaps == [[]] * pictures
