@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from numpydoc.docscrape import ClassDoc
 
 from mgdask.features import FEATURES, Feature
+from mgdask.features.catalog import family_facts
 
 SECTIONS = {
     "mgdask": "The main functions and all feature classes are names of the package itself.",
@@ -141,17 +141,11 @@ def _explanation(kind: type) -> list[str]:
 
 
 def _columns(family: str) -> str:
-    """The number of columns with default parameters for Cu-Zr, or an empty text."""
-    from mgdask.errors import MgdaskError
-    from mgdask.features import make_feature
-
-    options: dict[str, Any] = {"feature": "interstice"} if family == "mediumrange" else {}
-    try:
-        feature = make_feature(family, options, ("Cu", "Zr"))
-    except (MgdaskError, TypeError):
+    """The number of columns of the example for Cu-Zr, or an empty text."""
+    facts = family_facts(family)
+    if facts.example is None:
         return ""
-    of = " of ``Interstice()``" if options else ""
-    return f"{feature.n_columns} columns{of} for Cu-Zr with the default parameters."
+    return f"{facts.example.n_columns} columns for Cu-Zr, ``{facts.python()}``."
 
 
 def features_page() -> str:
@@ -171,6 +165,7 @@ def features_page() -> str:
             *literal_formulas(_explanation(kind)),
             "",
             f":family: ``{family}``",
+            f":array in stores: ``{family_facts(family).array}``",
             f":parameters and methods: :class:`~{_public_path(kind)}`",
         ]
         if columns := _columns(family):

@@ -24,6 +24,7 @@ COMMANDS = {
     "inspect": ("commands:inspect", "Show what a store holds."),
     "rdf": ("commands:rdf", "Compute the radial distribution functions of all species pairs."),
     "unwrap": ("commands:unwrap", "Unwrap the trajectories of all atoms into a store."),
+    "features": ("features:features", "List the feature families and sets, or show some in full."),
     "plan": ("commands:plan", "Show what a run would compute and need, without running it."),
     "featurize": (
         "commands:featurize",

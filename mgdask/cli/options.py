@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 import mgdask
 from mgdask.cli.groups import NamesOption
@@ -177,9 +178,44 @@ def set_names() -> Iterable[str]:
 
 def family_names() -> Iterable[str]:
     """Return the names of the feature families."""
-    from mgdask.features import FEATURES
+    from mgdask.features.registry import feature_names
 
-    return sorted(FEATURES)
+    return feature_names()
+
+
+def complete_features(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete ``family``, ``family:parameter=`` and ``family:parameter=word``."""
+    from mgdask.features.allowed import choices
+    from mgdask.features.parameters import schema_of
+    from mgdask.features.registry import feature_class
+
+    family, colon, options = incomplete.partition(":")
+    if not colon and parameter.name != "soaps":
+        return [CompletionItem(name) for name in family_names() if name.startswith(incomplete)]
+    if parameter.name == "soaps":
+        family, options = "soap", incomplete
+    try:
+        schemas = schema_of(feature_class(family))
+    except ParameterError:
+        return []
+    before = incomplete[: len(incomplete) - len(options.rpartition(",")[2])]
+    name, equals, value = incomplete[len(before) :].partition("=")
+    if not equals:
+        return [CompletionItem(f"{before}{each}=") for each in schemas if each.startswith(name)]
+    words = choices(schemas.get(name, {}))
+    return [CompletionItem(f"{before}{name}={word}") for word in words if word.startswith(value)]
+
+
+def complete_sets(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the last of several sets that are joined by +."""
+    before, plus, last = incomplete.rpartition("+")
+    return [
+        CompletionItem(f"{before}{plus}{name}") for name in set_names() if name.startswith(last)
+    ]
 
 
 def feature_options(command: Command) -> Command:
@@ -194,22 +230,28 @@ def feature_options(command: Command) -> Command:
             "sets",
             cls=NamesOption,
             names=set_names,
+            shell_complete=complete_sets,
             multiple=True,
             help="Feature set: one of {names}, or several joined by +, as in motifs+mro. "
-            "Options follow a colon: mro:cutoff=3.8. May be repeated.",
+            "Options follow a colon: mro:cutoff=3.8. May be repeated. mgdask features NAME shows "
+            "one in full.",
         ),
         click.option(
             "--feature",
             "features",
             cls=NamesOption,
             names=family_names,
+            shell_complete=complete_features,
             multiple=True,
             help="Feature family with its parameters, such as "
-            "interstice:cutoff=3.8,small_facets=none. May be repeated. Families: {names}.",
+            "interstice:cutoff=3.8,small_facets=none. Items of a list are joined by +; cutoffs per "
+            "pair are pair_cutoffs=Cu-Cu:3.2,Cu-Zr:3.7,Zr-Zr:4.1. May be repeated. Families: "
+            "{names}. mgdask features NAME shows one in full.",
         ),
         click.option(
             "--soap",
             "soaps",
+            shell_complete=complete_features,
             multiple=True,
             help="SOAP with its parameters, such as "
             "r_cut=5,n_max=11,l_max=12,sigma=0.5,rbf=polynomial. Short for --feature soap:...",

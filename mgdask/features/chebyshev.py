@@ -104,7 +104,8 @@ class SphericalChebyshev(OfSpecies):
     r_cut: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 7.0
     channels: tuple[Literal["type", "unit"], ...] = ("type", "unit")
 
-    family: ClassVar[str] = "chebyshev"
+    family: ClassVar[str] = "spherical_chebyshev"
+    array_name: ClassVar[str] = "chebyshev"
     long_name: ClassVar[str] = "spherical Chebyshev descriptor"
     citation: ClassVar[str] = "Artrith, Urban, Ceder, Phys. Rev. B 96, 014112 (2017)"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations_with_replacement
@@ -19,13 +20,20 @@ Pairs = tuple[tuple[str, float], ...]
 """Distances in Å per pair of species: (("Cu-Cu", 3.4), ("Cu-Zr", 3.6), ...)."""
 
 
-def _as_pairs(value: Any) -> Any:
+def pairs_of(value: Any) -> Any:
+    """Return a mapping, or a text such as "Cu-Cu:3.2,Cu-Zr:3.7", as a tuple of pairs.
+
+    Anything else is returned unchanged.
+    """
+    if isinstance(value, str) and ":" in value:
+        items = filter(None, re.split(r"[+,\s]+", value))
+        return tuple(tuple(item.split(":")) for item in items)
     return tuple(value.items()) if isinstance(value, Mapping) else value
 
 
 def _as_pair_cutoffs(value: Any) -> Any:
     """Return a mapping as a tuple; refuse other types, such as a single distance."""
-    pairs = _as_pairs(value)
+    pairs = pairs_of(value)
     if isinstance(pairs, tuple | list) and all(
         isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str)
         for pair in pairs
@@ -77,7 +85,7 @@ def order_pairs(pairs: Pairs) -> Pairs:
 
 Distance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 """A distance in Å."""
-Cutoff = Annotated[Distance | tuple[tuple[str, Distance], ...], BeforeValidator(_as_pairs)]
+Cutoff = Annotated[Distance | tuple[tuple[str, Distance], ...], BeforeValidator(pairs_of)]
 """One distance in Å, or (pair, distance) for every pair of species, or a mapping."""
 PairCutoffs = Annotated[
     tuple[tuple[str, Distance], ...], BeforeValidator(_as_pair_cutoffs), AfterValidator(order_pairs)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -122,7 +122,12 @@ class Feature(ABC):
     """
 
     family: ClassVar[str]
-    """Name of the feature on command lines and in recipes."""
+    """Name of the feature on command lines and in recipes: its class in snake case."""
+    array_name: ClassVar[str] = ""
+    """Name of its arrays in stores, if it differs from ``family``.
+
+    Arrays keep the names that earlier versions gave them.
+    """
     citation: ClassVar[str]
     long_name: ClassVar[str]
     unit: ClassVar[str] = "1"
@@ -132,6 +137,11 @@ class Feature(ABC):
 
     ``parameters`` omits them if they have their default values. The digest of a plan
     thus stays the same, and a store begun by an earlier version can be continued.
+    """
+    example_parameters: ClassVar[Mapping[str, Any]] = {}
+    """Values for examples, as in a recipe; at least those that have no default.
+
+    ``species`` may be left out.
     """
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
@@ -144,7 +154,7 @@ class Feature(ABC):
     @property
     def default_name(self) -> str:
         """Name of the variable unless another one is given."""
-        return self.family
+        return self.array_name or self.family
 
     def named(self, name: str) -> Self:
         """Return the same feature under another variable name.
@@ -648,7 +658,7 @@ def _plain(value: Any) -> Any:
     """Return a parameter as JSON-compatible values."""
     if isinstance(value, Feature):
         given = {"name": value.name} if "_name" in vars(value) else {}
-        return {value.family: {**given, **value.parameters()}}
+        return {value.array_name or value.family: {**given, **value.parameters()}}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.elements import atomic_number
 from mgdask.errors import ParameterError
-from mgdask.features.cutoffs import Distance, PairCutoffs, example_of
+from mgdask.features.cutoffs import Distance, PairCutoffs, example_of, pairs_of
 from mgdask.features.environments import (
     CLOSED,
     CutoffNeighbors,
@@ -32,7 +32,8 @@ from mgdask.kernels.statistics import histogram, statistics
 
 
 def _as_pairs(value: Any) -> Any:
-    return tuple(sorted(value.items())) if isinstance(value, Mapping) else value
+    pairs = pairs_of(value)
+    return tuple(sorted(pairs)) if isinstance(value, Mapping | str) and pairs != value else pairs
 
 
 Radii = Annotated[

@@ -67,7 +67,7 @@ class LinearResponse(FrameFeature):
         Components xx, yy, zz, yz, xz, xy of E. The default is a uniaxial compression
         along z with Poisson's ratio 0.4. All displacements are proportional to E.
     radii
-        Radii R of the atoms, as in ``Interstice``.
+        Radii R of the atoms in Å, as in ``Interstice``.
     decay
         Dimensionless rate at which springs soften with distance; 0 for equal springs.
     steps

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -98,8 +98,10 @@ class MediumRange(FrameFeature):
     include_self: bool = False
     pair_cutoffs: PairCutoffs | None = None
 
-    family: ClassVar[str] = "mediumrange"
+    family: ClassVar[str] = "medium_range"
+    array_name: ClassVar[str] = "mediumrange"
     later_parameters: ClassVar[tuple[str, ...]] = ("pair_cutoffs",)
+    example_parameters: ClassVar[Mapping[str, Any]] = {"feature": "interstice"}
 
     def __post_init__(self) -> None:
         if self.feature.level != "atom":
@@ -132,7 +134,7 @@ class MediumRange(FrameFeature):
     @property
     def default_name(self) -> str:
         """Name of the variable: mediumrange_ and the name of the feature."""
-        return f"mediumrange_{self.feature.name}"
+        return f"{self.array_name}_{self.feature.name}"
 
     @property
     def long_name(self) -> str:  # type: ignore[override]

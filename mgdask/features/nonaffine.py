@@ -159,7 +159,8 @@ class NonAffine(WindowFeature):
     lag: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     direction: Literal["forward", "backward"] = "forward"
 
-    family: ClassVar[str] = "nonaffine"
+    family: ClassVar[str] = "non_affine"
+    array_name: ClassVar[str] = "nonaffine"
     long_name: ClassVar[str] = "non-affine displacement and strain"
     citation: ClassVar[str] = (
         "Falk, Langer, Phys. Rev. E 57, 7192 (1998); "

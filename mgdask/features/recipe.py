@@ -6,7 +6,7 @@ A recipe file looks like this::
     features:
       - soap: {r_cut: 5.0, n_max: 11, l_max: 12, sigma: 0.5, rbf: polynomial}
       - interstice: {name: interstice_rdf, radii: {Cu: 1.28, Zr: 1.58}, cutoff: 3.8}
-      - mediumrange: {feature: {interstice: {}}, statistics: [mean, std]}
+      - medium_range: {feature: {interstice: {}}, statistics: [mean, std]}
 """
 
 from __future__ import annotations
@@ -113,8 +113,16 @@ def gather_features(
 
 def _parsed(texts: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
     """Split "name:option=value,option=value"."""
-    parts = (text.partition(":") for text in texts)
-    return [(name.strip(), {**parse_options(options)}) for name, _, options in parts]
+    parsed = []
+    for text in texts:
+        name, _, options = (part.strip() for part in text.partition(":"))
+        try:
+            parsed.append((name, {**parse_options(options)}))
+        except ParameterError as error:
+            raise ParameterError(
+                f"{name}: {error}. mgdask features {name} lists the parameters"
+            ) from None
+    return parsed
 
 
 def _listed(

@@ -7,12 +7,12 @@ group ``mgdask.features``.
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from mgdask.errors import ParameterError
+from mgdask.features.allowed import from_text, to_text
 from mgdask.features.bondorder import BondMoments, BondOrder
 from mgdask.features.chebyshev import SphericalChebyshev
 from mgdask.features.chemistry import Chemistry
@@ -21,8 +21,9 @@ from mgdask.features.interstice import Interstice
 from mgdask.features.lag import LagDisplacement
 from mgdask.features.linear_response import LinearResponse
 from mgdask.features.mediumrange import MediumRange
+from mgdask.features.naming import Named, compact, suggestion
 from mgdask.features.nonaffine import NonAffine
-from mgdask.features.parameters import is_required
+from mgdask.features.parameters import ParameterValueError, is_required, refusal, schema_of
 from mgdask.features.soap import SOAP
 from mgdask.features.symmetry import SymmetryFunctions
 from mgdask.features.voronoi import Coordination, FoldSymmetry, Motifs, Packing, VoronoiIndices
@@ -47,8 +48,11 @@ _KINDS: tuple[type[Feature], ...] = (
     NonAffine,
     LagDisplacement,
 )
-FEATURES: dict[str, type[Feature]] = {kind.family: kind for kind in _KINDS}
-"""Every shipped feature class by the name of its family."""
+FEATURES: Named[type[Feature]] = Named(
+    {kind.family: kind for kind in _KINDS},
+    {kind.array_name: kind.family for kind in _KINDS if kind.array_name},
+)
+"""Every shipped feature class by the name of its family, in any spelling."""
 
 
 def feature_class(name: str) -> type[Feature]:
@@ -57,7 +61,8 @@ def feature_class(name: str) -> type[Feature]:
     Parameters
     ----------
     name
-        Family of a shipped feature, or of one that an installed package provides.
+        Family of a shipped feature, or of one that an installed package provides. Case,
+        underscores and hyphens do not matter.
 
     Returns
     -------
@@ -69,30 +74,39 @@ def feature_class(name: str) -> type[Feature]:
         If there is no such family, if two packages provide it, or if the package that
         provides it cannot be used. The message names the package.
     """
-    family = name.lower()
-    provided = [entry for entry in entry_points(group=GROUP) if entry.name.lower() == family]
+    provided = [
+        entry for entry in entry_points(group=GROUP) if compact(entry.name) == compact(name)
+    ]
     # one distribution may be on the path twice
     by_package = {_package(entry): entry for entry in provided}
-    owners = (["mgdask"] if family in FEATURES else []) + sorted(by_package)
+    owners = (["mgdask"] if name in FEATURES else []) + sorted(by_package)
     if len(owners) > 1:
         raise ParameterError(
             f"feature {name!r} is provided by more than one package: {', '.join(owners)}. "
             "Uninstall all but one of them, or rename the feature in one"
         )
-    if family in FEATURES:
-        return FEATURES[family]
+    if name in FEATURES:
+        return FEATURES[name]
     if not provided:
-        names = {*FEATURES, *(entry.name.lower() for entry in entry_points(group=GROUP))}
-        raise ParameterError(f"there is no feature {name!r}; there are {', '.join(sorted(names))}")
-    return _load(family, provided[0])
+        names = feature_names()
+        raise ParameterError(
+            f"there is no feature {name!r}.{suggestion(name, names)} There are {', '.join(names)}"
+        )
+    return _load(provided[0])
+
+
+def feature_names() -> list[str]:
+    """Return the names of all families, those of installed packages included."""
+    return sorted({*FEATURES, *(entry.name.lower() for entry in entry_points(group=GROUP))})
 
 
 def _package(entry: EntryPoint) -> str:
     return entry.dist.name if entry.dist is not None else "an unnamed package"
 
 
-def _load(family: str, entry: EntryPoint) -> type[Feature]:
+def _load(entry: EntryPoint) -> type[Feature]:
     """Import the class behind an entry point and check that it is usable."""
+    family = entry.name.lower()
     origin = f"feature {family!r} of package {_package(entry)} (entry point {entry.value!r})"
     try:
         kind = entry.load()
@@ -178,7 +192,8 @@ def build(
     kind
         The class.
     options
-        Parameters as text or as values. A tuple may be given as ``"a+b"`` or ``"a b"``.
+        Parameters as text or as values. A tuple may be given as ``"a+b"`` or ``"a,b"``,
+        and pairs as ``"a:1,b:2"``.
     species
         Element symbols for a parameter ``species`` that ``options`` lacks.
 
@@ -195,20 +210,34 @@ def build(
     unknown = sorted(set(options) - set(allowed))
     if unknown:
         raise ParameterError(
-            f"{kind.__name__}: unknown option {unknown[0]!r}; allowed are {', '.join(allowed)}"
+            f"{kind.__name__}: unknown option {unknown[0]!r}.{suggestion(unknown[0], allowed)} "
+            f"Allowed are {', '.join(allowed)}"
         )
-    values = dict(options)
-    hints = typing.get_type_hints(kind)
-    for name, value in values.items():
-        if isinstance(value, str) and typing.get_origin(hints[name]) is tuple:
-            values[name] = tuple(value.replace("+", " ").split())
+    typed = {name: text for name, text in options.items() if isinstance(text, str)}
+    schemas = schema_of(kind)
+    values = {**options, **{name: from_text(schemas[name], typed[name]) for name in typed}}
     if "species" in allowed and "species" not in values and species is not None:
         values["species"] = tuple(species)
     required = [item.name for item in dataclasses.fields(kind) if is_required(item)]
     missing = [name for name in required if name not in values]
     if missing:
-        raise ParameterError(f"{kind.__name__}: {', '.join(missing)} must be given")
-    return kind(**values)
+        raise ParameterError(
+            f"{kind.__name__}: {', '.join(missing)} must be given{_example(kind, missing)}"
+        )
+    try:
+        return kind(**values)
+    except ParameterValueError as error:
+        name, verdict = error.parameter, error.verdict
+        if name not in typed:
+            raise
+        raise refusal(kind, name, typed[name], as_typed=True, verdict=verdict) from None
+
+
+def _example(kind: type[Feature], names: Sequence[str]) -> str:
+    examples = {name: kind.example_parameters.get(name) for name in names}
+    if None in examples.values():
+        return ""
+    return ", such as " + ",".join(f"{name}={to_text(value)}" for name, value in examples.items())
 
 
 def parse_options(text: str) -> dict[str, str]:
@@ -217,7 +246,8 @@ def parse_options(text: str) -> dict[str, str]:
     Parameters
     ----------
     text
-        ``name=value`` pairs, separated by commas.
+        ``name=value`` pairs, separated by commas. A part without = that cannot be a
+        name is a further item of a list: ``pair_cutoffs=Cu-Cu:3.2,Cu-Zr:3.7``.
 
     Returns
     -------
@@ -234,13 +264,19 @@ def parse_options(text: str) -> dict[str, str]:
     {'r_cut': '5', 'n_max': '11'}
     """
     options: dict[str, str] = {}
+    name = ""
     for part in filter(None, (piece.strip() for piece in text.split(","))):
-        key, equals, value = part.partition("=")
-        if not equals or not key.strip() or not value.strip():
+        key, equals, value = (word.strip() for word in part.partition("="))
+        if name and not equals and not part.isidentifier():
+            options[name] += f",{part}"
+            continue
+        if not equals or not key or not value:
             raise ParameterError(
-                f"{part!r} is not name=value; write for example r_cut=5,n_max=11,l_max=12,sigma=0.5"
+                f"{part!r} is not name=value. Write for example cutoff=3.8,small_facets=none; "
+                "items of a list are joined by +, as in species=Cu+Zr"
             )
-        if key.strip() in options:
-            raise ParameterError(f"{key.strip()} is given twice in {text!r}")
-        options[key.strip()] = value.strip()
+        if key in options:
+            raise ParameterError(f"{key} is given twice in {text!r}")
+        name = key
+        options[name] = value
     return options

@@ -45,6 +45,8 @@ from mgdask.features.chemistry import Chemistry
 from mgdask.features.feature import Feature, FrameFeature
 from mgdask.features.interstice import Interstice
 from mgdask.features.mediumrange import MediumRange
+from mgdask.features.naming import Named, compact, suggestion
+from mgdask.features.registry import build
 from mgdask.features.symmetry import SymmetryFunctions
 from mgdask.features.voronoi import Coordination, FoldSymmetry, Motifs, Packing, VoronoiIndices
 
@@ -75,7 +77,7 @@ def sro_sets(
     cutoff
         Cutoff distance in Å of the cutoff neighbors.
     radii
-        Radii of the atoms, as in ``Interstice``.
+        Radii of the atoms in Å, as in ``Interstice``.
     small_facets
         Which small facets of a cell are dropped, as in ``Interstice``.
     pair_cutoffs
@@ -145,7 +147,7 @@ def mro_sets(
     cutoff
         Cutoff distance in Å of the cutoff neighbors.
     radii
-        Radii of the atoms, as in ``Interstice``.
+        Radii of the atoms in Å, as in ``Interstice``.
     small_facets
         Which small facets of a cell are dropped, as in ``Interstice``.
     pair_cutoffs
@@ -204,34 +206,39 @@ def mro_sets(
 
 
 MEDIUM_OF: dict[str, tuple[str, ...]] = {
-    "coordination": ("mediumrange_coordination",),
-    "voronoi_indices": ("mediumrange_voronoi_indices",),
-    "motifs": ("mediumrange_motifs",),
-    "packing": ("mediumrange_packing",),
-    "fold_symmetry": ("fold_symmetry_average", "mediumrange_fold_symmetry"),
-    "fold_symmetry_area": ("mediumrange_fold_symmetry_area",),
-    "bond_order": ("bond_order_coarse", "mediumrange_bond_order"),
-    "chemistry": ("mediumrange_chemistry",),
+    "coordination": ("medium_range_coordination",),
+    "voronoi_indices": ("medium_range_voronoi_indices",),
+    "motifs": ("medium_range_motifs",),
+    "packing": ("medium_range_packing",),
+    "fold_symmetry": ("fold_symmetry_average", "medium_range_fold_symmetry"),
+    "fold_symmetry_area": ("medium_range_fold_symmetry_area",),
+    "bond_order": ("bond_order_coarse", "medium_range_bond_order"),
+    "chemistry": ("medium_range_chemistry",),
 }
 """Medium-range sets of each short-range set."""
 
 
 def _interstice(species: Sequence[str], **options: Any) -> dict[str, Feature]:
-    short = Interstice(**options)
+    """Interstice distribution of an atom, and its statistics over the neighbors."""
+    short = build(Interstice, options, species)
+    assert isinstance(short, Interstice)
     return {feature.name: feature for feature in (short, MediumRange(short))}
 
 
 def _symmetry_functions(species: Sequence[str], **options: Any) -> dict[str, Feature]:
-    return {"symmetry_functions": SymmetryFunctions(species=tuple(species), **options)}
+    """Behler-Parrinello symmetry functions, columns named by element."""
+    return {"symmetry_functions": build(SymmetryFunctions, options, species)}
 
 
 def _symmetry_by_role(species: Sequence[str], **options: Any) -> dict[str, Feature]:
-    feature = SymmetryFunctions(species=tuple(species), **{"roles": "count", **options})
+    """Symmetry functions with columns named by role, for transfer to other systems."""
+    feature = build(SymmetryFunctions, {"roles": "count", **options}, species)
     return {"symmetry_by_role": feature.named("symmetry_by_role")}
 
 
 def _chebyshev(species: Sequence[str], **options: Any) -> dict[str, Feature]:
-    return {"chebyshev": SphericalChebyshev(species=tuple(species), **options)}
+    """Spherical Chebyshev power spectrum of the neighbor density."""
+    return {"chebyshev": build(SphericalChebyshev, options, species)}
 
 
 Maker = Callable[..., dict[str, Feature]]
@@ -239,41 +246,52 @@ Maker = Callable[..., dict[str, Feature]]
 
 def _one_of(sets: Maker, name: str) -> Maker:
     def make(species: Sequence[str], **options: Any) -> dict[str, Feature]:
-        return {name: sets(species, **options)[name]}
+        members = sets(species, **options)
+        (array,) = (each for each in members if compact(each) == compact(name))
+        return {array: members[array]}
 
     return make
 
 
-SETS: dict[str, Maker] = {
-    "interstice": _interstice,
-    "sro": sro_sets,
-    "mro": mro_sets,
-    "symmetry_functions": _symmetry_functions,
-    "symmetry_by_role": _symmetry_by_role,
-    "chebyshev": _chebyshev,
-    **{name: _one_of(sro_sets, name) for name in MEDIUM_OF},
-    **{name: _one_of(mro_sets, name) for names in MEDIUM_OF.values() for name in names},
-}
-"""Ready-made sets by name. ``feature_set`` also joins them: "interstice+sro".
+SETS: Named[Maker] = Named(
+    {
+        "interstice": _interstice,
+        "sro": sro_sets,
+        "mro": mro_sets,
+        "symmetry_functions": _symmetry_functions,
+        "symmetry_by_role": _symmetry_by_role,
+        "spherical_chebyshev": _chebyshev,
+        **{name: _one_of(sro_sets, name) for name in MEDIUM_OF},
+        **{name: _one_of(mro_sets, name) for names in MEDIUM_OF.values() for name in names},
+    },
+    {"chebyshev": "spherical_chebyshev"},
+)
+"""Ready-made sets by name, in any spelling. ``feature_set`` joins them: "motifs+mro".
 
 For two species: interstice (16 + 64 columns), sro (49), mro (209), symmetry_functions
-and symmetry_by_role (166 each), and chebyshev (90). The members of sro and mro are also
-sets of their own.
+and symmetry_by_role (166 each), and spherical_chebyshev (90). The members of sro and
+mro are also sets of their own.
 """
 
 _OPTIONS_OF: dict[str, Callable[..., Any]] = {
     "interstice": Interstice,
     "symmetry_functions": SymmetryFunctions,
     "symmetry_by_role": SymmetryFunctions,
-    "chebyshev": SphericalChebyshev,
+    "spherical_chebyshev": SphericalChebyshev,
     "mro": mro_sets,
     **{name: mro_sets for names in MEDIUM_OF.values() for name in names},
 }
 """Class or function that takes the options of a set; ``sro_sets`` if not listed."""
 
 
-def _options(name: str) -> list[str]:
-    taker = _OPTIONS_OF.get(name, sro_sets)
+def options_taker(name: str) -> Callable[..., Any]:
+    """Return the class or function that takes the options of a set."""
+    return _OPTIONS_OF.get(name, sro_sets)
+
+
+def set_options(name: str) -> list[str]:
+    """Return the names of the options of a set."""
+    taker = options_taker(name)
     if isinstance(taker, type) and dataclasses.is_dataclass(taker):
         names = [item.name for item in dataclasses.fields(taker)]
     else:
@@ -287,9 +305,10 @@ def _parts(name: str) -> list[str]:
     unknown = [part for part in given if part not in SETS]
     if unknown:
         raise ParameterError(
-            f"there is no set {unknown[0]!r}; allowed: {', '.join(SETS)}, and several of them "
-            "joined by +"
+            f"there is no set {unknown[0]!r}.{suggestion(unknown[0], SETS)} "
+            f"There are {', '.join(SETS)}, and several of them joined by +"
         )
+    given = [SETS.spelled(part) for part in given]
     own = [part for part in given if part in MEDIUM_OF]
     if "mro" in given and own and "sro" not in given:
         at = given.index("mro")
@@ -305,10 +324,10 @@ def feature_set(name: str, species: Sequence[str], **options: Any) -> list[Featu
     name
         One of ``SETS``: interstice, sro, mro, symmetry_functions, symmetry_by_role
         (columns named A and B instead of by element, for transfer to other systems),
-        chebyshev, or a member of ``sro_sets`` or ``mro_sets``. Join several with +; a
-        feature that occurs twice is computed once. Beside single short-range sets,
-        "mro" means their medium-range sets only: "motifs+mro" is the motifs and their
-        medium-range statistics. Alone or with "sro", it means all ten sets.
+        spherical_chebyshev, or a member of ``sro_sets`` or ``mro_sets``. Join several
+        with +; a feature that occurs twice is computed once. Beside single short-range
+        sets, "mro" means their medium-range sets only: "motifs+mro" is the motifs and
+        their medium-range statistics. Alone or with "sro", it means all ten sets.
     species
         Element symbols of the atoms.
     **options
@@ -356,12 +375,13 @@ def feature_set(name: str, species: Sequence[str], **options: Any) -> list[Featu
     (129, 338, 16)
     """
     parts = _parts(name)
-    allowed = {part: _options(part) for part in parts}
+    allowed = {part: set_options(part) for part in parts}
     unknown = [option for option in options if not any(option in a for a in allowed.values())]
     if unknown:
         names = dict.fromkeys(option for taken in allowed.values() for option in taken)
         raise ParameterError(
-            f"set {name!r}: unknown option {unknown[0]!r}; allowed are {', '.join(names)}"
+            f"set {name!r}: unknown option {unknown[0]!r}.{suggestion(unknown[0], names)} "
+            f"Allowed are {', '.join(names)}"
         )
     features: dict[str, Feature] = {}
     for part in parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from itertools import combinations_with_replacement
 from typing import Annotated, Any, ClassVar, Literal
@@ -116,6 +117,12 @@ class SOAP(OfSpecies):
     family: ClassVar[str] = "soap"
     long_name: ClassVar[str] = "smooth overlap of atomic positions, power spectrum"
     unit: ClassVar[str] = "Å³"
+    example_parameters: ClassVar[Mapping[str, Any]] = {
+        "r_cut": 5.0,
+        "n_max": 8,
+        "l_max": 8,
+        "sigma": 0.5,
+    }
     citation: ClassVar[str] = (
         "Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013); "
         "columns and bases as in Himanen et al., Comput. Phys. Commun. 247, 106949 (2020)"

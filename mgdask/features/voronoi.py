@@ -301,7 +301,7 @@ class Packing(_OfCells):
     Parameters
     ----------
     radii
-        Radii of the atoms, as in ``Interstice``.
+        Radii of the atoms in Å, as in ``Interstice``.
     small_facets
         Which small facets of a cell are dropped, as in ``Interstice``.
 

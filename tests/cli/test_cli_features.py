@@ -213,15 +213,18 @@ def test_rdf(glass_store, tmp_path, monkeypatch, capsys):
     ("words", "message"),
     [
         (
-            ("--feature", "bondorder"),
-            "there is no feature 'bondorder'; there are bond_moments, bond_order",
+            ("--feature", "bondorders"),
+            "there is no feature 'bondorders'. Did you mean bond_order? There are bond_moments, bond",
         ),
-        (("--set", "everything"), "there is no set 'everything'; allowed: interstice, sro, mro"),
+        (("--set", "everything"), "there is no set 'everything'. There are interstice, sro, mro"),
         (
             ("--feature", "bond_order:degree=4"),
-            "unknown option 'degree'; allowed are degrees, quantities",
+            "unknown option 'degree'. Did you mean degrees? Allowed are degrees, quantities",
         ),
-        (("--feature", "bond_order:degrees=four"), "degrees=('four',)"),
+        (
+            ("--feature", "bond_order:degrees=four"),
+            "degrees='four' is not allowed; it must be a list of integers from 0 to 30, such as 4+6",
+        ),
         (("--feature", "bond_order:degrees=4,degrees=6"), "degrees is given twice"),
         (("--feature", "bond_order:neighbors"), "'neighbors' is not name=value"),
         (

@@ -239,7 +239,7 @@ def test_memory_of_a_list_by_pair_is_larger():
         ({"Cu-Zr": 3.0, "Zr-Cu": 3.1}, "must name each pair of species once"),
         ({"Cu": 3.0}, "'Cu' is not a pair of species such as 'Cu-Zr'"),
         ({"Cu-Xx": 3.0}, "'Xx' is not an element"),
-        ({"Cu-Cu": -1.0}, "greater than 0"),
+        ({"Cu-Cu": -1.0}, "list of name:number > 0 in Å, such as"),
         ({"Cu-Cu": np.nan}, "finite"),
         (3.0, "must map pairs of species to distances in Å, such as {'Cu-Cu': 3.2"),
         ("g(r)", "mgdask.pair_cutoffs finds them in partial g"),

@@ -679,9 +679,12 @@ def test_summary_names_what_is_not_a_default():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"cutoff": -4.0}, "cutoff=-4.0: Input should be greater than 0"),
+        ({"cutoff": -4.0}, "cutoff=-4.0 is not allowed; it must be a number > 0 in Å, such as 4.0"),
         ({"cutoff": float("inf")}, "cutoff=inf"),
-        ({"convention": "matminer"}, "convention='matminer': Input should be 'paper' or 'amlearn'"),
+        (
+            {"convention": "matminer"},
+            "convention='matminer' is not allowed; it must be paper or amlearn",
+        ),
         ({"small_facets": "some"}, "'static', 'amlearn' or 'none'"),
         ({"span": (1.0, -0.5)}, r"span=\(1.0, -0.5\) must be \(low, high\)"),
         ({"span": (0.5, 0.5)}, "low < high"),

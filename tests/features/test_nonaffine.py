@@ -406,7 +406,9 @@ def test_parameters_and_labels():
     assert back.parameters() == {**NonAffine().parameters(), "direction": "backward"}
     assert NonAffine(**back.parameters()) == back
     back.prepare()
-    with pytest.raises(ParameterError, match="direction='back': Input should be 'forward' or"):
+    with pytest.raises(
+        ParameterError, match="direction='back' is not allowed; it must be forward or"
+    ):
         NonAffine(direction="back")
     feature.prepare()
     NonAffine().prepare()

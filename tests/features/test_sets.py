@@ -179,9 +179,10 @@ def test_other_counts(name, columns):
 def test_each_set_and_its_medium_range_are_all_sets():
     short, medium = sro_sets(SPECIES), mro_sets(SPECIES)
     assert list(SETS) == [
-        *("interstice", "sro", "mro", "symmetry_functions", "symmetry_by_role", "chebyshev"),
+        *("interstice", "sro", "mro", "symmetry_functions", "symmetry_by_role"),
+        "spherical_chebyshev",
         *short,
-        *medium,
+        *(name.replace("mediumrange", "medium_range") for name in medium),
     ]
     every = [f for name in short for f in feature_set(f"{name}+mro", SPECIES)]
     assert {f.name: f for f in every} == {**short, **medium}
@@ -295,7 +296,8 @@ def test_options_reach_every_feature():
 
 def test_refusals_in_words():
     with pytest.raises(
-        ParameterError, match="there is no set 'sor'; allowed: interstice, sro, mro"
+        ParameterError,
+        match="there is no set 'sor'\. Did you mean sro\? There are interstice, sro, mro",
     ):
         feature_set("sor", SPECIES)
     for name in SETS:
@@ -303,7 +305,9 @@ def test_refusals_in_words():
             feature_set(name, SPECIES, nonsense=1)
     with pytest.raises(ParameterError, match="there is no set 'sor'"):
         feature_set("interstice+sor", SPECIES)
-    with pytest.raises(ParameterError, match=r"unknown option 'convention'; allowed are cutoff, r"):
+    with pytest.raises(
+        ParameterError, match=r"unknown option 'convention'\. .*Allowed are cutoff, r"
+    ):
         feature_set("sro+mro", SPECIES, convention="amlearn")
     with pytest.raises(ParameterError, match=r"cutoff=-1"):
         feature_set("sro", SPECIES, cutoff=-1)

@@ -273,7 +273,10 @@ def test_features_are_made_from_text():
     for text, words in (("r_cut", "not name=value"), ("r_cut=5,r_cut=4", "twice")):
         with pytest.raises(ParameterError, match=words):
             parse_options(text)
-    with pytest.raises(ParameterError, match="unknown option 'rcut'; allowed are species, r_cut"):
+    with pytest.raises(
+        ParameterError,
+        match="unknown option 'rcut'\. Did you mean r_cut\? Allowed are species, r_cut",
+    ):
         make_feature("soap", {"rcut": "5"}, ["Cu"])
     with pytest.raises(ParameterError, match="there is no feature 'sope'"):
         make_feature("sope", {})

@@ -205,8 +205,8 @@ def test_parameters_make_an_equal_feature():
         ({"sigma": 0.0}, "sigma=0.0"),
         ({"width": -0.1}, "width=-0.1"),
         ({"cutoff": np.nan}, "cutoff=nan"),
-        ({"radii": (-1.0,)}, "greater than or equal to 0"),
-        ({"angular": ((0.0, 1, 1),)}, "greater than 0"),
+        ({"radii": (-1.0,)}, "list of numbers >= 0"),
+        ({"angular": ((0.0, 1, 1),)}, "number > 0"),
         ({"angular": ((1.0, 1),)}, "angular="),
     ],
 )

@@ -104,7 +104,7 @@ def marked(out):
 def test_every_family_is_here():
     # those made of several frames are in test_motion_in_tasks.py
     assert {feature.family for feature in every_family()} | {
-        "nonaffine",
+        "non_affine",
         "lag_displacement",
     } == set(FEATURES)
 

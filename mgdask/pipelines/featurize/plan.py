@@ -124,7 +124,7 @@ class Plan:
         chunk_rows = block_layout(1, cut.rows, row_bytes).chunk_rows if per_atom else 1
         while cut.rows % chunk_rows:
             chunk_rows -= 1
-        attrs = {**variables.attrs(feature.family), **feature.output_attrs()}
+        attrs = {**variables.attrs(feature.array_name or feature.family), **feature.output_attrs()}
         return Output(
             feature.name,
             feature.dim,

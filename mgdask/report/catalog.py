@@ -1,0 +1,203 @@
+"""The feature families and sets as text, for ``mgdask features``."""
+
+from __future__ import annotations
+
+import platform
+import re
+import textwrap
+
+from rich.table import Table
+
+from mgdask.execution.executor import render
+from mgdask.features.catalog import (
+    EXAMPLE_SPECIES,
+    FamilyFacts,
+    SetFacts,
+    all_families,
+    family_facts,
+    set_facts,
+)
+from mgdask.features.sets import SETS
+
+SHOWN_COLUMNS = 24
+"""Maximum number of columns of a feature that are listed one by one."""
+
+
+def describe_families(width: int = 110) -> str:
+    """Describe all families and sets, one line each.
+
+    Parameters
+    ----------
+    width
+        Columns of the terminal.
+
+    Returns
+    -------
+    text
+        Two tables: families and sets.
+    """
+    families = _table("family", "columns", "reads", "what it describes", "paper")
+    for facts in all_families():
+        columns = "" if facts.example is None else str(facts.example.n_columns)
+        families.add_row(facts.family, columns, facts.inputs, facts.meaning, _paper(facts.citation))
+    sets = _table("set", "columns", "features")
+    for name in SETS:
+        members = set_facts(name)
+        names = ", ".join(feature.name for feature in members.features)
+        sets.add_row(name, str(members.n_columns), _shortened(names, 60))
+    species = "-".join(EXAMPLE_SPECIES)
+    return "\n\n".join(
+        [
+            f"Families, for --feature NAME. Numbers of columns are for {species} and defaults.",
+            render(families, width),
+            "Sets, for --set NAME; several are joined by +.",
+            render(sets, width),
+            "mgdask features NAME shows one of them in full.",
+        ]
+    )
+
+
+def _table(*heads: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for head in heads:
+        table.add_column(head, justify="right" if head == "columns" else "left", overflow="fold")
+    return table
+
+
+def _paper(citation: str) -> str:
+    """Return "Wang (2019)" for a citation with journal and page."""
+    found = re.match(r"([^,;]+).*?\((\d{4})\)", citation)
+    return f"{found[1]} ({found[2]})" if found else citation.partition(";")[0]
+
+
+def describe_family(name: str, width: int = 110) -> str:
+    """Describe one family: formula, parameters, columns, cost, citation, examples.
+
+    Parameters
+    ----------
+    name
+        Name of the family, in any spelling.
+    width
+        Columns of the terminal.
+
+    Returns
+    -------
+    text
+        The description.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such family.
+    """
+    facts = family_facts(name)
+    parts = [f"{facts.family}: {facts.summary}"]
+    if facts.explanation:
+        parts.append(facts.explanation)
+    parts += [_parameters(facts, width), *_columns(facts, width), _facts(facts, width)]
+    parts.append(
+        "shell\n"
+        f"  mgdask featurize glass.zarr --feature {facts.typed()} --out features.zarr\n"
+        "Python\n"
+        f"  feature = {facts.python()}\n"
+        '  mgdask.run(mgdask.plan("glass.zarr", feature, out="features.zarr"))'
+    )
+    return "\n\n".join(parts)
+
+
+def _parameters(facts: FamilyFacts, width: int) -> str:
+    if not facts.parameters:
+        return "It has no parameters."
+    table = _table("parameter", "default", "unit", "allowed", "meaning")
+    for each in facts.parameters:
+        default = _shortened(each.default, 60) or "(required)"
+        table.add_row(each.name, default, each.unit, each.allowed, each.meaning)
+    return render(table, width)
+
+
+def _columns(facts: FamilyFacts, width: int) -> list[str]:
+    feature = facts.example
+    if feature is None:
+        return []
+    labels = [
+        label if unit == "1" else f"{label} ({unit})"
+        for label, unit in zip(feature.labels, feature.units, strict=True)
+    ]
+    shown = labels if len(labels) <= SHOWN_COLUMNS else [*labels[:8], "...", *labels[-2:]]
+    head = f"{len(labels)} columns for {'-'.join(EXAMPLE_SPECIES)}"
+    given = facts.typed().partition(":")[2]
+    text = f"{head} with {given}: " if given else f"{head} and defaults: "
+    return [textwrap.fill(text + ", ".join(shown), width, break_on_hyphens=False)]
+
+
+def _facts(facts: FamilyFacts, width: int) -> str:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    feature = facts.example
+    table.add_row("array in the output", facts.array)
+    if feature is not None:
+        table.add_row("a row per", feature.level)
+        table.add_row("cost per atom and frame", _cost(facts))
+    reads = facts.inputs
+    if feature is not None and feature.frame_values:
+        reads += f" and {', '.join(feature.frame_values)}"
+    table.add_row("reads", reads)
+    table.add_row("citation", facts.citation)
+    return render(table, width)
+
+
+def _cost(facts: FamilyFacts) -> str:
+    assert facts.example is not None
+    n = 10_000
+    seconds = facts.example.cost(n) / n
+    return f"about {seconds * 1e6:.2g} µs on one core ({platform.machine()}, {platform.node()})"
+
+
+def describe_set(name: str, width: int = 110) -> str:
+    """Describe one set: its features, columns and options.
+
+    Parameters
+    ----------
+    name
+        Name of the set, in any spelling.
+    width
+        Columns of the terminal.
+
+    Returns
+    -------
+    text
+        The description.
+    """
+    facts = set_facts(name)
+    species = "-".join(EXAMPLE_SPECIES)
+    table = _table("feature", "columns", "what it describes", "parameters")
+    for feature in facts.features:
+        summary = _shortened(feature.summary(), 120)
+        table.add_row(feature.name, str(feature.n_columns), feature.long_name, summary)
+    n = len(facts.features)
+    return "\n\n".join(
+        [
+            f"set {facts.name}: {n} feature{'s' if n > 1 else ''}, "
+            f"{facts.n_columns} columns for {species}",
+            facts.explanation,
+            render(table, width),
+            _set_options(facts, width),
+            "shell\n"
+            f"  mgdask featurize glass.zarr --set {facts.name} --out features.zarr\n"
+            "Python\n"
+            f'  features = mgdask.feature_set("{facts.name}", {EXAMPLE_SPECIES!r})',
+        ]
+    )
+
+
+def _set_options(facts: SetFacts, width: int) -> str:
+    if facts.options_of:
+        return f"Its options are the parameters of {facts.options_of}."
+    table = _table("option", "meaning")
+    for name, meaning in facts.options.items():
+        table.add_row(name, meaning)
+    return render(table, width)
+
+
+def _shortened(text: str, width: int) -> str:
+    """Return a text of at most so many characters, which "..." ends if it is cut."""
+    return text if len(text) <= width else f"{text[: width - 4].rstrip(' ,+')} ..."
