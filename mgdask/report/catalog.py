@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import re
 import textwrap
 
@@ -17,7 +16,9 @@ from mgdask.features.catalog import (
     family_facts,
     set_facts,
 )
+from mgdask.features.feature import TYPICAL_DENSITY
 from mgdask.features.sets import SETS
+from mgdask.pipelines.featurize.calibration import node
 
 SHOWN_COLUMNS = 24
 """Maximum number of columns of a feature that are listed one by one."""
@@ -147,9 +148,11 @@ def _facts(facts: FamilyFacts, width: int) -> str:
 
 def _cost(facts: FamilyFacts) -> str:
     assert facts.example is not None
-    n = 10_000
-    seconds = facts.example.cost(n) / n
-    return f"about {seconds * 1e6:.2g} µs on one core ({platform.machine()}, {platform.node()})"
+    seconds = facts.example.cost_at(TYPICAL_DENSITY)
+    return (
+        f"about {seconds * 1e6:.2g} µs on one core at {TYPICAL_DENSITY:g} atoms per Å³: a typical "
+        f"speed; mgdask plan measures that of this node ({node()})"
+    )
 
 
 def describe_set(name: str, width: int = 110) -> str:
