@@ -8,7 +8,10 @@ import numpy as np
 import xarray as xr
 
 from mgdask._typing import FloatArray, IntArray
+from mgdask.analysis.estimate import error_attrs
 from mgdask.errors import ParameterError
+
+_FEW = "fewer than 4 points M(r) > 0 in the range, or fewer than 2 blocks of atoms"
 
 
 def fractal_dimension(
@@ -133,7 +136,7 @@ def fractal_dimension(
     return xr.Dataset(
         {
             "dimension": (both, found[0], one | {"long_name": "fractal dimension"}),
-            "dimension_error": (both, found[1], one | {"long_name": "standard error of D"}),
+            "dimension_error": (both, found[1], error_attrs("standard error of D", found[1], _FEW)),
             "prefactor": (both, found[2], one | {"long_name": "M at r = 1 Å on the line"}),
         },
         coords={

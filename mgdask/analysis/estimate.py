@@ -214,6 +214,36 @@ def describe_freedom(
     return f"{text}, so a 95 % interval is ± {quantile:.1f} errors"
 
 
+def error_attrs(long_name: str, error: npt.ArrayLike, why: str, unit: str = "1") -> dict[str, str]:
+    """Return the attributes of an array of standard errors.
+
+    Parameters
+    ----------
+    long_name
+        What the errors are of.
+    error
+        The standard errors, any shape.
+    why
+        Why an error is NaN. It is added as ``note`` if one is.
+    unit
+        Unit of the errors.
+
+    Returns
+    -------
+    attrs
+        Attributes ``units``, ``long_name`` and, if needed, ``note``.
+
+    Examples
+    --------
+    >>> error_attrs("standard error of mean", [0.1, math.nan], "one atom")["note"]
+    'no error where NaN: one atom'
+    """
+    attrs = {"units": unit, "long_name": long_name}
+    if np.isnan(np.asarray(error, dtype=np.float64)).any():
+        attrs["note"] = f"no error where NaN: {why}"
+    return attrs
+
+
 def describe_window(n_points: int, window: tuple[float, float]) -> str:
     """Format the number of fitted points and the window in ps that they span."""
     return f"{n_points} points from {window[0]:g} to {window[1]:g} ps"

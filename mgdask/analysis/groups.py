@@ -23,7 +23,7 @@ import xarray as xr
 from scipy.stats import rankdata
 
 from mgdask._typing import BoolArray, FloatArray, IntArray
-from mgdask.analysis.estimate import as_vector, proportion_variance, weighted_pearson
+from mgdask.analysis.estimate import as_vector, error_attrs, proportion_variance, weighted_pearson
 from mgdask.elements import symbol
 from mgdask.errors import ParameterError
 
@@ -502,7 +502,9 @@ def coordination_change(
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = 100.0 * change / overall
     relative_name = {"long_name": "(mean - overall) / overall"}
-    relative_error_name = {"long_name": "standard error of relative_change"}
+    few = "fewer than 2 atoms of the species in the group or in the rest"
+    error_name = error_attrs("standard error of change", error, few)
+    relative_error_name = error_attrs("standard error of relative_change", relative_error, few, "%")
     return xr.Dataset(
         {
             "mean": (both, mean, {**one, "long_name": "mean coordination number in the group"}),
@@ -512,9 +514,9 @@ def coordination_change(
                 {**one, "long_name": "mean coordination number in the whole"},
             ),
             "change": (both, change, {**one, "long_name": "mean - overall"}),
-            "change_error": (both, error, {**one, "long_name": "standard error of change"}),
+            "change_error": (both, error, error_name),
             "relative_change": (both, relative, percent | relative_name),
-            "relative_change_error": (both, 100.0 * relative_error, percent | relative_error_name),
+            "relative_change_error": (both, 100.0 * relative_error, relative_error_name),
             "count": (both, count, {**one, "long_name": "atoms of the species in the group"}),
         },
         coords={"group": names, "species": [*map(symbol, kinds), "all"]},
@@ -593,13 +595,15 @@ def trend(score: npt.ArrayLike, value: npt.ArrayLike, bins: int = 10) -> xr.Data
     order = np.argsort(s, kind="stable")
     parts = np.array_split(order, bins)
     error = [float(v[p].std(ddof=1)) / math.sqrt(len(p)) if len(p) > 1 else math.nan for p in parts]
+    error_name = error_attrs("standard error of value", error, "one atom in the bin")
+    del error_name["units"]  # that of the value, which is not known
     return xr.Dataset(
         {
             "score": ("bin", [float(s[p].mean()) for p in parts]),
             "score_low": ("bin", [float(s[p[0]]) for p in parts]),
             "score_high": ("bin", [float(s[p[-1]]) for p in parts]),
             "value": ("bin", [float(v[p].mean()) for p in parts]),
-            "value_error": ("bin", error),
+            "value_error": ("bin", error, error_name),
             "count": ("bin", [len(p) for p in parts]),
         },
         attrs={

@@ -10,7 +10,7 @@ import xarray as xr
 from scipy.stats import rankdata
 
 from mgdask._typing import BoolArray, FloatArray
-from mgdask.analysis.estimate import as_vector, weighted_pearson
+from mgdask.analysis.estimate import as_vector, error_attrs, weighted_pearson
 from mgdask.analysis.groups import Groups, atomic_numbers, masks_of
 from mgdask.elements import atomic_number
 from mgdask.errors import ParameterError
@@ -186,14 +186,16 @@ def cargill_spaepen(
     deviation = order - order[:1]
     one = {"units": "1"}
     deviation_name = {"long_name": "order minus that of the whole"}
-    deviation_error_name = {"long_name": "standard error of deviation"}
+    few = "fewer than 2 atoms of the species in the group, or no neighbors"
+    error_name = error_attrs("standard error of order", error, few)
+    deviation_error_name = error_attrs("standard error of deviation", deviation_error, few)
     dims = ("group", "species", "neighbor_species")
     return xr.Dataset(
         {
             "order": (dims, order, {"units": "1", "long_name": "Cargill-Spaepen order, -alpha"}),
-            "order_error": (dims, error, {"units": "1", "long_name": "standard error of order"}),
+            "order_error": (dims, error, error_name),
             "deviation": (dims, deviation, one | deviation_name),
-            "deviation_error": (dims, deviation_error, one | deviation_error_name),
+            "deviation_error": (dims, deviation_error, deviation_error_name),
             "sign": (dims, signs(deviation, strong, weak)),
             "count": (dims[:2], size, {"units": "1", "long_name": "atoms in the mean"}),
         },

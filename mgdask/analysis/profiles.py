@@ -16,7 +16,7 @@ import xarray as xr
 
 from mgdask import geometry
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray, Periodic
-from mgdask.analysis.estimate import as_vector, proportion_variance
+from mgdask.analysis.estimate import as_vector, error_attrs, proportion_variance
 from mgdask.elements import symbol
 from mgdask.errors import ParameterError
 
@@ -141,7 +141,10 @@ def _means(binning: _Binning, name: str, values: npt.ArrayLike) -> Variables:
         square = np.bincount(index, weights=(v - mean[index]) ** 2, minlength=binning.n_bins)
         error = np.where(count > 1, np.sqrt(square / (count - 1.0) / count), np.nan)
     dims, shape = binning.dims, binning.shape
-    error_name = {"long_name": f"standard error of the mean of {name}"}
+    error_name = error_attrs(
+        f"standard error of the mean of {name}", error, "fewer than 2 atoms in the bin"
+    )
+    del error_name["units"]  # that of the value, which is not known
     count_name = {"units": "1", "long_name": f"atoms with a {name}"}
     return {
         name: (dims, mean.reshape(shape), {"long_name": f"mean of {name}"}),

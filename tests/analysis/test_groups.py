@@ -218,6 +218,17 @@ def test_trend_is_rising_and_covers():
         trend([1.0, 2.0], [1.0, 2.0])
 
 
+def test_a_missing_error_of_a_group_says_why():
+    z, cn = np.array([29, 29, 40, 40, 40]), np.array([12.0, 13, 15, 16, 14])
+    one = {"one": np.array([True, False, False, False, False])}
+    found = coordination_change(cn, z, one)
+    assert np.isnan(found.change_error.sel(species="Cu").item())
+    assert "fewer than 2 atoms" in found.change_error.attrs["note"]
+    assert "fewer than 2 atoms" in found.relative_change_error.attrs["note"]
+    assert "one atom in the bin" in trend([1.0, 2], [1.0, 2], bins=2).value_error.attrs["note"]
+    assert "note" not in trend(cn, cn, bins=2).value_error.attrs
+
+
 def test_cargill_spaepen_of_the_whole_is_the_features(glass_store):
     import mgdask
 

@@ -103,6 +103,7 @@ def test_free_axes_and_empty_slabs():
     assert free.attrs["outside"] == 2
     assert np.isnan(free.value.values[1])
     assert np.isnan(free.value_error.values[0])
+    assert "fewer than 2 atoms" in free.value_error.attrs["note"]
     assert free.density.values[1] == 0
     assert profile(position, cell, bins=4)["count"].values.tolist() == [2, 0, 1, 1]
     edge = profile(np.array([[0.0, 0, -1e-17]]), cell, bins=7)

@@ -82,6 +82,35 @@ def rounded(value: float | None, digits: int = 3) -> str:
     return "–" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
 
 
+def with_error(value: float | None, error: float | None, digits: int = 3) -> str:
+    """Format a number and its standard error, or say why it has none.
+
+    Parameters
+    ----------
+    value
+        Number to format.
+    error
+        Its standard error; None or NaN if the group has too few atoms for one.
+    digits
+        Digits after the decimal point.
+
+    Returns
+    -------
+    text
+        Both numbers, or the number and why there is no error. A dash without a number.
+
+    Examples
+    --------
+    >>> with_error(0.71828, 0.04), with_error(0.71828, float("nan"))
+    ('0.718 ± 0.040', '0.718 (no error: too few atoms)')
+    """
+    number, deviation = rounded(value, digits), rounded(error, digits)
+    none = rounded(None)
+    if none in (number, deviation):
+        return number if number == none else f"{number} (no error: too few atoms)"
+    return f"{number} ± {deviation}"
+
+
 def source_text(numbers: Numbers) -> str:
     """Describe the source of QS: the columns, and the target of training.
 
@@ -262,7 +291,7 @@ def _packing_caption(packing: Numbers) -> list[str]:
 
 
 def _slope(group: Numbers, k: int) -> str:
-    return f"{group['dimension'][k]:.3f} ± {group['dimension_error'][k]:.3f}"
+    return with_error(group["dimension"][k], group["dimension_error"][k])
 
 
 def _yield_caption(at_yield: Numbers) -> list[str]:

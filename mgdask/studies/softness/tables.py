@@ -16,6 +16,7 @@ from mgdask.studies.softness.captions import (
     feature_kind,
     rounded,
     source_text,
+    with_error,
 )
 from mgdask.studies.softness.simple_model import LOGISTIC, simple_model_text, simple_model_wins
 
@@ -224,12 +225,9 @@ def class_table(numbers: Numbers) -> Table:
                 name,
                 group["rule"],
                 f"{group['atoms']} ({100 * of_group['share']:.1f} %)",
-                f"{rounded(of_group['d2_mean'], 2)} ± {rounded(of_group['d2_error'], 2)}",
+                with_error(of_group["d2_mean"], of_group["d2_error"], 2),
                 rounded(of_group["plastic_share"]),
-                *(
-                    f"{rounded(slope)} ± {rounded(error)}"
-                    for slope, error in zip(slopes, errors, strict=True)
-                ),
+                *(with_error(slope, error) for slope, error in zip(slopes, errors, strict=True)),
                 rounded(group["near_ratio"], 2),
             )
         )
