@@ -184,8 +184,8 @@ class Interstice(FrameFeature):
         return n_centers * self.cost_at(TYPICAL_DENSITY)
 
     def cost_at(self, density: float) -> float:
-        """Return the time to find the neighbors, and 3.5 µs for hulls."""
-        return search_cost(self.neighborhood, density) + 3.5e-6
+        """Return the time to find the neighbors, and 5 µs for hulls."""
+        return search_cost(self.neighborhood, density) + 5e-6
 
     @property
     def example_number(self) -> int:

@@ -299,7 +299,7 @@ class SymmetryFunctions(OfSpecies):
         return n_centers * self.cost_at(TYPICAL_DENSITY)
 
     def cost_at(self, density: float) -> float:
-        """Return 20 µs per center for the published sets at 60 neighbors.
+        """Return 30 µs per center for the published sets at 60 neighbors.
 
         The cost of radial columns is proportional to the number of neighbors, that of
         angular columns to the number of their pairs.
@@ -307,7 +307,7 @@ class SymmetryFunctions(OfSpecies):
         near = n_within(self.reach, density) / 60
         n_radial = len(self.radii) * len(self.species)
         radial, angular = n_radial / 100, (self.n_columns - n_radial) / 66
-        return 4e-6 * radial * near + 16e-6 * angular * near**2
+        return 6e-6 * radial * near + 24e-6 * angular * near**2
 
     def describe(
         self, environments: LocalEnvironments, centers: IntArray, out: AnyArray
