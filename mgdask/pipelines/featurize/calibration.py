@@ -43,7 +43,7 @@ class Figures:
     block
         Per block.
     factor
-        CPU time of the last run, as a multiple of what was projected.
+        CPU time of a run, as a multiple of what the other figures give.
     where
         Where they were measured, for example "node7"; empty if they are typical values.
     """

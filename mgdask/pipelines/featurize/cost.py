@@ -26,7 +26,14 @@ from mgdask.store.shards import open_group, read_array
 if TYPE_CHECKING:
     from mgdask.pipelines.featurize.plan import Plan
 
-TYPICAL = Figures(frame=0.5e-6, center=0.0, read=25e-9, write=2.5e-9, block=20e-3)
+RUN_FACTOR = 1.2
+"""CPU time of a run, as a multiple of that of a sample.
+
+A sample is short, and computed alone. Measured by ``tests/benchmarks/cost.py``.
+"""
+TYPICAL = Figures(
+    frame=0.5e-6, center=0.0, read=25e-9, write=2.5e-9, block=20e-3, factor=RUN_FACTOR
+)
 """Figures of one core, measured by ``tests/benchmarks/cost.py``.
 
 Features state their own figure per center.
