@@ -226,7 +226,7 @@ class SOAP(OfSpecies):
             return 2e-3 * max(0.1, self.n_columns / 3289)
         functions = (self.l_max + 1) ** 2 * kernel.padded(self.n_max)
         near = n_within(self._reach, density)
-        return 3e-6 + 5.5e-9 * self.n_columns + near * (60e-9 + 0.25e-9 * functions)
+        return 2e-6 + 1e-9 * self.n_columns + near * (18e-9 + 0.25e-9 * functions)
 
     @property
     def _reach(self) -> float:

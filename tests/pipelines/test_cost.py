@@ -117,6 +117,17 @@ def test_cells_that_features_share_are_counted_once(glass_store, tmp_path):
     assert max(alone) < together < 0.8 * sum(alone)
 
 
+def test_few_centers_need_values_of_their_neighbors(glass_store, tmp_path):
+    feature = MediumRange(Interstice())
+    centers = np.arange(0, 2000, 20)
+    few = plan(glass_store, feature, tmp_path, centers=centers).work(measure=False).computing
+    inner = plan(glass_store, Interstice(), tmp_path, centers=centers).work(measure=False).computing
+    assert few > 8 * inner
+    assert cost.n_atoms_around(2000, 2000, 14.0) == 0.0
+    assert cost.n_atoms_around(10**6, 1, 14.0) == pytest.approx(14.0, rel=1e-3)
+    assert cost.n_atoms_around(2000, 1900, 14.0) == pytest.approx(100.0, rel=1e-3)
+
+
 def test_text_of_the_work():
     assert str(Work(20.0, 0.5, 3.5, "node7")) == (
         "about 24 core seconds: computing 20 s, reading 0.5 s, writing 3.5 s; as measured on node7"
@@ -201,6 +212,7 @@ def test_growing_samples_stop_at_the_aim():
 
     assert per_center(spend, np.arange(10**6), 0.01) == pytest.approx(1e-4)
     assert sample.AIM / 4 < 1e-4 * asked[-1] < 2 * sample.AIM
+    assert sum(asked) < 5 * asked[-1]
     assert per_center(spend, np.arange(3), 0.01) == pytest.approx(1e-4)
 
 

@@ -7,6 +7,7 @@ typical figures stand in, which depend on the number density and the cutoffs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -39,6 +40,8 @@ TYPICAL = Figures(
 Features state their own figure per center.
 """
 UNMEASURED = "typical speeds, until a run measures them"
+NEIGHBORS = 14.0
+"""Typical number of Voronoi neighbors of an atom."""
 MIN_LEARNED = 0.1
 """CPU time in s of a run from which it corrects the figures."""
 
@@ -171,8 +174,7 @@ def figures_of(plan: Plan, level: str, features: tuple[Feature, ...], *, measure
     known = calibration.kept(name)
     if known is not None:
         return known
-    density = density_of(plan)
-    figures = replace(TYPICAL, center=_typical_center(features, density))
+    figures = replace(TYPICAL, center=_typical_center(plan, level, features))
     # an estimate must not stop a plan, whatever a feature does
     if measure and not FeatureKinds.of(features).trajectories:
         with suppress(Exception):
@@ -207,14 +209,20 @@ def _per_node(name: str, measure: Callable[[], float]) -> float:
     return known.write
 
 
-def _typical_center(features: tuple[Feature, ...], density: float) -> float:
+def _typical_center(plan: Plan, level: str, features: tuple[Feature, ...]) -> float:
     """Return the typical CPU time per center of features that share Voronoi cells."""
+    density = density_of(plan)
     cells = search_cost((VoronoiNeighbors(),), density)
     lists = [feature.neighbor_lists(1, 1) for feature in features]
     users = [near for near in lists if any(isinstance(kind, VoronoiNeighbors) for kind in near)]
     shared = cells * max(len(users) - 1, 0)
     total = sum(feature.cost_at(density) for feature in features)
-    return max(total - shared, 0.2 * total)
+    inner = dict.fromkeys(other for feature in features for other in feature.dependencies)
+    n_centers = len(plan.centers)
+    # values of a large frame are kept from block to block
+    rows = n_centers if plan.n_atoms >= LARGE else min(plan.block_layout(level).rows, n_centers)
+    around = n_atoms_around(plan.n_atoms, rows, NEIGHBORS) / rows
+    return max(total - shared, 0.2 * total) + around * sum(f.cost_at(density) for f in inner)
 
 
 def _levels(plan: Plan) -> dict[str, tuple[Feature, ...]]:
@@ -228,6 +236,23 @@ def _key(plan: Plan, level: str, features: tuple[Feature, ...]) -> str:
     density = round(float(np.log(density_of(plan)) / np.log(1.05)))
     size = round(float(np.log2(plan.n_atoms)))
     return calibration.key(features, density, size, rows, len(plan.centers) * 8 // plan.n_atoms)
+
+
+def n_atoms_around(n_atoms: int, rows: int, outside: float) -> float:
+    """Return the number of atoms outside a block that are neighbors of its atoms.
+
+    Parameters
+    ----------
+    n_atoms
+        Atoms of a frame.
+    rows
+        Atoms of the block.
+    outside
+        Mean number of neighbors of an atom that are outside, each counted again for
+        every atom that it is a neighbor of.
+    """
+    others = n_atoms - rows
+    return others * (1 - math.exp(-rows * outside / others)) if others > 0 else 0.0
 
 
 def density_of(plan: Plan) -> float:

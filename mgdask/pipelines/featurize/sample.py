@@ -6,7 +6,6 @@ atom has as many neighbors in it as in the store, for any cutoff.
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from mgdask.features.environments import KEPT_VALUES, LARGE, LocalEnvironments, 
 from mgdask.features.feature import Feature, FrameFeature, WindowFeature
 from mgdask.features.window import Window
 from mgdask.pipelines.featurize.block import StoreSource
+from mgdask.pipelines.featurize.cost import n_atoms_around
 from mgdask.store.layout import trajectory_layout
 from mgdask.store.shards import FEATURE_COMPRESSION, new_array, new_group, write_shard
 
@@ -74,26 +74,24 @@ def measure_framewise(
     n_frames = len(np.unique(needed // chunk)) * min(chunk, len(source.axis.run))
     read = max(spent / (plan.n_atoms * n_frames), 5e-9)
     derived = [feature for feature in features if feature.dependencies]
-    size = int(np.clip(2 * AIM / max(typical, 1e-9), MIN_PIECE, MAX_PIECE))
-    piece, atoms = carve(window, size if derived else MAX_PIECE)
+    size = int(np.clip(4 * AIM / max(typical, 1e-9), MIN_PIECE, MAX_PIECE))
+    piece, atoms = carve(window, size)
     own = np.flatnonzero(np.isin(atoms, plan.centers))
     centers = np.random.default_rng(0).permutation(own if len(own) else len(atoms)).astype(np.int64)
+
+    def spend(some: Sequence[Described]) -> Callable[[IntArray], float]:
+        return lambda rows: _seconds(some, piece, frame, rows)
+
     with one_library_thread():
-        per_frame = _seconds(features, piece, frame, centers[:0])
+        per_frame = repeated(spend(features), centers[:0])
         if derived:
-            whole = np.arange(len(atoms))
-            spent = _seconds(features, piece, frame, whole) - per_frame
-            inner = list(dict.fromkeys(d for f in derived for d in f.dependencies))
+            center = (repeated(spend(features), np.arange(len(atoms))) - per_frame) / len(atoms)
             halo = _halo(plan, derived, piece, atoms, centers[:200])
-            center = spent / len(atoms)
             if halo > 0:
-                center += halo * per_center(
-                    lambda rows: _seconds(inner, piece, frame, rows), centers, 0.0
-                )
+                inner = list(dict.fromkeys(d for f in derived for d in f.dependencies))
+                center += halo * per_center(spend(inner), centers, 0.0)
         else:
-            center = per_center(
-                lambda rows: _seconds(features, piece, frame, rows), centers, per_frame
-            )
+            center = per_center(spend(features), centers, per_frame)
     return max(per_frame, 0.0) / len(atoms), max(center, 0.0), read
 
 
@@ -117,8 +115,26 @@ def per_center(spend: Callable[[IntArray], float], centers: IntArray, at_rest: f
     while True:
         spent = spend(np.sort(centers[:n])) - at_rest
         if n == len(centers) or spent > AIM / 4:
-            return spent / n
+            return (repeated(spend, np.sort(centers[-n:]), spent + at_rest) - at_rest) / n
         n = min(len(centers), max(2 * n, int(n * AIM / max(spent, 1e-4))))
+
+
+def repeated(
+    spend: Callable[[IntArray], float], centers: IntArray, first: float | None = None
+) -> float:
+    """Return the CPU time in s of some atoms: the median of three, or one if it is long.
+
+    Parameters
+    ----------
+    spend
+        As in ``per_center``.
+    centers
+        Central atoms.
+    first
+        CPU time of as many other atoms, if it is known.
+    """
+    known = spend(centers) if first is None else first
+    return known if known > AIM else float(np.median([known, spend(centers), spend(centers)]))
 
 
 def _seconds(features: Sequence[Described], window: Window, frame: int, centers: IntArray) -> float:
@@ -179,8 +195,7 @@ def _halo(
         other = near.row[spans(near.first, near.last)]
         away = place[atoms[center]] != place[atoms[other]]
         outside = max(outside, float(away.sum()) / max(len(sample), 1))
-    around = max(plan.n_atoms - rows, 1)
-    return around * (1 - math.exp(-rows * outside / around)) / rows
+    return n_atoms_around(plan.n_atoms, rows, outside) / rows
 
 
 def measure_writing() -> float:
