@@ -122,7 +122,7 @@ def per_center(spend: Callable[[IntArray], float], centers: IntArray, at_rest: f
 def repeated(
     spend: Callable[[IntArray], float], centers: IntArray, first: float | None = None
 ) -> float:
-    """Return the CPU time in s of some atoms: the median of three, or one if it is long.
+    """Return the CPU time in s of some atoms: median of three, or one if it is long.
 
     Parameters
     ----------
