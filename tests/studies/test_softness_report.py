@@ -16,8 +16,8 @@ from matplotlib.image import imread
 
 import mgdask
 from mgdask.errors import ParameterError
+from mgdask.studies.softness import captions, score
 from mgdask.studies.softness import figures as softness_figures
-from mgdask.studies.softness import score
 from mgdask.studies.softness.captions import source_text
 from mgdask.studies.softness.column_results import _negative_share
 from mgdask.studies.softness.data import prepare_glass
@@ -97,6 +97,8 @@ def same(got, want):
 
 def test_examples():
     assert doctest.testmod(softness_figures).failed == 0
+    # among them: a number without an error says so
+    assert doctest.testmod(captions, extraglobs={"np": np}).failed == 0
 
 
 def test_numbers_are_those_of_the_scores(glasses, found, written):
