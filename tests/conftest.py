@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 # Several tests run at the same time. LightGBM starts OpenMP threads on every core,
@@ -13,12 +15,21 @@ import dask
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+from distributed.utils import get_mp_context
 
 import mgdask
+from tests.forked import PRELOAD
 
 DATA = Path(__file__).parent / "data"
 GLASS = mgdask.datasets.path("zrcu")
 SPECIES = {1: "Zr", 2: "Cu"}
+NO_PORT = "127.0.0.1:0"
+"""Dashboard address of clusters; ``None`` would mean port 8787, which may be taken."""
+
+# Workers are forked from a server with all imports done, see tests/forked.py.
+dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+get_mp_context()  # sets Dask's own list of imports, once
+multiprocessing.set_forkserver_preload(PRELOAD)
 
 SLOWEST_FIRST = (
     "slurm",
@@ -92,19 +103,39 @@ def rng():
     return np.random.default_rng(20261121)
 
 
-@pytest.fixture(scope="module")
-def client():
-    """Client of two worker processes, which is the default client of the module."""
+@contextmanager
+def threads_client(threads=1, *, default=True):
+    """Open a client of one worker with some threads of this process."""
     with (
         LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            memory_limit="4GiB",
+            n_workers=1,
+            threads_per_worker=threads,
+            processes=False,
+            dashboard_address=NO_PORT,
+            memory_limit=0,
         ) as cluster,
-        Client(cluster) as client,
+        Client(cluster, set_as_default=default) as client,
     ):
+        yield client
+
+
+@pytest.fixture(scope="session")
+def two_processes():
+    """Cluster of two worker processes for tests that leave them as they are."""
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=NO_PORT,
+        memory_limit="4GiB",
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def client(two_processes):
+    """Client of two worker processes, which is the default client of the module."""
+    with Client(two_processes) as client:
         yield client
 
 

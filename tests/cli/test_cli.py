@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 import mgdask
 from tests.conftest import GLASS
+from tests.forked import COMMAND_LINE, run
 
 SOAP = "r_cut=4,n_max=3,l_max=2,sigma=0.5,rbf=polynomial"
 
 
 def mgdask_command(*words, ok=True, cwd=None):
     """Run the command line in a process of its own."""
-    code = "from mgdask.cli import main; main()"
-    env = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(
-            filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])
-        ),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, words)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=env,
-        check=False,
-    )
+    done = run(COMMAND_LINE, *words, cwd=cwd)
     assert (done.returncode == 0) == ok, done.stdout + done.stderr
     return done
 

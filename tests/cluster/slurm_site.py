@@ -203,9 +203,9 @@ class Slurm:
                     process.kill()
             psutil.wait_procs(left, timeout=5)
 
-    def cut_power(self) -> None:
-        """Kill everything at once, clients included."""
-        signal_all(self.processes())
+    def cut_power(self, *clients: int) -> None:
+        """Kill everything at once, with the given clients."""
+        signal_all([*self.processes(), *map(psutil.Process, clients)])
         self.stop()
 
     def processes(self) -> list[psutil.Process]:

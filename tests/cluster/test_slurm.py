@@ -20,10 +20,12 @@ import pytest
 
 import mgdask
 from mgdask.cluster import open_cluster
-from mgdask.features import make_feature, parse_options
+from mgdask.features import FEATURES, make_feature, parse_options
 from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.store.manifest import Manifest
+from tests.cluster.sleepy import Sleepy
 from tests.cluster.slurm_site import Slurm, wait_until, why_absent
+from tests.forked import ROOT, Forked
 from tests.pipelines.test_featurize import files
 
 pytestmark = [pytest.mark.slurm, pytest.mark.skipif(bool(why_absent()), reason=why_absent())]
@@ -34,11 +36,16 @@ IN_FLIGHT = 2 * WORKERS
 """Maximum number of blocks that a run has submitted but not yet seen finished."""
 SMALL = 2**18
 """Block size in bytes, so that a small glass has many blocks."""
-SOAP = "r_cut=16,n_max=3,l_max=16,sigma=0.5,rbf=polynomial,dtype=float32"
+OPTIONS = "r_cut=4,n_max=4,l_max=7,sigma=0.5,rbf=polynomial,dtype=float32"
+SECONDS = "0.3"
+"""Time per block."""
 # the command line with small blocks, which checks its jobs every second
 CLIENT = f"""
 from mgdask.cluster import jobs
+from mgdask.features import FEATURES
 from mgdask.pipelines.featurize import plan
+from tests.cluster.sleepy import Sleepy
+FEATURES["sleepy"] = Sleepy
 plan.MAX_BLOCK, jobs.JOB_CHECK_INTERVAL = {SMALL}, 1.0
 from mgdask.cli import main
 main()
@@ -81,8 +88,9 @@ def quiet(glass_store, tmp_path_factory):
     out = tmp_path_factory.mktemp("quiet") / "f.zarr"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan_module, "MAX_BLOCK", SMALL)
+        patch.setitem(FEATURES, "sleepy", Sleepy)
         plan = mgdask.plan(
-            glass_store, make_feature("soap", parse_options(SOAP), ("Cu", "Zr")), out=out
+            glass_store, make_feature("sleepy", parse_options(OPTIONS), ("Cu", "Zr")), out=out
         )
         report = mgdask.run(plan, progress=False)
     assert report.blocks >= 30
@@ -93,9 +101,9 @@ def quiet(glass_store, tmp_path_factory):
 class Run:
     """A ``mgdask featurize`` in a process of its own."""
 
-    process: subprocess.Popen[str]
+    process: Forked
     out: Path
-    log: Path
+    logs: Path
 
     def wait_for(self, blocks):
         """Wait until so many blocks are done; return their files."""
@@ -132,12 +140,9 @@ class Run:
         self.process.wait()
 
     def text(self):
-        logs = [self.log, *self.log.parent.glob("logs/*")]
-        return "\n".join(
-            f"{path.name}: {path.read_text(errors='replace')[-3000:]}"
-            for path in logs
-            if path.exists()
-        )
+        logs = {path.name: path.read_text(errors="replace") for path in self.logs.glob("*")}
+        logs["client"] = self.process.printed(self.process.stdout)
+        return "\n".join(f"{name}: {text[-3000:]}" for name, text in logs.items())
 
 
 @pytest.fixture
@@ -145,32 +150,17 @@ def featurize(slurm, glass_store, tmp_path):
     """Function that starts the command; the test ends what is left of it."""
     started = []
 
-    def start(site, soap=SOAP):
-        out, log = tmp_path / "f.zarr", tmp_path / f"client-{len(started)}.log"
-        environment = {**slurm.environment, "PYTHONPATH": str(Path(mgdask.__file__).parents[1])}
-        with open(log, "w") as stream:
-            process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    CLIENT,
-                    "featurize",
-                    glass_store,
-                    "--soap",
-                    soap,
-                    "--out",
-                    str(out),
-                    "--cluster",
-                    str(site),
-                ],
-                env=environment,
-                stdout=stream,
-                stderr=stream,
-                stdin=subprocess.DEVNULL,
-                cwd=tmp_path,
-                text=True,
-            )
-        started.append(Run(process, out, log))
+    def start(site):
+        out = tmp_path / "f.zarr"
+        words = ["featurize", glass_store, "--feature", f"sleepy:{OPTIONS}"]
+        process = Forked(
+            CLIENT,
+            *(*words, "--out", out, "--cluster", site),
+            env={**slurm.environment, "SLEEPY": SECONDS},
+            cwd=tmp_path,
+            merged=True,
+        )
+        started.append(Run(process, out, tmp_path / "logs"))
         return started[-1]
 
     yield start
@@ -218,6 +208,7 @@ def test_slurm_jobs_give_the_same_bytes(slurm, featurize, site, quiet):
     assert len(set(slurm.ended()) - before) == WORKERS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["scancel", "kill -9"])
 def test_a_lost_worker_costs_only_the_blocks_in_flight(slurm, featurize, site, quiet, how):
     run = featurize(site())
@@ -238,6 +229,7 @@ def test_a_lost_worker_costs_only_the_blocks_in_flight(slurm, featurize, site, q
         wait_until(lambda: slurm.ended().get(job) == "CANCELLED", "Slurm says so")
 
 
+@pytest.mark.slow
 def test_a_killed_client_resumes(slurm, featurize, site, quiet):
     run = featurize(site())
     run.wait_for(8)
@@ -256,10 +248,11 @@ def test_a_killed_client_resumes(slurm, featurize, site, quiet):
     )
 
 
+@pytest.mark.slow
 def test_a_run_resumes_after_a_power_failure_of_the_cluster(slurm, featurize, site, quiet):
     run = featurize(site())
     run.wait_for(8)
-    slurm.cut_power()
+    slurm.cut_power(run.process.pid)
     assert run.process.wait(60) == -signal.SIGKILL
     assert not slurm.processes()
     done = run.written(Manifest(run.out).records())
@@ -270,6 +263,7 @@ def test_a_run_resumes_after_a_power_failure_of_the_cluster(slurm, featurize, si
     assert run.written(done) == done
 
 
+@pytest.mark.slow
 def test_jobs_at_the_end_of_their_lifetime_are_replaced(slurm, featurize, site, quiet):
     before = set(slurm.ended())
     run = featurize(site(walltime="00:00:20"))  # workers leave after 7 to 15 s
@@ -297,6 +291,7 @@ def test_jobs_at_the_end_of_their_lifetime_are_replaced(slurm, featurize, site, 
     assert sum(after[name] != done[name] for name in done) <= IN_FLIGHT
 
 
+@pytest.mark.slow
 def test_training_survives_the_loss_of_the_job_of_a_rank(slurm, site, tmp_path, monkeypatch, rng):
     learn = pytest.importorskip("mgdask.learn")
     pytest.importorskip("lightgbm")
@@ -342,6 +337,7 @@ def test_training_survives_the_loss_of_the_job_of_a_rank(slurm, site, tmp_path, 
     wait_until(lambda: not slurm.jobs(), "the pool ends with the client")
 
 
+@pytest.mark.slow
 def test_a_campaign_resubmits_itself_until_the_plan_is_done(
     slurm, featurize, site, glass_store, quiet, tmp_path
 ):
@@ -352,7 +348,8 @@ def test_a_campaign_resubmits_itself_until_the_plan_is_done(
     out = tmp_path / "f.zarr"
     environment = {
         **slurm.environment,
-        "PYTHONPATH": str(Path(mgdask.__file__).parents[1]),
+        "PYTHONPATH": ROOT,
+        "SLEEPY": SECONDS,
         "PATH": f"{command.parent}{os.pathsep}{slurm.environment['PATH']}",
         "SBATCH_OUTPUT": str(tmp_path / "campaign-%j.log"),
     }
@@ -364,8 +361,8 @@ def test_a_campaign_resubmits_itself_until_the_plan_is_done(
         "mgdask",
         "featurize",
         glass_store,
-        "--soap",
-        SOAP,
+        "--feature",
+        f"sleepy:{OPTIONS}",
     ]
     submit += ["--out", str(out), "--cluster", str(site())]
     first = subprocess.run(

@@ -15,17 +15,13 @@ from mgdask.execution import progress
 from mgdask.execution.executor import execute
 from mgdask.execution.results import NoWorkersError, TasksFailedError, describe
 from mgdask.store.failures import StorageFullError
+from tests.conftest import NO_PORT, threads_client
 
 
 @pytest.fixture(scope="module")
 def threads():
     """Two threads of this process, not the default client."""
-    with (
-        LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+    with threads_client(2, default=False) as client:
         yield client
 
 
@@ -134,7 +130,7 @@ def test_a_full_disk_ends_early(threads):
 
 def test_no_workers():
     with (
-        LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=0, processes=False, dashboard_address=NO_PORT) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         client.no_workers_timeout = 0.1

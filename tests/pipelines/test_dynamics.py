@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 
 import mgdask
 from mgdask.errors import ParameterError, PlanError, RunError
@@ -21,6 +21,7 @@ from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.pipelines.unwrap import unwrap
 from mgdask.store import layout
 from mgdask.store import unwrapped as path_store
+from tests.conftest import threads_client
 from tests.pipelines.test_featurize import files
 from tests.pipelines.test_unwrap import CELLS, make_store, walk, wrapped
 
@@ -94,32 +95,14 @@ def breathing(tmp_path_factory, cut):
 
 
 @pytest.fixture(scope="module")
-def processes():
-    with (
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            memory_limit="4GiB",
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+def processes(two_processes):
+    with Client(two_processes, set_as_default=False) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def threads():
-    with (
-        LocalCluster(
-            n_workers=1,
-            threads_per_worker=2,
-            processes=False,
-            dashboard_address=None,
-            memory_limit=0,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+    with threads_client(2, default=False) as client:
         yield client
 
 

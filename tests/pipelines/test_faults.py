@@ -32,7 +32,8 @@ from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.store import lock, shards
 from mgdask.store.failures import SourceChangedError, StorageFullError
 from mgdask.store.manifest import Manifest
-from tests.conftest import GLASS, SPECIES
+from tests.conftest import GLASS, NO_PORT, SPECIES, threads_client
+from tests.forked import Forked, run
 from tests.pipelines.test_featurize import files
 
 ROOT = str(Path(__file__).parents[2])
@@ -236,13 +237,8 @@ manifest.append({"block": "after", "digest": "d", "files": {}, "checksum": {}})
 
 def test_a_record_that_did_not_fit_spoils_no_other(tmp_path):
     """The kernel takes part of a line and no more, as a disk does that gets full; the next record is whole all the same."""
-    done = subprocess.run(
-        [sys.executable, "-c", APPEND, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env=environment(),
-        check=True,
-    )
+    done = run(APPEND, tmp_path)
+    assert done.returncode == 0, done.stderr
     n = int(done.stdout.split()[0])
     assert 0 < n < 10
     assert "ulimit -f" in done.stdout
@@ -289,12 +285,7 @@ def test_a_source_that_changes_in_mid_run_is_noticed(own_store, tmp_path, monkey
                     (own_store / "manifest" / "complete.json").rename(tmp_path / "complete.json")
 
     monkeypatch.setattr(sys.modules[__name__], "HOOKS", [change])
-    with (
-        LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
-        ) as cluster,
-        Client(cluster) as own,
-    ):
+    with threads_client() as own:
         with pytest.raises(
             SourceChangedError,
             match=r"own.zarr has changed since the plan was made.*run the same command again",
@@ -418,7 +409,7 @@ def test_a_block_that_takes_all_memory_fails_alone(glass_store, tmp_path, quiet)
             threads_per_worker=1,
             processes=True,
             memory_limit="1GiB",
-            dashboard_address=None,
+            dashboard_address=NO_PORT,
             silence_logs=50,
         ) as cluster,
         Client(cluster) as own,
@@ -460,17 +451,11 @@ if __name__ == "__main__":
 
 
 def test_a_second_run_is_refused_until_the_first_is_dead(glass_store, tmp_path, quiet):
-    script, out = tmp_path / "run.py", tmp_path / "f.zarr"
-    script.write_text(RUN)
-    first = subprocess.Popen(
-        [sys.executable, str(script), glass_store, str(out)],
-        stdout=subprocess.PIPE,
-        env=environment(),
-        text=True,
-    )
+    out = tmp_path / "f.zarr"
+    first = Forked(RUN, glass_store, out)
     plan = mgdask.plan(glass_store, Distance(seconds=1.0), out=out)
     try:
-        workers = [int(pid) for pid in first.stdout.readline().split()]
+        workers = [int(pid) for pid in first.readline().split()]
         ends = time.monotonic() + 120
         while len(Manifest(out).records()) < 2:
             assert first.poll() is None

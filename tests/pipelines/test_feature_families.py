@@ -10,7 +10,6 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
 
 import mgdask
 from mgdask.errors import ParameterError, RunError
@@ -37,7 +36,7 @@ from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.pipelines.featurize.memory import WRITE_COPIES
 from mgdask.store.manifest import Manifest
 from mgdask.variables import column_units
-from tests.conftest import write_dump
+from tests.conftest import threads_client, write_dump
 from tests.pipelines.test_featurize import files, small_blocks  # noqa: F401 - a fixture
 
 SPECIES = ("Cu", "Zr")
@@ -118,12 +117,7 @@ def test_run_as_frame_by_frame(glass_store, tmp_path, small_blocks, expected, cl
         report = mgdask.run(plan, client, progress=False)
         assert report.peak_memory < report.projected
     else:
-        with (
-            LocalCluster(
-                n_workers=1, threads_per_worker=3, processes=False, dashboard_address=None
-            ) as own,
-            Client(own) as here,
-        ):
+        with threads_client(3) as here:
             mgdask.run(plan, here, progress=False)
     out = mgdask.open_store(tmp_path / "f.zarr")
     values, marks = expected
@@ -279,12 +273,7 @@ def test_marks_of_a_run_that_failed_and_was_taken_up(glass_store, tmp_path, monk
     positions = mgdask.open_store(glass_store).position.values
     try:
         FAULTS.add(float(positions[3, 0, 0]))
-        with (
-            LocalCluster(
-                n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
-            ) as own,
-            Client(own) as here,
-        ):
+        with threads_client(2) as here:
             with pytest.raises(RunError, match=r"(?s)1 of \d+ blocks failed.*out of order"):
                 mgdask.run(plan, here, progress=False, retries=0)
             FAULTS.clear()

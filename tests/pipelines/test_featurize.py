@@ -15,7 +15,6 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
 
 import mgdask
 from mgdask.errors import ParameterError, PlanError, RunError, StoreError
@@ -24,7 +23,8 @@ from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.pipelines.featurize.memory import Memory, project_memory
 from mgdask.store.failures import StorageFullError
 from mgdask.store.manifest import Manifest
-from tests.conftest import GLASS, SPECIES
+from tests.conftest import GLASS, SPECIES, threads_client
+from tests.forked import Forked
 
 
 @dataclass(frozen=True)
@@ -257,10 +257,7 @@ def test_a_failing_block_does_not_stop_the_others(glass_store, tmp_path, monkeyp
     monkeypatch.setattr(
         sys.modules[__name__], "POISON", mgdask.open_store(glass_store).position[0, 0].values
     )
-    with (
-        LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
-        Client(cluster) as own,
-    ):
+    with threads_client(2) as own:
         with pytest.raises(
             RunError, match=r"(?s)1 of \d+ blocks failed.*NaN in the third frame"
         ) as failure:
@@ -315,18 +312,10 @@ if __name__ == "__main__":
 """
 
 
-def start(tmp_path, glass_store, out):
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen(
-        [sys.executable, str(script), glass_store, str(out)],
-        stdout=subprocess.PIPE,
-        env=env,
-        text=True,
-    )
-    blocks = int(process.stdout.readline())
-    workers = [int(pid) for pid in process.stdout.readline().split()]
+def start(glass_store, out):
+    process = Forked(SCRIPT, glass_store, out)
+    blocks = int(process.readline(0))
+    workers = [int(pid) for pid in process.readline(1).split()]
     return process, blocks, workers
 
 
@@ -342,9 +331,9 @@ def wait_for(count, out, process):
 @pytest.mark.parametrize("victim", ["worker", "client"])
 def test_kill_9_loses_only_what_was_in_flight(glass_store, tmp_path, victim):
     quiet, out = tmp_path / "quiet.zarr", tmp_path / "killed.zarr"
-    process, blocks, _ = start(tmp_path, glass_store, quiet)
+    process, blocks, _ = start(glass_store, quiet)
     assert "blocks" in process.communicate(timeout=120)[0]
-    process, blocks, workers = start(tmp_path, glass_store, out)
+    process, blocks, workers = start(glass_store, out)
     wait_for(3, out, process)
     if victim == "worker":
         os.kill(workers[0], signal.SIGKILL)
@@ -362,7 +351,7 @@ def test_kill_9_loses_only_what_was_in_flight(glass_store, tmp_path, victim):
         assert 3 <= len(records) < blocks
         with pytest.raises(StoreError, match="is not finished"):
             mgdask.open_store(out)
-        process, blocks, _ = start(tmp_path, glass_store, out)
+        process, blocks, _ = start(glass_store, out)
         text = process.communicate(timeout=120)[0]
         assert f"{blocks - len(records)} computed now, {len(records)} were done before" in text
     assert files(out) == files(quiet)
@@ -371,10 +360,7 @@ def test_kill_9_loses_only_what_was_in_flight(glass_store, tmp_path, victim):
 
 def test_too_many_threads_for_the_plan_are_refused(glass_store, tmp_path, small_soap):
     with (
-        LocalCluster(
-            n_workers=1, threads_per_worker=40, processes=False, dashboard_address=None
-        ) as cluster,
-        Client(cluster) as own,
+        threads_client(40) as own,
         pytest.raises(RunError, match=r"40 threads each, but only .* fit"),
     ):
         mgdask.run(

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import xarray as xr
 from click.testing import CliRunner
-from distributed import Client, LocalCluster
 
 import mgdask
 from mgdask.cli import cli
@@ -26,7 +25,7 @@ from mgdask.store import frame_values, manifest
 from mgdask.store.failures import SourceChangedError
 from mgdask.store.manifest import Manifest
 from mgdask.store.shards import open_group
-from tests.conftest import DATA, SPECIES, write_dump
+from tests.conftest import DATA, SPECIES, threads_client, write_dump
 from tests.pipelines.test_featurize import files
 
 RUNS = ("300K", "500K", "800K")
@@ -38,16 +37,7 @@ LG = LagDisplacement(lags=(0.1, 0.2), scaling="logarithmic", origins="all", miss
 @pytest.fixture(scope="module", autouse=True)
 def threads():
     """One client in this process for all tests; opening one takes longer than the work."""
-    with (
-        LocalCluster(
-            n_workers=1,
-            threads_per_worker=1,
-            processes=False,
-            dashboard_address=None,
-            memory_limit=0,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with threads_client() as client:
         yield client
 
 

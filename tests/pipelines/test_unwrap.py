@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 
 import mgdask
 from mgdask.errors import ParameterError, StoreError
@@ -21,7 +21,7 @@ from mgdask.store import layout, trajectory
 from mgdask.store import unwrapped as path_store
 from mgdask.store.manifest import Manifest
 from mgdask.store.shards import new_group
-from tests.conftest import DATA, write_dump
+from tests.conftest import DATA, threads_client, write_dump
 from tests.pipelines.test_featurize import files
 
 FROM_FILE = "image flags of the file"
@@ -538,26 +538,23 @@ def same(a, b):
     assert Manifest(a).content() == Manifest(b).content() is not None
 
 
-def test_processes_and_threads_give_the_same_bytes(store, tmp_path, monkeypatch):
+def test_processes_and_threads_give_the_same_bytes(store, tmp_path, monkeypatch, two_processes):
     for scheme in SCHEMES:
         unwrap(store, tmp_path / f"{scheme}.zarr", scheme=scheme, client=NOBODY, progress=False)
     monkeypatch.setattr(paths_module, "execute", _execute)
-    for options in (
-        {"n_workers": 2, "threads_per_worker": 1, "processes": True, "memory_limit": "4GiB"},
-        {"n_workers": 1, "threads_per_worker": 3, "processes": False, "memory_limit": 0},
+    with (
+        Client(two_processes, set_as_default=False) as processes,
+        threads_client(3, default=False) as threads,
     ):
-        with (
-            LocalCluster(dashboard_address=None, **options) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
+        for n_workers, client in ((2, processes), (1, threads)):
             for scheme in SCHEMES:
-                out = tmp_path / f"{scheme}-{options['n_workers']}.zarr"
+                out = tmp_path / f"{scheme}-{n_workers}.zarr"
                 unwrap(store, out, scheme=scheme, client=client, progress=False)
                 same(out, tmp_path / f"{scheme}.zarr")
                 records = Manifest(out).records().values()
                 assert (
                     len({r["pid"] for r in records if r["block"].startswith(("net", "path"))})
-                    == options["n_workers"]
+                    == n_workers
                 )
 
 

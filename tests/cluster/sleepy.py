@@ -1,0 +1,22 @@
+"""A feature whose blocks take a while without using a core."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import ClassVar
+
+from mgdask.features import SOAP
+
+
+class Sleepy(SOAP):
+    """SOAP that sleeps before each block for ``$SLEEPY`` seconds.
+
+    The time is no parameter, so that the files do not depend on it.
+    """
+
+    family: ClassVar[str] = "sleepy"
+
+    def describe(self, environments, centers, out):
+        time.sleep(float(os.environ.get("SLEEPY", "0")))
+        return super().describe(environments, centers, out)
