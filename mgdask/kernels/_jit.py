@@ -10,6 +10,8 @@ file system can crash. Other users cannot write to its folder, because cached co
 executed. The folder is ``$MGDASK_CACHE_DIR``, else ``$NUMBA_CACHE_DIR``, else
 ``<temporary folder>/mgdask-<uid>``. Its subfolder is named by a digest of all kernel
 sources, because numba only checks the file of the outermost function for changes.
+
+Only one process of a node compiles a kernel. The others wait and then load it.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, cast
@@ -31,6 +35,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _LOCK = threading.RLock()
+MAX_WAIT = 120.0
+"""Longest wait in seconds for a kernel that another process compiles."""
 
 
 def array(kind: Any, ndim: int, *, out: bool = False) -> Any:
@@ -69,6 +75,40 @@ def cache_directory() -> str:
     return str(folder)
 
 
+@contextmanager
+def _compiled_once(function: Callable[..., Any]) -> Iterator[None]:
+    """Wait while another process of this node compiles a function.
+
+    A file in the cache is locked during the compilation, and is not empty afterwards.
+    Its lock ends with the process. Without a working lock, or after ``MAX_WAIT``, two
+    processes may compile the same function, which does no harm.
+    """
+    source = hashlib.sha256(function.__code__.co_filename.encode()).hexdigest()[:8]
+    name = f"{function.__module__}.{function.__qualname__}-{source}.lock"
+    try:
+        import fcntl
+
+        file = open(Path(cache_directory()) / name, "ab")  # noqa: SIM115
+    except (ImportError, OSError):  # Windows, or a full disk
+        yield
+        return
+    with file:
+        deadline = time.monotonic() + MAX_WAIT
+        while not os.fstat(file.fileno()).st_size and time.monotonic() < deadline:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.05)
+            except OSError:  # a file system without locks
+                break
+        yield
+        if not os.fstat(file.fileno()).st_size:
+            with suppress(OSError):
+                file.write(b"compiled\n")
+                file.flush()
+
+
 class Kernel(Generic[P, R]):
     """A function that is compiled for one signature at its first call and cached."""
 
@@ -93,7 +133,8 @@ class Kernel(Generic[P, R]):
                     )
                 finally:
                     numba.config.CACHE_DIR = before
-                dispatcher.compile(self._signature)
+                with _compiled_once(self.__wrapped__):
+                    dispatcher.compile(self._signature)
                 dispatcher.disable_compile()
                 self._compiled = dispatcher
             return self._compiled

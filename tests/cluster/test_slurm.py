@@ -266,7 +266,7 @@ def test_a_run_resumes_after_a_power_failure_of_the_cluster(slurm, featurize, si
 @pytest.mark.slow
 def test_jobs_at_the_end_of_their_lifetime_are_replaced(slurm, featurize, site, quiet):
     before = set(slurm.ended())
-    run = featurize(site(walltime="00:00:20"))  # workers leave after 7 to 15 s
+    run = featurize(site(walltime="00:00:40"))  # workers leave after 13 to 31 s
     run.wait_for(4)
     # a stopped client submits no blocks, so the first workers cannot finish the plan
     run.process.send_signal(signal.SIGSTOP)
@@ -275,7 +275,7 @@ def test_jobs_at_the_end_of_their_lifetime_are_replaced(slurm, featurize, site, 
     assert processes
     wait_until(
         lambda: all(
-            not one.is_running() or time.time() - one.create_time() > 20 for one in processes
+            not one.is_running() or time.time() - one.create_time() > 40 for one in processes
         ),
         "the first workers end",
     )
@@ -304,7 +304,7 @@ def test_training_survives_the_loss_of_the_job_of_a_rank(slurm, site, tmp_path, 
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "y.npy", y)
     rows = learn.Rows((learn.Part(str(tmp_path / "x.npy")),), labels=str(tmp_path / "y.npy"))
-    options = {"objective": "regression", "rounds": 150, "threads": 1, "progress": False}
+    options = {"objective": "regression", "num_boost_round": 150, "threads": 1, "progress": False}
     options["params"] = {"num_leaves": 63, "learning_rate": 0.02}
     want = learn.train(rows, **options).text
     lost = []
