@@ -27,6 +27,12 @@ PRELOAD = [
     "mgdask.pipelines.ingest",
     "mgdask.pipelines.verify",
     "mgdask.features.sets",
+    "mgdask.learn.data.rows",
+    "mgdask.learn.predict",
+    "mgdask.learn.search.trials",
+    "mgdask.learn.training.rank_worker",
+    "lightgbm",
+    "optuna",
     "pytest",
     "tests.forked",
 ]
