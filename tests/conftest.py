@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,6 +52,29 @@ def pytest_collection_modifyitems(items):
     """Order the slowest files first and keep the order of the others."""
     rank = {f"test_{name}": k for k, name in enumerate(SLOWEST_FIRST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
+def tracebacks(text):
+    """Return the part of a log from its first traceback on.
+
+    Dask logs one if a heartbeat is under way while its cluster closes. That one is
+    skipped, since it depends on chance.
+    """
+    records = re.split(r"(?m)^(?=\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ - )", text)
+    kept = "".join(record for record in records if "during heartbeat" not in record)
+    return kept[kept.find("Traceback (most") :] if "Traceback (most" in kept else ""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Let a test of commands or clusters fail if they print a traceback."""
+    report = yield
+    if report.passed and item.path.parent.name in ("cli", "cluster"):
+        noise = tracebacks(report.capstderr)
+        if noise:
+            report.outcome = "failed"
+            report.longrepr = f"The test passed, but a traceback was printed:\n{noise}"
+    return report
 
 
 def write_dump(

@@ -28,6 +28,7 @@ from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.store.manifest import Manifest
 from tests.cli.test_cli import mgdask_command
 from tests.cluster.queueing import alive, jobs_of, put_on_path
+from tests.forked import COMMAND_LINE, Forked, run
 from tests.pipelines.test_featurize import Stub, files
 
 ROOT = Path(__file__).parents[2]
@@ -283,7 +284,7 @@ def test_a_killed_job_is_replaced_and_the_features_are_the_same(
         os.killpg(killed[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
-    with cluster.open_cluster({**SITE, "cores": 2, "memory": "2GiB", "jobs": 1}) as client:
+    with cluster.open_cluster({**SITE, "jobs": 1}) as client:
         killer.start()
         plan = mgdask.plan(glass_store, Stub(fault="slow"), out=out, memory="1GiB")
         mgdask.run(plan, client, progress=False)
@@ -330,7 +331,7 @@ def main():
     else:
         open_client, options = cluster.open_cluster, {"site": sys.argv[1]}
     with open_client(**options) as client:
-        client.wait_for_workers(int(sys.argv[2]))
+        client.wait_for_workers(1)
         client.submit(sum, [1]).result()
         addresses = [*sockets()]
         for more in client.run(sockets).values():
@@ -345,13 +346,10 @@ if __name__ == "__main__":
     "site",
     ["threads", "kind: local\nworkers: 1", "kind: local\nworkers: 1\ndashboard: loopback", "slurm"],
 )
-def test_everything_listens_on_the_loopback_address(site, slurm, tmp_path):
-    script = tmp_path / "listen.py"
-    script.write_text(LISTEN)
-    text = "\n".join(f"{key}: {value}" for key, value in SITE.items()) if site == "slurm" else site
-    n_workers = SITE["jobs"] if site == "slurm" else 1
-    words = [sys.executable, str(script), text, str(n_workers)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+def test_everything_listens_on_the_loopback_address(site, slurm):
+    if site == "slurm":
+        site = "\n".join(f"{key}: {value}" for key, value in (SITE | {"jobs": 1}).items())
+    done = run(LISTEN, site)
     assert done.returncode == 0, done.stderr
     answer = re.fullmatch(r"\['127.0.0.1'\] (\d+)", done.stdout.strip())
     assert answer, done.stdout
@@ -426,11 +424,7 @@ def test_tls_admits_holders_of_the_key_only_and_does_not_reveal_it(tls, slurm, t
 
 
 def start_scheduler(site, file, folder):
-    code = "from mgdask.cli import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "cluster", "start", str(site), "--scheduler-file", str(file)],
-        cwd=folder,
-    )
+    process = Forked(COMMAND_LINE, "cluster", "start", site, "--scheduler-file", file, cwd=folder)
     wait_until(lambda: file.exists() or process.poll() is not None, "no scheduler file")
     assert process.poll() is None
     return process
@@ -490,7 +484,6 @@ def test_sigterm_ends_all_workers_of_a_started_scheduler(slurm, tmp_path, values
 def test_sigterm_ends_the_jobs_of_a_run(slurm, glass_store, tmp_path):
     site, out = tmp_path / "site.yaml", tmp_path / "f.zarr"
     site.write_text(json.dumps(SITE))
-    code = "from mgdask.cli import main; main()"
     words = [
         "featurize",
         glass_store,
@@ -501,12 +494,7 @@ def test_sigterm_ends_the_jobs_of_a_run(slurm, glass_store, tmp_path):
         "--cluster",
         str(site),
     ]
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *words],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
+    process = Forked(COMMAND_LINE, *words)
     wait_until(lambda: len(jobs_of(slurm)) == 2 or process.poll() is not None, "no job")
     process.terminate()
     _, text = process.communicate(timeout=TIMEOUT)
