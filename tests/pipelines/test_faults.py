@@ -63,6 +63,9 @@ class Distance(FrameFeature):
     def cost(self, n_centers):
         return 0.0
 
+    def prepare(self):
+        """Compute nothing before the first block, since ``HOOKS`` count blocks."""
+
     def describe(self, environments, centers, out):
         for hook in HOOKS:
             hook()
@@ -180,6 +183,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_real_small_disk(glass_store, tmp_path):
     """A tmpfs in a name space of its own, with a real worker process: full, made larger, then read-only."""
     prefix = (
