@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
+import dask
 import numpy as np
 import pytest
-from distributed import Client
+from distributed import Client, LocalCluster
 
 import mgdask
 from mgdask.errors import ParameterError, PlanError, RunError
@@ -21,7 +22,7 @@ from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.pipelines.unwrap import unwrap
 from mgdask.store import layout
 from mgdask.store import unwrapped as path_store
-from tests.conftest import threads_client
+from tests.conftest import NO_PORT, threads_client
 from tests.pipelines.test_featurize import files
 from tests.pipelines.test_unwrap import CELLS, make_store, walk, wrapped
 
@@ -456,11 +457,17 @@ def tight(memory):
     return found
 
 
-def test_the_projection_holds(constant, tmp_path, processes):
-    report = mgdask.run(
-        mgdask.plan(constant.store, lag(), out=tmp_path / "f.zarr"), processes, progress=False
-    )
+def test_the_projection_holds(constant, tmp_path):
+    """In a new worker, which has done nothing else."""
+    plan = mgdask.plan(constant.store, lag(), out=tmp_path / "f.zarr")
+    with (
+        dask.config.set({"distributed.worker.multiprocessing-method": "spawn"}),
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=NO_PORT) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        report = mgdask.run(plan, client, progress=False)
     assert 0 < report.peak_memory < report.projected
+    assert 0 <= report.block_memory < report.projected_blocks
 
 
 # ------------------------------------------------------------------------------------------------------------- resuming

@@ -220,7 +220,8 @@ def test_workers_and_blocks_do_not_change_a_bit(
     plan = mgdask.plan(glass_store, small_soap, out=tmp_path / "a.zarr")
     report = mgdask.run(plan, client, progress=False)
     assert report.blocks == len(plan.blocks)
-    assert 0 < report.peak_memory < report.projected
+    assert report.peak_memory > 0
+    assert "ABOVE" not in str(report)
     mgdask.run(mgdask.plan(glass_store, small_soap, out=tmp_path / "b.zarr"), progress=False)
     a, b = files(tmp_path / "a.zarr"), files(tmp_path / "b.zarr")
     assert a == b
