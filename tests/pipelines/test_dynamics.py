@@ -467,7 +467,7 @@ def test_the_projection_holds(constant, tmp_path):
     ):
         report = mgdask.run(plan, client, progress=False)
     assert 0 < report.peak_memory < report.projected
-    assert 0 <= report.block_memory < report.projected_blocks
+    assert report.excess_memory == 0
 
 
 # ------------------------------------------------------------------------------------------------------------- resuming
