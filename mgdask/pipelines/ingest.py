@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import time as clock
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from mgdask import variables as variable_table
+from mgdask._renamed import check_arguments
 from mgdask.errors import ParameterError, StoreError
 from mgdask.execution.deferred import deferred_client
 from mgdask.pipelines.frame_values import (
@@ -191,7 +190,7 @@ def ingest(
     """
     started = clock.perf_counter()
     out = Path(out)
-    _check_options(options)
+    check_arguments("ingest", options, [ingest, take_inventory], ["mapper"])
     is_named = run is not None or bool(options.get("run_per_file"))
     files, labels = _label_inputs(paths, run, bool(options.get("run_per_file")))
     check_reading(options, species, timestep)
@@ -255,19 +254,6 @@ def _map_on(client: Client, function: Callable[[J], R], jobs: Sequence[J]) -> li
 
 
 # Arguments
-
-
-def _check_options(options: Mapping[str, Any]) -> None:
-    """Raise ``ParameterError`` for an unknown argument, with the nearest known ones."""
-    reading = set(inspect.signature(take_inventory).parameters) - {"paths", "mapper"}
-    known = sorted(reading | set(inspect.signature(ingest).parameters) - {"options"})
-    for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3)
-            hint = f"did you mean {' or '.join(near)}? " if near else ""
-            raise ParameterError(
-                f"ingest has no argument {name!r}; {hint}Its arguments are {', '.join(known)}"
-            )
 
 
 def _label_inputs(

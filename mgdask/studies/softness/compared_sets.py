@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mgdask._renamed import check_arguments
 from mgdask.elements import symbol
 from mgdask.errors import ParameterError
 from mgdask.execution.deferred import deferred_client
@@ -198,6 +200,31 @@ def check_stems(stores: Sequence[str | Path]) -> None:
         )
 
 
+PREPARED = ("store", "name")
+"""Arguments of ``prepare_glass`` that differ from glass to glass and set to set."""
+
+
+def check_glass_options(owner: str, options: Mapping[str, Any], caller: Any) -> None:
+    """Refuse arguments that neither a function nor ``prepare_glass`` takes.
+
+    Parameters
+    ----------
+    owner
+        Name of the function that was called.
+    options
+        Its arguments for ``prepare_glass``.
+    caller
+        The function.
+
+    Raises
+    ------
+    ParameterError
+        If an argument is unknown. The message names the nearest ones.
+    """
+    taken = {*PREPARED, "features"} - {*inspect.signature(caller).parameters}
+    check_arguments(owner, options, [caller, prepare_glass], taken)
+
+
 def prepare_sets(
     stores: Sequence[str | Path],
     out: str | Path,
@@ -238,6 +265,7 @@ def prepare_sets(
     --------
     >>> glasses = prepare_sets(["g1.zarr", "g2.zarr"], "out", ["sro"])  # doctest: +SKIP
     """
+    check_glass_options("prepare_sets", options, prepare_sets)
     check_stems(stores)
     resolved = resolve_sets(sets, species_of(stores))
     with deferred_client(client) as workers:

@@ -24,7 +24,7 @@ from mgdask.errors import ParameterError
 from mgdask.report.json import write_json
 from mgdask.store.manifest import Manifest
 from mgdask.studies.softness.compared_sets import COMPARED as COMPARED
-from mgdask.studies.softness.compared_sets import MRO, Features, check_stems
+from mgdask.studies.softness.compared_sets import MRO, Features, check_glass_options, check_stems
 from mgdask.studies.softness.compared_sets import prepare_sets as prepare_sets
 from mgdask.studies.softness.compared_sets import resolve_sets as resolve_sets
 from mgdask.studies.softness.compared_sets import species_of as species_of
@@ -168,6 +168,7 @@ def compare(
     --------
     >>> comparison = compare("g1.zarr", "g2.zarr", "out")  # doctest: +SKIP
     """
+    check_glass_options("compare", options, compare)
     stores = [train] if isinstance(train, str | Path) else list(train)
     return _compare(
         stores,
@@ -237,6 +238,7 @@ def compare_glasses(
     >>> comparison = compare_glasses(pair, pair, "out")  # doctest: +SKIP
     """
     check_stems(tests)
+    check_glass_options("compare_glasses", options, compare_glasses)
     stores = list(dict.fromkeys([*map(Path, train), *map(Path, tests)]))
     label_of = dict(zip(stores, check_labels(stores, labels), strict=True))
     results = []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mgdask._renamed import renamed_arguments
+from mgdask._renamed import check_arguments, renamed_arguments
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
 from mgdask.learn.data.splits import Split, group_split, undersample
@@ -73,7 +73,9 @@ def renamed_learning(learning: Mapping[str, Any] | None) -> dict[str, Any]:
     for old in RENAMED.keys() & (learning or {}):
         message = f"learning[{old!r}] is {RENAMED[old]!r} since version 0.2"
         warnings.warn(message, FutureWarning, stacklevel=3)
-    return {RENAMED.get(name, name): value for name, value in (learning or {}).items()}
+    given = {RENAMED.get(name, name): value for name, value in (learning or {}).items()}
+    check_arguments("learning", given, [learn_softness], ["train_on", "test_on"])
+    return given
 
 
 @renamed_arguments(**RENAMED)

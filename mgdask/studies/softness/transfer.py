@@ -21,7 +21,13 @@ from mgdask.errors import ParameterError
 from mgdask.execution.deferred import deferred_client
 from mgdask.features import Feature, FrameFeature, MediumRange, SymmetryFunctions
 from mgdask.learn.training.model import Model
-from mgdask.studies.softness.compared_sets import Features, check_stems, resolve_sets, species_of
+from mgdask.studies.softness.compared_sets import (
+    Features,
+    check_glass_options,
+    check_stems,
+    resolve_sets,
+    species_of,
+)
 from mgdask.studies.softness.comparison import common_atoms, learning_arguments
 from mgdask.studies.softness.conditions import (
     CATEGORIES,
@@ -173,6 +179,7 @@ def transfer(
     --------
     >>> result = transfer(["g1.zarr", "g2.zarr"], "out")  # doctest: +SKIP
     """
+    check_glass_options("transfer", options, transfer)
     if len(stores) < 2:
         raise ParameterError(
             f"stores={[str(store) for store in stores]}: transfer needs two glasses or more"
