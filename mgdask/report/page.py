@@ -68,6 +68,17 @@ class Table:
                     f"{len(self.header)} headings"
                 )
 
+    @property
+    def words(self) -> frozenset[int]:
+        """Indices of the columns without a number, which are aligned to the left."""
+        return frozenset(
+            k
+            for k in range(len(self.header))
+            if self.rows
+            and not any(any(map(str.isdigit, row[k][:2])) for row in self.rows)
+            and any(any(map(str.isalpha, row[k])) for row in self.rows)
+        )
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -178,6 +189,9 @@ class Page:
         Last paragraph, for example the method's reference; none if empty.
     language
         Language code of the text.
+    about
+        Label and text of each line below the title, such as the version, the date, the
+        seed and the data.
 
     Examples
     --------
@@ -191,6 +205,7 @@ class Page:
     sections: Sequence[Section] = field(default_factory=tuple)
     footer: str = ""
     language: str = "en"
+    about: Sequence[tuple[str, str]] = ()
 
     def render(self) -> str:
         """Return the page as HTML text."""

@@ -11,6 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from mgdask.report.page import Page, Section, Table, Text
 
+SHOWN_DIGITS = 12
+"""Digits of a digest shown in a report; ``results.json`` has all."""
 POOLED = "pooled"
 """Value of ``Metric.test`` for all test data together."""
 
@@ -113,6 +115,12 @@ class Results(BaseModel):
     )
     digest: str = Field(description="Digest of the options, the inputs and the version.")
     metrics: tuple[Metric, ...] = Field(default=(), description="Every score, baselines included.")
+    date: str = Field(
+        default="", description="Day (UTC) on which the study was run; resuming keeps it."
+    )
+    data: dict[str, str] = Field(
+        default_factory=dict, description="Atoms and composition of each input, in words."
+    )
     timing: dict[str, float] = Field(
         default_factory=dict, description="Seconds that each stage took when it was computed."
     )
@@ -152,7 +160,42 @@ class Results(BaseModel):
         ]
         summary, table = Text(self.summary.splitlines()), Table("Metrics", header, rows)
         sections = [Section("", [summary, table])]
-        return Page(f"Study: {self.study}", sections, f"mgdask {self.version}")
+        return Page(f"Study: {self.study}", sections, about=self.about())
+
+    def about(self) -> list[tuple[str, str]]:
+        """Return version, date, seed and data, as label and text of each."""
+        return about_rows(self.version, self.date, self.options.get("seed"), self.inputs, self.data)
+
+
+def about_rows(
+    version: str, date: str, seed: int | None, inputs: Mapping[str, str], data: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """Return what a report says about its origin, as label and text of each line.
+
+    Parameters
+    ----------
+    version
+        Version of mgdask.
+    date
+        Day of the run; left out if empty.
+    seed
+        Seed of the study; left out if None.
+    inputs
+        Digest of the content of each input.
+    data
+        Atoms and composition of each input, in words.
+
+    Returns
+    -------
+    rows
+        For example ("mgdask", "0.2") and ("train glass_1", "2000 atoms, ...").
+    """
+    rows = [("mgdask", version), ("date", date)]
+    rows += [("seed", "" if seed is None else str(seed))]
+    for name, digest in inputs.items():
+        texts = [data.get(name, ""), f"content {digest[:SHOWN_DIGITS]}…"]
+        rows.append((name, "; ".join(filter(None, texts))))
+    return [(label, text) for label, text in rows if text]
 
 
 def _text(value: float | None) -> str:

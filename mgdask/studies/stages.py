@@ -8,12 +8,16 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from mgdask.errors import MgdaskError, ParameterError
 from mgdask.store.open import check_complete
 from mgdask.store.provenance import digest
+from mgdask.store.shards import open_group, read_array
+from mgdask.store.summary import composition
 from mgdask.studies.timing import StageTimer
 
 T = TypeVar("T")
@@ -35,6 +39,20 @@ def fingerprint(path: Path) -> str:
     if not path.exists() and path.suffix not in ("", ".zarr"):
         raise ParameterError(f"{path} does not exist (in {Path.cwd()}); check the name of the file")
     return check_complete(path)[1]
+
+
+def describe_input(path: Path) -> str:
+    """Return the number of atoms and the composition of a store, in words.
+
+    The text is empty for files, and for stores without species.
+    """
+    if path.is_file():
+        return ""
+    group = open_group(path)
+    if "species" not in group:
+        return ""
+    species = read_array(group, "species")
+    return f"{len(species)} atoms, {composition(species)}"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -65,7 +83,7 @@ class StageRunner:
         self.out, self.records = out, records
         self.timer = StageTimer()
         self.skipped: list[str] = []
-        self._identity = identity
+        self._study = self._identity = identity
 
     def __call__(
         self,
@@ -125,6 +143,23 @@ class StageRunner:
         write_text(path, json.dumps(record, indent=1) + "\n")
         self._advance(record)
         return result
+
+    @cached_property
+    def date(self) -> str:
+        """Day (UTC) on which the study was first run with these options and inputs.
+
+        It is kept in a file, so that a study that is resumed writes the same bytes.
+        """
+        path = self.records / "date.json"
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["identity"] == self._study:
+                return str(record["date"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        today = datetime.now(UTC).date().isoformat()
+        write_text(path, json.dumps({"identity": self._study, "date": today}) + "\n")
+        return today
 
     def _finished(self, path: Path, identity: str) -> dict[str, Any] | None:
         """Return the record of a stage, or None if it is out of date."""

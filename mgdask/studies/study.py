@@ -18,8 +18,8 @@ from mgdask.errors import ParameterError
 from mgdask.store.provenance import digest
 from mgdask.studies.options import CommandLine, OptionError, StudyOptions, markdown_table
 from mgdask.studies.registry import get_options
-from mgdask.studies.results import POOLED, Metric, Results, metrics_of
-from mgdask.studies.stages import StageRunner, fingerprint, write_text
+from mgdask.studies.results import POOLED, Metric, Results, about_rows, metrics_of
+from mgdask.studies.stages import StageRunner, describe_input, fingerprint, write_text
 
 if TYPE_CHECKING:
     from mgdask.cluster.client import Client
@@ -100,6 +100,22 @@ class Study(ABC, Generic[Options]):
         """Return the report page as HTML; by default it has the table of metrics."""
         return results.page().render()
 
+    def about(self, stages: StageRunner) -> list[tuple[str, str]]:
+        """Return version, date, seed and data, for a page written in a stage."""
+        inputs = {label: fingerprint(path) for label, path in self._inputs().items()}
+        return about_rows(__version__, stages.date, self.options.seed, inputs, self._data())
+
+    def _inputs(self) -> dict[str, Path]:
+        """Return the paths of all inputs by option and name."""
+        return {
+            f"{option} {path.stem}": path
+            for option, paths in self.options.paths().items()
+            for path in paths
+        }
+
+    def _data(self) -> dict[str, str]:
+        return {label: describe_input(path) for label, path in self._inputs().items()}
+
     def run(self, client: Client | None = None, *, progress: bool = True) -> Results:
         """Run the study, and write ``results.json`` and ``report.html`` to its folder.
 
@@ -127,11 +143,8 @@ class Study(ABC, Generic[Options]):
         """
         options, name = self.options, type(self.options).study
         refuse_other_study(options.out, name)
-        inputs = {
-            f"{option} {path.stem}": fingerprint(path)
-            for option, paths in options.paths().items()
-            for path in paths
-        }
+        paths = self._inputs()
+        inputs = {label: fingerprint(path) for label, path in paths.items()}
         identity = digest([name, __version__, options.parameters(), inputs])
         stages = StageRunner(options.out, options.out / name / "progress", identity)
         outcome = self.compute(stages, client, progress)
@@ -141,6 +154,8 @@ class Study(ABC, Generic[Options]):
             options=options.model_dump(mode="json"),
             inputs=inputs,
             digest=identity,
+            date=stages.date,
+            data=self._data(),
             metrics=tuple(outcome.metrics),
             timing=stages.timer.seconds,
             summary=outcome.summary,

@@ -88,6 +88,29 @@ def test_page_loads_nothing(tmp_path):
     assert page.render() == page.render()
 
 
+def test_lines_below_the_title():
+    """Version, date and data as a list; escaped like all text, and absent if not given."""
+    page = Page("Title", [], about=[("data", "a < b"), ("seed", "0")])
+    parsed = Parsed(page.render())
+    assert list(zip(parsed.text["dt"], parsed.text["dd"], strict=True)) == [
+        ("data", "a < b"),
+        ("seed", "0"),
+    ]
+    assert "dl" not in Parsed(Page("Title").render()).tags
+
+
+def test_columns_of_words_are_aligned_to_the_left():
+    rows = [
+        ("a", "mean of 3 models", "0.5", "–"),
+        ("b", "–", "-0.5", "7 ± 1"),
+        ("c", "all", "–", "–"),
+    ]
+    table = Table("scores", ("score", "of", "value", "low"), rows)
+    text = Page("Title", [Section("", [table])]).render()
+    assert text.count("<td class=words>") == 3
+    assert "<td class=words>mean of 3 models</td><td>0.5</td>" in text
+
+
 def test_uneven_rows_are_refused():
     with pytest.raises(ParameterError, match=r"table 'scores': row 1 has 1 cells, but there are 2"):
         Table("scores", ("a", "b"), [("1", "2"), ("3",)])

@@ -160,6 +160,27 @@ def test_panels_of_the_distribution(drawn):
     assert entries(f) == ["Cu50Zr50, std(QS) = 0.196", "Cu65Zr35, std(QS) = 0.230"]
 
 
+@pytest.mark.parametrize("factor", [1.0, 100.0])
+def test_both_first_peaks_are_in_the_inset(rng, monkeypatch, factor):
+    """A group of few atoms has a first peak of hundreds; it does not hide the other."""
+    kept = []
+    monkeypatch.setattr(spectrum, "save", lambda fig, path: kept.append(fig))
+    numbers = qs_numbers(rng)
+    shell = np.arange(0.05, 20, 0.1)
+    peak = 3 * np.exp(-(((shell - 2.7) / 0.2) ** 2)) + (shell > 3.5)
+    numbers["packing"]["shell"] = shell
+    groups = numbers["packing"]["groups"]
+    groups["softest"] = {**groups["softest"], "g": peak}
+    groups["hardest"] = {**groups["hardest"], "g": factor * 1.5 * peak}
+    spectrum.draw_scores(numbers, "figure.png")
+    (inset,) = kept[0].axes[2].child_axes
+    _, high = inset.get_ylim()
+    assert 3.0 <= high <= 4.5 * 3.0
+    left, right = inset.get_xlim()
+    assert 1.5 < left < 2.7 < right <= 10.0
+    assert [text.get_text() for text in inset.texts] == ([] if factor == 1.0 else ["↑ 423"])
+
+
 def test_ratio_on_a_second_axis(drawn):
     """Fig. 3b: logarithmic P(plastic|QS), its ratio to P(plastic), and the mark at 1."""
     b = drawn(spectrum, "draw_scores")[1]

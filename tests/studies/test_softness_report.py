@@ -421,6 +421,17 @@ def test_tables_and_sentences_say_what_the_file_says(page, written):
     assert f"The correlation of the columns is {together['correlation']:.2f}" in said
 
 
+def test_the_page_begins_with_its_origin_and_its_terms(folder, found):
+    text = (folder / "report.html").read_text()
+    assert f"<dt>mgdask</dt><dd>{mgdask.__version__}</dd>" in text
+    assert "<dt>seed</dt><dd>0</dd>" in text
+    assert f"<dt>train</dt><dd>{', '.join(found.train)}</dd>" in text
+    assert "<dt>test</dt><dd>right: " in text
+    scores = text.index("Scores on the held-out glass")
+    for words in ("An interstice is empty space", "Nat. Commun. 10, 5537 (2019)"):
+        assert text.index(words) < scores
+
+
 def test_numbers_read_back_make_the_same_page(folder):
     page = softness_page(read_numbers(folder / "numbers.json"), folder).render()
     assert page == (folder / "report.html").read_text()
@@ -469,7 +480,7 @@ def test_a_simple_model_that_is_as_good_is_said_first(glasses, found):
         ) in paragraphs[0 if first else -1]
     # numbers of an older version
     del told["minus_logistic"], told["baselines"]["logistic_regression"]
-    assert len(summary(told).paragraphs) == 2
+    assert len(summary(told).paragraphs) == 3
     assert not any("logistic" in row[1] for row in score_tables(told)[0].rows)
 
 

@@ -452,6 +452,9 @@ def test_on_the_command_line(glasses, tmp_path):
     page = (tmp_path / "out" / "softness" / "report.html").read_text()
     assert (tmp_path / "out" / "report.html").read_text() == page
     results = Results.read(tmp_path / "out")
+    assert f"<dt>date</dt><dd>{results.date}</dd>" in page
+    for name, digest in results.inputs.items():
+        assert f"<dt>{name}</dt><dd>{results.data[name]}; content {digest[:12]}…</dd>" in page
     assert {(one.model, one.test) for one in results.metrics} == {
         (model, where)
         for where in ("pooled", "right")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -14,7 +16,7 @@ import mgdask
 from mgdask.cli import cli
 from mgdask.errors import MgdaskError, ParameterError
 from mgdask.studies import options as options_module
-from mgdask.studies import registry, results, timing
+from mgdask.studies import registry, results, stages, timing
 from mgdask.studies.options import OptionError, command_line
 from mgdask.studies.registry import available, get_options, get_study, register
 from mgdask.studies.results import Results
@@ -148,6 +150,43 @@ def test_a_killed_study_resumes_and_gives_the_same(text, tmp_path):
     whole = run(text, tmp_path / "other")
     assert resumed.metrics == whole.metrics
     assert resumed.digest == whole.digest
+
+
+def test_the_date_is_that_of_the_first_run(text, tmp_path, monkeypatch):
+    """A study that is run again or resumed writes the same bytes on another day."""
+
+    class Clock(datetime):
+        day = 1
+
+        @classmethod
+        def now(cls, zone):
+            return cls(2026, 3, cls.day, tzinfo=zone)
+
+    monkeypatch.setattr(stages, "datetime", Clock)
+    out = tmp_path / "out"
+    assert run(text, out).date == "2026-03-01"
+    before = {name: (out / name).read_bytes() for name in ("results.json", "report.html")}
+    Clock.day = 2
+    assert run(text, out).date == "2026-03-01"
+    assert before == {name: (out / name).read_bytes() for name in before}
+    assert run(text, out, scale=2.0).date == "2026-03-02"
+
+
+def test_the_page_says_where_it_comes_from(text, tmp_path):
+    found = run(text, tmp_path / "out", seed=7)
+    page = (tmp_path / "out" / "report.html").read_text()
+    content = hashlib.sha256(text.read_bytes()).hexdigest()[:12]
+    for label, words in (
+        ("mgdask", mgdask.__version__),
+        ("date", found.date),
+        ("seed", "7"),
+        ("texts text", f"content {content}…"),
+    ):
+        assert f"<dt>{label}</dt><dd>{words}</dd>" in page
+
+
+def test_stores_are_described_by_their_composition(glass_store):
+    assert stages.describe_input(Path(glass_store)) == "2000 atoms, Cu 1120 (56 %), Zr 880 (44 %)"
 
 
 def test_a_folder_is_that_of_one_study(text, tmp_path):

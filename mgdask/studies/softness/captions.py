@@ -13,15 +13,21 @@ Numbers = Mapping[str, Any]
 
 QS = (
     "Quench-in softness (QS) measures how likely an atom is to turn plastic when the glass is "
-    "deformed. It is the output of a classifier that reads only the undeformed structure. QS near "
+    "deformed (Wang, Jain, Nat. Commun. 10, 5537 (2019)). It is the output of a classifier that "
+    "reads only the undeformed structure, as it was quenched in. QS near "
     "1 is soft, QS near 0 is hard. The classifier was trained on equal numbers of plastic and "
     "other atoms, so QS is a probability for balanced classes. In the glass itself, plastic atoms "
     "are rarer."
 )
+INTERSTICE = (
+    "An interstice is empty space between an atom and its neighbors. Atoms are spheres with the "
+    "radius of their element. The interstice is the fraction that no sphere covers: of the line "
+    "to a neighbor (distance), of a triangle of neighbors (area), or of the tetrahedron that they "
+    "form with the atom (volume). A distance interstice is negative if spheres overlap. Mean, "
+    "minimum, maximum and standard deviation over the neighbors describe an atom."
+)
 COLUMNS = (
     "The score is computed from structural features, one number per atom and column. "
-    "An interstice is a gap between an atom and its neighbors: the part of a distance, a "
-    "triangle (area) or a tetrahedron (volume) between them that no atomic sphere covers. "
     "A column's name states the interstice and its statistic over the neighbors, such as "
     "the mean or the standard deviation (std). Names such as 'max of area mean' are medium-range: "
     "the largest 'area mean' among the neighbors."
@@ -286,7 +292,10 @@ def _packing_caption(packing: Numbers) -> list[str]:
             "The eligible atoms do not fill the cell, so M(r) grows more slowly at large r. "
             "Compare D of a group with that of all atoms."
         )
-    caption.append("Inset: g(r) of each group, for pairs within the group.")
+    caption.append(
+        "Inset: g(r) of each group, for pairs within the group. A first peak that would hide the "
+        "other group is cut off, and its height is given."
+    )
     return caption
 
 

@@ -164,4 +164,4 @@ def with_interval(row: Row, name: str) -> str:
 
 def _page(results: Results, title: str, blocks: Sequence[Figure | Table | Text]) -> Page:
     every = [Section("All metrics", section.blocks[1:]) for section in results.page().sections]
-    return Page(title, [Section("", blocks), *every], f"{METHOD} mgdask {results.version}")
+    return Page(title, [Section("", blocks), *every], METHOD, about=results.about())

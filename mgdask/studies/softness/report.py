@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from mgdask._renamed import renamed_arguments
+from mgdask._version import __version__
 from mgdask.report.json import write_json
 from mgdask.report.page import Figure, Page, Section, Table, Text
-from mgdask.studies.results import Results
+from mgdask.studies.results import Results, about_rows
 from mgdask.studies.softness.captions import (
     COLUMNS,
     calibration_caption,
@@ -41,6 +42,7 @@ from mgdask.studies.softness.tables import (
     summary,
 )
 from mgdask.studies.softness.training import Softness
+from mgdask.studies.stages import describe_input
 
 Numbers = Mapping[str, Any]
 
@@ -64,6 +66,7 @@ def softness_report(
     spectra: Sequence[Mapping[str, Any]] = (),
     ceiling: Mapping[str, Any] | None = None,
     seed: int = 0,
+    about: Sequence[tuple[str, str]] | None = None,
 ) -> Path:
     """Write the report on a held-out glass.
 
@@ -94,6 +97,8 @@ def softness_report(
     seed
         Seed of the resamples, and of the atoms drawn for partial dependence and as
         markers.
+    about
+        Label and text of each line below the title. Default: version, seed and data.
 
     Returns
     -------
@@ -113,6 +118,14 @@ def softness_report(
     numbers = softness_numbers(
         softness, glass, groups=groups, spectra=spectra, ceiling=ceiling, seed=seed
     )
+    if about is None:
+        train = ", ".join(softness.train)
+        about = [
+            *about_rows(__version__, "", seed, {}, {}),
+            ("train", train),
+            ("test", f"{glass.name}: {describe_input(Path(glass.store))}"),
+        ]
+    numbers["about"] = [list(row) for row in about]
     write_json(numbers, target / "numbers.json")
     for name, draw in FIGURES.items():
         draw(numbers, target / name)
@@ -201,7 +214,8 @@ def softness_page(numbers: Numbers, folder: str | Path) -> Page:
             ),
         ],
         footer="Method and numbers of figures: Wang, Jain, Nat. Commun. 10, 5537 (2019). "
-        "Models, scores and numbers.json are beside this page.",
+        "Models, scores and numbers.json are in the folder softness.",
+        about=[(label, text) for label, text in numbers.get("about", ())],
     )
 
 
@@ -249,7 +263,9 @@ def several_pages(results: Results, folders: Sequence[Path]) -> Page:
             Section(": ".join(filter(None, (page.title, section.heading))), section.blocks)
             for section in page.sections
         ]
-    return Page("Quench-in softness of several glasses", sections, overview.footer)
+    return Page(
+        "Quench-in softness of several glasses", sections, overview.footer, about=overview.about
+    )
 
 
 def read_numbers(path: str | Path) -> dict[str, Any]:

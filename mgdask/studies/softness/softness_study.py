@@ -249,6 +249,7 @@ class SoftnessStudy(Study[SoftnessOptions]):
                         spectra=[one for one in spectra if one["glass"] != glass.name],
                         ceiling=ceiling if glass is tests[0] else None,
                         seed=options.seed,
+                        about=self.about(stages),
                     )
                 )
                 for softness, glass, folder in tested

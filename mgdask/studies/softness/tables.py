@@ -10,6 +10,7 @@ import numpy as np
 from mgdask.learn.training.logistic import C
 from mgdask.report.page import Block, Table, Text
 from mgdask.studies.softness.captions import (
+    INTERSTICE,
     PAPER,
     QS,
     difference_text,
@@ -40,6 +41,7 @@ def summary(numbers: Numbers) -> Text:
         [
             *([simple] if first else []),
             QS,
+            *([INTERSTICE] if any("interstice" in name for name in numbers["features"]) else []),
             f"{plastic} of the {atoms} eligible atoms, {100 * numbers['base']:.1f} %, are plastic "
             f"at a strain of {100 * numbers['strain']:.1f} %: their non-affine displacement "
             "relative to the undeformed glass, D² (D²min, summed over neighbors), is above "

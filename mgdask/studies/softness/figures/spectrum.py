@@ -39,6 +39,10 @@ Numbers = Mapping[str, Any]
 
 CLASSES = {"hardest": (GREEN, "--"), "softest": (ORANGE, "-"), "all": ("black", ":")}
 """Color and line of each group of atoms."""
+G_END = 10.0
+"""Largest distance in Å of g(r), about the third shell; g(r) is 1 beyond."""
+MAX_PEAK_RATIO = 4.0
+"""Height of the axis of g(r), in first peaks of the group with the lower one."""
 MAX_VIOLINS = 4
 """Number of violins that fit into the panel."""
 QS_LABEL = "quench-in softness, QS"
@@ -65,8 +69,9 @@ def draw_scores(numbers: Numbers, path: Path) -> None:
     --------
     >>> draw_scores(softness_numbers(softness, glass), "softness.png")  # doctest: +SKIP
     """
-    fig = figure(15.0, 9.4)
-    panels = fig.subplots(2, 3).ravel()
+    # two columns: three would be shrunk on a page until their text is too small
+    fig = figure(10.6, 13.4)
+    panels = fig.subplots(3, 2).ravel()
     _draw_spectrum(panels[0], numbers["spectrum"])
     _draw_conditional(panels[1], numbers["conditional"])
     _draw_mass(panels[2], numbers["packing"])
@@ -132,16 +137,44 @@ def _draw_mass(axes: Axes, packing: Numbers) -> None:
     axes.axvline(packing["split"], color=LIGHT_GREY, lw=0.8, zorder=0)
     axes.set_xlim(2.0, float(r[-1]) * 1.05)
     axes.legend(loc="upper left", fontsize=9, title=f"D below, beyond {packing['split']:g} Å")
-    inset = axes.inset_axes((0.56, 0.12, 0.42, 0.36))
-    for name in ("hardest", "softest"):
-        if name in groups:
-            color, line = CLASSES[name]
-            inset.plot(packing["shell"], groups[name]["g"], color=color, ls=line, lw=1.3)
-    inset.axhline(1.0, color=LIGHT_GREY, lw=0.8, zorder=0)
-    inset.set(xlim=(1.5, min(15.0, float(r[-1]))), ylim=(0, None))
-    inset.set_xlabel("r (Å)", fontsize=8, labelpad=1)
-    inset.set_ylabel("g(r)", fontsize=8, labelpad=1)
-    inset.tick_params(labelsize=7)
+    _draw_rdf(axes.inset_axes((0.54, 0.11, 0.44, 0.38)), packing)
+
+
+def _draw_rdf(axes: Axes, packing: Numbers) -> None:
+    """Draw g(r) of the hardest and the softest atoms from contact to the third shell.
+
+    A few atoms can have a first peak of hundreds. Such a peak is cut off, and its
+    height is written beside it, so that the curve of the other group is visible.
+    """
+    shell, groups = packing["shell"], packing["groups"]
+    drawn = {
+        name: np.nan_to_num(groups[name]["g"]) for name in ("hardest", "softest") if name in groups
+    }
+    for name, g in drawn.items():
+        color, line = CLASSES[name]
+        axes.plot(shell, g, color=color, ls=line, lw=1.3)
+    axes.axhline(1.0, color=LIGHT_GREY, lw=0.8, zorder=0)
+    peaks = {name: float(g.max()) for name, g in drawn.items() if g.max() > 0}
+    if peaks:
+        top = 1.1 * min(max(peaks.values()), MAX_PEAK_RATIO * min(peaks.values()))
+        occupied = np.any([g > 0.05 for g in drawn.values()], axis=0)
+        first = float(shell[np.argmax(occupied)])
+        axes.set(xlim=(first - 0.3, max(min(G_END, float(shell[-1])), first + 1.0)), ylim=(0, top))
+        for name, peak in peaks.items():
+            if peak > top:
+                place = (float(shell[np.argmax(drawn[name])]), top)
+                axes.annotate(
+                    f"↑ {peak:.3g}",
+                    place,
+                    xytext=(4, -2),
+                    textcoords="offset points",
+                    va="top",
+                    fontsize=8,
+                    color=CLASSES[name][0],
+                )
+    axes.set_xlabel("r (Å)", fontsize=9, labelpad=1)
+    axes.set_ylabel("g(r)", fontsize=9, labelpad=1)
+    axes.tick_params(labelsize=8)
 
 
 def _draw_violins(axes: Axes, violins: Sequence[Numbers]) -> None:
