@@ -57,6 +57,9 @@ class RelaxationTime:
         Number of points that determine the value; 2 if it is interpolated.
     note
         Why there is a value without an error; empty if there is an error.
+    dof
+        Degrees of freedom behind the error: the number of samples minus 1. Infinite if
+        the errors of the points or their covariance were given.
     """
 
     value: float
@@ -66,6 +69,7 @@ class RelaxationTime:
     reason: str = ""
     points: int = 0
     note: str = ""
+    dof: float = math.inf
 
     @property
     def found(self) -> bool:
@@ -74,8 +78,8 @@ class RelaxationTime:
 
     @property
     def estimate(self) -> Estimate:
-        """Value and error in ps."""
-        return Estimate(self.value, self.error, "ps", reason=self.reason or self.note)
+        """Value and error in ps, with the degrees of freedom behind the error."""
+        return Estimate(self.value, self.error, "ps", self.dof, self.reason or self.note)
 
     def __str__(self) -> str:
         if self.reason:
@@ -205,7 +209,7 @@ def _crossing(
             own = errors.select(pair)
             variance = propagate(own, gradient, np.eye(2), np.zeros(2), x[[k - 1, k]])
             error = tau * math.sqrt(float(variance[0, 0]))
-        return RelaxationTime(tau, error, level, bracket, points=2, note=note)
+        return RelaxationTime(tau, error, level, bracket, points=2, note=note, dof=errors.dof)
     if fitted is None:
         reason = (
             "the noise is too large to locate the crossing; a polynomial through the points near "
@@ -214,7 +218,9 @@ def _crossing(
         return RelaxationTime(math.nan, math.nan, level, bracket, reason)
     tau = math.exp(fitted.x)
     points = int(near.sum())
-    return RelaxationTime(tau, tau * fitted.error, level, bracket, points=points, note=note)
+    return RelaxationTime(
+        tau, tau * fitted.error, level, bracket, points=points, note=note, dof=errors.dof
+    )
 
 
 def _narrowed(

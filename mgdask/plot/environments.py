@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,7 +135,7 @@ def plot_environments(
 
 
 def _draw_map(axes: Axes, scores: xr.DataArray, species: AnyArray) -> None:
-    for color, z in zip(CYCLE, np.unique(species), strict=False):
+    for color, z in zip(cycle(CYCLE), np.unique(species), strict=False):
         points = scores.values[-1][species == z]
         axes.scatter(points[:, 0], points[:, 1], s=5, color=color, alpha=0.6, label=symbol(int(z)))
     first, second = scores.attrs["explained"][:2]
@@ -150,7 +151,7 @@ def _draw_progress(
     axes: Axes, scores: xr.DataArray, species: AnyArray, progress: xr.DataArray | None
 ) -> None:
     x = np.arange(scores.sizes["frame"]) if progress is None else progress.values
-    for color, z in zip(CYCLE, np.unique(species), strict=False):
+    for color, z in zip(cycle(CYCLE), np.unique(species), strict=False):
         values = scores.values[:, species == z, 1]
         error = values.std(1) / np.sqrt(values.shape[1])
         draw_points(axes, x, values.mean(1), error, color=color, line=True, label=symbol(int(z)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from mgdask.plot.style import Axes, ScalarMappable
 
 MARKERS = "osD^vP"
-"""Markers of the species, by increasing atomic number."""
+"""Markers of the species, by increasing atomic number. The seventh is as the first."""
 AXES = ("x", "y", "z")
 COVERAGE = 0.5
 """Area of all markers of a slab as a fraction of the area of the slab."""
@@ -137,7 +138,7 @@ def draw_slab(
     numbers = np.unique(species)
     diameters = marker_diameters(frame, slab=slab, along=along)
     mappable: PathCollection | None = None
-    for marker, z in zip(MARKERS, numbers, strict=False):
+    for marker, z in zip(cycle(MARKERS), numbers, strict=False):
         shown = inside & (species == z)
         mappable = axes.scatter(
             position[shown, across],

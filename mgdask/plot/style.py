@@ -121,7 +121,7 @@ def legend_below(axes: Axes) -> None:
         loc="upper center",
         bbox_to_anchor=(0.5, 0.0),
         borderaxespad=LEGEND_PAD,
-        ncols=8,
+        ncols=5,
         frameon=False,
         handletextpad=0.2,
         columnspacing=1.2,

@@ -68,6 +68,11 @@ def test_a_result_without_an_error_says_why():
     assert "no error: give samples" in str(relaxation_time(t, noisy))  # the polynomial
     known = relaxation_time(t, decay, error=np.full(len(t), 0.01))
     assert (known.note, "?" in str(known)) == ("", False)
+    noise = np.random.default_rng(1).normal(0.0, 0.01, (4, len(t)))
+    four = decay + noise - noise.mean(axis=0)
+    found = relaxation_time(t, decay, samples=four).estimate
+    # the error of four samples is uncertain itself: Student's t of 3 degrees of freedom
+    assert found.interval()[1] - found.value == pytest.approx(3.182 * found.error, rel=1e-3)
     gauss = fit_kohlrausch(t, np.exp(-((t / 20.0) ** 2)), 0.0)
     assert str(gauss).count("beta is on its bound 1.5") == 1
     assert str(gauss.tau).endswith("(no error: beta is on its bound 1.5)")

@@ -31,6 +31,7 @@ from mgdask.plot.maps import (
 )
 from mgdask.plot.slab import draw_slab, ring_atoms, slab_atoms
 from mgdask.plot.style import figure, letter_panels, save, style
+from tests.plot.boxes_of_text import overlapping
 
 
 @pytest.fixture
@@ -126,6 +127,19 @@ def test_markers_are_scaled_to_the_density_of_the_atoms(frame):
     assert marker_width(axes, axes.collections[-1]) == pytest.approx(1.5 * widths[0][1], rel=1e-6)
     draw_slab(thick, frame, values, size=60.0)  # in points², as before
     assert thick.collections[-1].get_sizes().tolist() == [60.0]
+
+
+def test_no_species_is_left_out_of_a_slab(axes, frame):
+    numbers = np.arange(2000) % 8 + 22  # eight species, more than there are markers
+    many = frame.assign(species=("atom", numbers)).set_coords("species")
+    values = xr.DataArray(
+        np.arange(2000.0), dims="atom", coords={"atom_id": frame["atom_id"].variable}
+    )
+    draw_slab(axes, many, values)
+    shown = sum(len(one.get_offsets()) for one in axes.collections)
+    assert shown == slab_atoms(frame).sum()
+    assert len(axes.get_legend().get_texts()) == 8
+    assert overlapping(axes.figure) == []
 
 
 def test_slab_refuses_in_words(axes, frame):
