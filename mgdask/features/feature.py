@@ -21,6 +21,7 @@ import pydantic
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray, Periodic
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
+from mgdask.features.allowed import to_text
 from mgdask.features.cutoffs import check_pairs, example_of
 from mgdask.features.environments import (
     CutoffNeighbors,
@@ -316,15 +317,17 @@ class Feature(ABC):
         return schema
 
     def summary(self) -> str:
-        """Return one line with the parameters that differ from their defaults."""
+        """Return one line with the parameters that differ from their defaults.
+
+        Values are written as they are typed on a command line.
+        """
         parts = []
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
             if isinstance(value, Feature):
                 parts.append(f"{item.name}={value.family}({value.summary()})")
             elif is_required(item) or value != self._default_of(item):
-                text = "+".join(map(str, value)) if isinstance(value, tuple) else value
-                parts.append(f"{item.name}={text}")
+                parts.append(f"{item.name}={to_text(value)}")
         return ", ".join(parts)
 
     def _default_of(self, item: dataclasses.Field[Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -62,6 +62,10 @@ class Named(dict[str, T]):
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and compact(name) in self._names
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an entry by any spelling of its name, or a default."""
+        return super().get(self._names.get(compact(name), name), default)
 
     def spelled(self, name: str) -> str:
         """Return the even spelling of a name that is in the dict."""

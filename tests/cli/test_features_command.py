@@ -161,6 +161,9 @@ def test_every_spelling_of_a_family(name):
     assert make_feature(name, {"cutoff": "3.5"}) == mgdask.NonAffine(cutoff=3.5)
     assert FEATURES[name] is mgdask.NonAffine
     assert name in FEATURES
+    assert FEATURES.get(name) is mgdask.NonAffine
+    assert FEATURES.get("affine") is None
+    assert "affine" not in FEATURES
 
 
 def test_every_spelling_of_a_set():
@@ -188,6 +191,10 @@ def test_pair_cutoffs_can_be_typed():
     assert gather_features([text], [], None, SPECIES) == [want]
     assert mgdask.Coordination(pair_cutoffs="Cu-Cu:3.2+Cu-Zr:3.7+Zr-Zr:4.1").pair_cutoffs == (
         want.pair_cutoffs
+    )
+    # what a plan shows can be typed
+    assert want.summary().replace(", ", ",") == (
+        "small_facets=none,pair_cutoffs=Cu-Cu:3.2,Cu-Zr:3.7,Zr-Zr:4.1"
     )
     typed = make_feature("non_affine", parse_options("cutoff=Cu-Cu:3.2,Cu-Zr:3.7,Zr-Zr:4.1"))
     assert typed == mgdask.NonAffine(cutoff=pairs)

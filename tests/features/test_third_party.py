@@ -336,7 +336,7 @@ def test_a_later_parameter_is_recorded_only_if_it_is_given():
     assert Second().parameters() == First().parameters()
     assert Second(power=2.0).parameters() == {**First().parameters(), "power": 2.0}
     assert MediumRange(Second()).parameters() == MediumRange(First()).parameters()
-    assert "power=2.0" in Second(power=2.0).summary()
+    assert "power=2" in Second(power=2.0).summary()
 
 
 PLAN_DIGEST = "2c04560a2440db3bf3a4a66d5103b4d40dd9b05aa70ba89ddccbefdea711fac2"
