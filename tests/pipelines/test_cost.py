@@ -14,6 +14,7 @@ from mgdask.features import (
     BondOrder,
     Coordination,
     Interstice,
+    LagDisplacement,
     LinearResponse,
     MediumRange,
     NonAffine,
@@ -126,6 +127,25 @@ def test_few_centers_need_values_of_their_neighbors(glass_store, tmp_path):
     assert cost.n_atoms_around(2000, 2000, 14.0) == 0.0
     assert cost.n_atoms_around(10**6, 1, 14.0) == pytest.approx(14.0, rel=1e-3)
     assert cost.n_atoms_around(2000, 1900, 14.0) == pytest.approx(100.0, rel=1e-3)
+
+
+def test_trajectories_are_read_and_copied_once(glass_store, tmp_path):
+    ds = mgdask.open_store(glass_store)
+    lag = float(ds.time[1] - ds.time[0])
+    feature = LagDisplacement(lags=(lag,))
+    direct = plan(glass_store, feature, tmp_path).work()
+    copied = replace(plan(glass_store, feature, tmp_path), paths=str(tmp_path / "p.zarr")).work()
+    assert direct.reading > direct.computing
+    n_values = ds.sizes["frame"] * ds.sizes["atom"]
+    assert copied.reading > direct.reading
+    assert copied.reading - direct.reading == pytest.approx(cost.UNWRAPPING * n_values, rel=0.1)
+    assert direct.where == ""
+
+
+def test_nothing_is_left_after_a_run(glass_store, tmp_path):
+    work = plan(glass_store, NonAffine(cutoff=3.5), tmp_path, frames=[1])
+    mgdask.run(work, progress=False)
+    assert "none, all tasks are done" in str(work)
 
 
 def test_text_of_the_work():

@@ -22,6 +22,7 @@ from mgdask.features.feature import TYPICAL_DENSITY, Feature, search_cost
 from mgdask.pipelines.featurize import calibration
 from mgdask.pipelines.featurize.calibration import Figures
 from mgdask.store.layout import ceil_div, trajectory_layout
+from mgdask.store.manifest import Manifest
 from mgdask.store.shards import open_group, read_array
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ TYPICAL = Figures(
 Features state their own figure per center.
 """
 UNMEASURED = "typical speeds, until a run measures them"
+TRAJECTORY_READ = 0.3e-6
+"""CPU time in s to read and unwrap an atom in a frame, for features of trajectories."""
+UNWRAPPING = 0.9e-6
+"""CPU time in s to copy an atom in a frame into a store of unwrapped trajectories."""
 NEIGHBORS = 14.0
 """Typical number of Voronoi neighbors of an atom."""
 MIN_LEARNED = 0.1
@@ -125,6 +130,9 @@ def estimate(plan: Plan, *, measure: bool = True) -> Work:
             work.writing + part.writing,
             where,
         )
+    if plan.paths and Manifest(plan.paths).content() is None:
+        copied = UNWRAPPING * len(plan.axis.run) * plan.n_atoms
+        work = replace(work, reading=work.reading + copied)
     return work
 
 
@@ -175,8 +183,10 @@ def figures_of(plan: Plan, level: str, features: tuple[Feature, ...], *, measure
     if known is not None:
         return known
     figures = replace(TYPICAL, center=_typical_center(plan, level, features))
+    if FeatureKinds.of(features).trajectories:
+        return replace(figures, read=TRAJECTORY_READ)
     # an estimate must not stop a plan, whatever a feature does
-    if measure and not FeatureKinds.of(features).trajectories:
+    if measure:
         with suppress(Exception):
             if calibration.compiled(features):
                 figures = _measured(plan, features, figures)
@@ -279,8 +289,6 @@ def _count(plan: Plan, level: str, features: tuple[Feature, ...], figures: Figur
     if FeatureKinds.of(features).trajectories:
         chunk = 1 if plan.paths else trajectory_layout(plan.n_atoms).chunk_atoms
         read = n_blocks * plan.needed * min(plan.n_atoms, max(min(cut.rows, n_centers), chunk))
-        if plan.paths:  # the copy is written and read once
-            read += 3 * len(plan.axis.run) * plan.n_atoms
         whole = 0
     else:
         read = parts * plan.n_atoms * _frames_read(plan, level, features)

@@ -308,7 +308,8 @@ class Plan:
         n_done = self.done
         rows.append(("tasks", f"{self.n_tasks}: {n_done} done, {self.n_tasks - n_done} to do"))
         left = 1 - n_done / max(self.n_tasks, 1)
-        rows.append(("work", str(self.work(measure).times(left))))
+        work = str(self.work(measure).times(left)) if left else "none, all tasks are done"
+        rows.append(("work", work))
         rows += [("note", text) for text in remarks(self)]
         return rows
 
