@@ -158,4 +158,6 @@ def draw_half_violins(
             axes.plot([k, k + side * 0.3], [median] * 2, color="black", lw=2.5)
     axes.set_xticks(range(len(names)), names, fontsize=9)
     axes.set_xlim(-0.6, len(names) - 0.4)
-    axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))
+    lines = max((name.count("\n") + 1 for name in names), default=1)
+    pad = 1.2 + 1.15 * lines  # in font sizes, to clear the names
+    axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, 0.0), borderaxespad=pad)
