@@ -683,7 +683,7 @@ def test_summary_names_what_is_not_a_default():
         ({"cutoff": float("inf")}, "cutoff=inf"),
         (
             {"convention": "matminer"},
-            "convention='matminer' is not allowed; it must be paper or amlearn",
+            "convention='matminer' is not allowed; it must be 'paper' or 'amlearn'",
         ),
         ({"small_facets": "some"}, "'static', 'amlearn' or 'none'"),
         ({"span": (1.0, -0.5)}, r"span=\(1.0, -0.5\) must be \(low, high\)"),

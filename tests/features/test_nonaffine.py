@@ -407,7 +407,7 @@ def test_parameters_and_labels():
     assert NonAffine(**back.parameters()) == back
     back.prepare()
     with pytest.raises(
-        ParameterError, match="direction='back' is not allowed; it must be forward or"
+        ParameterError, match="direction='back' is not allowed; it must be 'forward' or"
     ):
         NonAffine(direction="back")
     feature.prepare()
