@@ -148,7 +148,13 @@ def measure_softness(folder: Path) -> dict:
             timestep=0.002,
         )
         stores.append(store)
-    learning = {"draws": 3, "rounds": 40, "wanted": None, "folds": 3, "seed": 0}
+    learning = {
+        "n_undersamples": 3,
+        "num_boost_round": 40,
+        "n_features": None,
+        "folds": 3,
+        "seed": 0,
+    }
     found, _ = study_softness(
         [stores[0]], stores[1], folder / "out", learning=learning, progress=False
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import itertools
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,15 +14,18 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
 import pytest
+from distributed import Client, LocalCluster
 
 from mgdask.cluster import local_client
 from mgdask.errors import ParameterError, RunError, StoreError
 from mgdask.learn import Part, Rows, train
 from mgdask.learn.evaluation.bootstrap import bootstrap
+from mgdask.learn.training import rank_host
 from mgdask.learn.training.rank_worker import read_small, row_range, write_in_place
 from mgdask.store import features
 from mgdask.store.layout import BlockLayout
@@ -32,6 +37,8 @@ os.environ.setdefault(
     "OMP_WAIT_POLICY", "PASSIVE"
 )  # threads that spin for each other stand still on a busy machine
 pytest.importorskip("lightgbm")
+RANK = "mgdask-rank"
+"""Name of the process of a forked rank."""
 PATIENT = 240.0
 """Seconds to wait for what takes one on a quiet machine."""
 QUICK = {"objective": "regression", "num_boost_round": 300, "progress": False, "threads": 1}
@@ -64,9 +71,61 @@ def rows_of(files, labels, **more):
     return Rows((Part(str(files / "x.npy")),), **about)
 
 
+def forked_rank(words, log, environment):
+    """What ``python -m mgdask.learn.training.rank_worker`` does, in a process that has just been forked."""
+    from mgdask.learn.training.rank_worker import _run
+
+    output = os.open(log, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(output, number)
+    ctypes.CDLL(None).prctl(15, RANK.encode())  # PR_SET_NAME, by which ``left_over`` knows it
+    os.chdir(words[0])
+    os.environ.update(environment)
+    sys.exit(_run(*words))
+
+
+class ForkedRank:
+    """A rank without the two seconds that a new interpreter needs to import LightGBM.
+
+    It has the methods of ``subprocess.Popen`` that ``run_rank`` uses. The tests with worker
+    processes start ranks as users do.
+    """
+
+    def __init__(self, command, *, stdin, stdout, stderr, env):
+        assert command[:3] == [sys.executable, "-m", "mgdask.learn.training.rank_worker"]
+        self.process = multiprocessing.get_context("forkserver").Process(
+            target=forked_rank, args=(command[3:], stdout.name, env)
+        )
+        self.process.start()
+        self.pid, self.kill = self.process.pid, self.process.kill
+
+    def wait(self, timeout=None):
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            raise subprocess.TimeoutExpired("rank", timeout)
+        return self.process.exitcode
+
+
 @pytest.fixture(scope="module")
 def client():
-    with local_client(2, threads=2) as client:
+    """Client of two workers in this process; their ranks are processes."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=2,
+            processes=False,
+            protocol="tcp://",
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        forking = SimpleNamespace(
+            Popen=ForkedRank, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired
+        )
+        patch.setattr(rank_host, "subprocess", forking)
         yield client
 
 
@@ -86,11 +145,9 @@ def left_over(folder):
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             line = process.cmdline()
-            if (
-                "mgdask.learn.training.rank_worker" in line
-                and str(folder) in line
-                and process.status() != psutil.STATUS_ZOMBIE
-            ):
+            own = "mgdask.learn.training.rank_worker" in line and str(folder) in line
+            forked = process.name() == RANK and process.cwd() == str(folder)
+            if (own or forked) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process.pid)
     return found
 
@@ -136,8 +193,13 @@ def undisturbed(files):
     return train(rows_of(files, "y"), **QUICK).text
 
 
+SLOW = pytest.mark.slow
+"""Each rank is a process, which costs a second or two before it trains."""
+
+
+@pytest.mark.parametrize("numbers", [(3,), pytest.param((1, 2, 4), marks=SLOW)])
 def test_regression_and_its_early_stopping_have_the_same_bits_on_any_number_of_ranks(
-    files, client, tmp_path
+    files, client, tmp_path, numbers
 ):
     x, y, _ = table(12_000)
     xv, yv, _ = table(4000, seed=1)
@@ -152,7 +214,7 @@ def test_regression_and_its_early_stopping_have_the_same_bits_on_any_number_of_r
     one = train(x, y, **options)
     assert 3 < one.best_iteration < 195
     assert len(one.history["rmse"]) == one.best_iteration + 4
-    for ranks in (1, 2, 3, 4):
+    for ranks in numbers:
         folder = tmp_path / str(ranks)
         model = train(rows_of(files, "y"), client=client, ranks=ranks, checkpoint=folder, **options)
         assert model.best_iteration == one.best_iteration, ranks
@@ -165,9 +227,9 @@ def test_regression_and_its_early_stopping_have_the_same_bits_on_any_number_of_r
 @pytest.mark.parametrize(
     ("objective", "labels", "more"),
     [
-        ("binary", "classes", {}),
+        pytest.param("binary", "classes", {}, marks=SLOW),
         ("binary", "classes", {"weights": "weights"}),
-        ("regression", "y", {"weights": "weights"}),
+        pytest.param("regression", "y", {"weights": "weights"}, marks=SLOW),
         ("lambdarank", "relevance", {"group": "queries"}),
     ],
 )
@@ -176,16 +238,16 @@ def test_hessians_in_place_of_counts_make_ranks_equal_to_one_process(
 ):
     rows, (xv, _, _) = rows_of(files, labels, **more), table(4000, seed=1)
     one = train(rows, objective=objective, num_boost_round=20, threads=1, progress=False)
-    three = train(
+    two = train(
         rows,
         objective=objective,
         num_boost_round=20,
         client=client,
-        ranks=3,
+        ranks=2,
         threads=1,
         progress=False,
     )
-    assert np.abs(one.predict(xv) - three.predict(xv)).max() < 1e-9
+    assert np.abs(one.predict(xv) - two.predict(xv)).max() < 1e-9
     assert np.corrcoef(one.predict(xv), table(4000, seed=1)[1])[0, 1] > 0.6
 
 
@@ -224,33 +286,51 @@ def store(tmp_path_factory):
     return str(path)
 
 
-def test_scores_of_a_classifier_agree_within_the_bootstrap_interval(store, client):
+@pytest.mark.parametrize(
+    ("params", "apart", "numbers"),
+    [
+        ({}, 1e-9, (2,)),
+        pytest.param({}, 1e-9, (1, 3, 4), marks=SLOW),
+        # counts and Hessians together: the choice of parameters with which single predictions do differ
+        ({"min_data_in_leaf": 20}, 0.5, (3,)),
+    ],
+)
+def test_scores_of_a_classifier_agree_within_the_bootstrap_interval(
+    store, client, params, apart, numbers
+):
     learn = Rows((Part(store, frames=(0, 45)),), ("sro",), labels="plastic")
     held = Rows((Part(store, frames=(45, 60)),), ("sro",), labels="plastic")
     x, y = held.read(0, held.count()), held.values("labels")
-    # counts and Hessians together: the choice of parameters with which single predictions do differ
-    for params, apart, numbers in (({}, 1e-9, (1, 2, 3, 4)), ({"min_data_in_leaf": 20}, 0.5, (3,))):
-        one = train(learn, num_boost_round=15, params=params, threads=1, progress=False).predict(x)
-        interval = bootstrap("roc_auc", y, one, np.repeat(np.arange(15), 200), n_resamples=300)
-        assert interval.low > 0.6
-        for ranks in numbers:
-            model = train(
-                learn,
-                num_boost_round=15,
-                params=params,
-                client=client,
-                ranks=ranks,
-                threads=1,
-                valid=held,
-                progress=False,
-            )
-            found = model.predict(x)
-            value = bootstrap("roc_auc", y, found, n_resamples=20).value
-            assert interval.low < value < interval.high, (params, ranks)
-            assert (
-                abs(model.history["auc"][-1] - value) < 1e-9
-            )  # of all held rows, not of one share
-            assert np.abs(found - one).max() < apart
+    one = train(learn, num_boost_round=15, params=params, threads=1, progress=False).predict(x)
+    interval = bootstrap("roc_auc", y, one, np.repeat(np.arange(15), 200), n_resamples=300)
+    assert interval.low > 0.6
+    for ranks in numbers:
+        model = train(
+            learn,
+            num_boost_round=15,
+            params=params,
+            client=client,
+            ranks=ranks,
+            threads=1,
+            valid=held,
+            progress=False,
+        )
+        found = model.predict(x)
+        value = bootstrap("roc_auc", y, found, n_resamples=20).value
+        assert interval.low < value < interval.high, (params, ranks)
+        # of all held rows, not of one share
+        assert abs(model.history["auc"][-1] - value) < 1e-9
+        assert np.abs(found - one).max() < apart
+
+
+def test_a_rank_imports_lightgbm_alone():
+    """Its optional packages take longer to import than LightGBM itself."""
+    code = (
+        "import sys; from mgdask.learn.training.rank_worker import import_lightgbm;"
+        "import_lightgbm(); import lightgbm; print(sorted({'sklearn', 'dask'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_shares_of_ranks_are_cut_between_queries():
@@ -271,13 +351,17 @@ def test_a_worker_makes_the_bins_that_this_process_makes(files, client, tmp_path
         "threads": 1,
         "progress": False,
     }
-    read, here = Rows.take, []
+    read, threads = Rows.take, []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Rows, "take", lambda *a: here.append(a) or read(*a))
+        patch.setattr(
+            Rows, "take", lambda *a: threads.append(threading.current_thread()) or read(*a)
+        )
         train(rows, client=client, ranks=1, checkpoint=tmp_path / "worker", **options)
-        assert not here
+        # a thread of a worker has read the rows, not the caller's
+        assert threads
+        assert threading.main_thread() not in threads
         train(rows, checkpoint=tmp_path / "here", **options)
-        assert here
+        assert threading.main_thread() in threads
     assert (tmp_path / "worker" / "bins.bin").read_bytes() == (
         tmp_path / "here" / "bins.bin"
     ).read_bytes()

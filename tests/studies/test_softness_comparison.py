@@ -38,7 +38,6 @@ from mgdask.studies.softness.figures import box_figure, compare_figure, growth_f
 from mgdask.studies.softness.growth import score_growth
 from mgdask.studies.softness.subsets import choose
 from mgdask.studies.softness.training import PARAMETERS, learn_softness
-from tests.studies.test_softness_training import halves
 
 LEARNING = {
     "n_features": None,
@@ -59,8 +58,8 @@ PAIRS = ["coordination", "coordination+mro", "motifs"]
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory):
-    return halves(tmp_path_factory.mktemp("halves"))
+def stores(half_stores):
+    return half_stores
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,7 @@ from mgdask.studies.softness.report import FIGURES
 from mgdask.studies.softness.tables import ceiling_table
 from mgdask.studies.softness.training import Softness, learn_softness
 from mgdask.studies.softness.workflow import SoftnessStudy
-from tests.studies.test_softness_training import PLAIN, halves
-
-PNG = b"\x89PNG\r\n\x1a\n"
-"""Beginning of a PNG file."""
+from tests.studies.conftest import PLAIN, PNG
 
 
 def test_distribution_by_numpy(rng):
@@ -68,10 +65,10 @@ def test_no_hard_atom_is_not_certainly_none():
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory):
+def stores(half_stores):
     """Three pieces of a slab, two of them deformed, and one frame of the third."""
-    folder = tmp_path_factory.mktemp("pieces")
-    left, right = halves(folder)
+    left, right = half_stores
+    folder = left.parent
     third = mgdask.open_store(right).isel(frame=[0])
     lines = ["ITEM: TIMESTEP", "0", "ITEM: NUMBER OF ATOMS", str(third.sizes["atom"])]
     lines += ["ITEM: BOX BOUNDS ff ff pp", "-60 120", "-60 120"]

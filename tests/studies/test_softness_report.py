@@ -20,29 +20,23 @@ from mgdask.studies.softness import captions, score
 from mgdask.studies.softness import figures as softness_figures
 from mgdask.studies.softness.captions import source_text
 from mgdask.studies.softness.column_results import _negative_share
-from mgdask.studies.softness.data import prepare_glass
 from mgdask.studies.softness.report import read_numbers, softness_page, softness_report
 from mgdask.studies.softness.results import softness_numbers
 from mgdask.studies.softness.space import extremes
 from mgdask.studies.softness.tables import paper_table, score_tables, summary
-from mgdask.studies.softness.training import learn_softness
-from tests.studies.test_softness_training import SETTINGS, halves
 
 FEW = {"samples": 40, "grid": 4, "markers": 15}
 FIGURES = ("prediction.png", "softness.png", "features.png", "dependence.png", "calibration.png")
 
 
 @pytest.fixture(scope="module")
-def glasses(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("halves")
-    return [
-        prepare_glass(store, folder / "out", margin=4.0, progress=False) for store in halves(folder)
-    ]
+def glasses(half_glasses):
+    return half_glasses
 
 
 @pytest.fixture(scope="module")
-def found(glasses):
-    return learn_softness(glasses[:1], glasses[1], **SETTINGS)
+def found(half_softness):
+    return half_softness
 
 
 @pytest.fixture(scope="module")

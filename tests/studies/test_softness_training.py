@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import json
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import zarr
+from click.testing import CliRunner
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import mgdask
+from mgdask.cli import cli
 from mgdask.errors import ParameterError, StoreError
 from mgdask.learn.data.splits import undersample
 from mgdask.learn.data.targets import rank_targets
@@ -35,58 +34,17 @@ from mgdask.studies.softness.simple_model import (
     simple_model_wins,
 )
 from mgdask.studies.softness.training import PARAMETERS, Softness, learn_softness
-from tests.studies.test_softness_data import SLAB
-
-CLI = "from mgdask.cli import main\nif __name__ == '__main__': main()"
-# few atoms, so small leaves
-SETTINGS = {
-    "n_undersamples": 2,
-    "num_boost_round": 40,
-    "n_resamples": 200,
-    "params": {"min_data_in_leaf": 3},
-    "folds": 3,
-    "n_features": 6,
-    "progress": False,
-}
-PLAIN = {**SETTINGS, "n_features": None, "folds": 0}
-
-
-def halves(folder):
-    """The slab cut at x = 26 Å into two stores."""
-    with gzip.open(SLAB, "rt") as stream:
-        lines = stream.read().splitlines()
-    n = int(lines[3])
-    frames = [lines[k : k + 9 + n] for k in range(0, len(lines), 9 + n)]
-    left = np.array([float(line.split()[2]) < 26.0 for line in frames[0][9:]])
-    stores = []
-    for name, mask in (("left", left), ("right", ~left)):
-        text = []
-        for frame in frames:
-            head = frame[:9]
-            head[3], head[4], head[5] = str(int(mask.sum())), "ITEM: BOX BOUNDS ff ff pp", "-60 120"
-            text += [*head, *(line for line, wanted in zip(frame[9:], mask, strict=True) if wanted)]
-        (folder / f"{name}.dump").write_text("\n".join(text) + "\n")
-        mgdask.ingest(
-            str(folder / f"{name}.dump"),
-            folder / f"{name}.zarr",
-            species=("Cu", "Zr"),
-            timestep=0.002,
-        )
-        stores.append(folder / f"{name}.zarr")
-    return stores
+from tests.studies.conftest import PLAIN, SETTINGS
 
 
 @pytest.fixture(scope="module")
-def glasses(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("halves")
-    return [
-        prepare_glass(store, folder / "out", margin=4.0, progress=False) for store in halves(folder)
-    ]
+def glasses(half_glasses):
+    return half_glasses
 
 
 @pytest.fixture(scope="module")
-def found(glasses):
-    return learn_softness(glasses[:1], glasses[1], **SETTINGS)
+def found(half_softness):
+    return half_softness
 
 
 def test_ranks_of_d2min_as_soft_labels(glasses):
@@ -410,7 +368,7 @@ def test_a_column_that_nobody_has_is_named(glasses, tmp_path):
     assert broken.rows()[2].tolist() == [atom for atom in glasses[0].rows()[2] if atom < 100]
 
 
-def test_on_the_command_line(glasses, tmp_path):
+def test_on_the_command_line(glasses, tmp_path, quick_figures):
     left, right = (str(glass.store) for glass in glasses)
     words = [
         "study",
@@ -427,15 +385,17 @@ def test_on_the_command_line(glasses, tmp_path):
         "2",
         "--draws",
         "1",
+        "--rounds",
+        "10",
         "--wanted",
         "4",
         "--folds",
-        "3",
+        "2",
         "--workers",
         "1",
     ]
-    done = subprocess.run([sys.executable, "-c", CLI, *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert done.exit_code == 0
     assert "right: " in done.stdout
     assert "tested on right, 80 columns, 1 draws" in done.stdout
     assert "4 leading columns of 80" in done.stdout
@@ -478,9 +438,9 @@ def test_on_the_command_line(glasses, tmp_path):
     assert "Quench-in softness of right" in page
     assert "Leading columns by mean absolute SHAP value" in page
     for name in ("prediction.png", "softness.png", "dependence.png", "calibration.png"):
-        assert (tmp_path / "out" / "softness" / name).stat().st_size > 10_000
-    same = subprocess.run(
-        [sys.executable, "-c", CLI, *words[:3], right, *words[4:]], capture_output=True, text=True
-    )
-    assert same.returncode == 1
-    assert "right" in same.stderr
+        assert (tmp_path / "out" / "softness" / name).exists()
+    assert (tmp_path / "out" / "softness" / "calibration.png").stat().st_size > 10_000
+    same = CliRunner().invoke(cli, [*words[:3], right, *words[4:]])
+    assert same.exit_code == 1
+    assert isinstance(same.exception, ParameterError)
+    assert "right" in str(same.exception)

@@ -32,7 +32,6 @@ from mgdask.studies.softness.transfer import (
     transfer,
     transfer_by_category,
 )
-from tests.studies.test_softness_training import halves
 
 LEARNING = {
     "n_features": None,
@@ -56,13 +55,11 @@ LABELS = {
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("halves")
-    found = halves(folder)
-    mgdask.ingest(
-        str(folder / "left.dump"), folder / "other.zarr", species=("Ni", "Nb"), timestep=0.002
-    )
-    return [*found, folder / "other.zarr"]
+def stores(half_stores, tmp_path_factory):
+    dump = half_stores[0].with_suffix(".dump")
+    other = tmp_path_factory.mktemp("other") / "other.zarr"
+    mgdask.ingest(str(dump), other, species=("Ni", "Nb"), timestep=0.002)
+    return [*half_stores, other]
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ It is started as ``python -m mgdask.learn.training.rank_worker`` by the Dask tas
 from __future__ import annotations
 
 import hashlib
+import importlib
 import socket
 import sys
 import time
@@ -39,6 +40,21 @@ _DETAIL_LENGTH = 400
 """Characters of an error message that are kept."""
 _NETWORK_ERRORS = ("ocket", "onnect", "inding")
 """Parts of LightGBM's messages about connections. It has one exception class only."""
+
+
+_NOT_FOR_RANKS = ("sklearn", "dask", "matplotlib", "graphviz")
+"""Optional packages that LightGBM imports if they are there. A rank uses none."""
+
+
+def import_lightgbm() -> None:
+    """Import LightGBM alone, which halves the time until a rank trains."""
+    hidden = [name for name in _NOT_FOR_RANKS if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        importlib.import_module("lightgbm")
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def row_range(
@@ -87,6 +103,7 @@ def main(folder: str, attempt: str, rank: int, ranks: int, address: str, threads
     """
     from mgdask.learn.training.rounds import Checkpoint, Job, StopSignal, boost
 
+    import_lightgbm()
     home = Path(folder)
     base = home / attempt
     heartbeat = Heartbeat(home, attempt, rank)
