@@ -31,10 +31,12 @@ PRELOAD = [
     "mgdask.learn.predict",
     "mgdask.learn.search.trials",
     "mgdask.learn.training.rank_worker",
+    "mgdask.learn.training.rounds",
     "lightgbm",
     "optuna",
     "pytest",
     "tests.forked",
+    "tests.learn.forked_rank",
 ]
 """What the server imports. Most of it is what a worker imports for its first task."""
 ROOT = str(Path(__file__).parents[1])

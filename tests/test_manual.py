@@ -7,7 +7,6 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import click
@@ -15,6 +14,7 @@ import pytest
 
 import mgdask
 from mgdask.cli import cli
+from tests import forked
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -75,12 +75,8 @@ def test_ci_runs_the_commands_of_the_readme():
 
 
 def run_code(code, folder):
-    """Standard output of a script in a fresh process that imports the mgdask under test."""
-    where = str(Path(mgdask.__file__).parents[1])
-    script = f"import sys; sys.path.insert(0, {where!r})\n{code}"
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, timeout=300
-    )
+    """Standard output of a script in a process of its own."""
+    done = forked.run(code, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from importlib import import_module
 
 import pytest
@@ -11,6 +9,7 @@ import pytest
 import mgdask
 from mgdask._moved import MOVED
 from mgdask._renamed import renamed_arguments
+from tests import forked
 
 PUBLIC_IN_0_1 = (
     "SOAP", "BondOrder", "Chemistry", "Coordination", "FoldSymmetry", "Interstice",
@@ -68,7 +67,7 @@ def test_old_modules_are_the_new_ones(old):
 
 def test_an_old_module_warns():
     code = "import warnings; warnings.simplefilter('error'); import mgdask.tasks.plan"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = forked.run(code)
     assert done.returncode != 0
     assert "mgdask.tasks.plan is mgdask.pipelines.featurize.plan since version 0.2" in done.stderr
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from dask.utils import format_bytes
-from distributed import Client, LocalCluster
+from distributed import Client
 from scipy.integrate import quad
 from scipy.stats import chi2, maxwell
 
@@ -22,7 +22,7 @@ from mgdask.pipelines import unwrap as unwrap_module
 from mgdask.store import layout
 from mgdask.store import unwrapped as path_store
 from mgdask.store.shards import open_group
-from tests.conftest import write_dump
+from tests.conftest import threads_client, write_dump
 
 KINDS = {1: "Nb", 2: "Ni"}
 """In the order of their numbers they are Ni, Nb; in that of the alphabet Nb, Ni."""
@@ -85,27 +85,13 @@ def walk(n, frames, step, seed, side=20.0):
 @pytest.fixture(scope="module", autouse=True)
 def client():
     """Two threads of this process, so that what is patched here is seen there."""
-    with (
-        LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with threads_client(2) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def processes(client):
-    with (
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            memory_limit="4GiB",
-        ) as cluster,
-        Client(cluster, set_as_default=False) as own,
-    ):
+def processes(client, two_processes):
+    with Client(two_processes, set_as_default=False) as own:
         yield own
 
 

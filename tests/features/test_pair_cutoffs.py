@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
-from distributed import Client, LocalCluster
 from scipy.spatial import cKDTree
 
 import mgdask
@@ -14,7 +13,7 @@ from mgdask.features import Chemistry, Coordination
 from mgdask.features.pair_cutoffs import radial_distribution
 from mgdask.pipelines import rdf as rdf_module
 from mgdask.report.text import describe_rdf
-from tests.conftest import write_dump
+from tests.conftest import threads_client, write_dump
 from tests.reference import structure as reference
 
 N, FRAMES, SIDES = 50, 4, (7.0, 8.0, 9.0)
@@ -115,12 +114,7 @@ def test_tasks_and_workers_do_not_change_a_bit(glass_store, client, monkeypatch)
         monkeypatch.setattr(rdf_module, "ATOMS_PER_TASK", atoms)
         assert mgdask.partial_rdf(glass_store, client=client, **options).identical(plain)
         assert counted.pop() == tasks
-    with (
-        LocalCluster(
-            n_workers=1, threads_per_worker=3, processes=False, dashboard_address=None
-        ) as own,
-        Client(own) as threads,
-    ):
+    with threads_client(3) as threads:
         assert mgdask.partial_rdf(glass_store, client=threads, **options).identical(plain)
     assert int(plain["count"].sum()) > 500_000
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,6 +15,7 @@ from mgdask import SOAP
 from mgdask.errors import MissingDependencyError, ParameterError
 from mgdask.features import make_feature, parse_options
 from mgdask.kernels import radial
+from tests import forked
 from tests.reference import soap as reference
 
 TRICLINIC = np.array([[7.1, 0.0, 0.0], [2.3, 6.4, 0.0], [-1.2, 1.9, 8.3]])
@@ -293,18 +293,19 @@ def test_missing_dscribe_says_how_to_install_it(monkeypatch, rng):
 
 def test_two_processes_share_one_cache_of_compiled_kernels(tmp_path):
     code = """
-import numpy as np, mgdask
-soap = mgdask.SOAP(species=("Cu",), r_cut=4.0, n_max=3, l_max=2, sigma=0.5)
-print(soap.compute([[0., 0, 0], [0, 0, 2.5]], np.eye(3) * 20, [29, 29]).tobytes().hex())
+import numpy as np
+from mgdask.kernels.vector_math import exponentials
+out = np.empty(8)
+exponentials(np.linspace(-1, 1, 8), out)
+print(out.tobytes().hex())
 """
     env = {**os.environ, "MGDASK_CACHE_DIR": str(tmp_path / "cache")}
-    both = [
-        subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    first = [process.communicate()[0] for process in both]
-    again = subprocess.run(
-        [sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, check=True
-    ).stdout
-    assert first[0] == first[1] == again != b""
-    assert list((tmp_path / "cache").rglob("*.nbc"))
+    both = [forked.Forked(code, env=env) for _ in range(2)]
+    first = [process.communicate(240) for process in both]
+    again = forked.run(code, env=env).stdout
+    assert first[0] == first[1] == (again, "")
+    np.testing.assert_allclose(
+        np.frombuffer(bytes.fromhex(again)), np.exp(np.linspace(-1, 1, 8)), rtol=1e-14
+    )
+    # compiled once for all three
+    assert len(list((tmp_path / "cache").rglob("*exponentials*.nbc"))) == 1

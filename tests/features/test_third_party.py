@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import pickle
@@ -28,6 +27,7 @@ from mgdask.features import (
 from mgdask.features.window import FrameAxis
 from mgdask.pipelines.featurize.plan import Plan
 from mgdask.store.provenance import digest
+from tests import forked
 
 PACKAGE = '''
 import numpy as np
@@ -112,51 +112,46 @@ def describe_distribution(folder: Path, name: str, entry_points: dict[str, str])
     info.joinpath("entry_points.txt").write_text("\n".join(["[mgdask.features]", *lines, ""]))
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """A folder into which the package is installed: by pip where hatchling is there."""
+@pytest.fixture(scope="module", params=["by hand", pytest.param("by pip", marks=pytest.mark.slow)])
+def installed(request, tmp_path_factory):
+    """A folder into which the package is installed."""
     target, source = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("source")
-    has_hatchling = importlib.util.find_spec("hatchling") is not None
-    code = (source if has_hatchling else target) / "glass_extras"
+    by_hand = request.param == "by hand"
+    code = (target if by_hand else source) / "glass_extras"
     code.mkdir()
     code.joinpath("__init__.py").write_text(PACKAGE)
-    if has_hatchling:
+    if by_hand:
+        describe_distribution(
+            target, "glass-extras", {"mean_distance": "glass_extras:MeanDistance"}
+        )
+    else:
+        pytest.importorskip("hatchling")
         source.joinpath("pyproject.toml").write_text(PROJECT)
         options = ["--quiet", "--no-index", "--no-build-isolation", "--no-deps"]
         pip = [sys.executable, "-m", "pip", "install", *options, "--target", str(target)]
         subprocess.run([*pip, str(source)], check=True, timeout=120)
-    else:
-        describe_distribution(
-            target, "glass-extras", {"mean_distance": "glass_extras:MeanDistance"}
-        )
     return target
 
 
-def run_with(installed, *arguments):
-    root = Path(mgdask.__file__).parents[1]
-    env = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{installed}"}
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)], env=env, capture_output=True, text=True, timeout=300
-    )
+def run_with(installed, code, *arguments):
+    done = forked.run(code, *arguments, env={**os.environ, "PYTHONPATH": str(installed)})
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 # ------------------------------------------------------------------------------- installed
 def test_an_installed_feature_goes_through_plan_and_run(installed, glass_store, tmp_path):
-    text = run_with(installed, "-c", SCRIPT, glass_store, tmp_path / "f.zarr")
+    text = run_with(installed, SCRIPT, glass_store, tmp_path / "f.zarr")
     assert "computed now" in text
 
 
 def test_an_installed_feature_goes_through_the_command_line(installed, glass_store, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("features:\n  - mean_distance: {name: wide, cutoff: 5.0}\n")
-    main = "from mgdask.cli import main; main()"
     options = ["--feature", "mean_distance:cutoff=3.0", "--recipe", recipe, "--centers", "Zr"]
     out = tmp_path / "g.zarr"
-    run_with(
-        installed, "-c", main, "featurize", glass_store, *options, "--out", out, "--workers", "1"
-    )
+    words = [glass_store, *options, "--out", out, "--workers", "1"]
+    run_with(installed, forked.COMMAND_LINE, "featurize", *words)
     ds = mgdask.open_store(out)
     assert set(ds.data_vars) == {"mean_distance", "wide"}
     assert ds.mean_distance.attrs["parameters"] == {"cutoff": 3.0}

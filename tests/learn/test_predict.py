@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
 
 import mgdask
 from mgdask.errors import ParameterError, RunError, StoreError
@@ -25,6 +24,7 @@ from mgdask.store import features
 from mgdask.store.layout import BlockLayout
 from mgdask.store.manifest import Manifest
 from mgdask.store.shards import open_group, write_shard
+from tests.conftest import threads_client
 
 lightgbm = pytest.importorskip("lightgbm")
 COLUMNS = ("one/c0", "one/c1", "two/c1", "one/c3")
@@ -193,22 +193,10 @@ def test_same_bytes_for_any_workers_threads_and_pieces(
     path, want = store[0], files(scores[0])
     predict(models, path, tmp_path / "two.zarr", client=client, **QUIET)
     assert files(tmp_path / "two.zarr") == want
-    with (
-        LocalCluster(
-            n_workers=1,
-            threads_per_worker=2,
-            processes=True,
-            dashboard_address=None,
-            host="127.0.0.1",
-        ) as cluster,
-        Client(cluster, set_as_default=False) as one,
-    ):
+    with threads_client(2, default=False) as one:
         predict(models, path, tmp_path / "one.zarr", client=one, **QUIET)
     assert files(tmp_path / "one.zarr") == want
-    with (
-        LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
-        Client(cluster) as here,
-    ):
+    with threads_client(3) as here:
         monkeypatch.setattr(
             module, "SLAB", 700
         )  # 14 rows of 48 bytes: pieces of one chunk of 10 atoms
@@ -219,12 +207,7 @@ def test_same_bytes_for_any_workers_threads_and_pieces(
 @pytest.fixture
 def here():
     """Threads of this process, where functions can be exchanged."""
-    with (
-        LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with threads_client() as client:
         yield client
 
 
@@ -482,12 +465,7 @@ def test_shap_is_that_of_lightgbm_on_the_gathered_matrix(store, models):
 def test_shap_has_the_same_bits_on_any_workers(store, models, client, tmp_path):
     path, x = store
     options = {"size": 30, "seed": 1, "block_rows": 32, "progress": False}
-    with (
-        LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
-        ) as cluster,
-        Client(cluster, set_as_default=False) as threads,
-    ):
+    with threads_client(2, default=False) as threads:
         here = shap(models[0], path, client=threads, **options)
     there = shap(models[0], path, client=client, **options)
     assert same(here, there)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from mgdask.learn.search import optimize as module
 from mgdask.learn.search import trials as running
 from mgdask.learn.search.journal import Journal, opened
 from mgdask.learn.search.optimize import SPACE, search
+from tests import forked
 
 optuna = pytest.importorskip("optuna")
 lightgbm = pytest.importorskip("lightgbm")
@@ -243,10 +243,7 @@ search(x, y, groups, storage=where, **OPTIONS)
 def test_a_killed_search_goes_on(undisturbed, tmp_path, monkeypatch, name, call, spared):
     """Killed before its 17th fold, or between two trials of the second batch that are written."""
     path = tmp_path / "search.journal"
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.run(
-        [sys.executable, "-c", KILLED, str(path), name, str(call)], env=env, timeout=240
-    )
+    process = forked.run(KILLED, path, name, call)
     assert process.returncode == -signal.SIGKILL
     Path(f"{path}.lock").symlink_to(path)  # as if killed while writing
     with open(path, "a") as stream:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import itertools
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -31,14 +29,15 @@ from mgdask.store import features
 from mgdask.store.layout import BlockLayout
 from mgdask.store.manifest import Manifest
 from mgdask.store.shards import open_group, write_shard
+from tests.conftest import NO_PORT
+from tests.forked import Forked
+from tests.learn.forked_rank import RANK, ForkedRank
 from tests.learn.test_boosting import table
 
 os.environ.setdefault(
     "OMP_WAIT_POLICY", "PASSIVE"
 )  # threads that spin for each other stand still on a busy machine
 pytest.importorskip("lightgbm")
-RANK = "mgdask-rank"
-"""Name of the process of a forked rank."""
 PATIENT = 240.0
 """Seconds to wait for what takes one on a quiet machine."""
 QUICK = {"objective": "regression", "num_boost_round": 300, "progress": False, "threads": 1}
@@ -71,41 +70,6 @@ def rows_of(files, labels, **more):
     return Rows((Part(str(files / "x.npy")),), **about)
 
 
-def forked_rank(words, log, environment):
-    """What ``python -m mgdask.learn.training.rank_worker`` does, in a process that has just been forked."""
-    from mgdask.learn.training.rank_worker import _run
-
-    output = os.open(log, os.O_WRONLY)
-    for number in (1, 2):
-        os.dup2(output, number)
-    ctypes.CDLL(None).prctl(15, RANK.encode())  # PR_SET_NAME, by which ``left_over`` knows it
-    os.chdir(words[0])
-    os.environ.update(environment)
-    sys.exit(_run(*words))
-
-
-class ForkedRank:
-    """A rank without the two seconds that a new interpreter needs to import LightGBM.
-
-    It has the methods of ``subprocess.Popen`` that ``run_rank`` uses. The tests with worker
-    processes start ranks as users do.
-    """
-
-    def __init__(self, command, *, stdin, stdout, stderr, env):
-        assert command[:3] == [sys.executable, "-m", "mgdask.learn.training.rank_worker"]
-        self.process = multiprocessing.get_context("forkserver").Process(
-            target=forked_rank, args=(command[3:], stdout.name, env)
-        )
-        self.process.start()
-        self.pid, self.kill = self.process.pid, self.process.kill
-
-    def wait(self, timeout=None):
-        self.process.join(timeout)
-        if self.process.exitcode is None:
-            raise subprocess.TimeoutExpired("rank", timeout)
-        return self.process.exitcode
-
-
 @pytest.fixture(scope="module")
 def client():
     """Client of two workers in this process; their ranks are processes."""
@@ -117,7 +81,7 @@ def client():
             processes=False,
             protocol="tcp://",
             host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
+            dashboard_address=NO_PORT,
             memory_limit=0,
         ) as cluster,
         Client(cluster) as client,
@@ -464,13 +428,9 @@ if __name__ == "__main__":
 def test_a_killed_client_leaves_nothing_and_the_next_one_goes_on(
     files, client, tmp_path, undisturbed, capsys
 ):
-    rows, script, folder = rows_of(files, "y"), tmp_path / "script.py", tmp_path / "work"
-    script.write_text(SCRIPT)
+    rows, folder = rows_of(files, "y"), tmp_path / "work"
     about = json.dumps({"rows": rows.to_json(), "folder": str(folder), "options": QUICK})
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen(
-        [sys.executable, str(script), about], env=env, stderr=subprocess.DEVNULL
-    )
+    process = Forked(SCRIPT, about)
     training_rank(folder, 0)
     process.kill()
     process.wait()
