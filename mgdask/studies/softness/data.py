@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -223,12 +224,25 @@ class Glass:
 
         They are labels, or variable/label if there are several variables.
         """
-        return self.table().names()
+        return self._columns
 
     def table(self) -> Rows:
         """Return all atoms of the undeformed frame as rows, read without a cluster."""
+        return self._table
+
+    # A study asks for these hundreds of times, and opening a store takes milliseconds.
+    @cached_property
+    def _table(self) -> Rows:
         names = tuple(map(str, open_store(self.features).data_vars))
         return Rows((Part(str(self.features), frames=(0, 1)),), names, dtype="float64")
+
+    @cached_property
+    def _columns(self) -> tuple[str, ...]:
+        return self._table.names()
+
+    @cached_property
+    def _regions(self) -> dict[float, IntArray]:
+        return {}
 
     def rows(self) -> tuple[FloatArray, BoolArray, IntArray]:
         """Return the rows of all included atoms that have a label and all features.
@@ -266,6 +280,8 @@ class Glass:
         Regions are boxes of about ``length`` Å. Neighboring atoms are alike, so splits
         and bootstraps keep regions whole if there are too few glasses.
         """
+        if length in self._regions:
+            return self._regions[length]
         first = self.undeformed()
         cell, origin = np.asarray(first["cell"].values), np.asarray(first["origin"].values)
         inverse = np.linalg.inv(cell)
@@ -274,7 +290,10 @@ class Glass:
         )
         place = (np.asarray(first["position"].values) - origin) @ inverse
         piece = np.clip(np.floor(place * number).astype(np.int64), 0, number - 1)
-        return np.asarray(np.ravel_multi_index(tuple(piece.T), tuple(number)), dtype=np.int64)
+        region = np.asarray(np.ravel_multi_index(tuple(piece.T), tuple(number)), dtype=np.int64)
+        region.flags.writeable = False
+        self._regions[length] = region
+        return region
 
     def digests(self) -> dict[str, str]:
         """Return digests of trajectory, labels and features, for a model card."""
