@@ -60,9 +60,9 @@ def close(found, want):
 
 
 def test_published_columns_equal_the_twins(glass):
-    feature, centers = SymmetryFunctions(species=("Cu", "Zr")), np.array([0, 777, 1999])
+    feature, centers = SymmetryFunctions(species=("Cu", "Zr")), np.array([0, 1999])
     found = feature.compute(*glass, centers=centers)
-    assert found.shape == (3, 166)
+    assert found.shape == (2, 166)
     radii = [0.1 * n for n in range(50)]
     for row, (vector, numbers) in zip(found, near(glass, centers, 2.5 * 2.52), strict=True):
         assert len(vector) > 50
@@ -243,7 +243,7 @@ def test_role_columns_equal_the_twins(glass):
     cu_rich, zr_rich = majority(numbers, 29, 40), majority(numbers, 40, 29)
     feature, centers = (
         SymmetryFunctions(species=("Cu", "Zr"), roles="count", cutoff=3.0),
-        np.array([0, 999]),
+        np.array([999]),
     )
     radii = [0.1 * n for n in range(50)]
     for kinds, roles in ((cu_rich, ("Cu", "Zr")), (zr_rich, ("Zr", "Cu"))):

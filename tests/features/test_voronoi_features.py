@@ -67,7 +67,7 @@ def together(features, position, cell, numbers, centers=None, pbc=PERIODIC):
 @pytest.fixture(scope="module")
 def cells(glass):
     """The twin's cells of the glass within 9 Å of a corner of the box, and those of the atoms whose neighbours are among these."""
-    wide = twin_cells_near(glass[0], glass[1], radius=9.5, reach=15.5)
+    wide = twin_cells_near(glass[0], glass[1], radius=9.5)
     inner = {i: c for i, c in wide.items() if all(int(j) in wide for j in c["neighbor"])}
     assert len(inner) > 40
     return wide, inner

@@ -54,7 +54,7 @@ def twin_cells(position, cell, pbc=(True, True, True)):
     return [_clean(facets) for facets in reference.voronoi(position, cell, pbc, EDGE_THRESHOLD)]
 
 
-def twin_cells_near(position, cell, radius=6.0, reach=13.0):
+def twin_cells_near(position, cell, radius=6.0, reach=15.5):
     """Atoms of an orthogonal periodic box within ``radius`` of a corner of it and, by qhull on a cluster, their cells."""
     side = np.diag(cell)
     relative = position - side * np.round(position / side)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Sequence
-from functools import cache
-from typing import Any
+import pickle
+from collections.abc import Callable, Sequence
+from functools import cache, wraps
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +19,8 @@ Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 Facets = dict[str, Any]
 Near = tuple[Index, Array]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 PERIODIC = (True, True, True)
 AREA_ZERO = (
@@ -56,6 +60,20 @@ R_STAR = dict(
 )
 
 
+def remembered(function: Callable[P, R]) -> Callable[P, R]:
+    """Keep what was computed, as bytes: many tests ask for neighbors of the same few configurations."""
+    known: dict[bytes, bytes] = {}
+
+    @wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        key = hashlib.sha256(pickle.dumps((args, kwargs))).digest()
+        if key not in known:
+            known[key] = pickle.dumps(function(*args, **kwargs))
+        return cast(R, pickle.loads(known[key]))
+
+    return wrapper
+
+
 # ---------------------------------------------------------------------------------------------------- images, pairs
 def _inverse(cell: Array, pbc: Sequence[bool]) -> tuple[Array, Array]:
     """Periodic vectors A (p,3), and B (3,p) with (x + n A) B = x B + n."""
@@ -91,6 +109,7 @@ def _order(neighbor: Index, vector: Array) -> Index:
     return np.lexsort((key[:, 2], key[:, 1], key[:, 0], neighbor))
 
 
+@remembered
 def pairs(
     position: ArrayLike, cell: ArrayLike, cutoff: float, pbc: Sequence[bool] = PERIODIC
 ) -> list[Near]:
@@ -133,6 +152,7 @@ def _complete(
     return bool(np.all(nearest >= reach * (1 - 1e-9) - 1e-7))
 
 
+@remembered
 def voronoi(
     position: ArrayLike, cell: ArrayLike, pbc: Sequence[bool] = PERIODIC, threshold: float = 1e-9
 ) -> list[Facets | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 import mgdask
 from mgdask.cli import cli
 from mgdask.errors import ParameterError
+from mgdask.features import sets
 from mgdask.learn.data.splits import group_folds, undersample
 from mgdask.learn.training.boosting import train
 from mgdask.studies.softness import conditions
@@ -348,7 +350,15 @@ def test_pooled_interval_draws_test_glasses():
     assert some["difference_low"] == some["difference_high"] == some["difference"] == -0.75
 
 
-def test_symmetry_functions_by_role_transfer(stores, out, tmp_path):
+@pytest.fixture
+def near_symmetry(monkeypatch):
+    """Symmetry functions of the nearest neighbors only: the same columns in a moment."""
+    for name in ("symmetry_functions", "symmetry_by_role"):
+        whole = sets.SETS[name]
+        monkeypatch.setitem(sets.SETS, name, partial(whole, cutoff=1.6))
+
+
+def test_symmetry_functions_by_role_transfer(stores, out, tmp_path, near_symmetry):
     """Methods, Eqs. (2) and (3): X is A or B; for other systems "the host (majority) atoms only"."""
     quick = {**OPTIONS, "learning": {**LEARNING, "n_undersamples": 1, "num_boost_round": 5}}
     pair = [stores[0], stores[2]]
