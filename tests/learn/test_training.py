@@ -342,6 +342,7 @@ def test_a_worker_makes_the_bins_that_this_process_makes(files, client, tmp_path
         )
 
 
+@pytest.mark.filterwarnings("ignore:Parameter n_jobs will be ignored")
 def test_the_stock_engine_trains(files, client):
     x, y, _ = table(4000, seed=1)
     model = train(
