@@ -222,6 +222,12 @@ def feature_options(command: Command) -> Command:
     """Add the options for features, central atoms and the store to write."""
     for option in (
         click.option("--centers", help="Restrict to central atoms of these elements: Cu or Cu,Zr."),
+        click.option(
+            "--frames",
+            metavar="START:STOP[:STEP]",
+            help="Frames to compute, counted from 0; several ranges or numbers are joined by "
+            "commas, as in 0:3,4:8 [default: all].",
+        ),
         click.option("--memory", default="2GiB", show_default=True, help="Memory of each worker."),
         click.option("--out", required=True, help="Feature store to write."),
         click.option("--recipe", help="YAML file that lists features and their parameters."),
@@ -263,13 +269,33 @@ def feature_options(command: Command) -> Command:
 
 
 def make_plan(
-    store: str, *, out: str, memory: str, threads: int, centers: str | None, **selection: Any
+    store: str,
+    *,
+    out: str,
+    memory: str,
+    threads: int,
+    centers: str | None,
+    frames: str | None,
+    **selection: Any,
 ) -> Plan:
     """Plan the run that the options of ``feature_options`` describe."""
     selected = _select_features(store, **selection)
     return mgdask.plan(
-        store, selected, out=out, memory=memory, threads=threads, centers=parse_names(centers)
+        store,
+        selected,
+        out=out,
+        memory=memory,
+        threads=threads,
+        centers=parse_names(centers),
+        frames=None if frames is None else _parse_frames(store, frames),
     )
+
+
+def _parse_frames(store: str, text: str) -> Any:
+    from mgdask.pipelines.featurize.validation import parse_frames
+    from mgdask.store.shards import get_array, open_group
+
+    return parse_frames(text, get_array(open_group(store), "step").shape[0])
 
 
 def _select_features(

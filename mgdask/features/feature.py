@@ -276,6 +276,17 @@ class Feature(ABC):
         """Return the frames from which the row of ``frame`` is computed."""
         return (frame,)
 
+    def check_frames(self, axis: FrameAxis, frames: IntArray) -> None:  # noqa: B027
+        """Raise ``ParameterError`` if no row could be computed from these frames.
+
+        Parameters
+        ----------
+        axis
+            Times and runs of all frames.
+        frames
+            Frames (frame,) that have rows.
+        """
+
     @abstractmethod
     def add_to(self, kinds: FeatureKinds) -> None:
         """Enter the feature into the list of its kind."""

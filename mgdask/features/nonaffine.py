@@ -28,6 +28,7 @@ from mgdask.features.feature import (
     feature_dataclass,
     n_within,
 )
+from mgdask.features.lag import check_times
 from mgdask.features.window import FrameAxis, Window
 from mgdask.geometry import cartesian, complete_cell, fractional
 from mgdask.kernels.nonaffine import Deformation, nonaffine
@@ -261,6 +262,26 @@ class NonAffine(WindowFeature):
                 f"NonAffine: reference={reference} is beyond the last frame, {len(axis.run) - 1}"
             )
         return reference, frame
+
+    def check_frames(self, axis: FrameAxis, frames: IntArray) -> None:
+        """Raise ``ParameterError`` if no frame follows any of these at the lag.
+
+        If only some of the frames lack a later one, their rows are NaN.
+        """
+        if self.lag is None:
+            return
+        check_times(axis)
+        if (axis.laters(self.lag)[frames] < 0).all():
+            nearest = axis.nearest_lag(self.lag, frames)
+            hint = (
+                f"the nearest lag that exists is {nearest:g} ps"
+                if np.isfinite(nearest)
+                else "no frame of a run follows them"
+            )
+            raise ParameterError(
+                f"NonAffine: no frame is {self.lag:g} ps after any of the {len(frames)} frames, so "
+                f"all rows would be NaN; {hint}. Choose another lag, or other frames"
+            )
 
     def frames_needed(self, axis: FrameAxis, frame: int) -> tuple[int, ...]:
         """Return the frame and the one it is compared with."""

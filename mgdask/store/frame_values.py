@@ -154,8 +154,29 @@ def copy(source: zarr.Group, path: str | Path, frames: IntArray | None = None) -
         If different values were attached to that store directly.
     """
     finish_pending(path)
+    arrays = _to_copy(source, path, frames)
+    if arrays:
+        write(path, arrays, {})
+
+
+def check_copy(source: zarr.Group, path: str | Path, frames: IntArray | None = None) -> None:
+    """Raise ``StoreError`` if ``copy`` would. Nothing is written.
+
+    Parameters
+    ----------
+    source, path, frames
+        As in ``copy``.
+    """
+    _to_copy(source, path, frames)
+
+
+def _to_copy(
+    source: zarr.Group, path: str | Path, frames: IntArray | None
+) -> dict[str, tuple[FloatArray, Mapping[str, Any]]]:
+    """Return the values to copy, with their attributes."""
     target = open_group(path)
-    present, arrays = read(target, skip_damaged=True), {}
+    present = read(target, skip_damaged=True)
+    arrays: dict[str, tuple[FloatArray, Mapping[str, Any]]] = {}
     for name, everywhere in read(source).items():
         values = everywhere if frames is None else everywhere[frames]
         if name in present:
@@ -167,8 +188,7 @@ def copy(source: zarr.Group, path: str | Path, frames: IntArray | None = None) -
                     "attached to it directly. Choose another name for the output, or remove it"
                 )
         arrays[name] = values, {**attrs(source, name), "source": COPIED}
-    if arrays:
-        write(path, arrays, {})
+    return arrays
 
 
 def write(

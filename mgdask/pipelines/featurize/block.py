@@ -203,15 +203,39 @@ def check_finite(
         With the frame, its timestep and up to five atom ids.
     """
     for k, frame in enumerate(frames):
-        bad = np.flatnonzero(~np.isfinite(position[k]).all(axis=1))
-        if len(bad):
-            ids = read_array(group, "atom_id")[first + bad[:5]].tolist()
-            step = int(read_array(group, "step")[int(frame)])
+        if not np.isfinite(position[k]).all():
             raise RunError(
-                f"frame {frame} (step {step}): {len(bad)} atoms have positions that are not "
-                f"finite; the first have the ids {', '.join(map(str, ids))}. Look for the "
+                f"{describe_not_finite(position[k], int(frame), group, first)}. Look for the "
                 "cause with mgdask verify, then repair the input or leave the frame out"
             )
+
+
+def describe_not_finite(position: AnyArray, frame: int, group: Group, first: int = 0) -> str:
+    """Describe positions of a frame that are not finite.
+
+    Parameters
+    ----------
+    position
+        Positions (atom, xyz) in Å.
+    frame
+        Index of the frame.
+    group
+        Store that the positions come from.
+    first
+        Index of the first atom.
+
+    Returns
+    -------
+    text
+        The frame, its timestep and up to five atom ids.
+    """
+    bad = np.flatnonzero(~np.isfinite(position).all(axis=1))
+    ids = read_array(group, "atom_id")[first + bad[:5]].tolist()
+    step = int(read_array(group, "step")[frame])
+    return (
+        f"frame {frame} (step {step}): {len(bad)} atoms have positions that are not "
+        f"finite; the first have the ids {', '.join(map(str, ids))}"
+    )
 
 
 def record(
@@ -251,9 +275,13 @@ def record(
 
 def create_output(plan: Plan) -> None:
     """Create the feature store of a plan, or check that the existing one matches."""
+    # it imports the tasks of unwrapping, which import this module
+    from mgdask.pipelines.featurize.output_checks import check_output
+
     path_source(plan.store)
     check_not_pending(plan.store)
     plan.job().check_inputs()
+    check_output(plan)
     if not feature_store.existing(plan.out, plan.digest):
         feature_store.create(plan.out, plan.attrs(), plan.axes(), plan.outputs())
     elif Manifest(plan.out).content() is None:

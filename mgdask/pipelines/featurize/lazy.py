@@ -84,6 +84,8 @@ def featurize(
     checked = check_features(features, numbers)
     axis = _frame_axis(ds)
     frames = select_rows(checked, axis, None, ds.sizes["frame"])
+    for feature in checked:
+        feature.check_frames(axis, frames)
     check_names(checked, _frame_value_names(ds), "the Dataset")
     source = _LazySource(ds, axis, frames, select_centers(centers, numbers))
     kinds = FeatureKinds.of(checked)

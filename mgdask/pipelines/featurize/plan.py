@@ -20,7 +20,9 @@ from mgdask.features.feature import Feature
 from mgdask.features.window import FrameAxis
 from mgdask.pipelines.featurize.block import Block, Job, read_axis
 from mgdask.pipelines.featurize.cost import Work, estimate
+from mgdask.pipelines.featurize.input_checks import check_input
 from mgdask.pipelines.featurize.memory import Memory, explain_excess, project_memory
+from mgdask.pipelines.featurize.output_checks import check_output
 from mgdask.pipelines.featurize.reach import remarks
 from mgdask.pipelines.featurize.validation import (
     Centers,
@@ -398,6 +400,7 @@ def plan(
             f"{store} holds unwrapped trajectories; {kinds.framewise[0].name} reads whole frames: "
             "plan it from the trajectory store"
         )
+    check_input(store, group, checked, axis, rows)
     paths, why = needs_copy(checked, source.kind, read_array(group, "cell"), str(out))
     base = Plan(
         str(store),
@@ -426,6 +429,7 @@ def plan(
     if fitting is None:
         needed = project_memory(replace(base, limit=min(MIN_LIMIT, MAX_BLOCK)), threads)
         raise PlanError(explain_excess(needed, base.n_atoms, allowed))
+    check_output(fitting)
     return fitting
 
 

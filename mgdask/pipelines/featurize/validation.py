@@ -259,6 +259,79 @@ def select_frames(frames: Frames, n_frames: int) -> IntArray:
     return rows.astype(np.int64)
 
 
+def frames_text(frames: Sequence[int]) -> str:
+    """Return increasing frames as ranges.
+
+    Parameters
+    ----------
+    frames
+        Indices of frames.
+
+    Returns
+    -------
+    text
+        Ranges START:STOP[:STEP] and numbers, for NumPy's ``r_`` and for ``--frames``.
+
+    Examples
+    --------
+    >>> frames_text([0, 1, 2, 4, 6, 8, 11])
+    '0:3,4:9:2,11'
+    """
+    parts, rest = [], list(frames)
+    while rest:
+        step = rest[1] - rest[0] if len(rest) > 1 else 1
+        n = 1
+        while n < len(rest) and rest[n] - rest[n - 1] == step:
+            n += 1
+        if n == 1 or (n == 2 and step > 1):
+            parts.append(str(rest.pop(0)))
+            continue
+        parts.append(f"{rest[0]}:{rest[n - 1] + 1}" + (f":{step}" if step > 1 else ""))
+        rest = rest[n:]
+    return ",".join(parts)
+
+
+def parse_frames(text: str, n_frames: int) -> IntArray:
+    """Return the frames that a text such as "0:3,4:9:2,11" selects.
+
+    Parameters
+    ----------
+    text
+        Ranges START:STOP[:STEP] and numbers, joined by commas.
+    n_frames
+        Number of frames.
+
+    Raises
+    ------
+    ParameterError
+        If the text has another form.
+
+    Examples
+    --------
+    >>> parse_frames("0:3,4:9:2,-1", 12).tolist()
+    [0, 1, 2, 4, 6, 8, 11]
+    """
+    every = np.arange(n_frames)
+    parts = []
+    try:
+        for part in text.split(","):
+            if ":" in part:
+                ends = [int(word) if word.strip() else None for word in part.split(":")]
+                parts.append(every[slice(*ends)])
+            else:
+                parts.append(every[[int(part)]])
+    except (ValueError, TypeError):
+        raise ParameterError(
+            f"--frames {text} must be START:STOP[:STEP] or numbers, joined by commas, such as "
+            "0:100:10 or 0:3,4:8"
+        ) from None
+    except IndexError:
+        raise ParameterError(
+            f"--frames {text} goes beyond the {n_frames} frames of the store"
+        ) from None
+    return np.concatenate(parts)
+
+
 def memory_of(text: str | int) -> int:
     """Return an amount of memory in bytes.
 

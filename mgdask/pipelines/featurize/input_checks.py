@@ -1,0 +1,177 @@
+"""Check what a plan would read: frames, their times and cells, and files of shards.
+
+A run would refuse the same, but only in the task that reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mgdask._typing import AnyArray, FloatArray, IntArray
+from mgdask.errors import ParameterError, StoreError
+from mgdask.features.engine import FeatureKinds, frames_needed
+from mgdask.features.feature import Feature
+from mgdask.features.window import FrameAxis
+from mgdask.geometry import complete_cell
+from mgdask.pipelines.featurize.block import describe_not_finite
+from mgdask.pipelines.featurize.validation import frames_text
+from mgdask.store.checks import Shard, expected_shards
+from mgdask.store.shards import Group, get_array, read_array
+
+MAX_READ = 64 * 2**20
+"""Maximum size in bytes of positions that a plan reads to look for damage.
+
+More would take seconds. The tasks of a run look at all positions that they read.
+"""
+MAX_NAMED = 5
+"""Maximum number of damaged frames that a message lists."""
+
+
+def check_input(
+    store: str | Path, group: Group, features: Sequence[Feature], axis: FrameAxis, rows: IntArray
+) -> None:
+    """Refuse features that cannot be computed from the frames of a store.
+
+    Parameters
+    ----------
+    store
+        A trajectory store, or an unwrapped trajectory.
+    group
+        Its group.
+    features
+        Features to compute.
+    axis
+        Times and runs of all frames.
+    rows
+        Frames to compute.
+
+    Raises
+    ------
+    ParameterError
+        If no pair of frames has a lag, or a cell does not span space.
+    StoreError
+        If files of the frames are lost, or positions are not finite. The message gives
+        the frames that remain.
+    """
+    for feature in features:
+        feature.check_frames(axis, rows)
+    needed = frames_needed(features, axis, rows)
+    kinds = FeatureKinds.of(features)
+    if kinds.framewise:
+        _check_cells(group, needed)
+    unwrapped = "path" in group
+    names = {"path"} if unwrapped else {"position"}
+    if not unwrapped and (kinds.windows or kinds.trajectories):
+        names.add("image")
+    shards = [
+        (shard, _size(Path(store) / shard.file))
+        for shard in expected_shards(store)[0]
+        if shard.name in names and shard.block is not None
+    ]
+    remake = f"Make it again: mgdask verify {store} --repair, then the command that made the store"
+    for found, remedy in (
+        (_lost_frames([(shard, size) for shard, size in shards if not size], needed), remake),
+        (
+            _frames_not_finite(group, needed),
+            f"Look for the cause with mgdask verify {store}, then repair the input",
+        ),
+        (_lost_frames(shards, needed), remake),
+    ):
+        if found is not None:
+            text, frames = found
+            left = _leave_out(features, axis, rows, frames)
+            raise StoreError(f"{store}: {text}. {remedy}{left}")
+
+
+def _leave_out(features: Sequence[Feature], axis: FrameAxis, rows: IntArray, bad: IntArray) -> str:
+    """Return the advice to leave frames out, with the frames that remain."""
+    if FeatureKinds.of(features).trajectories:
+        return ", or choose origins and lags (ps) that do not need these frames"
+    damaged = set(bad.tolist())
+    kept = [int(k) for k in rows if damaged.isdisjoint(frames_needed(features, axis, [int(k)]))]
+    if not kept:
+        return ""
+    try:
+        for feature in features:
+            feature.check_frames(axis, np.array(kept))
+    except ParameterError:  # no pair of frames remains
+        return ""
+    text = frames_text(kept)
+    return f", or leave these frames out: frames=np.r_[{text}] (--frames {text})"
+
+
+def _check_cells(group: Group, frames: IntArray) -> None:
+    """Raise ``ParameterError`` for a cell in which no neighbors can be found."""
+    cell: FloatArray = read_array(group, "cell")[frames].astype(np.float64)
+    pbc = tuple(bool(p) for p in read_array(group, "pbc"))
+    lengths = np.linalg.norm(cell, axis=-1).prod(axis=-1)
+    with np.errstate(invalid="ignore"):
+        sound = np.abs(np.linalg.det(cell)) > 1e-11 * lengths
+    for k in np.flatnonzero(~sound):
+        try:
+            complete_cell(cell[k], pbc)
+        except ParameterError as error:
+            frame = int(frames[k])
+            step = int(read_array(group, "step")[frame])
+            raise ParameterError(f"frame {frame} (step {step}): {error}") from None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # as for a shard that holds only fill values
+
+
+def _lost_frames(
+    shards: Sequence[tuple[Shard, int]], needed: IntArray
+) -> tuple[str, IntArray] | None:
+    """Describe shards whose files have another size than recorded, and their frames."""
+    texts: list[str] = []
+    lost: set[int] = set()
+    for shard, size in shards:
+        first, last = shard.region[shard.dims.index("frame")]
+        inside = needed[(needed >= first) & (needed < last)]
+        if len(inside) and size != shard.size:
+            what = f"has {size} bytes instead of {shard.size}" if size else "is missing"
+            texts.append(f"the file {shard.file} ({shard.where}) {what}")
+            lost |= set(inside.tolist())
+    if not texts:
+        return None
+    more = f", and {len(texts) - 1} more files are damaged" if len(texts) > 1 else ""
+    return texts[0] + more, np.array(sorted(lost), dtype=np.int64)
+
+
+def _frames_not_finite(group: Group, needed: IntArray) -> tuple[str, IntArray] | None:
+    """Describe positions that are not finite, and return their frames.
+
+    Nothing is read if the frames are large.
+    """
+    unwrapped = "path" in group
+    array = get_array(group, "path" if unwrapped else "position")
+    n_atoms = array.shape[0 if unwrapped else 1]
+    if 24 * n_atoms * len(needed) > MAX_READ:
+        return None
+    bad: list[int] = []
+    first = ""
+    for frames in np.split(needed, np.flatnonzero(np.diff(needed) != 1) + 1):
+        part = slice(int(frames[0]), int(frames[-1]) + 1)
+        try:
+            position: AnyArray = np.asarray(array[:, part] if unwrapped else array[part])
+        except Exception:  # a damaged file can raise anything; its size may tell more
+            return None
+        finite = np.asarray(np.isfinite(position).all(axis=(0, 2) if unwrapped else (1, 2)))
+        for k in np.flatnonzero(~finite):
+            if not bad:
+                one = position[:, k] if unwrapped else position[k]
+                first = describe_not_finite(one, int(frames[k]), group)
+            bad.append(int(frames[k]))
+    if not bad:
+        return None
+    others = ", ".join(map(str, bad[1 : MAX_NAMED + 1]))
+    more = f"; so have frames {others}" if others else ""
+    more += ", ..." if len(bad) > MAX_NAMED + 1 else ""
+    return first + more, np.array(bad, dtype=np.int64)
