@@ -258,9 +258,8 @@ def test_impossible_targets_are_refused_in_words(glass_store, tmp_path, monkeypa
         (tmp_path / "mine").mkdir(mode=0o555)
         targets.append(tmp_path / "mine" / "f.zarr")
     for target in targets:
-        plan = mgdask.plan(glass_store, Distance(), out=target)
         with pytest.raises(StorageFullError, match=r"cannot be written .*choose another target"):
-            mgdask.run(plan, progress=False)
+            mgdask.run(mgdask.plan(glass_store, Distance(), out=target), progress=False)
     words = ("featurize", glass_store, "--soap", SOAP, "--out", targets[0], "--workers", 1)
     status, _, err = said_by(monkeypatch, capsys, *words)
     assert status == 1
@@ -364,8 +363,9 @@ def test_positions_that_are_no_numbers_fail_their_block_only(
     good = position[3]
     bad = good.copy()
     bad[17, 1] = np.nan
-    position[3] = bad
     out = tmp_path / "f.zarr"
+    plan = mgdask.plan(own_store, Distance(), out=out)
+    position[3] = bad  # a plan that is made later is refused
     status, text, err = said_by(
         monkeypatch,
         capsys,
@@ -383,12 +383,13 @@ def test_positions_that_are_no_numbers_fail_their_block_only(
     step = int(mgdask.open_store(own_store).step[3])
     wanted = f"frame 3 (step {step}): 1 atoms have positions that are not finite; the first have the ids 18"
     assert wanted in " ".join(err.split())
-    assert "1 of 8 blocks failed; 7 are finished" in err
-    assert "atom-00000003-0000000000" in err
+    assert "--frames 0:3,4:8" in err
     assert "Traceback" not in err
-    plan = mgdask.plan(own_store, Distance(), out=out)
-    with pytest.raises(RunError, match="not finite"):
+    with pytest.raises(RunError, match="not finite") as failed:
         mgdask.run(plan, progress=False)
+    assert "1 of 8 blocks failed; 7 are finished" in str(failed.value)
+    assert "atom-00000003-0000000000" in str(failed.value)
+    assert wanted in str(failed.value)
     assert plan.done == len(plan.blocks) - 1
     status, text, _ = said_by(monkeypatch, capsys, "verify", own_store, "--workers", 1)
     assert status == 1

@@ -25,6 +25,7 @@ from mgdask.features import (
     Packing,
 )
 from mgdask.pipelines.featurize import input_checks
+from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.pipelines.featurize import run as run_module
 from mgdask.pipelines.featurize.validation import frames_text, parse_frames
 from mgdask.store.lock import held
@@ -72,13 +73,16 @@ def store(small_store, tmp_path):
     return Path(shutil.copytree(small_store, tmp_path / "s.zarr"))
 
 
+class Here:
+    """A client of one thread, for runs whose tasks are done at once."""
+
+    def nthreads(self):
+        return {"here": 1}
+
+
 @pytest.fixture
 def at_once(monkeypatch):
     """Run tasks in this process, without a client."""
-
-    class Here:
-        def nthreads(self):
-            return {"here": 1}
 
     def execute(client, function, tasks, **_):
         outcome = Outcome()
@@ -103,7 +107,8 @@ def damage(store, frames):
 
 
 def other_features(store, out):
-    mgdask.run(mgdask.plan(store, replace(STRUCTURE, cutoff=3.5), out=out), progress=False)
+    plan = mgdask.plan(store, replace(STRUCTURE, cutoff=3.5), out=out)
+    mgdask.run(plan, Here(), progress=False)
 
 
 def other_kind(store, out):
@@ -256,7 +261,7 @@ def test_a_truncated_file_is_named(store, tmp_path):
         mgdask.plan(store, STRUCTURE, out=tmp_path / "f.zarr")
 
 
-def test_a_refusal_names_only_what_differs(small_store, store, tmp_path, at_once):
+def test_a_refusal_names_only_what_differs(small_store, store, tmp_path, at_once, monkeypatch):
     out = tmp_path / "f.zarr"
     mgdask.run(mgdask.plan(small_store, STRUCTURE, out=out), at_once, progress=False)
     begins = f"Choose another out= (--out), or delete {out}: it holds other features. "
@@ -275,6 +280,10 @@ def test_a_refusal_names_only_what_differs(small_store, store, tmp_path, at_once
         assert text == f"{begins}What differs, there -> here: {text.split('here: ')[1]}"
         assert text.endswith(found)
         assert text.count("->") == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(plan_module, "MAX_BLOCK", 80)
+        with pytest.raises(StoreError, match=r"blocks, .* frames x atoms 6 x 27 -> 1 x 10$"):
+            mgdask.plan(small_store, STRUCTURE, out=out)
     zarr.open_group(out, mode="r+").attrs["plan_digest"] = "of another version"
     with pytest.raises(StoreError, match=r"delete .*f\.zarr: it holds features that another"):
         mgdask.plan(small_store, STRUCTURE, out=out)

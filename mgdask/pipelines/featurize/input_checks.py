@@ -72,13 +72,14 @@ def check_input(
         if shard.name in names and shard.block is not None
     ]
     remake = f"Make it again: mgdask verify {store} --repair, then the command that made the store"
+    missing = _lost_frames([(shard, size) for shard, size in shards if not size], needed)
+    is_read, damaged = (False, None) if missing else _read_positions(group, needed)
+    # positions that could be read are there, whatever the size of their files
+    unread = [(shard, size) for shard, size in shards if not is_read or shard.name == "image"]
     for found, remedy in (
-        (_lost_frames([(shard, size) for shard, size in shards if not size], needed), remake),
-        (
-            _frames_not_finite(group, needed),
-            f"Look for the cause with mgdask verify {store}, then repair the input",
-        ),
-        (_lost_frames(shards, needed), remake),
+        (missing, remake),
+        (damaged, f"Look for the cause with mgdask verify {store}, then repair the input"),
+        (_lost_frames(unread, needed), remake),
     ):
         if found is not None:
             text, frames = found
@@ -145,16 +146,16 @@ def _lost_frames(
     return texts[0] + more, np.array(sorted(lost), dtype=np.int64)
 
 
-def _frames_not_finite(group: Group, needed: IntArray) -> tuple[str, IntArray] | None:
-    """Describe positions that are not finite, and return their frames.
+def _read_positions(group: Group, needed: IntArray) -> tuple[bool, tuple[str, IntArray] | None]:
+    """Read positions unless they are large, and describe those that are not finite.
 
-    Nothing is read if the frames are large.
+    Returns whether all were read, and the description with the damaged frames.
     """
     unwrapped = "path" in group
     array = get_array(group, "path" if unwrapped else "position")
     n_atoms = array.shape[0 if unwrapped else 1]
     if 24 * n_atoms * len(needed) > MAX_READ:
-        return None
+        return False, None
     bad: list[int] = []
     first = ""
     for frames in np.split(needed, np.flatnonzero(np.diff(needed) != 1) + 1):
@@ -162,7 +163,7 @@ def _frames_not_finite(group: Group, needed: IntArray) -> tuple[str, IntArray] |
         try:
             position: AnyArray = np.asarray(array[:, part] if unwrapped else array[part])
         except Exception:  # a damaged file can raise anything; its size may tell more
-            return None
+            return False, None
         finite = np.asarray(np.isfinite(position).all(axis=(0, 2) if unwrapped else (1, 2)))
         for k in np.flatnonzero(~finite):
             if not bad:
@@ -170,8 +171,8 @@ def _frames_not_finite(group: Group, needed: IntArray) -> tuple[str, IntArray] |
                 first = describe_not_finite(one, int(frames[k]), group)
             bad.append(int(frames[k]))
     if not bad:
-        return None
+        return True, None
     others = ", ".join(map(str, bad[1 : MAX_NAMED + 1]))
     more = f"; so have frames {others}" if others else ""
     more += ", ..." if len(bad) > MAX_NAMED + 1 else ""
-    return first + more, np.array(bad, dtype=np.int64)
+    return True, (first + more, np.array(bad, dtype=np.int64))

@@ -145,10 +145,14 @@ def _rows(group: Group, plan: Plan) -> Iterator[str]:
             continue
         array = get_array(group, output.name)
         if array.shape == output.shape:
-            before, cut = shard_shape(array), output.cut
-            now = (cut.frames, cut.rows) if len(output.shape) == 3 else (cut.frames,)
-            if before[: len(now)] != now:
-                yield f"blocks of {' x '.join(map(str, before[: len(now)]))} -> " + (
-                    f"{' x '.join(map(str, now))} frames and atoms, because memory= differs"
+            there, cut = shard_shape(array)[: len(output.shape) - 1], output.cut
+            here = (cut.frames, cut.rows)[: len(there)]
+            if there != here:
+                yield f"blocks, which depend on memory=: frames x atoms {_size(there)} -> " + (
+                    _size(here)
                 )
                 return
+
+
+def _size(block: tuple[int, ...]) -> str:
+    return " x ".join(map(str, block))

@@ -373,10 +373,16 @@ def plan(
         If no block fits into ``memory``. The message names the largest term and the
         number to change.
     StoreError
-        If the trajectory store is not finished.
+        If the trajectory store is not finished, or frames of it are damaged. Also if
+        ``out`` holds other features, is being written, or cannot be written.
     ParameterError
-        If a feature does not support the species, or needs a value that the store
-        lacks, such as the temperature. Also if an argument is not allowed.
+        If a feature does not support the species, or needs a lag or a value that the
+        store lacks, such as the temperature. Also if an argument is not allowed.
+
+    Notes
+    -----
+    Neither ``store`` nor ``out`` is changed. Positions are read only if those of all frames needed take less
+    than 64 MiB. In larger frames, a run finds positions that are not finite.
 
     Examples
     --------
