@@ -381,8 +381,9 @@ def plan(
 
     Notes
     -----
-    Neither ``store`` nor ``out`` is changed. Positions are read only if those of all frames needed take less
-    than 64 MiB. In larger frames, a run finds positions that are not finite.
+    Neither ``store`` nor ``out`` is changed. Positions are read only if those of all
+    frames needed take less than 64 MiB. Otherwise, a run finds those that are not
+    finite.
 
     Examples
     --------
