@@ -81,9 +81,11 @@ def study_command(name: str) -> click.Command:
             settings = options(**given)
         except OptionError as error:
             raise click.UsageError(error.as_typed()) from None
-        study = get_study(name)(settings)
+        from mgdask.studies.study import check_study
+
         with open_workers(workers, threads, scheduler, None, site) as client:
-            results = study.run(client)
+            check_study(settings)  # before the libraries of the study are imported
+            results = get_study(name)(settings).run(client)
         click.echo(str(results))
         for stage, seconds in results.timing.items():
             click.echo(f"  {stage:20} {seconds:8.1f} s")

@@ -155,6 +155,12 @@ class StudyOptions(BaseModel):
                 paths[name] = (value,) if isinstance(value, Path) else tuple(value)
         return paths
 
+    def check_inputs(self) -> None:
+        """Raise ``ParameterError`` if the inputs do not suit the options.
+
+        It is called when all inputs exist, and before anything is computed.
+        """
+
     def parameters(self) -> dict[str, Any]:
         """Return all options but paths as JSON values, for a model card.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from mgdask._version import __version__
 from mgdask.errors import ParameterError
 from mgdask.store.provenance import digest
+from mgdask.store.writable import check_writable
 from mgdask.studies.options import CommandLine, OptionError, StudyOptions, markdown_table
 from mgdask.studies.registry import get_options
 from mgdask.studies.results import POOLED, Metric, Results, about_rows, metrics_of
@@ -142,9 +143,7 @@ class Study(ABC, Generic[Options]):
             If the folder holds the results of another study.
         """
         options, name = self.options, type(self.options).study
-        refuse_other_study(options.out, name)
-        paths = self._inputs()
-        inputs = {label: fingerprint(path) for label, path in paths.items()}
+        inputs = check_study(options)
         identity = digest([name, __version__, options.parameters(), inputs])
         stages = StageRunner(options.out, options.out / name / "progress", identity)
         outcome = self.compute(stages, client, progress)
@@ -163,6 +162,38 @@ class Study(ABC, Generic[Options]):
         write_text(options.out / "report.html", self.page(results))
         write_text(options.out / "results.json", results.to_json())
         return results
+
+
+def check_study(options: StudyOptions) -> dict[str, str]:
+    """Check the inputs and the folder of a study before anything is computed.
+
+    Parameters
+    ----------
+    options
+        All options of the study.
+
+    Returns
+    -------
+    inputs
+        Digest of each file and store, keyed by its option and name.
+
+    Raises
+    ------
+    StoreError
+        If an input is missing or unfinished, or the folder cannot be written.
+    ParameterError
+        If the folder holds the results of another study, or the inputs do not suit the
+        options.
+    """
+    refuse_other_study(options.out, type(options).study)
+    check_writable(options.out)
+    inputs = {
+        f"{option} {path.stem}": fingerprint(path)
+        for option, paths in options.paths().items()
+        for path in paths
+    }
+    options.check_inputs()
+    return inputs
 
 
 def refuse_other_study(out: Path, name: str) -> None:

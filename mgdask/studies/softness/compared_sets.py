@@ -18,7 +18,7 @@ from mgdask.execution.deferred import deferred_client
 from mgdask.features import SOAP, Feature, feature_set
 from mgdask.features.sets import sro_sets
 from mgdask.store.open import open_store
-from mgdask.studies.softness.data import Glass, prepare_glass
+from mgdask.studies.softness.data import Glass, check_glass, prepare_glass
 
 Features = str | Sequence[Feature]
 FeaturesOf = Callable[[Sequence[str]], list[Feature]]
@@ -268,6 +268,8 @@ def prepare_sets(
     check_glass_options("prepare_sets", options, prepare_sets)
     check_stems(stores)
     resolved = resolve_sets(sets, species_of(stores))
+    for store in stores:  # all of them, before the first is computed
+        check_glass(store, **options)
     with deferred_client(client) as workers:
         return {
             name: [

@@ -378,19 +378,8 @@ def prepare_glass(
     """
     store, folder = Path(store), Path(out)
     ds = open_store(store)
-    strains, _ = strain_of(ds)
-    runs = np.asarray([str(run) for run in ds["run"].values])
-    frame = frame_of_strain(FrameAxis(np.arange(len(strains), dtype=float), runs), strains, strain)
+    strains, frame, keep = _select(store, ds, strain, species, margin, ends)
     numbers = np.asarray(ds["species"].values)
-    keep = inside(ds, margin, ends=ends)
-    if species is not None:
-        species = chosen_species(numbers, species)
-        keep &= np.isin(numbers, [atomic_number(element) for element in species])
-    if not keep.any():
-        raise ParameterError(
-            f"{store}: no atom of species={species or 'any'} is at least {margin:g} Å from the "
-            "surfaces; take a smaller margin"
-        )
     elements = tuple(symbol(int(z)) for z in np.unique(numbers))
     listed = feature_set(features, elements) if isinstance(features, str) else list(features)
     folder.mkdir(parents=True, exist_ok=True)
@@ -408,3 +397,54 @@ def prepare_glass(
             "class; take another threshold or a later strain"
         )
     return glass
+
+
+def check_glass(
+    store: str | Path,
+    *,
+    strain: float = 0.04,
+    species: Sequence[str] | None = None,
+    margin: float = 15.0,
+    ends: bool = False,
+    **others: Any,
+) -> None:
+    """Check a glass as ``prepare_glass`` does before it computes anything.
+
+    Parameters
+    ----------
+    store, strain, species, margin, ends
+        See ``prepare_glass``.
+    others
+        Further arguments of ``prepare_glass``, which are ignored.
+
+    Raises
+    ------
+    ParameterError
+        If no frame has the strain, or no atom is left.
+    """
+    _select(Path(store), open_store(store), strain, species, margin, ends)
+
+
+def _select(
+    store: Path,
+    ds: xr.Dataset,
+    strain: float,
+    species: Sequence[str] | None,
+    margin: float,
+    ends: bool,
+) -> tuple[FloatArray, int, BoolArray]:
+    """Return the strain (frame,), the deformed frame, and which atoms are included."""
+    strains, _ = strain_of(ds)
+    runs = np.asarray([str(run) for run in ds["run"].values])
+    frame = frame_of_strain(FrameAxis(np.arange(len(strains), dtype=float), runs), strains, strain)
+    numbers = np.asarray(ds["species"].values)
+    keep = inside(ds, margin, ends=ends)
+    if species is not None:
+        species = chosen_species(numbers, species)
+        keep &= np.isin(numbers, [atomic_number(element) for element in species])
+    if not keep.any():
+        raise ParameterError(
+            f"{store}: no atom of species={species or 'any'} is at least {margin:g} Å from the "
+            "surfaces; take a smaller margin"
+        )
+    return strains, frame, keep

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from mgdask.elements import atomic_number
+from mgdask.elements import atomic_number, symbol
 from mgdask.studies.options import CommandLine, Stores, StudyOptions, Texts, as_list, split_commas
+
+if TYPE_CHECKING:
+    from mgdask.features import Feature
 
 
 def _elements(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -134,6 +138,28 @@ class SoftnessOptions(GlassOptions):
         if self.qs == "leading" and not self.n_features:
             raise ValueError("`qs`=leading needs `n_features` of at least 1")
         return self
+
+    def check_inputs(self) -> None:
+        """Raise ``ParameterError`` if the features are unknown or not possible."""
+        from mgdask.store.open import check_complete
+        from mgdask.store.shards import read_array
+
+        numbers = read_array(check_complete(self.test[0])[0], "species")
+        self.list_features([symbol(z) for z in sorted({int(z) for z in numbers})])
+
+    def list_features(self, species: Sequence[str]) -> list[Feature]:
+        """Return the features that the options ask for.
+
+        Parameters
+        ----------
+        species
+            Element symbols of the glass.
+        """
+        from mgdask.features.recipe import gather_features
+
+        named = self.sets or (() if self.features or self.recipe is not None else ("interstice",))
+        recipe = None if self.recipe is None else str(self.recipe)
+        return gather_features(self.features, named, recipe, species)
 
     def glass(self) -> dict[str, Any]:
         """Return the arguments of ``prepare_glass``."""

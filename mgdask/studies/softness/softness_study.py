@@ -16,14 +16,13 @@ import numpy as np
 from mgdask._typing import FloatArray
 from mgdask.errors import ParameterError
 from mgdask.features import Feature
-from mgdask.features.recipe import gather_features
 from mgdask.learn.evaluation.metrics import baseline_scores
 from mgdask.learn.predict import predict
 from mgdask.report.json import to_plain
 from mgdask.store.open import check_complete
 from mgdask.studies.results import POOLED, Metric, Results, metrics_of
 from mgdask.studies.softness.compared_sets import species_of
-from mgdask.studies.softness.data import Glass, prepare_glass
+from mgdask.studies.softness.data import Glass, check_glass, prepare_glass
 from mgdask.studies.softness.glasses import glass_spectrum, score_glass
 from mgdask.studies.softness.options import SoftnessOptions
 from mgdask.studies.softness.repeats import measured_ceiling
@@ -177,6 +176,8 @@ class SoftnessStudy(Study[SoftnessOptions]):
         def prepare(_: StageTimer | None = None) -> list[Glass]:
             stores = (*options.train, *options.test)
             features = self.features()
+            for store in stores:  # all of them, before the first is computed
+                check_glass(store, **options.glass())
             return [
                 prepare_glass(
                     store,
@@ -338,13 +339,7 @@ class SoftnessStudy(Study[SoftnessOptions]):
 
         ``stores`` has the species; by default the first test glass.
         """
-        options = self.options
-        named = options.sets or (
-            () if options.features or options.recipe is not None else ("interstice",)
-        )
-        recipe = None if options.recipe is None else str(options.recipe)
-        species = species_of(stores or options.test[:1])
-        return gather_features(options.features, named, recipe, species)
+        return self.options.list_features(species_of(stores or self.options.test[:1]))
 
     def metrics(
         self, learned: Sequence[Softness], train_on: Sequence[Glass], tests: Sequence[Glass]
