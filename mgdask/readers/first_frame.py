@@ -26,7 +26,7 @@ from mgdask.readers.inventory import Inventory, pack_identity
 from mgdask.readers.plausibility import check_frame, check_timestep
 from mgdask.readers.records import FrameRef, Labels, Table
 from mgdask.readers.sources import open_source
-from mgdask.readers.species import PER_ATOM, SpeciesMap, species_column
+from mgdask.readers.species import PER_ATOM, SpeciesMap, known_text, species_column
 from mgdask.readers.units import column_unit
 from mgdask.readers.window import read_window
 
@@ -159,6 +159,17 @@ def read_first_frame(
             "this is intended",
         )
     types = table.get("type")
+    if layout.species == "type" and types is not None and not isinstance(types, Labels):
+        present = set(np.unique(types).tolist())
+        given = dict(inventory.species_map.types)
+        unused = {kind: number for kind, number in given.items() if kind not in present}
+        if unused:
+            audit.note(
+                "species",
+                f"species lists {known_text(unused)}, but no atom has such a type; the types are "
+                f"{', '.join(map(str, sorted(present)))}. Check that the elements are those of "
+                "this file, in the order of its types",
+            )
     if isinstance(types, Labels):
         audit.note("species", f"{ref.path}: the column type holds labels, which are not stored")
     elif types is not None and columns is None and "type" not in dict(layout.extras):

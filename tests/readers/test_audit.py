@@ -421,3 +421,12 @@ def test_the_digest_knows_what_matters(tmp_path):
     assert take_inventory(path, species=SPECIES, timestep=1).digest() != mine
     assert take_inventory(path, species={1: "Ti", 2: "Cu"}).digest() != mine
     assert take_inventory(path, species=SPECIES, frames=[0]).digest() != mine
+
+
+def test_an_element_of_a_type_that_no_atom_has_is_remarked_on(tmp_path):
+    path = write_dump(tmp_path / "a.dump", [(0, ROWS)])
+    note = noted(take_inventory(path, species=("Zr", "Cu", "Al")), "no atom has such a type")
+    assert "species lists {3: 'Al'}" in note
+    assert "the types are 1, 2. Check that" in note
+    notes = take_inventory(path, species=("Zr", "Cu")).notes
+    assert not any("no atom has" in note for note in notes)
