@@ -151,6 +151,7 @@ def draw_box(
     """
     y = np.asarray(values, dtype=np.float64)
     low, first, median, third, high = np.quantile(y, [0.0, 0.25, 0.5, 0.75, 1.0])
+    axes.use_sticky_edges = False  # a flat box would lie on the edge of the picture
     axes.bar(
         at,
         third - first,

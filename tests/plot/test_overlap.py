@@ -159,3 +159,12 @@ def test_demo_picture(glass_store, tmp_path, monkeypatch):
     )
     plot_environments(trajectory, features, tmp_path / "x.png", progress=progress)
     assert drawn == [[]]
+
+
+def test_a_flat_box_keeps_its_distance_from_the_edge():
+    """Equal values give a box without height, which must not touch the frame."""
+    axes = figure(3.0, 3.0).subplots()
+    draw_box(axes, 0.0, [0.5, 0.5], color="blue")
+    draw_box(axes, 1.0, [0.6, 0.6], color="blue")
+    low, high = axes.get_ylim()
+    assert low < 0.5 < 0.6 < high
