@@ -195,6 +195,8 @@ def _first_shell(g: FloatArray, counts: IntArray, edges: FloatArray) -> _FirstSh
 
 def _minor_peak(smoothed: FloatArray, counts: IntArray, main: int) -> int | None:
     """Return the bin of the highest maximum before the main one that is not noise."""
+    if main == 0:
+        return None
     tops = np.flatnonzero(
         (smoothed[1:main] >= smoothed[: main - 1]) & (smoothed[1:main] > smoothed[2 : main + 1])
     )
