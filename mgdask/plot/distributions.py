@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mgdask._typing import FloatArray
-from mgdask.plot.style import DARK_GREY, LIGHT_GREY
+from mgdask.plot.style import DARK_GREY, LIGHT_GREY, legend_below
 
 if TYPE_CHECKING:
     from mgdask.plot.style import Axes, ScalarMappable
@@ -158,6 +158,4 @@ def draw_half_violins(
             axes.plot([k, k + side * 0.3], [median] * 2, color="black", lw=2.5)
     axes.set_xticks(range(len(names)), names, fontsize=9)
     axes.set_xlim(-0.6, len(names) - 0.4)
-    lines = max((name.count("\n") + 1 for name in names), default=1)
-    pad = 1.2 + 1.15 * lines  # in font sizes, to clear the names
-    axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, 0.0), borderaxespad=pad)
+    legend_below(axes, lines=max((name.count("\n") + 1 for name in names), default=1))

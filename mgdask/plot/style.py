@@ -101,17 +101,18 @@ def save(fig: Figure, path: str | Path, *, dpi: float = 130.0) -> Path:
     return target
 
 
-LEGEND_PAD = 4.2
-"""Distance of a legend from the axes in font sizes, to clear tick and axis labels."""
-
-
-def legend_below(axes: Axes) -> None:
+def legend_below(axes: Axes, *, lines: int = 2) -> None:
     """Place the legend below the label of the x axis, out of the picture.
+
+    Its distance is measured in lines of text, so it holds in axes of any size.
 
     Parameters
     ----------
     axes
         matplotlib axes with labeled artists. They may have a colorbar and a title.
+    lines
+        Lines of text between the axes and the legend: those of the tick labels, and of
+        the axis label.
 
     Examples
     --------
@@ -120,10 +121,10 @@ def legend_below(axes: Axes) -> None:
     axes.legend(
         loc="upper center",
         bbox_to_anchor=(0.5, 0.0),
-        borderaxespad=LEGEND_PAD,
+        borderaxespad=1.0 + 1.4 * lines,
         ncols=5,
         frameon=False,
-        handletextpad=0.2,
+        handletextpad=0.4,
         columnspacing=1.2,
     )
 

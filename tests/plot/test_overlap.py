@@ -87,7 +87,7 @@ PICTURES = {
     "columns": lambda axes: draw_column_histograms(axes, X, np.append(X, 2.0), np.outer(X, X)),
     "half_violins": lambda axes: draw_half_violins(
         axes,
-        ["area\nmean", "volume\nstd"],
+        ["area\nmean", "mean of\nvolume\nstd"],
         [X, X],
         [PAIR, PAIR],
         {"softest": "C0", "hardest": "C1"},

@@ -26,6 +26,7 @@ from mgdask.plot.style import (
     ORANGE,
     VERMILION,
     figure,
+    legend_below,
     letter_panels,
     save,
     style,
@@ -137,7 +138,7 @@ def _draw_mass(axes: Axes, packing: Numbers) -> None:
     axes.axvline(packing["split"], color=LIGHT_GREY, lw=0.8, zorder=0)
     axes.set_xlim(2.0, float(r[-1]) * 1.05)
     axes.legend(loc="upper left", fontsize=9, title=f"D below, beyond {packing['split']:g} Å")
-    _draw_rdf(axes.inset_axes((0.54, 0.11, 0.44, 0.38)), packing)
+    _draw_rdf(axes.inset_axes((0.54, 0.17, 0.44, 0.34)), packing)
 
 
 def _draw_rdf(axes: Axes, packing: Numbers) -> None:
@@ -223,7 +224,7 @@ def _draw_activated(fig: Figure, axes: Axes, at_yield: Numbers) -> None:
         color=VERMILION,
     )
     axes.set_ylim(0, 1)
-    axes.legend(loc="upper center", ncols=3, bbox_to_anchor=(0.5, -0.14))
+    legend_below(axes)
 
 
 def _draw_glasses(axes: Axes, glasses: Sequence[Numbers]) -> None:
