@@ -21,6 +21,8 @@ from mgdask.cli.options import (
     value_options,
     worker_options,
 )
+from mgdask.store.failures import check_store_exists
+from mgdask.store.writable import check_writable
 
 
 @click.command(
@@ -94,11 +96,19 @@ def ingest(
     Reads LAMMPS dumps and data files (plain, gz, zst, binary), extxyz, H5MD and NetCDF.
     Several PATHS form one trajectory in the given order, unless --run is repeated.
     """
+    from mgdask.readers.files import expand
+    from mgdask.readers.species import make_species
+
+    elements = parse_species(species)
     with open_workers(workers, threads, scheduler, None, site) as client:
+        # before the libraries are imported; ``mgdask.ingest`` checks all of it again
+        expand(paths)
+        make_species(elements)
+        check_writable(out)
         report = mgdask.ingest(
             list(paths),
             out,
-            species=parse_species(species),
+            species=elements,
             origin=parse_origin(origin),
             run=one_or_list(runs),
             temperature=one_or_list(temperature),
@@ -185,13 +195,13 @@ def rdf(
     Prints the first peak, the first minimum (a cutoff for features) and the
     coordination number of each pair.
     """
-    from mgdask.report.text import describe_rdf
-    from mgdask.store.writable import check_writable
-
     if out is not None:
         check_writable(out)
     with open_workers(workers, threads, scheduler, None, site) as client:
+        check_store_exists(store)
         curves = mgdask.partial_rdf(store, r_max=r_max, bins=bins, client=client)
+    from mgdask.report.text import describe_rdf
+
     click.echo(describe_rdf(curves))
     if out is not None:
         table = curves.g.stack(pair=("species", "neighbor_species")).to_pandas()
@@ -231,6 +241,7 @@ def unwrap(
     The new store is chunked by atoms, for analyses that follow atoms through time.
     """
     with open_workers(workers, threads, scheduler, None, site) as client:
+        check_store_exists(store)
         click.echo(str(mgdask.unwrap(store, out, client=client, **options)))
 
 
@@ -319,6 +330,7 @@ def verify(
     The exit status is 1 if a block is damaged.
     """
     with open_workers(workers, threads, scheduler, None, site) as client:
+        check_store_exists(store)
         report = mgdask.verify(store, repair=repair, client=client)
     click.echo(str(report))
     return 0 if report.ok else 1

@@ -12,6 +12,8 @@ from click.shell_completion import CompletionItem
 import mgdask
 from mgdask.cli.groups import NamesOption
 from mgdask.errors import ParameterError
+from mgdask.store.failures import check_store_exists
+from mgdask.store.writable import check_writable
 
 if TYPE_CHECKING:
     from mgdask.cluster.client import Client
@@ -279,6 +281,8 @@ def make_plan(
     **selection: Any,
 ) -> Plan:
     """Plan the run that the options of ``feature_options`` describe."""
+    check_store_exists(store)
+    check_writable(out)
     selected = _select_features(store, **selection)
     return mgdask.plan(
         store,

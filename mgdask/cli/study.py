@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from mgdask.cli.groups import examples
 from mgdask.cli.options import open_workers, worker_options
+from mgdask.store.failures import check_store_exists
 from mgdask.studies.options import (
     OptionError,
     StudyOptions,
@@ -81,9 +82,12 @@ def study_command(name: str) -> click.Command:
             settings = options(**given)
         except OptionError as error:
             raise click.UsageError(error.as_typed()) from None
-        from mgdask.studies.study import check_study
-
         with open_workers(workers, threads, scheduler, None, site) as client:
+            for store in (one for given in settings.paths().values() for one in given):
+                if store.suffix in ("", ".zarr") and not store.is_file():
+                    check_store_exists(store)
+            from mgdask.studies.study import check_study
+
             check_study(settings)  # before the libraries of the study are imported
             results = get_study(name)(settings).run(client)
         click.echo(str(results))

@@ -27,6 +27,25 @@ class SourceChangedError(FatalStoreError):
     """The input has changed since the plan; continuing would mix two inputs."""
 
 
+def check_store_exists(path: str | Path) -> None:
+    """Raise ``StoreError`` if there is no Zarr group.
+
+    It needs no library, so a command can refuse a wrong path before it imports any.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+    """
+    if not (Path(path) / "zarr.json").is_file():
+        raise no_store(path)
+
+
+def no_store(path: str | Path) -> StoreError:
+    """Return the error for a path that is not a store."""
+    return StoreError(f"{path} is not a Zarr store (in {Path.cwd()}); make one with mgdask ingest")
+
+
 @contextmanager
 def explained(path: str | Path) -> Iterator[None]:
     """Explain the error of a full, read-only or forbidden target.

@@ -23,7 +23,7 @@ from zarr.storage import LocalStore
 from mgdask import variables
 from mgdask._typing import AnyArray
 from mgdask.errors import StoreError
-from mgdask.store.failures import explained
+from mgdask.store.failures import explained, no_store
 from mgdask.store.manifest import COMPLETE, FOLDER
 from mgdask.store.writable import check_writable
 
@@ -154,9 +154,7 @@ def open_group(path: str | Path, mode: Literal["r", "r+"] = "r") -> Group:
         zarr.errors.GroupNotFoundError,
         zarr.errors.NodeTypeValidationError,
     ) as error:
-        raise StoreError(
-            f"{path} is not a Zarr store (in {Path.cwd()}); make one with mgdask ingest"
-        ) from error
+        raise no_store(path) from error
 
 
 def get_array(group: Group, name: str) -> Array:

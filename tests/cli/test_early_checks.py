@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -144,6 +145,45 @@ def test_a_wrong_command_creates_no_client(
     assert not output.out
     assert "AssertionError" not in output.err
     assert not new.exists()
+
+
+LIGHT = """
+import sys
+from click.testing import CliRunner
+from mgdask.cli import cli
+for line in sys.argv[1:]:
+    result = CliRunner().invoke(cli, line.split())
+    assert result.exit_code, line
+    print(type(result.exception).__name__)
+heavy = {"numba", "xarray", "zarr", "dask", "distributed", "pandas", "lightgbm"}
+print("imported", *sorted(heavy & set(sys.modules)))
+"""
+
+
+def test_wrong_paths_and_workers_import_no_heavy_library(places):
+    lines = (
+        "ingest GLOB --out GLASS --species Cu",
+        "ingest two.dump --out GLASS --species Xx",
+        "ingest two.dump --out BELOW --species Cu,Zr",
+        "ingest two.dump --out GLASS --species Cu,Zr --workers 0",
+        "featurize NONE --out GLASS --set sro",
+        "featurize GLASS --out BELOW --set sro",
+        "featurize GLASS --out GLASS --set sro --memory much",
+        "plan NONE --out GLASS --set sro",
+        "rdf NONE",
+        "unwrap NONE --out GLASS",
+        "verify NONE",
+        "verify GLASS --cluster NONE",
+        "study softness --train NONE --test GLASS --out new",
+    )
+    words = [" ".join(places.get(word, word) for word in line.split()) for line in lines]
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, *words], capture_output=True, text=True, check=True
+    )
+    *errors, imported = done.stdout.splitlines()
+    assert len(errors) == len(lines)
+    assert {"AuditError", "ParameterError", "StoreError", "StorageFullError"} == set(errors)
+    assert imported == "imported"
 
 
 def test_the_api_creates_no_client_either(places, no_client, tmp_path):

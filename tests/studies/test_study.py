@@ -281,6 +281,7 @@ def test_options_that_are_not_typed_have_their_defaults(monkeypatch, tmp_path, n
     options, seen = get_options(name), []
     monkeypatch.setattr("mgdask.cli.study.get_study", lambda _: seen.append)
     monkeypatch.setattr("mgdask.studies.study.check_study", lambda _: {})
+    monkeypatch.setattr("mgdask.cli.study.check_store_exists", lambda _: None)
     given, words = {"out": tmp_path}, ["--out", str(tmp_path)]
     for field, info in options.model_fields.items():
         if info.is_required() and field != "out":
