@@ -52,19 +52,29 @@ def dump(path, n_frames, seed, first=0):
     return write_dump(path, frames, "id type xu yu zu")
 
 
-@pytest.fixture
-def dumps(tmp_path):
+def write_dumps(folder):
     return [
-        dump(tmp_path / f"{run}.dump", n, seed)
+        dump(folder / f"{run}.dump", n, seed)
         for seed, (run, n) in enumerate(zip(RUNS, N_FRAMES, strict=True))
     ]
 
 
 @pytest.fixture
-def three(tmp_path, dumps):
+def dumps(tmp_path):
+    return write_dumps(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def ingested(tmp_path_factory, threads):
+    folder = tmp_path_factory.mktemp("ingested")
+    ingest(write_dumps(folder), folder / "three.zarr", run=list(RUNS))
+    return folder / "three.zarr"
+
+
+@pytest.fixture
+def three(tmp_path, ingested):
     """Three runs in one store, without a temperature."""
-    ingest(dumps, tmp_path / "three.zarr", run=list(RUNS))
-    return str(tmp_path / "three.zarr")
+    return str(shutil.copytree(ingested, tmp_path / "three.zarr"))
 
 
 def ingest(paths, out, **options):
