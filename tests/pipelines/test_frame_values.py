@@ -724,6 +724,8 @@ def test_a_copy_made_before_has_the_temperature_of_today(tmp_path):
         mgdask.unwrap(store, copy, progress=False)
 
 
+# what mgdask keeps beside the arrays is no part of them
+@pytest.mark.filterwarnings("ignore:Object at .* is not recognized")
 def test_values_survive_xarray(tmp_path, three):
     mgdask.attach(three, temperature=list(KELVIN), variables={"energy": -1.5})
     ds = mgdask.open_store(three).isel(frame=slice(3, 9))
