@@ -27,8 +27,8 @@ MAX_IMAGES = 3
 """Maximum number of periodic images in each direction; bounds the search distance."""
 REACH = 1.9
 """Search distance, in units of the edge of a cube with the volume per atom."""
-BIN, SMOOTHING = 0.01, 3.0
-"""Bin width in the same unit, and standard deviation of the smoothing in bins."""
+N_BINS, SMOOTHING = 190, 3.0
+"""Bins of g(r), and standard deviation of the smoothing in bins."""
 MIN_HEIGHT = 1.5
 """Minimum height of a first peak over the mean; it is about 1 for random positions."""
 
@@ -77,13 +77,14 @@ def contacts(
     height = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     reach = min(REACH * edge, longest, MAX_IMAGES * float(height.min()))
     fraction = fractional(position, cell, origin)
+    fraction -= np.where(np.asarray(pbc, dtype=bool), np.floor(fraction), 0.0)
     pairs, distance = _sampled_pairs(fraction, cell, pbc, kind, reach)
     code = pairs.min(axis=0) * len(kinds) + pairs.max(axis=0)
     found = {}
     for a, b in itertools.combinations_with_replacement(range(len(kinds)), 2):
         own = distance[code == a * len(kinds) + b]
         if own.size:
-            peak = _first_peak(own, reach, edge) if own.size >= MIN_DISTANCES else np.nan
+            peak = _first_peak(own, reach) if own.size >= MIN_DISTANCES else np.nan
             found[int(kinds[a]), int(kinds[b])] = Contacts(peak, float(own.min()))
     return found
 
@@ -138,6 +139,8 @@ def _pairs_in_part(
             places[-1][:, axis] = moved[kept]
         row, place = np.concatenate(rows), np.concatenate(places)
     inner = np.flatnonzero(((place >= low) & (place < high)).all(axis=1))
+    if inner.size == 0:
+        return np.empty((2, 0), dtype=np.int64), np.empty(0)
     first_row, second_row, distance = _neighbors(place @ cell, inner, reach)
     pairs = np.stack([row[first_row], row[second_row]])
     other = pairs[0] != pairs[1]  # in a flat cell, an atom is near its own image
@@ -178,10 +181,9 @@ def _neighbors(
     return a, b, distances
 
 
-def _first_peak(distance: FloatArray, reach: float, edge: float) -> float:
+def _first_peak(distance: FloatArray, reach: float) -> float:
     """Return the highest maximum of g(r) below ``reach``; NaN without a clear one."""
-    n_bins = max(int(reach / (BIN * edge)), 1)
-    count, edges = np.histogram(distance, bins=n_bins, range=(0.0, reach))
+    count, edges = np.histogram(distance, bins=N_BINS, range=(0.0, reach))
     middle = (edges[1:] + edges[:-1]) / 2
     half = int(3 * SMOOTHING)
     weight = np.exp(-0.5 * (np.arange(-half, half + 1) / SMOOTHING) ** 2)
@@ -190,5 +192,5 @@ def _first_peak(distance: FloatArray, reach: float, edge: float) -> float:
     # a few distances at small r, where r² is small, are no peak
     smooth[smooth < 0.002 * len(distance)] = 0.0
     g = smooth / middle**2 * ((middle**2).sum() / len(distance))
-    g = g[: n_bins - half]
-    return float(middle[np.argmax(g)]) if len(g) and g.max() > MIN_HEIGHT else float("nan")
+    g = g[: N_BINS - half]
+    return float(middle[np.argmax(g)]) if g.max() > MIN_HEIGHT else float("nan")

@@ -212,3 +212,19 @@ def test_odd_cells_cost_no_memory(rng):
     cluster = rng.uniform(0, 1, (4000, 3))
     found = contacts(cluster, np.eye(3) * 1000, ORIGIN, PERIODIC, np.ones(4000))
     assert found[1, 1].shortest < 0.1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_frame_makes_a_remark_fail(seed):
+    """Flat, long, tilted and open cells, clusters, single atoms, atoms at one point."""
+    rng = np.random.default_rng(seed)
+    for n_atoms in (1, 2, 3, 10, 200, 4001):
+        for spread in (1.0, 1e-5, 0.0):
+            cell = np.diag(10.0 ** rng.uniform(-3, 3, 3))
+            cell[1, 0] = rng.uniform(-3, 3) * cell[0, 0]
+            pbc = tuple(bool(each) for each in rng.random(3) < 0.6)
+            fraction = spread * rng.uniform(0, 1, (n_atoms, 3))
+            fraction[:, ~np.array(pbc)] *= 50.0
+            numbers = rng.choice([29, 40, 46], n_atoms).astype(np.int32)
+            found = check_frame(fraction @ cell, cell, ORIGIN, pbc, numbers, make_species(None))
+            assert all(text.startswith("check the ") for text in found)
