@@ -76,6 +76,11 @@ def removed_when_stopped(remove: Callable[[], object]) -> Iterator[None]:
         _removals.pop(key, None)
 
 
+def is_installed() -> bool:
+    """Return whether this process ends at a signal, as the command line does."""
+    return bool(_installed)
+
+
 def stopped_line() -> str:
     """Return the line that a stopped command prints."""
     words = sys.argv[1:]

@@ -166,8 +166,9 @@ def inspect(store: str) -> None:
     Lists frames, atoms, species, cell, times, chunks and the audit.
     """
     from mgdask.report.text import describe
+    from mgdask.store.contents import read_contents
 
-    click.echo(describe(mgdask.open_store(store)))
+    click.echo(describe(read_contents(store)))
 
 
 @click.command(
@@ -278,12 +279,21 @@ def featurize(
 
     After an interruption, the same command computes only the missing blocks.
     """
+    from mgdask.pipelines.featurize.small import threads_if_small
+
     options = fit_to_site(site, options)
-    with open_workers(workers, options["threads"], scheduler, options["memory"], site) as client:
-        plan = make_plan(**options)
+    with open_workers(
+        workers,
+        options["threads"],
+        scheduler,
+        options["memory"],
+        site,
+        lambda max_threads: threads_if_small(made, max_threads),
+    ) as client:
+        made = make_plan(**options)
         # the run measures the cost anyway, so nothing is measured in advance
-        click.echo(plan.describe(measure=False))
-        report = mgdask.run(plan, client, retries=retries)
+        click.echo(made.describe(measure=False))
+        report = mgdask.run(made, client, retries=retries)
     click.echo(str(report))
 
 

@@ -107,11 +107,13 @@ def open_workers(
     scheduler: str | None,
     memory: str | None,
     site: str | None = None,
+    threads_if_small: Callable[[int], int] = lambda max_threads: 0,
 ) -> Iterator[Client]:
     """Yield a client of the workers that the options of ``worker_options`` name.
 
     The options are checked now. Workers start when the client is first used, which is
-    after the other arguments have been checked.
+    after the other arguments have been checked. Local workers are threads of this
+    process if ``threads_if_small``, called with the maximum, then returns their number.
     """
     from mgdask import cluster
     from mgdask.cluster.checks import check_workers
@@ -124,8 +126,24 @@ def open_workers(
     elif scheduler is not None:
         opened = cluster.connect(scheduler)
     else:
-        opened = cluster.local_client(workers, threads=threads, memory=memory)
+        opened = _local_workers(workers, threads, memory, threads_if_small)
     with deferred(opened) as client:
+        yield client
+
+
+@contextmanager
+def _local_workers(
+    workers: int | None, threads: int, memory: str | None, threads_if_small: Callable[[int], int]
+) -> Iterator[Client]:
+    from mgdask import cluster
+    from mgdask.execution.client import resolve_client
+
+    n_threads = threads_if_small((workers or cluster.available_cores()) * threads)
+    if n_threads:
+        opened = resolve_client(threads=n_threads)
+    else:
+        opened = cluster.local_client(workers, threads=threads, memory=memory)
+    with opened as client:
         yield client
 
 
@@ -144,7 +162,8 @@ def worker_options(command: Command) -> Command:
         click.option(
             "--workers",
             type=int,
-            help="Number of local worker processes [default: one per available core].",
+            help="Maximum number of local worker processes [default: one per available core]. A "
+            "job of a few seconds is computed by threads of this process instead.",
         ),
     ):
         command = option(command)

@@ -7,8 +7,9 @@ only one block is lost. BLAS, OpenMP and numba use one thread inside each worker
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from mgdask.cluster.checks import check_local, check_tls, find_scheduler
@@ -114,6 +115,22 @@ def local_cluster(
     return cluster
 
 
+def end_workers(cluster: LocalCluster) -> None:
+    """Kill the workers of a cluster that has no client any more, and close it.
+
+    Their records are on disk. A worker takes seconds to end by itself on a busy
+    machine.
+    """
+    from distributed.core import Status
+
+    for nanny in list(cluster.workers.values()):
+        if nanny.status == Status.running and nanny.pid:
+            nanny.status = Status.closing_gracefully  # it closes when its worker has gone
+            with suppress(OSError):
+                os.kill(nanny.pid, signal.SIGKILL)
+    cluster.close()
+
+
 def _leave_dead(cluster: LocalCluster) -> Callable[[], bool]:
     """Keep the workers of a cluster from being replaced when they are killed."""
     from distributed.core import Status
@@ -171,9 +188,12 @@ def local_client(
         local_cluster(
             workers, threads=threads, memory=memory, site=site, scratch=scratch
         ) as cluster,
-        Client(cluster, security=cluster.security) as client,
     ):
-        yield client
+        try:
+            with Client(cluster, security=cluster.security) as client:
+                yield client
+        finally:
+            end_workers(cluster)
 
 
 @contextmanager

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 from rich.table import Table
 
 from mgdask.elements import symbol
 from mgdask.execution.executor import render
 from mgdask.store.summary import NAMES, size_text, summarize
 from mgdask.variables import column_units
+
+if TYPE_CHECKING:  # ``mgdask inspect`` needs neither
+    import pandas as pd
+    import xarray as xr
 
 
 def _facts(ds: xr.Dataset) -> Table:
@@ -167,6 +170,8 @@ def commonest_polyhedra(
     --------
     >>> commonest_polyhedra(mgdask.open_store("features.zarr"), 5)  # doctest: +SKIP
     """
+    import pandas as pd
+
     indices = np.asarray(features[name].transpose("frame", "atom", ...).values)
     closed = np.isfinite(indices[..., 0])
     species = np.broadcast_to(features["species"].values, indices.shape[:2])[closed]

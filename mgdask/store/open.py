@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import xarray as xr
 import zarr
 
 from mgdask import variables
@@ -13,6 +13,9 @@ from mgdask.errors import StoreError
 from mgdask.store.failures import SourceChangedError
 from mgdask.store.manifest import DECLARED, Manifest
 from mgdask.store.shards import open_group
+
+if TYPE_CHECKING:  # its import takes half a second, with pandas
+    import xarray as xr
 
 KINDS = ("trajectory", "features", "paths")
 """Kinds of stores. ``paths`` are unwrapped trajectories."""
@@ -132,6 +135,8 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
     >>> copper = ds.position.isel(frame=0).sel(atom=ds.species == 29)  # doctest: +SKIP
     >>> copper.mean("atom").compute()  # doctest: +SKIP
     """
+    import xarray as xr
+
     group = open_group(path) if partial else check_complete(path)[0]
     check_not_pending(path)
     ds = xr.open_zarr(path, consolidated=False, zarr_format=3, chunks=None)
@@ -150,18 +155,45 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
             }
             loaded[name] = variable.chunk(sizes)
     ds = ds.assign(loaded)
-    is_features = group.attrs.get("mgdask_kind") == "features"
-    labels = [
-        name
-        for name, variable in ds.data_vars.items()
-        if name in _COORDINATES
-        or _labels_columns(variable)
-        # in a store of features, data variables are features
-        or (is_features and variable.dims == ("frame",))
-    ]
-    order = sorted((name for name in ds.data_vars if name not in labels), key=_position_in_order)
+    labels = coordinate_names(dict(ds.data_vars), str(group.attrs.get("mgdask_kind")))
+    order = data_names(dict(ds.data_vars), labels)
     result: xr.Dataset = ds.set_coords(labels)[order]
     return result
+
+
+def coordinate_names(arrays: Mapping[Hashable, xr.DataArray], kind: str) -> list[Hashable]:
+    """Return the names of the arrays that are coordinates.
+
+    Parameters
+    ----------
+    arrays
+        Arrays of a store by name.
+    kind
+        Kind of the store, one of ``KINDS``.
+    """
+    return [
+        name
+        for name, array in arrays.items()
+        if name in _COORDINATES
+        or _labels_columns(array)
+        # in a store of features, data variables are features
+        or (kind == "features" and array.dims == ("frame",))
+    ]
+
+
+def data_names(
+    arrays: Mapping[Hashable, xr.DataArray], coordinates: Collection[Hashable]
+) -> list[Hashable]:
+    """Return the names of the other arrays, in the order in which they are shown.
+
+    Parameters
+    ----------
+    arrays
+        Arrays of a store by name.
+    coordinates
+        Names of the coordinates.
+    """
+    return sorted((name for name in arrays if name not in coordinates), key=_position_in_order)
 
 
 def _position_in_order(name: Hashable) -> tuple[int, str]:

@@ -90,8 +90,11 @@ def run_in_terminal(
 
 
 def handles_signals(pid: int) -> bool:
-    """Return whether a process has a handler of SIGTERM, which Python alone has not."""
+    """Return whether a process is ``mgdask`` and has a handler of SIGTERM."""
     with suppress(OSError):
+        # before the new process has become mgdask, it is a copy of this one
+        if b"-m\0mgdask" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return False
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("SigCgt:"):
                 return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)

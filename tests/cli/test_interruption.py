@@ -77,7 +77,6 @@ def test_ctrl_c_twice_while_workers_compute(glass_store, tmp_path):
 
 
 def numpy_is_loaded(text, seconds, pid):
-    # before the new process has become mgdask, it is a copy of this one
     return handles_signals(pid) and "_multiarray_umath" in Path(f"/proc/{pid}/maps").read_text()
 
 

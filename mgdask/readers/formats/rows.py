@@ -13,7 +13,12 @@ import pyarrow as pa
 from pyarrow import csv
 
 from mgdask.errors import AuditError
+from mgdask.interruption import is_installed
 from mgdask.readers.records import FrameRef, Labels, Table
+
+if is_installed():
+    # pyarrow would replace the handler of Ctrl-C while it reads, and may lose a signal
+    pa.enable_signal_handlers(False)
 
 Kind = Literal["integer", "number", "text"]
 
