@@ -266,33 +266,31 @@ def _clean_line(stderr: int) -> str:
 
 
 def _kill_children() -> None:
-    """Kill all processes below this one, and wait until they have gone."""
+    """Kill all processes below this one, and wait until they have gone.
+
+    Then the resource tracker removes their semaphores and ends, because nobody holds
+    its pipe any more.
+    """
     deadline = time.monotonic() + KILL_TIMEOUT
     tracker = _resource_tracker_pid()
+    closed = False
     while time.monotonic() < deadline:
-        children = _processes_below(os.getpid()) - {tracker}
+        children = _processes_below(os.getpid())
         if not children:
             break
-        for pid in children:
+        for pid in children - {tracker}:  # a thread may just have started another one
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+        if children == {tracker} and not closed:
+            closed = True
+            with suppress(OSError, AttributeError, TypeError):
+                os.close(sys.modules["multiprocessing.resource_tracker"]._resource_tracker._fd)
         time.sleep(0.005)
-    if tracker is not None:
-        _end_resource_tracker(tracker, deadline)
 
 
 def _resource_tracker_pid() -> int | None:
     module = sys.modules.get("multiprocessing.resource_tracker")
     return getattr(getattr(module, "_resource_tracker", None), "_pid", None)
-
-
-def _end_resource_tracker(pid: int, deadline: float) -> None:
-    """Let it remove the semaphores of the killed workers."""
-    module = sys.modules["multiprocessing.resource_tracker"]
-    with suppress(OSError, AttributeError, TypeError):
-        os.close(module._resource_tracker._fd)
-        while time.monotonic() < deadline and os.waitpid(pid, os.WNOHANG)[0] == 0:
-            time.sleep(0.005)
 
 
 def _processes_below(pid: int) -> set[int]:

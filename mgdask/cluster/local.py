@@ -6,8 +6,10 @@ only one block is lost. BLAS, OpenMP and numba use one thread inside each worker
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,8 @@ from mgdask.interruption import end_when_stopped, shielded
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster, Security
+
+log = logging.getLogger(__name__)
 
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
@@ -95,22 +99,26 @@ def local_cluster(
     options = dashboard_options(site.dashboard if site is not None else "off")
 
     def start_workers() -> LocalCluster:
-        return LocalCluster(
-            n_workers=workers,
-            threads_per_worker=threads,
-            memory_limit=memory if memory is not None else "auto",
-            processes=True,
-            host="127.0.0.1",
-            protocol="tcp://" if security is None else "tls://",
-            security=security,
-            dashboard_address=options["dashboard_address"],
-            scheduler_kwargs={"dashboard": options["dashboard"]},
-            worker_dashboard_address=LOOPBACK,
-            env=ONE_THREAD,
-        )
+        with warnings.catch_warnings():  # the address that is used instead is logged
+            warnings.filterwarnings("ignore", message="Port .* is already in use")
+            return LocalCluster(
+                n_workers=workers,
+                threads_per_worker=threads,
+                memory_limit=memory if memory is not None else "auto",
+                processes=True,
+                host="127.0.0.1",
+                protocol="tcp://" if security is None else "tls://",
+                security=security,
+                dashboard_address=options["dashboard_address"],
+                scheduler_kwargs={"dashboard": options["dashboard"]},
+                worker_dashboard_address=LOOPBACK,
+                env=ONE_THREAD,
+            )
 
     with nullcontext() if scratch is None else working_in(scratch):
         cluster = shielded(start_workers, close_cluster)
+    if options["dashboard"]:
+        log.info("dashboard at %s", cluster.dashboard_link)
     end_when_stopped(lambda: _leave_dead(cluster))
     return cluster
 

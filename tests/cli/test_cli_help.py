@@ -44,6 +44,30 @@ def test_help_imports_no_heavy_library(words):
     assert done.stdout.splitlines()[-1] == "imported"
 
 
+LIGHT = """
+import sys
+from mgdask.cli import cli
+cli(["inspect", sys.argv[1]], standalone_mode=False)
+first = set(sys.modules)
+cli(["plan", sys.argv[1], "--set", "interstice", "--out", sys.argv[2]], standalone_mode=False)
+print("imported", first & {"numba", "dask", "distributed", "pandas", "xarray", "scipy"})
+print("imported", set(sys.modules) & {
+    "distributed", "pandas", "xarray", "pyarrow", "matplotlib", "sklearn", "lightgbm", "dask.array"
+})
+"""
+
+
+def test_inspect_and_plan_import_no_library_that_they_do_not_need(glass_store, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, glass_store, str(tmp_path / "f.zarr")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith("imported")] == ["imported set()"] * 2
+
+
 def commands():
     """Return every command by its full name."""
 

@@ -22,7 +22,7 @@ from tests.cluster import slurm_site
 from tests.conftest import GLASS
 
 SOAP = "r_cut=6,n_max=9,l_max=9,sigma=0.5"
-"""Takes longer than any test waits."""
+"""Takes a while."""
 LINE = "stopped: mgdask {}; finished blocks are kept, and the same command continues"
 NOISE = re.compile("Traceback|Error|WARNING|Warning|distributed|asyncio|tornado|semaphore")
 
@@ -61,11 +61,11 @@ def featurize(store, out, *words):
 
 
 def test_ctrl_c_twice_while_workers_compute(glass_store, tmp_path):
-    scratch = tmp_path / "scratch"
+    scratch, site, out = tmp_path / "scratch", tmp_path / "site.yaml", tmp_path / "f.zarr"
     scratch.mkdir()
-    out = tmp_path / "f.zarr"
+    site.write_text("kind: local\nworkers: 1\n")  # a process, however small the job
     ended = run_in_terminal(
-        featurize(glass_store, out, "--workers", 1),
+        featurize(glass_store, out, "--cluster", site),
         workers_compute(out),
         presses=2,
         pause=0.05,
@@ -128,11 +128,20 @@ def test_an_interrupted_notebook_keeps_a_usable_client():
 
 # ------------------------------------------------------------------ slow: every command, any moment
 
+
+def local_site(folder):
+    site = folder / "site.yaml"
+    site.write_text("kind: local\nworkers: 2\n")
+    return site
+
+
 COMMANDS = {
     "ingest": lambda folder, store: [
         "ingest", GLASS, "--out", folder / "g.zarr", "--species", "Zr,Cu",
     ],
-    "featurize": lambda folder, store: featurize(store, folder / "f.zarr"),
+    "featurize": lambda folder, store: featurize(
+        store, folder / "f.zarr", *(("--cluster", local_site(folder)) if folder.name[-1] in "02468" else ()),
+    ),
     "unwrap": lambda folder, store: ["unwrap", store, "--out", folder / "u.zarr"],
     "rdf": lambda folder, store: ["rdf", store],
     "demo": lambda folder, store: ["demo", "--out", folder / "demo"],
