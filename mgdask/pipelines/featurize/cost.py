@@ -34,7 +34,7 @@ RUN_FACTOR = 1.2
 A sample is short, and computed alone. Measured by ``tests/benchmarks/cost.py``.
 """
 TYPICAL = Figures(
-    frame=0.5e-6, center=0.0, read=0.1e-6, write=2.5e-9, block=20e-3, factor=RUN_FACTOR
+    frame=0.3e-6, center=0.0, read=0.1e-6, write=2.5e-9, block=20e-3, factor=RUN_FACTOR
 )
 """Figures of one core, measured by ``tests/benchmarks/cost.py``.
 
