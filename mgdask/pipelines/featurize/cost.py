@@ -28,19 +28,21 @@ from mgdask.store.shards import open_group, read_array
 if TYPE_CHECKING:
     from mgdask.pipelines.featurize.plan import Plan
 
-RUN_FACTOR = 1.2
+RUN_FACTOR = 1.1
 """CPU time of a run, as a multiple of that of a sample.
 
 A sample is short, and computed alone. Measured by ``tests/benchmarks/cost.py``.
 """
 TYPICAL = Figures(
-    frame=0.3e-6, center=0.0, read=0.1e-6, write=2.5e-9, block=20e-3, factor=RUN_FACTOR
+    frame=0.3e-6, center=0.0, read=0.1e-6, write=2.5e-9, block=10e-3, factor=RUN_FACTOR
 )
 """Figures of one core, measured by ``tests/benchmarks/cost.py``.
 
 Features state their own figure per center.
 """
 UNMEASURED = "typical speeds, until a run measures them"
+STARTING = 30e-3
+"""CPU time in s of a run that does not depend on its blocks."""
 TRAJECTORY_READ = 0.3e-6
 """CPU time in s to read and unwrap an atom in a frame, for features of trajectories."""
 UNWRAPPING = 0.9e-6
@@ -184,7 +186,7 @@ def figures_of(plan: Plan, level: str, features: tuple[Feature, ...], *, measure
         return known
     figures = replace(TYPICAL, center=_typical_center(plan, level, features))
     if FeatureKinds.of(features).trajectories:
-        return replace(figures, read=TRAJECTORY_READ)
+        return replace(figures, read=TRAJECTORY_READ, block=3 * TYPICAL.block)
     # an estimate must not stop a plan, whatever a feature does
     if measure:
         with suppress(Exception):
@@ -296,7 +298,7 @@ def _count(plan: Plan, level: str, features: tuple[Feature, ...], figures: Figur
         whole = n_frames * plan.n_atoms * (1 if plan.n_atoms >= LARGE else parts)
     return Work(
         figures.factor * (whole * figures.frame + n_frames * n_centers * figures.center),
-        figures.factor * (read * figures.read + n_blocks * figures.block),
+        figures.factor * (read * figures.read + n_blocks * figures.block + STARTING),
         figures.factor * written * figures.write,
         figures.where,
     )
