@@ -41,7 +41,7 @@ TYPICAL = Figures(
 Features state their own figure per center.
 """
 UNMEASURED = "typical speeds, until a run measures them"
-STARTING = 30e-3
+STARTING = 15e-3
 """CPU time in s of a run that does not depend on its blocks."""
 TRAJECTORY_READ = 0.3e-6
 """CPU time in s to read and unwrap an atom in a frame, for features of trajectories."""
