@@ -271,7 +271,7 @@ def test_a_cutoff_beyond_half_the_cell_is_remarked_on(glass_store, tmp_path, cap
     with caplog.at_level(logging.WARNING, logger="mgdask"):
         mgdask.run(wide, progress=False)
     assert sum("half the smallest width" in message for message in caplog.messages) == 1
-    assert "note" not in plan(glass_store, soap(16.0), tmp_path).describe(measure=False)
+    assert "note" not in plan(glass_store, soap(16.0), tmp_path / "g").describe(measure=False)
 
 
 def test_widths_are_between_faces_that_repeat(tmp_path):
