@@ -1,6 +1,6 @@
 """CPU time that a plan projects against the CPU time of its run, for every family.
 
-    python tests/benchmarks/cost.py [2000 16000 128000 1000000] [soap nonaffine ...]
+    python tests/benchmarks/cost.py [2000 16000 128000 1000000] [soap non_affine ...]
 
 The glass is the shipped one, repeated. A million atoms are one frame of 1 024 000. Wide or slow features get every 50th atom as a
 center there. Each plan measures on an empty folder of figures; the run and the projection count the blocks in this process.
@@ -118,7 +118,7 @@ def main(sizes, families):
             ds = mgdask.open_store(store)
             n_frames = ds.sizes["frame"]
             for case, whole in CASES:
-                if n_frames == 1 and (case is None or case.family == "nonaffine"):
+                if n_frames == 1 and (case is None or case.family == "non_affine"):
                     continue
                 feature = case or LagDisplacement(lags=(float(ds.time[1] - ds.time[0]),))
                 if families and feature.family not in families:
