@@ -6,7 +6,8 @@ import os
 import time
 from typing import ClassVar
 
-from mgdask.features import SOAP
+from mgdask.features import SOAP, registry
+from mgdask.features.naming import Named
 
 
 class Sleepy(SOAP):
@@ -20,3 +21,8 @@ class Sleepy(SOAP):
     def describe(self, environments, centers, out):
         time.sleep(float(os.environ.get("SLEEPY", "0")))
         return super().describe(environments, centers, out)
+
+
+def register(assign=setattr) -> None:
+    """Add the feature to the families that commands know."""
+    assign(registry, "FEATURES", Named({**registry.FEATURES, Sleepy.family: Sleepy}))

@@ -20,10 +20,10 @@ import pytest
 
 import mgdask
 from mgdask.cluster import open_cluster
-from mgdask.features import FEATURES, make_feature, parse_options
+from mgdask.features import make_feature, parse_options
 from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.store.manifest import Manifest
-from tests.cluster.sleepy import Sleepy
+from tests.cluster.sleepy import register
 from tests.cluster.slurm_site import Slurm, wait_until, why_absent
 from tests.forked import ROOT, Forked
 from tests.pipelines.test_featurize import files
@@ -42,10 +42,9 @@ SECONDS = "0.3"
 # the command line with small blocks, which checks its jobs every second
 CLIENT = f"""
 from mgdask.cluster import jobs
-from mgdask.features import FEATURES
 from mgdask.pipelines.featurize import plan
-from tests.cluster.sleepy import Sleepy
-FEATURES["sleepy"] = Sleepy
+from tests.cluster.sleepy import register
+register()
 plan.MAX_BLOCK, jobs.JOB_CHECK_INTERVAL = {SMALL}, 1.0
 from mgdask.cli import main
 main()
@@ -88,7 +87,7 @@ def quiet(glass_store, tmp_path_factory):
     out = tmp_path_factory.mktemp("quiet") / "f.zarr"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan_module, "MAX_BLOCK", SMALL)
-        patch.setitem(FEATURES, "sleepy", Sleepy)
+        register(patch.setattr)
         plan = mgdask.plan(
             glass_store, make_feature("sleepy", parse_options(OPTIONS), ("Cu", "Zr")), out=out
         )
