@@ -279,16 +279,15 @@ def featurize(
 
     After an interruption, the same command computes only the missing blocks.
     """
-    from mgdask.pipelines.featurize.small import threads_if_small
-
     options = fit_to_site(site, options)
+
+    def threads_if_small(max_threads: int) -> int:
+        from mgdask.pipelines.featurize import small
+
+        return small.threads_if_small(made, max_threads)
+
     with open_workers(
-        workers,
-        options["threads"],
-        scheduler,
-        options["memory"],
-        site,
-        lambda max_threads: threads_if_small(made, max_threads),
+        workers, options["threads"], scheduler, options["memory"], site, threads_if_small
     ) as client:
         made = make_plan(**options)
         # the run measures the cost anyway, so nothing is measured in advance

@@ -28,10 +28,8 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any
 
-import mpmath
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ive
 
 from mgdask._typing import FloatArray
 
@@ -61,6 +59,8 @@ at a time.
 
 
 def _context(n_max: int) -> Any:
+    import mpmath  # only tables need it, and they are kept
+
     context = mpmath.MPContext()
     context.dps = 30 + 6 * n_max
     return context
@@ -184,6 +184,8 @@ def polynomial_functions(
 
     Distances may be negative.
     """
+    from scipy.special import ive  # as mpmath above
+
     eta = 0.5 / sigma**2
     distance = np.abs(r)
     argument = 2.0 * eta * distance[:, None] * x[None, :]

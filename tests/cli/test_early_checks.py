@@ -155,7 +155,8 @@ for line in sys.argv[1:]:
     result = CliRunner().invoke(cli, line.split())
     assert result.exit_code, line
     print(type(result.exception).__name__)
-heavy = {"numba", "xarray", "zarr", "dask", "distributed", "pandas", "lightgbm"}
+heavy = {"dask", "distributed", "lightgbm", "mpmath", "numba"}
+heavy |= {"pandas", "scipy.special", "xarray", "zarr"}
 print("imported", *sorted(heavy & set(sys.modules)))
 """
 
@@ -184,6 +185,22 @@ def test_wrong_paths_and_workers_import_no_heavy_library(places):
     assert len(errors) == len(lines)
     assert {"AuditError", "ParameterError", "StoreError", "StorageFullError"} == set(errors)
     assert imported == "imported"
+
+
+def test_wrong_features_import_only_what_defines_them(places):
+    # numba and zarr alone: the classes of the features, and the species of the store
+    lines = (
+        "featurize GLASS --out new --soap r_cut=five,n_max=8,l_max=6",
+        "featurize GLASS --out new --feature interstize",
+        "plan GLASS --out new --set srro",
+    )
+    words = [" ".join(places.get(word, word) for word in line.split()) for line in lines]
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, *words], capture_output=True, text=True, check=True
+    )
+    *errors, imported = done.stdout.splitlines()
+    assert len(errors) == len(lines)
+    assert imported == "imported numba zarr"
 
 
 def test_the_api_creates_no_client_either(places, no_client, tmp_path):
