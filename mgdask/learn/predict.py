@@ -24,7 +24,8 @@ from mgdask.execution.executor import describe, execute, render, resolve_client
 from mgdask.learn.data.columns import rows_of_store, usable
 from mgdask.learn.data.rows import SLAB, Part, Rows
 from mgdask.learn.training.model import Model
-from mgdask.pipelines.featurize.block import peak_memory, record
+from mgdask.pipelines.featurize.usage import peak_memory
+from mgdask.pipelines.records import record
 from mgdask.store import features
 from mgdask.store.layout import BlockLayout, block_layout
 from mgdask.store.manifest import Manifest

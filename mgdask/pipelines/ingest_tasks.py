@@ -15,7 +15,7 @@ import numpy.typing as npt
 from mgdask._typing import AnyArray, FloatArray
 from mgdask.execution.executor import execute
 from mgdask.geometry import fractional
-from mgdask.pipelines.featurize.block import record
+from mgdask.pipelines.records import record
 from mgdask.readers.coordinates import image_increments
 from mgdask.readers.inventory import Inventory
 from mgdask.readers.window import read_window

@@ -11,7 +11,7 @@ import numpy as np
 
 from mgdask._typing import FloatArray
 from mgdask.geometry import cartesian, fractional
-from mgdask.pipelines.featurize.block import record
+from mgdask.pipelines.records import record
 from mgdask.store import unwrapped as unwrapped_store
 from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import Manifest

@@ -178,7 +178,7 @@ def scale(n_frames, n_atoms):
         ):
 
             def peak():
-                from mgdask.pipelines.featurize.block import peak_memory
+                from mgdask.pipelines.featurize.usage import peak_memory
 
                 return max(client.run(peak_memory).values()) / 2**20
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,8 +19,8 @@ from mgdask.features.engine import compute_block as compute_features_of_block
 from mgdask.features.feature import Feature
 from mgdask.features.window import FrameAxis, Trajectories, Window
 from mgdask.pipelines.featurize.calibration import note_compiled
-from mgdask.pipelines.featurize.usage import measured
-from mgdask.pipelines.featurize.usage import peak_memory as peak_memory
+from mgdask.pipelines.featurize.usage import measured, peak_memory
+from mgdask.pipelines.records import record
 from mgdask.store import features as feature_store
 from mgdask.store.frame_values import check_values_unchanged
 from mgdask.store.frame_values import read_one as read_frame_value
@@ -236,41 +235,6 @@ def describe_not_finite(position: AnyArray, frame: int, group: Group, first: int
         f"frame {frame} (step {step}): {len(bad)} atoms have positions that are not "
         f"finite; the first have the ids {', '.join(map(str, ids))}"
     )
-
-
-def record(
-    block: str, digest: str, wrote: Sequence[Mapping[str, Any]], began: float
-) -> dict[str, Any]:
-    """Return the manifest record of a finished block.
-
-    Scratch files are left out of ``files``, because later checks would miss them.
-
-    Parameters
-    ----------
-    block
-        Name of the block.
-    digest
-        Digest of the block's parameters.
-    wrote
-        What ``write_shard`` returned for each file.
-    began
-        ``time.perf_counter()`` at the beginning of the task.
-
-    Returns
-    -------
-    record
-        JSON-compatible record.
-    """
-    return {
-        "block": block,
-        "digest": digest,
-        "files": {w["file"]: w["size"] for w in wrote if w.get("lasting", True)},
-        "checksum": {w["file"]: w["sha256"] for w in wrote},
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "seconds": round(time.perf_counter() - began, 4),
-        "peak_memory": peak_memory(),
-    }
 
 
 def create_output(plan: Plan) -> None:
