@@ -87,11 +87,11 @@ def stopped_line() -> str:
     name = next((word for word in words if word in COMMANDS), "")
     line = f"stopped: mgdask {name}".rstrip()
     if name not in RESUMED:
-        return f"{line}; the same command starts again"
+        return f"{line}; run the same command to start again"
     again = "the same command"
     if "--overwrite" in words:
         again += " without --overwrite"
-    return f"{line}; finished blocks are kept, and {again} continues"
+    return f"{line}; finished blocks are kept. Run {again} to continue"
 
 
 def install() -> None:
@@ -222,7 +222,7 @@ class _Stop:
                 remove()
         line = stopped_line()
         if unfinished:
-            line += "; jobs may still be queued: see your queueing system"
+            line += ". Some jobs may still be queued: check your queueing system"
         with suppress(OSError):
             os.write(stderr, f"{_clean_line(stderr)}{line}\n".encode())
 

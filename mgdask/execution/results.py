@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -108,7 +110,7 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def render(table: Table, width: int = 110) -> str:
+def render(table: Table, width: int | None = None) -> str:
     """Return a table as plain text, in a notebook too.
 
     Parameters
@@ -116,8 +118,12 @@ def render(table: Table, width: int = 110) -> str:
     table
         Table to print.
     width
-        Maximum line length in characters.
+        Maximum line length in characters. Default: that of the terminal, between 80 and
+        140, or 110 if the output is not a terminal.
     """
+    if width is None:
+        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 110
+        width = min(max(columns, 80), 140)
     console = Console(
         width=width, highlight=False, force_terminal=False, force_jupyter=False, color_system=None
     )

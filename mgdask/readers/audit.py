@@ -372,7 +372,7 @@ def report_spacing(refs: Sequence[FrameRef], runs: dict[str, str], audit: Audit)
         elif np.unique(gaps).size > 1:
             common = Counter(gaps.tolist()).most_common()
             odd = members[int(np.flatnonzero(gaps != common[0][0])[0]) + 1]
-            listed = ", ".join(f"{gap} ({count} times)" for gap, count in common[:3]) + (
+            listed = ", ".join(f"{gap} ({count}×)" for gap, count in common[:3]) + (
                 ", ..." if len(common) > 3 else ""
             )
             audit.note(

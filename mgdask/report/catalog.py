@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Sequence
 
 from rich.table import Table
 
@@ -22,6 +23,8 @@ from mgdask.pipelines.featurize.calibration import node
 
 SHOWN_COLUMNS = 24
 """Maximum number of columns of a feature that are listed one by one."""
+INDENT = " " * 4
+"""Indentation of the description of a parameter."""
 
 
 def describe_families(width: int = 110) -> str:
@@ -37,29 +40,38 @@ def describe_families(width: int = 110) -> str:
     text
         Two tables: families and sets.
     """
-    families = _table("family", "columns", "reads", "what it describes", "paper")
-    for facts in all_families():
-        columns = "" if facts.example is None else str(facts.example.n_columns)
-        families.add_row(facts.family, columns, facts.inputs, facts.meaning, _paper(facts.citation))
+    shown = render(_families(papers=True), width)
+    if any(line.startswith(" ") for line in shown.splitlines()):  # a line was wrapped
+        shown = render(_families(papers=False), width)
     sets = _table("set", "columns", "features")
     for name in SETS:
         members = set_facts(name)
-        names = ", ".join(feature.name for feature in members.features)
-        sets.add_row(name, str(members.n_columns), _shortened(names, 60))
+        names = [feature.name for feature in members.features]
+        sets.add_row(name, str(members.n_columns), _listed(names, width - 42))
     species = "-".join(EXAMPLE_SPECIES)
     return "\n\n".join(
         [
-            f"Families, for --feature NAME. Numbers of columns are for {species} and defaults.",
-            render(families, width),
-            "Sets, for --set NAME; several are joined by +.",
+            f"Families, for --feature NAME. Columns are counted for {species} with defaults.",
+            shown,
+            "Sets, for --set NAME. Join several with +.",
             render(sets, width),
-            "mgdask features NAME shows one of them in full.",
+            "mgdask features NAME describes one of them in full.",
         ]
     )
 
 
-def _table(*heads: str) -> Table:
+def _families(*, papers: bool) -> Table:
+    table = _table("family", "columns", "reads", "what it describes", *(["paper"] * papers))
+    for facts in all_families():
+        columns = "" if facts.example is None else str(facts.example.n_columns)
+        row = [facts.family, columns, facts.inputs, facts.meaning, _paper(facts.citation)]
+        table.add_row(*row[: len(table.columns)])
+    return table
+
+
+def _table(first: str, *heads: str) -> Table:
     table = Table(box=None, pad_edge=False)
+    table.add_column(first, no_wrap=True)
     for head in heads:
         table.add_column(head, justify="right" if head == "columns" else "left", overflow="fold")
     return table
@@ -94,7 +106,7 @@ def describe_family(name: str, width: int = 110) -> str:
     facts = family_facts(name)
     parts = [f"{facts.family}: {facts.summary}"]
     if facts.explanation:
-        parts.append(facts.explanation)
+        parts.append(_wrapped(facts.explanation, width))
     parts += [_parameters(facts, width), *_columns(facts, width), _facts(facts, width)]
     parts.append(
         "shell\n"
@@ -106,14 +118,36 @@ def describe_family(name: str, width: int = 110) -> str:
     return "\n\n".join(parts)
 
 
+def _wrapped(text: str, width: int) -> str:
+    """Wrap the paragraphs of a docstring; indented ones are formulas and stay."""
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(
+        each if each.startswith(" ") else textwrap.fill(each, width, break_on_hyphens=False)
+        for each in paragraphs
+    )
+
+
 def _parameters(facts: FamilyFacts, width: int) -> str:
     if not facts.parameters:
         return "It has no parameters."
-    table = _table("parameter", "default", "unit", "allowed", "meaning")
+    lines = ["Parameters, with defaults and units:"]
     for each in facts.parameters:
-        default = _shortened(each.default, 60) or "(required)"
-        table.add_row(each.name, default, each.unit, each.allowed, each.meaning)
-    return render(table, width)
+        default = _shortened(each.default, 60)
+        if default:
+            lines.append(f"{each.name} = {default}" + (f" ({each.unit})" if each.unit else ""))
+        else:
+            lines.append(f"{each.name} ({', '.join(filter(None, ['required', each.unit]))})")
+        for text in (each.meaning, f"Allowed: {each.allowed}."):
+            lines.append(
+                textwrap.fill(
+                    text,
+                    width,
+                    initial_indent=INDENT,
+                    subsequent_indent=INDENT,
+                    break_on_hyphens=False,
+                )
+            )
+    return "\n".join(lines)
 
 
 def _columns(facts: FamilyFacts, width: int) -> list[str]:
@@ -127,7 +161,7 @@ def _columns(facts: FamilyFacts, width: int) -> list[str]:
     shown = labels if len(labels) <= SHOWN_COLUMNS else [*labels[:8], "...", *labels[-2:]]
     head = f"{len(labels)} columns for {'-'.join(EXAMPLE_SPECIES)}"
     given = facts.typed().partition(":")[2]
-    text = f"{head} with {given}: " if given else f"{head} and defaults: "
+    text = f"{head} with {given or 'defaults'}: "
     return [textwrap.fill(text + ", ".join(shown), width, break_on_hyphens=False)]
 
 
@@ -136,7 +170,7 @@ def _facts(facts: FamilyFacts, width: int) -> str:
     feature = facts.example
     table.add_row("array in the output", facts.array)
     if feature is not None:
-        table.add_row("a row per", feature.level)
+        table.add_row("one row per", feature.level)
         table.add_row("cost per atom and frame", _cost(facts))
     reads = facts.inputs
     if feature is not None and feature.frame_values:
@@ -150,8 +184,8 @@ def _cost(facts: FamilyFacts) -> str:
     assert facts.example is not None
     seconds = facts.example.cost_at(TYPICAL_DENSITY)
     return (
-        f"about {seconds * 1e6:.2g} µs on one core at {TYPICAL_DENSITY:g} atoms per Å³: a typical "
-        f"speed; mgdask plan measures that of this node ({node()})"
+        f"about {seconds * 1e6:.2g} µs on one core at {TYPICAL_DENSITY:g} atoms per Å³. This is a "
+        f"typical figure; mgdask plan measures it on this node ({node()})"
     )
 
 
@@ -172,16 +206,17 @@ def describe_set(name: str, width: int = 110) -> str:
     """
     facts = set_facts(name)
     species = "-".join(EXAMPLE_SPECIES)
-    table = _table("feature", "columns", "what it describes", "parameters")
+    table = _table("feature", "columns", "what it describes")
     for feature in facts.features:
-        summary = _shortened(feature.summary(), 120)
-        table.add_row(feature.name, str(feature.n_columns), feature.long_name, summary)
+        summary = feature.summary()
+        described = f"{feature.long_name} ({summary})" if summary else feature.long_name
+        table.add_row(feature.name, str(feature.n_columns), described)
     n = len(facts.features)
     return "\n\n".join(
         [
             f"set {facts.name}: {n} feature{'s' if n > 1 else ''}, "
             f"{facts.n_columns} columns for {species}",
-            facts.explanation,
+            _wrapped(facts.explanation, width),
             render(table, width),
             _set_options(facts, width),
             "shell\n"
@@ -204,3 +239,12 @@ def _set_options(facts: SetFacts, width: int) -> str:
 def _shortened(text: str, width: int) -> str:
     """Return a text of at most so many characters, which "..." ends if it is cut."""
     return text if len(text) <= width else f"{text[: width - 4].rstrip(' ,+')} ..."
+
+
+def _listed(names: Sequence[str], width: int) -> str:
+    """Join names by commas, as many as fit into a line."""
+    for n in range(len(names), 0, -1):
+        text = ", ".join([*names[:n], *(["..."] if n < len(names) else [])])
+        if len(text) <= width:
+            return text
+    return names[0]

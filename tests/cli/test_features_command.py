@@ -21,9 +21,9 @@ from mgdask.features.recipe import gather_features
 SPECIES = ("Cu", "Zr")
 
 
-def shown(*words):
-    """Output of a command that succeeds."""
-    result = CliRunner().invoke(cli, words, catch_exceptions=False)
+def shown(*words, columns=110):
+    """Output of a command that succeeds, in a terminal of so many columns."""
+    result = CliRunner(env={"COLUMNS": str(columns)}).invoke(cli, words, catch_exceptions=False)
     assert result.exit_code == 0
     return result.output
 
@@ -41,10 +41,13 @@ def snake_case(name):
 
 # ------------------------------------------------------------------------------------------- the command
 def test_all_families_and_sets_have_a_line():
-    lines = shown("features").splitlines()
-    first = [line.split()[0] for line in lines if line and not line.startswith(" ")]
-    for name in (*FEATURES, *SETS):
-        assert name in first
+    for columns in (110, 130):
+        lines = shown("features", columns=columns).splitlines()
+        assert max(map(len, lines)) <= columns
+        assert not [line for line in lines if line.startswith(" ")]  # nothing was wrapped
+        first = [line.split()[0] for line in lines if line]
+        for name in (*FEATURES, *SETS):
+            assert name in first
     line = next(line for line in lines if line.startswith("non_affine"))
     for words in (" 4 ", "two frames", "non-affine displacement and strain", "Falk (1998)"):
         assert words in line
@@ -62,10 +65,11 @@ def test_a_family_is_shown_from_its_class(family):
     )
     schema = kind.json_schema()["properties"]
     for name in inspect.signature(kind).parameters:
-        row = next(line for line in text.splitlines() if line.startswith(f"{name} "))
+        starts = (f"{name} = ", f"{name} (required")
+        row = next(line for line in text.splitlines() if line.startswith(starts))
         if "default" in schema[name] and not isinstance(schema[name]["default"], list):
             default = json.dumps(schema[name]["default"]).strip('"').replace("null", "none")
-            assert row.split()[1] == default.removesuffix(".0")
+            assert row.split()[2] == default.removesuffix(".0")
         for choice in schema[name].get("enum", []):
             assert choice in words
     feature = facts.example
@@ -83,14 +87,23 @@ def test_a_family_is_shown_from_its_class(family):
         assert reference in words
 
 
+@pytest.mark.parametrize("name", ["non_affine", "symmetry_functions", "mro"])
+def test_text_fits_into_a_narrow_terminal(name):
+    text = shown("features", name, columns=80).partition("\nshell\n")[0]
+    # formulas are not wrapped
+    assert not [line for line in text.splitlines() if len(line) > 80 and line[:4].strip()]
+    for feature in feature_set("mro", SPECIES) if name == "mro" else ():
+        assert re.search(rf"^{feature.name} +{feature.n_columns} ", text, re.M)
+
+
 def test_formula_and_units_are_shown():
     text = shown("features", "Non-Affine")
     assert "    F          = (sum_j r'_j r_j^T) (sum_j r_j r_j^T)^-1\n" in text
     assert "d2min (Å²), d2min_sum (Å²), shear, volumetric" in text
     assert "``" not in text
-    rows = {line.split()[0]: line for line in text.splitlines() if line.strip()}
-    assert " Å " in rows["cutoff"]
-    assert " ps " in rows["lag"]
+    lines = text.splitlines()
+    assert "cutoff = 4.5 (Å)" in lines
+    assert "lag = none (ps)" in lines
     assert "mgdask.partial_rdf" in inspect.getdoc(mgdask.NonAffine)
 
 

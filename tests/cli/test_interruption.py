@@ -23,7 +23,7 @@ from tests.conftest import GLASS
 
 SOAP = "r_cut=6,n_max=9,l_max=9,sigma=0.5"
 """Takes a while."""
-LINE = "stopped: mgdask {}; finished blocks are kept, and the same command continues"
+LINE = "stopped: mgdask {}; finished blocks are kept. Run the same command to continue"
 NOISE = re.compile("Traceback|Error|WARNING|Warning|distributed|asyncio|tornado|semaphore")
 
 
@@ -85,7 +85,7 @@ def test_ctrl_c_during_imports(glass_store, tmp_path):
     check(ended, "demo", tmp_path)
     ended = run_in_terminal(["inspect", glass_store], numpy_is_loaded)
     assert (ended.status, ended.processes) == (130, [])
-    line = "stopped: mgdask inspect; the same command starts again"
+    line = "stopped: mgdask inspect; run the same command to start again"
     assert ended.text.replace("^C", "").strip() == line
 
 

@@ -500,6 +500,6 @@ def test_sigterm_ends_the_jobs_of_a_run(slurm, glass_store, tmp_path):
     _, text = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 143, text
     assert text.endswith(
-        "stopped: mgdask featurize; finished blocks are kept, and the same command continues\n"
+        "stopped: mgdask featurize; finished blocks are kept. Run the same command to continue\n"
     )
     wait_until(lambda: not any(map(alive, jobs_of(slurm))), "SIGTERM has left a job")

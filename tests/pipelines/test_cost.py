@@ -266,7 +266,7 @@ def test_a_cutoff_beyond_half_the_cell_is_remarked_on(glass_store, tmp_path, cap
     wide = plan(glass_store, [soap(17.0), Coordination()], tmp_path, frames=[0], centers=[0, 1])
     text = " ".join(wide.describe(measure=False).split())
     assert "soap: the cutoff of 17 Å exceeds half the smallest width of the cell" in text
-    assert "16.21 of 32.43 Å" in text
+    assert "smallest width of the cell, 16.21 Å." in text
     assert text.count("periodic images") == 1
     with caplog.at_level(logging.WARNING, logger="mgdask"):
         mgdask.run(wide, progress=False)

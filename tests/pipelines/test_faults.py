@@ -381,7 +381,7 @@ def test_positions_that_are_no_numbers_fail_their_block_only(
     assert status == 1
     assert "peak memory" not in text
     step = int(mgdask.open_store(own_store).step[3])
-    wanted = f"frame 3 (step {step}): 1 atoms have positions that are not finite; the first have the ids 18"
+    wanted = f"frame 3 (step {step}): the position of atom 18 is not finite"
     assert wanted in " ".join(err.split())
     assert "--frames 0:3,4:8" in err
     assert "Traceback" not in err

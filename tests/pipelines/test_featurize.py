@@ -232,9 +232,9 @@ def test_changed_parameters_never_mix(glass_store, tmp_path, small_soap):
     mgdask.run(mgdask.plan(glass_store, small_soap, out=out), progress=False)
     before = files(out)
     other = mgdask.SOAP(**{**small_soap.parameters(), "r_cut": 4.5})
-    with pytest.raises(StoreError, match=r"there -> here: soap: r_cut 4\.0 -> 4\.5$"):
+    with pytest.raises(StoreError, match=r"Stored -> planned: soap: r_cut 4\.0 -> 4\.5$"):
         mgdask.plan(glass_store, other, out=out)
-    with pytest.raises(StoreError, match=r"here: number of central atoms 2000 -> 1120$"):
+    with pytest.raises(StoreError, match=r"planned: number of central atoms 2000 -> 1120$"):
         mgdask.plan(glass_store, small_soap, out=out, centers="Cu")
     assert files(out) == before
     assert mgdask.run(mgdask.plan(glass_store, small_soap, out=out), progress=False).skipped > 0

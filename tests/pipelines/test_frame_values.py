@@ -624,7 +624,9 @@ def test_attaching_leaves_other_features_valid(tmp_path, three):
     mgdask.attach(three, variables={"strain": 0.1})
     assert mgdask.plan(three, LG, out=tmp_path / "l.zarr").digest == given.digest
     mgdask.attach(three, run="300K", temperature=301.0, overwrite=True)
-    with pytest.raises(StoreError, match=r"there -> here: values of temperature in .*three\.zarr$"):
+    with pytest.raises(
+        StoreError, match=r"Stored -> planned: values of temperature in .*three\.zarr$"
+    ):
         mgdask.plan(three, LG, out=tmp_path / "l.zarr")
     with pytest.raises(
         SourceChangedError, match=r"three.zarr \(temperature of its frames\) has ch"

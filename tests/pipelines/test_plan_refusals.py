@@ -153,15 +153,15 @@ def flat_cell(store, out):
 
 
 BROKEN = [
-    (other_features, STRUCTURE, "it holds other features. What differs, there -> here: bond_order"),
+    (other_features, STRUCTURE, "it holds other features. Stored -> planned: bond_order"),
     (other_kind, STRUCTURE, "it holds a trajectory"),
     (no_store, STRUCTURE, "it exists and is not a Zarr store"),
     (file_above, STRUCTURE, "cannot be written ("),
     (unfinished, STRUCTURE, "is not finished: some blocks were never written"),
     (pending, STRUCTURE, "values of frames are being added"),
-    (one_bad_frame, STRUCTURE, "frame 1 (step 10): 1 atoms have positions that are not finite; "),
-    (one_bad_frame, STRAIN, "frame 1 (step 10): 1 atoms have positions that are not finite; "),
-    (one_bad_frame, MOTION, "frame 1 (step 10): 1 atoms have positions that are not finite; "),
+    (one_bad_frame, STRUCTURE, "frame 1 (step 10): the position of atom "),
+    (one_bad_frame, STRAIN, "frame 1 (step 10): the position of atom "),
+    (one_bad_frame, MOTION, "frame 1 (step 10): the position of atom "),
     (flat_cell, STRUCTURE, "cell vectors do not span space (volume 0 Å³)"),
 ]
 
@@ -224,7 +224,7 @@ def test_a_lag_that_only_some_frames_have_is_allowed(small_store, tmp_path):
 def test_a_refusal_names_the_frames_that_remain(store, tmp_path, monkeypatch):
     out = tmp_path / "f.zarr"
     damage(store, [1, 4])
-    with pytest.raises(StoreError, match=r"so have frames 4\. Look.*\(--frames 0,2:4,5\)$"):
+    with pytest.raises(StoreError, match=r"likewise frames 4\. Look.*\(--frames 0,2:4,5\)$"):
         mgdask.plan(store, STRUCTURE, out=out)
     with pytest.raises(StoreError, match=r"--frames 0,2:4,5\)$"):  # each run has its reference
         mgdask.plan(store, STRAIN, out=out)
@@ -277,7 +277,7 @@ def test_a_refusal_names_only_what_differs(small_store, store, tmp_path, at_once
         with pytest.raises(StoreError) as refused:
             mgdask.plan(small_store, features, out=out, **options)
         text = str(refused.value)
-        assert text == f"{begins}What differs, there -> here: {text.split('here: ')[1]}"
+        assert text == f"{begins}Stored -> planned: {text.split('planned: ')[1]}"
         assert text.endswith(found)
         assert text.count("->") == 2
     with monkeypatch.context() as patch:
@@ -290,7 +290,7 @@ def test_a_refusal_names_only_what_differs(small_store, store, tmp_path, at_once
     Manifest(store).finish("changed")
     shutil.rmtree(out)
     mgdask.run(mgdask.plan(small_store, STRUCTURE, out=out), at_once, progress=False)
-    with pytest.raises(StoreError, match=r"here: input .*s\.zarr -> .*s\.zarr$"):
+    with pytest.raises(StoreError, match=r"planned: input .*s\.zarr -> .*s\.zarr$"):
         mgdask.plan(store, STRUCTURE, out=out)
 
 

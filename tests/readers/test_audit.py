@@ -109,7 +109,7 @@ def test_many_notes_of_a_kind_are_told_by_their_steps(tmp_path):
 
 
 def test_uneven_and_backward_steps_are_fine_and_reported(sample, tmp_path):
-    assert "200 (3 times), 400 (1 times)" in noted(paths(sample("dup.dump"))[0], "spacing")
+    assert "200 (3×), 400 (1×)" in noted(paths(sample("dup.dump"))[0], "spacing")
     path = write_dump(tmp_path / "a.dump", [(0, ROWS), (30, ROWS), (10, ROWS)])
     inventory = take_inventory(path, species=SPECIES)
     assert inventory.step.tolist() == [0, 30, 10]

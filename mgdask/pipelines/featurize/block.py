@@ -231,10 +231,11 @@ def describe_not_finite(position: AnyArray, frame: int, group: Group, first: int
     bad = np.flatnonzero(~np.isfinite(position).all(axis=1))
     ids = read_array(group, "atom_id")[first + bad[:5]].tolist()
     step = int(read_array(group, "step")[frame])
-    return (
-        f"frame {frame} (step {step}): {len(bad)} atoms have positions that are not "
-        f"finite; the first have the ids {', '.join(map(str, ids))}"
-    )
+    where = f"frame {frame} (step {step})"
+    if len(bad) == 1:
+        return f"{where}: the position of atom {ids[0]} is not finite"
+    listed = ", ".join(map(str, ids)) + (", ..." if len(bad) > len(ids) else "")
+    return f"{where}: the positions of {len(bad)} atoms are not finite, ids {listed}"
 
 
 def create_output(plan: Plan) -> None:

@@ -173,6 +173,6 @@ def _read_positions(group: Group, needed: IntArray) -> tuple[bool, tuple[str, In
     if not bad:
         return True, None
     others = ", ".join(map(str, bad[1 : MAX_NAMED + 1]))
-    more = f"; so have frames {others}" if others else ""
+    more = f"; likewise frames {others}" if others else ""
     more += ", ..." if len(bad) > MAX_NAMED + 1 else ""
     return True, (first + more, np.array(bad, dtype=np.int64))

@@ -75,7 +75,7 @@ def _describe_other(group: Group, plan: Plan) -> str:
         found = []
     if not found:
         return "it holds features that another version of mgdask began, or it is damaged"
-    return "it holds other features. What differs, there -> here: " + "; ".join(found)
+    return "it holds other features. Stored -> planned: " + "; ".join(found)
 
 
 def differences(group: Group, plan: Plan) -> Iterator[str]:

@@ -31,7 +31,7 @@ def smallest_width(plan: Plan) -> float:
 
 
 def remarks(plan: Plan) -> list[str]:
-    """Return one sentence or two per feature whose cutoff exceeds half the cell.
+    """Return a remark per feature whose cutoff exceeds half the cell.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ def remarks(plan: Plan) -> list[str]:
     width = smallest_width(plan)
     return [
         f"{name}: the cutoff of {cutoff:.4g} Å exceeds half the smallest width of the cell, "
-        f"{width / 2:.4g} of {width:.4g} Å. The same atoms are then counted again as periodic "
-        "images, so the values depend on the size of the cell"
+        f"{width / 2:.4g} Å. Atoms are then counted several times as periodic images, and the "
+        "values depend on the size of the cell"
         for name, cutoff in wide.items()
         if cutoff > width / 2
     ]

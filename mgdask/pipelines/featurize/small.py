@@ -38,8 +38,9 @@ def threads_if_small(plan: Plan, max_threads: int) -> int:
     fitting = int((plan.allowed - plan.memory.baseline) // plan.memory.per_thread)
     n_threads = max(1, min(max_threads, n_todo, fitting))
     log.info(
-        "a small job, about %.2g core seconds: computed in this process, threads: %d",
+        "small job, about %.2g core seconds: computed by %d %s of this process",
         work,
         n_threads,
+        "thread" if n_threads == 1 else "threads",
     )
     return n_threads
