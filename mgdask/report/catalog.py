@@ -104,7 +104,7 @@ def describe_family(name: str, width: int = 110) -> str:
         If there is no such family.
     """
     facts = family_facts(name)
-    parts = [f"{facts.family}: {facts.summary}"]
+    parts = [_wrapped(f"{facts.family}: {facts.summary}", width)]
     if facts.explanation:
         parts.append(_wrapped(facts.explanation, width))
     parts += [_parameters(facts, width), *_columns(facts, width), _facts(facts, width)]
