@@ -26,7 +26,8 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 """Signals that stop a command: Ctrl-C, a queueing system, a closed terminal."""
 RESUMED = ("ingest", "unwrap", "featurize", "study", "demo")
 """Commands that keep finished work and continue from it."""
-COMMANDS = (*RESUMED, "attach", "inspect", "rdf", "plan", "status", "verify", "cluster")
+OTHERS = ("attach", "inspect", "rdf", "features", "plan", "status", "verify", "cluster")
+COMMANDS = (*RESUMED, *OTHERS, "completion")
 """Commands that the line of a stopped command can name."""
 PATIENCE = 60.0
 """Maximum time in s to wait until the jobs of a queueing system are canceled."""

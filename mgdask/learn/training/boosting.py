@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from mgdask._renamed import renamed_arguments
 from mgdask._typing import AnyArray
 from mgdask._version import __version__
 from mgdask.errors import ParameterError, StoreError
+from mgdask.interruption import removed_when_stopped
 from mgdask.learn.data.binning import bins_on_a_worker, drawn, kept_bins, write_bins
 from mgdask.learn.data.rows import Part, Rows
 from mgdask.learn.data.tables import Table, check_labels
@@ -417,7 +419,10 @@ def _digest(table: Table, held: Table | None, params: Mapping[str, Any], *rest: 
 @contextmanager
 def _working_folder(checkpoint: str | Path | None) -> Iterator[Path]:
     """Yield the checkpoint folder, or a temporary one."""
-    with tempfile.TemporaryDirectory(prefix="mgdask-learn-", ignore_cleanup_errors=True) as scratch:
+    with (
+        tempfile.TemporaryDirectory(prefix="mgdask-learn-", ignore_cleanup_errors=True) as scratch,
+        removed_when_stopped(lambda: shutil.rmtree(scratch, ignore_errors=True)),
+    ):
         folder = Path(checkpoint if checkpoint is not None else scratch).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         yield folder

@@ -6,6 +6,7 @@ atom has as many neighbors in it as in the store, for any cutoff.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from mgdask.features.engine import FeatureKinds, compute_window, frames_needed
 from mgdask.features.environments import KEPT_VALUES, LARGE, LocalEnvironments, spans
 from mgdask.features.feature import Feature, FrameFeature, WindowFeature
 from mgdask.features.window import Window
+from mgdask.interruption import removed_when_stopped
 from mgdask.pipelines.featurize.block import StoreSource
 from mgdask.pipelines.featurize.cost import n_atoms_around
 from mgdask.store.layout import trajectory_layout
@@ -202,7 +204,10 @@ def measure_writing() -> float:
     """Return the CPU time in s to compress, check and write one byte of numbers."""
     values = np.random.default_rng(0).normal(size=(1, 32 * CHUNK_ROWS, 100))
     spent = []
-    with tempfile.TemporaryDirectory(prefix="mgdask-") as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="mgdask-") as name,
+        removed_when_stopped(lambda: shutil.rmtree(name, ignore_errors=True)),
+    ):
         group = new_group(f"{name}/speed.zarr", {}, overwrite=False)
         # the first one is small and loads what is needed
         written = {"first": values[:, :CHUNK_ROWS], "a": values, "b": values, "c": values}
