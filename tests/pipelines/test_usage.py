@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -68,6 +68,19 @@ def test_what_the_process_held_and_compiled_is_not_reported(glass_store, tmp_pat
     assert report.peak_memory > report.projected + len(data) // 2
     assert report.block_memory < report.projected_blocks + SLACK
     assert REQUEST not in str(report)
+
+
+def test_time_to_load_or_compile_kernels_is_named(glass_store, tmp_path):
+    with measured("slow", lambda: time.sleep(0.2)) as first:
+        pass
+    with measured("slow", lambda: time.sleep(9.0)) as second:  # prepared already
+        pass
+    assert 0.2 <= first.prepared == second.prepared < 2.0
+    report = run(glass_store, Hungry(), tmp_path / "f.zarr")
+    assert 0.0 < report.prepared < report.seconds
+    assert "kernels" not in str(replace(report, prepared=0.5))
+    slow = str(replace(report, seconds=20.0, prepared=18.0))
+    assert "(20.0 s, 18.0 s of them to load or compile kernels)" in slow
 
 
 def test_real_excess_is_reported(glass_store, tmp_path):

@@ -272,7 +272,8 @@ def compute_block(job: Job, block: Block, digest: str) -> dict[str, Any]:
     -------
     summary
         ``rows``, ``peak_memory`` of the process and ``block_memory`` of the blocks in
-        it (bytes), ``cpu`` (s) and ``host``. Arrays never pass through the scheduler.
+        it (bytes), ``cpu`` and ``prepared`` (s), and ``host``. Arrays never pass
+        through the scheduler.
 
     Raises
     ------
@@ -288,6 +289,7 @@ def compute_block(job: Job, block: Block, digest: str) -> dict[str, Any]:
         "peak_memory": peak_memory(),
         "block_memory": usage.memory,
         "cpu": usage.cpu,
+        "prepared": usage.prepared,
         "host": socket.gethostname(),
     }
 

@@ -38,6 +38,8 @@ SLACK = 32 * 2**20
 
 The allocator, threads and libraries loaded late take some.
 """
+MENTIONED = 1.0
+"""Time in s above which a report mentions that kernels were compiled."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Report:
         Projected memory of the blocks of a worker in bytes.
     cpu
         CPU time of the blocks computed now, in s.
+    prepared
+        Longest time in s that a worker took to load or compile kernels.
     """
 
     out: str
@@ -79,6 +83,7 @@ class Report:
     block_memory: int = 0
     projected_blocks: int = 0
     cpu: float = 0.0
+    prepared: float = 0.0
 
     @property
     def excess_memory(self) -> int:
@@ -98,7 +103,10 @@ class Report:
         )
         if n_done:
             speed = self.rows / max(self.seconds, 1e-9)
-            table.add_row("speed", f"{speed:,.0f} central atoms per second ({self.seconds:.1f} s)")
+            time = f"{self.seconds:.1f} s"
+            if self.prepared > MENTIONED:
+                time += f", {self.prepared:.1f} s of them to load or compile kernels"
+            table.add_row("speed", f"{speed:,.0f} central atoms per second ({time})")
             table.add_row("work", f"{self.cpu:.2g} core seconds")
             table.add_row(
                 "peak memory",
@@ -199,6 +207,7 @@ def run(
         max((result["block_memory"] for result in results), default=0),
         threads * plan.memory.per_thread,
         sum(result["cpu"] for result in results),
+        max((result["prepared"] for result in results), default=0.0),
     )
 
 

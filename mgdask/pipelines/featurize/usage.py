@@ -32,10 +32,13 @@ class Usage:
         of the process before the first block is not included.
     cpu
         CPU time of the block in s. Blocks that run at the same time share it equally.
+    prepared
+        Time in s that the preparation before the first block took in this process.
     """
 
     memory: int = 0
     cpu: float = 0.0
+    prepared: float = 0.0
 
 
 def peak_memory() -> int:
@@ -74,13 +77,16 @@ class _Meter:
         self.base = self.earlier_peak = self.highest = 0
         self.n_running = 0
         self.cpu_share = 0.0
+        self.prepared = 0.0
         self.cpu_before = 0.0
         self.idle = threading.Event()
 
     def start(self, run: str, prepare: Callable[[], None]) -> float:
         with self.lock:  # other threads of the run wait until the features are prepared
             if run != self.run:
+                began = time.monotonic()
                 prepare()
+                self.prepared = time.monotonic() - began
                 self.run = run
                 self.base = self.highest = resident_memory()
                 self.earlier_peak = peak_memory()
@@ -103,7 +109,7 @@ class _Meter:
             peak = peak_memory()
             if peak > self.earlier_peak:  # the system saw it, between two samples
                 self.highest = max(self.highest, peak)
-            return Usage(self.highest - self.base, self.cpu_share - cpu_share)
+            return Usage(self.highest - self.base, self.cpu_share - cpu_share, self.prepared)
 
     def _share(self) -> None:
         """Divide the CPU time since the last call among the running blocks."""
@@ -142,4 +148,4 @@ def measured(run: str, prepare: Callable[[], None]) -> Iterator[Usage]:
         yield usage
     finally:
         found = _METER.stop(share)
-        usage.memory, usage.cpu = found.memory, found.cpu
+        usage.memory, usage.cpu, usage.prepared = found.memory, found.cpu, found.prepared
