@@ -185,8 +185,8 @@ def _check_volume(ratio: float) -> str:
         else "The box, the species or the unit of the lengths may be wrong."
     )
     return (
-        f"check the cell: its volume is {ratio:.2g} times that of its atoms at the density of a "
-        f"metallic glass. {cause}"
+        f"check the cell: its volume is {float(f'{ratio:.2g}'):g} times that of its atoms at the "
+        f"density of a metallic glass. {cause}"
     )
 
 

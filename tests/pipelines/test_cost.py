@@ -153,6 +153,8 @@ def test_text_of_the_work():
         "about 24 core seconds: computing 20 s, reading 0.5 s, writing 3.5 s; as measured on node7"
     )
     assert str(Work(7200.0, 0.0, 0.0)).startswith("about 2 core hours: computing 2 h, ")
+    assert str(Work(250.0, 0.0, 0.0)).startswith("about 250 core seconds: computing 250 s, ")
+    assert str(Work(2812.0, 0.0, 0.0)).startswith("about 0.78 core hours: computing 2800 s, ")
 
 
 # --------------------------------------------------------------------- measured and kept
@@ -180,6 +182,15 @@ def test_nothing_is_compiled_for_a_plan(glass_store, tmp_path, monkeypatch):
     calibration.note_compiled([soap(4.0)])
     assert estimate(plan(glass_store, soap(5.0), tmp_path)).where  # numbers select no kernels
     assert not calibration.compiled([replace(soap(4.0), average="inner")])
+
+
+def test_one_atom_with_too_many_neighbors_is_not_measured(glass_store, tmp_path, monkeypatch):
+    calls = count_measurements(monkeypatch)
+    monkeypatch.setattr(calibration, "compiled", lambda features: True)
+    work = estimate(plan(glass_store, soap(500.0), tmp_path))  # took 20 GB
+    assert not calls
+    assert work.where == ""
+    assert work.computing > 1e4
 
 
 def test_a_run_corrects_the_figures(glass_store, tmp_path):

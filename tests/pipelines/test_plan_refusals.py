@@ -341,3 +341,11 @@ def test_frames_as_text_and_back(n):
 def test_frames_of_another_form_are_refused(text):
     with pytest.raises(ParameterError, match="must be START:STOP"):
         parse_frames(text, 6)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"), [("3:1", "selects none of the 6"), ("0:3,2:5", "must increase")]
+)
+def test_frames_that_select_nothing_or_repeat(text, problem):
+    with pytest.raises(ParameterError, match=f"^--frames {text} {problem}"):
+        parse_frames(text, 6)

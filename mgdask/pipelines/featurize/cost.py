@@ -49,6 +49,11 @@ UNWRAPPING = 0.9e-6
 """CPU time in s to copy an atom in a frame into a store of unwrapped trajectories."""
 NEIGHBORS = 14.0
 """Typical number of Voronoi neighbors of an atom."""
+MAX_MEASURED = 0.3
+"""Expected CPU time per center in s above which a plan measures nothing.
+
+A cutoff of 100 Å is about there. A wider one needs minutes and gigabytes for one atom.
+"""
 MIN_LEARNED = 0.1
 """CPU time in s of a run from which it corrects the figures."""
 
@@ -98,12 +103,18 @@ class Work:
             else "typical speeds, until a run measures them"
         )
         long = self.total > 360
-        total = f"{self.total / 3600:.2g} core hours" if long else f"{self.total:.2g} core seconds"
+        hours, seconds = two_digits(self.total / 3600), two_digits(self.total)
+        total = f"{hours} core hours" if long else f"{seconds} core seconds"
         return f"about {total}: {terms}; {source}"
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:.2g} h" if seconds > 3600 else f"{seconds:.2g} s"
+    return f"{two_digits(seconds / 3600)} h" if seconds > 3600 else f"{two_digits(seconds)} s"
+
+
+def two_digits(value: float) -> str:
+    """Return a number rounded to two digits, such as "0.39" or "2800"."""
+    return f"{float(f'{value:.2g}'):g}"
 
 
 def estimate(plan: Plan, *, measure: bool = True) -> Work:
@@ -187,8 +198,8 @@ def figures_of(plan: Plan, level: str, features: tuple[Feature, ...], *, measure
     figures = replace(TYPICAL, center=_typical_center(plan, level, features))
     if FeatureKinds.of(features).trajectories:
         return replace(figures, read=TRAJECTORY_READ, block=3 * TYPICAL.block)
-    # an estimate must not stop a plan, whatever a feature does
-    if measure:
+    # an estimate must not stop a plan, whatever a feature does, nor take its memory
+    if measure and figures.center < MAX_MEASURED:
         with suppress(Exception):
             if calibration.compiled(features):
                 figures = _measured(plan, features, figures)

@@ -17,7 +17,7 @@ from mgdask.errors import RunError
 from mgdask.execution.executor import describe, execute, render, resolve_client
 from mgdask.execution.results import Outcome
 from mgdask.pipelines.featurize.block import Block, compute_block, create_output
-from mgdask.pipelines.featurize.cost import learn
+from mgdask.pipelines.featurize.cost import learn, two_digits
 from mgdask.pipelines.featurize.plan import Plan
 from mgdask.pipelines.featurize.reach import remarks
 from mgdask.pipelines.unwrap import unwrap
@@ -107,7 +107,7 @@ class Report:
             if self.prepared > MENTIONED:
                 time += f", {self.prepared:.1f} s of them to load or compile kernels"
             table.add_row("speed", f"{speed:,.0f} central atoms per second ({time})")
-            table.add_row("work", f"{self.cpu:.2g} core seconds")
+            table.add_row("work", f"{two_digits(self.cpu)} core seconds")
             table.add_row(
                 "peak memory",
                 f"{format_bytes(self.peak_memory)} in a worker; "

@@ -304,7 +304,7 @@ def parse_frames(text: str, n_frames: int) -> IntArray:
     Raises
     ------
     ParameterError
-        If the text has another form.
+        If the text has another form, or its frames do not increase.
 
     Examples
     --------
@@ -329,7 +329,12 @@ def parse_frames(text: str, n_frames: int) -> IntArray:
         raise ParameterError(
             f"--frames {text} goes beyond the {n_frames} frames of the store"
         ) from None
-    return np.concatenate(parts)
+    rows = np.concatenate(parts)
+    if not len(rows):
+        raise ParameterError(f"--frames {text} selects none of the {n_frames} frames of the store")
+    if (np.diff(rows) <= 0).any():
+        raise ParameterError(f"--frames {text} must increase and name no frame twice")
+    return rows
 
 
 def memory_of(text: str | int) -> int:
