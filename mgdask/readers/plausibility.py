@@ -107,11 +107,11 @@ def check_timestep(
     low, high = TIMESTEPS
     if low <= timestep <= high:
         return ""
-    source = f"timestep={given:g}" if given is not None else "the times of the files"
+    source = f"timestep={given:g}" if given is not None else "the times in the files"
     guess = f" If it is in fs, give {timestep / 1000:g}." if timestep > high else ""
     return (
-        f"check the timestep: {source} means {timestep:g} ps per step, but a simulation of atoms "
-        f"usually has 0.0005 to 0.01 ps.{guess}"
+        f"check the timestep: {timestep:g} ps per step, from {source}, is unusual. Simulations of "
+        f"atoms mostly have 0.0005 to 0.01 ps.{guess}"
     )
 
 
@@ -154,7 +154,7 @@ def _check_lengths(
     pair = min(ratios, key=lambda pair: abs(ratios[pair] - middle))
     return (
         f"check the lengths: neighbors are {middle:.2g} times as far apart as the radii of the "
-        f"elements say, {_pair_text(pair, found[pair].peak, radii, names)}. {guess}"
+        f"elements suggest: {_pair_text(pair, found[pair].peak, radii, names)}. {guess}"
     )
 
 
@@ -180,7 +180,7 @@ def _check_volume(ratio: float) -> str:
     if low <= ratio <= high:
         return ""
     cause = (
-        "It holds voids, free surfaces or a gas, or the box is wrong."
+        "It may hold voids, free surfaces or a gas, or the box may be wrong."
         if ratio > high
         else "The box, the species or the unit of the lengths may be wrong."
     )

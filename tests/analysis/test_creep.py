@@ -180,7 +180,7 @@ def test_activation_volume_and_its_error():
     assert "nm^3" in str(exact)
     assert "7 rates, 2 parameters: 5 degrees of freedom" in str(exact)
     three = activation_volume([0.5, 1.0, 2.0], [1e-6, 3e-6, 7e-6], 650)
-    assert "1 degree of freedom, so a 95 % interval is ± 12.7 errors" in str(three)
+    assert "1 degree of freedom, so a 95 % interval is ± 12.7 standard errors" in str(three)
     assert math.sqrt(3) * 1.380649e-23 * 650 * slope / 1e9 / 1e-30 == pytest.approx(
         120.0, rel=1e-6
     )  # in SI

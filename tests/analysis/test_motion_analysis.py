@@ -572,7 +572,7 @@ def test_the_lag_that_was_averaged_is_shown_beside_the_lag_asked_for(tmp_path):
     found = msd(store, lags=[0.01, 0.02], tolerance=0.12)
     assert found.lag.values.tolist() == [0.01, 0.02]
     np.testing.assert_allclose(found.mean_lag, [np.mean([0.011, 0.009, 0.011]), 0.02])
-    assert found.lag.attrs["long_name"] == "lag asked for; mean_lag was averaged"
+    assert found.lag.attrs["long_name"] == "requested lag; mean_lag is the mean of the pairs"
     # fits that read the times from the curve read those of the average
     curve = xr.DataArray(
         np.exp(-found.mean_lag.values / 0.01), dims="lag", coords={"lag": [0.1, 0.2]}

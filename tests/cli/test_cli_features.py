@@ -218,9 +218,12 @@ def test_rdf(glass_store, tmp_path, monkeypatch, capsys):
     [
         (
             ("--feature", "bondorders"),
-            "there is no feature 'bondorders'. Did you mean bond_order? There are bond_moments, bond",
+            "there is no feature 'bondorders'. Did you mean bond_order? The families are bond_moments, bond",
         ),
-        (("--set", "everything"), "there is no set 'everything'. There are interstice, sro, mro"),
+        (
+            ("--set", "everything"),
+            "there is no set 'everything'. The sets are interstice, sro, mro",
+        ),
         (
             ("--feature", "bond_order:degree=4"),
             "unknown option 'degree'. Did you mean degrees? Allowed are degrees, quantities",

@@ -297,7 +297,7 @@ def test_options_reach_every_feature():
 def test_refusals_in_words():
     with pytest.raises(
         ParameterError,
-        match="there is no set 'sor'\. Did you mean sro\? There are interstice, sro, mro",
+        match="there is no set 'sor'\. Did you mean sro\? The sets are interstice, sro, mro",
     ):
         feature_set("sor", SPECIES)
     for name in SETS:

@@ -177,7 +177,7 @@ def test_a_broken_entry_point_names_its_package(name, tmp_path, monkeypatch):
     with pytest.raises(ParameterError, match=rf"package broken-extras.*{words}"):
         make_feature(name, {})
     with pytest.raises(
-        ParameterError, match=rf"there is no feature 'nonsense'\..* There are .*{name}"
+        ParameterError, match=rf"there is no feature 'nonsense'\..* The families are .*{name}"
     ):
         make_feature("nonsense", {})
 

@@ -196,9 +196,9 @@ def test_timesteps():
     step = np.arange(5) * 500
     assert check_timestep(step, step * 0.002, 0.002) == ""
     text = check_timestep(step, step * 2.0, 2.0)
-    assert "timestep=2 means 2 ps per step" in text
+    assert "2 ps per step, from timestep=2, is unusual" in text
     assert "give 0.002" in text
-    assert "the times of the files" in check_timestep(step, step * 1e-6, None)
+    assert "the times in the files" in check_timestep(step, step * 1e-6, None)
     # several runs, each from zero; and files whose steps count the frames
     assert check_timestep(np.tile(step, 3), np.tile(step, 3) * 0.002, None) == ""
     assert check_timestep(np.arange(5), np.arange(5) * 2.5, 2.5) == ""

@@ -97,11 +97,7 @@ class Work:
                 ("writing", self.writing),
             )
         )
-        source = (
-            f"as measured on {self.where}"
-            if self.where
-            else "typical speeds, until a run measures them"
-        )
+        source = f"as measured on {self.where}" if self.where else UNMEASURED
         long = self.total > 360
         hours, seconds = two_digits(self.total / 3600), two_digits(self.total)
         total = f"{hours} core hours" if long else f"{seconds} core seconds"

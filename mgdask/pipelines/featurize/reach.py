@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def smallest_width(plan: Plan) -> float:
     """Return the smallest distance in Å between opposite faces of the cell.
 
-    Only directions that repeat count; infinite if none does.
+    Only periodic directions count; infinite if there is none.
 
     Parameters
     ----------
