@@ -67,7 +67,7 @@ from mgdask.store.writable import check_writable
     type=click.Choice(["last", "first", "all", "error"]),
     default="last",
     show_default=True,
-    help="Which frame of a repeated time step to keep.",
+    help="Which frame of a repeated timestep to keep.",
 )
 @value_options
 @click.option(
@@ -277,7 +277,9 @@ def featurize(
 ) -> None:
     """Compute features into a store, or resume an interrupted run.
 
-    After an interruption, the same command computes only the missing blocks.
+    After an interruption, the same command computes only the missing blocks. A
+    job of at most 10 projected core seconds is computed by threads of this
+    process; --workers and --threads then limit their number.
     """
     options = fit_to_site(site, options)
 

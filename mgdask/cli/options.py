@@ -162,8 +162,7 @@ def worker_options(command: Command) -> Command:
         click.option(
             "--workers",
             type=int,
-            help="Maximum number of local worker processes [default: one per available core]. A "
-            "job of a few seconds is computed by threads of this process instead.",
+            help="Number of local worker processes [default: one per available core].",
         ),
     ):
         command = option(command)

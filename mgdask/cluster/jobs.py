@@ -45,7 +45,7 @@ _set_handler = signal.signal
 def import_jobqueue(purpose: str) -> ModuleType:
     """Import dask-jobqueue, without the SIGINT handler that the import installs.
 
-    The handler of ``dask_jobqueue.runner`` turns ctrl-C into a normal exit. Installing
+    The handler of ``dask_jobqueue.runner`` turns Ctrl-C into a normal exit. Installing
     it also makes the import fail outside the main thread.
     """
 
@@ -131,8 +131,8 @@ class SupervisedCluster(JobQueueCluster):
     def begin_to_cancel(self) -> Callable[[], bool]:
         """Begin to cancel all jobs, and never submit another one.
 
-        Returns a function that tells whether they are canceled. The cluster is of no
-        use afterwards.
+        Returns a function that tells whether they are canceled. The cluster
+        cannot be used afterwards.
         """
         canceled = threading.Event()
 

@@ -36,7 +36,7 @@ def start(
 ) -> None:
     """Run a scheduler and its workers until they are stopped.
 
-    Returns after ``stop``, ctrl-C or SIGTERM. Its jobs are then canceled and the
+    Returns after ``stop``, Ctrl-C or SIGTERM. Its jobs are then canceled and the
     scheduler file is removed. Clients may connect and disconnect meanwhile. This is
     ``mgdask cluster start``.
 
@@ -154,7 +154,7 @@ def _wait_until_stopped(scheduler: Scheduler, stopped: threading.Event) -> None:
 
 @contextmanager
 def _signals_noted() -> Iterator[threading.Event]:
-    """Yield an event that SIGTERM and ctrl-C set, instead of ending the process."""
+    """Yield an event that SIGTERM and Ctrl-C set, instead of ending the process."""
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopped

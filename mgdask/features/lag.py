@@ -356,8 +356,8 @@ def check_times(axis: FrameAxis) -> None:
     """
     if not np.isfinite(axis.time).all():
         raise ParameterError(
-            "the frames have no times; ingest with timestep= (ps), or give the Dataset a "
-            "variable 'time' in ps"
+            "the frames have no times; ingest with timestep= (--timestep) in ps, or give the "
+            "Dataset a variable 'time' in ps"
         )
     same = axis.run[1:] == axis.run[:-1]
     if (np.diff(axis.time)[same] <= 0).any():

@@ -14,8 +14,8 @@ Numbers = Mapping[str, Any]
 QS = (
     "Quench-in softness (QS) measures how likely an atom is to turn plastic when the glass is "
     "deformed (Wang, Jain, Nat. Commun. 10, 5537 (2019)). It is the output of a classifier that "
-    "reads only the undeformed structure, as it was quenched in. QS near "
-    "1 is soft, QS near 0 is hard. The classifier was trained on equal numbers of plastic and "
+    "reads only the undeformed structure, as it was quenched in. Atoms with QS near 1 are soft, "
+    "and those with QS near 0 are hard. The classifier was trained on equal numbers of plastic and "
     "other atoms, so QS is a probability for balanced classes. In the glass itself, plastic atoms "
     "are rarer."
 )
