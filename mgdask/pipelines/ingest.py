@@ -119,8 +119,8 @@ def ingest(
 ) -> IngestReport:
     """Read trajectory files into one Zarr store.
 
-    The audit contains remarks if the distances in the first frame do not fit the radii
-    of the elements, for example if two species are swapped.
+    The audit remarks on distances in the first frame that do not fit the radii of the
+    elements, for example if two species are swapped.
 
     Parameters
     ----------

@@ -113,8 +113,8 @@ def draw_slab(
 
     Notes
     -----
-    Markers have a size in Å, so they keep it relative to the distances between atoms in
-    a figure of any size, and when it is zoomed. All markers together have half the area
+    Markers have a size in Å, so they scale with the distances between atoms in a figure
+    of any size, and when it is zoomed. All markers together have half the area
     of the slab. Their diameters are proportional to the radii of the elements.
 
     Examples

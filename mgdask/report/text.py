@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,14 +38,26 @@ def _facts(ds: xr.Dataset) -> Table:
     return facts
 
 
-def _arrays(ds: xr.Dataset) -> Table:
-    """One row per data variable."""
+ARRAY_COLUMNS = ("array", "dims", "shape", "dtype", "unit", "chunk", "shard", "size")
+"""Columns of the table of arrays."""
+
+
+def _arrays(ds: xr.Dataset, width: int | None) -> str:
+    """One row per data variable; chunks and shards only if there is room for them."""
+    text = render(_array_table(ds, ARRAY_COLUMNS), width)
+    narrow = tuple(head for head in ARRAY_COLUMNS if head not in ("chunk", "shard"))
+    shorter = render(_array_table(ds, narrow), width)
+    fits = [table.count("\n") == len(ds.data_vars) for table in (text, shorter)]
+    return shorter if fits == [False, True] else text
+
+
+def _array_table(ds: xr.Dataset, heads: Sequence[str]) -> Table:
     arrays = Table(box=None, pad_edge=False)
-    for head in ("array", "dims", "shape", "dtype", "unit", "chunk", "shard", "size"):
+    for head in heads:
         arrays.add_column(head, justify="right" if head == "size" else "left", overflow="fold")
     for name, array in ds.data_vars.items():
         chunk, shard = array.encoding.get("chunks"), array.encoding.get("shards")
-        arrays.add_row(
+        cells = (
             str(name),
             ", ".join(map(str, array.dims)),
             " x ".join(map(str, array.shape)),
@@ -54,6 +67,8 @@ def _arrays(ds: xr.Dataset) -> Table:
             " x ".join(map(str, shard)) if shard else "",
             size_text(array.nbytes),
         )
+        shown = dict(zip(ARRAY_COLUMNS, cells, strict=True))
+        arrays.add_row(*(shown[head] for head in heads))
     return arrays
 
 
@@ -64,7 +79,7 @@ def _unit(array: xr.DataArray) -> str:
     return ", ".join(dict.fromkeys(column_units(array)))
 
 
-def describe(ds: xr.Dataset, *, width: int = 110) -> str:
+def describe(ds: xr.Dataset, *, width: int | None = None) -> str:
     """Describe an opened store for a terminal.
 
     Parameters
@@ -72,7 +87,7 @@ def describe(ds: xr.Dataset, *, width: int = 110) -> str:
     ds
         Trajectory or feature store from ``open_store``.
     width
-        Columns of the terminal.
+        Maximum line length in characters. Default: as in ``render``.
 
     Returns
     -------
@@ -85,7 +100,7 @@ def describe(ds: xr.Dataset, *, width: int = 110) -> str:
     >>> print(describe(mgdask.open_store("glass.zarr")))  # doctest: +SKIP
     """
     notes = ds.attrs.get("audit")
-    text = [render(_facts(ds), width), render(_arrays(ds), width)]
+    text = [render(_facts(ds), width), _arrays(ds, width)]
     if notes is not None:
         text.append(
             "\n".join(

@@ -177,7 +177,7 @@ def _density_text(cell: FloatArray, mass: FloatArray) -> str:
 
 def _time_text(arrays: Mapping[str, AnyArray], runs: Mapping[str, AnyArray], unit: str) -> str:
     if "time" not in arrays:
-        return "unknown: the files state none, and timestep= (--timestep) was not given"
+        return "unknown: the files have none, and timestep= (--timestep) was not given"
     text = _by_run(arrays["time"], runs, f" {unit}")
     gaps = np.diff(arrays["step"]), np.diff(arrays["time"])
     forward = (gaps[0] > 0) & (gaps[1] > 0)

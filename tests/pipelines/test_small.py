@@ -61,3 +61,12 @@ def test_inspect_says_the_same_as_a_description_of_the_dataset(glass_store, plan
     mgdask.run(plan)
     for store in (glass_store, plan.out):
         assert describe(read_contents(store)) == describe(mgdask.open_store(store))
+
+
+def test_the_table_of_arrays_fits_into_a_narrow_terminal(glass_store):
+    store = read_contents(glass_store)
+    for width, hidden in ((110, set()), (80, {"chunk", "shard"})):
+        table = describe(store, width=width).split("\n\n")[1].splitlines()
+        assert len(table) == 1 + len(store.data_vars)
+        assert {"array", "dims", "chunk", "shard", "size"} - set(table[0].split()) == hidden
+        assert max(map(len, table)) <= width
