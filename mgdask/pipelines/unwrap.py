@@ -29,6 +29,7 @@ from mgdask.pipelines.unwrap_tasks import (
 )
 from mgdask.store import frame_values
 from mgdask.store import unwrapped as unwrapped_store
+from mgdask.store.failures import advise_on_target
 from mgdask.store.lock import check_unlocked
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import CONTENTS, check_complete
@@ -241,14 +242,15 @@ def check_unwrapped(out: str | Path, identity: str) -> None:
     check_writable(out)
     if not Path(out).exists():
         return
-    advice = f"Choose another out= (--out), or delete {out}"
     try:
         attrs = open_group(out).attrs
     except StoreError:
+        advice = advise_on_target(out, deletable=False)
         raise StoreError(f"{advice}: it exists and is not a Zarr store") from None
     if attrs.get("paths_digest") != identity:
         kind = CONTENTS.get(str(attrs.get("mgdask_kind")), "nothing that mgdask wrote")
         other = " of another input or scheme" if "paths_digest" in attrs else ""
+        advice = advise_on_target(out, deletable="paths_digest" in attrs)
         raise StoreError(f"{advice}: it holds {kind}{other}")
     check_unlocked(Manifest(out).folder / "lock", Path(out))
 

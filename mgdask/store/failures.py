@@ -46,6 +46,22 @@ def no_store(path: str | Path) -> StoreError:
     return StoreError(f"{path} is not a Zarr store (in {Path.cwd()}); make one with mgdask ingest")
 
 
+def advise_on_target(out: str | Path, *, deletable: bool) -> str:
+    """Return the advice for a target that holds something else.
+
+    Parameters
+    ----------
+    out
+        The target.
+    deletable
+        Whether a run of mgdask can make again what it holds. A trajectory or a file of
+        the user may be the only copy, so nobody is told to delete it.
+    """
+    if deletable:
+        return f"Choose another out= (--out), or delete {out}"
+    return f"Choose another out= (--out) than {out}"
+
+
 @contextmanager
 def explained(path: str | Path) -> Iterator[None]:
     """Explain the error of a full, read-only or forbidden target.

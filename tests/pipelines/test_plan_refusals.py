@@ -318,12 +318,26 @@ def test_a_target_that_is_being_written_is_refused(small_store, tmp_path, at_onc
     mgdask.plan(small_store, STRUCTURE, out=out)  # its age is known only by writing
 
 
+def test_nobody_is_told_to_delete_a_trajectory_or_a_file(small_store, tmp_path):
+    dump = tmp_path / "glass.dump"
+    dump.write_text("only copy")
+    for target in (small_store, dump, tmp_path):
+        for make in (
+            lambda out: mgdask.plan(small_store, STRUCTURE, out=out),
+            lambda out: mgdask.unwrap(small_store, out),
+        ):
+            with pytest.raises(StoreError) as refused:
+                make(target)
+            assert str(refused.value).startswith(f"Choose another out= (--out) than {target}: it ")
+            assert ", or delete" not in str(refused.value)
+
+
 def test_a_copy_beside_the_target_is_checked(small_store, tmp_path):
     feature = LagDisplacement(lags=(0.01,), remove_drift=True)
     copy = tmp_path / "f.zarr.paths.zarr"
     mgdask.plan(small_store, feature, out=tmp_path / "f.zarr")
     shutil.copytree(small_store, copy)
-    with pytest.raises(StoreError, match=r"delete .*paths\.zarr: it holds a trajectory"):
+    with pytest.raises(StoreError, match=r"than .*paths\.zarr: it holds a trajectory$"):
         mgdask.plan(small_store, feature, out=tmp_path / "f.zarr")
 
 

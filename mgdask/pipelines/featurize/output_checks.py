@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mgdask.errors import StoreError
 from mgdask.pipelines.unwrap import check_unwrapped, select_scheme
 from mgdask.pipelines.unwrap_tasks import identity_of
+from mgdask.store.failures import advise_on_target
 from mgdask.store.frame_values import check_copy
 from mgdask.store.lock import check_unlocked
 from mgdask.store.manifest import Manifest
@@ -53,12 +54,13 @@ def check_output(plan: Plan) -> None:
     check_writable(out)
     if not out.exists():
         return
-    advice = f"Choose another out= (--out), or delete {out}"
     try:
         group = open_group(out)
     except StoreError:
+        advice = advise_on_target(out, deletable=False)
         raise StoreError(f"{advice}: it exists and is not a Zarr store") from None
     if group.attrs.get("plan_digest") != plan.digest:
+        advice = advise_on_target(out, deletable=group.attrs.get("mgdask_kind") == "features")
         raise StoreError(f"{advice}: {_describe_other(group, plan)}")
     check_unlocked(Manifest(out).folder / "lock", out)
 
