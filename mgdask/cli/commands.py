@@ -279,7 +279,7 @@ def featurize(
 
     After an interruption, the same command computes only the missing blocks. A
     job of at most 10 projected core seconds is computed by threads of this
-    process; --workers and --threads then limit their number.
+    process; --workers, --threads and --memory then limit their number.
     """
     options = fit_to_site(site, options)
 

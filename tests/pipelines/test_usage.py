@@ -80,7 +80,7 @@ def test_time_to_load_or_compile_kernels_is_named(glass_store, tmp_path):
     assert 0.0 < report.prepared < report.seconds
     assert "kernels" not in str(replace(report, prepared=0.5))
     slow = str(replace(report, seconds=20.0, prepared=18.0))
-    assert "(20.0 s, 18.0 s of them to load or compile kernels)" in slow
+    assert "(20.0 s, of which 18.0 s to load or compile kernels)" in slow
 
 
 def test_real_excess_is_reported(glass_store, tmp_path):

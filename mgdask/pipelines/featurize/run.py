@@ -105,7 +105,7 @@ class Report:
             speed = self.rows / max(self.seconds, 1e-9)
             time = f"{self.seconds:.1f} s"
             if self.prepared > MENTIONED:
-                time += f", {self.prepared:.1f} s of them to load or compile kernels"
+                time += f", of which {self.prepared:.1f} s to load or compile kernels"
             table.add_row("speed", f"{speed:,.0f} central atoms per second ({time})")
             table.add_row("work", f"{two_digits(self.cpu)} core seconds")
             table.add_row(
