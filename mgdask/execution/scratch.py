@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -15,7 +16,10 @@ from mgdask.interruption import removed_when_stopped
 PREFIX = "mgdask-workers-"
 """Beginning of the names of these folders."""
 OWNER = "owner"
-"""File in the folder that the owning process keeps locked while it lives."""
+"""File in the folder that the owning process keeps locked while it lives.
+
+It holds the name of the machine, since others may share the folder but not the lock.
+"""
 
 
 @contextmanager
@@ -37,9 +41,13 @@ def scratch_folder() -> Iterator[str]:
     folder = root / f"{PREFIX}{uuid.uuid4().hex[:12]}"
     with removed_when_stopped(lambda: shutil.rmtree(folder, ignore_errors=True)):
         folder.mkdir(mode=0o700, parents=True)
-        handle = os.open(folder / OWNER, os.O_RDWR | os.O_CREAT, 0o600)
+        # locked before another process can find it
+        handle = os.open(folder / "new", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             _lock(handle)
+            os.write(handle, socket.gethostname().encode())
+            with suppress(OSError):  # Windows: the next start does not look at this folder
+                (folder / "new").rename(folder / OWNER)
             yield str(folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -73,12 +81,13 @@ def _lock(handle: int) -> bool:
 
 
 def _remove_stale(root: Path) -> None:
-    """Remove the folders of processes of this user that have died."""
+    """Remove the folders of processes of this user on this machine that have died."""
     for owner in root.glob(f"{PREFIX}*/{OWNER}"):
         with suppress(OSError):
             handle = os.open(owner, os.O_RDWR)
             try:
-                if _lock(handle):
+                here = os.read(handle, 256) == socket.gethostname().encode()
+                if here and _lock(handle):
                     shutil.rmtree(owner.parent, ignore_errors=True)
             finally:
                 os.close(handle)
