@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mgdask.cli.options import (
     parse_origin,
     parse_species,
     parse_variables,
+    threads_for_store,
     value_options,
     worker_options,
 )
@@ -100,9 +102,15 @@ def ingest(
     from mgdask.readers.species import make_species
 
     elements = parse_species(species)
-    with open_workers(workers, threads, scheduler, None, site) as client:
+
+    def threads_if_small(max_threads: int) -> int:
+        from mgdask.pipelines import small
+
+        return small.threads_for_ingest(files, out, max_threads)
+
+    with open_workers(workers, threads, scheduler, None, site, threads_if_small) as client:
         # before the libraries are imported; ``mgdask.ingest`` checks all of it again
-        expand(paths)
+        files = expand(paths)
         make_species(elements)
         check_writable(out)
         report = mgdask.ingest(
@@ -196,9 +204,15 @@ def rdf(
     Prints the first peak, the first minimum (a cutoff for features) and the
     coordination number of each pair.
     """
+
+    def threads_if_small(max_threads: int) -> int:
+        from mgdask.pipelines import small
+
+        return small.threads_for_rdf(store, r_max, max_threads)
+
     if out is not None:
         check_writable(out)
-    with open_workers(workers, threads, scheduler, None, site) as client:
+    with open_workers(workers, threads, scheduler, None, site, threads_if_small) as client:
         check_store_exists(store)
         curves = mgdask.partial_rdf(store, r_max=r_max, bins=bins, client=client)
     from mgdask.report.text import describe_rdf
@@ -241,7 +255,8 @@ def unwrap(
 
     The new store is chunked by atoms, for analyses that follow atoms through time.
     """
-    with open_workers(workers, threads, scheduler, None, site) as client:
+    small = partial(threads_for_store, store)
+    with open_workers(workers, threads, scheduler, None, site, small) as client:
         check_store_exists(store)
         click.echo(str(mgdask.unwrap(store, out, client=client, **options)))
 
@@ -284,9 +299,9 @@ def featurize(
     options = fit_to_site(site, options)
 
     def threads_if_small(max_threads: int) -> int:
-        from mgdask.pipelines.featurize import small
+        from mgdask.pipelines import small
 
-        return small.threads_if_small(made, max_threads)
+        return small.threads_for_plan(made, max_threads)
 
     with open_workers(
         workers, options["threads"], scheduler, options["memory"], site, threads_if_small
@@ -340,7 +355,8 @@ def verify(
 
     The exit status is 1 if a block is damaged.
     """
-    with open_workers(workers, threads, scheduler, None, site) as client:
+    small = partial(threads_for_store, store)
+    with open_workers(workers, threads, scheduler, None, site, small) as client:
         check_store_exists(store)
         report = mgdask.verify(store, repair=repair, client=client)
     click.echo(str(report))
@@ -352,9 +368,7 @@ def verify(
     "--out", default="mgdask-demo", show_default=True, help="Folder for the stores and the figure."
 )
 @click.option(
-    "--workers",
-    type=int,
-    help="Number of local worker processes [default: one per available core].",
+    "--workers", type=int, help="Maximum number of threads [default: one per available core]."
 )
 def demo(out: str, workers: int | None) -> None:
     """Run the whole workflow on a Zr-Cu glass shipped with mgdask.

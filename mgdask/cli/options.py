@@ -147,6 +147,13 @@ def _local_workers(
         yield client
 
 
+def threads_for_store(store: str, max_threads: int) -> int:
+    """Return how many threads of this process should read a store; 0 if it is large."""
+    from mgdask.pipelines import small
+
+    return small.threads_for_store(store, max_threads)
+
+
 def worker_options(command: Command) -> Command:
     """Add the options that say where workers come from."""
     for option in (

@@ -12,6 +12,7 @@ import xarray as xr
 import mgdask
 from mgdask import cluster, datasets
 from mgdask.cluster.checks import check_local
+from mgdask.execution.client import resolve_client
 from mgdask.plot.environments import plot_environments
 from mgdask.report.text import describe
 from mgdask.store.writable import check_writable
@@ -32,7 +33,7 @@ def run_demo(
     folder
         Folder for the dump, the stores and the picture. It is created if missing.
     workers
-        Number of worker processes. Default: one per available core.
+        Maximum number of threads of this process. Default: one per available core.
     say
         Function that prints a text.
 
@@ -54,7 +55,7 @@ def run_demo(
         for name in ("zrcu.lammpstrj.gz", "glass.zarr", "features.zarr", "environments.png")
     )
     shutil.copyfile(datasets.path("zrcu"), dump)
-    with cluster.local_client(workers) as client:
+    with resolve_client(threads=workers or cluster.available_cores()) as client:
         say(f"1. ingest {dump}")
         if glass.exists():
             say(f"   {glass} exists already")

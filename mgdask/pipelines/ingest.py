@@ -26,8 +26,9 @@ from mgdask.pipelines.frame_values import (
     runs_of,
     write,
 )
-from mgdask.pipelines.ingest_checks import check_reading, check_target, is_small
+from mgdask.pipelines.ingest_checks import check_reading, check_target
 from mgdask.pipelines.ingest_tasks import atom_variables, fill
+from mgdask.pipelines.small import is_small
 from mgdask.readers.column_summary import columns_kept, columns_left_out
 from mgdask.readers.files import expand
 from mgdask.readers.indexing import take_inventory

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -16,14 +15,6 @@ from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.shards import check_new, open_group
 from mgdask.store.writable import check_writable
-
-SMALL_INPUT = 32 * 2**20
-"""Maximum size of input files in bytes that are indexed without workers."""
-
-
-def is_small(files: Sequence[str]) -> bool:
-    """Return whether files are indexed faster than workers start."""
-    return sum(os.path.getsize(name) for name in files) <= SMALL_INPUT
 
 
 def check_reading(options: Mapping[str, Any], species: Any, timestep: float | None) -> None:
