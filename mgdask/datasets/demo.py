@@ -76,7 +76,8 @@ def run_demo(
             dtype="float32",
         )
         plan = mgdask.plan(str(glass), [soap], out=str(out), memory="2GiB")
-        say(f"\n3. plan\n{plan}\n\n4. featurize")
+        # the run measures the cost anyway, so nothing is measured in advance
+        say(f"\n3. plan\n{plan.describe(measure=False)}\n\n4. featurize")
         say(str(mgdask.run(plan, client)))
         features = mgdask.open_store(str(out))
         say(f"\n5. picture\n{features}")

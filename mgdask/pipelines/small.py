@@ -35,7 +35,7 @@ MAX_SMALL_BYTES = 128 * 2**20
 
 It also bounds the memory: the threads together hold no more than a few times as much.
 """
-MAX_SMALL_PAIRS = 200_000_000
+MAX_SMALL_PAIRS = 500_000_000
 """Maximum number of pairs of atoms that a small radial distribution counts."""
 
 log = logging.getLogger(__name__)
@@ -136,5 +136,6 @@ def _array_bytes(store: str | Path) -> int:
 
 
 def _logged(size: str, n_threads: int) -> int:
-    log.info("a small job, %s: computed in this process, threads: %d", size, n_threads)
+    unit = "thread" if n_threads == 1 else "threads"
+    log.info("small job, %s: computed by %d %s of this process", size, n_threads, unit)
     return n_threads

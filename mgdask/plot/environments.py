@@ -54,10 +54,11 @@ def principal_components(values: xr.DataArray, *, n_components: int = 2) -> xr.D
     column, rows = values.dims[-1], values.dims[:-1]
     n = int(np.prod([values.sizes[dim] for dim in rows]))
     flat = values.astype(np.float64)
+    # ``optimize`` sums by a matrix product, which is several times as fast
     moments = xr.Dataset(
         {
             "mean": flat.mean(rows),
-            "second": xr.dot(flat, flat.rename({column: "_other"}), dim=rows) / n,
+            "second": xr.dot(flat, flat.rename({column: "_other"}), dim=rows, optimize=True) / n,
         }
     ).load()  # together, so that the features are read once
     mean = moments["mean"]

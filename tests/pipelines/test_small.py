@@ -113,7 +113,7 @@ def test_small_commands_give_the_bytes_that_worker_processes_give(
     command("unwrap", glass, "--out", unwrapped, "--workers", "2")
     command("rdf", glass, "--bins", "50", "--out", curves)
     assert command("verify", unwrapped) == 0
-    assert capsys.readouterr().err.count("computed in this process") == 4
+    assert capsys.readouterr().err.count("threads of this process") == 4
     by_workers = tmp_path / "workers" / "g.zarr"
     by_workers.parent.mkdir()
     with Client(two_processes, set_as_default=False) as client:
