@@ -146,7 +146,8 @@ def _parameter(item: dataclasses.Field[Any], schema: Any, meaning: str) -> Param
     else:
         default = allowed.to_text(item.default)
     words = allowed.describe(schema)
-    if any(each.get("type") == "null" for each in schema.get("anyOf", ())):
+    optional = any(each.get("type") == "null" for each in schema.get("anyOf", ()))
+    if optional and "none" not in allowed.choices(schema):
         words += ", or none" if " or " in words else " or none"
     pairs = allowed.example_of(schema, meaning)
     if pairs is not None:

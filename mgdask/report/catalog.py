@@ -119,10 +119,10 @@ def describe_family(name: str, width: int = 110) -> str:
 
 
 def _wrapped(text: str, width: int) -> str:
-    """Wrap the paragraphs of a docstring; indented ones are formulas and stay."""
+    """Wrap paragraphs of a docstring, but neither indented formulas nor lists."""
     paragraphs = text.split("\n\n")
     return "\n\n".join(
-        each if each.startswith(" ") else textwrap.fill(each, width, break_on_hyphens=False)
+        each if each.startswith((" ", "* ")) else textwrap.fill(each, width, break_on_hyphens=False)
         for each in paragraphs
     )
 

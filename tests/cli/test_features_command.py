@@ -104,6 +104,9 @@ def test_formula_and_units_are_shown():
     lines = text.splitlines()
     assert "cutoff = 4.5 (Å)" in lines
     assert "lag = none (ps)" in lines
+    assert "    Allowed: number > 0 or none." in lines
+    assert "or none, or none" not in shown("features", "bond_order")
+    assert "\n* shear: " in shown("features", "linear_response", columns=80)
     assert "mgdask.partial_rdf" in inspect.getdoc(mgdask.NonAffine)
 
 
