@@ -50,9 +50,11 @@ UNWRAPPING = 0.9e-6
 NEIGHBORS = 14.0
 """Typical number of Voronoi neighbors of an atom."""
 MAX_MEASURED = 0.3
-"""Expected CPU time per center in s above which a plan measures nothing.
+"""Expected CPU time per center in s above which a plan measures nothing."""
+MAX_NEIGHBORS = 200_000
+"""Number of neighbors of an atom above which a plan measures nothing.
 
-A cutoff of 100 Å is about there. A wider one needs minutes and gigabytes for one atom.
+A metallic glass has as many within 90 Å. Far more take gigabytes, even for one atom.
 """
 MIN_LEARNED = 0.1
 """CPU time in s of a run from which it corrects the figures."""
@@ -195,7 +197,9 @@ def figures_of(plan: Plan, level: str, features: tuple[Feature, ...], *, measure
     if FeatureKinds.of(features).trajectories:
         return replace(figures, read=TRAJECTORY_READ, block=3 * TYPICAL.block)
     # an estimate must not stop a plan, whatever a feature does, nor take its memory
-    if measure and figures.center < MAX_MEASURED:
+    reach = max((feature.reach for feature in features), default=0.0)
+    n_neighbors = 4 / 3 * math.pi * reach**3 * density_of(plan)
+    if measure and figures.center < MAX_MEASURED and n_neighbors < MAX_NEIGHBORS:
         with suppress(Exception):
             if calibration.compiled(features):
                 figures = _measured(plan, features, figures)
