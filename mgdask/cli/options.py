@@ -169,7 +169,8 @@ def worker_options(command: Command) -> Command:
         click.option(
             "--workers",
             type=int,
-            help="Number of local worker processes [default: one per available core].",
+            help="Number of local worker processes [default: one per available core]. A small "
+            "job uses at most as many threads of its own process instead.",
         ),
     ):
         command = option(command)

@@ -1,6 +1,6 @@
-"""Wall and CPU time of a small job from the shell, and of ``mgdask inspect``.
+"""Wall and CPU time of small jobs from the shell.
 
-    python tests/benchmarks/startup.py [--repeats 5] [--against CHECKOUT]
+    python tests/benchmarks/startup.py [--repeats 5] [--against CHECKOUT] [--only WORD]
 
 Every command runs once without being counted, to compile the kernels. With a second
 checkout, both alternate. The wall time is the best of all repeats, because other
@@ -31,7 +31,13 @@ def commands(folder: Path) -> dict[str, list[str]]:
     """Return the measured commands."""
     store, out = str(folder / "glass.zarr"), str(folder / "f.zarr")
     featurize = ["featurize", store, "--set", "interstice", "--set", "sro", "--out", out]
+    ingest = ["ingest", str(mgdask.datasets.path("zrcu")), "--species", "Zr,Cu"]
     return {
+        "ingest": [*ingest, "--timestep", "0.002", "--out", out],
+        "rdf": ["rdf", store],
+        "unwrap": ["unwrap", store, "--out", out],
+        "verify": ["verify", store],
+        "demo": ["demo", "--out", out],
         "featurize --workers 2": [*featurize, "--workers", "2"],
         "featurize": featurize,
         "inspect": ["inspect", store],
@@ -60,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--against", type=Path, help="another checkout to alternate with")
+    parser.add_argument("--only", default="", help="commands whose name begins so")
     given = parser.parse_args()
     checkouts = [HERE] if given.against is None else [given.against.resolve(), HERE]
     print(f"{platform.node()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
@@ -72,6 +79,8 @@ def main() -> None:
             timestep=0.002,
         )
         for title, words in commands(folder).items():
+            if not title.startswith(given.only):
+                continue
             times: dict[Path, list[tuple[float, float]]] = {path: [] for path in checkouts}
             for k in range(given.repeats + 1):
                 for path in checkouts:

@@ -135,15 +135,20 @@ def local_site(folder):
     return site
 
 
+def every_other(folder):
+    """Options that make every other run start processes, however small the job."""
+    return ("--cluster", local_site(folder)) if folder.name[-1] in "02468" else ()
+
+
 COMMANDS = {
     "ingest": lambda folder, store: [
-        "ingest", GLASS, "--out", folder / "g.zarr", "--species", "Zr,Cu",
+        "ingest", GLASS, "--out", folder / "g.zarr", "--species", "Zr,Cu", *every_other(folder),
     ],
-    "featurize": lambda folder, store: featurize(
-        store, folder / "f.zarr", *(("--cluster", local_site(folder)) if folder.name[-1] in "02468" else ()),
-    ),
-    "unwrap": lambda folder, store: ["unwrap", store, "--out", folder / "u.zarr"],
-    "rdf": lambda folder, store: ["rdf", store],
+    "featurize": lambda folder, store: featurize(store, folder / "f.zarr", *every_other(folder)),
+    "unwrap": lambda folder, store: [
+        "unwrap", store, "--out", folder / "u.zarr", *every_other(folder),
+    ],
+    "rdf": lambda folder, store: ["rdf", store, *every_other(folder)],
     "demo": lambda folder, store: ["demo", "--out", folder / "demo"],
 }  # fmt: skip
 ENDED = -2

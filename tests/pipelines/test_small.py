@@ -149,6 +149,12 @@ def test_larger_jobs_start_processes(
     assert "small job" not in caplog.text
 
 
+def test_a_local_site_starts_processes_for_any_job(glass_store, monkeypatch):
+    monkeypatch.setattr("mgdask.cluster.client.local_client", refuse)
+    with pytest.raises(AssertionError, match="worker processes"):
+        command("verify", glass_store, "--cluster", "local")
+
+
 def test_size_is_that_of_files_and_arrays_and_pairs(glass_store, monkeypatch):
     n_bytes = small._array_bytes(glass_store)
     opened = mgdask.open_store(glass_store)
