@@ -203,14 +203,18 @@ class SOAP(OfSpecies):
         return self.r_cut
 
     def footprint(self, n_atoms: int, n_centers: int) -> int:
-        """Return the bytes of the cell list, a batch of rows and the tables.
+        """Return the bytes of the cell list, one atom's neighbors, rows and the tables.
 
-        Sorting a frame takes about 200 bytes per atom.
+        Sorting a frame takes about 200 bytes per atom. The harmonics and radial
+        functions of the neighbors of one atom are held together. With cutoffs far
+        beyond the cell, these are most of the memory.
         """
         width = kernel.padded(self.n_max)
+        functions = (self.l_max + 1) * (self.l_max + 1 + width)
+        neighbors = int(n_within(self._reach, TYPICAL_DENSITY)) * (8 * functions + 800)
         table = 8 * (self.l_max + 1) * width * (len(radial.knots(self._reach, self.sigma)[0]))
         batch = 8 * BATCH * self.n_columns
-        return 224 * n_atoms + batch + 2 * table + 2_000_000
+        return 224 * n_atoms + neighbors + batch + 2 * table + 2_000_000
 
     def cost(self, n_centers: int) -> float:
         """Return the run time in seconds on one core at a typical density."""

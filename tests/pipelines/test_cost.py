@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import mgdask
+from mgdask.errors import ParameterError
 from mgdask.features import (
     BondOrder,
     Coordination,
@@ -285,6 +286,14 @@ def test_a_cutoff_beyond_half_the_cell_is_remarked_on(glass_store, tmp_path, cap
     assert "note" not in plan(glass_store, soap(16.0), tmp_path / "g").describe(measure=False)
 
 
+def test_a_cutoff_with_millions_of_neighbors_is_refused(glass_store, tmp_path):
+    # 2000 / 32.43³ atoms per Å³ x 4/3 pi 500³ = 3.1e7; one such atom took 20 GB
+    with pytest.raises(ParameterError, match=r"500 Å, an atom has about 31 million neighbors"):
+        plan(glass_store, soap(500.0), tmp_path)
+    # at 85 Å, blocks took 152 MiB
+    assert plan(glass_store, soap(85.0), tmp_path).memory.working > 120 * 2**20
+
+
 def test_widths_are_between_faces_that_repeat(tmp_path):
     dump = write_dump(
         tmp_path / "t.dump",
@@ -297,4 +306,4 @@ def test_widths_are_between_faces_that_repeat(tmp_path):
     feature = Coordination(cutoff=5.0)
     text = plan(tmp_path / "t.zarr", feature, tmp_path).describe(measure=False)
     # a is 10 Å long; its face is 10 / sqrt(1 + 0.8²) = 7.81 Å away
-    assert "3.904 of 7.809 Å" in " ".join(text.split())
+    assert "smallest width of the cell, 3.904 Å." in " ".join(text.split())

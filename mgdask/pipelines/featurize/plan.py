@@ -23,7 +23,7 @@ from mgdask.pipelines.featurize.cost import Work, estimate
 from mgdask.pipelines.featurize.input_checks import check_input
 from mgdask.pipelines.featurize.memory import Memory, explain_excess, project_memory
 from mgdask.pipelines.featurize.output_checks import check_output
-from mgdask.pipelines.featurize.reach import remarks
+from mgdask.pipelines.featurize.reach import check_reach, remarks
 from mgdask.pipelines.featurize.validation import (
     Centers,
     Frames,
@@ -424,6 +424,7 @@ def plan(
         allowed=allowed,
         values=values,
     )
+    check_reach(base)
     fitting = _largest_blocks(base, threads)
     if fitting is None and kinds.trajectories and not paths and source.kind == "trajectory":
         # chunks of a trajectory are too wide to read few atoms over all frames

@@ -6,11 +6,42 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mgdask.errors import ParameterError
 from mgdask.geometry import face_heights
+from mgdask.pipelines.featurize.cost import density_of
 from mgdask.store.shards import open_group, read_array
 
 if TYPE_CHECKING:
     from mgdask.pipelines.featurize.plan import Plan
+
+MAX_NEIGHBORS = 1_000_000
+"""Maximum number of neighbors of an atom. Lists of more do not fit into a worker."""
+
+
+def check_reach(plan: Plan) -> None:
+    """Refuse cutoffs within which an atom has too many periodic images as neighbors.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+
+    Raises
+    ------
+    ParameterError
+        If an atom has more than ``MAX_NEIGHBORS`` neighbors. An atom of a cell that is
+        not periodic along all vectors has no more neighbors than there are atoms.
+    """
+    widest = max(plan.features, key=lambda feature: feature.reach)
+    n_neighbors = density_of(plan) * 4.0 / 3.0 * np.pi * widest.reach**3
+    if n_neighbors <= max(MAX_NEIGHBORS, plan.n_atoms):
+        return
+    if np.all(read_array(open_group(plan.store), "pbc")):
+        raise ParameterError(
+            f"{widest.name}: within its cutoff of {widest.reach:.4g} Å, an atom has about "
+            f"{n_neighbors / 1e6:,.0f} million neighbors, nearly all of them periodic images. "
+            f"At most {MAX_NEIGHBORS / 1e6:g} million are allowed; choose a smaller one"
+        )
 
 
 def smallest_width(plan: Plan) -> float:
