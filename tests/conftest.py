@@ -28,7 +28,15 @@ NO_PORT = "127.0.0.1:0"
 """Dashboard address of clusters; ``None`` would mean port 8787, which may be taken."""
 
 # Workers are forked from a server with all imports done, see tests/forked.py.
-dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+dask.config.set(
+    {
+        "distributed.worker.multiprocessing-method": "forkserver",
+        # clusters that wait for their next test; by default they wake 150 times a second
+        "distributed.admin.tick.interval": "500ms",
+        "distributed.admin.system-monitor.interval": "5s",
+        "distributed.worker.profile.enabled": False,
+    }
+)
 get_mp_context()  # sets Dask's own list of imports, once
 multiprocessing.set_forkserver_preload(PRELOAD)
 

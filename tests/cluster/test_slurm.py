@@ -28,7 +28,12 @@ from tests.cluster.slurm_site import Slurm, wait_until, why_absent
 from tests.forked import ROOT, Forked
 from tests.pipelines.test_featurize import files
 
-pytestmark = [pytest.mark.slurm, pytest.mark.skipif(bool(why_absent()), reason=why_absent())]
+# by default test_cluster.py and test_deploy.py run with a queueing system that is made up
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.slurm,
+    pytest.mark.skipif(bool(why_absent()), reason=why_absent()),
+]
 
 CAMPAIGN = Path(__file__).parents[2] / "deploy" / "slurm_campaign.sh"
 WORKERS = 2
@@ -207,7 +212,6 @@ def test_slurm_jobs_give_the_same_bytes(slurm, featurize, site, quiet):
     assert len(set(slurm.ended()) - before) == WORKERS
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", ["scancel", "kill -9"])
 def test_a_lost_worker_costs_only_the_blocks_in_flight(slurm, featurize, site, quiet, how):
     run = featurize(site())
@@ -228,7 +232,6 @@ def test_a_lost_worker_costs_only_the_blocks_in_flight(slurm, featurize, site, q
         wait_until(lambda: slurm.ended().get(job) == "CANCELLED", "Slurm says so")
 
 
-@pytest.mark.slow
 def test_a_killed_client_resumes(slurm, featurize, site, quiet):
     run = featurize(site())
     run.wait_for(8)
@@ -247,7 +250,6 @@ def test_a_killed_client_resumes(slurm, featurize, site, quiet):
     )
 
 
-@pytest.mark.slow
 def test_a_run_resumes_after_a_power_failure_of_the_cluster(slurm, featurize, site, quiet):
     run = featurize(site())
     run.wait_for(8)
@@ -262,7 +264,6 @@ def test_a_run_resumes_after_a_power_failure_of_the_cluster(slurm, featurize, si
     assert run.written(done) == done
 
 
-@pytest.mark.slow
 def test_jobs_at_the_end_of_their_lifetime_are_replaced(slurm, featurize, site, quiet):
     before = set(slurm.ended())
     run = featurize(site(walltime="00:00:40"))  # workers leave after 13 to 31 s
@@ -290,7 +291,6 @@ def test_jobs_at_the_end_of_their_lifetime_are_replaced(slurm, featurize, site, 
     assert sum(after[name] != done[name] for name in done) <= IN_FLIGHT
 
 
-@pytest.mark.slow
 def test_training_survives_the_loss_of_the_job_of_a_rank(slurm, site, tmp_path, monkeypatch, rng):
     learn = pytest.importorskip("mgdask.learn")
     pytest.importorskip("lightgbm")
@@ -336,7 +336,6 @@ def test_training_survives_the_loss_of_the_job_of_a_rank(slurm, site, tmp_path, 
     wait_until(lambda: not slurm.jobs(), "the pool ends with the client")
 
 
-@pytest.mark.slow
 def test_a_campaign_resubmits_itself_until_the_plan_is_done(
     slurm, featurize, site, glass_store, quiet, tmp_path
 ):

@@ -227,7 +227,7 @@ def test_lags_from_the_trajectory(constant, tmp_path, monkeypatch, request, way)
     )
 
 
-@pytest.mark.parametrize("remove_drift", [False, True])
+@pytest.mark.parametrize("remove_drift", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_lags_by_a_copy_where_the_cell_changes(
     breathing, tmp_path, small_blocks, processes, threads, remove_drift
 ):

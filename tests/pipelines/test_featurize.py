@@ -271,6 +271,7 @@ def test_a_failing_block_does_not_stop_the_others(glass_store, tmp_path, monkeyp
         assert mgdask.run(plan, own, progress=False).skipped == len(plan.blocks) - 1
 
 
+@pytest.mark.slow  # test_faults.py has a full disk that is made up
 @pytest.mark.skipif(
     os.getuid() != 0 or not shutil.which("mount"), reason="a small file system needs root and mount"
 )
@@ -329,11 +330,18 @@ def wait_for(count, out, process):
     raise AssertionError("no progress")
 
 
-@pytest.mark.parametrize("victim", ["worker", "client"])
-def test_kill_9_loses_only_what_was_in_flight(glass_store, tmp_path, victim):
-    quiet, out = tmp_path / "quiet.zarr", tmp_path / "killed.zarr"
-    process, blocks, _ = start(glass_store, quiet)
+@pytest.fixture(scope="module")
+def undisturbed(glass_store, tmp_path_factory):
+    """Store of the script above, run to its end."""
+    out = tmp_path_factory.mktemp("undisturbed") / "quiet.zarr"
+    process, _, _ = start(glass_store, out)
     assert "blocks" in process.communicate(timeout=120)[0]
+    return out
+
+
+@pytest.mark.parametrize("victim", ["worker", "client"])
+def test_kill_9_loses_only_what_was_in_flight(glass_store, tmp_path, undisturbed, victim):
+    quiet, out = undisturbed, tmp_path / "killed.zarr"
     process, blocks, workers = start(glass_store, out)
     wait_for(3, out, process)
     if victim == "worker":

@@ -71,6 +71,17 @@ def ingested(tmp_path_factory, threads):
     return folder / "three.zarr"
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, threads):
+    """The same runs, each in a store of its own."""
+    folder = tmp_path_factory.mktemp("alone")
+    dumps = write_dumps(folder)
+    stores = [path.replace(".dump", ".zarr") for path in dumps]
+    for path, store in zip(dumps, stores, strict=True):
+        ingest(path, store)
+    return stores
+
+
 @pytest.fixture
 def three(tmp_path, ingested):
     """Three runs in one store, without a temperature."""
@@ -785,20 +796,16 @@ def test_runs_at_one_temperature_are_averaged(three):
 @pytest.mark.parametrize(
     ("origins", "remove_drift"), [(3, False), (10, False), (2, True), ("first", True)]
 )
-def test_runs_in_one_store_equal_each_in_its_own(tmp_path, dumps, origins, remove_drift):
+def test_runs_in_one_store_equal_each_in_its_own(tmp_path, ingested, alone, origins, remove_drift):
     """``origins=10`` counts per run, and the second run keeps its first frame; equal bits."""
     feature = LagDisplacement(
         lags=(0.1, 0.2), origins=origins, missing="nan", remove_drift=remove_drift
     )
-    ingest(dumps, tmp_path / "all.zarr", run=list(RUNS))
-    mgdask.run(
-        mgdask.plan(tmp_path / "all.zarr", feature, out=tmp_path / "all.lag.zarr"), progress=False
-    )
+    mgdask.run(mgdask.plan(ingested, feature, out=tmp_path / "all.lag.zarr"), progress=False)
     together = mgdask.open_store(tmp_path / "all.lag.zarr")
     own = []
-    for name, path in zip(RUNS, dumps, strict=True):
-        ingest(path, tmp_path / f"{name}.zarr")
-        plan = mgdask.plan(tmp_path / f"{name}.zarr", feature, out=tmp_path / f"{name}.lag.zarr")
+    for name, store in zip(RUNS, alone, strict=True):
+        plan = mgdask.plan(store, feature, out=tmp_path / f"{name}.lag.zarr")
         mgdask.run(plan, progress=False)
         own.append(mgdask.open_store(tmp_path / f"{name}.lag.zarr"))
         part = together.isel(frame=together.run.values == name)

@@ -305,7 +305,7 @@ def test_free_axes_do_not_jump(tmp_path, make, small):
 
 
 # -------------------------------------------------------------------------------------------------------- breathing cell
-@pytest.mark.parametrize("name", ["orthogonal", "triclinic"])
+@pytest.mark.parametrize("name", [pytest.param("orthogonal", marks=pytest.mark.slow), "triclinic"])
 def test_breathing_does_not_inflate_toroidal_paths(tmp_path, make, monkeypatch, name):
     """von Bülow et al. (2020): images magnify the cell's breathing by how far an atom has gone.
 
