@@ -49,6 +49,8 @@ def run_in_terminal(
     pid, terminal = pty.fork()  # a session and a controlling terminal of its own
     if pid == 0:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        # the tests may run in the background of a shell, which makes them ignore Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.environ.update({**(environment or {}), "PYTHONPATH": path})
         os.execv(sys.executable, [sys.executable, "-m", "mgdask", *map(str, words)])
     text, pressed, first, due = b"", 0, 0.0, 0.0

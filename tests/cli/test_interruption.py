@@ -111,6 +111,15 @@ def slow_task(k):
     return k
 
 
+@pytest.fixture
+def ctrl_c():
+    """The handler of Ctrl-C that notebooks have, wherever the tests run."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupted_notebook_keeps_a_usable_client():
     with resolve_client(threads=1) as client:
         STARTED.clear()
