@@ -35,6 +35,9 @@ dask.config.set(
         "distributed.admin.tick.interval": "500ms",
         "distributed.admin.system-monitor.interval": "5s",
         "distributed.worker.profile.enabled": False,
+        # after 15 s, a LocalCluster would give up a worker that a test has killed and that
+        # restarts slowly, or that was killed again; those of mgdask itself never do
+        "distributed.deploy.lost-worker-timeout": "1h",
     }
 )
 get_mp_context()  # sets Dask's own list of imports, once

@@ -78,6 +78,24 @@ def dashboard_options(dashboard: str) -> dict[str, bool | str]:
     return {"dashboard": dashboard != "off", "dashboard_address": address}
 
 
+def _restarting_cluster() -> type[LocalCluster]:
+    """Return ``LocalCluster``, except that no worker is given up while it restarts.
+
+    Dask gives up a worker that is away 15 s after any loss, even if it was lost again
+    just before. Nobody would replace it. The nannies restart workers without that.
+    """
+    from distributed import LocalCluster
+    from distributed.deploy.cluster import Cluster
+
+    class RestartingCluster(LocalCluster):
+        def _update_worker_status(self, op: str, msg: Any) -> None:
+            # not that of SpecCluster, which closes the nanny
+            Cluster._update_worker_status(self, op, msg)
+
+    RestartingCluster.__name__ = LocalCluster.__name__  # for its repr
+    return RestartingCluster
+
+
 def local_cluster(
     workers: int | None = None,
     *,
@@ -92,8 +110,7 @@ def local_cluster(
     receive Ctrl-C.
     """
     check_local(workers, threads, memory)
-    from distributed import LocalCluster
-
+    cluster_class = _restarting_cluster()
     workers = available_cores() if workers is None else workers
     security = make_security(site.tls) if site is not None else None
     options = dashboard_options(site.dashboard if site is not None else "off")
@@ -101,7 +118,7 @@ def local_cluster(
     def start_workers() -> LocalCluster:
         with warnings.catch_warnings():  # the address that is used instead is logged
             warnings.filterwarnings("ignore", message="Port .* is already in use")
-            return LocalCluster(
+            return cluster_class(
                 n_workers=workers,
                 threads_per_worker=threads,
                 memory_limit=memory if memory is not None else "auto",

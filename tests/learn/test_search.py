@@ -6,10 +6,13 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
+from distributed.core import Status
 
 from mgdask.cluster import local_client
 from mgdask.errors import MissingDependencyError, ParameterError, RunError, StoreError
@@ -20,6 +23,7 @@ from mgdask.learn.search import trials as running
 from mgdask.learn.search.journal import Journal, opened
 from mgdask.learn.search.optimize import SPACE, search
 from tests import forked
+from tests.conftest import threads_client
 
 optuna = pytest.importorskip("optuna")
 lightgbm = pytest.importorskip("lightgbm")
@@ -42,7 +46,12 @@ def undisturbed():
 
 @pytest.fixture(scope="module")
 def client():
-    with local_client(2) as client:
+    """Client of workers that are replaced though Dask gives up lost ones at once."""
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "0s"}),
+        local_client(2) as client,
+    ):
+        client.no_workers_timeout = 120.0  # ends a test that Dask's default would hold up
         yield client
 
 
@@ -173,6 +182,41 @@ def test_lost_workers_and_their_data_change_nothing(undisturbed, client, monkeyp
     assert search(x, y, groups, client=client, **OPTIONS) == undisturbed
     assert len(calls) > 20
     assert max(calls) <= 2
+
+
+def test_a_worker_that_has_just_gone_is_not_sent_to(undisturbed, client, monkeypatch):
+    x, y, groups, _ = table()
+    client.wait_for_workers(2, timeout=120)
+    threads, calls = client.nthreads, []
+
+    def late():
+        calls.append(1)
+        gone = {"tcp://127.0.0.1:9": 1} if len(calls) % 2 else {}
+        return {**threads(), **gone}
+
+    monkeypatch.setattr(client, "nthreads", late)
+    assert search(x, y, groups, client=client, **OPTIONS) == undisturbed
+    assert len(calls) > 20
+
+
+def test_no_worker_for_too_long_ends_the_search_in_words(monkeypatch):
+    x, y, groups, _ = table()
+    monkeypatch.setattr(running, "_POLL_INTERVAL", 0.1)
+    with threads_client() as client:
+        client.no_workers_timeout = 0.3
+        (worker,) = client.cluster.workers.values()
+        client.sync(paused, worker)
+        with pytest.raises(RunError, match=r"none of the 1 connected .* paused for lack of memory"):
+            search(x, y, groups, client=client, **OPTIONS)
+        client.cluster.scale(0)
+        while client.nthreads():
+            time.sleep(0.01)
+        with pytest.raises(RunError, match="no worker was connected for 0 s; start workers and"):
+            search(x, y, groups, client=client, **OPTIONS)
+
+
+async def paused(worker):
+    worker.status = Status.paused
 
 
 def test_all_workers_work(client, monkeypatch):

@@ -15,7 +15,7 @@ import numpy as np
 
 from mgdask._typing import AnyArray, IntArray
 from mgdask.errors import RunError
-from mgdask.execution.executor import NO_WORKERS, describe
+from mgdask.execution.executor import NO_WORKERS_TIMEOUT, describe
 from mgdask.learn.data.rows import Rows
 from mgdask.learn.evaluation.metrics import prepare
 from mgdask.learn.training.boosting import train
@@ -29,7 +29,7 @@ MAX_LOSSES = 3
 _IDLE_WAIT = 0.2
 """Seconds to wait for workers if no fold is being computed."""
 _POLL_INTERVAL = 2.0
-"""Maximum seconds to wait for a fold before workers are counted again."""
+"""Maximum seconds to wait for a fold or a paused worker before workers are counted."""
 
 
 class TrialState(StrEnum):
@@ -262,6 +262,7 @@ class ClusterRunner:
 
     def __init__(self, work: Work, client: Client) -> None:
         self._work, self._client = work, client
+        self._timeout: float = getattr(client, "no_workers_timeout", NO_WORKERS_TIMEOUT)
         self._copies: dict[str, Future[Any]] = {}
 
     def run(self, trials: Sequence[Trial]) -> None:
@@ -277,22 +278,18 @@ class ClusterRunner:
         Raises
         ------
         RunError
-            If no worker is connected for too long.
+            If no worker is connected, or takes a fold, for too long.
         """
         waiting = [trial for trial in trials if trial.state is TrialState.RUNNING]
         sent: dict[Future[Any], tuple[Trial, str]] = {}
-        last_worker = time.monotonic()
+        last_sent = time.monotonic()
         try:
             while waiting or sent:
                 threads = self._client.nthreads()
-                if threads:
-                    last_worker = time.monotonic()
-                elif time.monotonic() - last_worker > NO_WORKERS:
-                    raise RunError(
-                        f"no worker was connected for {NO_WORKERS:.0f} s; start workers and make "
-                        "the same call again. With storage= it continues from the folds that are "
-                        "done"
-                    )
+                if sent and threads:
+                    last_sent = time.monotonic()
+                elif time.monotonic() - last_sent > self._timeout:
+                    raise RunError(self._no_worker(len(threads)))
                 for address in self._idle_threads(threads, [a for _, a in sent.values()]):
                     if waiting and (future := self._send(address, waiting[0])) is not None:
                         sent[future] = waiting.pop(0), address
@@ -306,6 +303,20 @@ class ClusterRunner:
         finally:
             for future in sent:
                 future.cancel()
+
+    def _no_worker(self, connected: int) -> str:
+        """Say why no fold was computed for too long."""
+        if connected:
+            reason = (
+                f"none of the {connected} connected workers took data for {self._timeout:.0f} s. "
+                "They may be paused for lack of memory: start workers with more"
+            )
+        else:
+            reason = f"no worker was connected for {self._timeout:.0f} s; start workers"
+        return (
+            f"{reason} and make the same call again. With storage= it continues from the folds "
+            "that are done"
+        )
 
     def _idle_threads(self, threads: Mapping[str, int], busy: list[str]) -> list[str]:
         """Return the address of each idle thread.
@@ -325,9 +336,9 @@ class ClusterRunner:
         try:
             if copy is None or copy.status != "finished":
                 copy = self._copies[address] = self._client.scatter(
-                    self._work, workers=[address], hash=False
+                    self._work, workers=[address], hash=False, timeout=_POLL_INTERVAL
                 )
-        except (TimeoutError, OSError):
+        except (TimeoutError, OSError, KeyError):  # KeyError: the scheduler has removed it
             return None
         return self._client.submit(
             score_fold, copy, dict(trial.params), len(trial.scores), workers=[address], pure=False
