@@ -52,6 +52,8 @@ def run_in_terminal(
         # the tests may run in the background of a shell, which makes them ignore Ctrl-C
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.environ.update({**(environment or {}), "PYTHONPATH": path})
+        # a test run in the background of a shell ignores it, and its children would
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.execv(sys.executable, [sys.executable, "-m", "mgdask", *map(str, words)])
     text, pressed, first, due = b"", 0, 0.0, 0.0
     try:

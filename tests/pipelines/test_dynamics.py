@@ -115,8 +115,8 @@ def cut_blocks(monkeypatch, size):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Blocks of two frames of lags, or some tens of atoms of one frame of what has more columns."""
-    cut_blocks(monkeypatch, 2**12)
+    """Blocks of some frames of lags, or some tens of atoms of one frame of what has more columns."""
+    cut_blocks(monkeypatch, 2**13)
 
 
 def by_hand(feature, path, mass, drift=None):
@@ -284,7 +284,7 @@ def test_drift_of_a_constant_cell(constant, tmp_path, small_blocks, threads):
     [("first", "Zr"), (3, None), (3, [3, 4, 17, 40, 59]), ((0.0, 1.5), "Zr"), ("first", None)],
 )
 def test_some_centers_and_origins(constant, tmp_path, monkeypatch, threads, origins, centers):
-    cut_blocks(monkeypatch, 2**10)
+    cut_blocks(monkeypatch, 2**11)
     feature = lag(origins=origins)
     plan = mgdask.plan(constant.store, feature, out=tmp_path / "f.zarr", centers=centers)
     frames = {"first": [0, 12], 3: [0, 3, 6, 9, 12, 15, 18], (0.0, 1.5): [0, 3, 12, 15]}[origins]
