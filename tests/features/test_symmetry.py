@@ -242,7 +242,7 @@ def test_role_columns_equal_the_twins(glass):
     position, cell, numbers = glass
     cu_rich, zr_rich = majority(numbers, 29, 40), majority(numbers, 40, 29)
     feature, centers = (
-        SymmetryFunctions(species=("Cu", "Zr"), roles="count", cutoff=3.0),
+        SymmetryFunctions(species=("Cu", "Zr"), roles="count", cutoff=2.0),
         np.array([999]),
     )
     radii = [0.1 * n for n in range(50)]
@@ -250,7 +250,7 @@ def test_role_columns_equal_the_twins(glass):
         found = feature.compute(position, cell, kinds, centers=centers)
         sigma = 2 * {"Cu": 1.26, "Zr": 1.58}[roles[0]]
         for row, (vector, z) in zip(
-            found, near((position, cell, kinds), centers, 3.0 * sigma), strict=True
+            found, near((position, cell, kinds), centers, 2.0 * sigma), strict=True
         ):
             close(row, theirs(vector, z, roles, sigma, radii, 0.1, PUBLISHED))
 

@@ -140,8 +140,6 @@ def test_a_planted_optimum_is_found():
 def test_the_table_does_not_depend_on_workers(undisturbed, client):
     x, y, groups, _ = table()
     assert search(x, y, groups, client=client, **OPTIONS) == undisturbed
-    with local_client(1) as one:
-        assert search(x, y, groups, client=one, **OPTIONS) == undisturbed
     assert search(x, y, groups, **{**OPTIONS, "seed": 6}).trials != undisturbed.trials
     assert search(x, y, groups, batch=3, **OPTIONS).trials[4:] != undisturbed.trials[4:]
 

@@ -256,7 +256,7 @@ def store(tmp_path_factory):
         ({}, 1e-9, (2,)),
         pytest.param({}, 1e-9, (1, 3, 4), marks=SLOW),
         # counts and Hessians together: the choice of parameters with which single predictions do differ
-        ({"min_data_in_leaf": 20}, 0.5, (3,)),
+        pytest.param({"min_data_in_leaf": 20}, 0.5, (3,), marks=SLOW),
     ],
 )
 def test_scores_of_a_classifier_agree_within_the_bootstrap_interval(
