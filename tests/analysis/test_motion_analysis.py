@@ -302,8 +302,20 @@ def origins_of(ds, origins):
     return np.flatnonzero(away % every == 0)
 
 
-@pytest.mark.parametrize("origins", ["all", "first", 3])
-@pytest.mark.parametrize("name", list(FRAMES))
+@pytest.mark.parametrize(
+    ("name", "origins"),
+    [
+        ("even", "all"),
+        ("uneven", "first"),
+        ("runs", 3),
+        ("uneven", "all"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("runs", "all"), ("even", "first"), ("runs", "first"), ("even", 3))
+        ),
+        ("uneven", 3),
+    ],
+)
 def test_all_four_are_those_of_the_twins(twins, name, origins):
     store, _ = twins[name]
     ds = mgdask.open_store(store)

@@ -48,8 +48,8 @@ def pull(rng, cell, strain=0.08, turn=0.0):
     return gradient, cell @ gradient.T
 
 
-def twin(reference, current, cell, new_cell, cutoff, pbc=PERIODIC, direction="forward"):
-    """(atom, 13) columns of EVERY from the definitions: images tried one by one, least squares by LAPACK."""
+def twin(reference, current, cell, new_cell, cutoff, pbc=PERIODIC, direction="forward", every=1):
+    """(atom, 13) columns of EVERY, for every so many atoms, from the definitions: images tried one by one, least squares by LAPACK."""
     inverse = np.linalg.inv(cell)
     heights = 1.0 / np.linalg.norm(inverse, axis=0)
     spread = np.ptp(reference @ inverse, axis=0)
@@ -59,7 +59,7 @@ def twin(reference, current, cell, new_cell, cutoff, pbc=PERIODIC, direction="fo
     ]
     shifts = np.array(list(itertools.product(*(range(-n, n + 1) for n in reach))))
     out = np.empty((len(reference), 13))
-    for i in range(len(reference)):
+    for i in range(0, len(reference), every):
         before, after = [], []
         for j in range(len(reference)):
             r = reference[j] + shifts @ cell - reference[i]
@@ -87,7 +87,7 @@ def twin(reference, current, cell, new_cell, cutoff, pbc=PERIODIC, direction="fo
             np.trace(e) / 3,
             *f.ravel(),
         ]
-    return out
+    return out[::every]
 
 
 def columns(reference, current, cell, new_cell, cutoff=4.5, **kwargs):
@@ -101,10 +101,10 @@ def test_equals_the_twin(rng, cell):
     reference = packing(rng, cell)
     gradient, new_cell = pull(rng, cell)
     current = reference @ gradient.T + rng.normal(0, 0.3, reference.shape)
-    naive = twin(reference, current, cell, new_cell, 4.5)
+    naive = twin(reference, current, cell, new_cell, 4.5, every=3)
     assert np.isfinite(naive).all()
     np.testing.assert_allclose(
-        columns(reference, current, cell, new_cell), naive, rtol=1e-12, atol=1e-12
+        columns(reference, current, cell, new_cell)[::3], naive, rtol=1e-12, atol=1e-12
     )
 
 

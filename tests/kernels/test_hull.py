@@ -61,7 +61,7 @@ def closed(points, triangle):
     assert height.max() < 1e-9 * np.abs(height).max()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
     n=st.integers(4, 30),

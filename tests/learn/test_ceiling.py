@@ -60,7 +60,7 @@ def test_beta_propensity_is_found_from_labels(rng):
     assert rising[-1] == pytest.approx(np.mean(rest), abs=1e-12)
 
 
-@pytest.mark.parametrize("noise", [0.7, 1.5])
+@pytest.mark.parametrize("noise", [pytest.param(0.7, marks=pytest.mark.slow), 1.5])
 def test_ceiling_of_noisy_values_is_that_of_the_propensity(rng, noise):
     # value = structure + noise, plastic above a threshold: the propensity is known
     structure = rng.normal(size=40_000)

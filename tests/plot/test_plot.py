@@ -44,6 +44,7 @@ def frame(glass_store):
     return mgdask.open_store(glass_store).isel(frame=-1).load()
 
 
+@pytest.mark.slow  # seconds of imports; of commands by default, see tests/cli/test_cli_help.py
 def test_importing_pictures_does_not_import_matplotlib():
     code = (
         "import sys, mgdask.plot.environments, mgdask.plot.maps, mgdask.plot.curves, "

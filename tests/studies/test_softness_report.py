@@ -52,6 +52,13 @@ def written(folder):
     return json.loads((folder / "numbers.json").read_text(), parse_constant=refuse)
 
 
+CALIBRATION = "calibration.png"
+DRAWN = pytest.mark.parametrize(
+    "drawn", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["calibration", "all figures"]
+)
+"""A report draws nine figures, which take most of its time."""
+
+
 class Page(HTMLParser):
     """Pictures with their alternative texts, rows of tables, sentences, and elements that are still open."""
 
@@ -478,9 +485,13 @@ def test_a_simple_model_that_is_as_good_is_said_first(glasses, found):
     assert not any("logistic" in row[1] for row in score_tables(told)[0].rows)
 
 
-def test_same_seed_same_bytes(glasses, found, folder, tmp_path):
+@DRAWN
+def test_same_seed_same_bytes(glasses, found, folder, tmp_path, request, drawn):
+    names = ("numbers.json", "report.html", *FIGURES) if drawn else ("numbers.json", CALIBRATION)
+    if not drawn:
+        request.getfixturevalue("quick_figures")
     again = softness_report(found, glasses[1], tmp_path / "again").parent
-    for name in ("numbers.json", "report.html", *FIGURES):
+    for name in names:
         assert (again / name).read_bytes() == (folder / name).read_bytes(), name
     other = softness_numbers(found, glasses[1], seed=3, **FEW)["dependence"]
     assert (
@@ -500,7 +511,10 @@ def test_without_a_choice_of_columns_the_gain_leads(glasses, found):
     assert told["dependence"]["together"]["columns"] == [found.columns[k] for k in order[:2]]
 
 
-def test_no_soft_atoms_and_one_column(glasses, found, tmp_path):
+@DRAWN
+def test_no_soft_atoms_and_one_column(glasses, found, tmp_path, request, drawn):
+    if not drawn:
+        request.getfixturevalue("quick_figures")
     calm = replace(found, qs=0.3 + 0.2 * found.qs)
     told = softness_numbers(calm, glasses[1], **FEW)
     softest = told["packing"]["groups"]["softest"]
@@ -537,7 +551,10 @@ def test_no_soft_atoms_and_one_column(glasses, found, tmp_path):
     assert "nan" not in re.sub(r'base64,[^"]*', "", page).lower()
 
 
-def test_few_atoms(glasses, found, tmp_path):
+@DRAWN
+def test_few_atoms(glasses, found, tmp_path, request, drawn):
+    if not drawn:
+        request.getfixturevalue("quick_figures")
     glass = glasses[1]
     _, y, atoms = glass.rows()
     kept = np.concatenate([atoms[y][:3], atoms[~y][:12]])

@@ -280,7 +280,7 @@ def test_kept_back_glass_of_each_condition(stores, out, tmp_path):
         columns="common",
         labels=labels,
         by="condition",
-        **OPTIONS,
+        **{**OPTIONS, "learning": {**LEARNING, "num_boost_round": 10}},
     )
     assert told.train.values.tolist() == ["Cu-Zr, 1e+12 K/s", "Ni-Nb, 1e+12 K/s"]
     assert told.test.values.tolist() == ["right", "twin"]
