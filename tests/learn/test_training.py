@@ -391,7 +391,10 @@ def test_a_lost_rank_costs_the_rounds_since_the_checkpoint(
     assert not psutil.pid_exists(hit[0])
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=LONGER)])
+# lost ranks, and real ranks of real workers in test_a_killed_client, are there by default
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGKILL, marks=SLOW), pytest.param(signal.SIGSTOP, marks=LONGER)]
+)
 def test_a_lost_worker_is_replaced(files, tmp_path, undisturbed, how, monkeypatch):
     monkeypatch.setattr("mgdask.learn.training.supervisor.GRACE", 5.0)
     with local_client(2) as own:

@@ -88,9 +88,8 @@ def stores(half_stores):
     return folder, left, right, folder / "still.zarr"
 
 
-def test_an_undeformed_glass_needs_no_labels(stores, tmp_path):
-    _, left, right, still = stores
-    a, b = (prepare_glass(one, tmp_path, margin=4.0, progress=False) for one in (left, right))
+def test_an_undeformed_glass_needs_no_labels(stores, half_glasses, tmp_path):
+    still, (a, b) = stores[-1], half_glasses
     found = learn_softness([a], b, **PLAIN)
     features = mgdask.feature_set("interstice", ("Cu", "Zr"))
     glass, qs = score_glass(still, tmp_path, found, features, margin=4.0, progress=False)
