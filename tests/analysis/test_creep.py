@@ -76,7 +76,7 @@ def test_a_transient_that_outlasts_the_run_is_not_steady(transient, share):
 
 
 def test_steady_creep_alone_takes_the_whole_run():
-    found, off = found_rates(0, 16)
+    found, off = found_rates(0, 24)
     assert np.median([f.window[0] for f in found]) == 0
     assert min(f.window[1] - f.window[0] for f in found) > 800
     assert 0.42 < (np.abs(off) <= 1).mean() < 0.92
