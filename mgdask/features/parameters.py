@@ -65,7 +65,7 @@ def feature_dataclass(kind: type[F]) -> type[F]:
     >>> from mgdask import Coordination
     >>> Coordination(cutoff=-1.0)  # doctest: +IGNORE_EXCEPTION_DETAIL
     Traceback (most recent call last):
-    ParameterValueError: Coordination: cutoff=-1.0 is not allowed; it must be a number ...
+    ParameterValueError: Coordination: cutoff=-1.0 is not allowed; it must be ...
     """
     # defaults are validated too, so that they are stored as the annotated type
     config = pydantic.ConfigDict(
