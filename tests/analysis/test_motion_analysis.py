@@ -861,7 +861,9 @@ def test_one_frame_is_not_enough(twins, tmp_path):
 def test_frames_without_times(tmp_path):
     file = dump(tmp_path / "a.dump", walk(6, 5, 0.1, seed=0), types_of(6))
     mgdask.ingest(file, tmp_path / "a.zarr", species=KINDS)
-    with pytest.raises(ParameterError, match=r"no times; ingest with timestep= \(--timestep\) in ps"):
+    with pytest.raises(
+        ParameterError, match=r"no times; ingest with timestep= \(--timestep\) in ps"
+    ):
         msd(tmp_path / "a.zarr")
 
 
