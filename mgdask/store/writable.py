@@ -26,11 +26,18 @@ def check_writable(path: str | Path) -> None:
     path = Path(path)
     with explained(path):
         if path.exists():
-            if not os.access(path, os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            _check_access(path, os.W_OK)
             return
         above = next(parent for parent in path.absolute().parents if parent.exists())
         if not above.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{above} is a file")
-        if not os.access(above, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        _check_access(above, os.W_OK | os.X_OK)
+
+
+def _check_access(path: Path, mode: int) -> None:
+    if not os.access(path, mode):
+        # a file system mounted read-only needs another remedy than missing permissions
+        flags = os.statvfs(path).f_flag if hasattr(os, "statvfs") else 0
+        read_only = flags & getattr(os, "ST_RDONLY", 0)
+        number = errno.EROFS if read_only else errno.EACCES
+        raise OSError(number, os.strerror(number))

@@ -160,9 +160,9 @@ def work(name):
     soap = mgdask.SOAP(species=("Cu", "Zr"), r_cut=3.5, n_max=4, l_max=3, sigma=0.5)
     return mgdask.plan(sys.argv[1], soap, out=f"{disk}/{name}")
 
-def attempt(work, client):
+def attempt(name, client):
     try:
-        print("done", mgdask.run(work, client, progress=False).skipped)
+        print("done", mgdask.run(work(name), client, progress=False).skipped)
     except StoreError as error:
         print(type(error).__name__, error)
 
@@ -173,13 +173,13 @@ if __name__ == "__main__":
     with cluster.local_client(1) as client:
         print("ready")
         # the worker was started after the mount, in the same namespace
-        attempt(work("f.zarr"), client)
+        attempt("f.zarr", client)
         print("kept", work("f.zarr").done, len(work("f.zarr").blocks))
         mount("remount,size=300m")
-        attempt(work("f.zarr"), client)
+        attempt("f.zarr", client)
         print(mgdask.verify(f"{disk}/f.zarr", client=client, progress=False).ok)
         mount("remount,ro")
-        attempt(work("g.zarr"), client)
+        attempt("g.zarr", client)
 """
 
 
