@@ -194,6 +194,7 @@ def test_a_campaign_resubmits_itself_until_the_store_is_finished(campaign, glass
     assert len(submitted(tmp_path)) == 1
 
 
+@pytest.mark.slow
 def test_a_campaign_stops_without_progress_or_when_cancelled(campaign, glass_store, tmp_path):
     out = tmp_path / "features.zarr"
     stuck = campaign(out, "bash", "-c", "exit 7")

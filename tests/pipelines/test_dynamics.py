@@ -319,6 +319,7 @@ def test_a_missing_lag_is_refused_by_the_plan(constant, tmp_path):
 
 
 # -------------------------------------------------------------------------------------------------------- non-affine
+@pytest.mark.slow
 def test_non_affine_by_every_way(breathing, tmp_path, monkeypatch, processes, threads):
     case = breathing
     cut_blocks(monkeypatch, 2**12)

@@ -349,6 +349,7 @@ def test_more_features_need_more_memory_or_smaller_blocks(glass_store, tmp_path)
 
 
 # -------------------------------------------------------------------------------------------------------- free surfaces
+@pytest.mark.slow
 def test_a_free_surface(tmp_path, glass, small_blocks, client):  # noqa: F811
     position, cell, numbers = glass
     slab = position[:, 2] % cell[2, 2] < 14.0

@@ -442,6 +442,7 @@ def test_tables_and_pictures(found, both, narrow, tmp_path):
         assert path.read_bytes() == draw(result, tmp_path / f"again-{name}").read_bytes()
 
 
+@pytest.mark.slow
 def test_on_the_command_line(stores, tmp_path, monkeypatch):
     """All files but the contents of pictures, see ``test_tables_and_pictures``."""
 

@@ -153,6 +153,7 @@ def test_all_glasses_of_one_label_train_but_the_one_that_is_tested(found, stores
     ]
 
 
+@pytest.mark.slow
 def test_columns_with_names_of_species(stores, out):
     pair, quick = (
         [stores[1], stores[2]],
@@ -489,6 +490,7 @@ def test_few_regions_are_said_to_be_few():
     assert told.startswith("95 %, 100 resamples of 20 atoms; there are too few regions")
 
 
+@pytest.mark.slow
 def test_on_the_command_line(found, stores, tmp_path):
     (tmp_path / "labels.csv").write_text(
         "store,system,rate\nleft.zarr,CuZr,1e12\nright.zarr,CuZr,1e10\n"
