@@ -140,6 +140,7 @@ def test_one_name_for_two_features_does_not_hide_one():
     ]
 
 
+@pytest.mark.slow
 def test_rows_are_the_same_for_every_set(found, stores, out):
     assert found["set"].values.tolist() == SETS
     assert found["columns"].values.tolist() == [80, 2, 4, 86]

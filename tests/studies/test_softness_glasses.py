@@ -179,6 +179,7 @@ def written_for(options, name):
     return Softness.load(folder), glass, folder
 
 
+@pytest.mark.slow
 def test_pooled_scores_of_several_test_glasses(study):
     options, results = study
     value = {(one.model, one.test, one.name): one.value for one in results.metrics}

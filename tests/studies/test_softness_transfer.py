@@ -90,6 +90,7 @@ def test_category_is_the_first_that_differs():
     assert pair_category({}, base) == "not labelled"
 
 
+@pytest.mark.slow
 def test_every_pair_is_what_learning_it_alone_gives(found, stores, out):
     names = ["left", "right", "other"]
     assert found.train.values.tolist() == found.test.values.tolist() == names
@@ -267,6 +268,7 @@ def test_models_of_the_target_itself(stores, out):
         )
 
 
+@pytest.mark.slow
 def test_kept_back_glass_of_each_condition(stores, out, tmp_path):
     """Two conditions of two glasses: "2 of the 3 samples per condition for training, whereas the 3rd
     sample is set aside". The Ni-Nb glasses are the Cu-Zr ones renamed, so nothing is lost."""
