@@ -13,7 +13,15 @@ from mgdask._typing import FloatArray, IntArray, Periodic
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
 from mgdask.features.environments import LocalEnvironments
-from mgdask.kernels.rdf import first_minimum, first_peak, pair_counts, smooth
+from mgdask.kernels.rdf import (
+    first_minimum,
+    first_peak,
+    local_maxima,
+    minimum_after,
+    pair_counts,
+    smooth,
+    vertex,
+)
 
 FIRST_SHELL = 1.5
 """Largest distance of the main peak of all atoms, relative to the first peak."""
@@ -184,38 +192,24 @@ def _first_shell(g: FloatArray, counts: IntArray, edges: FloatArray) -> _FirstSh
     last = len(g) - 1
     if main == last or smoothed[main] < smoothed[main + 1]:  # g still rises there
         return _FirstShell(first, np.nan, first_minimum(g, edges))
-    after = smoothed[main : int(np.searchsorted(middle, 1.75 * middle[main]))]
     minor = _minor_peak(smoothed, counts, main)
     return _FirstShell(
-        _extremum(smoothed, middle, main),
-        np.nan if minor is None else _extremum(smoothed, middle, minor),
-        _extremum(smoothed, middle, main + int(after.argmin())),
+        vertex(smoothed, middle, main),
+        np.nan if minor is None else vertex(smoothed, middle, minor),
+        minimum_after(smoothed, middle, main),
     )
 
 
 def _minor_peak(smoothed: FloatArray, counts: IntArray, main: int) -> int | None:
     """Return the bin of the highest maximum before the main one that is not noise."""
-    if main == 0:
-        return None
-    tops = np.flatnonzero(
-        (smoothed[1:main] >= smoothed[: main - 1]) & (smoothed[1:main] > smoothed[2 : main + 1])
-    )
-    for k in sorted((tops + 1).tolist(), key=lambda k: -smoothed[k]):
+    tops = local_maxima(smoothed)
+    for k in sorted(tops[tops < main].tolist(), key=lambda k: -smoothed[k]):
         # each pair is counted twice, and smoothing averages about 7 bins
         noise = smoothed[k] / np.sqrt(max(3.5 * float(counts[k]), 1.0))
         depth = smoothed[k] - smoothed[k:main].min()
         if depth > max(0.05 * smoothed[main], 4.0 * noise):
             return int(k)
     return None
-
-
-def _extremum(values: FloatArray, middle: FloatArray, k: int) -> float:
-    """Return the extremum of the parabola through a bin and its neighbors."""
-    if k == 0 or k == len(values) - 1:
-        return float(middle[k])
-    a, b, c = values[k - 1 : k + 2]
-    bend = a - 2 * b + c
-    return float(middle[k] + (0.5 * (a - c) / bend if bend else 0.0) * (middle[1] - middle[0]))
 
 
 def pair_cutoffs(rdf: xr.Dataset) -> dict[str, float]:

@@ -63,8 +63,13 @@ def smooth(values: FloatArray, width: int = 2) -> FloatArray:
     return found
 
 
-def _vertex(values: FloatArray, middle: FloatArray, k: int) -> float:
-    # extremum of the parabola through three bins
+def local_maxima(values: FloatArray) -> IntArray:
+    """Return the bins whose neighbors are lower, in order; the ends are left out."""
+    return np.flatnonzero((values[1:-1] >= values[:-2]) & (values[1:-1] > values[2:])) + 1
+
+
+def vertex(values: FloatArray, middle: FloatArray, k: int) -> float:
+    """Return the extremum of the parabola through bin ``k`` and its neighbors."""
     if k == 0 or k == len(values) - 1:
         return float(middle[k])
     a, b, c = values[k - 1 : k + 2]
@@ -80,13 +85,13 @@ def first_peak(g: FloatArray, edges: FloatArray) -> float:
     """
     smoothed, middle = smooth(g), 0.5 * (edges[1:] + edges[:-1])
     k = _peak(smoothed)
-    return np.nan if k is None else _vertex(smoothed, middle, k)
+    return np.nan if k is None else vertex(smoothed, middle, k)
 
 
 def _peak(smoothed: FloatArray) -> int | None:
     if not (smoothed > 0).any():
         return None
-    tops = np.flatnonzero((smoothed[1:-1] >= smoothed[:-2]) & (smoothed[1:-1] > smoothed[2:])) + 1
+    tops = local_maxima(smoothed)
     high = tops[smoothed[tops] >= 0.5 * smoothed.max()]
     return int(high[0]) if len(high) else int(smoothed.argmax())
 
@@ -98,8 +103,10 @@ def first_minimum(g: FloatArray, edges: FloatArray) -> float:
     """
     smoothed, middle = smooth(g), 0.5 * (edges[1:] + edges[:-1])
     k = _peak(smoothed)
-    if k is None:
-        return np.nan
-    end = int(np.searchsorted(middle, 1.75 * middle[k]))
-    after = smoothed[k:end]
-    return _vertex(smoothed, middle, k + int(after.argmin())) if len(after) else float("nan")
+    return np.nan if k is None else minimum_after(smoothed, middle, k)
+
+
+def minimum_after(smoothed: FloatArray, middle: FloatArray, k: int) -> float:
+    """Find the lowest point between 1 and 1.75 times the distance of bin ``k``."""
+    after = smoothed[k : int(np.searchsorted(middle, 1.75 * middle[k]))]
+    return vertex(smoothed, middle, k + int(after.argmin())) if len(after) else float("nan")
