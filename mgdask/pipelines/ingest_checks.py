@@ -10,7 +10,6 @@ from mgdask.errors import ParameterError, StoreError
 from mgdask.readers.audit import REPEATED
 from mgdask.readers.indexing import check_arguments, parse_frames
 from mgdask.readers.sources import inspect_source
-from mgdask.store.lock import check_unlocked
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.shards import check_new, open_group
@@ -61,7 +60,7 @@ def check_target(out: Path, files: Sequence[str], *, append: bool, overwrite: bo
         _check_appendable(out)
     elif out.exists() and (overwrite or not _may_continue(out, files)):
         check_new(out, overwrite=overwrite)
-    check_unlocked(Manifest(out).folder / "lock", out)
+    Manifest(out).check_unlocked()
 
 
 def _check_appendable(out: Path) -> None:

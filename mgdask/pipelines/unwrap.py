@@ -30,9 +30,8 @@ from mgdask.pipelines.unwrap_tasks import (
 from mgdask.store import frame_values
 from mgdask.store import unwrapped as unwrapped_store
 from mgdask.store.failures import advise_on_target
-from mgdask.store.lock import check_unlocked
 from mgdask.store.manifest import Manifest
-from mgdask.store.open import CONTENTS, check_complete
+from mgdask.store.open import CONTENTS, check_complete, open_target
 from mgdask.store.provenance import versions
 from mgdask.store.shards import Group, dimension_names, get_array, open_group, read_array
 from mgdask.store.writable import check_writable
@@ -242,17 +241,13 @@ def check_unwrapped(out: str | Path, identity: str) -> None:
     check_writable(out)
     if not Path(out).exists():
         return
-    try:
-        attrs = open_group(out).attrs
-    except StoreError:
-        advice = advise_on_target(out, deletable=False)
-        raise StoreError(f"{advice}: it exists and is not a Zarr store") from None
+    attrs = open_target(out).attrs
     if attrs.get("paths_digest") != identity:
         kind = CONTENTS.get(str(attrs.get("mgdask_kind")), "nothing that mgdask wrote")
         other = " of another input or scheme" if "paths_digest" in attrs else ""
         advice = advise_on_target(out, deletable="paths_digest" in attrs)
         raise StoreError(f"{advice}: it holds {kind}{other}")
-    check_unlocked(Manifest(out).folder / "lock", Path(out))
+    Manifest(out).check_unlocked()
 
 
 def _prepare(job: UnwrapJob, reason: str, group: Group) -> None:

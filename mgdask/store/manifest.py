@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mgdask.store.failures import explained
-from mgdask.store.lock import held
+from mgdask.store.lock import check_unlocked, held
 
 FOLDER = "manifest"
 """Folder of the manifest inside a store."""
@@ -248,8 +248,22 @@ class Manifest:
         StoreError
             If another live process holds it. See ``mgdask.store.lock.held``.
         """
-        with held(self.folder / "lock", self.store):
+        with held(self._lock, self.store):
             yield
+
+    def check_unlocked(self) -> None:
+        """Refuse a store that a live process of this machine is writing.
+
+        Raises
+        ------
+        StoreError
+            If one holds the write lock. See ``mgdask.store.lock.check_unlocked``.
+        """
+        check_unlocked(self._lock, self.store)
+
+    @property
+    def _lock(self) -> Path:
+        return self.folder / "lock"
 
 
 def _append_whole(handle: int, line: bytes) -> None:

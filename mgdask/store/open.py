@@ -10,9 +10,9 @@ import zarr
 
 from mgdask import variables
 from mgdask.errors import StoreError
-from mgdask.store.failures import SourceChangedError
+from mgdask.store.failures import SourceChangedError, advise_on_target
 from mgdask.store.manifest import DECLARED, Manifest
-from mgdask.store.shards import open_group
+from mgdask.store.shards import Group, open_group
 
 if TYPE_CHECKING:  # its import takes half a second, with pandas
     import xarray as xr
@@ -159,6 +159,26 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
     order = data_names(dict(ds.data_vars), labels)
     result: xr.Dataset = ds.set_coords(labels)[order]
     return result
+
+
+def open_target(path: str | Path) -> Group:
+    """Open an existing target of a run, to see what it holds.
+
+    Parameters
+    ----------
+    path
+        Store that a run would write.
+
+    Raises
+    ------
+    StoreError
+        If it is not a Zarr store. The message advises another target.
+    """
+    try:
+        return open_group(path)
+    except StoreError:
+        advice = advise_on_target(path, deletable=False)
+        raise StoreError(f"{advice}: it exists and is not a Zarr store") from None
 
 
 def coordinate_names(arrays: Mapping[Hashable, xr.DataArray], kind: str) -> list[Hashable]:

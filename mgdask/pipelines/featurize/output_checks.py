@@ -12,9 +12,8 @@ from mgdask.pipelines.unwrap import check_unwrapped, select_scheme
 from mgdask.pipelines.unwrap_tasks import identity_of
 from mgdask.store.failures import advise_on_target
 from mgdask.store.frame_values import check_copy
-from mgdask.store.lock import check_unlocked
 from mgdask.store.manifest import Manifest
-from mgdask.store.open import CONTENTS
+from mgdask.store.open import CONTENTS, open_target
 from mgdask.store.shards import Group, get_array, open_group, read_array, shard_shape
 from mgdask.store.writable import check_writable
 
@@ -54,15 +53,11 @@ def check_output(plan: Plan) -> None:
     check_writable(out)
     if not out.exists():
         return
-    try:
-        group = open_group(out)
-    except StoreError:
-        advice = advise_on_target(out, deletable=False)
-        raise StoreError(f"{advice}: it exists and is not a Zarr store") from None
+    group = open_target(out)
     if group.attrs.get("plan_digest") != plan.digest:
         advice = advise_on_target(out, deletable=group.attrs.get("mgdask_kind") == "features")
         raise StoreError(f"{advice}: {_describe_other(group, plan)}")
-    check_unlocked(Manifest(out).folder / "lock", out)
+    Manifest(out).check_unlocked()
 
 
 def _describe_other(group: Group, plan: Plan) -> str:
