@@ -70,7 +70,7 @@ class EffectiveBarrier(Estimate):
     dof
         Number of barriers minus one.
     reason
-        Why there is no error; empty if there is one.
+        Reason why there is no error; empty if there is one.
     temperature
         Temperature in K.
     spread

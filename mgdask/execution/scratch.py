@@ -70,7 +70,7 @@ def working_in(folder: str) -> Iterator[None]:
 
 
 def _lock(handle: int) -> bool:
-    """Lock a file until this process ends; return whether nobody else had."""
+    """Lock a file until this process ends; return whether that succeeded."""
     try:
         import fcntl
 

@@ -185,7 +185,7 @@ def family_facts(name: str) -> FamilyFacts:
     Raises
     ------
     ParameterError
-        If there is no such family, or its package cannot be used.
+        If there is no such family, or its package cannot be imported.
 
     Examples
     --------

@@ -55,7 +55,7 @@ def advise_on_target(out: str | Path, *, deletable: bool) -> str:
         The target.
     deletable
         Whether a run of mgdask can make again what it holds. A trajectory or a file of
-        the user may be the only copy, so nobody is told to delete it.
+        the user may be the only copy, so the advice is not to delete it.
     """
     if deletable:
         return f"Choose another out= (--out), or delete {out}"

@@ -103,7 +103,8 @@ def with_error(value: float | None, error: float | None, digits: int = 3) -> str
     Returns
     -------
     text
-        Both numbers, or the number and why there is no error. A dash without a number.
+        The number with its error, or with the reason why it has none. A dash if
+        there is no number.
 
     Examples
     --------
