@@ -26,9 +26,6 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 """Signals that stop a command: Ctrl-C, a queueing system, a closed terminal."""
 RESUMED = ("ingest", "unwrap", "featurize", "study", "demo")
 """Commands that keep finished work and continue from it."""
-OTHERS = ("attach", "inspect", "rdf", "features", "plan", "status", "verify", "cluster")
-COMMANDS = (*RESUMED, *OTHERS, "completion")
-"""Commands that the line of a stopped command can name."""
 PATIENCE = 60.0
 """Maximum time in s to wait until the jobs of a queueing system are canceled."""
 HURRY = 5.0
@@ -85,7 +82,8 @@ def is_installed() -> bool:
 def stopped_line() -> str:
     """Return the line that a stopped command prints."""
     words = sys.argv[1:]
-    name = next((word for word in words if word in COMMANDS), "")
+    # options before the command have no values
+    name = next((word for word in words if not word.startswith("-")), "")
     line = f"stopped: mgdask {name}".rstrip()
     if name not in RESUMED:
         return f"{line}; run the same command to start again"
@@ -137,7 +135,7 @@ def shielded(function: Callable[[], T], close: Callable[[T], object]) -> T:
     function
         Starts workers.
     close
-        Closes the result if nobody waits for it any more.
+        Closes the result if the caller was interrupted meanwhile.
     """
     results: list[T] = []
     errors: list[BaseException] = []
@@ -269,8 +267,8 @@ def _clean_line(stderr: int) -> str:
 def _kill_children() -> None:
     """Kill all processes below this one, and wait until they are gone.
 
-    Then the resource tracker removes their semaphores and ends, because nobody holds
-    its pipe any more.
+    Then the resource tracker removes their semaphores and ends, because no process
+    holds its pipe open.
     """
     deadline = time.monotonic() + KILL_TIMEOUT
     tracker = _resource_tracker_pid()

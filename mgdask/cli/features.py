@@ -35,10 +35,11 @@ def features(names: tuple[str, ...]) -> None:
     With a NAME, shows formula, parameters with their units, columns, cost, citation and
     examples. Case, underscores and hyphens of a NAME do not matter.
     """
+    from mgdask.execution.results import line_length
     from mgdask.features.catalog import check_name
     from mgdask.report.catalog import describe_families, describe_family, describe_set
 
-    width = max(80, min(shutil.get_terminal_size((110, 24)).columns, 140))
+    width = line_length(shutil.get_terminal_size((110, 24)).columns)
     if not names:
         click.echo(describe_families(width))
     kinds = [check_name(name) for name in names]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mgdask.cluster.checks import check_local, check_tls, find_scheduler
 from mgdask.cluster.site import Site, Tls
 from mgdask.errors import RunError
-from mgdask.execution.client import close_cluster
+from mgdask.execution.client import LOOPBACK, close_cluster
 from mgdask.execution.scratch import scratch_folder, working_in
 from mgdask.interruption import end_when_stopped, shielded
 
@@ -30,11 +30,6 @@ ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
 """Environment of a worker. Its threads are Dask's, not those of a library."""
-LOOPBACK = "127.0.0.1:0"
-"""Address for Dask's HTTP servers.
-
-Dask starts them even without a dashboard, by default on all interfaces.
-"""
 
 
 def available_cores() -> int:

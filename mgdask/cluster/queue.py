@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mgdask.cluster.jobs import SupervisedCluster, import_jobqueue, supervised
-from mgdask.cluster.local import LOOPBACK, ONE_THREAD, dashboard_options, make_security
+from mgdask.cluster.local import ONE_THREAD, dashboard_options, make_security
 from mgdask.cluster.site import Site, seconds
 from mgdask.errors import RunError
+from mgdask.execution.client import LOOPBACK
 from mgdask.execution.scratch import working_in
 from mgdask.interruption import end_when_stopped, shielded
 

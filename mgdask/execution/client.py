@@ -70,5 +70,5 @@ def resolve_client(client: Client | None = None, threads: int | None = None) -> 
 
 
 def close_cluster(cluster: SpecCluster) -> None:
-    """Close a cluster that nobody waits for any more."""
+    """Close a cluster whose start was interrupted."""
     cluster.close()

@@ -110,6 +110,11 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+def line_length(columns: int) -> int:
+    """Return the maximum length of a line for a terminal of so many columns."""
+    return min(max(columns, 80), 140)
+
+
 def render(table: Table, width: int | None = None) -> str:
     """Return a table as plain text, in a notebook too.
 
@@ -122,8 +127,7 @@ def render(table: Table, width: int | None = None) -> str:
         140, or 110 if the output is not a terminal.
     """
     if width is None:
-        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 110
-        width = min(max(columns, 80), 140)
+        width = line_length(shutil.get_terminal_size().columns if sys.stdout.isatty() else 110)
     console = Console(
         width=width, highlight=False, force_terminal=False, force_jupyter=False, color_system=None
     )

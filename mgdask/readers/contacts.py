@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mgdask._typing import FloatArray, IntArray
-from mgdask.geometry import fractional
+from mgdask.geometry import face_heights, fractional, volume
 
 MAX_CENTERS = 4000
 """Approximate maximum number of atoms whose neighbors are searched."""
@@ -73,9 +73,8 @@ def contacts(
     """
     kinds, kind = np.unique(species, return_inverse=True)
     n_atoms = len(position)
-    edge = float(abs(np.linalg.det(cell)) / n_atoms) ** (1 / 3)
-    height = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    reach = min(REACH * edge, longest, MAX_IMAGES * float(height.min()))
+    edge = (volume(cell) / n_atoms) ** (1 / 3)
+    reach = min(REACH * edge, longest, MAX_IMAGES * float(face_heights(cell).min()))
     fraction = fractional(position, cell, origin)
     fraction -= np.where(np.asarray(pbc, dtype=bool), np.floor(fraction), 0.0)
     pairs, distance = _sampled_pairs(fraction, cell, pbc, kind, reach)
@@ -121,7 +120,7 @@ def _pairs_in_part(
 
     The part is a cell of relative ``width``. Its neighbors may be periodic images.
     """
-    margin = reach * np.linalg.norm(np.linalg.inv(cell), axis=0)
+    margin = reach / face_heights(cell)
     low, high = center - width / 2, center + width / 2
     if width == 1.0:  # along an open direction, atoms may lie outside the cell
         is_open = ~np.asarray(pbc, dtype=bool)

@@ -14,6 +14,7 @@ import numpy as np
 
 from mgdask._typing import FloatArray
 from mgdask.elements import MIRACLE_RADII, symbol
+from mgdask.geometry import volume
 from mgdask.readers.contacts import Contacts, contacts
 from mgdask.readers.species import SpeciesMap
 
@@ -74,13 +75,12 @@ def check_frame(
     found = contacts(position, cell, origin, pbc, numbers, longest)
     if not found:  # lengths may be far larger than Å
         found = contacts(position, cell, origin, pbc, numbers)
-    volume = float(abs(np.linalg.det(cell)))
     filled = sum(n * 4 / 3 * np.pi * radii[int(z)] ** 3 for z, n in zip(kinds, count, strict=True))
     if remark := _check_lengths(found, radii, names):
         return [remark]
     remarks = [_check_overlap(found, radii, names), _check_species(found, radii, names, species)]
     if all(pbc) and not set(names.values()) & set(NONMETALS):
-        remarks.append(_check_volume(volume * PACKING / filled))
+        remarks.append(_check_volume(volume(cell) * PACKING / filled))
     return [remark for remark in remarks if remark]
 
 

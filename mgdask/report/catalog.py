@@ -108,22 +108,26 @@ def describe_family(name: str, width: int = 110) -> str:
     if facts.explanation:
         parts.append(_wrapped(facts.explanation, width))
     parts += [_parameters(facts, width), *_columns(facts, width), _facts(facts, width)]
-    parts.append(
-        "shell\n"
-        f"  mgdask featurize glass.zarr --feature {facts.typed()} --out features.zarr\n"
-        "Python\n"
-        f"  feature = {facts.python()}\n"
-        '  mgdask.run(mgdask.plan("glass.zarr", feature, out="features.zarr"))'
-    )
+    run = 'mgdask.run(mgdask.plan("glass.zarr", feature, out="features.zarr"))'
+    parts.append(_examples(f"--feature {facts.typed()}", f"feature = {facts.python()}\n  {run}"))
     return "\n\n".join(parts)
+
+
+def _examples(option: str, python: str) -> str:
+    return f"shell\n  mgdask featurize glass.zarr {option} --out features.zarr\nPython\n  {python}"
 
 
 def _wrapped(text: str, width: int) -> str:
     """Wrap paragraphs of a docstring, but neither indented formulas nor lists."""
     paragraphs = text.split("\n\n")
     return "\n\n".join(
-        each if each.startswith((" ", "* ")) else textwrap.fill(each, width, break_on_hyphens=False)
-        for each in paragraphs
+        each if each.startswith((" ", "* ")) else _filled(each, width) for each in paragraphs
+    )
+
+
+def _filled(text: str, width: int, indent: str = "") -> str:
+    return textwrap.fill(
+        text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
     )
 
 
@@ -137,16 +141,8 @@ def _parameters(facts: FamilyFacts, width: int) -> str:
             lines.append(f"{each.name} = {default}" + (f" ({each.unit})" if each.unit else ""))
         else:
             lines.append(f"{each.name} ({', '.join(filter(None, ['required', each.unit]))})")
-        for text in (each.meaning, f"Allowed: {each.allowed}."):
-            lines.append(
-                textwrap.fill(
-                    text,
-                    width,
-                    initial_indent=INDENT,
-                    subsequent_indent=INDENT,
-                    break_on_hyphens=False,
-                )
-            )
+        texts = (each.meaning, f"Allowed: {each.allowed}.")
+        lines += [_filled(text, width, INDENT) for text in texts]
     return "\n".join(lines)
 
 
@@ -162,7 +158,7 @@ def _columns(facts: FamilyFacts, width: int) -> list[str]:
     head = f"{len(labels)} columns for {'-'.join(EXAMPLE_SPECIES)}"
     given = facts.typed().partition(":")[2]
     text = f"{head} with {given or 'defaults'}: "
-    return [textwrap.fill(text + ", ".join(shown), width, break_on_hyphens=False)]
+    return [_filled(text + ", ".join(shown), width)]
 
 
 def _facts(facts: FamilyFacts, width: int) -> str:
@@ -219,10 +215,10 @@ def describe_set(name: str, width: int = 110) -> str:
             _wrapped(facts.explanation, width),
             render(table, width),
             _set_options(facts, width),
-            "shell\n"
-            f"  mgdask featurize glass.zarr --set {facts.name} --out features.zarr\n"
-            "Python\n"
-            f'  features = mgdask.feature_set("{facts.name}", {EXAMPLE_SPECIES!r})',
+            _examples(
+                f"--set {facts.name}",
+                f'features = mgdask.feature_set("{facts.name}", {EXAMPLE_SPECIES!r})',
+            ),
         ]
     )
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from mgdask.features.engine import FeatureKinds, frames_needed
 from mgdask.features.environments import LARGE, VoronoiNeighbors
-from mgdask.features.feature import TYPICAL_DENSITY, Feature, search_cost
+from mgdask.features.feature import TYPICAL_DENSITY, Feature, n_within, search_cost
 from mgdask.pipelines.featurize import calibration
 from mgdask.pipelines.featurize.calibration import Figures
 from mgdask.store.layout import ceil_div, trajectory_layout
@@ -51,7 +51,7 @@ NEIGHBORS = 14.0
 """Typical number of Voronoi neighbors of an atom."""
 MAX_MEASURED = 0.3
 """Expected CPU time per center in s above which a plan measures nothing."""
-MAX_NEIGHBORS = 200_000
+MAX_MEASURED_NEIGHBORS = 200_000
 """Number of neighbors of an atom above which a plan measures nothing.
 
 A metallic glass has as many within 90 Å. Far more take gigabytes, even for one atom.
@@ -198,8 +198,8 @@ def figures_of(plan: Plan, level: str, features: tuple[Feature, ...], *, measure
         return replace(figures, read=TRAJECTORY_READ, block=3 * TYPICAL.block)
     # an estimate must not stop a plan, whatever a feature does, nor take its memory
     reach = max((feature.reach for feature in features), default=0.0)
-    n_neighbors = 4 / 3 * math.pi * reach**3 * density_of(plan)
-    if measure and figures.center < MAX_MEASURED and n_neighbors < MAX_NEIGHBORS:
+    n_neighbors = n_within(reach, density_of(plan))
+    if measure and figures.center < MAX_MEASURED and n_neighbors < MAX_MEASURED_NEIGHBORS:
         with suppress(Exception):
             if calibration.compiled(features):
                 figures = _measured(plan, features, figures)

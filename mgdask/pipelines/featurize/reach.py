@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgdask.errors import ParameterError
+from mgdask.features.feature import n_within
 from mgdask.geometry import face_heights
 from mgdask.pipelines.featurize.cost import density_of
 from mgdask.store.shards import open_group, read_array
@@ -33,7 +34,7 @@ def check_reach(plan: Plan) -> None:
         not periodic along all vectors has no more neighbors than there are atoms.
     """
     widest = max(plan.features, key=lambda feature: feature.reach)
-    n_neighbors = density_of(plan) * 4.0 / 3.0 * np.pi * widest.reach**3
+    n_neighbors = n_within(widest.reach, density_of(plan))
     if n_neighbors <= max(MAX_NEIGHBORS, plan.n_atoms):
         return
     if np.all(read_array(open_group(plan.store), "pbc")):
