@@ -5,7 +5,6 @@ They are made in this process or in a task on a worker, with the same result.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,8 @@ from mgdask._typing import AnyArray, IntArray
 from mgdask.errors import MgdaskError, ParameterError, RunError, StoreError
 from mgdask.learn.data.rows import Rows
 from mgdask.learn.training.control_files import BEAT
-from mgdask.learn.training.rounds import bins, replace
+from mgdask.learn.training.rounds import bins
+from mgdask.store.artifacts import read_artifact, write_artifact
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -61,7 +61,12 @@ def kept_bins(folder: Path, digest: str) -> tuple[str, ...] | None:
         Names of the columns with NaN. None if there are no bins of this work.
     """
     path = folder / "bins.json"
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        stored = read_artifact(
+            path, "bins.bin", what="table of bins", remedy="it is made again"
+        ).content
+    except StoreError:  # LightGBM would crash on damaged bins
+        return None
     return tuple(stored["missing"]) if stored.get("digest") == digest else None
 
 
@@ -103,7 +108,9 @@ def write_bins(
             "rows (keep=)"
         )
     bins(matrix, params, folder / "bins.bin")
-    replace(folder / "bins.json", json.dumps({"digest": digest, "missing": missing}))
+    write_artifact(
+        folder / "bins.json", {"digest": digest, "missing": missing}, existing=["bins.bin"]
+    )
 
 
 def bins_on_a_worker(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -17,6 +16,8 @@ import numpy as np
 
 from mgdask._typing import AnyArray, FloatArray
 from mgdask.errors import ParameterError, StoreError
+from mgdask.store.artifacts import read_artifact, write_artifact
+from mgdask.store.failures import explained
 from mgdask.store.provenance import digest
 
 if TYPE_CHECKING:
@@ -42,6 +43,19 @@ MACHINE_PARAMETERS = {
 
 Written instead of the actual values, they give the same model the same text.
 """
+
+
+CARD, TREES = "card.json", "model.txt"
+"""Files of a saved model."""
+_CARD_TYPES: dict[str, type] = {
+    "columns": list,
+    "objective": str,
+    "best_iteration": int,
+    "seed": int,
+    "history": dict,
+    "missing": list,
+    "card": dict,
+}
 
 
 def threads_for(n_values: int) -> int:
@@ -213,6 +227,9 @@ class Model:
     def save(self, folder: str | Path) -> None:
         """Write model.txt and card.json to a folder, atomically.
 
+        The card holds the SHA-256 of the text of the trees, and of columns, objective,
+        parameters and all else in it.
+
         Parameters
         ----------
         folder
@@ -224,26 +241,24 @@ class Model:
             If the folder holds other files.
         """
         target = Path(folder)
-        if target.exists() and not (target / "card.json").exists() and any(target.iterdir()):
+        if target.exists() and not (target / CARD).exists() and any(target.iterdir()):
             raise StoreError(f"{folder} exists and holds no model; choose another folder")
-        target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-        temporary.mkdir()
-        (temporary / "model.txt").write_text(self.text, encoding="utf-8")
-        names = "columns", "objective", "best_iteration", "seed", "history", "missing", "card"
-        card = {name: getattr(self, name) for name in names}
-        (temporary / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
-        if target.exists():
-            old = target.with_name(f"{temporary.name}.old")
-            os.rename(target, old)
-            os.rename(temporary, target)
-            shutil.rmtree(old)
-        else:
-            os.rename(temporary, target)
+        with explained(target):
+            temporary.mkdir(parents=True)
+            card = {name: getattr(self, name) for name in _CARD_TYPES}
+            write_artifact(temporary / CARD, card, {TREES: self.text.encode()})
+            if target.exists():
+                old = target.with_name(f"{temporary.name}.old")
+                os.rename(target, old)
+                os.rename(temporary, target)
+                shutil.rmtree(old)
+            else:
+                os.rename(temporary, target)
 
     @classmethod
     def load(cls, folder: str | Path) -> Model:
-        """Read a model.
+        """Read a model, and check it before LightGBM does.
 
         Parameters
         ----------
@@ -257,17 +272,30 @@ class Model:
         Raises
         ------
         StoreError
-            If the folder holds no model.
+            If the folder holds no model, or a damaged one.
         """
-        try:
-            card = json.loads((Path(folder) / "card.json").read_text(encoding="utf-8"))
-            text = (Path(folder) / "model.txt").read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
+        artifact = read_artifact(
+            Path(folder) / CARD,
+            TREES,
+            what="model",
+            remedy="restore it from a copy, or train it again",
+            renewal=f"Model.load({str(folder)!r}).save({str(folder)!r})",
+        )
+        card = artifact.content
+        expected = ", ".join(_CARD_TYPES)
+        if set(card) != set(_CARD_TYPES):
             raise StoreError(
-                f"{folder} holds no model ({error}); write one with Model.save"
-            ) from None
+                f"{Path(folder) / CARD} is not the card of a model: it has {', '.join(card)}; "
+                f"a card has {expected}"
+            )
+        for name, kind in _CARD_TYPES.items():
+            if not isinstance(card[name], kind):
+                raise StoreError(
+                    f"{Path(folder) / CARD} is not the card of a model: {name} is "
+                    f"{card[name]!r:.60}; it should be a {kind.__name__}"
+                )
         card["columns"], card["missing"] = tuple(card["columns"]), tuple(card["missing"])
-        return cls(text=text, **card)
+        return cls(text=artifact.files[TREES].decode("utf-8", errors="replace"), **card)
 
 
 def refuse_missing(values: AnyArray, columns: Sequence[str], missing: Sequence[str]) -> None:

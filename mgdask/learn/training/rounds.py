@@ -15,6 +15,7 @@ import numpy as np
 from mgdask._typing import AnyArray
 from mgdask.errors import ParameterError, StoreError
 from mgdask.learn.training.model import canonical, refuse_missing
+from mgdask.store.artifacts import read_artifact, write_artifact
 
 if TYPE_CHECKING:
     import lightgbm
@@ -130,7 +131,7 @@ class Checkpoint:
         folder
             Checkpoint folder.
         """
-        replace(folder / "checkpoint.json", json.dumps(asdict(self)))
+        write_artifact(folder / "checkpoint.json", asdict(self))
 
     @classmethod
     def load(cls, folder: Path, digest: str) -> Checkpoint:
@@ -156,12 +157,12 @@ class Checkpoint:
         path = folder / "checkpoint.json"
         if not path.exists():
             return cls(digest)
+        remedy = f"remove {folder} and start again"
+        content = read_artifact(path, what="checkpoint", remedy=remedy).content
         try:
-            checkpoint = cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise StoreError(
-                f"{path} is damaged ({error}); remove {folder} and start again"
-            ) from None
+            checkpoint = cls(**content)
+        except TypeError as error:
+            raise StoreError(f"{path} is no checkpoint ({error}); {remedy}") from None
         if checkpoint.digest != digest:
             raise StoreError(
                 f"{folder} holds a checkpoint of another training: data, parameters, seed or "

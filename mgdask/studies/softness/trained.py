@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 
 from mgdask._typing import FloatArray
-from mgdask.errors import StoreError
 from mgdask.learn.evaluation.bootstrap import Interval
 from mgdask.learn.training.card import read_card, write_card
 from mgdask.learn.training.model import Model
 from mgdask.report.json import to_plain
+from mgdask.store.artifacts import read_artifact, write_artifact
 from mgdask.studies.softness.feature_selection import Leading
 from mgdask.studies.softness.simple_model import LOGISTIC, simple_model_text, simple_model_wins
 
 METRICS = ("roc_auc", "recall")
 """Metrics of every score."""
-LOGISTIC_QS = "logistic_qs.npy"
-"""File of the probabilities by logistic regression."""
+QS, LEADING_QS, LOGISTIC_QS = "qs.npy", "leading_qs.npy", "logistic_qs.npy"
+"""Files of the probabilities: of the models, with fewer columns, of the baseline."""
 
 
 @dataclass(frozen=True)
@@ -216,11 +216,8 @@ class Softness:
         target.mkdir(parents=True, exist_ok=True)
         for k, model in enumerate(self.models):
             model.save(target / f"model-{k}")
-        np.save(target / "qs.npy", self.qs)
-        if self.leading_qs is not None:
-            np.save(target / "leading_qs.npy", self.leading_qs)
-        if self.logistic_qs is not None:
-            np.save(target / LOGISTIC_QS, self.logistic_qs)
+        scores = {QS: self.qs, LEADING_QS: self.leading_qs, LOGISTIC_QS: self.logistic_qs}
+        files = {name: _npy(values) for name, values in scores.items() if values is not None}
         write_card(self.card, target / "card")
         summary = {
             "train": list(self.train),
@@ -238,7 +235,7 @@ class Softness:
             "leading_single": to_plain(self.leading_single),
             "minus_logistic": _plain(self.minus_logistic),
         }
-        (target / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+        write_artifact(target / "summary.json", summary, files)
         (target / "summary.txt").write_text(f"{self}\n", encoding="utf-8")
 
     @classmethod
@@ -253,13 +250,20 @@ class Softness:
         Raises
         ------
         StoreError
-            If there is no softness score in the folder.
+            If there is no softness score in the folder, or a damaged one.
         """
         target = Path(folder)
-        if not (target / "summary.json").is_file():
-            raise StoreError(f"{target} has no summary.json: it holds no softness score")
-        summary = json.loads((target / "summary.json").read_text(encoding="utf-8"))
+        present = [name for name in (LEADING_QS, LOGISTIC_QS) if (target / name).is_file()]
+        artifact = read_artifact(
+            target / "summary.json",
+            QS,
+            *present,
+            what="softness score",
+            remedy="run the study again",
+        )
+        summary = artifact.content
         choice = summary["choice"]
+        scores = {name: np.load(io.BytesIO(data)) for name, data in artifact.files.items()}
         return cls(
             models=tuple(Model.load(target / f"model-{k}") for k in range(summary["models"])),
             columns=tuple(summary["columns"]),
@@ -267,19 +271,25 @@ class Softness:
             test=summary["test"],
             metrics=_intervals(summary["metrics"]),
             baselines={kind: _intervals(one) for kind, one in summary["baselines"].items()},
-            qs=np.load(target / "qs.npy"),
+            qs=scores[QS],
             folds=tuple(summary["folds"]),
             choice=None if choice is None else Leading.from_dict(choice),
             leading_metrics=_intervals(summary["leading_metrics"]),
             card=read_card(target / "card.json"),
-            leading_qs=None if choice is None else np.load(target / "leading_qs.npy"),
+            leading_qs=None if choice is None else scores[LEADING_QS],
             source=summary.get("source", "all"),
             all_metrics=_intervals(summary.get("all_metrics", {})),
             single=summary.get("single", {}),
             leading_single=summary.get("leading_single", {}),
-            logistic_qs=np.load(simple) if (simple := target / LOGISTIC_QS).is_file() else None,
+            logistic_qs=scores.get(LOGISTIC_QS),
             minus_logistic=_intervals(summary.get("minus_logistic", {})),
         )
+
+
+def _npy(values: FloatArray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, values)
+    return stream.getvalue()
 
 
 def single_lines(single: Mapping[str, Any]) -> list[str]:
