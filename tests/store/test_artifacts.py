@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from contextlib import nullcontext
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_every_flipped_bit_and_every_cut_is_noticed(tmp_path, rng):
             good + b"more",
         ):
             file.write_bytes(damaged)
-            only_space = file == path and damaged.split() == good.split()
+            only_space = file == path and re.split(rb"[ \t\n\r]+", damaged) == good.split()
             with nullcontext() if only_space else pytest.raises(StoreError, match="train it again"):
                 assert repr(read_artifact(path, **WORDS)) == repr(whole)
         file.write_bytes(good)
