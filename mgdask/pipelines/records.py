@@ -39,6 +39,7 @@ def record(
         "digest": digest,
         "files": {w["file"]: w["size"] for w in wrote if w.get("lasting", True)},
         "checksum": {w["file"]: w["sha256"] for w in wrote},
+        "seal": {w["file"]: w["seal"] for w in wrote},
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "seconds": round(time.perf_counter() - began, 4),

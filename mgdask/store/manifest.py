@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from mgdask.store.durable import flush_files, flush_folder
 from mgdask.store.failures import explained
 from mgdask.store.lock import check_unlocked, held
 
@@ -62,7 +63,9 @@ class Manifest:
             (self.folder / "zarr.json").write_text(json.dumps(metadata, indent=2), encoding="utf-8")
 
     def append(self, record: Record) -> None:
-        """Write one record. It is on disk when this returns.
+        """Write one record, after the files of its block are on disk.
+
+        The record is on disk too when this returns.
 
         Parameters
         ----------
@@ -79,11 +82,15 @@ class Manifest:
         name = self.folder / f"{socket.gethostname()}-{pid}-{token}.jsonl"
         line = json.dumps(dict(record), sort_keys=True).encode() + b"\n"
         with explained(self.store):
+            flush_files(self.store, record.get("checksum", ()))
+            is_new = not name.exists()
             handle = os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 _append_whole(handle, line)
             finally:
                 os.close(handle)
+            if is_new:
+                flush_folder(self.folder)
 
     def records(self) -> dict[str, dict[str, Any]]:
         """Return the newest record of every block. Torn lines are skipped."""
@@ -294,3 +301,4 @@ def _replace(path: Path, text: str) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(fresh, path)
+    flush_folder(path.parent)

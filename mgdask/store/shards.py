@@ -11,6 +11,7 @@ import hashlib
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
@@ -24,7 +25,9 @@ from mgdask import variables
 from mgdask._typing import AnyArray
 from mgdask.errors import StoreError
 from mgdask.store.failures import explained, no_store
+from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import COMPLETE, FOLDER
+from mgdask.store.seals import read_seal
 from mgdask.store.writable import check_writable
 
 Group: TypeAlias = zarr.Group
@@ -69,7 +72,7 @@ _CODECS: dict[str, Callable[[], BloscCodec]] = {
 
 
 class WrittenShard(TypedDict):
-    """File, size in bytes, and checksum of the values of a shard.
+    """File, size in bytes, checksum of the values and seal of a shard.
 
     ``lasting`` is False for scratch files, which later checks ignore.
     """
@@ -77,6 +80,7 @@ class WrittenShard(TypedDict):
     file: str
     size: int
     sha256: str
+    seal: str
     lasting: NotRequired[bool]
 
 
@@ -187,6 +191,13 @@ def shard_shape(array: Array) -> tuple[int, ...]:
     return array.shards or array.chunks
 
 
+def chunks_per_shard(array: Array) -> int | None:
+    """Return the number of chunks of a shard; None if the array is not sharded."""
+    if array.shards is None:
+        return None
+    return prod(ceil_div(size, part) for size, part in zip(array.shards, array.chunks, strict=True))
+
+
 def new_array(
     group: Group,
     name: str,
@@ -281,7 +292,7 @@ def write_shard(group: Group, name: str, start: Sequence[int], data: AnyArray) -
     Returns
     -------
     written
-        File, size and checksum of what is on disk.
+        File, size, checksum and seal of what is on disk.
 
     Raises
     ------
@@ -308,9 +319,10 @@ def write_shard(group: Group, name: str, start: Sequence[int], data: AnyArray) -
                 raise
             path.unlink()
             array[region] = data
-    # a shard that holds only fill values has no file
-    size = path.stat().st_size if path.exists() else 0
-    return {"file": file, "size": size, "sha256": content_digest([data])}
+        # a shard that holds only fill values has no file
+        size = path.stat().st_size if path.exists() else 0
+        seal = read_seal(path, chunks_per_shard(array)) if size else ""
+    return {"file": file, "size": size, "sha256": content_digest([data]), "seal": seal}
 
 
 def _check_whole_shard(

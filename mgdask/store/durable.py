@@ -1,0 +1,70 @@
+"""Flush files and folders to the disk, so that they survive a power cut."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+_UNSUPPORTED = frozenset((errno.EINVAL, errno.ENOTSUP))
+"""Errors of file systems that cannot flush a folder."""
+_KNOWN: set[tuple[str, int, int]] = set()
+"""Folders of stores whose own entry this process has flushed."""
+
+
+def flush_files(store: Path, files: Iterable[str]) -> None:
+    """Flush files of a store, and the folders through which they are found.
+
+    Parameters
+    ----------
+    store
+        The store.
+    files
+        Files inside it. A shard that holds only fill values has no file.
+
+    Raises
+    ------
+    OSError
+        If the disk did not take them.
+    """
+    folders: dict[Path, None] = {}
+    for file in files:
+        path = store / file
+        try:
+            _flush(path)
+        except FileNotFoundError:
+            continue
+        folders[path.parent] = None
+    if not folders:
+        return
+    # a store that was removed and made again has other folders of the same names
+    about = os.stat(store / "zarr.json")
+    for folder in folders:
+        flush_folder(folder)
+        while folder != store and folder != folder.parent:
+            key = (str(folder), about.st_ino, about.st_mtime_ns)
+            if key in _KNOWN:
+                break
+            folder = folder.parent
+            flush_folder(folder)
+            _KNOWN.add(key)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush the entries of a folder: names of files that were created or renamed."""
+    if os.name != "posix":  # Windows cannot open a folder, and journals names itself
+        return
+    try:
+        _flush(folder)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
