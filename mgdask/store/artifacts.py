@@ -13,12 +13,12 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mgdask.errors import StoreError
+from mgdask.store.durable import flush_folder
 from mgdask.store.failures import explained
 from mgdask.store.provenance import digest
 
@@ -86,7 +86,7 @@ def write_artifact(
                 sums[name] = hashlib.file_digest(stream, "sha256").hexdigest()
                 os.fsync(stream.fileno())
         _replace(path, json.dumps({**plain, CHECKSUMS: sums}, indent=1).encode())
-        _sync_folder(path.parent)
+        flush_folder(path.parent)
 
 
 def read_artifact(
@@ -175,13 +175,3 @@ def _replace(path: Path, data: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(fresh, path)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names of the files in a folder survive a power cut."""
-    with suppress(OSError):  # Windows, or a file system without it
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -17,6 +17,7 @@ import numpy as np
 from mgdask._typing import AnyArray, FloatArray
 from mgdask.errors import ParameterError, StoreError
 from mgdask.store.artifacts import read_artifact, write_artifact
+from mgdask.store.durable import flush_folder
 from mgdask.store.failures import explained
 from mgdask.store.provenance import digest
 
@@ -255,6 +256,7 @@ class Model:
                 shutil.rmtree(old)
             else:
                 os.rename(temporary, target)
+            flush_folder(target.parent)
 
     @classmethod
     def load(cls, folder: str | Path) -> Model:
