@@ -27,7 +27,7 @@ from mgdask.pipelines.frame_values import (
     write,
 )
 from mgdask.pipelines.ingest_checks import check_reading, check_target
-from mgdask.pipelines.ingest_tasks import atom_variables, fill
+from mgdask.pipelines.ingest_tasks import atom_variables, fill, unfinished
 from mgdask.pipelines.small import is_small
 from mgdask.readers.column_summary import columns_kept, columns_left_out
 from mgdask.readers.files import expand
@@ -35,6 +35,7 @@ from mgdask.readers.indexing import take_inventory
 from mgdask.readers.inventory import Inventory
 from mgdask.store import frame_values as stored_values
 from mgdask.store import trajectory
+from mgdask.store.appends import Append, add_append, last_digest, read_appends
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.provenance import versions
@@ -233,11 +234,15 @@ def ingest(
                 _make_room(out, group, addition, notes)
             n_written, n_blocks = fill(out, inventory, start, workers)
             write(out, open_group(out), changes)
-            attrs = open_group(out).attrs
-            manifest.finish(f"{attrs['input_digest']} {attrs.get('append_digest', '')}")
+            group = open_group(out)
+            n_frames = get_array(group, "position").shape[0]
+            if (start or n_frames > inventory.n_frames) and (rest := unfinished(out)):
+                notes = (*notes, rest)
+            else:
+                manifest.finish(f"{group.attrs['input_digest']} {last_digest(group)}")
     return IngestReport(
         str(out),
-        start + inventory.n_frames,
+        n_frames,
         inventory.n_atoms,
         n_blocks,
         n_written,
@@ -322,12 +327,8 @@ def _prepare_new(out: Path, inventory: Inventory, overwrite: bool) -> None:
     same = _same_ingest(out, inventory)
     if same is not None and not overwrite:
         n_stored = get_array(same, "position").shape[0] if "position" in same else -1
-        if n_stored > inventory.n_frames:
-            raise StoreError(
-                f"{out} holds these frames and {n_stored - inventory.n_frames} that were appended "
-                "later; nothing to do"
-            )
-        if n_stored == inventory.n_frames and {"run", "cell"} <= set(same.array_keys()):
+        # more, if frames were appended
+        if n_stored >= inventory.n_frames and {"run", "cell"} <= set(same.array_keys()):
             return
         overwrite = True  # interrupted before its arrays were made
     sources = inventory.sources_table()
@@ -406,12 +407,15 @@ class Addition:
         Digest of the input, including frames that the store already has.
     resumed
         Whether an earlier call began to append the same input.
+    is_last
+        Whether nothing was appended since.
     """
 
     inventory: Inventory
     start: int
     digest: str
     resumed: bool
+    is_last: bool = True
 
 
 def _plan_append(out: Path, inventory: Inventory, is_named: bool) -> Addition:
@@ -419,39 +423,36 @@ def _plan_append(out: Path, inventory: Inventory, is_named: bool) -> Addition:
     group = open_group(out)
     if group.attrs.get("mgdask_kind") != "trajectory":
         raise StoreError(f"append: {out} is not a trajectory store")
-    own_digest = inventory.digest()
-    resumed = group.attrs.get("append_digest") == own_digest
-    if resumed:
-        start_attr: Any = group.attrs["append_start"]
-        start = int(start_attr)
-    else:
+    own_digest, appends = inventory.digest(), read_appends(group)
+    earlier = next((each for each in appends if each.digest == own_digest), None)
+    if earlier is None:
         check_complete(out, kind="trajectory")
-        start = get_array(group, "position").shape[0]
+        start = int(get_array(group, "position").shape[0])
+    else:
+        start = earlier.start
     _check_continuation(out, group, inventory)
     inventory = _without_known_frames(out, group, inventory, start, is_named)
-    return Addition(inventory, start, own_digest, resumed)
+    is_last = earlier is None or earlier == appends[-1]
+    return Addition(inventory, start, own_digest, earlier is not None, is_last)
 
 
 def _make_room(out: Path, group: Group, addition: Addition, notes: Sequence[str]) -> None:
     """Make room for new frames, and write the variables with one row per frame."""
     inventory, start = addition.inventory, addition.start
-    if addition.resumed and Manifest(out).content() is not None:
+    if addition.resumed and (not addition.is_last or Manifest(out).content() is not None):
         return  # appended completely by an earlier call
     if not addition.resumed:
         Manifest(out).reopen()
         audit: Any = group.attrs["audit"]
         source_files: Any = group.attrs["source_files"]
-        group.attrs.update(
-            {
-                "append_digest": addition.digest,
-                "append_start": start,
-                "audit": [*audit, *notes],
-                "source_files": [*source_files, *inventory.sources_table()],
-            }
+        table = inventory.sources_table()
+        names = tuple(str(source["name"]) for source in table[:MAX_NAMED_SOURCES])
+        add_append(
+            group,
+            Append(addition.digest, start, inventory.n_frames, names),
+            {"audit": [*audit, *notes], "source_files": [*source_files, *table]},
         )
     n_frames = start + inventory.n_frames
-    if inventory.needs_image_pass:
-        trajectory.make_scratch(group, n_frames, inventory.n_atoms)
     trajectory.grow(group, n_frames)
     _write_axis(group, inventory, start)
 

@@ -10,6 +10,7 @@ from mgdask.errors import ParameterError, StoreError
 from mgdask.readers.audit import REPEATED
 from mgdask.readers.indexing import check_arguments, parse_frames
 from mgdask.readers.sources import inspect_source
+from mgdask.store.appends import read_appends
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.shards import check_new, open_group
@@ -68,20 +69,21 @@ def _check_appendable(out: Path) -> None:
     group = open_group(out)
     if group.attrs.get("mgdask_kind") != "trajectory":
         raise StoreError(f"append: {out} is not a trajectory store")
-    if "append_digest" not in group.attrs:  # otherwise an earlier call may be continued
+    if not read_appends(group):  # otherwise an earlier call may be continued
         check_complete(out, kind="trajectory")
 
 
 def _may_continue(out: Path, files: Sequence[str]) -> bool:
     """Return whether a store may have been begun by an ingest of these files."""
     try:
-        attrs = open_group(out).attrs
+        group = open_group(out)
     except StoreError:
         return False
+    attrs = group.attrs
     if attrs.get("mgdask_kind") != "trajectory":
         return False
     stored: Any = attrs.get("source_files")
-    if "append_digest" in attrs or not isinstance(stored, list):
+    if read_appends(group) or not isinstance(stored, list):
         return True
     # the store lists only files that have frames in it
     names = {str(source.get("name")) for source in stored}

@@ -19,6 +19,7 @@ from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import execute
 from mgdask.pipelines.frame_values import attach_command
 from mgdask.store import frame_values
+from mgdask.store.appends import read_appends
 from mgdask.store.checks import Damage, Shard, check_shard, check_small, expected_shards
 from mgdask.store.failures import explained
 from mgdask.store.manifest import Manifest
@@ -209,8 +210,7 @@ def _give_back(store: Path, kind: str, group: Group, damages: Sequence[Damage]) 
     """Drop records and files of damaged blocks, if they can be computed again."""
     without_block = [damage for damage in damages if damage.block is None]
     if kind == "trajectory" and (
-        str(group.attrs.get("image_scheme", "")).startswith("derived")
-        or "append_digest" in group.attrs
+        str(group.attrs.get("image_scheme", "")).startswith("derived") or read_appends(group)
     ):
         raise StoreError(
             f"{store} has {len(damages)} damaged files, first {damages[0]}. Images were derived "

@@ -165,7 +165,7 @@ def write_frames_axis(
             array[start:] = column
 
 
-def make_scratch(group: zarr.Group, n_frames: int, n_atoms: int) -> None:
+def make_scratch(group: zarr.Group, n_frames: int, n_atoms: int, attrs: Mapping[str, str]) -> None:
     """Create the scratch array of images if it is not there.
 
     Parameters
@@ -174,10 +174,14 @@ def make_scratch(group: zarr.Group, n_frames: int, n_atoms: int) -> None:
         Group of the store.
     n_frames, n_atoms
         Number of frames and atoms.
+    attrs
+        Attributes of the array.
     """
     if SCRATCH not in group:
         layout = trajectory_layout(n_atoms)
-        new_array(group, SCRATCH, **per_atom(SCRATCH, "int32", layout, n_frames, n_atoms))
+        new_array(
+            group, SCRATCH, attrs=attrs, **per_atom(SCRATCH, "int32", layout, n_frames, n_atoms)
+        )
 
 
 def grow(group: zarr.Group, n_frames: int) -> None:
