@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 import click
@@ -86,6 +87,9 @@ def main() -> None:
     standard error. Ctrl-C, SIGTERM and SIGHUP end the process, see
     ``mgdask.interruption``.
     """
+    # processes started from here import nothing from the working directory, where other
+    # users may write
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     with stoppable():
         _run()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from pydantic import ByteSize, TypeAdapter, ValidationError
@@ -68,7 +69,7 @@ def check_site(site: Site, memory: str | int | None = None, threads: int | None 
         Memory and threads that each worker must have.
     """
     required = parse_bytes(memory)
-    check_tls(site.tls)
+    check_tls(site.tls_files)
     if site.kind == "local":
         own = threads is None or "threads" in site.model_fields_set
         check_local(site.workers, site.threads if own else int(threads or 1))
@@ -119,7 +120,7 @@ def find_scheduler(scheduler: str, tls: Tls | None = None) -> tuple[str, Tls | N
     Raises
     ------
     ParameterError
-        If ``scheduler`` is neither.
+        If ``scheduler`` is neither, or the file belongs to another user.
     """
     path = Path(scheduler)
     if not path.is_file():
@@ -135,9 +136,24 @@ def find_scheduler(scheduler: str, tls: Tls | None = None) -> tuple[str, Tls | N
             f"scheduler={scheduler!r} is not a scheduler file: a scheduler file is JSON with an "
             "address"
         )
+    _check_owner(path)
     content = json.loads(path.read_text(encoding="utf-8"))
     files = content.get("mgdask", {}).get("tls")
     return str(content["address"]), Tls(**files) if tls is None and files else tls
+
+
+def _check_owner(path: Path) -> None:
+    """Raise ``ParameterError`` if a scheduler file belongs to another user.
+
+    Its scheduler could run code as this user. In a folder such as ``/tmp``, anyone can
+    create a file before its owner does.
+    """
+    owner = path.stat().st_uid
+    if owner not in (0, os.getuid()):
+        raise ParameterError(
+            f"scheduler={str(path)!r} belongs to user {owner}, whose scheduler could run code as "
+            "you. If you trust it, copy the file, or give the address that it contains"
+        )
 
 
 def check_workers(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mgdask.cluster.checks import check_site, parse_bytes
 from mgdask.cluster.local import connect, local_client
-from mgdask.cluster.queue import queue_cluster
+from mgdask.cluster.queue import queue_cluster, with_certificate
 from mgdask.cluster.site import Site, read_site, seconds
 from mgdask.errors import RunError
 from mgdask.execution.scratch import scratch_folder
@@ -84,7 +84,7 @@ def open_cluster(
     if site.kind == "local":
         opened = _local_client(site, required, threads)
     elif site.kind == "scheduler":
-        opened = connect(str(site.address or site.file), tls=site.tls)
+        opened = connect(str(site.address or site.file), tls=site.tls_files)
     else:
         opened = _queue_client(site, fixed=fixed, wait=wait)
     with opened as client:
@@ -106,7 +106,8 @@ def _queue_client(site: Site, *, fixed: bool, wait: bool) -> Iterator[Client]:
 
     with (
         scratch_folder() as scratch,
-        queue_cluster(site, fixed=fixed, scratch=scratch) as cluster,
+        with_certificate(site) as secured,
+        queue_cluster(secured, fixed=fixed, scratch=scratch) as cluster,
         Client(cluster, security=cluster.security) as client,
     ):
         client.no_workers_timeout = seconds(site.patience)

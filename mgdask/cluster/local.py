@@ -14,15 +14,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
-from mgdask.cluster.checks import check_local, check_tls, find_scheduler
+from mgdask.cluster.checks import check_local, find_scheduler
 from mgdask.cluster.site import Site, Tls
-from mgdask.errors import RunError
-from mgdask.execution.client import LOOPBACK, close_cluster
+from mgdask.cluster.tls import local_security, make_security
+from mgdask.errors import ParameterError, RunError
+from mgdask.execution.client import LOOPBACK, close_cluster, without_pages
 from mgdask.execution.scratch import scratch_folder, working_in
 from mgdask.interruption import end_when_stopped, shielded
 
 if TYPE_CHECKING:
-    from distributed import Client, LocalCluster, Security
+    from distributed import Client, LocalCluster
 
 log = logging.getLogger(__name__)
 
@@ -50,21 +51,6 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def make_security(tls: Tls | None) -> Security | None:
-    """Return Dask's security settings, which refuse unencrypted connections."""
-    from distributed import Security
-
-    if tls is None:
-        return None
-    check_tls(tls)
-    roles = {
-        f"tls_{role}_{part}": path
-        for role in ("client", "scheduler", "worker")
-        for part, path in (("cert", tls.cert), ("key", tls.key))
-    }
-    return Security(tls_ca_file=tls.ca, require_encryption=True, **roles)
 
 
 def dashboard_options(dashboard: str) -> dict[str, bool | str]:
@@ -101,13 +87,13 @@ def local_cluster(
 ) -> LocalCluster:
     """Start worker processes; scheduler and workers listen on the loopback address.
 
-    Data that do not fit into memory go to the folder ``scratch``. Workers do not
-    receive Ctrl-C.
+    They admit only holders of their certificate, see ``mgdask.cluster.tls``. Data that
+    do not fit into memory go to the folder ``scratch``. Workers do not receive Ctrl-C.
     """
     check_local(workers, threads, memory)
     cluster_class = _restarting_cluster()
     workers = available_cores() if workers is None else workers
-    security = make_security(site.tls) if site is not None else None
+    security = local_security(site)
     options = dashboard_options(site.dashboard if site is not None else "off")
 
     def start_workers() -> LocalCluster:
@@ -127,7 +113,10 @@ def local_cluster(
                 env=ONE_THREAD,
             )
 
-    with nullcontext() if scratch is None else working_in(scratch):
+    with (
+        nullcontext() if scratch is None else working_in(scratch),
+        nullcontext() if options["dashboard"] else without_pages(),
+    ):
         cluster = shielded(start_workers, close_cluster)
     if options["dashboard"]:
         log.info("dashboard at %s", cluster.dashboard_link)
@@ -170,8 +159,8 @@ def local_client(
 ) -> Iterator[Client]:
     """Open a client of worker processes of this machine.
 
-    Everything listens on the loopback address only. The workers end with the ``with``
-    block.
+    Everything listens on the loopback address only, and only this process can connect.
+    The workers end with the ``with`` block.
 
     Parameters
     ----------
@@ -216,6 +205,13 @@ def local_client(
             end_workers(cluster)
 
 
+def _has_own_certificate() -> bool:
+    """Return whether Dask's own configuration names a certificate for clients."""
+    from distributed import Security
+
+    return bool(Security().get_tls_config_for_role("client")["cert"])
+
+
 @contextmanager
 def connect(scheduler: str, *, timeout: float = 30.0, tls: Tls | None = None) -> Iterator[Client]:
     """Open a client of a running scheduler.
@@ -237,8 +233,8 @@ def connect(scheduler: str, *, timeout: float = 30.0, tls: Tls | None = None) ->
     Raises
     ------
     ParameterError
-        If ``scheduler`` is neither an address nor a scheduler file, or a TLS file is
-        missing.
+        If ``scheduler`` is neither an address nor a scheduler file of this user, or a
+        TLS file is missing.
     RunError
         If no scheduler answers.
 
@@ -248,14 +244,16 @@ def connect(scheduler: str, *, timeout: float = 30.0, tls: Tls | None = None) ->
     ...     mgdask.run(plan, client)
     """
     address, tls = find_scheduler(scheduler, tls)
-    check_tls(tls)
     from distributed import Client
 
-    options: dict[str, Any] = {
-        "address": address,
-        "timeout": timeout,
-        "security": make_security(tls),
-    }
+    security = make_security(tls)
+    if security is None and address.startswith("tls://") and not _has_own_certificate():
+        raise ParameterError(
+            f"{scheduler} admits only holders of its key: give its scheduler file, or a site with "
+            "kind: scheduler, its address and tls"
+        )
+
+    options: dict[str, Any] = {"address": address, "timeout": timeout, "security": security}
     try:
         # A client that fails to connect would stay the default client of this process,
         # and all later work would go to it. So a first client tests it.

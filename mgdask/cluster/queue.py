@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import tempfile
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mgdask.cluster.jobs import SupervisedCluster, import_jobqueue, supervised
-from mgdask.cluster.local import ONE_THREAD, dashboard_options, make_security
-from mgdask.cluster.site import Site, seconds
+from mgdask.cluster.local import ONE_THREAD, dashboard_options
+from mgdask.cluster.site import Site, Tls, seconds
+from mgdask.cluster.tls import TRUSTED_NETWORK, make_security, settings, write_certificate
 from mgdask.errors import RunError
-from mgdask.execution.client import LOOPBACK
-from mgdask.execution.scratch import working_in
+from mgdask.execution.client import LOOPBACK, without_pages
+from mgdask.execution.scratch import scratch_folder, working_in
 from mgdask.interruption import end_when_stopped, shielded
+
+log = logging.getLogger(__name__)
 
 ANSWER_TIMEOUT = 120.0
 """Seconds within which a queueing system must answer."""
@@ -118,7 +124,8 @@ def job_script(site: Site, *, fixed: bool = False) -> str:
     r"""Return the job script that ``open_cluster`` would submit for a site.
 
     Nothing is submitted or written, and the queueing system need not be installed. The
-    address of the scheduler is a placeholder, because no scheduler runs yet.
+    address of the scheduler and the folder of a temporary certificate are placeholders,
+    because no scheduler runs yet.
 
     Parameters
     ----------
@@ -146,7 +153,10 @@ def job_script(site: Site, *, fixed: bool = False) -> str:
     if site.kind not in _SYSTEMS:
         return f"kind {site.kind} has no job script\n"
     options = job_options(site, fixed=fixed)
-    security = make_security(site.tls)
+    security = make_security(site.tls_files)
+    if site.tls is None:
+        files = (f"{shared_directory(site)}/TEMPORARY/{part}.pem" for part in Tls.model_fields)
+        security = settings(*files)
     protocol = "tcp" if security is None else "tls"
     if security is not None:
         options |= {"security": security, "protocol": "tls://"}
@@ -184,6 +194,35 @@ def check_answers(site: Site) -> None:
         )
 
 
+def shared_directory(site: Site) -> Path:
+    """Return the folder for certificates that this machine and the workers see."""
+    return Path(site.shared_directory or "~/.mgdask").expanduser().absolute()
+
+
+@contextmanager
+def with_certificate(site: Site) -> Iterator[Site]:
+    """Yield the site with the files of a temporary certificate, unless it has its own.
+
+    Only this user can read the files, and they are removed at the end.
+    """
+    if site.tls is not None:
+        if site.tls == "off":
+            log.warning(TRUSTED_NETWORK)
+        yield site
+        return
+    folder = shared_directory(site)
+    with ExitStack() as stack:
+        try:
+            private = stack.enter_context(scratch_folder(folder))
+            files = write_certificate(Path(private))
+        except OSError as error:
+            raise RunError(
+                f"a temporary certificate cannot be written to {folder} ({error.strerror}). Set "
+                "shared_directory in the site to a folder that this machine and the nodes see"
+            ) from None
+        yield site.model_copy(update={"tls": files})
+
+
 def queue_cluster(
     site: Site, *, fixed: bool = False, scratch: str | None = None
 ) -> SupervisedCluster:
@@ -195,7 +234,10 @@ def queue_cluster(
     """
     cluster_class = supervised(_cluster_class(site.kind))
     check_answers(site)
-    with nullcontext() if scratch is None else working_in(scratch):
+    with (
+        nullcontext() if scratch is None else working_in(scratch),
+        nullcontext() if site.dashboard != "off" else without_pages(),
+    ):
         return shielded(
             lambda: _submit(site, cluster_class, fixed), lambda cluster: cluster.close()
         )
@@ -206,7 +248,7 @@ def _submit(site: Site, cluster_class: type[SupervisedCluster], fixed: bool) -> 
         warnings.filterwarnings("ignore", message="Port .* is already in use")
         cluster = cluster_class(
             scheduler_options={"interface": site.interface, **dashboard_options(site.dashboard)},
-            security=make_security(site.tls),
+            security=make_security(site.tls_files),
             name="mgdask",
             **job_options(site, fixed=fixed),
         )

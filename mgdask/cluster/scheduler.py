@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mgdask.cluster.local import connect, local_cluster
-from mgdask.cluster.queue import queue_cluster
+from mgdask.cluster.queue import queue_cluster, with_certificate
 from mgdask.cluster.site import Site, is_scheduler_file
+from mgdask.cluster.tls import write_certificate
 from mgdask.errors import ParameterError, RunError
+from mgdask.execution.scratch import scratch_folder
+from mgdask.interruption import removed_when_stopped
 
 if TYPE_CHECKING:
     from distributed import LocalCluster, Scheduler
@@ -39,6 +44,10 @@ def start(
     Returns after ``stop``, Ctrl-C or SIGTERM. Its jobs are then canceled and the
     scheduler file is removed. Clients may connect and disconnect meanwhile. This is
     ``mgdask cluster start``.
+
+    Without ``tls`` in the site, a temporary certificate admits clients that can read
+    the scheduler file. It lies in a folder beside the file, or for a queueing system in
+    the ``shared_directory``. Only this user can read both.
 
     Parameters
     ----------
@@ -72,20 +81,22 @@ def start(
             f"scheduler_file={str(path)!r} exists: a scheduler may be running. Stop it with: "
             f"mgdask cluster stop {path}"
         )
-    with _signals_noted() as stopped:
-        cluster = _start_workers(site, fixed=fixed)
-        try:
-            with cluster:
-                scheduler = cluster.scheduler
-                assert scheduler is not None
-                _write_scheduler_file(path, scheduler, site)
-                say(
-                    f"scheduler at {scheduler.address}, scheduler file {path}; stop it with: "
-                    f"mgdask cluster stop {path}"
-                )
-                _wait_until_stopped(scheduler, stopped)
-        finally:  # only after the jobs have ended: stop() waits for that
-            path.unlink(missing_ok=True)
+    with (
+        _signals_noted() as stopped,
+        scratch_folder() as scratch,
+        # only after the jobs have ended: stop() waits for that
+        _removed_at_the_end(lambda: path.unlink(missing_ok=True)),
+        _with_certificate(site, path) as secured,
+        _start_workers(secured, fixed=fixed, scratch=scratch) as cluster,
+    ):
+        scheduler = cluster.scheduler
+        assert scheduler is not None
+        _write_scheduler_file(path, scheduler, secured)
+        say(
+            f"scheduler at {scheduler.address}, scheduler file {path}; stop it with: "
+            f"mgdask cluster stop {path}"
+        )
+        _wait_until_stopped(scheduler, stopped)
     say("scheduler stopped, its workers have ended")
 
 
@@ -118,6 +129,7 @@ def stop(scheduler_file: str | Path, *, timeout: float = 120.0) -> None:
         raise ParameterError(f"{path} does not exist or is not a scheduler file")
     started_by = json.loads(path.read_text(encoding="utf-8")).get("mgdask", {})
     if started_by.get("host") == socket.gethostname() and not _is_alive(int(started_by["pid"])):
+        _remove_certificate(path, started_by)
         path.unlink(missing_ok=True)
         raise RunError(
             f"the scheduler of {path} (process {started_by['pid']}) is dead; the file was removed"
@@ -137,10 +149,49 @@ def stop(scheduler_file: str | Path, *, timeout: float = 120.0) -> None:
         time.sleep(0.2)
 
 
-def _start_workers(site: Site, *, fixed: bool) -> LocalCluster | SupervisedCluster:
+def _start_workers(site: Site, *, fixed: bool, scratch: str) -> LocalCluster | SupervisedCluster:
     if site.kind == "local":
-        return local_cluster(site.workers, threads=site.threads, memory=site.memory, site=site)
-    return queue_cluster(site, fixed=fixed)
+        return local_cluster(
+            site.workers, threads=site.threads, memory=site.memory, site=site, scratch=scratch
+        )
+    return queue_cluster(site, fixed=fixed, scratch=scratch)
+
+
+@contextmanager
+def _removed_at_the_end(remove: Callable[[], object]) -> Iterator[None]:
+    with removed_when_stopped(remove):
+        try:
+            yield
+        finally:
+            remove()
+
+
+@contextmanager
+def _with_certificate(site: Site, path: Path) -> Iterator[Site]:
+    """Yield the site with a temporary certificate that clients of the file can read."""
+    if site.kind != "local":
+        with with_certificate(site) as secured:
+            yield secured
+        return
+    if site.tls is not None:
+        yield site
+        return
+    try:  # a name that other users cannot take before
+        folder = tempfile.mkdtemp(".tls", f".{path.name}.", path.absolute().parent)
+    except OSError as error:
+        raise ParameterError(
+            f"scheduler_file={str(path)!r} cannot be written: {error.strerror}"
+        ) from None
+    with _removed_at_the_end(lambda: shutil.rmtree(folder, ignore_errors=True)):
+        yield site.model_copy(update={"tls": write_certificate(Path(folder))})
+
+
+def _remove_certificate(path: Path, started_by: dict[str, Any]) -> None:
+    """Remove the certificate beside the scheduler file of a dead scheduler."""
+    folder = Path((started_by.get("tls") or {}).get("key", "")).parent
+    beside = folder.parent == path.absolute().parent and folder.name.startswith(f".{path.name}.")
+    if beside and folder.name.endswith(".tls"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait_until_stopped(scheduler: Scheduler, stopped: threading.Event) -> None:
@@ -172,7 +223,7 @@ def _signals_noted() -> Iterator[threading.Event]:
 
 def _write_scheduler_file(path: Path, scheduler: Scheduler, site: Site) -> None:
     identity = scheduler.identity()
-    tls = None if site.tls is None else site.tls.model_dump()
+    tls = None if site.tls_files is None else site.tls_files.model_dump()
     content = {
         "type": "Scheduler",
         "id": identity["id"],
@@ -181,12 +232,16 @@ def _write_scheduler_file(path: Path, scheduler: Scheduler, site: Site) -> None:
         "workers": {},
         "mgdask": {"host": socket.gethostname(), "pid": os.getpid(), "tls": tls},
     }
-    # only its owner may read it, and clients never see half of it
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(content, stream, indent=2)
-    os.replace(temporary, path)
+    # Only its owner may read it, and clients never see half of it. Other users cannot
+    # foresee its temporary name and put a link there.
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(content, stream, indent=2)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def _is_alive(pid: int) -> bool:

@@ -29,7 +29,7 @@ _COMMON_KEYS = {"kind", "dashboard", "tls"}
 _QUEUE_KEYS = _COMMON_KEYS | {
     *("jobs", "cores", "memory", "processes", "walltime", "project", "queue", "interface"),
     *("directives", "skip_directives", "prologue", "python", "local_directory"),
-    *("log_directory", "patience"),
+    *("log_directory", "patience", "shared_directory"),
 }
 _ALLOWED_KEYS: dict[str, set[str]] = {
     "local": _COMMON_KEYS | {"workers", "threads", "memory"},
@@ -114,7 +114,11 @@ class Site(BaseModel):
     dashboard
         ``off``, ``loopback`` or an address with a port.
     tls
-        Files for encryption.
+        Files for encryption. Default: a temporary certificate for each cluster. ``off``
+        switches encryption off, because everyone who reaches the network is trusted.
+    shared_directory
+        For a queueing system: directory on a file system that this machine and the
+        workers see, for temporary certificates. Default: ``~/.mgdask``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -143,7 +147,8 @@ class Site(BaseModel):
     disk: ByteSize | None = None
     patience: str = "1-00:00:00"
     dashboard: str = "off"
-    tls: Tls | None = None
+    tls: Tls | Literal["off"] | None = None
+    shared_directory: str | None = None
 
     @field_validator("dashboard", mode="before")
     @classmethod
@@ -156,6 +161,17 @@ class Site(BaseModel):
         if value not in ("off", "loopback") and not re.fullmatch(r"[\w.:\[\]-]*:\d+", value):
             raise ValueError(
                 "must be off, loopback, or an address with a port such as 10.0.0.5:8787"
+            )
+        return value
+
+    @field_validator("tls", mode="before")
+    @classmethod
+    def _check_tls(cls, value: object) -> object:
+        value = "off" if value is False else value
+        if value is not None and value != "off" and not isinstance(value, (Tls, Mapping)):
+            raise ValueError(
+                "must be {ca: FILE, cert: FILE, key: FILE}; or off, if everyone who reaches the "
+                "network is trusted"
             )
         return value
 
@@ -202,6 +218,11 @@ class Site(BaseModel):
             )
         if seconds(str(self.walltime)) < MIN_WALLTIME:
             raise ValueError(f"walltime must be at least {MIN_WALLTIME} s")
+
+    @property
+    def tls_files(self) -> Tls | None:
+        """Files for encryption, if the site names some."""
+        return self.tls if isinstance(self.tls, Tls) else None
 
     @property
     def workers_per_job(self) -> int:

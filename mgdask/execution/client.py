@@ -18,6 +18,20 @@ LOOPBACK = "127.0.0.1:0"
 
 Dask starts them even without a dashboard, by default on all interfaces.
 """
+_HTTP_ROUTES = ("distributed.scheduler.http.routes", "distributed.worker.http.routes")
+
+
+@contextmanager
+def without_pages() -> Iterator[None]:
+    """Let schedulers and workers that start in the ``with`` block serve no HTTP page.
+
+    Dask's HTTP servers cannot be switched off, and they ask for no certificate. Their
+    pages show tasks, call stacks and logs to every user of the machine.
+    """
+    import dask
+
+    with dask.config.set({route: [] for route in _HTTP_ROUTES}):
+        yield
 
 
 @contextmanager
@@ -53,7 +67,7 @@ def resolve_client(client: Client | None = None, threads: int | None = None) -> 
     with scratch_folder() as scratch:
 
         def start() -> LocalCluster:
-            with working_in(scratch):
+            with working_in(scratch), without_pages():
                 return LocalCluster(
                     processes=False,
                     n_workers=1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -23,11 +24,16 @@ It holds the name of the machine, since others may share the folder but not the 
 
 
 @contextmanager
-def scratch_folder() -> Iterator[str]:
-    """Yield a new folder, which is removed at the end.
+def scratch_folder(root: Path | None = None) -> Iterator[str]:
+    """Yield a new folder of this user only, which is removed at the end.
 
-    It lies in Dask's ``temporary-directory``, by default the temporary folder of the
-    system. Folders of processes that were killed are removed first.
+    Folders of processes that were killed are removed first.
+
+    Parameters
+    ----------
+    root
+        Folder in which it lies. Default: Dask's ``temporary-directory``, else the
+        temporary folder of the system.
 
     Yields
     ------
@@ -36,7 +42,8 @@ def scratch_folder() -> Iterator[str]:
     """
     import dask
 
-    root = Path(dask.config.get("temporary-directory", None) or tempfile.gettempdir())
+    if root is None:
+        root = Path(dask.config.get("temporary-directory", None) or tempfile.gettempdir())
     _remove_stale(root)
     folder = root / f"{PREFIX}{uuid.uuid4().hex[:12]}"
     with removed_when_stopped(lambda: shutil.rmtree(folder, ignore_errors=True)):
@@ -81,13 +88,24 @@ def _lock(handle: int) -> bool:
 
 
 def _remove_stale(root: Path) -> None:
-    """Remove the folders of processes of this user on this machine that have died."""
+    """Remove the folders of processes of this user on this machine that have died.
+
+    Other users may put folders, links and pipes of such names into a shared ``root``.
+    """
     for owner in root.glob(f"{PREFIX}*/{OWNER}"):
         with suppress(OSError):
-            handle = os.open(owner, os.O_RDWR)
+            if not (_is_own(owner.parent, stat.S_IFDIR) and _is_own(owner, stat.S_IFREG)):
+                continue
+            handle = os.open(owner, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
                 here = os.read(handle, 256) == socket.gethostname().encode()
                 if here and _lock(handle):
                     shutil.rmtree(owner.parent, ignore_errors=True)
             finally:
                 os.close(handle)
+
+
+def _is_own(path: Path, kind: int) -> bool:
+    """Return whether a path is of a kind, not a link, and belongs to this user."""
+    status = path.lstat()
+    return stat.S_IFMT(status.st_mode) == kind and status.st_uid == os.getuid()

@@ -54,6 +54,7 @@ def wait_until(condition, what):
 def slurm(tmp_path, monkeypatch):
     """Folder of the stand-in. Jobs use this checkout and are checked often."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("HOME", str(tmp_path))  # which has temporary certificates
     monkeypatch.setattr(jobs, "JOB_CHECK_INTERVAL", 0.5)
     folder = put_on_path(tmp_path / "bin", monkeypatch)
     yield folder

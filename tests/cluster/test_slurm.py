@@ -79,7 +79,7 @@ def site(tmp_path):
         path.write_text(
             f"kind: slurm\njobs: {jobs}\ncores: 1\nmemory: 2GiB\nwalltime: {walltime}\n"
             f"interface: lo\npython: {sys.executable}\nlog_directory: {tmp_path / 'logs'}\n"
-            f"local_directory: {tmp_path / 'scratch'}\n"
+            f"local_directory: {tmp_path / 'scratch'}\nshared_directory: {tmp_path / 'tls'}\n"
         )
         return path
 

@@ -49,7 +49,7 @@ class BinaryDump:
     def _ask(self, frame: int) -> dict[str, Any]:
         """Return all data of one frame, and the number of frames."""
         if self._child is None:
-            command = [sys.executable, "-m", "mgdask.readers.formats.binary", self.info.path]
+            command = [sys.executable, "-P", "-m", "mgdask.readers.formats.binary", self.info.path]
             # the child must import the same mgdask
             environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
             self._child = subprocess.Popen(
