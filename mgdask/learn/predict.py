@@ -28,6 +28,7 @@ from mgdask.pipelines.featurize.usage import peak_memory
 from mgdask.pipelines.records import record
 from mgdask.store import features
 from mgdask.store.layout import BlockLayout, block_layout
+from mgdask.store.lock import Lock
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.provenance import digest, versions
@@ -204,21 +205,23 @@ def predict(
         "label": label,
     }
     plan_digest = digest([identity, output.cut.frames, output.cut.rows, FEATURE_COMPRESSION])
-    _refuse_other_scores(target, identity)
-    if not features.existing(target, plan_digest):
-        attrs = {
-            "features": [{name: {"what": what, "models": identity["model"]}}],
-            "input": str(store),
-            "input_content": content,
-            "plan_digest": plan_digest,
-            "prediction": identity,
-            "objective": members[0].objective,
-            "compression": FEATURE_COMPRESSION,
-            "versions": versions(("mgdask", "numpy", "lightgbm", "zarr")),
-        }
-        features.create(target, attrs, axes, [output])
+    attrs = {
+        "features": [{name: {"what": what, "models": identity["model"]}}],
+        "input": str(store),
+        "input_content": content,
+        "plan_digest": plan_digest,
+        "prediction": identity,
+        "objective": members[0].objective,
+        "compression": FEATURE_COMPRESSION,
+        "versions": versions(("mgdask", "numpy", "lightgbm", "zarr")),
+    }
     job = _Job(rows, content, target, name, what, tuple(model.digest for model in members))
-    return _run(job, members, list(_blocks(output)), plan_digest, client, retries, progress)
+    with Manifest(target).locked() as lock:
+        _refuse_other_scores(target, identity)
+        if not features.existing(target, plan_digest):
+            features.create(target, attrs, axes, [output])
+        blocks = list(_blocks(output))
+        return _run(job, members, blocks, plan_digest, client, retries, progress, lock)
 
 
 def _axes(group: Any) -> dict[str, tuple[str, AnyArray]]:
@@ -238,10 +241,11 @@ def _run(
     client: Client | None,
     retries: int,
     progress: bool,
+    lock: Lock,
 ) -> Predicted:
     """Compute the blocks that have no record yet."""
     manifest = Manifest(job.out)
-    with manifest.locked(), resolve_client(client) as workers:
+    with resolve_client(client) as workers:
         for k, model in enumerate(models):
             if not _model_folder(job.out, k).exists():
                 model.save(_model_folder(job.out, k))
@@ -270,6 +274,7 @@ def _run(
                 f"{job.out}. The first is {first}: {describe(error)}. Resolve the cause and make "
                 "the same call again"
             )
+        lock.check()
         manifest.finish(plan_digest)
     results = outcome.results.values()
     return Predicted(

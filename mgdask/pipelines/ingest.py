@@ -36,10 +36,20 @@ from mgdask.readers.inventory import Inventory
 from mgdask.store import frame_values as stored_values
 from mgdask.store import trajectory
 from mgdask.store.appends import Append, add_append, last_digest, read_appends
+from mgdask.store.creation import created_whole
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.provenance import versions
-from mgdask.store.shards import COMPRESSION, Group, get_array, new_group, open_group, read_array
+from mgdask.store.shards import (
+    COMPRESSION,
+    Group,
+    check_new,
+    get_array,
+    new_group,
+    open_group,
+    read_array,
+    remove_store,
+)
 from mgdask.store.summary import KEPT, LEFT_OUT, size_text, summarize_store
 
 if TYPE_CHECKING:
@@ -196,8 +206,9 @@ def ingest(
     is_named = run is not None or bool(options.get("run_per_file"))
     files, labels = _label_inputs(paths, run, bool(options.get("run_per_file")))
     check_reading(options, species, timestep)
-    check_target(out, files, append=append, overwrite=overwrite)
-    with deferred_client(client) as workers:
+    # before any file is read, and until the summary is made of what this call wrote
+    with Manifest(out).locked() as lock, deferred_client(client) as workers:
+        check_target(out, files, append=append, overwrite=overwrite)
         inventory = take_inventory(
             files,
             species=species,
@@ -213,44 +224,45 @@ def ingest(
         else:
             start, notes = 0, inventory.notes
         given = _resolve_values(temperature, variables, inventory, start)
+        lock.check()
         if not append:
             _prepare_new(out, inventory, overwrite)
-        with manifest.locked():
-            stored_values.finish_pending(out)
-            group = open_group(out, mode="r+")
-            runs = runs_of([*_stored_runs(group, start), *inventory.run])
-            if append:
-                more, gaps = _values_of_appended(out, group, given, runs, start)
-                given, notes = [*given, *more], (*notes, *gaps)
-            changes = merge(
-                out,
-                group,
-                given,
-                runs,
-                overwrite=False,
-                command=f"mgdask attach {out} --overwrite replaces it",
-            )
-            if append:
-                _make_room(out, group, addition, notes)
-            n_written, n_blocks = fill(out, inventory, start, workers)
-            write(out, open_group(out), changes)
-            group = open_group(out)
-            n_frames = get_array(group, "position").shape[0]
-            if (start or n_frames > inventory.n_frames) and (rest := unfinished(out)):
-                notes = (*notes, rest)
-            else:
-                manifest.finish(f"{group.attrs['input_digest']} {last_digest(group)}")
-    return IngestReport(
-        str(out),
-        n_frames,
-        inventory.n_atoms,
-        n_blocks,
-        n_written,
-        clock.perf_counter() - started,
-        sum(source.size for source in inventory.sources),
-        tuple(notes),
-        tuple(summarize_store(str(out))),
-    )
+        stored_values.finish_pending(out)
+        group = open_group(out, mode="r+")
+        runs = runs_of([*_stored_runs(group, start), *inventory.run])
+        if append:
+            more, gaps = _values_of_appended(out, group, given, runs, start)
+            given, notes = [*given, *more], (*notes, *gaps)
+        changes = merge(
+            out,
+            group,
+            given,
+            runs,
+            overwrite=False,
+            command=f"mgdask attach {out} --overwrite replaces it",
+        )
+        if append:
+            _make_room(out, group, addition, notes)
+        n_written, n_blocks = fill(out, inventory, start, workers)
+        lock.check()
+        write(out, open_group(out), changes)
+        group = open_group(out)
+        n_frames = get_array(group, "position").shape[0]
+        if (start or n_frames > inventory.n_frames) and (rest := unfinished(out)):
+            notes = (*notes, rest)
+        else:
+            manifest.finish(f"{group.attrs['input_digest']} {last_digest(group)}")
+        return IngestReport(
+            str(out),
+            n_frames,
+            inventory.n_atoms,
+            n_blocks,
+            n_written,
+            clock.perf_counter() - started,
+            sum(source.size for source in inventory.sources),
+            tuple(notes),
+            tuple(summarize_store(str(out))),
+        )
 
 
 def _map_on(client: Client, function: Callable[[J], R], jobs: Sequence[J]) -> list[R]:
@@ -348,20 +360,23 @@ def _prepare_new(out: Path, inventory: Inventory, overwrite: bool) -> None:
         "compression": COMPRESSION,
         "versions": versions(("mgdask", "numpy", "zarr", "pyarrow")),
     }
-    group = new_group(out, attrs, overwrite=overwrite)
-    Manifest(out).create()
-    trajectory.create_arrays(
-        group,
-        n_frames=inventory.n_frames,
-        atom_id=inventory.atom_id,
-        species=inventory.species,
-        mass=inventory.mass,
-        pbc=np.array(inventory.pbc),
-        image_scheme=inventory.image_scheme,
-        variables=atom_variables(inventory),
-        scratch=inventory.needs_image_pass,
-    )
-    _write_axis(group, inventory, 0)
+    check_new(out, overwrite=overwrite)
+    with created_whole(out) as fresh:
+        group = new_group(fresh, attrs, overwrite=False)
+        Manifest(fresh).create()
+        trajectory.create_arrays(
+            group,
+            n_frames=inventory.n_frames,
+            atom_id=inventory.atom_id,
+            species=inventory.species,
+            mass=inventory.mass,
+            pbc=np.array(inventory.pbc),
+            image_scheme=inventory.image_scheme,
+            variables=atom_variables(inventory),
+            scratch=inventory.needs_image_pass,
+        )
+        _write_axis(group, inventory, 0)
+        remove_store(out)
 
 
 def _same_ingest(out: Path, inventory: Inventory) -> Group | None:

@@ -11,7 +11,6 @@ from mgdask.readers.audit import REPEATED
 from mgdask.readers.indexing import check_arguments, parse_frames
 from mgdask.readers.sources import inspect_source
 from mgdask.store.appends import read_appends
-from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.shards import check_new, open_group
 from mgdask.store.writable import check_writable
@@ -45,7 +44,7 @@ def check_target(out: Path, files: Sequence[str], *, append: bool, overwrite: bo
     Parameters
     ----------
     out
-        Store to write.
+        Store to write, whose lock the caller holds.
     files
         Files to read.
     append, overwrite
@@ -54,14 +53,13 @@ def check_target(out: Path, files: Sequence[str], *, append: bool, overwrite: bo
     Raises
     ------
     StoreError
-        If ``out`` may not be replaced, is being written, or cannot be written.
+        If ``out`` may not be replaced, or cannot be written.
     """
     check_writable(out)
     if append:
         _check_appendable(out)
     elif out.exists() and (overwrite or not _may_continue(out, files)):
         check_new(out, overwrite=overwrite)
-    Manifest(out).check_unlocked()
 
 
 def _check_appendable(out: Path) -> None:

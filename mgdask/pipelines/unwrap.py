@@ -7,7 +7,6 @@ Neither holds more than a few frames.
 
 from __future__ import annotations
 
-import shutil
 import time as clock
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,10 +29,18 @@ from mgdask.pipelines.unwrap_tasks import (
 from mgdask.store import frame_values
 from mgdask.store import unwrapped as unwrapped_store
 from mgdask.store.failures import advise_on_target
+from mgdask.store.lock import settled
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import CONTENTS, check_complete, open_target
 from mgdask.store.provenance import versions
-from mgdask.store.shards import Group, dimension_names, get_array, open_group, read_array
+from mgdask.store.shards import (
+    Group,
+    dimension_names,
+    get_array,
+    open_group,
+    read_array,
+    remove_store,
+)
 from mgdask.store.writable import check_writable
 
 if TYPE_CHECKING:
@@ -191,22 +198,17 @@ def unwrap(
         layout.shard_frames,
         layout.shard_atoms,
     )
-    _prepare(job, reason, group)
     manifest = Manifest(out)
-    with manifest.locked(), resolve_client(client) as workers:
+    with manifest.locked() as lock:
+        _prepare(job, reason, group)
         frame_values.copy(group, out)
-        missing = job.missing_shards()
-        if missing or not manifest.done("mass-joined", job.identity, manifest.records()):
-            manifest.reopen()
-            unwrapped_store.make_scratch(open_group(out, mode="r+"), len(job.blocks))
-            _first_pass(job, workers, progress)
-            _check_steps(job, images_known=_images_known(group, scheme) or allow_jumps)
-            join_mass(job)
-            _second_pass(job, missing, workers, progress)
+        with resolve_client(client) as workers:
+            _compute(job, workers, allow_jumps or _images_known(group, scheme), progress)
         if manifest.content() is None:
+            lock.check()
             unwrapped_store.drop_scratch(open_group(out, mode="r+"))
             manifest.finish(job.identity)
-    largest: Any = open_group(out).attrs["largest_step"]
+        largest: Any = open_group(out).attrs["largest_step"]
     return UnwrapReport(
         job.out,
         scheme,
@@ -238,6 +240,11 @@ def check_unwrapped(out: str | Path, identity: str) -> None:
     StoreError
         If ``out`` holds anything else, is being written, or cannot be written.
     """
+    settled(out, lambda: _check_holds(out, identity))
+
+
+def _check_holds(out: str | Path, identity: str) -> None:
+    """Refuse a target that holds anything else, or cannot be written."""
     check_writable(out)
     if not Path(out).exists():
         return
@@ -247,17 +254,16 @@ def check_unwrapped(out: str | Path, identity: str) -> None:
         other = " of another input or scheme" if "paths_digest" in attrs else ""
         advice = advise_on_target(out, deletable="paths_digest" in attrs)
         raise StoreError(f"{advice}: it holds {kind}{other}")
-    Manifest(out).check_unlocked()
 
 
 def _prepare(job: UnwrapJob, reason: str, group: Group) -> None:
     """Create the store, unless an earlier call has begun it."""
-    check_unwrapped(job.out, job.identity)
+    _check_holds(job.out, job.identity)
     out = Path(job.out)
     if out.exists():
         if open_group(out).attrs.get("mgdask_ready"):
             return
-        shutil.rmtree(out)
+        remove_store(out)
     axes = {
         name: (dimension_names(get_array(group, name)), read_array(group, name))
         for name in AXES
@@ -273,6 +279,19 @@ def _prepare(job: UnwrapJob, reason: str, group: Group) -> None:
         "versions": versions(),
     }
     unwrapped_store.create(out, new_attrs, axes, len(job.blocks))
+
+
+def _compute(job: UnwrapJob, workers: Client, images_known: bool, progress: bool) -> None:
+    """Write the blocks that are missing."""
+    manifest = Manifest(job.out)
+    missing = job.missing_shards()
+    if missing or not manifest.done("mass-joined", job.identity, manifest.records()):
+        manifest.reopen()
+        unwrapped_store.make_scratch(open_group(job.out, mode="r+"), len(job.blocks))
+        _first_pass(job, workers, progress)
+        _check_steps(job, images_known=images_known)
+        join_mass(job)
+        _second_pass(job, missing, workers, progress)
 
 
 def _first_pass(job: UnwrapJob, client: Client, progress: bool) -> None:

@@ -12,10 +12,21 @@ import numpy as np
 
 from mgdask._typing import AnyArray
 from mgdask.errors import StoreError
+from mgdask.store.creation import created_whole
 from mgdask.store.failures import explained
 from mgdask.store.layout import ROWS_IN_CHUNK, BlockLayout
 from mgdask.store.manifest import Manifest
-from mgdask.store.shards import Array, get_array, new_array, new_group, open_group, put, read_array
+from mgdask.store.shards import (
+    Array,
+    check_new,
+    get_array,
+    new_array,
+    new_group,
+    open_group,
+    put,
+    read_array,
+    remove_store,
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ def create(
     Parameters
     ----------
     path
-        Folder of the store.
+        Folder of the store, whose lock the caller holds.
     attrs
         Attributes of the store.
     axes
@@ -81,26 +92,28 @@ def create(
     StoreError
         If ``path`` exists or cannot be written.
     """
-    group = new_group(
-        path, {**attrs, "mgdask_kind": "features", "mgdask_ready": False}, overwrite=False
-    )
-    Manifest(path).create()
-    for name, dim, values, chunks in _coordinates(axes, outputs):
-        put(group, name, (dim,), values, chunks=chunks)
-    for output in outputs:
-        cut, columns = output.cut, output.shape[-1]
-        per_atom = len(output.shape) == 3
-        new_array(
-            group,
-            output.name,
-            output.dims,
-            output.shape,
-            output.dtype,
-            chunks=(1, cut.chunk_rows, columns) if per_atom else (1, columns),
-            shards=(cut.frames, cut.rows, columns) if per_atom else (cut.frames, columns),
-            attrs=output.attrs,
+    check_new(path, overwrite=False)
+    with created_whole(path) as folder:
+        group = new_group(
+            folder, {**attrs, "mgdask_kind": "features", "mgdask_ready": False}, overwrite=False
         )
-    group.attrs["mgdask_ready"] = True
+        Manifest(folder).create()
+        for name, dim, values, chunks in _coordinates(axes, outputs):
+            put(group, name, (dim,), values, chunks=chunks)
+        for output in outputs:
+            cut, columns = output.cut, output.shape[-1]
+            per_atom = len(output.shape) == 3
+            new_array(
+                group,
+                output.name,
+                output.dims,
+                output.shape,
+                output.dtype,
+                chunks=(1, cut.chunk_rows, columns) if per_atom else (1, columns),
+                shards=(cut.frames, cut.rows, columns) if per_atom else (cut.frames, columns),
+                attrs=output.attrs,
+            )
+        group.attrs["mgdask_ready"] = True
 
 
 def existing(path: str | Path, digest: str) -> bool:
@@ -109,7 +122,7 @@ def existing(path: str | Path, digest: str) -> bool:
     Parameters
     ----------
     path
-        Folder of the store.
+        Folder of the store, whose lock the caller holds.
     digest
         Digest of the plan.
 
@@ -120,7 +133,8 @@ def existing(path: str | Path, digest: str) -> bool:
 
     Notes
     -----
-    A store whose creation was interrupted holds no data. It is removed.
+    A store whose creation was interrupted, which version 0.1 could leave, holds no
+    data. It is removed.
     """
     target = Path(path)
     if not target.exists():
@@ -138,7 +152,7 @@ def existing(path: str | Path, digest: str) -> bool:
             f"was made with {made_with}. Choose another name, or remove it first"
         )
     if not group.attrs.get("mgdask_ready", False):
-        shutil.rmtree(target)
+        remove_store(target)
         return False
     return True
 

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 from mgdask.store.durable import flush_files, flush_folder
 from mgdask.store.failures import explained
-from mgdask.store.lock import check_unlocked, held
+from mgdask.store.lock import Lock, check_unlocked, locked
 
 FOLDER = "manifest"
 """Folder of the manifest inside a store."""
@@ -247,16 +247,18 @@ class Manifest:
             self._join(kept)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[Lock]:
         """Hold the write lock. Meanwhile, a second run on the same store is refused.
+
+        The store need not exist yet. It is made, replaced and removed under the lock.
 
         Raises
         ------
         StoreError
-            If another live process holds it. See ``mgdask.store.lock.held``.
+            If another live process holds it. See ``mgdask.store.lock.locked``.
         """
-        with held(self._lock, self.store):
-            yield
+        with locked(self.store) as lock:
+            yield lock
 
     def check_unlocked(self) -> None:
         """Refuse a store that a live process of this machine is writing.
@@ -266,11 +268,7 @@ class Manifest:
         StoreError
             If one holds the write lock. See ``mgdask.store.lock.check_unlocked``.
         """
-        check_unlocked(self._lock, self.store)
-
-    @property
-    def _lock(self) -> Path:
-        return self.folder / "lock"
+        check_unlocked(self.store)
 
 
 def _append_whole(handle: int, line: bytes) -> None:

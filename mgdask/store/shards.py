@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -103,14 +104,26 @@ def new_group(path: str | Path, attrs: Mapping[str, Any], *, overwrite: bool) ->
     """
     path = Path(path)
     check_new(path, overwrite=overwrite)
-    if path.exists():
-        with explained(path):
-            # first, so that readers see that the store is changing
-            (path / FOLDER / COMPLETE).unlink(missing_ok=True)
-            shutil.rmtree(path)
+    remove_store(path)
     check_writable(path)
     with explained(path):
         return zarr.create_group(path, zarr_format=3, attributes=dict(attrs))
+
+
+def remove_store(path: str | Path) -> None:
+    """Remove a store, if it exists.
+
+    Parameters
+    ----------
+    path
+        Folder of the store, whose lock the caller holds. Symbolic links are followed.
+    """
+    folder = Path(os.path.realpath(path))
+    if folder.exists():
+        with explained(path):
+            # first, so that readers see that the store is changing
+            (folder / FOLDER / COMPLETE).unlink(missing_ok=True)
+            shutil.rmtree(folder)
 
 
 def check_new(path: str | Path, *, overwrite: bool) -> None:

@@ -18,10 +18,12 @@ import zarr
 from mgdask._typing import AnyArray, FloatArray
 from mgdask.errors import StoreError
 from mgdask.geometry import unwrap
+from mgdask.store.creation import created_whole
 from mgdask.store.layout import CHUNK, GROUP, MIN_SHARD, ROWS_IN_CHUNK, ceil_div, trajectory_layout
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.shards import (
+    check_new,
     get_array,
     new_array,
     new_group,
@@ -87,7 +89,7 @@ def create(
     Parameters
     ----------
     path
-        Folder of the store.
+        Folder of the store, whose lock the caller holds.
     attrs
         Attributes of the store, with ``scheme``.
     axes
@@ -100,35 +102,37 @@ def create(
     StoreError
         If ``path`` exists or cannot be written.
     """
-    group = new_group(
-        path, {**attrs, "mgdask_kind": "paths", "mgdask_ready": False}, overwrite=False
-    )
-    Manifest(path).create()
-    for name, (dims, values) in axes.items():
-        chunks = (ROWS_IN_CHUNK, *values.shape[1:]) if dims[0] == "frame" else None
-        put(group, name, dims, values, chunks=chunks)
-    n_atoms, n_frames = len(axes["atom_id"][1]), len(axes["step"][1])
-    layout = unwrapped_layout(n_frames, n_atoms)
-    new_array(
-        group,
-        "path",
-        ("atom", "frame", "xyz"),
-        (n_atoms, n_frames, 3),
-        "float64",
-        chunks=(layout.chunk_atoms, layout.chunk_frames, 3),
-        shards=(layout.shard_atoms, layout.shard_frames, 3),
-        attrs={"scheme": attrs["scheme"]},
-    )
-    new_array(
-        group,
-        "center_of_mass",
-        ("frame", "xyz"),
-        (n_frames, 3),
-        "float64",
-        chunks=(max(1, layout.shard_frames), 3),
-    )
-    make_scratch(group, n_blocks)
-    group.attrs["mgdask_ready"] = True
+    check_new(path, overwrite=False)
+    with created_whole(path) as folder:
+        group = new_group(
+            folder, {**attrs, "mgdask_kind": "paths", "mgdask_ready": False}, overwrite=False
+        )
+        Manifest(folder).create()
+        for name, (dims, values) in axes.items():
+            chunks = (ROWS_IN_CHUNK, *values.shape[1:]) if dims[0] == "frame" else None
+            put(group, name, dims, values, chunks=chunks)
+        n_atoms, n_frames = len(axes["atom_id"][1]), len(axes["step"][1])
+        layout = unwrapped_layout(n_frames, n_atoms)
+        new_array(
+            group,
+            "path",
+            ("atom", "frame", "xyz"),
+            (n_atoms, n_frames, 3),
+            "float64",
+            chunks=(layout.chunk_atoms, layout.chunk_frames, 3),
+            shards=(layout.shard_atoms, layout.shard_frames, 3),
+            attrs={"scheme": attrs["scheme"]},
+        )
+        new_array(
+            group,
+            "center_of_mass",
+            ("frame", "xyz"),
+            (n_frames, 3),
+            "float64",
+            chunks=(max(1, layout.shard_frames), 3),
+        )
+        make_scratch(group, n_blocks)
+        group.attrs["mgdask_ready"] = True
 
 
 def make_scratch(group: zarr.Group, n_blocks: int) -> None:

@@ -17,7 +17,7 @@ from mgdask.cluster.checks import check_workers
 from mgdask.errors import MgdaskError, ParameterError, StoreError
 from mgdask.execution.deferred import deferred
 from mgdask.features import BondOrder
-from mgdask.store.lock import held
+from mgdask.store.lock import held, lock_file
 from mgdask.store.manifest import Manifest
 from tests.conftest import GLASS, write_dump
 
@@ -229,7 +229,7 @@ def test_a_store_that_is_being_written_is_refused_early(no_client, tmp_path):
     manifest = Manifest(out)
     manifest.create()
     (out / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group", "attributes": {}}')
-    with held(manifest.folder / "lock", out):
+    with held(lock_file(out), out):
         with pytest.raises(StoreError, match="is being written by process"):
             mgdask.ingest(first, out, species=("Cu",), overwrite=True)
         assert (out / "zarr.json").exists()

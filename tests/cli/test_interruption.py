@@ -16,6 +16,7 @@ import pytest
 import mgdask
 from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import execute
+from mgdask.store.lock import lock_file
 from mgdask.store.progress import read_progress
 from tests.cli.terminal import handles_signals, run_in_terminal
 from tests.cluster import slurm_site
@@ -39,7 +40,7 @@ def check(ended, command, folder, *, status=130):
     left = [
         str(path)
         for path in Path(folder).rglob("*")
-        if path.suffix in (".partial", ".fresh", ".new") or path.name == "lock"
+        if path.suffix in (".partial", ".fresh", ".new", ".lock") or path.name == "lock"
     ]
     assert left == []
 
@@ -49,7 +50,7 @@ def workers_compute(out):
     seen = []
 
     def stop(text, seconds, pid):
-        if not seen and (Path(out) / "manifest" / "lock").exists():
+        if not seen and lock_file(out).exists():
             seen.append(seconds)
         return bool(seen) and seconds > seen[0] + 0.5
 

@@ -19,6 +19,7 @@ from mgdask.errors import StoreError
 from mgdask.store import shards
 from mgdask.store.failures import StorageFullError, explained
 from mgdask.store.layout import CHUNK, MAX_BLOCK, MIN_SHARD, block_layout, trajectory_layout
+from mgdask.store.lock import lock_file
 from mgdask.store.manifest import Manifest
 from tests.conftest import GLASS, SPECIES
 
@@ -137,7 +138,7 @@ def test_one_writer_at_a_time(tmp_path):
         manifest.locked(),
     ):
         pass
-    lock = manifest.folder / "lock"
+    lock = lock_file(manifest.store)
     lock.write_text(
         json.dumps({"host": socket.gethostname(), "pid": 2**22 - 3})
     )  # left by a killed process

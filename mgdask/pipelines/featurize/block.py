@@ -239,14 +239,17 @@ def describe_not_finite(position: AnyArray, frame: int, group: Group, first: int
 
 
 def create_output(plan: Plan) -> None:
-    """Create the feature store of a plan, or check that the existing one matches."""
+    """Create the feature store of a plan, or check that the existing one matches.
+
+    The caller holds the lock of the store.
+    """
     # it imports the tasks of unwrapping, which import this module
-    from mgdask.pipelines.featurize.output_checks import check_output
+    from mgdask.pipelines.featurize.output_checks import check_holds
 
     path_source(plan.store)
     check_not_pending(plan.store)
     plan.job().check_inputs()
-    check_output(plan)
+    check_holds(plan)
     if not feature_store.existing(plan.out, plan.digest):
         feature_store.create(plan.out, plan.attrs(), plan.axes(), plan.outputs())
     elif Manifest(plan.out).content() is None:

@@ -12,7 +12,7 @@ from mgdask.pipelines.unwrap import check_unwrapped, select_scheme
 from mgdask.pipelines.unwrap_tasks import identity_of
 from mgdask.store.failures import advise_on_target
 from mgdask.store.frame_values import check_copy
-from mgdask.store.manifest import Manifest
+from mgdask.store.lock import settled
 from mgdask.store.open import CONTENTS, open_target
 from mgdask.store.shards import Group, get_array, open_group, read_array, shard_shape
 from mgdask.store.writable import check_writable
@@ -43,13 +43,30 @@ def check_output(plan: Plan) -> None:
         anything else, is being written, or cannot be written. The message begins with
         what to do, and names the parameters that differ.
     """
-    out = Path(plan.out)
+    settled(plan.out, lambda: check_holds(plan))
     if plan.paths:
         source = open_group(plan.store)
         scheme, _ = select_scheme("auto", read_array(source, "cell"))
         check_unwrapped(plan.paths, identity_of(plan.content, scheme))
         if Path(plan.paths).exists():
-            check_copy(source, plan.paths)
+            settled(plan.paths, lambda: check_copy(source, plan.paths))
+
+
+def check_holds(plan: Plan) -> None:
+    """Refuse a target that holds anything but the features of the plan.
+
+    Parameters
+    ----------
+    plan
+        The plan. The caller holds the lock of its target, or sees whether it is free.
+
+    Raises
+    ------
+    StoreError
+        As ``check_output``, but the lock and the store of unwrapped trajectories are
+        not looked at.
+    """
+    out = Path(plan.out)
     check_writable(out)
     if not out.exists():
         return
@@ -57,7 +74,6 @@ def check_output(plan: Plan) -> None:
     if group.attrs.get("plan_digest") != plan.digest:
         advice = advise_on_target(out, deletable=group.attrs.get("mgdask_kind") == "features")
         raise StoreError(f"{advice}: {_describe_other(group, plan)}")
-    Manifest(out).check_unlocked()
 
 
 def _describe_other(group: Group, plan: Plan) -> str:

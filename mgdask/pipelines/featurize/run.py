@@ -173,14 +173,14 @@ def run(
     >>> plan = mgdask.plan("glass.zarr", [soap], out="f.zarr")  # doctest: +SKIP
     >>> print(mgdask.run(plan))  # doctest: +SKIP
     """
-    if plan.paths:
-        unwrap(plan.store, plan.paths, client=client, progress=progress)
-    create_output(plan)
-    for remark in remarks(plan):
-        logger.warning("%s", remark)
     manifest = Manifest(plan.out)
     outcome, threads = Outcome[dict[str, Any]](), plan.memory.threads
-    with manifest.locked():
+    with manifest.locked() as lock:
+        if plan.paths:
+            unwrap(plan.store, plan.paths, client=client, progress=progress)
+        create_output(plan)
+        for remark in remarks(plan):
+            logger.warning("%s", remark)
         frame_values.copy(open_group(plan.store), plan.out, plan.frames)
         records = manifest.records()
         todo = [b for b in plan.blocks if not manifest.done(b.name, plan.block_digest(b), records)]
@@ -191,6 +191,7 @@ def run(
                 outcome = _compute(plan, todo, workers, retries, progress)
         if outcome.failures:
             raise RunError(_describe_failures(plan, outcome.failures))
+        lock.check()
         _count_flagged(plan, manifest)
         manifest.finish(plan.digest)
     results = outcome.results.values()
