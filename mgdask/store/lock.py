@@ -351,7 +351,7 @@ def _clear(name: Path, store: Path, now: float) -> None:
         owner = read_owner(name)
         if owner is not None:
             _refuse_live(owner, name, store, now)
-            # it may have ended properly meanwhile, and a third process may hold the lock
+            # it may have ended properly meanwhile, and a third process may hold it
             if read_owner(name) == owner:
                 _remove_dead(owner, name, store)
 
