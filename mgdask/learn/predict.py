@@ -27,6 +27,7 @@ from mgdask.learn.training.model import Model
 from mgdask.pipelines.featurize.usage import peak_memory
 from mgdask.pipelines.records import record
 from mgdask.store import features
+from mgdask.store.failures import DamagedStoreError
 from mgdask.store.layout import BlockLayout, block_layout
 from mgdask.store.lock import Lock
 from mgdask.store.manifest import Manifest
@@ -343,6 +344,8 @@ def _refuse_other_scores(out: str, identity: dict[str, Any]) -> None:
     """Refuse an output that holds other scores, and say how they differ."""
     try:
         existing: Any = open_group(out).attrs.get("prediction")
+    except DamagedStoreError:
+        raise
     except StoreError:
         return
     if not isinstance(existing, dict):

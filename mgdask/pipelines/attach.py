@@ -115,7 +115,11 @@ def attach(
     ... )  # doctest: +SKIP
     """
     path = Path(store)
-    group, _ = check_complete(path)
+    # values that will be replaced may be damaged
+    given_names = {name.partition("[")[0] for name in variables or {}}
+    given_names |= set() if temperature is None else {"temperature"}
+    replaced = given_names if overwrite else set()
+    group, _ = check_complete(path, replaced=replaced)
     kind = str(group.attrs["mgdask_kind"])
     if kind == "features":
         raise StoreError(
@@ -132,7 +136,7 @@ def attach(
                 "nothing to attach; give temperature= (--temperature 300) or variables= "
                 "(--variable energy=energies.txt:3)"
             )
-        group, _ = check_complete(path)
+        group, _ = check_complete(path, replaced=replaced)
         labels = read_array(group, "run")
         runs = runs_of(labels)
         given = resolve(temperature, variables, select_runs(runs, run, str(path)), len(labels))

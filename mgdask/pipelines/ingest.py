@@ -38,6 +38,7 @@ from mgdask.store import trajectory
 from mgdask.store.appends import Append, add_append, last_digest, read_appends
 from mgdask.store.creation import created_whole
 from mgdask.store.manifest import Manifest
+from mgdask.store.mark import check_sound
 from mgdask.store.open import check_complete
 from mgdask.store.provenance import versions
 from mgdask.store.shards import (
@@ -228,6 +229,7 @@ def ingest(
         if not append:
             _prepare_new(out, inventory, overwrite)
         stored_values.finish_pending(out)
+        check_sound(out)
         group = open_group(out, mode="r+")
         runs = runs_of([*_stored_runs(group, start), *inventory.run])
         if append:

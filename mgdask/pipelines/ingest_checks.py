@@ -11,6 +11,7 @@ from mgdask.readers.audit import REPEATED
 from mgdask.readers.indexing import check_arguments, parse_frames
 from mgdask.readers.sources import inspect_source
 from mgdask.store.appends import read_appends
+from mgdask.store.failures import DamagedStoreError
 from mgdask.store.open import check_complete
 from mgdask.store.shards import check_new, open_group
 from mgdask.store.writable import check_writable
@@ -75,6 +76,8 @@ def _may_continue(out: Path, files: Sequence[str]) -> bool:
     """Return whether a store may have been begun by an ingest of these files."""
     try:
         group = open_group(out)
+    except DamagedStoreError:
+        raise
     except StoreError:
         return False
     attrs = group.attrs

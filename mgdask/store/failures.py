@@ -27,6 +27,10 @@ class SourceChangedError(FatalStoreError):
     """The input has changed since the plan; continuing would mix two inputs."""
 
 
+class DamagedStoreError(StoreError):
+    """A file of a store is missing or differs from the one that was written."""
+
+
 def check_store_exists(path: str | Path) -> None:
     """Raise ``StoreError`` if there is no Zarr group.
 
@@ -37,7 +41,7 @@ def check_store_exists(path: str | Path) -> None:
     path
         Folder of the store.
     """
-    if not (Path(path) / "zarr.json").is_file():
+    if not (Path(path) / "zarr.json").is_file() and not (Path(path) / "manifest").is_dir():
         raise no_store(path)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from mgdask._typing import AnyArray
 from mgdask.errors import StoreError
 from mgdask.store.creation import created_whole
-from mgdask.store.failures import explained
+from mgdask.store.failures import DamagedStoreError, explained
 from mgdask.store.layout import ROWS_IN_CHUNK, BlockLayout
 from mgdask.store.manifest import Manifest
 from mgdask.store.shards import (
@@ -141,6 +141,8 @@ def existing(path: str | Path, digest: str) -> bool:
         return False
     try:
         group = open_group(path)
+    except DamagedStoreError:
+        raise
     except StoreError:
         raise StoreError(
             f"{path} exists and is not a Zarr store; choose another name for the features"
@@ -235,3 +237,4 @@ def set_attrs(path: str | Path, name: str, attrs: Mapping[str, Any]) -> None:
         array = get_array(open_group(path, mode="r+"), name)
         if any(array.attrs.get(key) != value for key, value in attrs.items()):
             array.attrs.update(dict(attrs))
+            Manifest(path).update([name])

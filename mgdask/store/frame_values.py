@@ -27,7 +27,8 @@ from mgdask._typing import AnyArray, FloatArray, IntArray
 from mgdask.errors import StoreError
 from mgdask.store.failures import explained
 from mgdask.store.layout import ROWS_IN_CHUNK
-from mgdask.store.manifest import DECLARED, Manifest
+from mgdask.store.manifest import Manifest
+from mgdask.store.mark import DECLARED, check_sound
 from mgdask.store.open import changed
 from mgdask.store.shards import (
     Array,
@@ -154,6 +155,7 @@ def copy(source: zarr.Group, path: str | Path, frames: IntArray | None = None) -
         If different values were attached to that store directly.
     """
     finish_pending(path)
+    check_sound(path)
     arrays = _to_copy(source, path, frames)
     if arrays:
         write(path, arrays, {})
@@ -248,7 +250,7 @@ def finish_pending(path: str | Path) -> bool:
         for name, files in journal["files"].items():
             _move_array(declared / name, store / name, files)
         open_group(path, mode="r+").attrs.update(journal["store_attrs"])
-        Manifest(path).update_small(journal["files"])
+        Manifest(path).update(journal["files"])
         os.rename(declared, staged)
         shutil.rmtree(staged)
     return True

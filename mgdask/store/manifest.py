@@ -21,16 +21,25 @@ from typing import Any, TypeAlias
 from mgdask.store.durable import flush_files, flush_folder
 from mgdask.store.failures import explained
 from mgdask.store.lock import Lock, check_unlocked, locked
+from mgdask.store.mark import (
+    COMPLETE,
+    DECLARED,
+    FOLDER,
+    Mark,
+    check_sound,
+    files_to_mark,
+    read_mark,
+    sealed,
+    sha256,
+    write_copies,
+)
 
-FOLDER = "manifest"
-"""Folder of the manifest inside a store."""
+__all__ = ["COMPLETE", "DECLARED", "FOLDER", "JOINED", "Manifest", "Record"]
+
 JOINED = "blocks.jsonl"
 """File with the records of all processes, joined when the store is finished."""
-COMPLETE = "complete.json"
-"""File that exists only while the store is finished."""
-
-DECLARED = "frame_values.ready"
-"""Folder with values of frames that are being moved into a finished store."""
+SUM = b', "sum": "'
+"""Beginning of the last entry of a record, a digest of the entries before it."""
 
 Record: TypeAlias = Mapping[str, Any]
 """Block, digest of parameters and input, files with sizes, checksums, notes."""
@@ -80,7 +89,7 @@ class Manifest:
         pid = os.getpid()
         token = _TOKENS.setdefault(pid, uuid.uuid4().hex[:8])
         name = self.folder / f"{socket.gethostname()}-{pid}-{token}.jsonl"
-        line = json.dumps(dict(record), sort_keys=True).encode() + b"\n"
+        line = _line(record)
         with explained(self.store):
             flush_files(self.store, record.get("checksum", ()))
             is_new = not name.exists()
@@ -93,17 +102,23 @@ class Manifest:
                 flush_folder(self.folder)
 
     def records(self) -> dict[str, dict[str, Any]]:
-        """Return the newest record of every block. Torn lines are skipped."""
+        """Return the newest record of every block. Damaged lines are skipped."""
         records: dict[str, dict[str, Any]] = {}
         files = sorted(self.folder.glob("*.jsonl"), key=lambda p: (p.name != JOINED, p.name))
         for name in files:
             for line in name.read_bytes().split(b"\n"):
-                try:
-                    record = json.loads(line)
+                record = _parse_line(line)
+                if record is not None:
                     records[record["block"]] = record
-                except (ValueError, KeyError, TypeError):
-                    continue
         return records
+
+    def count_damaged_records(self) -> int:
+        """Return the number of damaged lines in the joined records."""
+        try:
+            lines = (self.folder / JOINED).read_bytes().split(b"\n")
+        except OSError:
+            return 0
+        return sum(bool(line) and _parse_line(line) is None for line in lines)
 
     def done(self, block: str, digest: str, records: Mapping[str, Record]) -> bool:
         """Return whether a block is finished.
@@ -144,52 +159,65 @@ class Manifest:
             Digest of the content of the store.
         """
         records = self.records()
-        content = hashlib.sha256(identity.encode())
+        digest = hashlib.sha256(identity.encode())
         for block in sorted(records):
             checksum = json.dumps(records[block]["checksum"], sort_keys=True)
-            content.update(f"{block} {checksum}\n".encode())
+            digest.update(f"{block} {checksum}\n".encode())
+        content = digest.hexdigest()
+        before = self.completion()
+        if before is not None:
+            # Nothing that was damaged since may be taken for sound.
+            check_sound(self.store)
+            if "metadata" in before and before["content"] == content and not self._parts():
+                return content
+        recorded = {file for record in records.values() for file in record["checksum"]}
         with explained(self.store):
-            small = self._tidy({file for record in records.values() for file in record["checksum"]})
+            self._tidy()
             self._join(records)
-            complete = {"blocks": len(records), "content": content.hexdigest(), "small": small}
-            _replace(self.folder / COMPLETE, json.dumps(complete))
-        return content.hexdigest()
+            files = files_to_mark(self.store, recorded)
+            self._write_mark({"blocks": len(records), "content": content, **files})
+        return content
+
+    def _write_mark(self, mark: Mark) -> None:
+        """Write the mark and the copies of its files; the copies come first."""
+        text = sealed(mark)
+        write_copies(self.store, text)
+        _replace(self.folder / COMPLETE, text)
+
+    def _parts(self) -> list[Path]:
+        """Return the files with the records of single processes."""
+        return [name for name in self.folder.glob("*.jsonl") if name.name != JOINED]
 
     def _join(self, records: Mapping[str, Record]) -> None:
         """Write the records to one file, and remove the files of single processes."""
-        parts = [name for name in self.folder.glob("*.jsonl") if name.name != JOINED]
-        lines = (json.dumps(records[block], sort_keys=True) + "\n" for block in sorted(records))
-        _replace(self.folder / JOINED, "".join(lines))
+        parts = self._parts()
+        _replace(
+            self.folder / JOINED,
+            b"".join(_line(records[block]) for block in sorted(records)).decode(),
+        )
         for name in parts:
             name.unlink()
 
-    def _tidy(self, recorded: Collection[str]) -> dict[str, str]:
-        """Remove files that killed writers left.
-
-        Returns the digests of files that no record covers: coordinates, cells, labels.
-        """
-        digests = {}
-        for name in sorted(path for path in self.store.rglob("*") if path.is_file()):
-            file = name.relative_to(self.store)
-            if name.suffix == ".partial":
+    def _tidy(self) -> None:
+        """Remove files that killed writers left."""
+        for name in self.store.rglob("*.partial"):
+            if name.is_file():
                 name.unlink(missing_ok=True)
-            elif len(file.parts) > 1 and file.parts[1] == "c" and file.as_posix() not in recorded:
-                digests[file.as_posix()] = hashlib.sha256(name.read_bytes()).hexdigest()
-        return digests
 
-    def completion(self) -> dict[str, Any] | None:
+    def completion(self) -> Mark | None:
         """Return the mark of a finished store, or None if it is not finished.
 
         Returns
         -------
         mark
-            Number of ``blocks``, digest of the ``content``, digests of ``small`` files.
+            Number of ``blocks``, digest of the ``content``, digests of files by name.
+
+        Raises
+        ------
+        StoreError
+            If the mark is damaged.
         """
-        try:
-            mark = json.loads((self.folder / COMPLETE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return mark if isinstance(mark, dict) and "content" in mark else None
+        return read_mark(self.store)
 
     def small_files(self) -> dict[str, str]:
         """Return the SHA-256 digests of the files that no record covers.
@@ -198,29 +226,29 @@ class Manifest:
         """
         return dict((self.completion() or {}).get("small", {}))
 
-    def update_small(self, arrays: Mapping[str, Collection[str]]) -> None:
-        """Update the digests of small arrays that were added to a finished store.
+    def update(self, names: Collection[str]) -> None:
+        """Update the mark of a finished store after a change of some arrays.
 
         Parameters
         ----------
-        arrays
-            Files of each array, keyed by its name.
+        names
+            Arrays whose values or attributes were changed. The attributes of the store
+            may have changed too. All other files keep their digests.
         """
         mark = self.completion()
         if mark is None:  # ``finish`` will compute all of them
             return
-        small = {
-            file: sha256
-            for file, sha256 in dict(mark.get("small", {})).items()
-            if file.split("/")[0] not in arrays
-        }
-        for name, files in arrays.items():
-            for file in files:
-                if file.startswith("c/"):
-                    data = (self.store / name / file).read_bytes()
-                    small[f"{name}/{file}"] = hashlib.sha256(data).hexdigest()
-        mark["small"] = dict(sorted(small.items()))
-        _replace(self.folder / COMPLETE, json.dumps(mark))
+        recorded = {file for record in self.records().values() for file in record["checksum"]}
+        fresh = files_to_mark(self.store, recorded, names)
+        if "metadata" not in mark:  # version 0.1: the other files were never compared
+            fresh = {"small": fresh["small"]}
+        for key, table in fresh.items():
+            kept = {f: sum_ for f, sum_ in mark[key].items() if f.split("/")[0] not in names}
+            mark[key] = dict(sorted({**kept, **table}.items()))
+        if "metadata" in mark:
+            self._write_mark(mark)
+        else:
+            _replace(self.folder / COMPLETE, sealed(mark))
 
     def content(self) -> str | None:
         """Return the digest of the content, or None if the store is not finished."""
@@ -230,6 +258,8 @@ class Manifest:
     def reopen(self) -> None:
         """Mark the store as unfinished, because blocks will be written."""
         with explained(self.store):
+            if not self.folder.is_dir():
+                self.create()
             (self.folder / COMPLETE).unlink(missing_ok=True)
 
     def drop(self, blocks: Iterable[str]) -> None:
@@ -269,6 +299,28 @@ class Manifest:
             If one holds the write lock. See ``mgdask.store.lock.check_unlocked``.
         """
         check_unlocked(self.store)
+
+
+def _line(record: Record) -> bytes:
+    """Return the line of a record, which ends with a digest of itself."""
+    text = json.dumps({k: v for k, v in record.items() if k != "sum"}, sort_keys=True).encode()
+    return text[:-1] + SUM + sha256(text)[:16].encode() + b'"}\n'
+
+
+def _parse_line(line: bytes) -> dict[str, Any] | None:
+    """Return the record in a line, or None if it is damaged.
+
+    Records of version 0.1 have no digest.
+    """
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(record, dict) or not isinstance(record.get("block"), str):
+        return None
+    found = record.pop("sum", None)
+    expected = sha256(line.rpartition(SUM)[0] + b"}")[:16]
+    return record if found in (None, expected) else None
 
 
 def _append_whole(handle: int, line: bytes) -> None:

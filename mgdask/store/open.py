@@ -10,8 +10,9 @@ import zarr
 
 from mgdask import variables
 from mgdask.errors import StoreError
-from mgdask.store.failures import SourceChangedError, advise_on_target
-from mgdask.store.manifest import DECLARED, Manifest
+from mgdask.store.failures import DamagedStoreError, SourceChangedError, advise_on_target
+from mgdask.store.manifest import Manifest
+from mgdask.store.mark import DECLARED, check_sound
 from mgdask.store.shards import Group, open_group
 
 if TYPE_CHECKING:  # its import takes half a second, with pandas
@@ -32,7 +33,9 @@ _FIRST: tuple[Hashable, ...] = ("position", "image", "cell", "origin", "pbc")
 _COORDINATES = ("atom_id", "species", "mass", "time", "step", "run")
 
 
-def check_complete(path: str | Path, *, kind: str | None = None) -> tuple[zarr.Group, str]:
+def check_complete(
+    path: str | Path, *, kind: str | None = None, replaced: Collection[str] = ()
+) -> tuple[zarr.Group, str]:
     """Return the group of a finished store and the digest of its content.
 
     Parameters
@@ -41,24 +44,33 @@ def check_complete(path: str | Path, *, kind: str | None = None) -> tuple[zarr.G
         The store.
     kind
         Required kind, one of ``KINDS``. Default: any.
+    replaced
+        Arrays that may be damaged, because the caller replaces them.
 
     Raises
     ------
     StoreError
-        If ``path`` is not a store of mgdask, is of another kind, or is not finished.
+        If ``path`` is not a store of mgdask, is of another kind, is not finished, or if
+        its metadata or small arrays are damaged.
     """
-    group = open_group(path)
+    group, manifest = open_group(path), Manifest(path)
+    check_sound(path, replaced=replaced)
     actual = str(group.attrs.get("mgdask_kind", ""))
     if actual not in KINDS:
         raise StoreError(
             f"{path} is a Zarr group, but not one that mgdask wrote; open it with xarray.open_zarr"
+        )
+    if not manifest.folder.is_dir():
+        raise StoreError(
+            f"{manifest.folder} is missing, and with it the records of all blocks. Run the same "
+            f"{MADE_BY[actual]} again, which writes all blocks again"
         )
     if kind is not None and actual != kind:
         raise StoreError(
             f"{path} holds {CONTENTS[actual]}, not {CONTENTS[kind]}; give a store made by "
             f"{MADE_BY[kind]}"
         )
-    content = Manifest(path).content()
+    content = manifest.content()
     if content is None:
         raise StoreError(
             f"{path} is not finished: some blocks were never written. Run the same "
@@ -176,6 +188,8 @@ def open_target(path: str | Path) -> Group:
     """
     try:
         return open_group(path)
+    except DamagedStoreError:
+        raise
     except StoreError:
         advice = advise_on_target(path, deletable=False)
         raise StoreError(f"{advice}: it exists and is not a Zarr store") from None

@@ -28,6 +28,7 @@ from mgdask.errors import StoreError
 from mgdask.store.failures import explained, no_store
 from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import COMPLETE, FOLDER
+from mgdask.store.mark import METADATA, MISSING, damaged
 from mgdask.store.seals import read_seal
 from mgdask.store.writable import check_writable
 
@@ -162,16 +163,20 @@ def open_group(path: str | Path, mode: Literal["r", "r+"] = "r") -> Group:
     Raises
     ------
     StoreError
-        If there is no Zarr group.
+        If there is no Zarr group, or its description is damaged.
     """
     try:
         return zarr.open_group(path, mode=mode, zarr_format=3)
-    except (
-        FileNotFoundError,
-        zarr.errors.GroupNotFoundError,
-        zarr.errors.NodeTypeValidationError,
-    ) as error:
-        raise no_store(path) from error
+    except Exception as error:  # a damaged file can raise anything
+        described = Path(path) / METADATA
+        if (Path(path) / FOLDER).is_dir():
+            what = "it does not describe a Zarr group" if described.is_file() else MISSING
+            raise damaged(path, METADATA, what) from error
+        if not described.is_file():
+            raise no_store(path) from error
+        raise StoreError(
+            f"{described} does not describe a Zarr group (format 3); give a store that mgdask made"
+        ) from error
 
 
 def get_array(group: Group, name: str) -> Array:

@@ -21,6 +21,7 @@ from mgdask.geometry import unwrap
 from mgdask.store.creation import created_whole
 from mgdask.store.layout import CHUNK, GROUP, MIN_SHARD, ROWS_IN_CHUNK, ceil_div, trajectory_layout
 from mgdask.store.manifest import Manifest
+from mgdask.store.mark import check_sound
 from mgdask.store.open import check_complete
 from mgdask.store.shards import (
     check_new,
@@ -259,7 +260,9 @@ def unwrapped_source(store: str | Path) -> tuple[UnwrappedSource, zarr.Group]:
     StoreError
         If ``store`` is neither, or is not finished.
     """
-    kind = str(open_group(store).attrs.get("mgdask_kind", ""))
+    attrs = open_group(store).attrs
+    check_sound(store)
+    kind = str(attrs.get("mgdask_kind", ""))
     if kind not in ("paths", "trajectory"):
         raise StoreError(
             f"{store} holds {kind or 'nothing that mgdask wrote'}; give a trajectory store, or an "
