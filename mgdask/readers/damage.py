@@ -13,9 +13,38 @@ import numpy as np
 import numpy.typing as npt
 
 from mgdask._typing import FloatArray
+from mgdask.bounds import MAX_STEP, shortened
+from mgdask.errors import AuditError
 
 BOX, POSITION = "its box", "the position of"
 """First words of the descriptions."""
+
+
+def step_number(value: Any, where: str) -> int:
+    """Return a timestep of a file as an integer.
+
+    Parameters
+    ----------
+    value
+        Number in the file.
+    where
+        Description of the frame, for messages.
+
+    Raises
+    ------
+    AuditError
+        If it is not a number, or does not fit into 64 bits.
+    """
+    try:
+        step = int(value)
+    except (ValueError, TypeError, OverflowError):
+        step = MAX_STEP + 1
+    if abs(step) > MAX_STEP:
+        raise AuditError(
+            f"{where}: the timestep {shortened(str(value))} is not an integer of 64 bits. Repair "
+            "the file, or remove this frame from it"
+        )
+    return step
 
 
 def box_problem(cell: FloatArray, periodic: Sequence[bool], origin: Any = 0.0) -> str | None:
@@ -40,7 +69,9 @@ def box_problem(cell: FloatArray, periodic: Sequence[bool], origin: Any = 0.0) -
         return (
             text if np.isfinite(origin).all() else f"{text}, origin {np.asarray(origin).tolist()}"
         )
-    if not np.linalg.det(cell) > 0 and all(periodic):
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        is_flat = not np.linalg.det(cell) > 0
+    if is_flat and all(periodic):
         return f"{BOX} has a volume that is zero or negative: vectors {cell.tolist()}"
     return None
 

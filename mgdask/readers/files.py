@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
+from mgdask.bounds import GROWTH_WINDOW, MAX_LINE, check_growth
 from mgdask.errors import AuditError
 
 CHUNK = 32 << 20
@@ -22,6 +25,13 @@ SEEK_POINTS_FROM = 16 << 20
 Smaller files are read from their beginning, which costs less than seek points.
 """
 _PROBE = 1 << 16
+_PIECE = 1 << 12
+"""Number of packed bytes that are unpacked at once.
+
+Four of them may unpack to 128 KiB, so larger pieces could fill the memory.
+"""
+_READ_AHEAD = 4 << 20
+"""Maximum number of packed bytes that indexed_gzip reads before it unpacks them."""
 _GZ_HEADER, _GZ_POINT = struct.Struct("<5sBBQQIII"), struct.Struct("<QQBB")
 
 
@@ -83,6 +93,59 @@ def open_binary(path: str) -> BinaryIO:
         raise AuditError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
+def read_line(file: BinaryIO, path: str, line: int) -> bytes:
+    """Read a line of text; raise ``AuditError`` if it is too long.
+
+    Parameters
+    ----------
+    file
+        The open file.
+    path, line
+        Its name and the number of the line, for the message.
+    """
+    text = file.readline(MAX_LINE + 1)
+    if len(text) > MAX_LINE:
+        raise AuditError(
+            f"{path}, line {line} has more than {MAX_LINE} bytes, which is longer than any line "
+            "of a trajectory. Repair that line, or remove its frame"
+        )
+    return text
+
+
+def read_lines(file: BinaryIO, count: int, *, keep: bool = True) -> tuple[bytes, int]:
+    """Read complete lines, fewer at the end of the file.
+
+    Parameters
+    ----------
+    file
+        The open file. It is then at the end of the last line.
+    count
+        Number of lines.
+    keep
+        Whether to return the text. Otherwise the lines are only counted.
+
+    Returns
+    -------
+    Text, with an incomplete line at the end of the file, and number of complete lines.
+    """
+    parts: list[bytes] = []
+    found = 0
+    while found < count and (part := file.read(1 << 20)):
+        here = part.count(b"\n")
+        if found + here > count:
+            feeds = np.flatnonzero(np.frombuffer(part, dtype=np.uint8) == ord("\n"))
+            end = int(feeds[count - found - 1]) + 1
+        elif found + here == count:
+            end = part.rfind(b"\n") + 1
+        else:
+            end = len(part)
+        found += min(here, count - found)
+        file.seek(end - len(part), os.SEEK_CUR)
+        if keep:
+            parts.append(part[:end])
+    return b"".join(parts), found
+
+
 def fingerprint(path: str, size: int) -> str:
     """Return the SHA-256 of ``size`` and of the first and last 64 KiB of the file."""
     digest = hashlib.sha256(str(size).encode())
@@ -91,6 +154,32 @@ def fingerprint(path: str, size: int) -> str:
         file.seek(max(0, size - _PROBE))
         digest.update(file.read(min(_PROBE, size)))
     return digest.hexdigest()
+
+
+class _Growth:
+    """Checks how much data grow when they are unpacked, stretch by stretch.
+
+    Parameters
+    ----------
+    path, packing
+        The file.
+    ahead
+        Maximum number of packed bytes that have been read but not unpacked.
+    """
+
+    def __init__(self, path: str, packing: str, ahead: int = 0) -> None:
+        program = "gunzip -k" if packing == "gz" else "unzstd"
+        self.path, self.remedy = path, f"unpack it ({program} {path}) and give the unpacked file"
+        self.ahead, self.unpacked, self.packed = ahead, 0, 0
+
+    def add(self, length: int, packed: int) -> None:
+        """Add unpacked bytes, read up to byte ``packed`` of the file."""
+        self.unpacked += length
+        if self.unpacked > GROWTH_WINDOW:
+            since = packed - self.packed
+            check_growth(self.unpacked, since + self.ahead, self.path, self.remedy)
+            if since >= 4 * self.ahead:
+                self.unpacked, self.packed = 0, packed
 
 
 class Forward:
@@ -110,6 +199,7 @@ class Forward:
     def _restart(self) -> None:
         self.file, self.position = open_binary(self.path), 0
         self._rest, self._inner = b"", None
+        self._growth = _Growth(self.path, self.packing)
 
     def _new_inner(self) -> Any:
         if self.packing == "gz":
@@ -129,7 +219,7 @@ class Forward:
             if self._inner is not None and self._inner.eof:
                 self._inner = None  # another member of the file may follow
                 raw = raw.lstrip(b"\0") if self.packing == "gz" else raw
-            raw = raw or self.file.read(1 << 20) or b""
+            raw = raw or self.file.read(_PIECE) or b""
             if not raw:
                 self.cut = self.cut or self._inner is not None
                 return b""
@@ -144,6 +234,7 @@ class Forward:
                     f"{'gzip' if self.packing == 'gz' else 'zstd'} -t"
                 ) from error
             if out:
+                self._growth.add(len(out), self.file.tell())
                 return out
 
     def read(self, length: int) -> bytes:
@@ -186,8 +277,12 @@ class SeekableGzip:
     def __init__(self, path: str, seek: bytes | None, spacing: int = 4 << 20) -> None:
         import indexed_gzip
 
-        open_binary(path).close()
-        self.file = indexed_gzip.IndexedGzipFile(path, spacing=spacing, readbuf_size=1 << 20)
+        self._packed = open_binary(path)
+        self.file = indexed_gzip.IndexedGzipFile(
+            fileobj=self._packed, spacing=spacing, readbuf_size=1 << 20
+        )
+        # a file with seek points has been read as a whole before
+        self._growth = _Growth(path, "gz", _READ_AHEAD) if seek is None else None
         if seek is not None:
             self.file.import_index(fileobj=io.BytesIO(zlib.decompress(seek)))
 
@@ -200,6 +295,8 @@ class SeekableGzip:
         while length > 0 and (part := self.file.read(min(length, 1 << 18))):
             parts.append(part)
             length -= len(part)
+            if self._growth is not None:
+                self._growth.add(len(part), self._packed.tell())
         return b"".join(parts)
 
     def read_at(self, offset: int, length: int) -> bytes:
@@ -217,6 +314,7 @@ class SeekableGzip:
     def close(self) -> None:
         """Close the file."""
         self.file.close()
+        self._packed.close()
 
 
 def cut_points(seek: bytes, start: int, stop: int) -> bytes:

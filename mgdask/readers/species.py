@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mgdask.bounds import MAX_TYPE, shortened
 from mgdask.elements import atomic_number
 from mgdask.errors import AuditError, ParameterError
 from mgdask.readers.records import Labels
@@ -48,7 +49,7 @@ class SpeciesMap:
         if not numbers.all() or types.min() < 0:
             unknown = sorted(set(np.unique(types).tolist()) - set(known))
             raise AuditError(
-                f"{where}: type {', '.join(map(str, unknown))} is not in "
+                f"{where}: type {shortened(', '.join(map(str, unknown)))} is not in "
                 f"species={known_text(known)}. {_HINT}"
             )
         return numbers
@@ -123,6 +124,10 @@ def make_species(
             names.append((key, number))
         elif int(key) < 0:
             raise ParameterError(f"species: type {key} must not be negative")
+        elif int(key) > MAX_TYPE:
+            raise ParameterError(
+                f"species: type {key} is too large; types up to {MAX_TYPE} are allowed"
+            )
         else:
             types.append((int(key), number))
     return SpeciesMap(tuple(types), tuple(names))

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
-import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mgdask._typing import FloatArray
+from mgdask.bounds import MAX_LINE
 from mgdask.errors import AuditError, ParameterError
+from mgdask.readers.files import Forward
 
 _SHOWN = 60
 """Maximum number of characters of a line to show in a message."""
+_PIECE = 1 << 18
+"""Number of bytes that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def read_column(path: str | os.PathLike[str], column: int) -> TextColumn:
         )
     values: list[float] = []
     lines: list[int] = []
-    for number, line in enumerate(_read_text(name).splitlines(), start=1):
+    for number, line in enumerate(_read_lines(name), start=1):
         text = line.split("#", 1)[0].strip()
         if not text:
             continue
@@ -112,17 +115,46 @@ def _number(word: str, where: str, *, first: bool) -> float:
     return value
 
 
-def _read_text(name: str) -> str:
+def _read_lines(name: str) -> Iterator[str]:
+    """Read the lines of a text file, which may be compressed with gzip."""
+    path = os.path.expanduser(name)
     try:
-        data = Path(name).expanduser().read_bytes()
-        return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise AuditError(f"{name}: it is not a text file (UTF-8)") from None
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
+        with open(path, "rb") as file:
+            packing = "gz" if file.read(2) == b"\x1f\x8b" else "plain"
+    except OSError as error:
+        reason = error.strerror or error
         raise AuditError(
             f"{name}: cannot be read: {reason} (working directory {Path.cwd()})"
         ) from error
+    text = Forward(path, packing)
+    rest, number = b"", 0
+    try:
+        while piece := text.read(_PIECE):
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                number += 1
+                yield _decoded(line, name, number)
+            if len(rest) > MAX_LINE:
+                raise AuditError(
+                    f"{name}, line {number + 1} has more than {MAX_LINE} bytes; give a text file "
+                    "with one row per frame"
+                )
+    finally:
+        text.close()
+    if text.cut:
+        raise AuditError(
+            f"{name}: cannot be read: the gzip data end before their end mark "
+            f"(working directory {Path.cwd()})"
+        )
+    if rest:
+        yield _decoded(rest, name, number + 1)
+
+
+def _decoded(line: bytes, name: str, number: int) -> str:
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError:
+        raise AuditError(f"{name}: it is not a text file (UTF-8)") from None
 
 
 def _short(text: str) -> str:

@@ -5,17 +5,20 @@ See https://github.com/libAtoms/extxyz and https://wiki.fysik.dtu.dk/ase.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from mgdask._typing import FloatArray
+from mgdask.bounds import MAX_COLUMNS, shortened
 from mgdask.elements import symbol
 from mgdask.errors import AuditError
-from mgdask.readers.damage import box_problem, position_problem
-from mgdask.readers.files import open_binary
+from mgdask.readers.damage import box_problem, position_problem, step_number
+from mgdask.readers.files import open_binary, read_line, read_lines
 from mgdask.readers.formats.rows import Kind, parse_rows
 from mgdask.readers.formats.tables import component_names, pick
 from mgdask.readers.origins import Ranges, place_origins
@@ -23,6 +26,8 @@ from mgdask.readers.records import Contents, FrameRef, Labels, SourceInfo, Table
 
 _KINDS: dict[str, Kind] = {"R": "number", "I": "integer"}
 _NAMES = {"species": "element", "symbols": "element", "Z": "number", "masses": "mass"}
+_SHORTEST_ROW = 6
+"""Minimum number of bytes of a row: three numbers, two blanks and a line feed."""
 _RESERVED = ("lattice", "properties", "pbc", "origin", "timestep", "step", "time")
 
 
@@ -82,9 +87,15 @@ def read_comment(line: bytes, row: bytes, where: str) -> _Comment:
         ) from error
     values = {name.lower(): value for name, value in found.items()}
     fields = str(values.get("properties", "species:S:1:pos:R:3")).split(":")
-    if len(fields) % 3 or not all(width.isdigit() for width in fields[2::3]):
+    if len(fields) % 3 or not all(re.fullmatch("[0-9]{1,9}", width) for width in fields[2::3]):
         raise AuditError(
-            f"{where}: Properties={':'.join(fields)} must have the form name:type:width:..."
+            f"{where}: Properties={shortened(':'.join(fields), 300)} must have the form "
+            "name:type:width:..."
+        )
+    if sum(map(int, fields[2::3])) > MAX_COLUMNS:
+        raise AuditError(
+            f"{where}: Properties={shortened(':'.join(fields), 300)} has "
+            f"{sum(map(int, fields[2::3]))} columns; at most {MAX_COLUMNS} are allowed"
         )
     kinds: dict[str, Kind] = {}
     logical: set[str] = set()
@@ -122,12 +133,15 @@ class ExtendedXyz:
         ranges = Ranges()
         start, line, stated = 0, 1, True
         with open_binary(self.info.path) as file:
-            while head := file.readline():
+            while head := read_line(file, self.info.path, line):
                 if not head.strip():  # blank lines between frames
                     start, line = start + len(head), line + 1
                     continue
                 n_atoms = self._count(head, line)
-                comment, rows = file.readline(), list(islice(file, n_atoms))
+                comment = read_line(file, self.info.path, line + 1)
+                begin = file.tell()
+                fits = n_atoms * _SHORTEST_ROW <= os.fstat(file.fileno()).st_size - begin
+                rows, whole = read_lines(file, n_atoms, keep=fits)
                 ref = FrameRef(
                     self.info.path,
                     len(frames),
@@ -142,12 +156,11 @@ class ExtendedXyz:
                     start=start,
                     line=line,
                     offset=start + len(head) + len(comment),
-                    length=sum(map(len, rows)),
+                    length=file.tell() - begin,
                     row_line=line + 2,
                 )
-                start, line = ref.offset + ref.length, line + 2 + len(rows)
-                whole = len(rows) - (0 if not rows or rows[-1].endswith(b"\n") else 1)
-                if whole < n_atoms:
+                start, line = ref.offset + ref.length, line + 2 + whole
+                if whole < n_atoms or not fits:
                     problem = f"it is cut short: {whole} of {n_atoms} rows"
                     ref = replace(ref, problem=problem)
                     ranges.skip()
@@ -166,32 +179,36 @@ class ExtendedXyz:
         return contents if stated else place_origins(contents, ranges)
 
     def _count(self, head: bytes, line: int) -> int:
-        if not head.strip().isdigit():
+        if not re.fullmatch(rb"[0-9]{1,18}", head.strip()):
             raise AuditError(
                 f"{self.info.path}, line {line}: a frame begins with its number of atoms, but "
                 f"this line is {head[:60].decode('utf-8', 'replace').strip()!r}. The previous "
                 "frame does not have as many rows as it states: repair or remove it"
             )
+        if int(head) == 0:
+            raise AuditError(
+                f"{self.info.path}, line {line}: the frame has 0 atoms; at least one is needed"
+            )
         return int(head)
 
     def _complete(
-        self, ref: FrameRef, comment: bytes, rows: Sequence[bytes], ranges: Ranges
+        self, ref: FrameRef, comment: bytes, rows: bytes, ranges: Ranges
     ) -> tuple[FrameRef, bool]:
         """Return the complete reference, and whether the frame states an origin."""
-        found = read_comment(comment, rows[0] if rows else b"", ref.where)
+        found = read_comment(comment, rows.split(b"\n", 1)[0], ref.where)
         values = found.values
         lattice = values.get("lattice")
-        cell = np.zeros((3, 3)) if lattice is None else np.asarray(lattice, dtype=np.float64).T
-        flags = np.broadcast_to(values.get("pbc", lattice is not None), 3)
+        cell = np.zeros((3, 3))
+        if lattice is not None:
+            cell = _numbers(lattice, (3, 3), f"{ref.where}: Lattice").T
+        flags = _numbers(values.get("pbc", [lattice is not None] * 3), (3,), f"{ref.where}: pbc")
         pbc = (bool(flags[0]), bool(flags[1]), bool(flags[2]))
-        origin = np.asarray(values.get("origin", np.zeros(3)), dtype=np.float64)
-        if origin.shape != (3,):
-            raise AuditError(f"{ref.where}: Origin must be three numbers; got {origin.tolist()}")
+        origin = _numbers(values.get("origin", np.zeros(3)), (3,), f"{ref.where}: Origin")
         step, time = values.get("timestep", values.get("step")), values.get("time")
         ref = replace(
             ref,
-            step=None if step is None else int(step),
-            time=None if time is None else float(time),
+            step=None if step is None else step_number(step, ref.where),
+            time=None if time is None else float(_numbers(time, (), f"{ref.where}: Time")),
             cell=cell,
             origin=origin,
             pbc=pbc,
@@ -201,10 +218,11 @@ class ExtendedXyz:
         )
         if not {"x", "y", "z"} <= set(ref.columns):
             raise AuditError(
-                f"{ref.where}: Properties names no positions (pos:R:3): {values.get('properties')}"
+                f"{ref.where}: Properties names no positions (pos:R:3): "
+                f"{shortened(str(values.get('properties')), 300)}"
             )
         if ref.problem is None:
-            table = self._parse(b"".join(rows), ref, found, ("x", "y", "z"))
+            table = self._parse(rows, ref, found, ("x", "y", "z"))
             position = np.stack([np.asarray(table[name]) for name in "xyz"], axis=1)
             ref = replace(ref, problem=position_problem(position, None, ref.row_line))
             ranges.add(position, ref)
@@ -241,6 +259,21 @@ class ExtendedXyz:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _numbers(value: Any, shape: tuple[int, ...], what: str) -> FloatArray:
+    """Return numbers of a comment line, or raise ``AuditError``."""
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (ValueError, TypeError):
+        array = np.empty(0)
+    if array.shape != shape and not (what.endswith("pbc") and array.shape == ()):
+        count = int(np.prod(shape))
+        raise AuditError(
+            f"{what} must be {'a number' if count == 1 else f'{count} numbers'}; got "
+            f"{shortened(str(value), 200)}. Repair that line, or remove the frame"
+        )
+    return np.broadcast_to(array, shape)
 
 
 def _symbols(numbers: Any) -> Labels:

@@ -9,9 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from mgdask._typing import IntArray
+from mgdask.bounds import MAX_TYPE, check_count, shortened
 from mgdask.errors import AuditError
+from mgdask.readers.damage import box_problem, step_number
+from mgdask.readers.files import open_binary, read_line
 from mgdask.readers.formats.tables import pick, spread
 from mgdask.readers.records import Contents, FrameRef, Labels, SourceInfo, Table
+
+_SHORTEST_ROW = 10
+"""Minimum number of bytes of a row: five numbers, four blanks and a line feed."""
 
 
 class LammpsData:
@@ -54,7 +61,8 @@ class LammpsData:
             )
         except Exception as error:  # a malformed line may raise any exception in ASE
             raise AuditError(
-                f"{path}: ASE cannot read this LAMMPS data file: {type(error).__name__}: {error}. "
+                f"{path}: ASE cannot read this LAMMPS data file: {type(error).__name__}: "
+                f"{shortened(str(error), 300)}. "
                 "If its Atoms section does not state its style ('Atoms # atomic'), set atom_style="
             ) from error
         cell = np.array(atoms.cell)
@@ -62,22 +70,28 @@ class LammpsData:
             raise AuditError(
                 f"{path}: {len(atoms)} atoms were read, but the header gives {counted}"
             )
-        if not np.linalg.det(cell) > 0:
-            raise AuditError(
-                f"{path}: the cell volume is zero or negative: vectors {cell.tolist()}"
-            )
+        problem = box_problem(cell, (True, True, True))
+        if problem is not None:
+            raise AuditError(f"{path}: {problem}. Repair the header of the file")
         types = atoms.arrays["type"].astype(np.int64)
+        if types.min() < 0 or types.max() > MAX_TYPE:
+            wrong = int(np.flatnonzero((types < 0) | (types > MAX_TYPE))[0])
+            raise AuditError(
+                f"{path}: atom {atoms.arrays['id'][wrong]} has the type {types[wrong]}; allowed "
+                f"are 1 to {MAX_TYPE}. Repair its row in the Atoms section"
+            )
         table: Table = {"id": atoms.arrays["id"].astype(np.int64), "type": types}
         if labels:
             names = tuple(labels[kind] for kind in sorted(labels))
             codes = np.searchsorted(sorted(labels), types)
             table["typelabel"] = Labels(codes.astype(np.int64), names)
         position = np.array(atoms.positions)
-        images = np.rint((unwrapped.positions - position) @ np.linalg.inv(cell)).astype(np.int64)
+        with np.errstate(all="ignore"):
+            images = np.rint((unwrapped.positions - position) @ np.linalg.inv(cell))
         table |= spread("pos", position)
         table |= dict(zip(("ix", "iy", "iz"), images.T.copy(), strict=True))
         if ["Masses"] in [line.split("#")[0].split() for line in header]:
-            table["mass"] = self._masses(header, labels)[types]
+            table["mass"] = self._masses(header, labels, types)
         if atoms.has("momenta"):
             # from ASE's unit Å / (Å (u / eV)^1/2) to Å/ps
             table |= spread("vel", atoms.get_velocities() * (1000.0 * ase_units.fs))
@@ -88,7 +102,7 @@ class LammpsData:
         ref = FrameRef(
             path,
             0,
-            int(step.group(1)) if step else 0,
+            step_number(step.group(1), path) if step else 0,
             None,
             len(atoms),
             cell,
@@ -104,17 +118,23 @@ class LammpsData:
     def _header(self) -> tuple[list[str], int]:
         """Return the lines before the Atoms section, and the number of atoms."""
         lines: list[str] = []
-        with open(self.info.path, encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.split()[:1] == ["Atoms"]:
-                    break
-                lines.append(line.rstrip("\n"))
-        counts = [int(line.split()[0]) for line in lines if re.match(r"\s*\d+\s+atoms\b", line)]
+        n_lines, in_header = 0, True
+        with open_binary(self.info.path) as file:
+            # all lines are looked at, because ASE would read a line of any length
+            while text := read_line(file, self.info.path, n_lines + 1):
+                n_lines += 1
+                in_header = in_header and text.split()[:1] != [b"Atoms"]
+                if in_header:
+                    lines.append(text.decode("utf-8", "replace").rstrip("\r\n"))
+        counts = [count for line in lines if (count := _stated_count(line)) is not None]
         if not counts:
             raise AuditError(
                 f"{self.info.path}: not a complete LAMMPS data file: there is no line 'N atoms' in "
                 "its header"
             )
+        if max(counts) <= 0:
+            raise AuditError(f"{self.info.path}: it has {counts[0]} atoms; at least one is needed")
+        check_count(max(counts), _SHORTEST_ROW, self.info.size, f"{self.info.path}: atoms")
         return lines, counts[0]
 
     def _numeric(self, labels: Mapping[int, str]) -> str:
@@ -137,20 +157,19 @@ class LammpsData:
                 lines[k] = re.sub(pattern, numbers[label], line, count=1)
         return "\n".join(lines)
 
-    def _masses(self, header: Sequence[str], labels: Mapping[int, str]) -> Any:
-        """Return the masses by type from the Masses section, without ASE's rounding."""
+    def _masses(self, header: Sequence[str], labels: Mapping[int, str], types: IntArray) -> Any:
+        """Return the mass of each atom from the Masses section, without ASE's rounding."""
         kinds = {label: str(kind) for kind, label in labels.items()}
         rows = [line.split("#")[0].split() for line in header]
         given: dict[int, float] = {}
         for row in rows[rows.index(["Masses"]) + 1 :]:
             kind = kinds.get(row[0], row[0]) if row else ""
-            if row and not kind.isdigit():
+            if row and not re.fullmatch("[0-9]{1,18}", kind):
                 break  # title of the next section
             if len(row) == 2:
                 given[int(kind)] = float(row[1])
-        table = np.full(max(given, default=0) + 1, np.nan)
-        table[list(given)] = list(given.values())
-        return table
+        present, index = np.unique(types, return_inverse=True)
+        return np.array([given.get(int(kind), np.nan) for kind in present])[index]
 
     def _origin(self, header: Sequence[str], style: str) -> Any:
         from mgdask.readers.units import unit_style
@@ -183,6 +202,17 @@ class LammpsData:
         self._known = None
 
 
+def _stated_count(line: str) -> int | None:
+    """Return the number of atoms that a line of the header states, or None."""
+    words = line.split("#")[0].split()
+    if words[1:2] != ["atoms"]:
+        return None
+    try:
+        return int(words[0])
+    except ValueError:
+        return None
+
+
 def _type_labels(header: Sequence[str]) -> dict[int, str]:
     """Return the labels of the atom types from the Atom Type Labels section."""
     titles = [line.split("#")[0].split() for line in header]
@@ -190,7 +220,7 @@ def _type_labels(header: Sequence[str]) -> dict[int, str]:
         return {}
     labels: dict[int, str] = {}
     for words in titles[titles.index(["Atom", "Type", "Labels"]) + 1 :]:
-        if len(words) == 2 and words[0].isdigit():
+        if len(words) == 2 and re.fullmatch("[0-9]{1,18}", words[0]):
             labels[int(words[0])] = words[1]
         elif words:
             break

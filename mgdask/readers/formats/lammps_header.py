@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mgdask._typing import FloatArray
+from mgdask.bounds import MAX_COLUMNS, shortened
 from mgdask.errors import AuditError
-from mgdask.readers.damage import BOX, box_problem
+from mgdask.readers.damage import BOX, box_problem, step_number
 from mgdask.readers.records import FrameRef
 
 NO_FLAGS = "no boundary flags"
@@ -106,10 +108,10 @@ class _Header:
             except _DamagedBoxError as error:
                 self.damage = str(error)
             return
-        value = body[0].strip().decode("utf-8", "replace")
+        value = shortened(body[0].strip().decode("utf-8", "replace"))
         try:
             if title == "TIMESTEP":
-                self.step = int(value)
+                self.step = step_number(int(value), f"{self.path}: frame at byte {self.start}")
             elif title == "TIME":
                 self.time = float(value)
             elif title == "NUMBER OF ATOMS":
@@ -118,7 +120,7 @@ class _Header:
                 self.units = value
             else:
                 raise AuditError(
-                    f"{self.where()}: its header has 'ITEM: {title}', which is not part of a "
+                    f"{self.where()}: its header has {shortened(f'ITEM: {title}')!r}, which is not part of a "
                     "LAMMPS dump of atoms"
                 )
         except ValueError as error:
@@ -137,10 +139,15 @@ class _Header:
             )
         if self.n_atoms <= 0:
             raise AuditError(f"{self.where()}: it has {self.n_atoms} atoms; at least one is needed")
-        twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
+        if len(self.columns) > MAX_COLUMNS:
+            raise AuditError(
+                f"{self.where()}: it has {len(self.columns)} columns; at most {MAX_COLUMNS} are "
+                "allowed. Write the dump again with fewer"
+            )
+        twice = sorted(name for name, count in Counter(self.columns).items() if count > 1)
         if twice:
             raise AuditError(
-                f"{self.where()}: column {', '.join(twice)} occurs twice, "
+                f"{self.where()}: column {shortened(', '.join(twice))} occurs twice, "
                 "so its values are ambiguous; write it once"
             )
 

@@ -5,6 +5,7 @@ Every value is the double that is nearest to the decimal number in the file.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
+from mgdask.bounds import MAX_LINE, shortened
 from mgdask.errors import AuditError
 from mgdask.interruption import is_installed
 from mgdask.readers.records import FrameRef, Labels, Table
@@ -26,6 +28,8 @@ INTEGERS = frozenset(("id", "type", "mol", "proc", "procp1", "ix", "iy", "iz"))
 TEXT = frozenset(("element", "typelabel"))
 _BLANK_END = "\0trailing blank"
 _BLOCK = 256 << 20
+_USUAL_LINE = 1 << 12
+"""Mean number of bytes of a line above which the longest line is measured."""
 _ARROW = {
     "integer": pa.int64(),
     "number": pa.float64(),
@@ -75,7 +79,8 @@ def _first_fault(
     text: bytes, ref: FrameRef, columns: Sequence[str], kinds: Mapping[str, Kind]
 ) -> str:
     """Describe the first row that cannot be read."""
-    for number, row in enumerate(text.split(b"\n")[:-1]):
+    names = shortened(" ".join(ref.columns), 1000)
+    for number, row in enumerate(io.BytesIO(text)):
         tokens = row.decode("utf-8", "replace").split()
         place = (
             f"{ref.path}, frame {ref.ordinal} (timestep {ref.step}), line {ref.row_line + number}"
@@ -83,15 +88,21 @@ def _first_fault(
         if len(tokens) != len(ref.columns):
             return (
                 f"{place} has {len(tokens)} values, but the header names "
-                f"{len(ref.columns)}: {' '.join(ref.columns)}"
+                f"{len(ref.columns)}: {names}"
             )
         for name, token in zip(ref.columns, tokens, strict=True):
             if name in columns and kinds[name] != "text":
                 try:
-                    int(token) if kinds[name] == "integer" else float(token)
+                    value = int(token) if kinds[name] == "integer" else float(token)
                 except ValueError:
                     kind = "an integer" if kinds[name] == "integer" else "a number"
-                    return f"{place}: column {name} holds {token!r}, which is not {kind}"
+                    shown = repr(shortened(token))
+                    return f"{place}: column {name} holds {shown}, which is not {kind}"
+                if kinds[name] == "integer" and not -(2**63) <= value < 2**63:
+                    return (
+                        f"{place}: column {name} holds {shortened(token)}, which does not fit "
+                        "into an integer of 64 bits"
+                    )
     return f"{ref.where}: its rows cannot be parsed"
 
 
@@ -123,6 +134,8 @@ def parse_rows(
         message names the line.
     """
     given = {name: lammps_kind(name) for name in columns} if kinds is None else kinds
+    if len(text) > _USUAL_LINE * max(ref.n_atoms, 1):
+        _check_lines(text, ref)
     try:
         table = _read(text, ref, columns, given)
     except pa.ArrowInvalid as error:
@@ -158,7 +171,21 @@ def _read(text: bytes, ref: FrameRef, columns: Sequence[str], kinds: Mapping[str
     try:
         return _arrow(text, names, columns, kinds)
     except pa.ArrowInvalid:
+        _check_lines(text, ref)
         return _arrow(tidy(text), list(ref.columns), columns, kinds)
+
+
+def _check_lines(text: bytes, ref: FrameRef) -> None:
+    """Raise ``AuditError`` for a line that is longer than any row of atoms."""
+    feeds = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == ord("\n"))
+    lengths = np.diff(feeds, prepend=-1, append=len(text))
+    row = int(lengths.argmax())
+    if lengths[row] > MAX_LINE:
+        raise AuditError(
+            f"{ref.path}, frame {ref.ordinal} (timestep {ref.step}), line {ref.row_line + row} has "
+            f"{lengths[row]} bytes; at most {MAX_LINE} are allowed. Repair that line, or remove "
+            "the frame"
+        )
 
 
 def _has_labels(text: bytes, ref: FrameRef) -> bool:
