@@ -23,7 +23,7 @@ MAX_STEP = 2**63 - 1
 MAX_SHELL = 100_000
 """Maximum number of periodic images of the cell within a cutoff."""
 MAX_NEIGHBORS = 1_000_000
-"""Maximum number of neighbors of an atom in a cell that is periodic along all vectors."""
+"""Maximum number of neighbors of an atom in a cell that is fully periodic."""
 
 MAX_GROWTH, GROWTH_WINDOW = 200, 64 << 20
 """Maximum ratio of unpacked to packed bytes, in each stretch of so many unpacked bytes.
@@ -63,7 +63,9 @@ def shortened(text: str, length: int = _SHOWN) -> str:
     return text if len(text) <= length else text[:length] + "..."
 
 
-def check_growth(unpacked: int, packed: int, path: str, remedy: str) -> None:
+def check_growth(
+    unpacked: int, packed: int, path: str, remedy: str, *, window: int = GROWTH_WINDOW
+) -> None:
     """Refuse data that grow far more than trajectories do when they are unpacked.
 
     Parameters
@@ -74,20 +76,21 @@ def check_growth(unpacked: int, packed: int, path: str, remedy: str) -> None:
         The file.
     remedy
         What to do if the data are right.
+    window
+        Number of unpacked bytes up to which any growth is allowed.
 
     Raises
     ------
     AuditError
-        If the data are larger than ``GROWTH_WINDOW`` and grow more than ``MAX_GROWTH``
-        times.
+        If the data are larger than ``window`` and grow more than ``MAX_GROWTH`` times.
 
     Examples
     --------
     >>> check_growth(10**9, 10**8, "dump.gz", "unpack it")
     """
-    if unpacked > GROWTH_WINDOW and unpacked > MAX_GROWTH * max(packed, 1):
+    if unpacked > window and unpacked > MAX_GROWTH * max(packed, 1):
         raise AuditError(
-            f"{path}: {packed} bytes of the file unpack to more than {unpacked}, which is over "
+            f"{path}: {packed} stored bytes unpack to {unpacked} or more, which is over "
             f"{MAX_GROWTH} times as much. Trajectories grow 3 to 10 times, so the file is "
             f"damaged or hostile. If it is right, {remedy}"
         )

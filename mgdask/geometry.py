@@ -10,7 +10,27 @@ import numpy as np
 import numpy.typing as npt
 
 from mgdask._typing import BoolArray, FloatArray, Periodic
+from mgdask.bounds import MAX_IMAGE, MAX_LENGTH, MAX_SHELL, RESOLUTION
 from mgdask.errors import ParameterError
+
+
+class FarPositionError(ParameterError):
+    """A position is so far away that its digits or its image would be lost.
+
+    Parameters
+    ----------
+    atom
+        Index of the atom.
+    reason
+        What is too large, without the atom.
+    """
+
+    def __init__(self, atom: int, reason: str) -> None:
+        self.atom, self.reason = atom, reason
+        super().__init__(f"atom {atom}: {reason}")
+
+    def __reduce__(self) -> tuple[type[FarPositionError], tuple[int, str]]:
+        return type(self), (self.atom, self.reason)
 
 
 def volume(cell: FloatArray) -> float:
@@ -98,12 +118,126 @@ def complete_cell(cell: npt.ArrayLike, pbc: Periodic) -> FloatArray:
     if missing.any():
         _, _, basis = np.linalg.svd(full[~missing]) if (~missing).any() else (None, None, np.eye(3))
         full[missing] = basis[(~missing).sum() :]
-    lengths = np.linalg.norm(full, axis=1)
-    if volume(full) <= 1e-12 * lengths.prod():
-        raise ParameterError(
-            f"cell vectors do not span space (volume {volume(full):g} Å³): {full.tolist()}"
-        )
+    problem = cell_problem(full)
+    if problem is not None:
+        raise ParameterError(f"{problem}: {full.tolist()}")
     return full
+
+
+def cell_problem(cell: FloatArray) -> str | None:
+    """Describe why a cell cannot be used, or return None.
+
+    Parameters
+    ----------
+    cell
+        Cell vectors as rows (3, 3) in Å, all of them finite and not zero.
+
+    Examples
+    --------
+    >>> cell_problem(np.diag([1e300, 5.0, 5.0]))
+    'a cell vector is 1e+300 Å long; at most 1e+09 Å are allowed'
+    """
+    longest = float(np.abs(cell).max())
+    if longest > MAX_LENGTH:
+        return f"a cell vector is {longest:g} Å long; at most {MAX_LENGTH:g} Å are allowed"
+    lengths = np.linalg.norm(cell, axis=1)
+    if lengths.min() < RESOLUTION:
+        return (
+            f"a cell vector is {lengths.min():g} Å long; at least {RESOLUTION:g} Å, the "
+            "resolution of positions, are needed"
+        )
+    if volume(cell) <= 1e-12 * lengths.prod():
+        return f"cell vectors do not span space (volume {volume(cell):g} Å³)"
+    height = float(face_heights(cell).min())
+    if height < RESOLUTION:
+        return (
+            f"the cell is {height:g} Å thick; at least {RESOLUTION:g} Å, the resolution of "
+            "positions, are needed"
+        )
+    return None
+
+
+def unsound_cells(cell: FloatArray, pbc: Periodic) -> list[tuple[int, str]]:
+    """Return the cells that cannot be used, with the reason.
+
+    Parameters
+    ----------
+    cell
+        Cell vectors (frame, vector, xyz) in Å.
+    pbc
+        Three booleans, one per cell vector.
+
+    Examples
+    --------
+    >>> unsound_cells(np.stack([np.eye(3), np.zeros((3, 3))]), (True,) * 3)[0][0]
+    1
+    """
+    with np.errstate(all="ignore"):
+        lengths = np.linalg.norm(cell, axis=-1)
+        spanned = np.abs(np.linalg.det(cell))
+        # a volume divided by the product of two lengths is at most the height
+        thin = spanned[:, None] / (lengths.prod(axis=-1)[:, None] / lengths)
+        sound = (np.abs(cell).max(axis=(1, 2)) <= MAX_LENGTH) & (lengths >= RESOLUTION).all(axis=1)
+        sound &= (spanned > 1e-11 * lengths.prod(axis=-1)) & (thin >= RESOLUTION).all(axis=1)
+    found = []
+    for k in np.flatnonzero(~sound):
+        try:
+            complete_cell(cell[k], pbc)
+        except ParameterError as error:
+            found.append((int(k), str(error)))
+    return found
+
+
+def n_images(cell: FloatArray, pbc: Periodic, cutoff: float) -> float:
+    """Return the number of periodic images of a cell that a cutoff may reach.
+
+    Parameters
+    ----------
+    cell
+        Cell vectors as rows (3, 3) in Å.
+    pbc
+        Three booleans, one per cell vector.
+    cutoff
+        Distance in Å.
+
+    Returns
+    -------
+    Number of images, the cell itself included.
+
+    Examples
+    --------
+    >>> n_images(10 * np.eye(3), (True, True, False), 12.0)
+    25.0
+    """
+    along = 2.0 * np.ceil(cutoff / face_heights(cell)) + 1.0
+    return float(along[np.asarray(pbc, dtype=bool)].prod())
+
+
+def check_shell(cell: FloatArray, pbc: Periodic, cutoff: float) -> None:
+    """Refuse a cutoff that reaches too many periodic images, as in a nearly flat cell.
+
+    Parameters
+    ----------
+    cell
+        Cell vectors as rows (3, 3) in Å.
+    pbc
+        Three booleans, one per cell vector.
+    cutoff
+        Distance in Å.
+
+    Raises
+    ------
+    ParameterError
+        If there are more than ``MAX_SHELL`` images.
+    """
+    needed = n_images(cell, pbc, cutoff)
+    if not needed <= MAX_SHELL:
+        heights = ", ".join(f"{height:.4g}" for height in face_heights(cell))
+        raise ParameterError(
+            f"within {cutoff:.4g} Å, an atom would meet {needed:.3g} periodic images of the cell, "
+            f"whose opposite faces are {heights} Å apart; at most {MAX_SHELL} images are allowed. "
+            "Check the cell vectors, or choose a smaller cutoff"
+        )
 
 
 def fractional(
@@ -191,6 +325,12 @@ def wrap(
     Wrapped positions (..., xyz) in Å, and images (..., vector) such that
     ``position = wrapped + image @ cell``.
 
+    Raises
+    ------
+    FarPositionError
+        If an image does not fit into 32 bits, or if the wrapped position would be wrong
+        by more than 1e-6 Å.
+
     Notes
     -----
     Positions inside the cell keep their bits. An atom within rounding of the upper
@@ -207,10 +347,12 @@ def wrap(
     image = np.floor(fractional(position, cell, origin))
     image[..., ~periodic] = 0.0
     wrapped = np.array(position, dtype=np.float64)
+    _check_far(wrapped, image, cell)
     outside = (image[..., 0] != 0.0) | (image[..., 1] != 0.0) | (image[..., 2] != 0.0)
     if outside.any():
+        rows = np.flatnonzero(outside)
         wrapped[outside], image[outside] = _wrap_outside(
-            wrapped[outside], image[outside], cell, origin, periodic
+            wrapped[outside], image[outside], cell, origin, periodic, rows
         )
     return wrapped, image.astype(np.int32)
 
@@ -221,8 +363,12 @@ def _wrap_outside(
     cell: FloatArray,
     origin: FloatArray,
     periodic: BoolArray,
+    rows: npt.NDArray[np.intp],
 ) -> tuple[FloatArray, FloatArray]:
-    """Wrap positions outside the cell; correct those rounded onto or across a face."""
+    """Wrap positions outside the cell; correct those rounded onto or across a face.
+
+    ``rows`` are the indices of the atoms, for messages.
+    """
     wrapped = position - cartesian(image, cell)
     fraction = fractional(wrapped, cell, origin)
     misplaced = (((fraction < 0.0) | (fraction >= 1.0)) & periodic).any(axis=-1)
@@ -233,7 +379,66 @@ def _wrap_outside(
         wrapped[misplaced] = cartesian(inside, cell, origin)
         shift = np.rint(fractional(position[misplaced] - wrapped[misplaced], cell))
         image[misplaced] = np.where(periodic, shift, 0.0)
+        moved = position[misplaced] - wrapped[misplaced] - cartesian(image[misplaced], cell)
+        lost = np.flatnonzero(np.abs(moved).max(axis=-1) > RESOLUTION)
+        if lost.size:
+            raise FarPositionError(
+                int(rows[np.flatnonzero(misplaced)[lost[0]]]),
+                f"wrapping changes its position by {np.abs(moved[lost[0]]).max():.3g} Å; at most "
+                f"{RESOLUTION:g} Å are allowed. The cell is nearly flat",
+            )
     return wrapped, image
+
+
+def check_images(
+    position: FloatArray, image: FloatArray | npt.NDArray[np.integer], cell: FloatArray
+) -> None:
+    """Refuse positions whose digits, or whose images, would be lost.
+
+    Parameters
+    ----------
+    position
+        Positions (atom, xyz) in Å.
+    image
+        Images (atom, vector), before they are integers of 32 bits.
+    cell
+        Cell vectors as rows (3, 3) in Å.
+
+    Raises
+    ------
+    FarPositionError
+        For the first such atom.
+    """
+    _check_far(np.asarray(position), np.asarray(image, dtype=np.float64), cell)
+
+
+def _check_far(position: FloatArray, image: FloatArray, cell: FloatArray) -> None:
+    """Raise ``FarPositionError`` for positions (..., xyz) that are too far away."""
+    if not position.size:
+        return
+    size = np.sqrt((cell**2).sum(axis=1))
+    # far fewer operations than wrapping: two passes without temporary arrays
+    if max(position.max(), -position.min()) <= MAX_LENGTH:
+        # at most three vectors add up, and each image moves by one when it is corrected
+        most = np.maximum(image.reshape(-1, 3).max(axis=0), -image.reshape(-1, 3).min(axis=0))
+        if (most < MAX_IMAGE - 1).all() and (most * size <= MAX_LENGTH).all():
+            return
+    flat, moved = position.reshape(-1, 3), np.abs(image.reshape(-1, 3))
+    for what, unit, value, limit in (
+        ("its position", " Å", np.abs(flat), MAX_LENGTH),
+        ("its periodic image", "", moved, float(MAX_IMAGE - 1)),
+        ("its distance from the cell along a cell vector", " Å", moved * size, MAX_LENGTH),
+    ):
+        # NaN is not below a limit either
+        bad = np.flatnonzero(~(value <= limit).all(axis=1))
+        if bad.size:
+            atom = int(bad[0])
+            more = f" (and {bad.size - 1} other atoms)" if bad.size > 1 else ""
+            raise FarPositionError(
+                atom,
+                f"{what} is {value[atom].max():.10g}{unit}; at most {limit:.10g}{unit} are "
+                f"allowed{more}. Beyond, {RESOLUTION:g} Å cannot be resolved",
+            )
 
 
 def unwrap(position: FloatArray, image: npt.NDArray[np.integer], cell: FloatArray) -> FloatArray:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pydantic
 
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray, Periodic
+from mgdask.bounds import MAX_LENGTH, RESOLUTION
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
 from mgdask.features.allowed import to_text
@@ -715,6 +716,12 @@ def check_configuration(
     if not np.isfinite(r).all():
         atom = int(np.flatnonzero(~np.isfinite(r).all(axis=1))[0])
         raise ParameterError(f"position of atom {atom} is not finite: {r[atom]}")
+    if not (np.abs(r) <= MAX_LENGTH).all():
+        atom = int(np.flatnonzero((np.abs(r) > MAX_LENGTH).any(axis=1))[0])
+        raise ParameterError(
+            f"position of atom {atom} is {r[atom].tolist()}; at most ±{MAX_LENGTH:g} Å are "
+            f"allowed, where {RESOLUTION:g} Å can be resolved. Wrap the positions into the cell"
+        )
     if len(pbc) != 3:
         raise ParameterError(f"pbc must be three booleans, one per cell vector; got {pbc!r}")
     z = np.asarray(numbers)

@@ -16,7 +16,8 @@ import numpy as np
 from numba import boolean, float64, int64, types
 
 from mgdask._typing import FloatArray, IntArray
-from mgdask.geometry import complete_cell, face_heights, fractional, wrap
+from mgdask.errors import ParameterError
+from mgdask.geometry import check_shell, complete_cell, face_heights, fractional, volume, wrap
 from mgdask.kernels._jit import array, inner, kernel
 from mgdask.kernels.simd import LANES, address, displacements
 
@@ -25,6 +26,14 @@ BIN = np.array([1.0, 1.0, 0.25])
 
 Few long lines of bins are fastest, because each line has a fixed cost.
 """
+
+
+PAIR_BYTES = 40
+"""Number of bytes of a pair in a list of neighbors."""
+FIRST_PAIRS = 20_000_000
+"""Maximum number of pairs for which memory is allocated before they are counted."""
+SMALL_LISTS = 1 << 30
+"""Number of bytes of lists that are made without looking at the available memory."""
 
 
 class CellList(NamedTuple):
@@ -83,6 +92,7 @@ def make_cell_list(position: FloatArray, cell: FloatArray, pbc: Any, cutoff: flo
     """Sort positions (atom,3) into bins for a ``cutoff`` in Å, in O(atoms) time."""
     pbc = np.array(pbc, dtype=bool)
     cell = complete_cell(cell, pbc)
+    check_shell(cell, pbc, cutoff)
     wrapped, _ = wrap(np.asarray(position, dtype=np.float64), cell, np.zeros(3), pbc)
     fraction = fractional(wrapped, cell)
     n = len(wrapped)
@@ -373,6 +383,30 @@ def _list(
     return len(centers)
 
 
+def _check_memory(cell_list: CellList, n_centers: int) -> None:
+    """Refuse lists that will not fit into the memory, as in a nearly flat cell."""
+    n_atoms = len(cell_list.row)
+    sphere = 4 / 3 * np.pi * cell_list.cutoff**3
+    each = min(n_atoms * sphere / volume(cell_list.cell), cell_list.room)
+    _check_bytes(int(PAIR_BYTES * n_centers * each), cell_list, n_centers)
+
+
+def _check_bytes(needed: int, cell_list: CellList, n_centers: int) -> None:
+    if needed <= SMALL_LISTS:
+        return
+    import psutil
+
+    available = int(psutil.virtual_memory().available)
+    if needed > available:
+        heights = ", ".join(f"{height:.4g}" for height in face_heights(cell_list.cell))
+        raise ParameterError(
+            f"the neighbors of {n_centers} atoms within {cell_list.cutoff:.4g} Å take "
+            f"{needed / 1e9:.3g} GB, but {available / 1e9:.3g} GB of memory are available. "
+            f"Opposite faces of the cell are {heights} Å apart. Check the cell vectors, or choose "
+            "a smaller cutoff or fewer centers"
+        )
+
+
 def list_neighbors(
     cell_list: CellList, centers: IntArray
 ) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
@@ -382,11 +416,14 @@ def list_neighbors(
     n_bins = len(cell_list.start) - 1
     density = cell_list.start[-1] / max(n_bins, 1)
     shape = 2 * cell_list.reach + 1
-    guess = int(len(chosen) * (0.35 * density * shape.prod() + 8)) + cell_list.room
+    guess = min(int(len(chosen) * (0.35 * density * shape.prod() + 8)), FIRST_PAIRS)
+    guess += cell_list.room
+    _check_memory(cell_list, len(chosen))
     row, vector, distance = np.empty(guess, dtype=np.int64), np.empty((guess, 3)), np.empty(guess)
     done = 0
     while (done := _list(cell_list, chosen, done, offset, row, vector, distance)) < len(chosen):
         more = int(len(row) * max(0.5, 1.2 * (len(chosen) - done) / max(done, 1))) + cell_list.room
+        _check_bytes(PAIR_BYTES * (len(row) + more), cell_list, len(chosen))
         row = np.concatenate([row, np.empty(more, dtype=np.int64)])
         vector, distance = (
             np.concatenate([vector, np.empty((more, 3))]),

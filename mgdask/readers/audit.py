@@ -10,7 +10,9 @@ from pathlib import PurePath
 import numpy as np
 
 from mgdask._typing import FloatArray
+from mgdask.bounds import MAX_LENGTH
 from mgdask.errors import AuditError, ParameterError
+from mgdask.geometry import unsound_cells
 from mgdask.readers.coordinates import DERIVED
 from mgdask.readers.damage import BOX, POSITION
 from mgdask.readers.files import natural
@@ -19,6 +21,7 @@ from mgdask.readers.formats.lammps_index import TOO_LONG
 from mgdask.readers.origins import SMALL_CHANGE, largest_change
 from mgdask.readers.records import Contents, FrameRef
 from mgdask.readers.splitting import MAX_COMMANDS, same_size_ranges, split_commands
+from mgdask.readers.units import UnitStyle
 
 REPEATED = ("last", "first", "all", "error")
 _SHOWN = 4
@@ -131,6 +134,29 @@ def check_sizes(refs: Sequence[FrameRef], numbers: Sequence[int], command: str) 
     else:
         text += "These commands ingest each part into a separate store:\n"
     raise AuditError(text + split_commands(ranges, command))
+
+
+def check_cells(refs: Sequence[FrameRef], style: UnitStyle) -> None:
+    """Raise ``AuditError`` for the first frame whose cell cannot be used."""
+    pbc = refs[0].pbc
+    with np.errstate(all="ignore"):
+        cell = np.array([ref.cell for ref in refs]) * style.length
+        origin = np.array([ref.origin for ref in refs]) * style.length
+    found = unsound_cells(cell, pbc)
+    far = np.flatnonzero(~(np.abs(origin).max(axis=1) <= MAX_LENGTH))
+    found += [
+        (
+            int(k),
+            f"the origin of the cell is {origin[k].tolist()} Å; at most {MAX_LENGTH:g} Å are "
+            "allowed",
+        )
+        for k in far[:1]
+    ]
+    if found:
+        number, problem = min(found)
+        raise AuditError(
+            f"{refs[number].where}: {problem}. Repair the box, or exclude the frame with frames="
+        )
 
 
 def check_alike(

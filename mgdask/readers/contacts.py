@@ -27,6 +27,8 @@ MAX_IMAGES = 3
 """Maximum number of periodic images in each direction; bounds the search distance."""
 REACH = 1.9
 """Search distance, in units of the edge of a cube with the volume per atom."""
+MIN_REACH = 0.1
+"""Search distance, in the same unit, below which nothing is searched."""
 N_BINS, SMOOTHING = 190, 3.0
 """Bins of g(r), and standard deviation of the smoothing in bins."""
 MIN_HEIGHT = 1.5
@@ -77,6 +79,8 @@ def contacts(
     reach = min(REACH * edge, longest, MAX_IMAGES * float(face_heights(cell).min()))
     fraction = fractional(position, cell, origin)
     fraction -= np.where(np.asarray(pbc, dtype=bool), np.floor(fraction), 0.0)
+    if reach < MIN_REACH * edge:  # a nearly flat cell, in which images touch
+        return {}
     pairs, distance = _sampled_pairs(fraction, cell, pbc, kind, reach)
     code = pairs.min(axis=0) * len(kinds) + pairs.max(axis=0)
     found = {}

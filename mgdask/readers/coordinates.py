@@ -75,12 +75,14 @@ def place(
     Simulation codes may write atoms slightly outside the cell between two neighbor
     builds, or on the upper face by rounding. Such atoms are moved inside and their
     images corrected, so the unwrapped trajectory is unchanged. Nothing is wrapped along
-    non-periodic axes.
+    non-periodic axes. Raise ``FarPositionError`` if digits or images would be lost.
     """
     position = box.cartesian(coordinates, cell, origin) if kind in ("xs", "xsu") else coordinates
     wrapped, shift = box.wrap(position, cell, origin, pbc)
     if image is not None and kind in ("x", "xs"):
-        shift += image.astype(np.int32)
+        total = shift + image
+        box.check_images(wrapped, total, cell)
+        shift = total.astype(np.int32)
     return wrapped, shift
 
 

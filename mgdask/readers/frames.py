@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from mgdask import variables
 from mgdask.errors import AuditError, ParameterError
+from mgdask.geometry import FarPositionError
 from mgdask.readers import coordinates
 from mgdask.readers.records import FrameRef, Labels, Table
 from mgdask.readers.species import PER_ATOM, SpeciesMap
@@ -202,7 +203,7 @@ def assemble(
         )
     images = None
     if layout.images:
-        images = np.empty((ref.n_atoms, 3), dtype=np.int32)
+        images = np.empty((ref.n_atoms, 3))
         for axis, name in enumerate(coordinates.IMAGES):
             column = as_array(table, name)
             images[:, axis] = column if order is None else column[order]
@@ -211,7 +212,14 @@ def assemble(
         cell, origin = cell * style.length, origin * style.length
         if layout.kind in ("x", "xu"):
             raw *= style.length
-    position, image = coordinates.place(layout.kind, raw, images, cell, origin, ref.pbc)
+    try:
+        position, image = coordinates.place(layout.kind, raw, images, cell, origin, ref.pbc)
+    except FarPositionError as error:
+        row = error.atom if order is None else int(order[error.atom])
+        raise AuditError(
+            f"{ref.where}: id {ids[error.atom]} ({_row(ref, row)}): {error.reason}. The simulation "
+            "diverged or the file is damaged: exclude the frame with frames="
+        ) from error
     frame: Table = {"position": position}
     if layout.images or layout.kind in ("xu", "xsu"):
         frame["image"] = image

@@ -18,6 +18,7 @@ from mgdask.readers import coordinates
 from mgdask.readers.audit import (
     Audit,
     check_alike,
+    check_cells,
     check_origins,
     check_sizes,
     no_frame_left,
@@ -234,6 +235,7 @@ def take_inventory(
     command = ingest_command([os.fspath(path) for path in given], species_map, words)
     check_sizes(refs, numbers, command)
     check_alike(refs, lambda ref: layout.needed, audit)
+    check_cells(refs, style)
     report_spacing(refs, runs, audit)
     check_origins(refs, unknown, coordinates.scheme(layout.kind, layout.images), audit)
     time = _times(refs, timestep, style, audit)
@@ -403,6 +405,13 @@ def _times(
             "without a time",
         )
     step = 0.0 if timestep is None else timestep
-    return np.array(
+    times = np.array(
         [float(ref.step or 0) * step if ref.time is None else ref.time * style.time for ref in refs]
     )
+    bad = np.flatnonzero(~np.isfinite(times))
+    if bad.size:
+        raise AuditError(
+            f"{refs[bad[0]].where}: its time is {times[bad[0]]} ps, which is not finite; repair "
+            "the file or timestep=, or exclude the frame with frames="
+        )
+    return times

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import PurePath
 
-from mgdask.errors import AuditError
+from mgdask.bounds import shortened
+from mgdask.errors import AuditError, MgdaskError
 from mgdask.readers.files import Forward, expand, fingerprint, open_binary
-from mgdask.readers.records import Source, SourceInfo
+from mgdask.readers.records import Contents, FrameRef, Source, SourceInfo, Table
 
 __all__ = ["expand", "inspect_source", "open_source", "sniff"]
 
@@ -167,4 +169,47 @@ def open_source(source: str | SourceInfo, **options: str | None) -> Source:
     Raise ``MissingDependencyError`` if the library that reads the format is missing.
     """
     info = inspect_source(source, **options) if isinstance(source, str) else source
-    return _OPEN[info.kind](info)
+    if info.kind not in _FOREIGN:
+        return _OPEN[info.kind](info)
+    with _in_words(info):
+        return _Guarded(info, _OPEN[info.kind](info))
+
+
+_FOREIGN = {"h5md": "HDF5", "netcdf": "NetCDF", "binary": "binary dump"}
+"""Kinds that other libraries read. A damaged file may raise any exception in them."""
+
+
+@contextmanager
+def _in_words(info: SourceInfo) -> Iterator[None]:
+    """Turn exceptions of other libraries into ``AuditError``."""
+    try:
+        yield
+    except MgdaskError:
+        raise
+    except Exception as error:
+        raise AuditError(
+            f"{info.path}: the {_FOREIGN[info.kind]} file cannot be read: "
+            f"{type(error).__name__}: {shortened(str(error), 300)}. It is damaged, or not as "
+            "programs write it: copy or write it again"
+        ) from error
+
+
+class _Guarded:
+    """A reader whose exceptions are those of mgdask."""
+
+    def __init__(self, info: SourceInfo, inner: Source) -> None:
+        self.info, self.inner = info, inner
+
+    def index(self) -> Contents:
+        """Return all frames."""
+        with _in_words(self.info):
+            return self.inner.index()
+
+    def read(self, ref: FrameRef, columns: Sequence[str]) -> Table:
+        """Return the given columns of one frame."""
+        with _in_words(self.info):
+            return self.inner.read(ref, columns)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.inner.close()

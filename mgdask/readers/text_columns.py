@@ -130,6 +130,8 @@ def _read_lines(name: str) -> Iterator[str]:
     rest, number = b"", 0
     try:
         while piece := text.read(_PIECE):
+            if b"\0" in piece:
+                raise AuditError(f"{name}: it is not a text file (UTF-8)")
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 number += 1

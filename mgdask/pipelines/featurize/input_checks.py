@@ -15,7 +15,7 @@ from mgdask.errors import ParameterError, StoreError
 from mgdask.features.engine import FeatureKinds, frames_needed
 from mgdask.features.feature import Feature
 from mgdask.features.window import FrameAxis
-from mgdask.geometry import complete_cell
+from mgdask.geometry import unsound_cells
 from mgdask.pipelines.featurize.block import describe_not_finite
 from mgdask.pipelines.featurize.validation import frames_text
 from mgdask.store.checks import Shard, expected_shards
@@ -108,16 +108,10 @@ def _check_cells(group: Group, frames: IntArray) -> None:
     """Raise ``ParameterError`` for a cell in which no neighbors can be found."""
     cell: FloatArray = read_array(group, "cell")[frames].astype(np.float64)
     pbc = tuple(bool(p) for p in read_array(group, "pbc"))
-    lengths = np.linalg.norm(cell, axis=-1).prod(axis=-1)
-    with np.errstate(invalid="ignore"):
-        sound = np.abs(np.linalg.det(cell)) > 1e-11 * lengths
-    for k in np.flatnonzero(~sound):
-        try:
-            complete_cell(cell[k], pbc)
-        except ParameterError as error:
-            frame = int(frames[k])
-            step = int(read_array(group, "step")[frame])
-            raise ParameterError(f"frame {frame} (step {step}): {error}") from None
+    for k, problem in unsound_cells(cell, pbc):
+        frame = int(frames[k])
+        step = int(read_array(group, "step")[frame])
+        raise ParameterError(f"frame {frame} (step {step}): {problem}")
 
 
 def _size(path: Path) -> int:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mgdask._typing import IntArray
+from mgdask.bounds import MAX_NEIGHBORS
 from mgdask.errors import ParameterError
 from mgdask.features.feature import n_within
-from mgdask.geometry import face_heights
+from mgdask.geometry import check_shell, complete_cell, face_heights
 from mgdask.pipelines.featurize.cost import density_of
 from mgdask.store.shards import open_group, read_array
 
 if TYPE_CHECKING:
     from mgdask.pipelines.featurize.plan import Plan
-
-MAX_NEIGHBORS = 1_000_000
-"""Maximum number of neighbors of an atom. Lists of more do not fit into a worker."""
 
 
 def check_reach(plan: Plan) -> None:
@@ -30,10 +31,13 @@ def check_reach(plan: Plan) -> None:
     Raises
     ------
     ParameterError
-        If an atom has more than ``MAX_NEIGHBORS`` neighbors. An atom of a cell that is
-        not periodic along all vectors has no more neighbors than there are atoms.
+        If an atom has more than ``MAX_NEIGHBORS`` neighbors, or there are more than
+        ``MAX_SHELL`` periodic images within the cutoff in one frame. An atom of a cell
+        that is not periodic along all vectors has no more neighbors than there are
+        atoms.
     """
     widest = max(plan.features, key=lambda feature: feature.reach)
+    check_images(plan.store, plan.frames, widest.reach, widest.name)
     n_neighbors = n_within(widest.reach, density_of(plan))
     if n_neighbors <= max(MAX_NEIGHBORS, plan.n_atoms):
         return
@@ -43,6 +47,40 @@ def check_reach(plan: Plan) -> None:
             f"{n_neighbors / 1e6:,.0f} million neighbors, nearly all of them periodic images. "
             f"At most {MAX_NEIGHBORS / 1e6:g} million are allowed; choose a smaller one"
         )
+
+
+def check_images(
+    store: str | Path, frames: Sequence[int] | IntArray, reach: float, name: str
+) -> None:
+    """Refuse a cutoff that reaches too many periodic images in a frame of a store.
+
+    Parameters
+    ----------
+    store
+        The store.
+    frames
+        Indices of the frames.
+    reach
+        Cutoff in Å.
+    name
+        What has this cutoff, for the message.
+
+    Raises
+    ------
+    ParameterError
+        With the frame, the heights of its cell, and what is allowed.
+    """
+    if reach <= 0.0:
+        return
+    group = open_group(store)
+    pbc = tuple(bool(p) for p in read_array(group, "pbc"))
+    rows = np.asarray(frames, dtype=np.int64)
+    cells, first = np.unique(read_array(group, "cell")[rows], axis=0, return_index=True)
+    for cell, k in zip(cells, first, strict=True):
+        try:
+            check_shell(complete_cell(cell, pbc), pbc, reach)
+        except ParameterError as error:
+            raise ParameterError(f"{name}: frame {rows[k]}: {error}") from None
 
 
 def smallest_width(plan: Plan) -> float:

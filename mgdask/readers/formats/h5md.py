@@ -5,6 +5,7 @@ de Buyl, Colberg, Höfling, Comput. Phys. Commun. 185, 1546 (2014).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mgdask._typing import FloatArray
+from mgdask.bounds import MAX_COLUMNS
 from mgdask.errors import AuditError, MissingDependencyError
-from mgdask.readers.damage import box_problem, position_problem
+from mgdask.readers.damage import box_problem, position_problem, step_number
+from mgdask.readers.formats.hdf5 import check_file, check_stored
 from mgdask.readers.formats.stated_units import FORCE, LENGTH, TIME, VELOCITY, factor
 from mgdask.readers.formats.tables import pick, spread
 from mgdask.readers.origins import Ranges, place_origins
@@ -74,6 +77,7 @@ class H5md:
                 f"{info.path}: cannot be opened as HDF5: {error}. Check that the file is "
                 "complete and closed by its writer"
             ) from error
+        check_file(self.file, h5py, info.path)
         name = self._select(dict(info.options).get("particles"))
         self.group = self.file["particles"][name]
         self._known: dict[str, _Element] = {}
@@ -81,12 +85,18 @@ class H5md:
             raise AuditError(f"{info.path}: /particles/{name} has no position or no box")
         position = self.group["position"]
         self.moving = isinstance(position, h5py.Group)
-        data = position["value"] if self.moving else position
+        data = self._values_of(position) if self.moving else position
         if data.ndim != (3 if self.moving else 2) or data.shape[-1] != 3:
             raise AuditError(
                 f"{info.path}: the position must have the shape (frame, atom, 3), or (atom, 3) if "
                 f"it does not depend on time; got {data.shape}"
             )
+        if data.dtype.kind not in "iuf" or not data.size:
+            raise AuditError(
+                f"{info.path}: the position must hold numbers; got {data.dtype} of shape "
+                f"{data.shape}"
+            )
+        check_stored(data, info.path, f"/particles/{name}/position")
         self.count, self.n_atoms = (len(data) if self.moving else 1), int(data.shape[-2])
         self.steps = self._along("step", position, self.count) if self.moving else None
         rows = np.arange(self.count, dtype=np.int64) if self.moving else None
@@ -111,14 +121,38 @@ class H5md:
         """Return ``step`` or ``time`` of each row, from an array or an increment."""
         if name not in item:
             return None
-        stored = np.asarray(item[name])
-        offset = item[name].attrs.get("offset", 0)
-        return stored[:count] if stored.ndim else offset + stored * np.arange(count)
+        data = item[name]
+        if not isinstance(data, self._h5py.Dataset) or data.dtype.kind not in "iuf":
+            raise AuditError(f"{self.info.path}: {name} of {item.name} must be numbers")
+        if data.ndim > 1 or (data.ndim and len(data) < count):
+            raise AuditError(
+                f"{self.info.path}: {name} of {item.name} has the shape {data.shape}, but there "
+                f"are {count} values; write one per value"
+            )
+        if data.ndim:
+            return data[:count]
+        offset = data.attrs.get("offset", 0)
+        with np.errstate(all="ignore"):
+            return offset + np.asarray(data) * np.arange(count)
+
+    def _values_of(self, item: Any) -> Any:
+        """Return the dataset ``value`` of an element that depends on time."""
+        data = item.get("value")
+        if not isinstance(data, self._h5py.Dataset) or not data.ndim:
+            raise AuditError(f"{self.info.path}: {item.name} has no array 'value'; write it again")
+        return data
 
     def _element(self, name: str) -> _Element:
         """Return an element of the particle group by its path."""
         if name not in self._known:
-            self._known[name] = self._match(name)
+            element = self._match(name)
+            shape = element.data.shape[1:] if element.rows is not None else element.data.shape
+            if math.prod(shape) > max(self.n_atoms, 9) * MAX_COLUMNS:
+                raise AuditError(
+                    f"{self.info.path}: {name} has the shape {element.data.shape}, which is more "
+                    f"than {MAX_COLUMNS} numbers per atom"
+                )
+            self._known[name] = element
         return self._known[name]
 
     def _match(self, name: str) -> _Element:
@@ -126,7 +160,8 @@ class H5md:
         item, lasting = self.group[name], name in _LASTING
         if not isinstance(item, self._h5py.Group):
             return _Element(item, None)
-        data, own = item["value"], self._along("step", item, len(item["value"]))
+        data = self._values_of(item)
+        own = self._along("step", item, len(data))
         unordered = own is not None and not bool((np.diff(own) > 0).all())
         if own is None or self.steps is None or unordered or np.array_equal(own, self.steps):
             rows = np.arange(self.count, dtype=np.int64)
@@ -188,7 +223,7 @@ class H5md:
             ref = FrameRef(
                 path,
                 k,
-                k if self.steps is None else int(self.steps[k]),
+                k if self.steps is None else step_number(self.steps[k], f"{path}, frame {k}"),
                 None if times is None else float(times[k]) * clock,
                 self.n_atoms,
                 cell,

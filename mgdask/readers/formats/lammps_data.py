@@ -158,7 +158,7 @@ class LammpsData:
         return "\n".join(lines)
 
     def _masses(self, header: Sequence[str], labels: Mapping[int, str], types: IntArray) -> Any:
-        """Return the mass of each atom from the Masses section, without ASE's rounding."""
+        """Return the mass of each atom from the section Masses, not rounded by ASE."""
         kinds = {label: str(kind) for kind, label in labels.items()}
         rows = [line.split("#")[0].split() for line in header]
         given: dict[int, float] = {}

@@ -120,8 +120,8 @@ class _Header:
                 self.units = value
             else:
                 raise AuditError(
-                    f"{self.where()}: its header has {shortened(f'ITEM: {title}')!r}, which is not part of a "
-                    "LAMMPS dump of atoms"
+                    f"{self.where()}: its header has {shortened(f'ITEM: {title}')!r}, which is not "
+                    "part of a LAMMPS dump of atoms"
                 )
         except ValueError as error:
             if isinstance(error, AuditError):

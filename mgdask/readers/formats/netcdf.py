@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 
 from mgdask._typing import FloatArray
+from mgdask.bounds import check_count
 from mgdask.errors import AuditError, MissingDependencyError
-from mgdask.readers.damage import BOX, box_problem, position_problem
+from mgdask.readers.damage import BOX, box_problem, position_problem, step_number
+from mgdask.readers.files import open_binary
+from mgdask.readers.formats.hdf5 import check_file, check_stored
 from mgdask.readers.formats.stated_units import FORCE, LENGTH, TIME, VELOCITY, factor
 from mgdask.readers.formats.tables import pick, spread
 from mgdask.readers.origins import Ranges, place_origins
@@ -54,6 +57,7 @@ class NetCdf:
                 "netCDF4", "netcdf", f"reading the NetCDF file {info.path}"
             ) from error
         self.info = info
+        _check_hdf5(info.path)
         try:
             self.file = netCDF4.Dataset(info.path)
         except OSError as error:
@@ -67,6 +71,16 @@ class NetCdf:
                 f"{info.path}: not an AMBER or LAMMPS trajectory: there is no dimension "
                 f"{' or '.join(sorted(missing))}"
             )
+
+        n_frames, n_atoms = (len(self.file.dimensions[name]) for name in ("frame", "atom"))
+        if not n_frames or not n_atoms:
+            raise AuditError(
+                f"{info.path}: it has {n_frames} frames of {n_atoms} atoms; at least one of each "
+                "is needed"
+            )
+        if self.file.disk_format not in ("HDF5", "NETCDF4"):
+            place = f"{info.path}: coordinates of {n_frames} frames of {n_atoms} atoms"
+            check_count(n_frames * n_atoms, 12, info.size, place)
 
     def _values(self, name: str, frame: int) -> Any:
         """Return the values of one frame, masked where they are missing."""
@@ -252,7 +266,7 @@ class NetCdf:
             ref = FrameRef(
                 path,
                 k,
-                k if steps is None else int(steps[k]),
+                k if steps is None else step_number(steps[k], f"{path}, frame {k}"),
                 None if times is None else float(times[k]),
                 n_atoms,
                 cell,
@@ -277,3 +291,19 @@ class NetCdf:
     def close(self) -> None:
         """Close the file."""
         self.file.close()
+
+
+def _check_hdf5(path: str) -> None:
+    """Refuse a file of NetCDF 4, which is HDF5, that refers to others or is absurd."""
+    with open_binary(path) as head:
+        if head.read(4) != b"\x89HDF":
+            return
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingDependencyError("h5py", "netcdf", f"reading the NetCDF file {path}") from error
+    with h5py.File(path, "r") as file:
+        check_file(file, h5py, path)
+        for name in _POSITIONS:
+            if isinstance(file.get(name), h5py.Dataset):
+                check_stored(file[name], path, name)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mgdask.errors import AuditError
-from mgdask.readers.records import FrameRef, Table
+from mgdask.readers.records import FrameRef, Labels, Table
 
 _INDEXED = {
     "pos": ("x", "y", "z"),
@@ -26,6 +26,14 @@ def pick(table: Table, ref: FrameRef, columns: Sequence[str]) -> Table:
         raise AuditError(
             f"{ref.where}: {' '.join(missing)} is not in this frame; it has {' '.join(table)}"
         )
+    for name in columns:
+        column = table[name]
+        shape = column.codes.shape if isinstance(column, Labels) else column.shape
+        if shape != (ref.n_atoms,):
+            raise AuditError(
+                f"{ref.where}: {name} has the shape {shape}, but there are {ref.n_atoms} atoms; "
+                "one value per atom is needed"
+            )
     return {name: table[name] for name in columns}
 
 
