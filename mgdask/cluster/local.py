@@ -21,6 +21,7 @@ from mgdask.errors import ParameterError, RunError
 from mgdask.execution.client import LOOPBACK, close_cluster, without_pages
 from mgdask.execution.scratch import scratch_folder, working_in
 from mgdask.interruption import end_when_stopped, shielded
+from mgdask.kernels._cache import cache_root
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
@@ -95,6 +96,7 @@ def local_cluster(
     workers = available_cores() if workers is None else workers
     security = local_security(site)
     options = dashboard_options(site.dashboard if site is not None else "off")
+    cache_root()  # its remark comes from here, not from each worker
 
     def start_workers() -> LocalCluster:
         with warnings.catch_warnings():  # the address that is used instead is logged

@@ -1,29 +1,21 @@
-"""Compilation of the kernels, and the folder that holds compiled code.
+"""Compilation of the kernels.
 
 A kernel has one explicit signature and is compiled at its first call, not at import.
 Numba numbers the cache files of a function consecutively. Two processes that compile
 different signatures of one function at the same time can overwrite each other's files.
 With one signature both write the same file, by renaming.
 
-The cache is on the node's local disk, because workers that share a cache on a network
-file system can crash. Other users cannot write to its folder, because cached code is
-executed. The folder is ``$MGDASK_CACHE_DIR``, else ``$NUMBA_CACHE_DIR``, else
-``<temporary folder>/mgdask-<uid>``. Its subfolder is named by a digest of all kernel
-sources, because numba only checks the file of the outermost function for changes.
-
-Only one process of a node compiles a kernel. The others wait and then load it.
+The subfolder of the cache is named by a digest of all kernel sources, because numba
+only checks the file of the outermost function for changes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
-import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, cast
@@ -31,12 +23,12 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 import numba
 from numba import types
 
+from mgdask.kernels._cache import CacheEntry, cache_root, private_folder
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _LOCK = threading.RLock()
-MAX_WAIT = 120.0
-"""Longest wait in seconds for a kernel that another process compiles."""
 
 
 def array(kind: Any, ndim: int, *, out: bool = False) -> Any:
@@ -49,64 +41,19 @@ def array(kind: Any, ndim: int, *, out: bool = False) -> Any:
 
 
 @lru_cache(maxsize=1)
-def cache_directory() -> str:
-    """Return the folder of compiled kernels, private to this user.
+def cache_directory() -> str | None:
+    """Return the folder of compiled kernels; ``None`` if they cannot be kept.
 
-    A temporary folder is made if the usual one is not private or not writable.
+    No other user can write it.
     """
-    named = os.environ.get("MGDASK_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR")
-    user = str(os.getuid()) if hasattr(os, "getuid") else "user"
-    root = Path(named) if named else Path(tempfile.gettempdir()) / f"mgdask-{user}"
+    root = cache_root()
+    if root is None:
+        return None
     digest = hashlib.sha256(f"{numba.__version__} {sys.version_info[:3]}".encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
-    try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = root.lstat()
-        mine = not hasattr(os, "getuid") or status.st_uid == os.getuid()
-        if not named and (root.is_symlink() or not mine or status.st_mode & 0o022):
-            raise PermissionError(f"{root} is not private to this user")
-        folder = root / digest.hexdigest()[:16]
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(f"{folder} is read-only")
-    except OSError:
-        return tempfile.mkdtemp(prefix="mgdask-")
-    return str(folder)
-
-
-@contextmanager
-def _compiled_once(function: Callable[..., Any]) -> Iterator[None]:
-    """Wait while another process of this node compiles a function.
-
-    A file in the cache is locked during the compilation, and is not empty afterwards.
-    Its lock ends with the process. Without a working lock, or after ``MAX_WAIT``, two
-    processes may compile the same function, which does no harm.
-    """
-    source = hashlib.sha256(function.__code__.co_filename.encode()).hexdigest()[:8]
-    name = f"{function.__module__}.{function.__qualname__}-{source}.lock"
-    try:
-        import fcntl
-
-        file = open(Path(cache_directory()) / name, "ab")  # noqa: SIM115
-    except (ImportError, OSError):  # Windows, or a full disk
-        yield
-        return
-    with file:
-        deadline = time.monotonic() + MAX_WAIT
-        while not os.fstat(file.fileno()).st_size and time.monotonic() < deadline:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.05)
-            except OSError:  # a file system without locks
-                break
-        yield
-        if not os.fstat(file.fileno()).st_size:
-            with suppress(OSError):
-                file.write(b"compiled\n")
-                file.flush()
+    folder = private_folder(root / digest.hexdigest()[:16])
+    return None if folder is None else str(folder)
 
 
 class Kernel(Generic[P, R]):
@@ -123,21 +70,47 @@ class Kernel(Generic[P, R]):
         """Compile now, or load from the cache."""
         with _LOCK:
             if self._compiled is None:
-                before = numba.config.CACHE_DIR
-                # numba reads the folder when a function is decorated; it is
-                # restored so that functions of other packages keep their own
-                numba.config.CACHE_DIR = cache_directory()
-                try:
-                    dispatcher = numba.njit(nogil=True, cache=True, error_model="numpy")(
-                        self.__wrapped__
-                    )
-                finally:
-                    numba.config.CACHE_DIR = before
-                with _compiled_once(self.__wrapped__):
+                dispatcher = self._from_cache()
+                if dispatcher is None or not dispatcher.signatures:
+                    dispatcher = self._dispatcher(None)
                     dispatcher.compile(self._signature)
                 dispatcher.disable_compile()
                 self._compiled = dispatcher
             return self._compiled
+
+    def _dispatcher(self, folder: str | None) -> Any:
+        """Return numba's compiler of the function, with or without a cache."""
+        before = numba.config.CACHE_DIR
+        # numba reads the folder when a function is decorated; it is restored so that
+        # functions of other packages keep their own
+        numba.config.CACHE_DIR = folder or before
+        try:
+            decorate = numba.njit(nogil=True, cache=folder is not None, error_model="numpy")
+            return decorate(self.__wrapped__)
+        finally:
+            numba.config.CACHE_DIR = before
+
+    def _from_cache(self) -> Any:
+        """Return the compiler after it has loaded or compiled and saved the kernel.
+
+        ``None`` if the cache cannot be used.
+        """
+        folder = cache_directory()
+        if folder is None:
+            return None
+        try:
+            dispatcher = self._dispatcher(folder)
+        except RuntimeError:  # numba cannot write to the folder
+            return None
+        entry = CacheEntry(self.__wrapped__, Path(folder), Path(dispatcher.stats.cache_path))
+        with entry.compiled_once() as usable:
+            if not usable:
+                return None
+            with suppress(OSError):  # a full disk: the kernel is compiled, but not kept
+                dispatcher.compile(self._signature)
+                if dispatcher.stats.cache_misses:
+                    entry.record()
+        return dispatcher
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return (self._compiled or self.compile())(*args, **kwargs)

@@ -1,11 +1,17 @@
-"""Compilation of kernels: once per node, also if several processes need one at once."""
+"""Cache of compiled kernels: once per node, and only what this user has written."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import pickle
+import re
 import time
+from pathlib import Path
 
+import pytest
+
+from mgdask.ownership import stranger_access
 from tests.forked import Forked
 
 MODULE = """
@@ -25,26 +31,158 @@ import numpy as np, once
 print("ready", flush=True)
 print(once.total(np.arange(4.0)), sum(once.total._compiled.stats.cache_hits.values()))
 """
+COMPILED, LOADED = "ready\n6.0 0\n", "ready\n6.0 1\n"
+STRANGER = 65534
+root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 
 
-def test_one_of_several_processes_compiles(tmp_path):
+@pytest.fixture
+def cache(tmp_path):
+    """Folder of the cache of the processes that ``start`` starts."""
     (tmp_path / "once.py").write_text(MODULE)
-    cache = tmp_path / "cache"
-    env = {**os.environ, "MGDASK_CACHE_DIR": str(cache), "PYTHONPATH": str(tmp_path)}
-    first = Forked(CODE, env=env)
-    assert first.communicate(120)[0] == "ready\n6.0 0\n"
+    return tmp_path / "cache"
+
+
+def start(cache):
+    env = {**os.environ, "MGDASK_CACHE_DIR": str(cache), "PYTHONPATH": str(cache.parent)}
+    return Forked(CODE, env=env)
+
+
+def outcome(cache):
+    """What a new process prints, and what it logs."""
+    return start(cache).communicate(120)
+
+
+def test_one_of_several_processes_compiles(cache):
+    first = start(cache)
+    assert first.communicate(120)[0] == COMPILED
     (lock,) = cache.rglob("once.total-*.lock")
     for file in cache.rglob("once*.nb*"):
         file.unlink()
-    lock.write_bytes(b"")
     with open(lock, "ab") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        both = [Forked(CODE, env=env) for _ in range(2)]
+        both = [start(cache) for _ in range(2)]
         for process in both:
             process.readline()
         time.sleep(1.0)
         assert [process.poll() for process in both] == [None, None]
-    assert sorted(process.communicate(120)[0] for process in both) == [
-        "ready\n6.0 0\n",
-        "ready\n6.0 1\n",
+    ended = [process.communicate(120) for process in both]
+    assert sorted(ended) == [(COMPILED, ""), (LOADED, "")]  # lost files are no damage
+
+
+DAMAGE = """
+import glob, pathlib, pickle, sys
+import numpy as np, once
+DAMAGES = {
+    "empty": lambda data: b"",
+    "truncated": lambda data: data[: len(data) // 2],
+    "garbage": lambda data: bytes(range(256)) * (len(data) // 256 + 1),
+    "wrong pickle": lambda data: pickle.dumps({"key": "value"}),
+    "one bit": lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:],
+}
+def call():
+    once.total._compiled = None
+    total = once.total(np.arange(4.0))
+    return total, sum(once.total._compiled.stats.cache_hits.values())
+assert call() == (6.0, 0)
+for file in map(pathlib.Path, sys.argv[1:]):
+    (file,) = map(pathlib.Path, glob.glob(str(file)))
+    for name, damage in DAMAGES.items():
+        file.write_bytes(damage(file.read_bytes()))
+        print(file.suffix, name, *call(), *call())
+"""
+
+
+def test_damaged_files_are_dropped_in_words_once(cache):
+    env = {**os.environ, "MGDASK_CACHE_DIR": str(cache), "PYTHONPATH": str(cache.parent)}
+    patterns = [cache / "*" / name for name in ("once*.json", "*/once*.nbi", "*/once*.nbc")]
+    printed, log = Forked(DAMAGE, *patterns, env=env).communicate(120)
+    expected = [
+        f"{suffix} {name} 6.0 0 6.0 1"  # compiled, then loaded
+        for suffix in (".json", ".nbi", ".nbc")
+        for name in ("empty", "truncated", "garbage", "wrong pickle", "one bit")
     ]
+    assert printed.splitlines() == expected, log
+    lines = log.splitlines()
+    assert len(lines) == len(expected)
+    for line in lines:
+        assert re.search(rf"the compiled kernel once\.total in {cache}/.* is damaged; it is", line)
+
+
+def test_files_without_a_record_are_never_loaded(cache):
+    """As after a power cut before the record was written."""
+    assert outcome(cache) == (COMPILED, "")
+    (record,) = cache.rglob("once.total-*.json")
+    record.unlink()
+    assert outcome(cache) == (COMPILED, "")
+    assert outcome(cache) == (LOADED, "")
+
+
+REFUSED = {
+    "other owner": lambda root: os.chown(root, STRANGER, STRANGER),
+    "owner above": lambda root: os.chown(root.parent, STRANGER, STRANGER),
+    "writable": lambda root: root.chmod(0o777),
+    "writable for the group": lambda root: root.chmod(0o770),
+    "writable above": lambda root: root.parent.chmod(0o777),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_cache_that_another_user_could_write_is_not_used(cache, tmp_path, name):
+    """A pickle that another user plants there would be executed."""
+    if "owner" in name and os.getuid() != 0:
+        pytest.skip("only root can give folders away")
+    root = tmp_path / "above" / "cache"
+    (tmp_path / "above" / "once.py").parent.mkdir()
+    (tmp_path / "above" / "once.py").write_text(MODULE)
+    assert outcome(root) == (COMPILED, "")
+    planted = tmp_path / "executed"
+    for index in root.rglob("once*.nbi"):
+        index.write_bytes(pickle.dumps(_Planted(planted)))
+    REFUSED[name](root)
+    printed, log = outcome(root)
+    assert printed == COMPILED
+    assert not planted.exists()
+    at_fault = root.parent if "above" in name else root
+    assert log.count("\n") == 1
+    assert f"each process compiles them anew: {at_fault} " in log
+    assert "Set MGDASK_CACHE_DIR to a folder that belongs to you" in log
+
+
+class _Planted:
+    """A pickle that makes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_folders_above_may_be_shared_if_only_owners_can_rename(tmp_path):
+    shared = tmp_path / "shared"
+    folder = shared / "own"
+    folder.mkdir(parents=True)
+    assert stranger_access(folder) is None
+    shared.chmod(0o1777)
+    assert stranger_access(folder) is None
+    shared.chmod(0o777)
+    assert stranger_access(folder) == f"{shared} can be written by others: chmod go-w {shared}"
+    shared.chmod(0o755)
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    assert stranger_access(link) == f"{link} is not a folder"
+    assert stranger_access(link / "..") == f"{link} is a link"
+
+
+def test_a_full_disk_costs_the_cache_only(cache, monkeypatch):
+    code = CODE.replace(
+        "print(once",
+        "import os; from numba.core import caching; import errno\n"
+        "def full(*_): raise OSError(errno.ENOSPC, 'No space left on device')\n"
+        "caching.IndexDataCacheFile._save_data = full\nprint(once",
+    )
+    env = {**os.environ, "MGDASK_CACHE_DIR": str(cache), "PYTHONPATH": str(cache.parent)}
+    assert Forked(code, env=env).communicate(120) == (COMPILED, "")
+    assert outcome(cache) == (COMPILED, "")
+    assert Path(cache).is_dir()

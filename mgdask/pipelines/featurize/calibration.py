@@ -134,22 +134,27 @@ def _read() -> dict[str, object]:
 
 def note_compiled(features: Sequence[Feature]) -> None:
     """Note that the kernels of these features are in the cache of this node."""
+    kernels = cache_directory()
     for feature in features:
         with suppress(OSError):
-            _mark(feature).touch()
+            if kernels is not None:
+                (Path(kernels) / _mark(feature)).touch()
 
 
 def compiled(features: Sequence[Feature]) -> bool:
     """Return whether the kernels of these features are in the cache of this node."""
-    return all(_mark(feature).exists() for feature in features)
+    kernels = cache_directory()
+    return kernels is not None and all(
+        (Path(kernels) / _mark(feature)).exists() for feature in features
+    )
 
 
-def _mark(feature: Feature) -> Path:
+def _mark(feature: Feature) -> str:
     # numbers such as a cutoff do not select kernels; words do. Numba compiles again if
     # the package moves or its files are replaced.
     source = Path(neighbors.__file__)
     known = [_words(feature.parameters()), str(source), source.stat().st_mtime_ns]
-    return Path(cache_directory()) / f"{feature.family}-{digest(known)[:12]}"
+    return f"{feature.family}-{digest(known)[:12]}"
 
 
 def _words(value: object) -> object:
