@@ -1,0 +1,1 @@
+"""The fault matrix: every command under every fault, resumed and compared byte for byte."""

@@ -1,0 +1,208 @@
+"""All tries of cells, and the table of the manual."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from tests.benchmarks.faults.commands import COMMANDS, content
+from tests.benchmarks.faults.faults import FAULTS, Fault, until
+from tests.benchmarks.faults.tries import (
+    NOISE,
+    RAW,
+    Place,
+    Ran,
+    Running,
+    Try,
+    generator,
+    leftovers,
+    reference,
+    words_of,
+)
+
+COLD_PROCESSES = 4
+"""Processes that start on one empty cache of kernels."""
+
+
+class Bench:
+    """References of the commands, made when they are first needed."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.wrote: dict[str, dict[str, str]] = {}
+        self.ran: dict[tuple[str, bool], Ran] = {}
+        self.size: dict[str, int] = {}
+
+    def prepare(self, name: str, workers: bool) -> None:
+        """Run a command undisturbed, twice at first: is it the same each time?"""
+        if (name, workers) in self.ran:
+            return
+        wrote, ran = reference(name, self.place, workers=workers)
+        if name not in self.wrote:
+            self.size[name] = shutil.disk_usage(self.place.out).used
+            again, ran = reference(name, self.place, workers=workers)
+            if again != wrote:
+                raise RuntimeError(f"{name} is not repeatable: {difference(wrote, again)}")
+            self.wrote[name] = wrote
+        elif wrote != self.wrote[name]:
+            found = difference(self.wrote[name], wrote)
+            raise RuntimeError(f"{name} depends on workers: {found}")
+        self.ran[name, workers] = ran
+
+    def attempt(self, name: str, fault_name: str, seed: int) -> Try:
+        """Make one try; draw another moment if the command ended before."""
+        for draw in range(4):
+            made = self._attempt(name, fault_name, seed, draw)
+            if made.struck:
+                break
+        return made
+
+    def _attempt(self, name: str, fault_name: str, seed: int, draw: int) -> Try:
+        command, fault, place = COMMANDS[name], FAULTS[fault_name], self.place
+        workers = seed % 5 in fault.workers
+        self.prepare(name, workers)
+        rng = generator(name, fault_name, seed + 1000 * draw)
+        result = Try(name, fault_name, seed)
+        place.open()
+        place.seed(command)
+        if fault_name == "four-cold":
+            self._four(result, rng)
+            return result
+        settings = fault.before(place, self.size[name], rng)
+        undisturbed = self.ran[name, workers]
+        # with workers, the main process mostly waits
+        whole = undisturbed.wall if workers else undisturbed.cpu
+        fraction = rng.random() * 0.85**draw
+        if fault.from_start and seed % 3 == 0:
+            fraction = 0.0
+        if fault_name == "full-disk":
+            fraction = 0.0
+        result.moment = fraction * whole
+        words = words_of(command, place) + list(command.workers if workers else ())
+        running = Running(place, words, **settings)
+        clock = running.wall if workers else running.cpu
+        until(running, lambda: clock() >= result.moment)
+        result.struck = fault.strike(running, place, rng)
+        first = running.finish()
+        fault.repair(place)
+        self._judge(result, first, fault)
+        self._resume(result, first, words)
+        return result
+
+    def _judge(self, result: Try, ran: Ran, fault: Fault) -> None:
+        """Look at how the disturbed command ended and what it said."""
+        result.statuses.append(ran.status)
+        result.cpu += ran.cpu
+        text = f"{ran.out}\n{ran.err}"
+        if ran.status is None:
+            result.hung.append(text[-3000:])
+            return
+        if ran.status:
+            result.said = ran.err[-1500:]
+        if ran.processes:
+            result.left += [f"process {line}" for line in ran.processes]
+        if ran.status not in (0, *fault.statuses):
+            result.message.append(f"status {ran.status}")
+        if found := NOISE.search(text):
+            line = text[max(text.rfind("\n", 0, found.start()), 0) :][:1500]
+            result.noise.append(line.strip())
+        if ran.status == 1:
+            flat = " ".join(ran.err.split())
+            if RAW.search(flat) or not re.search(fault.says, flat):
+                result.message.append(ran.err[-600:])
+        if ran.status in (143, 130) and not re.search(r"stopped: mgdask \w+", ran.err):
+            result.message.append(ran.err[-600:])
+        if ran.status not in (-9, None):
+            result.left += leftovers(self.place)
+
+    def _resume(self, result: Try, first: Ran, words: list[str]) -> None:
+        """Run the same command again, then compare."""
+        command, place = COMMANDS[result.command], self.place
+        target = place.out / command.target
+        want = self.wrote[result.command]
+        paths = {"inputs": str(place.inputs), "out": str(place.out)}
+        after = [word.format(**paths) for word in command.after]
+        quiet = [word for word in words if word not in ("--workers",)]
+        del quiet
+        todo = [] if first.status == 0 and not after else [words_of(command, place)]
+        said = ""
+        for line in [*todo, *([after] if after else [])]:
+            ran = Running(place, line).finish()
+            result.statuses.append(ran.status)
+            result.cpu += ran.cpu
+            if ran.status is None:
+                result.hung.append(f"again: {ran.out[-500:]}\n{ran.err[-2500:]}")
+                return
+            if ran.processes:
+                result.left += [f"again: process {line}" for line in ran.processes]
+            text = f"{ran.out}\n{ran.err}"
+            if (found := NOISE.search(text)) is not None:
+                result.noise.append(f"again: {text[max(found.start() - 200, 0) :][:1200]}")
+            if ran.status:
+                said += f"again ({ran.status}): {ran.out[-400:]}\n{ran.err[-1200:]}"
+            if "--repair" in line and ran.status == 1:
+                said = ""  # it says that there was damage
+        found = content(target) if target.exists() else {}
+        if found == want:
+            pass
+        elif said:
+            result.lost.append(said)
+        else:
+            result.wrong.append(difference(want, found))
+        result.left += [f"again: {name}" for name in leftovers(place)]
+
+    def _four(self, result: Try, rng) -> None:
+        """Start four processes on one empty cache; kill one of them in every other try."""
+        name, place = result.command, self.place
+        command, cache = COMMANDS[name], place.base / "cache"
+        shutil.rmtree(cache, ignore_errors=True)
+        outs = [place.out / "four" / str(k) for k in range(COLD_PROCESSES)]
+        running = []
+        victim = rng.randrange(COLD_PROCESSES) if rng.random() < 0.5 else None
+        for k, out in enumerate(outs):
+            out.mkdir(parents=True)
+            for seeded in command.seeded:
+                shutil.copytree(place.inputs / seeded, out / seeded)
+            words = words_of(command, place, out)
+            running.append(Running(place, words, str(k), kernels=cache, cold=True))
+            time.sleep(rng.random() * 0.3)
+        if victim is not None:
+            time.sleep(rng.random() * 2.0)
+            with suppress(OSError):
+                os.kill(running[victim].pid, signal.SIGKILL)
+        result.struck = True
+        for k, process in enumerate(running):
+            ran = process.finish()
+            if k == victim and ran.status == -9:
+                result.statuses.append(-9)
+                continue
+            wanted = (0, 1) if command.after else (0,)
+            result.statuses.append(ran.status)
+            result.cpu += ran.cpu
+            if ran.status not in wanted:
+                result.lost.append(f"{ran.status}: {ran.err[-800:]}")
+                continue
+            if (found := NOISE.search(ran.out + ran.err)) is not None:
+                result.noise.append((ran.out + ran.err)[found.start() :][:800])
+            if not command.after:
+                target = outs[k] / command.target
+                if (wrote := content(target)) != self.wrote[name]:
+                    result.wrong.append(difference(self.wrote[name], wrote))
+        left = [path.name for path in place.tmp.iterdir()]
+        if victim is None:
+            result.left += left
+        names = [path.name for path in cache.rglob("*") if path.suffix in (".tmp", ".partial")]
+        result.left += names if victim is None else []
+
+
+def difference(want: dict[str, str], found: dict[str, str]) -> str:
+    """Return the first files that differ, in words."""
+    missing = sorted(set(want) - set(found))
+    more = sorted(set(found) - set(want))
+    other = sorted(name for name in set(want) & set(found) if want[name] != found[name])
+    return f"missing {missing[:4]}, more {more[:4]}, different {other[:6]}"
