@@ -42,10 +42,12 @@ def main() -> None:
         turn_clock_with(settings["clock"])
     serve_workers()
     sys.argv = ["mgdask", *words]
-    with open(settings["started"], "w", encoding="ascii"):
-        pass
+    from mgdask import interruption
     from mgdask.__main__ import program
 
+    interruption.install()  # as ``program`` does first
+    with open(settings["started"], "w", encoding="ascii"):
+        pass
     program()
 
 

@@ -29,6 +29,8 @@ NOISE = re.compile(
     "Warning|WARNING|resource_tracker|semaphore|OpenBLAS|terminate called|libgomp|MemoryError"
 )
 RAW = re.compile(r"\(--debug shows the traceback\)")
+KEPT = ("tmp/filler", "home/.cache")
+"""What commands keep on purpose, such as the measured speed of a machine."""
 UNFINISHED = re.compile(r"\.(partial|new|fresh|tmp|undo|old)$|(^|[./])lock$|^\.")
 """Names that only unfinished work has."""
 
@@ -217,7 +219,7 @@ def leftovers(place: Place, *, stores: bool = True) -> list[str]:
                 continue
             if not inside or UNFINISHED.search(path.name):
                 found.append(str(path.relative_to(place.base)))
-    return [name for name in found if not name.startswith("tmp/filler")]
+    return [name for name in found if not name.startswith(KEPT)]
 
 
 def reference(name: str, place: Place, *, workers: bool) -> tuple[dict[str, str], Ran]:
