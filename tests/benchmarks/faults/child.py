@@ -6,6 +6,7 @@ import contextlib
 import faulthandler
 import json
 import mmap
+import multiprocessing
 import os
 import signal
 import socket
@@ -26,6 +27,7 @@ def main() -> None:
     settings, words = json.loads(sys.argv[1]), sys.argv[2:]
     os.setsid()
     tempfile.tempdir = None  # that of the server
+    multiprocessing.set_start_method("fork", force=True)  # the default of a shell
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     import dask
 

@@ -41,7 +41,7 @@ class Command:
     target: str
     seeded: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
-    workers: tuple[str, ...] = ("--workers", "2")
+    workers: tuple[str, ...] = ("--cluster", "{inputs}/site.yaml")
 
 
 _INGEST = ("--species", "Zr,Cu", "--timestep", "0.002")
@@ -55,16 +55,21 @@ COMMANDS = {
     ),
     "unwrap": Command(("unwrap", "{inputs}/g.zarr", "--out", "{out}/u.zarr"), "u.zarr"),
     "featurize": Command((*_FEATURIZE, "{out}/f.zarr"), "f.zarr"),
-    "predict": Command(("predict", "{inputs}", "{out}/p.zarr"), "p.zarr"),
-    "train": Command(("train", "{inputs}", "{out}/model"), "model"),
+    "predict": Command(
+        ("predict", "{inputs}", "{out}/p.zarr"), "p.zarr", workers=("--workers", "2")
+    ),
+    "train": Command(
+        ("train", "{inputs}", "{out}/model"), "model", workers=("--workers", "2")
+    ),
     "study": Command(
         (
             "study", "softness", "--train", "{inputs}/left.zarr", "--test", "{inputs}/right.zarr",
             "--out", "{out}/study", "--margin", "4", "--draws", "2", "--rounds", "10",
             "--folds", "0", "--wanted", "0", "--feature", FEATURES[3],
+            "--workers", "1",
         ),
         "study",
-        workers=("--workers", "1"),
+        workers=(),
     ),
     "verify --repair": Command(
         ("verify", "{out}/damaged/f.zarr", "--repair"),
@@ -117,6 +122,7 @@ def prepare(folder: Path) -> None:
 
     small_shards()
     write_dumps(folder)
+    (folder / "site.yaml").write_text("kind: local\nworkers: 2\n", encoding="utf-8")
     paths = {"inputs": str(folder), "out": str(folder)}
     install()
     for name in ("ingest", "featurize", "train"):

@@ -83,7 +83,7 @@ class Bench:
         if fault_name == "full-disk":
             fraction = 0.0
         result.moment = fraction * whole
-        words = words_of(command, place) + list(command.workers if workers else ())
+        words = words_of(command, place, workers=workers)
         running = Running(place, words, **settings)
         clock = running.wall if workers else running.cpu
         until(running, lambda: clock() >= result.moment)
@@ -91,7 +91,7 @@ class Bench:
         first = running.finish()
         fault.repair(place)
         self._judge(result, first, fault)
-        self._resume(result, first, words)
+        self._resume(result, first)
         return result
 
     def _judge(self, result: Try, ran: Ran, fault: Fault) -> None:
@@ -120,15 +120,13 @@ class Bench:
         if ran.status not in (-9, None):
             result.left += leftovers(self.place)
 
-    def _resume(self, result: Try, first: Ran, words: list[str]) -> None:
+    def _resume(self, result: Try, first: Ran) -> None:
         """Run the same command again, then compare."""
         command, place = COMMANDS[result.command], self.place
         target = place.out / command.target
         want = self.wrote[result.command]
         paths = {"inputs": str(place.inputs), "out": str(place.out)}
         after = [word.format(**paths) for word in command.after]
-        quiet = [word for word in words if word not in ("--workers",)]
-        del quiet
         todo = [] if first.status == 0 and not after else [words_of(command, place)]
         said = ""
         for line in [*todo, *([after] if after else [])]:

@@ -203,10 +203,13 @@ class Running:
         return Ran(status, out, err, left, self._cpu, wall)
 
 
-def words_of(command: Command, place: Place, out: Path | None = None) -> list[str]:
+def words_of(
+    command: Command, place: Place, out: Path | None = None, *, workers: bool = False
+) -> list[str]:
     """Return the words of a command with its paths."""
     paths = {"inputs": str(place.inputs), "out": str(out or place.out)}
-    return [word.format(**paths) for word in command.words]
+    words = command.words + (command.workers if workers else ())
+    return [word.format(**paths) for word in words]
 
 
 def leftovers(place: Place, *, stores: bool = True) -> list[str]:
@@ -227,8 +230,7 @@ def reference(name: str, place: Place, *, workers: bool) -> tuple[dict[str, str]
     command = COMMANDS[name]
     place.open()
     place.seed(command)
-    extra = list(command.workers) if workers else []
-    ran = Running(place, words_of(command, place) + extra, processes=workers).finish()
+    ran = Running(place, words_of(command, place, workers=workers)).finish()
     if command.after:
         paths = {"inputs": str(place.inputs), "out": str(place.out)}
         after = [word.format(**paths) for word in command.after]
