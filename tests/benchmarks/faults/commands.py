@@ -59,7 +59,7 @@ COMMANDS = {
         ("predict", "{inputs}", "{out}/p.zarr"), "p.zarr", workers=("--workers", "2")
     ),
     "train": Command(
-        ("train", "{inputs}", "{out}/model"), "model", workers=("--workers", "2")
+        ("train", "{inputs}", "{out}/model"), "model/model", workers=("--workers", "2")
     ),
     "study": Command(
         (

@@ -91,7 +91,7 @@ class Bench:
         first = running.finish()
         fault.repair(place)
         self._judge(result, first, fault)
-        self._resume(result, first)
+        self._resume(result, first, workers)
         return result
 
     def _judge(self, result: Try, ran: Ran, fault: Fault) -> None:
@@ -120,14 +120,14 @@ class Bench:
         if ran.status not in (-9, None):
             result.left += leftovers(self.place)
 
-    def _resume(self, result: Try, first: Ran) -> None:
+    def _resume(self, result: Try, first: Ran, workers: bool) -> None:
         """Run the same command again, then compare."""
         command, place = COMMANDS[result.command], self.place
         target = place.out / command.target
         want = self.wrote[result.command]
         paths = {"inputs": str(place.inputs), "out": str(place.out)}
         after = [word.format(**paths) for word in command.after]
-        todo = [] if first.status == 0 and not after else [words_of(command, place)]
+        todo = [] if first.status == 0 and not after else [words_of(command, place, workers=workers)]
         said = ""
         for line in [*todo, *([after] if after else [])]:
             ran = Running(place, line).finish()
