@@ -65,7 +65,7 @@ COMMANDS = {
         (
             "study", "softness", "--train", "{inputs}/left.zarr", "--test", "{inputs}/right.zarr",
             "--out", "{out}/study", "--margin", "4", "--draws", "2", "--rounds", "10",
-            "--folds", "0", "--wanted", "0", "--feature", FEATURES[3],
+            "--folds", "0", "--wanted", "0", "--threshold", "1", "--feature", FEATURES[3],
             "--workers", "1",
         ),
         "study",
