@@ -112,15 +112,19 @@ def run(given: argparse.Namespace) -> None:
     bench = Bench(place)
     cells = [
         (seed, command, fault)
+        for seed in given.seed or range(given.tries)
         for command in given.command or commands.COMMANDS
         for fault in given.fault or faults.FAULTS
-        for seed in given.seed or range(given.tries)
     ]
     for k, (seed, command, fault) in enumerate(cells):
         if (command, fault, seed) in done or k % parts != part:
             continue
         began = time.monotonic()
-        result = bench.attempt(command, fault, seed)
+        try:
+            result = bench.attempt(command, fault, seed)
+        except RuntimeError as error:  # the command fails even undisturbed
+            print(f"{command} {fault} {seed}: {error}", flush=True)
+            continue
         result.version = version
         with open(given.results, "a", encoding="utf-8") as stream:
             stream.write(result.line() + "\n")
