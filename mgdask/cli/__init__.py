@@ -12,6 +12,7 @@ import mgdask
 from mgdask.cli.groups import LazyGroup, examples
 from mgdask.errors import MgdaskError
 from mgdask.interruption import stoppable, stopped_line
+from mgdask.store.failures import explanation
 
 COMMANDS = {
     "ingest": (
@@ -117,4 +118,7 @@ def _run() -> None:
 def _describe_error(error: Exception) -> str:
     if isinstance(error, MgdaskError):
         return str(error)
+    explained = explanation(error)
+    if explained is not None:
+        return str(explained)
     return f"{type(error).__name__}: {error} (--debug shows the traceback)"

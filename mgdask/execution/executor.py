@@ -21,7 +21,7 @@ from mgdask.execution.results import (
 )
 from mgdask.execution.results import describe as describe
 from mgdask.execution.results import render as render
-from mgdask.store.failures import FatalStoreError
+from mgdask.store.failures import FatalStoreError, explanation
 
 if TYPE_CHECKING:
     from distributed import Client, Future, as_completed
@@ -221,12 +221,21 @@ def _next_finished(completed: as_completed, seconds: float) -> list[Future[Any]]
 
 
 def _guarded(function: Callable[..., T], *arguments: Any) -> T | Refusal:
-    """Run a task on a worker and return an ``MgdaskError`` as its result."""
+    """Run a task on a worker and return an ``MgdaskError`` as its result.
+
+    So are the errors of a system that lacks room or open files.
+    """
     try:
         with one_library_thread():
             return function(*arguments)
     except MgdaskError as error:
         return Refusal(error)
+    except Exception as error:
+        # a full disk recurs in every task, and Dask would print each of them
+        explained = explanation(error)
+        if isinstance(explained, FatalStoreError):
+            return Refusal(explained)
+        raise
 
 
 class _LibraryThreads:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mgdask.errors import StoreError
+from mgdask.errors import MgdaskError, RunError, StoreError
 
 NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT))
 UNWRITABLE = NO_SPACE | {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG}
 """Error numbers that would recur in every later write to the target."""
+NO_HANDLES = frozenset((errno.EMFILE, errno.ENFILE))
+"""Error numbers of too many open files."""
+MIN_HANDLES = 1024
+"""Number of open files that is enough for a few local workers."""
 
 
 class FatalStoreError(StoreError):
@@ -21,6 +26,10 @@ class FatalStoreError(StoreError):
 
 class StorageFullError(FatalStoreError):
     """The target can no longer be written."""
+
+
+class OpenFilesError(FatalStoreError):
+    """Too many files are open."""
 
 
 class SourceChangedError(FatalStoreError):
@@ -80,27 +89,111 @@ def explained(path: str | Path) -> Iterator[None]:
     StorageFullError
         If the body raises an ``OSError`` that would recur in every later write.
     """
+    path = _local(path)
     try:
         yield
     except OSError as error:
-        if error.errno not in UNWRITABLE:
+        if error.errno not in UNWRITABLE | NO_HANDLES:
             raise
-        raise StorageFullError(
-            f"{_explanation(Path(path), error)}, then run the same command again: "
-            "finished blocks are kept"
-        ) from error
+        raise _explained(error, path, ". Finished blocks are kept") from error
 
 
-def _explanation(path: Path, error: OSError) -> str:
+def explanation(error: BaseException) -> MgdaskError | None:
+    """Return the error that says in words what the system lacks, or None.
+
+    Parameters
+    ----------
+    error
+        Error from anywhere, such as a library. The errors that caused it, or that were
+        being handled when it was raised, are looked at too.
+
+    Returns
+    -------
+    explained
+        Error about room on a disk, permissions, open files, memory or threads.
+    """
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        if isinstance(link, OSError) and link.errno in NO_SPACE | NO_HANDLES | {errno.EROFS}:
+            return _explained(link, _local(link.filename) if link.filename else None)
+        if (
+            isinstance(link, MemoryError)
+            or (isinstance(link, OSError) and link.errno == errno.ENOMEM)
+            or (isinstance(link, RuntimeError) and "can't start new thread" in str(link))
+        ):
+            return RunError(_lack_of_memory(link))
+        link = link.__cause__ or link.__context__
+    return None
+
+
+def _local(path: str | Path) -> Path:
+    """Return the path of a folder that zarr names ``file://...``."""
+    text = os.fsdecode(path)
+    return Path(text.removeprefix("file://"))
+
+
+def _explained(error: OSError, path: Path | None, kept: str = "") -> FatalStoreError:
+    if error.errno in NO_HANDLES:
+        return OpenFilesError(
+            f"too many files are open{_limit('RLIMIT_NOFILE', ' (at most {} in this process)')}. "
+            f"Allow more (ulimit -n {MIN_HANDLES}) or use fewer workers, then run the same command "
+            f"again{kept}"
+        )
+    what, remedy = _reason(path, error)
+    return StorageFullError(f"{what}. {remedy}, then run the same command again{kept}")
+
+
+def _reason(path: Path | None, error: OSError) -> tuple[str, str]:
+    """Return what is wrong with a target, and the remedy."""
+    name = "a folder" if path is None else str(path)
     if error.errno in NO_SPACE:
-        try:
-            free = f"; {shutil.disk_usage(path.parent).free / 1e9:.3g} GB are free there"
-        except OSError:
-            free = ""
-        return f"the disk (or the quota) of {path} is full{free}. Make room"
+        # some file systems report a quota as a full disk
+        cause = "quota" if error.errno == errno.EDQUOT else "disk (or the quota)"
+        return f"the {cause} of {name} is full{_free(path)}", "Make room"
     if error.errno == errno.EFBIG:
         return (
-            f"a file of {path} is larger than this user or file system may write. "
-            "Raise that limit (ulimit -f)"
+            f"a file of {name} is larger than this user or file system may write",
+            "Raise that limit (ulimit -f)",
         )
-    return f"{path} cannot be written ({error.strerror}). Make it writable or choose another target"
+    return (
+        f"{name} cannot be written ({error.strerror})",
+        "Make it writable or choose another target",
+    )
+
+
+def _free(path: Path | None) -> str:
+    """Return how much room there is on the disk of a path."""
+    for folder in () if path is None else (path, *path.parents):
+        try:
+            free = shutil.disk_usage(folder).free
+        except OSError:
+            continue
+        return f"; {free / 1e9:.3g} GB are free there"
+    return ""
+
+
+def _lack_of_memory(error: BaseException) -> str:
+    """Describe a lack of memory, or of threads, and what to do about it."""
+    limit = _limit("RLIMIT_AS", "; its address space is limited to {:.3g} GB, ulimit -v", 1e-9)
+    if isinstance(error, RuntimeError):
+        return (
+            f"this process can start no more threads{limit}. Raise the limit of memory or of "
+            "processes (ulimit -v, ulimit -u), then run the same command again"
+        )
+    detail = f" ({error})" if isinstance(error, MemoryError) and str(error) else ""
+    return (
+        f"this process ran out of memory{detail}{limit}. Give it more memory, or use fewer workers "
+        "and threads or a smaller --memory, then run the same command again"
+    )
+
+
+def _limit(name: str, text: str, scale: float = 1.0) -> str:
+    """Return a text with a limit of this process; empty if there is none."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return ""
+    value = resource.getrlimit(getattr(resource, name))[0]
+    return "" if value == resource.RLIM_INFINITY else text.format(value * scale)

@@ -88,7 +88,8 @@ def run(given: argparse.Namespace) -> None:
 
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     faults.STOP_SECONDS = given.stop
-    preload = [*PRELOAD, "tests.benchmarks.faults.commands", "tests.benchmarks.faults.loaded"]
+    rooms = [f"tests.benchmarks.faults.{name}" for name in ("clock", "commands", "loaded")]
+    preload = [rooms[0], *PRELOAD, *rooms[1:]]
     # not for ranks of training: they would come from the server of this process
     multiprocessing.set_forkserver_preload(preload)
     place = Place(given.work)

@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import json
-import mmap
 import multiprocessing
 import os
 import signal
 import socket
-import struct
 import sys
 import tempfile
 import threading
-import time
 import uuid
 from multiprocessing import forkserver, resource_tracker
 
@@ -41,7 +38,9 @@ def main() -> None:
 
         unload_kernels()
     if settings.get("clock"):
-        turn_clock_with(settings["clock"])
+        from tests.benchmarks.faults import clock
+
+        clock.follow(settings["clock"])
     serve_workers()
     sys.argv = ["mgdask", *words]
     from mgdask import interruption
@@ -81,12 +80,3 @@ def serve_workers() -> None:
     # the threads of Dask may start two workers at the same time
     server._lock = threading.RLock()
     server.ensure_running = lambda: resource_tracker.ensure_running()
-
-
-def turn_clock_with(path: str) -> None:
-    """Let ``time.time`` of this process and its workers follow an offset in a file."""
-    with open(path, "r+b") as stream:
-        offset = mmap.mmap(stream.fileno(), 8)
-    true_time, true_time_ns = time.time, time.time_ns
-    time.time = lambda: true_time() + struct.unpack("d", offset[:8])[0]
-    time.time_ns = lambda: true_time_ns() + int(struct.unpack("d", offset[:8])[0] * 1e9)
