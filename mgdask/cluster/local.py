@@ -19,9 +19,11 @@ from mgdask.cluster.site import Site, Tls
 from mgdask.cluster.tls import local_security, make_security
 from mgdask.errors import ParameterError, RunError
 from mgdask.execution.client import LOOPBACK, close_cluster, without_pages
+from mgdask.execution.quiet import quiet_dask
 from mgdask.execution.scratch import scratch_folder, working_in
 from mgdask.interruption import end_when_stopped, shielded
 from mgdask.kernels._cache import cache_root
+from mgdask.store.failures import explanation
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
@@ -99,7 +101,7 @@ def local_cluster(
     cache_root()  # its remark comes from here, not from each worker
 
     def start_workers() -> LocalCluster:
-        with warnings.catch_warnings():  # the address that is used instead is logged
+        with quiet_dask() as shown, warnings.catch_warnings():  # the address that is used instead is logged
             warnings.filterwarnings("ignore", message="Port .* is already in use")
             return cluster_class(
                 n_workers=workers,
@@ -113,17 +115,36 @@ def local_cluster(
                 scheduler_kwargs={"dashboard": options["dashboard"]},
                 worker_dashboard_address=LOOPBACK,
                 env=ONE_THREAD,
+                silence_logs=shown,
             )
 
     with (
         nullcontext() if scratch is None else working_in(scratch),
         nullcontext() if options["dashboard"] else without_pages(),
     ):
-        cluster = shielded(start_workers, close_cluster)
+        cluster = _started(start_workers)
     if options["dashboard"]:
         log.info("dashboard at %s", cluster.dashboard_link)
     end_when_stopped(lambda: _leave_dead(cluster))
     return cluster
+
+
+def _started(start_workers: Callable[[], LocalCluster]) -> LocalCluster:
+    """Start workers; if one ends while it starts, start all of them once more."""
+    for last in (False, True):
+        try:
+            return shielded(start_workers, close_cluster)
+        except (RuntimeError, OSError) as error:
+            explained = explanation(error)
+            if explained is not None:
+                raise explained from error
+            if last:
+                raise RunError(
+                    f"the worker processes do not start ({error}). Is there enough memory? "
+                    "--verbose shows what Dask logs"
+                ) from error
+            log.warning("a worker process ended while it started; all are started once more")
+    raise AssertionError
 
 
 def end_workers(cluster: LocalCluster) -> None:
@@ -195,6 +216,7 @@ def local_client(
     from distributed import Client
 
     with (
+        quiet_dask(),
         scratch_folder() as scratch,
         local_cluster(
             workers, threads=threads, memory=memory, site=site, scratch=scratch

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from mgdask.execution.quiet import quiet_dask
 from mgdask.execution.scratch import scratch_folder, working_in
 from mgdask.interruption import shielded
 
@@ -64,7 +64,7 @@ def resolve_client(client: Client | None = None, threads: int | None = None) -> 
         return
     # Processes would need `if __name__ == "__main__"` in the user's script. Threads are
     # enough, because the kernels release the GIL.
-    with scratch_folder() as scratch:
+    with quiet_dask() as shown, scratch_folder() as scratch:
 
         def start() -> LocalCluster:
             with working_in(scratch), without_pages():
@@ -73,7 +73,7 @@ def resolve_client(client: Client | None = None, threads: int | None = None) -> 
                     n_workers=1,
                     threads_per_worker=threads,
                     memory_limit=0,
-                    silence_logs=logging.ERROR,
+                    silence_logs=shown,
                     dashboard_address=LOOPBACK,
                     worker_dashboard_address=LOOPBACK,
                     scheduler_kwargs={"dashboard": False},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -25,6 +26,8 @@ from mgdask.store.failures import FatalStoreError, explanation
 
 if TYPE_CHECKING:
     from distributed import Client, Future, as_completed
+
+logger = logging.getLogger("mgdask.execution")
 
 NO_WORKERS_TIMEOUT = 600.0
 """Seconds without any worker after which a run ends.
@@ -141,6 +144,7 @@ class _Submission(Generic[T]):
         self.completed: as_completed = as_completed(loop=client.loop)
         self.outcome: Outcome[T] = Outcome()
         self.killed: list[Task] = []
+        self.workers: set[str] = set()
         self.solo = False
         self.solo_failures = 0
         self.last_worker = time.monotonic()
@@ -152,7 +156,7 @@ class _Submission(Generic[T]):
             while self.waiting or self.in_flight or self.killed:
                 if not self.waiting and not self.in_flight:
                     self.waiting, self.killed, self.solo = deque(self.killed), [], True
-                threads = sum(self.client.nthreads().values())
+                threads = self._look_at_workers()
                 self._check_workers(threads)
                 self._submit(1 if self.solo else max(2, 2 * threads))
                 for future in _next_finished(self.completed, POLL_INTERVAL):
@@ -162,6 +166,18 @@ class _Submission(Generic[T]):
             for future in self.in_flight:
                 future.cancel()
         return self.outcome
+
+    def _look_at_workers(self) -> int:
+        """Return the number of threads, and log that workers were lost."""
+        threads = self.client.nthreads()
+        lost = self.workers - set(threads)
+        if lost and self.in_flight:
+            logger.info(
+                "lost %s (killed, or out of memory or time); the tasks are repeated",
+                "a worker" if len(lost) == 1 else f"{len(lost)} workers",
+            )
+        self.workers = set(threads)
+        return sum(threads.values())
 
     def _check_workers(self, threads: int) -> None:
         if threads:
