@@ -101,7 +101,10 @@ def local_cluster(
     cache_root()  # its remark comes from here, not from each worker
 
     def start_workers() -> LocalCluster:
-        with quiet_dask() as shown, warnings.catch_warnings():  # the address that is used instead is logged
+        with (
+            quiet_dask() as shown,
+            warnings.catch_warnings(),
+        ):  # the address that is used instead is logged
             warnings.filterwarnings("ignore", message="Port .* is already in use")
             return cluster_class(
                 n_workers=workers,

@@ -16,8 +16,6 @@ UNWRITABLE = NO_SPACE | {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, 
 """Error numbers that would recur in every later write to the target."""
 NO_HANDLES = frozenset((errno.EMFILE, errno.ENFILE))
 """Error numbers of too many open files."""
-MIN_HANDLES = 1024
-"""Number of open files that is enough for a few local workers."""
 
 
 class FatalStoreError(StoreError):
@@ -137,8 +135,8 @@ def _local(path: str | Path) -> Path:
 def _explained(error: OSError, path: Path | None, kept: str = "") -> FatalStoreError:
     if error.errno in NO_HANDLES:
         return OpenFilesError(
-            f"too many files are open{_limit('RLIMIT_NOFILE', ' (at most {} in this process)')}. "
-            f"Allow more (ulimit -n {MIN_HANDLES}) or use fewer workers, then run the same command "
+            f"too many files are open{_limit('RLIMIT_NOFILE', ' (at most {:.0f} in this process)')}. "
+            "Allow more (ulimit -n) or use fewer workers, then run the same command "
             f"again{kept}"
         )
     what, remedy = _reason(path, error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -30,7 +31,7 @@ from mgdask.features.feature import FrameFeature
 from mgdask.pipelines import unwrap as path_tasks
 from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.store import lock, lock_owner, shards
-from mgdask.store.failures import SourceChangedError, StorageFullError
+from mgdask.store.failures import SourceChangedError, StorageFullError, explanation
 from mgdask.store.manifest import Manifest
 from tests.conftest import GLASS, NO_PORT, SPECIES, threads_client
 from tests.forked import Forked, run
@@ -146,6 +147,59 @@ def test_a_full_disk_ends_the_run_and_keeps_the_rest(glass_store, tmp_path, monk
     room[0] = 100
     assert mgdask.run(plan, progress=False).skipped == 3
     assert files(tmp_path / "f.zarr") == quiet
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (
+            errno.ENOSPC,
+            r"the disk \(or the quota\) of .*c\.zarr is full; .* GB are free there\. Make",
+        ),
+        (
+            errno.EDQUOT,
+            r"the quota of .*c\.zarr is full; .* GB are free there\. Make room, then run",
+        ),
+        (errno.EROFS, r"c\.zarr cannot be written \(Read-only file system\)\. Make it writable or"),
+        (errno.EMFILE, r"too many files are open \(at most \d+ in this process\)\. Allow more"),
+    ],
+)
+def test_what_a_system_lacks_is_one_message(
+    glass_store, tmp_path, monkeypatch, capfd, number, says
+):
+    """Nothing else before or after: no log line of Dask, no traceback."""
+    from zarr.storage import _local
+
+    put = _local._put
+
+    def refuse(path, value, exclusive=False):
+        if "/bond_order/c/" in str(path):
+            raise OSError(number, os.strerror(number), str(path))
+        return put(path, value, exclusive)
+
+    monkeypatch.setattr(_local, "_put", refuse)
+    feature = "bond_order:degrees=6,quantities=q,neighbors=cutoff,cutoff=3.8"
+    words = ("featurize", glass_store, "--feature", feature, "--out", tmp_path / "c.zarr")
+    status, _, err = said_by(monkeypatch, capfd, *words)
+    lines = err.splitlines()
+    assert status == 1
+    assert len(lines) == 2, err
+    assert lines[0].startswith("small job")
+    assert re.match(f"mgdask: .*{says}", lines[1]), err
+    assert "then run the same command again" in lines[1]
+
+
+def test_errors_of_libraries_that_tell_of_the_system_are_explained():
+    """Whatever raised them: the chain of causes is looked at, but no other error is."""
+    lack = RuntimeError("can't start new thread")
+    nanny = RuntimeError("Nanny failed to start.")
+    nanny.__cause__ = lack
+    assert "can start no more threads" in str(explanation(nanny))
+    assert "ran out of memory (Unable" in str(explanation(MemoryError("Unable to allocate")))
+    full = OSError(errno.ENOSPC, "No space", "/nowhere/model/bins.bin")
+    assert "/nowhere/model/bins.bin is full" in str(explanation(full))
+    assert explanation(OSError(errno.ENOENT, "No such file", "x")) is None
+    assert explanation(ValueError("3")) is None
 
 
 SMALL_DISK = """

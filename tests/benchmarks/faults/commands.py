@@ -16,16 +16,7 @@ from tests.benchmarks.faults.loaded import FEATURES
 
 N_FRAMES = 5
 """Frames of the first dump; the others are appended."""
-VOLATILE = {
-    "host",
-    "pid",
-    "seconds",
-    "peak_memory",
-    "block_memory",
-    "timing",
-    "created",
-    "written",
-}
+VOLATILE = {"host", "pid", "seconds", "peak_memory", "block_memory", "timing", "created", "written"}
 """Entries of records and results that differ from run to run."""
 
 

@@ -8,7 +8,6 @@ import shutil
 import signal
 import time
 from contextlib import suppress
-from pathlib import Path
 
 from mgdask.execution.scratch import _remove_stale as remove_stale
 from tests.benchmarks.faults.commands import COMMANDS, content
@@ -133,7 +132,9 @@ class Bench:
         want = self.wrote[result.command, workers]
         paths = {"inputs": str(place.inputs), "out": str(place.out)}
         after = [word.format(**paths) for word in command.after]
-        todo = [] if first.status == 0 and not after else [words_of(command, place, workers=workers)]
+        todo = (
+            [] if first.status == 0 and not after else [words_of(command, place, workers=workers)]
+        )
         said = ""
         for line in [*todo, *([after] if after else [])]:
             ran = Running(place, line).finish()

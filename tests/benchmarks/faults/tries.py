@@ -131,9 +131,7 @@ def mount(*words: object) -> None:
 class Running:
     """A command that runs."""
 
-    def __init__(
-        self, place: Place, words: list[str], name: str = "", **settings: Any
-    ) -> None:
+    def __init__(self, place: Place, words: list[str], name: str = "", **settings: Any) -> None:
         self.place, self.began = place, time.monotonic()
         self.started = place.base / f"started{name}"
         self.started.unlink(missing_ok=True)
