@@ -135,8 +135,8 @@ def _local(path: str | Path) -> Path:
 def _explained(error: OSError, path: Path | None, kept: str = "") -> FatalStoreError:
     if error.errno in NO_HANDLES:
         return OpenFilesError(
-            f"too many files are open{_limit('RLIMIT_NOFILE', ' (at most {:.0f} in this process)')}. "
-            "Allow more (ulimit -n) or use fewer workers, then run the same command "
+            f"too many files are open{_limit('RLIMIT_NOFILE', ' (at most {:.0f} in this process)')}"
+            ". Allow more (ulimit -n) or use fewer workers, then run the same command "
             f"again{kept}"
         )
     what, remedy = _reason(path, error)
