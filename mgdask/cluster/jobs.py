@@ -10,18 +10,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import shlex
 import signal
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from mgdask.cluster.tls import quoted
 from mgdask.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from dask_jobqueue.core import Job, JobQueueCluster
-    from distributed import Scheduler
+    from distributed import Scheduler, Security
     from tornado.ioloop import IOLoop
 else:  # the base class is known only when a queueing system is used
     JobQueueCluster = object
@@ -103,6 +108,10 @@ class SupervisedCluster(JobQueueCluster):
         self.worker_spec.pop(name, None)
         job: Job = self.workers.pop(name)
         return job
+
+    def _get_worker_security(self, security: Security | None) -> Security | None:
+        """Return the settings for the command of workers, which a shell reads."""
+        return quoted(security)
 
     async def fill(self, n_jobs: int) -> None:
         """Submit jobs until there are ``n_jobs``.
@@ -211,11 +220,35 @@ class SupervisedCluster(JobQueueCluster):
         self.next_submission = now + min(MAX_SUBMIT_INTERVAL, pause)
 
 
+def private_job(base: Any) -> Any:
+    """Return a job class of dask-jobqueue whose script no other user can exchange.
+
+    The class of dask-jobqueue writes it to a name in a folder such as ``/tmp`` where
+    another user can create a file first, and keep it writable.
+    """
+
+    class Job(base):  # type: ignore[misc]
+        @contextmanager
+        def job_file(self) -> Iterator[str]:
+            with tempfile.TemporaryDirectory(prefix="mgdask-job-") as folder:
+                path = Path(folder) / "job.sh"
+                path.write_text(self.job_script(), encoding="utf-8")
+                yield str(path)
+
+        async def _submit_job(self, script_filename: str) -> Any:
+            if getattr(self, "use_stdin", False):  # LSF: the name enters a shell
+                script_filename = shlex.quote(script_filename)
+            return await super()._submit_job(script_filename)
+
+    Job.__name__ = base.__name__
+    return Job
+
+
 def supervised(base: Any) -> type[SupervisedCluster]:
     """Return a cluster class of dask-jobqueue with ``fill`` and ``supervise``."""
     from distributed.core import Status
 
-    class Job(base.job_cls):  # type: ignore[misc]
+    class Job(private_job(base.job_cls)):  # type: ignore[misc]
         async def close(self) -> None:
             await super().close()
             # dask-jobqueue leaves the status, and closing the cluster then fails

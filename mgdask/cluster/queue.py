@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -13,19 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mgdask.cluster.jobs import SupervisedCluster, import_jobqueue, supervised
+from mgdask.cluster.jobs import SupervisedCluster, import_jobqueue, private_job, supervised
 from mgdask.cluster.local import ONE_THREAD, dashboard_options
 from mgdask.cluster.site import Site, Tls, seconds
-from mgdask.cluster.tls import TRUSTED_NETWORK, make_security, settings, write_certificate
+from mgdask.cluster.tls import TRUSTED_NETWORK, make_security, quoted, settings, write_certificate
+from mgdask.cluster.words import quote, quote_command
 from mgdask.errors import RunError
 from mgdask.execution.client import LOOPBACK, without_pages
-from mgdask.execution.scratch import scratch_folder, working_in
+from mgdask.execution.scratch import PREFIX, scratch_folder, working_in
 from mgdask.interruption import end_when_stopped, shielded
 
 log = logging.getLogger(__name__)
 
 ANSWER_TIMEOUT = 120.0
 """Seconds within which a queueing system must answer."""
+_SCRATCH = "MGDASK_SCRATCH"
+"""Shell variable of a job: the folder for data that its workers spill."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,18 @@ def job_options(site: Site, *, fixed: bool = False) -> dict[str, Any]:
     """Return the options of dask-jobqueue for one job of a site."""
     lifetime, stagger = site.lifetime
     worker_arguments = ["--dashboard-address", LOOPBACK, "--no-dashboard"]
+    # A folder that other users cannot foresee or rename. HTCondor would replace $(...),
+    # so the command is in `...`.
+    folder = quote(site.local_directory) if site.local_directory else '"${TMPDIR:-/tmp}"'
+    prologue = [
+        *site.prologue,
+        f"mkdir -p {folder}",
+        f"{_SCRATCH}=`mktemp -d {folder}/{PREFIX}XXXXXXXXXX` || exit 1",
+        f"trap 'rm -rf \"${_SCRATCH}\"' EXIT",
+        # HTTP servers of workers ask for no certificate
+        "export DASK_DISTRIBUTED__WORKER__HTTP__ROUTES='[]'",
+        *(f"export {name}={value}" for name, value in ONE_THREAD.items()),
+    ]
     if not fixed:
         worker_arguments += ["--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{stagger}s"]
     options: dict[str, Any] = {
@@ -92,16 +109,13 @@ def job_options(site: Site, *, fixed: bool = False) -> dict[str, Any]:
         "memory": f"{int(site.memory or 0)}B",
         "nanny": True,
         "interface": site.interface,
-        "python": site.python,
+        "python": quote_command(site.python) if site.python else shlex.quote(sys.executable),
         "job_name": "mgdask",
         "worker_extra_args": worker_arguments,
-        "job_script_prologue": [
-            *site.prologue,
-            *(f"export {name}={value}" for name, value in ONE_THREAD.items()),
-        ],
+        "job_script_prologue": prologue,
         "job_extra_directives": list(site.directives),
         "job_directives_skip": list(site.skip_directives),
-        "local_directory": site.local_directory,
+        "local_directory": f'"${_SCRATCH}"',
         "log_directory": site.log_directory,
     }
     if site.kind == "htcondor":
@@ -157,6 +171,7 @@ def job_script(site: Site, *, fixed: bool = False) -> str:
     if site.tls is None:
         files = (f"{shared_directory(site)}/TEMPORARY/{part}.pem" for part in Tls.model_fields)
         security = settings(*files)
+    security = quoted(security)
     protocol = "tcp" if security is None else "tls"
     if security is not None:
         options |= {"security": security, "protocol": "tls://"}
@@ -164,7 +179,7 @@ def job_script(site: Site, *, fixed: bool = False) -> str:
     with tempfile.TemporaryDirectory(prefix="mgdask-log-") as placeholder:
         if site.log_directory is not None:
             options["log_directory"] = placeholder
-        job_class = _cluster_class(site.kind).job_cls
+        job_class = private_job(_cluster_class(site.kind).job_cls)
         job = job_class(f"{protocol}://SCHEDULER:PORT", name="mgdask-0", **options)
         return str(job.job_script()).replace(placeholder, site.log_directory or placeholder)
 

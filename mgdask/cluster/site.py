@@ -6,22 +6,30 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ByteSize,
     ConfigDict,
+    Field,
     ValidationError,
     field_validator,
     model_validator,
 )
 
+from mgdask.cluster import words
 from mgdask.errors import ParameterError
 
 Kind = Literal["local", "scheduler", "slurm", "pbs", "lsf", "sge", "htcondor", "oar"]
 QUEUES = ("slurm", "pbs", "lsf", "sge", "htcondor", "oar")
+_Name = Annotated[str, AfterValidator(words.check_name)]
+_Path = Annotated[str, AfterValidator(words.check_path)]
+_Line = Annotated[str, AfterValidator(words.check_line)]
+_Size = Annotated[ByteSize, BeforeValidator(words.check_size), Field(ge=1)]
 MIN_WALLTIME = 10
 """Shortest walltime in seconds."""
 
@@ -64,10 +72,11 @@ class Tls(BaseModel):
     @field_validator("ca", "cert", "key")
     @classmethod
     def _check_path(cls, value: str) -> str:
-        if "\n" in value or "-----BEGIN" in value:
-            # the value is a secret: keep it out of the message
+        if not value.isprintable() or "-----BEGIN" in value:
+            # the value may be a secret: keep it out of the message
             raise ValueError(
-                "is the content of a key or certificate; give the path of the file that holds it"
+                "is not the path of a file; if it is the content of a key or certificate, give the "
+                "path of the file that holds it"
             )
         return str(Path(value).expanduser().absolute())
 
@@ -98,13 +107,15 @@ class Site(BaseModel):
     interface
         Network interface on which the scheduler and the workers listen.
     directives, skip_directives
-        Lines to add to the head of the job script, and lines to leave out.
+        Lines to add to the head of the job script, and lines to leave out. They are not
+        quoted: they are a script of the user.
     prologue
-        Shell lines that run before the worker starts.
+        Shell lines that run before the worker starts. They are not quoted either.
     python
-        Python interpreter of the workers. Default: the one that submits.
+        Command that runs Python for the workers. Default: the interpreter that submits.
     local_directory, log_directory
-        Directories for data that workers spill, and for the output of jobs.
+        Directories for data that workers spill (default: ``$TMPDIR``), and for the
+        output of jobs. The shell of the node replaces ``~`` and variables in the first.
     resource, memory_property
         Resource request, and OAR's name for the memory per core.
     disk
@@ -126,29 +137,29 @@ class Site(BaseModel):
     kind: Kind
     workers: int | None = None
     threads: int = 1
-    memory: ByteSize | None = None
-    address: str | None = None
-    file: str | None = None
+    memory: _Size | None = None
+    address: _Path | None = None
+    file: _Path | None = None
     jobs: int = 1
     cores: int = 1
     processes: int | None = None
     walltime: str | None = None
-    project: str | None = None
-    queue: str | None = None
-    interface: str | None = None
-    directives: tuple[str, ...] = ()
-    skip_directives: tuple[str, ...] = ()
-    prologue: tuple[str, ...] = ()
-    python: str | None = None
-    local_directory: str | None = None
-    log_directory: str | None = None
-    resource: str | None = None
-    memory_property: str | None = None
-    disk: ByteSize | None = None
+    project: _Name | None = None
+    queue: _Name | None = None
+    interface: _Name | None = None
+    directives: tuple[_Line, ...] = ()
+    skip_directives: tuple[_Line, ...] = ()
+    prologue: Annotated[tuple[_Line, ...], BeforeValidator(words.split_lines)] = ()
+    python: Annotated[str, AfterValidator(words.check_command)] | None = None
+    local_directory: _Path | None = None
+    log_directory: Annotated[str, AfterValidator(words.check_log_directory)] | None = None
+    resource: Annotated[str, AfterValidator(words.check_resource)] | None = None
+    memory_property: _Name | None = None
+    disk: _Size | None = None
     patience: str = "1-00:00:00"
     dashboard: str = "off"
     tls: Tls | Literal["off"] | None = None
-    shared_directory: str | None = None
+    shared_directory: _Path | None = None
 
     @field_validator("dashboard", mode="before")
     @classmethod
@@ -158,7 +169,9 @@ class Site(BaseModel):
     @field_validator("dashboard")
     @classmethod
     def _check_dashboard(cls, value: str) -> str:
-        if value not in ("off", "loopback") and not re.fullmatch(r"[\w.:\[\]-]*:\d+", value):
+        if value not in ("off", "loopback") and not re.fullmatch(
+            r"[\w.:\[\]-]*:\d+", value, flags=re.ASCII
+        ):
             raise ValueError(
                 "must be off, loopback, or an address with a port such as 10.0.0.5:8787"
             )

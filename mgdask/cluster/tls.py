@@ -13,6 +13,7 @@ import datetime
 import logging
 import os
 import secrets
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,6 +106,14 @@ def make_security(tls: Tls | None) -> Security | None:
         return None
     check_tls(tls)
     return settings(tls.ca, tls.cert, tls.key)
+
+
+def quoted(security: Security | None) -> Security | None:
+    """Return security settings whose file names are words of a shell."""
+    if security is None:
+        return None
+    files = security.get_tls_config_for_role("worker")
+    return settings(*(shlex.quote(str(files[name])) for name in ("ca_file", "cert", "key")))
 
 
 def local_security(site: Site | None) -> Security | None:

@@ -100,7 +100,7 @@ def test_sites_are_read_from_words_files_and_text(tmp_path):
         ({**SITE, "dashboard": "yes"}, "must be off, loopback, or an address"),
         ({**SITE, "kind": "htcondor"}, "kind htcondor also needs disk"),
         ({"kind": "scheduler"}, "needs either address"),
-        ({**SITE, "memory": "much"}, "memory: could not parse"),
+        ({**SITE, "memory": "much"}, "memory: 'much' is not a size"),
     ],
 )
 def test_wrong_sites_are_refused(values, message):
