@@ -195,8 +195,11 @@ def train(inputs: str, out: str, workers: int | None) -> None:
     click.echo("trained")
 
 
-def content(target: Path) -> dict[str, str]:
-    """Return the digests of all files of a target, without what tells times and hosts."""
+def content(target: Path, out: Path) -> dict[str, str]:
+    """Return the digests of all files of a target, without what tells times and hosts.
+
+    JSON files may name the folder ``out``, which may differ.
+    """
     found = {}
     for path in sorted(target.rglob("*")) if target.is_dir() else [target]:
         if path.name == "stages.json":  # times only
@@ -204,8 +207,8 @@ def content(target: Path) -> dict[str, str]:
         name = path.relative_to(target.parent).as_posix()
         if path.is_dir() and not path.is_symlink():
             found[name] = "folder"
-        elif path.suffix in (".json", ".jsonl") and path.name != "zarr.json":
-            lines = path.read_text(encoding="utf-8").splitlines()
+        elif path.suffix in (".json", ".jsonl"):
+            lines = path.read_text(encoding="utf-8").replace(f"{out}/", "").splitlines()
             text = lines if path.suffix == ".jsonl" else ["".join(lines)]
             data = json.dumps([_lasting(line) for line in text], sort_keys=True)
             found[name] = hashlib.sha256(data.encode()).hexdigest()

@@ -152,7 +152,7 @@ class Bench:
                 said += f"again ({ran.status}): {ran.out[-400:]}\n{ran.err[-1200:]}"
             if "--repair" in line and ran.status == 1:
                 said = ""  # it says that there was damage
-        found = content(target) if target.exists() else {}
+        found = content(target, place.out) if target.exists() else {}
         if found == want:
             pass
         elif said:
@@ -198,7 +198,7 @@ class Bench:
                 result.noise.append((ran.out + ran.err)[found.start() :][:800])
             if not command.after:
                 target = outs[k] / command.target
-                if (wrote := content(target)) != self.wrote[name, False]:
+                if (wrote := content(target, outs[k])) != self.wrote[name, False]:
                     result.wrong.append(difference(self.wrote[name, False], wrote))
         left = [path.name for path in place.tmp.iterdir()]
         if victim is None:

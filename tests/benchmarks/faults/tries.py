@@ -235,7 +235,7 @@ def reference(name: str, place: Place, *, workers: bool) -> tuple[dict[str, str]
         Running(place, after).finish()
     elif ran.status != 0:
         raise RuntimeError(f"{name} fails undisturbed ({ran.status}):\n{ran.out}\n{ran.err}")
-    wrote = content(place.out / command.target)
+    wrote = content(place.out / command.target, place.out)
     if left := leftovers(place):
         raise RuntimeError(f"{name} leaves {left} undisturbed")
     if ran.processes:
