@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mgdask.interruption import removed_when_stopped
+from mgdask.store.failures import explained
 
 PREFIX = "mgdask-workers-"
 """Beginning of the names of these folders."""
@@ -47,18 +48,21 @@ def scratch_folder(root: Path | None = None) -> Iterator[str]:
     _remove_stale(root)
     folder = root / f"{PREFIX}{uuid.uuid4().hex[:12]}"
     with removed_when_stopped(lambda: shutil.rmtree(folder, ignore_errors=True)):
-        folder.mkdir(mode=0o700, parents=True)
-        # locked before another process can find it
-        handle = os.open(folder / "new", os.O_RDWR | os.O_CREAT, 0o600)
+        handle = None
         try:
-            _lock(handle)
-            os.write(handle, socket.gethostname().encode())
+            with explained(root):
+                folder.mkdir(mode=0o700, parents=True)
+                # locked before another process can find it
+                handle = os.open(folder / "new", os.O_RDWR | os.O_CREAT, 0o600)
+                _lock(handle)
+                os.write(handle, socket.gethostname().encode())
             with suppress(OSError):  # Windows: the next start does not look at this folder
                 (folder / "new").rename(folder / OWNER)
             yield str(folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            os.close(handle)
+            if handle is not None:
+                os.close(handle)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mgdask.errors import StoreError
-from mgdask.store.durable import flush_folder
+from mgdask.store.durable import flush_folder, replacing
 from mgdask.store.failures import explained
 from mgdask.store.provenance import digest
 
@@ -169,9 +169,7 @@ def _damaged(path: Path, what: str, text: str, remedy: str) -> StoreError:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    fresh = path.with_name(f"{path.name}.new")
-    with open(fresh, "wb") as stream:
+    with replacing(path, path.with_name(f"{path.name}.new")) as fresh, open(fresh, "wb") as stream:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
-    os.replace(fresh, path)

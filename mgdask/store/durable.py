@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _UNSUPPORTED = frozenset((errno.EINVAL, errno.ENOTSUP))
@@ -68,3 +69,28 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def replacing(path: Path, fresh: Path) -> Iterator[Path]:
+    """Replace a file by another one that the body writes, or leave it as it is.
+
+    Parameters
+    ----------
+    path
+        File to replace, or to create.
+    fresh
+        File in the same folder. It is removed if the body fails.
+
+    Yields
+    ------
+    fresh
+        File to write.
+    """
+    try:
+        yield fresh
+        os.replace(fresh, path)
+    except BaseException:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise

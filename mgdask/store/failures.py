@@ -122,8 +122,19 @@ def explanation(error: BaseException) -> MgdaskError | None:
             or (isinstance(link, RuntimeError) and "can't start new thread" in str(link))
         ):
             return RunError(_lack_of_memory(link))
+        if isinstance(link, FileNotFoundError) and "No usable temporary" in str(link):
+            return StorageFullError(f"{_no_temporary()}, then run the same command again")
         link = link.__cause__ or link.__context__
     return None
+
+
+def _no_temporary() -> str:
+    named = os.environ.get("TMPDIR")
+    return (
+        f"no temporary folder can be written: TMPDIR is {named if named else 'not set'}, and "
+        "/tmp, /var/tmp and the current folder are full, missing or read-only too. Set TMPDIR to a "
+        "folder with room"
+    )
 
 
 def _local(path: str | Path) -> Path:

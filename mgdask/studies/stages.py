@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from mgdask.errors import MgdaskError, ParameterError
+from mgdask.store.durable import replacing
+from mgdask.store.failures import explained
 from mgdask.store.open import check_complete
 from mgdask.store.provenance import digest
 from mgdask.store.shards import open_group, read_array
@@ -57,10 +58,10 @@ def describe_input(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file atomically: a reader never sees a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)
+    with explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, path.with_name(f"{path.name}.new")) as fresh:
+            fresh.write_text(text, encoding="utf-8")
 
 
 class StageRunner:

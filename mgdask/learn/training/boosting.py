@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +18,7 @@ from mgdask._renamed import renamed_arguments
 from mgdask._typing import AnyArray
 from mgdask._version import __version__
 from mgdask.errors import ParameterError, StoreError
-from mgdask.interruption import removed_when_stopped
+from mgdask.execution.scratch import scratch_folder
 from mgdask.learn.data.binning import bins_on_a_worker, drawn, kept_bins, write_bins
 from mgdask.learn.data.rows import Part, Rows
 from mgdask.learn.data.tables import Table, check_labels
@@ -29,6 +27,7 @@ from mgdask.learn.training.parameters import main_names
 from mgdask.learn.training.progress import printer
 from mgdask.learn.training.rounds import Checkpoint, Job, StopSignal, boost, dataset, reference
 from mgdask.learn.training.supervisor import Supervisor
+from mgdask.store.failures import explained
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -419,13 +418,14 @@ def _digest(table: Table, held: Table | None, params: Mapping[str, Any], *rest: 
 @contextmanager
 def _working_folder(checkpoint: str | Path | None) -> Iterator[Path]:
     """Yield the checkpoint folder, or a temporary one."""
-    with (
-        tempfile.TemporaryDirectory(prefix="mgdask-learn-", ignore_cleanup_errors=True) as scratch,
-        removed_when_stopped(lambda: shutil.rmtree(scratch, ignore_errors=True)),
-    ):
-        folder = Path(checkpoint if checkpoint is not None else scratch).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
+    with nullcontext(checkpoint) if checkpoint is not None else scratch_folder() as chosen:
+        folder = Path(chosen).resolve()
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         yield folder
+        if checkpoint is not None:  # tasks of lost workers may have been killed
+            for left in folder.glob(".bins.bin.*"):
+                left.unlink(missing_ok=True)
 
 
 def _bins(

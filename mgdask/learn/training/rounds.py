@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from mgdask._typing import AnyArray
 from mgdask.errors import ParameterError, StoreError
 from mgdask.learn.training.model import canonical, refuse_missing
 from mgdask.store.artifacts import read_artifact, write_artifact
+from mgdask.store.durable import replacing
+from mgdask.store.failures import explained
 
 if TYPE_CHECKING:
     import lightgbm
@@ -194,12 +197,15 @@ def replace(path: Path, text: str) -> None:
     text
         Its new content.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8") as stream:
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with (
+        explained(path.parent),
+        replacing(path, fresh),
+        open(fresh, "w", encoding="utf-8") as stream,
+    ):
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
-    os.replace(temporary, path)
 
 
 class StopSignal:
@@ -266,11 +272,24 @@ def bins(matrix: AnyArray, job_params: Mapping[str, Any], path: Path) -> None:
     """
     import lightgbm
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    data = lightgbm.Dataset(matrix, params=dataset_params(job_params))
-    data.construct().save_binary(temporary)
-    os.replace(temporary, path)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    data = lightgbm.Dataset(matrix, params=dataset_params(job_params)).construct()
+    with explained(path.parent), replacing(path, fresh):
+        _check_room(fresh, matrix)
+        data.save_binary(fresh)
+
+
+def _check_room(fresh: Path, matrix: AnyArray) -> None:
+    """Raise the error of a full disk if bins do not fit; LightGBM would print one too."""
+    # a byte per value, and the borders of 255 bins per column
+    size = matrix.size + 2048 * matrix.shape[1] + 4096
+    try:
+        with open(fresh, "wb") as stream:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(stream.fileno(), 0, size)
+    finally:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)  # LightGBM does not replace a file
 
 
 def dataset_params(params: Mapping[str, Any]) -> dict[str, Any]:
