@@ -24,7 +24,8 @@ from mgdask.pipelines.featurize.block import read_axis
 from mgdask.pipelines.frame_values import Run, runs_of, select_runs
 from mgdask.store.frame_values import read_one as read_frame_value
 from mgdask.store.layout import GROUP, ceil_div, trajectory_layout
-from mgdask.store.shards import Group, get_array, open_group, read_array
+from mgdask.store.shards import Group, open_group, read_array
+from mgdask.store.sources import source_array
 from mgdask.store.unwrapped import UnwrappedSource, unwrapped_source
 
 if TYPE_CHECKING:
@@ -487,7 +488,7 @@ def _read_block(
     """Return unwrapped positions (atom, frame, 3) in Å, and the atoms' species."""
     first, last = block
     position: FloatArray = source.read(np.arange(source.n_frames), first, last)
-    numbers = np.asarray(get_array(open_group(source.store), "species")[first:last])
+    numbers = source_array(open_group(source.store), "species")[first:last]
     present = [atomic_number(name) for name in species]
     return position, np.searchsorted(present, numbers).astype(np.int64)
 
@@ -510,7 +511,7 @@ def _sum_regions(
     position, slot = _read_block(source, species, block)
     frame, n = place
     group = open_group(source.store)
-    cell = np.asarray(get_array(group, "cell")[frame], dtype=np.float64)
+    cell = source_array(group, "cell")[frame].astype(np.float64)
     s = fractional(position[:, frame], cell)
     index = np.minimum((n * (s - np.floor(s))).astype(np.int64), n - 1)
     slot += len(species) * ((index[:, 0] * n + index[:, 1]) * n + index[:, 2])

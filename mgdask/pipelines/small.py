@@ -17,6 +17,7 @@ import numpy as np
 
 from mgdask.geometry import volume
 from mgdask.store.shards import get_array, open_group
+from mgdask.store.sources import source_array
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +122,7 @@ def threads_for_rdf(store: str | Path, r_max: float, max_threads: int) -> int:
     """
     group = open_group(store)
     n_frames, n_atoms = get_array(group, "position").shape[:2]
-    space = float(volume(np.asarray(get_array(group, "cell")[0]))) if n_frames else np.inf
+    space = float(volume(source_array(group, "cell")[0])) if n_frames else np.inf
     n_pairs = n_frames * n_atoms**2 * 4.0 / 3.0 * np.pi * r_max**3 / space
     if n_pairs > MAX_SMALL_PAIRS or _array_bytes(store) > MAX_SMALL_BYTES:
         return 0

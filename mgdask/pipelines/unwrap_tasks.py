@@ -17,7 +17,8 @@ from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import changed
 from mgdask.store.provenance import digest
-from mgdask.store.shards import Group, get_array, open_group, read_array, shard_shape, write_shard
+from mgdask.store.shards import Group, get_array, open_group, read_array, write_shard
+from mgdask.store.sources import source_array
 
 
 @dataclass(frozen=True)
@@ -136,19 +137,19 @@ class _Stepper:
         self.measure = measure or job.scheme == "nearest"
         self.atoms = slice(first, last)
         group = open_group(job.store)
-        self.position = get_array(group, "position")
-        self.image = get_array(group, "image")
+        self.position = source_array(group, "position")
+        self.image = source_array(group, "image")
         self.cell, self.run = read_array(group, "cell"), read_array(group, "run")
         self.pbc, self.origin = read_array(group, "pbc"), read_array(group, "origin")
 
     def steps(self, low: int, high: int) -> Iterator[_Step]:
         """Yield every frame of a block; the frame before it is read too."""
-        size = shard_shape(self.position)[0]
+        size = (self.position.shards or self.position.chunks)[0]
         before: tuple[FloatArray, FloatArray] | None = None
         for start in range(max(low - 1, 0), high, size):
             stop = min(start + size, high)
-            position = np.asarray(self.position[start:stop, self.atoms])
-            image = np.asarray(self.image[start:stop, self.atoms]).astype(np.float64)
+            position = self.position[start:stop, self.atoms]
+            image = self.image[start:stop, self.atoms].astype(np.float64)
             for frame, r, n in zip(range(start, stop), position, image, strict=True):
                 if frame >= low:
                     yield self._step(frame, r, n, before)

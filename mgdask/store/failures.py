@@ -73,6 +73,11 @@ def advise_on_target(out: str | Path, *, deletable: bool) -> str:
     return f"Choose another out= (--out) than {out}"
 
 
+def repair_advice(store: str | Path) -> str:
+    """Return the advice to make the damaged files of a store again."""
+    return f"Make it again: mgdask verify {store} --repair, then the command that made the store"
+
+
 @contextmanager
 def explained(path: str | Path) -> Iterator[None]:
     """Explain the error of a full, read-only or forbidden target.

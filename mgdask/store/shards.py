@@ -25,7 +25,7 @@ from zarr.storage import LocalStore
 from mgdask import variables
 from mgdask._typing import AnyArray
 from mgdask.errors import StoreError
-from mgdask.store.failures import explained, no_store
+from mgdask.store.failures import DamagedStoreError, explained, no_store, repair_advice
 from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import COMPLETE, FOLDER
 from mgdask.store.mark import METADATA, MISSING, damaged
@@ -185,17 +185,39 @@ def get_array(group: Group, name: str) -> Array:
     Raises
     ------
     StoreError
-        If ``name`` is a group.
+        If ``name`` is a group, missing, or damaged.
     """
-    array = group[name]
+    try:
+        array = group[name]
+    except Exception as error:  # a damaged file can raise anything
+        file = root_of(group) / name / "zarr.json"
+        what = f"does not describe an array ({type(error).__name__})"
+        raise DamagedStoreError(
+            f"{file} {what if file.exists() else 'is missing'}. {repair_advice(root_of(group))}"
+        ) from error
     if not isinstance(array, zarr.Array):
-        raise StoreError(f"{group.store}: {name} is a group, not an array")
+        raise StoreError(f"{root_of(group)}: {name} is a group, not an array")
     return array
 
 
 def read_array(group: Group, name: str) -> AnyArray:
-    """Read all of an array by name."""
-    return np.asarray(get_array(group, name)[...])
+    """Read all of an array by name.
+
+    Raises
+    ------
+    DamagedStoreError
+        If it cannot be read.
+    """
+    array = get_array(group, name)
+    try:
+        return np.asarray(array[...])
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file can raise anything
+        raise DamagedStoreError(
+            f"{root_of(group) / name} cannot be read ({type(error).__name__}: {error}). "
+            f"{repair_advice(root_of(group))}"
+        ) from error
 
 
 def dimension_names(array: Array) -> tuple[str, ...]:
@@ -325,8 +347,8 @@ def write_shard(group: Group, name: str, start: Sequence[int], data: AnyArray) -
     )
     index = "/".join(str(first // size) for first, size in zip(start, shape, strict=True))
     file = f"{name}/c/{index}"
-    path = _root(group) / file
-    with explained(_root(group)):
+    path = root_of(group) / file
+    with explained(root_of(group)):
         try:
             array[region] = data
         except ValueError:
@@ -356,7 +378,8 @@ def _check_whole_shard(
             )
 
 
-def _root(group: Group) -> Path:
+def root_of(group: Group) -> Path:
+    """Return the folder of a store."""
     store = group.store
     if not isinstance(store, LocalStore):
         raise StoreError(f"{store} is not a folder; mgdask writes to local or mounted folders")

@@ -16,6 +16,7 @@ from mgdask._typing import AnyArray
 from mgdask.store.failures import explained
 from mgdask.store.layout import ROWS_IN_CHUNK, TrajectoryLayout, trajectory_layout
 from mgdask.store.shards import dimension_names, get_array, new_array, open_group, put
+from mgdask.store.sources import source_array
 
 FORMAT = 1
 """Version of the format of trajectory stores."""
@@ -226,7 +227,7 @@ def read_images(path: str | Path, frames: npt.NDArray[np.integer]) -> AnyArray:
 def _read_frames(path: str | Path, name: str, frames: npt.NDArray[np.integer]) -> AnyArray:
     # Consecutive frames are read at once: a chunk holds several and is decompressed as
     # a whole.
-    array = get_array(open_group(path), name)
+    array = source_array(open_group(path), name)
     ranges = np.split(frames, np.flatnonzero(np.diff(frames) != 1) + 1)
-    parts = [np.asarray(array[int(part[0]) : int(part[-1]) + 1]) for part in ranges]
+    parts = [array[int(part[0]) : int(part[-1]) + 1] for part in ranges]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -31,8 +31,8 @@ from mgdask.store.shards import (
     open_group,
     put,
     read_array,
-    shard_shape,
 )
+from mgdask.store.sources import source_array
 
 SCRATCH = "net_scratch"
 """Net displacement of each atom in each block, until the blocks are joined."""
@@ -209,27 +209,27 @@ class UnwrappedSource:
         return self._unwrap(frames, first, last)
 
     def _read_unwrapped(self, frames: npt.NDArray[np.integer], first: int, last: int) -> FloatArray:
-        array = get_array(open_group(self.store), "path")
+        array = source_array(open_group(self.store), "path")
         low, high = int(frames.min()), int(frames.max()) + 1
         if 2 * len(frames) >= high - low:
-            values = np.asarray(array[first:last, low:high])[:, frames - low]
+            values = array[first:last, low:high][:, frames - low]
         else:
-            values = np.stack([np.asarray(array[first:last, int(k)]) for k in frames], axis=1)
+            values = np.stack([array[first:last, int(k)] for k in frames], axis=1)
         return np.ascontiguousarray(values)
 
     def _unwrap(self, frames: npt.NDArray[np.integer], first: int, last: int) -> FloatArray:
         group = open_group(self.store)
-        position, image = get_array(group, "position"), get_array(group, "image")
+        position, image = source_array(group, "position"), source_array(group, "image")
         cell = read_array(group, "cell")
         low, high = int(frames.min()), int(frames.max()) + 1
-        step = shard_shape(position)[0] if position.shards else 1
+        step = position.shards[0] if position.shards else 1
         unwrapped = np.empty((last - first, len(frames), 3))
         for start in range(low - low % step, high, step):
             in_shard = np.flatnonzero((frames >= start) & (frames < start + step))
             if not len(in_shard):
                 continue
             a, b = int(frames[in_shard].min()), int(frames[in_shard].max()) + 1
-            r, n = np.asarray(position[a:b, first:last]), np.asarray(image[a:b, first:last])
+            r, n = position[a:b, first:last], image[a:b, first:last]
             for k in in_shard:
                 t = int(frames[k]) - a
                 unwrapped[:, k] = unwrap(r[t], n[t], cell[int(frames[k])])
@@ -243,7 +243,7 @@ class UnwrappedSource:
         frames
             Indices of the frames.
         """
-        center: FloatArray = read_array(open_group(self.store), "center_of_mass")[frames]
+        center: FloatArray = source_array(open_group(self.store), "center_of_mass")[...][frames]
         return center
 
 

@@ -25,6 +25,7 @@ import psutil
 
 from mgdask.cluster import local_client
 from mgdask.learn import Part, Rows, train
+from mgdask.pipelines.records import record
 from mgdask.store import features
 from mgdask.store.layout import BlockLayout
 from mgdask.store.manifest import Manifest
@@ -66,8 +67,11 @@ def write_store(path, rows, columns):
             size=(ATOMS, columns)
         ).astype(np.float32)
         y = x[:, 0] + 2 * np.sin(x[:, 1]) + 0.2 * x[:, 2] * x[:, 3] + rng.normal(size=ATOMS)
-        write_shard(group, "x", (frame, 0, 0), x[None])
-        write_shard(group, "target", (frame, 0, 0), y[None, :, None].astype(np.float32))
+        wrote = [
+            write_shard(group, "x", (frame, 0, 0), x[None]),
+            write_shard(group, "target", (frame, 0, 0), y[None, :, None].astype(np.float32)),
+        ]
+        Manifest(path).append(record(f"{frame}", "", wrote, 0.0))
     Manifest(path).finish("benchmark")
     return frames * ATOMS
 

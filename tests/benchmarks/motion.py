@@ -105,6 +105,7 @@ def peers():
 
 
 def write_walk(path, n_frames, n_atoms):
+    from mgdask.pipelines.records import record
     from mgdask.store import trajectory
     from mgdask.store.layout import trajectory_layout
     from mgdask.store.manifest import Manifest
@@ -155,8 +156,11 @@ def write_walk(path, n_frames, n_atoms):
             fraction -= whole
             image += whole.astype(np.int32)
             position[k], images[k] = fraction * cell[low + k, 0, 0], image
-        for name, values in (("position", position), ("image", images)):
+        wrote = [
             write_shard(group, name, (low, 0, 0), values)
+            for name, values in (("position", position), ("image", images))
+        ]
+        Manifest(path).append(record(f"{low}", "", wrote, 0.0))
     Manifest(path).finish("walk")
 
 

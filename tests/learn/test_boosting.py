@@ -15,6 +15,7 @@ from mgdask.errors import ParameterError, StoreError
 from mgdask.learn import Model, Part, Rows, rank_targets, train
 from mgdask.learn.data import targets
 from mgdask.learn.evaluation.metrics import roc_auc
+from mgdask.pipelines.records import record
 from mgdask.store import features
 from mgdask.store.layout import BlockLayout
 from mgdask.store.manifest import Manifest
@@ -118,7 +119,8 @@ def store(tmp_path_factory):
     for name, values in arrays.items():
         for f in range(0, 7, 3):
             for a in range(0, 50, 20):
-                write_shard(group, name, (f, a, 0), values[f : f + 3, a : a + 20])
+                wrote = write_shard(group, name, (f, a, 0), values[f : f + 3, a : a + 20])
+                Manifest(path).append(record(wrote["file"], "", [wrote], 0.0))
     Manifest(path).finish("test")
     return str(path), arrays
 

@@ -20,6 +20,7 @@ from mgdask.learn.explain import shap_tasks
 from mgdask.learn.explain.shap_tasks import shap
 from mgdask.learn.explain.shap_values import shap_of_block
 from mgdask.learn.predict import predict
+from mgdask.pipelines.records import record
 from mgdask.store import features
 from mgdask.store.layout import BlockLayout
 from mgdask.store.manifest import Manifest
@@ -59,9 +60,7 @@ def write_store(path, arrays, identity="test"):
         for f in range(0, 7, 3):
             for a in range(0, 50, 20):
                 wrote = write_shard(group, name, (f, a, 0), values[f : f + 3, a : a + 20])
-                Manifest(path).append(
-                    {"block": wrote["file"], "digest": "", "files": {}, "checksum": wrote["sha256"]}
-                )
+                Manifest(path).append(record(wrote["file"], "", [wrote], 0.0))
     Manifest(path).finish(identity)
     return str(path)
 

@@ -25,6 +25,7 @@ from mgdask.learn import Part, Rows, train
 from mgdask.learn.evaluation.bootstrap import bootstrap
 from mgdask.learn.training import rank_host
 from mgdask.learn.training.rank_worker import read_small, row_range, write_in_place
+from mgdask.pipelines.records import record
 from mgdask.store import features
 from mgdask.store.layout import BlockLayout
 from mgdask.store.manifest import Manifest
@@ -245,7 +246,8 @@ def store(tmp_path_factory):
     for name, values in arrays.items():
         for f in range(0, 60, 20):
             for a in (0, 100):
-                write_shard(group, name, (f, a, 0), values[f : f + 20, a : a + 100])
+                wrote = write_shard(group, name, (f, a, 0), values[f : f + 20, a : a + 100])
+                Manifest(path).append(record(wrote["file"], "", [wrote], 0.0))
     Manifest(path).finish("test")
     return str(path)
 

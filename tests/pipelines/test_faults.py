@@ -420,6 +420,7 @@ def test_positions_that_are_no_numbers_fail_their_block_only(
     out = tmp_path / "f.zarr"
     plan = mgdask.plan(own_store, Distance(), out=out)
     position[3] = bad  # a plan that is made later is refused
+    reseal(own_store)
     status, text, err = said_by(
         monkeypatch,
         capsys,

@@ -105,6 +105,7 @@ def damage(store, frames):
         values = position[frame]
         values[4, 1] = np.nan
         position[frame] = values
+    reseal(store)
 
 
 def other_features(store, out):

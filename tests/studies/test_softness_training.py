@@ -358,6 +358,7 @@ def test_a_column_that_nobody_has_is_named(glasses, tmp_path):
     values = array[...]
     values[..., 2] = np.nan
     array[...] = values
+    reseal(copy)
     broken = dataclasses.replace(glasses[0], features=copy)
     with pytest.raises(
         ParameterError,
@@ -366,6 +367,7 @@ def test_a_column_that_nobody_has_is_named(glasses, tmp_path):
         learn_softness([broken], glasses[1], **PLAIN)
     values[:, :100, 2] = 1.0  # the atoms that have it are learned from
     array[...] = values
+    reseal(copy)
     assert broken.rows()[2].tolist() == [atom for atom in glasses[0].rows()[2] if atom < 100]
 
 

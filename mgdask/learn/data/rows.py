@@ -14,7 +14,8 @@ import numpy as np
 from mgdask._typing import AnyArray, BoolArray, IntArray
 from mgdask.errors import ParameterError, StoreError
 from mgdask.store.open import check_complete
-from mgdask.store.shards import Array, dimension_names, get_array, read_array, shard_shape
+from mgdask.store.shards import dimension_names, get_array, read_array
+from mgdask.store.sources import SourceArray, source_array
 
 SLAB = 16 * 2**20
 """Bytes read from a store at a time. Reading needs this much beside its own matrix."""
@@ -276,14 +277,14 @@ class Rows:
             raise ParameterError(
                 f"{part.path} has no variable {name!r}; or give a .npy file with one value per row"
             )
-        array = get_array(group, name)
+        array = source_array(group, name)
         (f0, f1), (a0, a1) = self._window(part)
         if array.ndim == 1:  # one value per frame, such as run
-            values = np.repeat(np.asarray(array[f0:f1]), a1 - a0)
+            values = np.repeat(array[f0:f1], a1 - a0)
             if values.dtype.kind not in "fiub":
                 values = np.unique(values.astype(str), return_inverse=True)[1]
         elif array.ndim == 2 or array.shape[2] == 1:
-            values = np.asarray(array[f0:f1, a0:a1]).reshape(-1)
+            values = array[f0:f1, a0:a1].reshape(-1)
         else:
             raise ParameterError(
                 f"{name} of {part.path} has shape {array.shape}; one value per row is needed"
@@ -362,7 +363,7 @@ class Rows:
         group, _ = check_complete(part.path, kind="features")
         begin = 0
         for name in self.variables:
-            array = get_array(group, name)
+            array = source_array(group, name)
             end = begin + array.shape[2]
             if ((columns >= begin) & (columns < end)).any():
                 yield from _array_slabs(array, positions, window, begin)
@@ -381,11 +382,11 @@ def _matrix_slabs(
 
 
 def _array_slabs(
-    array: Array, positions: IntArray, window: tuple[Range, Range], begin: int
+    array: SourceArray, positions: IntArray, window: tuple[Range, Range], begin: int
 ) -> Iterator[tuple[slice, Range, AnyArray]]:
     """Read positions of a window of an array, shard by shard along the atoms."""
     (f0, f1), (a0, a1) = window
-    frames, atoms, *_ = shard_shape(array)
+    frames, atoms, *_ = array.shards or array.chunks
     width = array.shape[2]
     for low in range(a0 // atoms * atoms, a1, atoms):
         b0, b1 = max(low, a0), min(low + atoms, a1)
@@ -398,7 +399,7 @@ def _array_slabs(
 
 
 def _slab(
-    array: Array, positions: IntArray, window: tuple[Range, Range], slab: tuple[Range, Range]
+    array: SourceArray, positions: IntArray, window: tuple[Range, Range], slab: tuple[Range, Range]
 ) -> Iterator[tuple[slice, AnyArray]]:
     """Read the positions in one slab of frames and atoms, frame by frame."""
     (f0, _), (a0, a1) = window
@@ -413,7 +414,7 @@ def _slab(
     # read only what lies between the first and the last atom that is needed
     left = min(int(positions[lows[k]] - starts[k]) for k in filled)
     right = max(int(positions[highs[k] - 1] - starts[k]) for k in filled) + 1
-    block = np.asarray(array[frame + filled[0] : frame + filled[-1] + 1, a0 + left : a0 + right])
+    block = array[frame + filled[0] : frame + filled[-1] + 1, a0 + left : a0 + right]
     for k in filled:
         rows = slice(int(lows[k]), int(highs[k]))
         yield rows, block[k - filled[0]][positions[rows] - starts[k] - left]

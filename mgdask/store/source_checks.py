@@ -1,0 +1,151 @@
+"""Compare the files of source stores with their records, before the first task."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mgdask.errors import StoreError
+from mgdask.store.checks import Shard
+from mgdask.store.layout import ceil_div
+from mgdask.store.shards import Array, dimension_names, get_array, open_group, shard_shape
+from mgdask.store.sources import damaged_shard, seals_of, wrong_size
+from mgdask.store.trust import TRUSTED, is_trusted
+
+PROBE = 200
+"""Number of files whose sizes are asked for to learn how long that takes."""
+SLOW = 200e-6
+"""Time in s per file from which several threads ask: that of a network file system.
+
+A local disk takes about 15 microseconds, which threads would only lengthen.
+"""
+N_THREADS = 16
+
+log = logging.getLogger(__name__)
+
+_REMARKED: set[str] = set()
+
+
+def check_source(
+    path: str | Path, names: Collection[str], frames: npt.NDArray[np.integer] | None = None
+) -> None:
+    """Compare all shards that a run will read with their records, by size.
+
+    It says so in the log if the source is trusted, or if its records have no seals.
+
+    Parameters
+    ----------
+    path
+        A finished store.
+    names
+        Arrays that are read.
+    frames
+        Frames that are read. Default: all.
+
+    Raises
+    ------
+    DamagedStoreError
+        If a file is missing or has another size. The message names the first one.
+    """
+    if is_trusted():
+        log.warning("%s: %s", path, TRUSTED)
+        return
+    lost = lost_shards(path, names, frames)
+    if lost:
+        shard, what = lost[0]
+        raise damaged_shard(path, shard, what, len(lost) - 1)
+    seals = seals_of(path)
+    key = str(Path(path).absolute())
+    if seals is not None and len(seals.seal) < len(seals.size) and key not in _REMARKED:
+        _REMARKED.add(key)
+        log.warning(
+            "%s was written before shards had seals: only the sizes of its files are compared. "
+            "mgdask verify %s compares everything; with --repair it adds the seals",
+            path,
+            path,
+        )
+
+
+def lost_shards(
+    path: str | Path, names: Collection[str], frames: npt.NDArray[np.integer] | None = None
+) -> list[tuple[Shard, str]]:
+    """Return the shards whose files are missing or have another size.
+
+    Parameters
+    ----------
+    path, names, frames
+        As in ``check_source``.
+
+    Returns
+    -------
+    lost
+        Each shard, and what is wrong with it, in the order of the arrays.
+    """
+    seals = seals_of(path)
+    if seals is None:
+        raise StoreError(f"{path} has changed: it is being written now, or it was interrupted")
+    group = open_group(path)
+    lost: list[tuple[Shard, str]] = []
+    for name in sorted(names):
+        array = get_array(group, name)
+        if not seals.counts[name]:  # no block wrote it
+            continue
+        seals.check_grid(name, array)
+        files = list(_files(name, array, frames))
+        known = [file for file, _ in files if file in seals.size]
+        sizes = dict(zip(known, _sizes(Path(path), known), strict=True))
+        for file, region in files:
+            size = seals.size.get(file, -1)
+            what = wrong_size(sizes[file], size) if file in sizes else "has no record"
+            if what:
+                dims = dimension_names(array)
+                lost.append((Shard(name, file, dims, region, None, size, ""), what))
+    return lost
+
+
+def _files(
+    name: str, array: Array, frames: npt.NDArray[np.integer] | None
+) -> Iterator[tuple[str, tuple[tuple[int, int], ...]]]:
+    """Yield the files of an array that hold the given frames, with their regions."""
+    sizes, dims = shard_shape(array), dimension_names(array)
+    indices: list[Iterable[int]] = []
+    for dim, n, size in zip(dims, array.shape, sizes, strict=True):
+        held = frames is not None and dim == "frame"
+        indices.append(np.unique(frames // size).tolist() if held else range(ceil_div(n, size)))
+    for index in product(*indices):
+        region = tuple(
+            (k * size, min((k + 1) * size, n))
+            for k, size, n in zip(index, sizes, array.shape, strict=True)
+        )
+        yield "/".join([name, "c", *map(str, index)]), region
+
+
+def _sizes(store: Path, files: Sequence[str]) -> list[int | None]:
+    """Return the sizes of files in bytes; None for those that are missing."""
+    root = f"{store}{os.sep}"
+
+    def size(file: str) -> int | None:
+        try:
+            return os.stat(root + file).st_size
+        except OSError:
+            return None
+
+    began = time.perf_counter()
+    sizes = [size(file) for file in files[:PROBE]]
+    rest = files[PROBE:]
+    if not rest or time.perf_counter() - began < SLOW * PROBE:
+        return sizes + [size(file) for file in rest]
+    parts = [rest[k::N_THREADS] for k in range(N_THREADS)]
+    found: list[int | None] = [None] * len(rest)
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        for k, part in enumerate(pool.map(lambda part: [size(file) for file in part], parts)):
+            found[k::N_THREADS] = part
+    return sizes + found

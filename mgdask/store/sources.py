@@ -1,0 +1,305 @@
+"""Arrays of finished stores whose files are checked before they are read.
+
+A shard is compared with its record: the size of its file, and its seal. That happens
+once per process, as long as the file stays as it is. Zarr then checks every chunk that
+it decodes. So a missing, swapped, foreign or damaged file is an error, never a number.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import product
+from math import prod
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import zarr
+
+from mgdask._typing import AnyArray
+from mgdask.errors import MgdaskError
+from mgdask.store.checks import Shard
+from mgdask.store.failures import DamagedStoreError, repair_advice
+from mgdask.store.layout import ceil_div
+from mgdask.store.manifest import COMPLETE, JOINED, Manifest
+from mgdask.store.seals import read_seal
+from mgdask.store.shards import (
+    Array,
+    chunks_per_shard,
+    dimension_names,
+    get_array,
+    root_of,
+    shard_shape,
+)
+from mgdask.store.trust import is_trusted
+
+MAX_STORES = 32
+"""Maximum number of stores whose records a process keeps."""
+
+Key: TypeAlias = Any
+"""Index of an array: integers and slices with step 1, or a tuple of them."""
+_State: TypeAlias = tuple[int, int, int]
+"""Time of change, size and number of a file."""
+
+
+def file_state(path: str | Path) -> _State | None:
+    """Return what changes whenever a file is replaced; None without a file."""
+    try:
+        about = Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return about.st_mtime_ns, about.st_size, about.st_ino
+
+
+class Seals:
+    """What the records of a finished store say of the files of its shards.
+
+    Attributes
+    ----------
+    store
+        The store.
+    size
+        Size in bytes of each file; 0 for a shard that holds only fill values.
+    seal
+        Seal of each file. Records of version 0.1 have none.
+    counts
+        Number of files of each array that has such files.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+        self.size: dict[str, int] = {}
+        self.seal: dict[str, str] = {}
+        manifest = Manifest(store)
+        records, mark = manifest.records(), manifest.completion()
+        if mark is not None and len(records) != mark["blocks"]:
+            raise DamagedStoreError(
+                f"{manifest.folder / JOINED} is damaged: it has {len(records)} records of "
+                f"{mark['blocks']} blocks. {repair_advice(store)}"
+            )
+        for record in records.values():
+            self.size.update(record.get("files") or {})
+            self.seal.update(record.get("seal") or {})
+        self.counts = Counter(file.partition("/")[0] for file in self.size)
+        self._sound: dict[str, _State | None] = {}
+
+    def check_grid(self, name: str, array: Array) -> None:
+        """Raise ``DamagedStoreError`` if an array does not have the recorded shards.
+
+        Its description is then not the one that was written. Nothing is allocated.
+        """
+        count = self.counts[name]
+        if not count:  # no block wrote it
+            return
+        pairs = zip(array.shape, shard_shape(array), strict=True)
+        if prod(ceil_div(n, size) for n, size in pairs) != count:
+            raise DamagedStoreError(
+                f"{self.store / name / 'zarr.json'} is damaged: an array of shape {array.shape} "
+                f"in shards of {shard_shape(array)} does not have the {count} shards that were "
+                f"written. {repair_advice(self.store)}"
+            )
+
+    def check(self, file: str, n_chunks: int | None) -> str:
+        """Compare a file with its record.
+
+        Parameters
+        ----------
+        file
+            File inside the store.
+        n_chunks
+            Number of chunks of a shard; None if the file is a chunk itself.
+
+        Returns
+        -------
+        what
+            What is wrong; an empty string if nothing is.
+        """
+        state = file_state(self.store / file)
+        if file in self._sound and self._sound[file] == state:
+            return ""
+        expected = self.size.get(file)
+        if expected is None:
+            return "has no record, so it belongs to another store"
+        if what := wrong_size(state[1] if state else None, expected):
+            return what
+        seal = self.seal.get(file)
+        if expected and seal is not None:
+            try:
+                found = read_seal(self.store / file, n_chunks)
+            except OSError as error:
+                return f"cannot be read ({error.strerror})"
+            if found != seal:
+                return "is not the one that was written"
+        self._sound[file] = state
+        return ""
+
+
+def wrong_size(size: int | None, expected: int) -> str:
+    """Say how the size of a file differs from its record; "" if it does not."""
+    if (size or 0) == expected:
+        return ""
+    return f"has {size} bytes instead of {expected}" if size is not None else "is missing"
+
+
+_LOADED: dict[str, tuple[tuple[_State | None, ...], Seals]] = {}
+_LOADING = threading.Lock()
+
+
+def seals_of(path: str | Path) -> Seals | None:
+    """Return the seals of a finished store; None for a store that is being written.
+
+    They are read once per process, unless the store changes.
+
+    Parameters
+    ----------
+    path
+        The store.
+    """
+    store = Path(path).absolute()
+    folder = Manifest(store).folder
+    state = tuple(file_state(file) for file in (folder / COMPLETE, folder / JOINED, folder))
+    if state[0] is None:
+        return None
+    with _LOADING:
+        known = _LOADED.pop(str(store), None)
+        if known is None or known[0] != state:
+            known = state, Seals(store)
+        _LOADED[str(store)] = known  # the last used is the last to go
+        while len(_LOADED) > MAX_STORES:
+            _LOADED.pop(next(iter(_LOADED)))
+    return known[1]
+
+
+class SourceArray:
+    """An array whose shards are checked before they are read.
+
+    Parameters
+    ----------
+    array
+        The array.
+    store
+        Its store. Nothing is checked while it is being written.
+    name
+        Name of the array.
+    trust
+        Whether to skip the checks.
+    """
+
+    def __init__(self, array: zarr.Array[Any], store: Path, name: str, trust: bool) -> None:
+        self.store, self.name, self.trust = store, name, trust
+        self.shape, self.dtype = array.shape, np.dtype(array.dtype)
+        self.chunks, self.shards = array.chunks, array.shards
+        self._array = array
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    def __getitem__(self, key: Key) -> AnyArray:
+        """Read a part, given by integers and slices with step 1."""
+        return self._read(key, self._array.__getitem__)
+
+    def outer(self, key: tuple[Any, ...]) -> AnyArray:
+        """Read a part, given by an integer, slice or array of indices per axis."""
+        return self._read(key, self._array.oindex.__getitem__)
+
+    def _read(self, key: Key, read: Callable[[Any], Any]) -> AnyArray:
+        seals = None if self.trust else seals_of(self.store)
+        if seals is not None and seals.counts[self.name]:
+            seals.check_grid(self.name, self._array)
+            n_chunks = chunks_per_shard(self._array)
+            for file, region in self._files(key):
+                if what := seals.check(file, n_chunks):
+                    raise damaged_shard(self.store, self._shard(file, region), what)
+        try:
+            return np.asarray(read(key))
+        except (MemoryError, MgdaskError, IndexError):
+            raise
+        except Exception as error:  # a damaged file can raise anything
+            raise self._explain(key, error) from error
+
+    def _files(self, key: Key) -> Iterator[tuple[str, tuple[tuple[int, int], ...]]]:
+        """Yield the files, and their regions, that a part of the array touches."""
+        sizes = shard_shape(self._array)
+        touched = [
+            range(low // size, -(-high // size))
+            for (low, high), size in zip(_bounds(key, self.shape), sizes, strict=True)
+        ]
+        for index in product(*touched):
+            region = tuple(
+                (k * size, min((k + 1) * size, n))
+                for k, size, n in zip(index, sizes, self.shape, strict=True)
+            )
+            yield "/".join([self.name, "c", *map(str, index)]), region
+
+    def _shard(self, file: str, region: tuple[tuple[int, int], ...]) -> Shard:
+        return Shard(self.name, file, dimension_names(self._array), region, None, -1, "")
+
+    def _explain(self, key: Key, error: Exception) -> DamagedStoreError:
+        """Return the error for a part that cannot be read, which names the file."""
+        what = f"cannot be read ({type(error).__name__}: {error})"
+        files = list(self._files(key))
+        for file, region in files:
+            try:
+                self._array[tuple(slice(*pair) for pair in region)]
+            except Exception:
+                return damaged_shard(self.store, self._shard(file, region), what)
+        return damaged_shard(self.store, self._shard(*files[0]), what)
+
+
+def _bounds(key: Key, shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return the first and last (exclusive) index along each axis."""
+    keys = list(key) if isinstance(key, tuple) else [key]
+    at = next((i for i, k in enumerate(keys) if k is Ellipsis), None)
+    if at is not None:
+        keys[at : at + 1] = [slice(None)] * (len(shape) - len(keys) + 1)
+    keys += [slice(None)] * (len(shape) - len(keys))
+    bounds = []
+    for k, n in zip(keys, shape, strict=True):
+        if isinstance(k, slice):
+            indices = range(n)[k]
+            inside = (min(indices[0], indices[-1]), max(indices[0], indices[-1]) + 1)
+            bounds.append(inside if len(indices) else (0, 0))
+            continue
+        numbers = np.atleast_1d(np.asarray(k))
+        if numbers.dtype == np.bool_:
+            numbers = np.flatnonzero(numbers)
+        numbers = np.where(numbers < 0, numbers + n, numbers)
+        bounds.append((int(numbers.min()), int(numbers.max()) + 1) if len(numbers) else (0, 0))
+    return bounds
+
+
+def source_array(group: zarr.Group, name: str) -> SourceArray:
+    """Return an array of a store to read from.
+
+    Parameters
+    ----------
+    group
+        Group of the store.
+    name
+        Name of the array.
+    """
+    return SourceArray(get_array(group, name), root_of(group), name, is_trusted())
+
+
+def damaged_shard(store: str | Path, shard: Shard, what: str, n_more: int = 0) -> DamagedStoreError:
+    """Return the error for a damaged shard, with the commands that help.
+
+    Parameters
+    ----------
+    store
+        The store.
+    shard
+        The shard.
+    what
+        What is wrong with its file, as a verb.
+    n_more
+        Number of further damaged files.
+    """
+    more = f", and {n_more} more files are damaged" if n_more else ""
+    return DamagedStoreError(
+        f"{store}: the file {shard.file} ({shard.where}) {what}{more}. {repair_advice(store)}"
+    )
