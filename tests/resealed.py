@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mgdask.store import sources
 from mgdask.store.manifest import Manifest
 from mgdask.store.seals import read_seal
 from mgdask.store.shards import chunks_per_shard, get_array, open_group
@@ -17,3 +18,4 @@ def reseal(store):
             files[file] = path.stat().st_size if path.exists() else 0
             seals[file] = read_seal(path, chunks_per_shard(array)) if path.exists() else ""
         manifest.append({**record, "files": files, "seal": seals})
+    sources._LOADED.clear()  # this process may have read the records of a second ago

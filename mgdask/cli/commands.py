@@ -20,6 +20,7 @@ from mgdask.cli.options import (
     parse_species,
     parse_variables,
     threads_for_store,
+    trust_option,
     value_options,
     worker_options,
 )
@@ -188,12 +189,14 @@ def inspect(store: str) -> None:
 @click.option("--r-max", default=10.0, show_default=True, help="Largest distance in Å.")
 @click.option("--bins", default=500, show_default=True, help="Number of bins.")
 @click.option("--out", help="CSV file to write the curves to.")
+@trust_option
 @worker_options
 def rdf(
     store: str,
     r_max: float,
     bins: int,
     out: str | None,
+    trust: bool,
     workers: int | None,
     threads: int,
     scheduler: str | None,
@@ -214,7 +217,7 @@ def rdf(
         check_writable(out)
     with open_workers(workers, threads, scheduler, None, site, threads_if_small) as client:
         check_store_exists(store)
-        curves = mgdask.partial_rdf(store, r_max=r_max, bins=bins, client=client)
+        curves = mgdask.partial_rdf(store, r_max=r_max, bins=bins, trust=trust, client=client)
     from mgdask.report.text import describe_rdf
 
     click.echo(describe_rdf(curves))
@@ -241,6 +244,7 @@ def rdf(
     is_flag=True,
     help="Continue even if an atom moves more than 0.45 of the cell between two frames.",
 )
+@trust_option
 @worker_options
 def unwrap(
     store: str,

@@ -154,6 +154,16 @@ def threads_for_store(store: str, max_threads: int) -> int:
     return small.threads_for_store(store, max_threads)
 
 
+def trust_option(command: Command) -> Command:
+    """Add the option that skips the checks of source files."""
+    return click.option(
+        "--trust",
+        is_flag=True,
+        help="Do not compare the files of the input with their records. A damaged file may then "
+        "give wrong values.",
+    )(command)
+
+
 def worker_options(command: Command) -> Command:
     """Add the options that say where workers come from."""
     for option in (
@@ -256,6 +266,7 @@ def feature_options(command: Command) -> Command:
             help="Frames to compute, counted from 0; several ranges or numbers are joined by "
             "commas, as in 0:3,4:8 [default: all].",
         ),
+        trust_option,
         click.option("--memory", default="2GiB", show_default=True, help="Memory of each worker."),
         click.option("--out", required=True, help="Feature store to write."),
         click.option("--recipe", help="YAML file that lists features and their parameters."),
@@ -304,6 +315,7 @@ def make_plan(
     threads: int,
     centers: str | None,
     frames: str | None,
+    trust: bool,
     **selection: Any,
 ) -> Plan:
     """Plan the run that the options of ``feature_options`` describe."""
@@ -318,6 +330,7 @@ def make_plan(
         threads=threads,
         centers=parse_names(centers),
         frames=None if frames is None else _parse_frames(store, frames),
+        trust=trust,
     )
 
 

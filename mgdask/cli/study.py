@@ -11,7 +11,7 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from mgdask.cli.groups import examples
-from mgdask.cli.options import open_workers, worker_options
+from mgdask.cli.options import open_workers, trust_option, worker_options
 from mgdask.store.failures import check_store_exists
 from mgdask.studies.options import (
     OptionError,
@@ -74,7 +74,12 @@ def study_command(name: str) -> click.Command:
     options = get_options(name)
 
     def run(
-        workers: int | None, threads: int, scheduler: str | None, site: str | None, **values: Any
+        workers: int | None,
+        threads: int,
+        scheduler: str | None,
+        site: str | None,
+        trust: bool,
+        **values: Any,
     ) -> None:
         # click gives () for a repeated option that is absent
         given = {key: value for key, value in values.items() if value is not None and value != ()}
@@ -89,13 +94,13 @@ def study_command(name: str) -> click.Command:
             from mgdask.studies.study import check_study
 
             check_study(settings)  # before the libraries of the study are imported
-            results = get_study(name)(settings).run(client)
+            results = get_study(name)(settings).run(client, trust=trust)
         click.echo(str(results))
         for stage, seconds in results.timing.items():
             click.echo(f"  {stage:20} {seconds:8.1f} s")
         click.echo(f"results {settings.out / 'results.json'}, page {settings.out / 'report.html'}")
 
-    run = worker_options(run)
+    run = trust_option(worker_options(run))
     parameters = [_parameter(key, field, options) for key, field in typed_order(options)]
     file = click.Option(
         ["--options"],
@@ -165,7 +170,7 @@ def _read_options(
     names = {name: name for name in options.model_fields}
     names |= {spelling(options, name).lstrip("-").lower(): name for name in options.model_fields}
     names |= {"workers": "workers", "threads": "threads", "scheduler": "scheduler"}
-    names |= {"cluster": "site"}
+    names |= {"cluster": "site", "trust": "trust"}
     defaults = {}
     for key, value in content.items():
         if str(key) not in names:

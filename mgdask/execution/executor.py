@@ -23,6 +23,7 @@ from mgdask.execution.results import (
 from mgdask.execution.results import describe as describe
 from mgdask.execution.results import render as render
 from mgdask.store.failures import FatalStoreError, explanation
+from mgdask.store.trust import is_trusted, trusting
 
 if TYPE_CHECKING:
     from distributed import Client, Future, as_completed
@@ -189,7 +190,7 @@ class _Submission(Generic[T]):
         while self.waiting and len(self.in_flight) < limit:
             task = self.waiting.popleft()
             future = self.client.submit(
-                _guarded, self.function, *task[1], pure=False, retries=self.retries
+                _guarded, is_trusted(), self.function, *task[1], pure=False, retries=self.retries
             )
             self.in_flight[future] = task
             self.completed.add(future)
@@ -236,13 +237,13 @@ def _next_finished(completed: as_completed, seconds: float) -> list[Future[Any]]
     return batch
 
 
-def _guarded(function: Callable[..., T], *arguments: Any) -> T | Refusal:
+def _guarded(trust: bool, function: Callable[..., T], *arguments: Any) -> T | Refusal:
     """Run a task on a worker and return an ``MgdaskError`` as its result.
 
     So are the errors of a system that lacks room or open files.
     """
     try:
-        with one_library_thread():
+        with one_library_thread(), trusting(trust):
             return function(*arguments)
     except MgdaskError as error:
         return Refusal(error)

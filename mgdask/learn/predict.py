@@ -34,6 +34,8 @@ from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.provenance import digest, versions
 from mgdask.store.shards import FEATURE_COMPRESSION, open_group, write_shard
+from mgdask.store.source_checks import check_source
+from mgdask.store.trust import TRUSTED, is_trusted, trusting
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -71,6 +73,8 @@ class Predicted:
         Duration of the tasks.
     peak_memory
         Highest memory of a worker in bytes.
+    trusted
+        Whether the features were read without comparing their files with their records.
     """
 
     out: str
@@ -80,6 +84,7 @@ class Predicted:
     nan: int
     seconds: float
     peak_memory: int
+    trusted: bool = False
 
     def __str__(self) -> str:
         table = Table(show_header=False, box=None, pad_edge=False)
@@ -91,6 +96,8 @@ class Predicted:
             table.add_row("rows", f"{self.rows}, of which {self.nan} lack a column and stay NaN")
             table.add_row("speed", f"{speed:,.0f} rows per second ({self.seconds:.1f} s)")
             table.add_row("peak memory", f"{format_bytes(self.peak_memory)} per worker")
+        if self.trusted:
+            table.add_row("input", TRUSTED)
         return render(table)
 
 
@@ -124,6 +131,7 @@ def predict(
     what: str = "mean",
     name: str = "prediction",
     label: str = "score",
+    trust: bool = False,
     client: Client | None = None,
     retries: int = 2,
     progress: bool = True,
@@ -150,6 +158,9 @@ def predict(
         Name of the array.
     label
         Label of its only column.
+    trust
+        Read the features without comparing their files with their records. A damaged
+        file may then give wrong scores.
     client
         Client of a cluster. Default: the current one, or else threads of this process.
     retries
@@ -217,7 +228,7 @@ def predict(
         "versions": versions(("mgdask", "numpy", "lightgbm", "zarr")),
     }
     job = _Job(rows, content, target, name, what, tuple(model.digest for model in members))
-    with Manifest(target).locked() as lock:
+    with trusting(trust), Manifest(target).locked() as lock:
         _refuse_other_scores(target, identity)
         if not features.existing(target, plan_digest):
             features.create(target, attrs, axes, [output])
@@ -257,6 +268,8 @@ def _run(
             for block in blocks
             if not manifest.done(block.name, identities[block.name], records)
         ]
+        if todo:
+            check_source(job.rows.parts[0].path, job.rows.variables)
         if todo or manifest.content() is None:
             manifest.reopen()
         outcome = execute(
@@ -286,6 +299,7 @@ def _run(
         sum(result["nan"] for result in results),
         outcome.seconds,
         max((result["peak_memory"] for result in results), default=0),
+        is_trusted(),
     )
 
 

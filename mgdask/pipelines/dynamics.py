@@ -44,6 +44,7 @@ def mean_squared_displacement(
     tolerance: float = 0.01,
     run: Runs = None,
     regions: int | None = None,
+    trust: bool = False,
     client: Client | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -74,6 +75,9 @@ def mean_squared_displacement(
     regions
         Also return samples for standard errors: one per run and region, with this many
         regions along each cell vector. It doubles the work.
+    trust
+        Read the store without comparing its files with their records. A damaged file
+        may then give wrong values.
     client
         Dask client. Default: the current one, or a temporary one in this process.
     progress
@@ -119,7 +123,7 @@ def mean_squared_displacement(
     >>> msd = mgdask.mean_squared_displacement("unwrapped.zarr")  # doctest: +SKIP
     """
     _check_regions(regions)
-    tasks = LagTasks(store, lags, origins, tolerance, remove_drift, run)
+    tasks = LagTasks(store, lags, origins, tolerance, remove_drift, run, trust)
     blocks = tasks.run(
         sum_moments, tasks.pairs, (), what="displacements", client=client, progress=progress
     )
@@ -166,6 +170,7 @@ def self_scattering(
     tolerance: float = 0.01,
     run: Runs = None,
     regions: int | None = None,
+    trust: bool = False,
     client: Client | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -182,7 +187,7 @@ def self_scattering(
         An unwrapped trajectory, or a trajectory store with a constant cell.
     q
         One or several wave numbers in 1/Å.
-    lags, origins, remove_drift, tolerance, run, regions, client, progress
+    lags, origins, remove_drift, tolerance, run, regions, trust, client, progress
         See ``mean_squared_displacement``.
 
     Returns
@@ -217,7 +222,7 @@ def self_scattering(
     ):
         raise ParameterError(f"q={q!r} must be wave numbers in 1/Å above 0")
     _check_regions(regions)
-    tasks = LagTasks(store, lags, origins, tolerance, remove_drift, run)
+    tasks = LagTasks(store, lags, origins, tolerance, remove_drift, run, trust)
     blocks = tasks.run(
         sum_scattering,
         tasks.pairs,
@@ -263,6 +268,7 @@ def van_hove(
     remove_drift: bool = False,
     tolerance: float = 0.01,
     run: Runs = None,
+    trust: bool = False,
     client: Client | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -280,7 +286,7 @@ def van_hove(
         Largest distance in Å.
     bins
         Number of bins of equal width between 0 and ``r_max``.
-    origins, remove_drift, tolerance, run, client, progress
+    origins, remove_drift, tolerance, run, trust, client, progress
         See ``mean_squared_displacement``.
 
     Returns
@@ -311,7 +317,7 @@ def van_hove(
         raise ParameterError(
             f"r_max={r_max} must be a distance in Å above 0, bins={bins} at least 1"
         )
-    tasks = LagTasks(store, lags, origins, tolerance, remove_drift, run)
+    tasks = LagTasks(store, lags, origins, tolerance, remove_drift, run, trust)
     width = r_max / bins
     blocks = tasks.run(
         count_van_hove,
@@ -345,6 +351,7 @@ def overlap(
     remove_drift: bool = False,
     tolerance: float = 0.01,
     run: Runs = None,
+    trust: bool = False,
     client: Client | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -367,7 +374,7 @@ def overlap(
     origins
         "all" frames, the "first" of each run, or every n-th. Default: at most 100
         evenly spaced frames of each run.
-    remove_drift, tolerance, run, client, progress
+    remove_drift, tolerance, run, trust, client, progress
         See ``mean_squared_displacement``.
 
     Returns
@@ -402,7 +409,7 @@ def overlap(
     if origins is None:
         longest = max(len(each.frames) for each in select_dynamic_runs(store, run))
         origins = max(1, ceil_div(longest, N_OVERLAP_ORIGINS))
-    tasks = LagTasks(store, lags, origins, tolerance, remove_drift, run)
+    tasks = LagTasks(store, lags, origins, tolerance, remove_drift, run, trust)
     later = np.stack(
         [tasks.axis.laters(lag, tolerance)[tasks.origins] for lag in tasks.lags], axis=1
     )

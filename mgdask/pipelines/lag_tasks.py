@@ -25,7 +25,9 @@ from mgdask.pipelines.frame_values import Run, runs_of, select_runs
 from mgdask.store.frame_values import read_one as read_frame_value
 from mgdask.store.layout import GROUP, ceil_div, trajectory_layout
 from mgdask.store.shards import Group, open_group, read_array
+from mgdask.store.source_checks import check_source
 from mgdask.store.sources import source_array
+from mgdask.store.trust import TRUSTED, trusting
 from mgdask.store.unwrapped import UnwrappedSource, unwrapped_source
 
 if TYPE_CHECKING:
@@ -201,6 +203,8 @@ class LagTasks:
         Subtract the motion of the center of mass.
     run
         See ``select_dynamic_runs``.
+    trust
+        Whether to read files of the store without comparing them with their records.
 
     Raises
     ------
@@ -219,8 +223,10 @@ class LagTasks:
         tolerance: float,
         remove_drift: bool,
         run: Runs = None,
+        trust: bool = False,
     ) -> None:
         self.source, group = unwrapped_source(store)
+        self.trust = trust
         self.axis = read_axis(group)
         numbers = read_array(group, "species")
         self.species = species_of(numbers)
@@ -243,6 +249,10 @@ class LagTasks:
             if remove_drift:
                 raise _unwrap_first(store, "remove_drift needs the center of mass")
         self.blocks = self._blocks()
+        unwrapped = self.source.kind == "paths"
+        with trusting(trust):
+            names = ("path", "center_of_mass") if unwrapped else ("position", "image")
+            check_source(store, names)
 
     def _blocks(self) -> list[tuple[int, int]]:
         """First and last (exclusive) atom of each task."""
@@ -387,7 +397,7 @@ class LagTasks:
         """Return the result of a task for each block of atoms."""
         names = [f"atoms {first} to {last - 1}" for first, last in self.blocks]
         tasks = list(zip(names, arguments, strict=True))
-        with resolve_client(client) as workers:
+        with trusting(self.trust), resolve_client(client) as workers:
             outcome = execute(workers, task, tasks, what=what, unit="tasks", progress=progress)
         return [outcome.results[name] for name in names]
 
@@ -444,6 +454,7 @@ class LagTasks:
             },
             attrs={
                 "input": self.source.store,
+                **({"input_checks": TRUSTED} if self.trust else {}),
                 "scheme": self.scheme,
                 "origins": len(self.origins),
                 "drift_removed": int(self.remove_drift),

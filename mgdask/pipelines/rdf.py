@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,9 @@ from mgdask.geometry import volume
 from mgdask.pipelines.featurize.validation import select_frames
 from mgdask.store.open import check_complete
 from mgdask.store.shards import read_array
+from mgdask.store.source_checks import check_source
 from mgdask.store.trajectory import read_window
+from mgdask.store.trust import TRUSTED, trusting
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -42,6 +45,7 @@ def partial_rdf(
     r_max: float = 10.0,
     bins: int = 500,
     frames: slice | Sequence[int] | None = None,
+    trust: bool = False,
     client: Client | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -61,6 +65,9 @@ def partial_rdf(
         Number of bins of equal width between 0 and ``r_max``.
     frames
         A slice or increasing indices. Default: all frames.
+    trust
+        Read the trajectory without comparing its files with their records. A damaged
+        file may then give wrong values.
     client
         Dask client. Default: the current one, or a temporary one in this process.
     progress
@@ -111,7 +118,9 @@ def partial_rdf(
             last = min(first + ATOMS_PER_TASK, len(numbers))
             name = f"frames from {part[0]}, atoms {first} to {last - 1}"
             tasks.append((name, (str(store), part, first, last, names, edges)))
-    with resolve_client(client) as workers:
+    with trusting(trust), ExitStack() as stack:
+        check_source(store, ("position",), np.asarray(selected))
+        workers = stack.enter_context(resolve_client(client))
         outcome = execute(
             workers, _count, tasks, what="radial distribution", unit="tasks", progress=progress
         )
@@ -123,7 +132,7 @@ def partial_rdf(
             volumes += outcome.results[name].volumes
     n_atoms = np.array([(numbers == z).sum() for z in np.unique(numbers)])
     rdf = radial_distribution(counts, n_atoms, float(np.mean(volumes)), names, edges, len(selected))
-    return rdf.assign_attrs(input=str(store))
+    return rdf.assign_attrs(input=str(store), **({"input_checks": TRUSTED} if trust else {}))
 
 
 def _count(

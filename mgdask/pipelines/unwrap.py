@@ -41,6 +41,8 @@ from mgdask.store.shards import (
     read_array,
     remove_store,
 )
+from mgdask.store.source_checks import check_source
+from mgdask.store.trust import TRUSTED, is_trusted, trusting
 from mgdask.store.writable import check_writable
 
 if TYPE_CHECKING:
@@ -82,6 +84,8 @@ class UnwrapReport:
         Largest step between two frames, as a fraction of the cell.
     seconds
         Wall-clock time in s.
+    trusted
+        Whether the trajectory was read without comparing its files with their records.
     """
 
     out: str
@@ -91,12 +95,14 @@ class UnwrapReport:
     n_atoms: int
     largest_step: float
     seconds: float
+    trusted: bool = False
 
     def __str__(self) -> str:
+        input_line = f"\ninput: {TRUSTED}" if self.trusted else ""
         return (
             f"{self.out}: unwrapped trajectory of {self.n_atoms} atoms over {self.n_frames} "
             f"frames, scheme {self.scheme!r} ({self.why}); largest step {self.largest_step:.3f} "
-            f"of the cell; {self.seconds:.1f} s"
+            f"of the cell; {self.seconds:.1f} s{input_line}"
         )
 
 
@@ -132,6 +138,7 @@ def unwrap(
     *,
     scheme: str = "auto",
     allow_jumps: bool = False,
+    trust: bool = False,
     client: Client | None = None,
     progress: bool = True,
 ) -> UnwrapReport:
@@ -155,6 +162,9 @@ def unwrap(
     allow_jumps
         Continue if images are derived and an atom moves more than 0.45 of the cell
         between two frames.
+    trust
+        Read the trajectory without comparing its files with their records. A damaged
+        file may then give wrong positions.
     client
         Dask client. Default: the current one, or a temporary one in this process.
     progress
@@ -183,6 +193,18 @@ def unwrap(
     --------
     >>> print(mgdask.unwrap("glass.zarr", "unwrapped.zarr"))  # doctest: +SKIP
     """
+    with trusting(trust):
+        return _unwrap(store, out, scheme, allow_jumps, client, progress)
+
+
+def _unwrap(
+    store: str | Path,
+    out: str | Path,
+    scheme: str,
+    allow_jumps: bool,
+    client: Client | None,
+    progress: bool,
+) -> UnwrapReport:
     started = clock.perf_counter()
     group, content = check_complete(store, kind="trajectory")
     scheme, reason = select_scheme(scheme, read_array(group, "cell"))
@@ -200,6 +222,8 @@ def unwrap(
     )
     manifest = Manifest(out)
     with manifest.locked() as lock:
+        if manifest.content() is None:
+            check_source(store, ("position", "image"))
         _prepare(job, reason, group)
         frame_values.copy(group, out)
         with resolve_client(client) as workers:
@@ -217,6 +241,7 @@ def unwrap(
         n_atoms,
         float(largest["share"]),
         clock.perf_counter() - started,
+        is_trusted(),
     )
 
 

@@ -79,6 +79,35 @@ def repair_advice(store: str | Path) -> str:
 
 
 @contextmanager
+def readable(store: str | Path, file: str) -> Iterator[None]:
+    """Explain why a file of a store cannot be read.
+
+    Parameters
+    ----------
+    store
+        The store.
+    file
+        File inside it.
+
+    Raises
+    ------
+    DamagedStoreError
+        If the body raises anything but an ``MgdaskError`` or a ``MemoryError``. Zarr,
+        its codecs and JSON raise various errors for a damaged file.
+    """
+    try:
+        yield
+    except (MgdaskError, MemoryError):
+        raise
+    except Exception as error:
+        path = Path(store) / file
+        what = f"cannot be read ({type(error).__name__}: {error})"
+        raise DamagedStoreError(
+            f"{path} {what if path.exists() else 'is missing'}. {repair_advice(store)}"
+        ) from error
+
+
+@contextmanager
 def explained(path: str | Path) -> Iterator[None]:
     """Explain the error of a full, read-only or forbidden target.
 

@@ -10,10 +10,16 @@ import zarr
 
 from mgdask import variables
 from mgdask.errors import StoreError
-from mgdask.store.failures import DamagedStoreError, SourceChangedError, advise_on_target
+from mgdask.store.failures import (
+    DamagedStoreError,
+    SourceChangedError,
+    advise_on_target,
+    readable,
+)
 from mgdask.store.manifest import Manifest
 from mgdask.store.mark import DECLARED, check_sound
 from mgdask.store.shards import Group, open_group
+from mgdask.store.sources import source_array
 
 if TYPE_CHECKING:  # its import takes half a second, with pandas
     import xarray as xr
@@ -149,9 +155,12 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
     """
     import xarray as xr
 
+    from mgdask.store.lazy_arrays import lazy_variable
+
     group = open_group(path) if partial else check_complete(path)[0]
     check_not_pending(path)
-    ds = xr.open_zarr(path, consolidated=False, zarr_format=3, chunks=None)
+    with readable(path, ""):
+        ds = xr.open_zarr(path, consolidated=False, zarr_format=3, chunks=None)
     if not partial:
         variables.validate(ds, str(group.attrs["mgdask_kind"]), path)
     loaded: dict[Hashable, xr.Variable] = {}
@@ -159,8 +168,11 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
         array = group[str(name)]
         shards = array.shards if isinstance(array, zarr.Array) else None
         if shards is None:
-            loaded[name] = variable.load()
+            with readable(path, str(name)):
+                loaded[name] = variable.load()
         else:
+            if not partial:
+                variable = lazy_variable(variable, source_array(group, str(name)))
             sizes = {
                 dim: min(n, variable.sizes[dim])
                 for dim, n in zip(variable.dims, shards, strict=True)

@@ -25,7 +25,7 @@ from zarr.storage import LocalStore
 from mgdask import variables
 from mgdask._typing import AnyArray
 from mgdask.errors import StoreError
-from mgdask.store.failures import DamagedStoreError, explained, no_store, repair_advice
+from mgdask.store.failures import explained, no_store, readable
 from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import COMPLETE, FOLDER
 from mgdask.store.mark import METADATA, MISSING, damaged
@@ -187,14 +187,8 @@ def get_array(group: Group, name: str) -> Array:
     StoreError
         If ``name`` is a group, missing, or damaged.
     """
-    try:
+    with readable(root_of(group), f"{name}/zarr.json"):
         array = group[name]
-    except Exception as error:  # a damaged file can raise anything
-        file = root_of(group) / name / "zarr.json"
-        what = f"does not describe an array ({type(error).__name__})"
-        raise DamagedStoreError(
-            f"{file} {what if file.exists() else 'is missing'}. {repair_advice(root_of(group))}"
-        ) from error
     if not isinstance(array, zarr.Array):
         raise StoreError(f"{root_of(group)}: {name} is a group, not an array")
     return array
@@ -209,15 +203,8 @@ def read_array(group: Group, name: str) -> AnyArray:
         If it cannot be read.
     """
     array = get_array(group, name)
-    try:
+    with readable(root_of(group), name):
         return np.asarray(array[...])
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged file can raise anything
-        raise DamagedStoreError(
-            f"{root_of(group) / name} cannot be read ({type(error).__name__}: {error}). "
-            f"{repair_advice(root_of(group))}"
-        ) from error
 
 
 def dimension_names(array: Array) -> tuple[str, ...]:

@@ -35,7 +35,9 @@ _REMARKED: set[str] = set()
 
 
 def check_source(
-    path: str | Path, names: Collection[str], frames: npt.NDArray[np.integer] | None = None
+    path: str | Path,
+    names: Collection[str] | None = None,
+    frames: npt.NDArray[np.integer] | None = None,
 ) -> None:
     """Compare all shards that a run will read with their records, by size.
 
@@ -46,7 +48,7 @@ def check_source(
     path
         A finished store.
     names
-        Arrays that are read.
+        Arrays that are read. Default: all.
     frames
         Frames that are read. Default: all.
 
@@ -75,7 +77,9 @@ def check_source(
 
 
 def lost_shards(
-    path: str | Path, names: Collection[str], frames: npt.NDArray[np.integer] | None = None
+    path: str | Path,
+    names: Collection[str] | None = None,
+    frames: npt.NDArray[np.integer] | None = None,
 ) -> list[tuple[Shard, str]]:
     """Return the shards whose files are missing or have another size.
 
@@ -94,7 +98,7 @@ def lost_shards(
         raise StoreError(f"{path} has changed: it is being written now, or it was interrupted")
     group = open_group(path)
     lost: list[tuple[Shard, str]] = []
-    for name in sorted(names):
+    for name in sorted(group.array_keys() if names is None else names):
         array = get_array(group, name)
         if not seals.counts[name]:  # no block wrote it
             continue
@@ -118,8 +122,10 @@ def _files(
     sizes, dims = shard_shape(array), dimension_names(array)
     indices: list[Iterable[int]] = []
     for dim, n, size in zip(dims, array.shape, sizes, strict=True):
-        held = frames is not None and dim == "frame"
-        indices.append(np.unique(frames // size).tolist() if held else range(ceil_div(n, size)))
+        if frames is not None and dim == "frame":
+            indices.append(np.unique(frames // size).tolist())
+        else:
+            indices.append(range(ceil_div(n, size)))
     for index in product(*indices):
         region = tuple(
             (k * size, min((k + 1) * size, n))

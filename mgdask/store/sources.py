@@ -198,13 +198,17 @@ class SourceArray:
         """Number of dimensions."""
         return len(self.shape)
 
+    def identity(self) -> tuple[str, ...]:
+        """Return the store, the digest of its content, and the name of the array."""
+        return str(self.store.absolute()), str(Manifest(self.store).content()), self.name
+
     def __getitem__(self, key: Key) -> AnyArray:
         """Read a part, given by integers and slices with step 1."""
         return self._read(key, self._array.__getitem__)
 
     def outer(self, key: tuple[Any, ...]) -> AnyArray:
         """Read a part, given by an integer, slice or array of indices per axis."""
-        return self._read(key, self._array.oindex.__getitem__)
+        return self._read(key, self._array.get_orthogonal_selection)
 
     def _read(self, key: Key, read: Callable[[Any], Any]) -> AnyArray:
         seals = None if self.trust else seals_of(self.store)
@@ -216,7 +220,7 @@ class SourceArray:
                     raise damaged_shard(self.store, self._shard(file, region), what)
         try:
             return np.asarray(read(key))
-        except (MemoryError, MgdaskError, IndexError):
+        except (MgdaskError, MemoryError, IndexError):
             raise
         except Exception as error:  # a damaged file can raise anything
             raise self._explain(key, error) from error

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from mgdask._version import __version__
 from mgdask.errors import ParameterError
 from mgdask.store.provenance import digest
+from mgdask.store.source_checks import check_source
+from mgdask.store.trust import TRUSTED, is_trusted, trusting
 from mgdask.store.writable import check_writable
 from mgdask.studies.options import CommandLine, OptionError, StudyOptions, markdown_table
 from mgdask.studies.registry import get_options
@@ -117,7 +119,9 @@ class Study(ABC, Generic[Options]):
     def _data(self) -> dict[str, str]:
         return {label: describe_input(path) for label, path in self._inputs().items()}
 
-    def run(self, client: Client | None = None, *, progress: bool = True) -> Results:
+    def run(
+        self, client: Client | None = None, *, trust: bool = False, progress: bool = True
+    ) -> Results:
         """Run the study, and write ``results.json`` and ``report.html`` to its folder.
 
         A stage that an earlier run has finished with the same options and inputs is
@@ -127,6 +131,9 @@ class Study(ABC, Generic[Options]):
         ----------
         client
             Dask client. Default: the current one, or else threads of this process.
+        trust
+            Read stores without comparing their files with their records. A damaged file
+            may then give wrong results.
         progress
             Whether to report progress on standard error.
 
@@ -142,8 +149,15 @@ class Study(ABC, Generic[Options]):
         ParameterError
             If the folder holds the results of another study.
         """
+        with trusting(trust):
+            return self._run(client, progress)
+
+    def _run(self, client: Client | None, progress: bool) -> Results:
         options, name = self.options, type(self.options).study
         inputs = check_study(options)
+        for path in self._inputs().values():
+            if not path.is_file():
+                check_source(path)
         identity = digest([name, __version__, options.parameters(), inputs])
         stages = StageRunner(options.out, options.out / name / "progress", identity)
         outcome = self.compute(stages, client, progress)
@@ -157,11 +171,15 @@ class Study(ABC, Generic[Options]):
             data=self._data(),
             metrics=tuple(outcome.metrics),
             timing=stages.timer.seconds,
-            summary=outcome.summary,
+            summary="\n".join(filter(None, (outcome.summary, _trusted_line()))),
         )
         write_text(options.out / "report.html", self.page(results))
         write_text(options.out / "results.json", results.to_json())
         return results
+
+
+def _trusted_line() -> str:
+    return f"inputs: {TRUSTED}" if is_trusted() else ""
 
 
 def check_study(options: StudyOptions) -> dict[str, str]:

@@ -32,6 +32,7 @@ from mgdask.pipelines.featurize.validation import frames_text, parse_frames
 from mgdask.store.lock import held, lock_file
 from mgdask.store.manifest import Manifest
 from tests.conftest import write_dump
+from tests.resealed import reseal
 
 STRUCTURE = BondOrder(degrees=(6,), quantities=("q",), neighbors="cutoff", cutoff=3.8)
 STRAIN = NonAffine(cutoff=3.8, quantities=("d2min",))
@@ -237,6 +238,7 @@ def test_a_refusal_names_the_frames_that_remain(store, tmp_path, monkeypatch):
     kept = parse_frames("0,2:4,5", N_FRAMES)
     assert mgdask.plan(store, STRUCTURE, out=out, frames=kept).frames.tolist() == [0, 2, 3, 5]
     monkeypatch.setattr(input_checks, "MAX_READ", 1)  # large frames are left to the tasks
+    truncated_shard(store, out)
     with pytest.raises(StoreError, match=r"position/c/0/0/0 .* has \d+ bytes instead of"):
         mgdask.plan(store, STRUCTURE, out=out)
 

@@ -34,6 +34,7 @@ from mgdask.studies.softness.simple_model import (
     simple_model_wins,
 )
 from mgdask.studies.softness.training import PARAMETERS, Softness, learn_softness
+from tests.resealed import reseal
 from tests.studies.conftest import PLAIN, SETTINGS
 
 

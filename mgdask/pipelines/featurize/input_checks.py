@@ -18,8 +18,12 @@ from mgdask.features.window import FrameAxis
 from mgdask.geometry import unsound_cells
 from mgdask.pipelines.featurize.block import describe_not_finite
 from mgdask.pipelines.featurize.validation import frames_text
-from mgdask.store.checks import Shard, expected_shards
-from mgdask.store.shards import Group, get_array, read_array
+from mgdask.store.checks import Shard
+from mgdask.store.failures import DamagedStoreError, repair_advice
+from mgdask.store.shards import Group, read_array
+from mgdask.store.source_checks import lost_shards
+from mgdask.store.sources import source_array
+from mgdask.store.trust import is_trusted
 
 MAX_READ = 64 * 2**20
 """Maximum size in bytes of positions that a plan reads to look for damage.
@@ -53,8 +57,8 @@ def check_input(
     ParameterError
         If no pair of frames has a lag, or a cell does not span space.
     StoreError
-        If files of the frames are lost, or positions are not finite. The message gives
-        the frames that remain.
+        If files of the frames are lost or damaged, or positions are not finite. The
+        message gives the frames that remain.
     """
     for feature in features:
         feature.check_frames(axis, rows)
@@ -66,25 +70,17 @@ def check_input(
     names = {"path"} if unwrapped else {"position"}
     if not unwrapped and (kinds.windows or kinds.trajectories):
         names.add("image")
-    shards = [
-        (shard, _size(Path(store) / shard.file))
-        for shard in expected_shards(store)[0]
-        if shard.name in names and shard.block is not None
-    ]
-    remake = f"Make it again: mgdask verify {store} --repair, then the command that made the store"
-    missing = _lost_frames([(shard, size) for shard, size in shards if not size], needed)
-    is_read, damaged = (False, None) if missing else _read_positions(group, needed)
-    # positions that could be read are there, whatever the size of their files
-    unread = [(shard, size) for shard, size in shards if not is_read or shard.name == "image"]
-    for found, remedy in (
-        (missing, remake),
-        (damaged, f"Look for the cause with mgdask verify {store}, then repair the input"),
-        (_lost_frames(unread, needed), remake),
-    ):
-        if found is not None:
-            text, frames = found
-            left = _leave_out(features, axis, rows, frames)
-            raise StoreError(f"{store}: {text}. {remedy}{left}")
+    lost = [] if is_trusted() else lost_shards(store, names, needed)
+    if lost:
+        text, frames = _describe_lost(lost, needed)
+        left = _leave_out(features, axis, rows, frames)
+        raise DamagedStoreError(f"{store}: {text}. {repair_advice(store)}{left}")
+    damaged = _find_not_finite(group, needed)
+    if damaged is not None:
+        text, frames = damaged
+        remedy = f"Look for the cause with mgdask verify {store}, then repair the input"
+        left = _leave_out(features, axis, rows, frames)
+        raise StoreError(f"{store}: {text}. {remedy}{left}")
 
 
 def _leave_out(features: Sequence[Feature], axis: FrameAxis, rows: IntArray, bad: IntArray) -> str:
@@ -114,50 +110,33 @@ def _check_cells(group: Group, frames: IntArray) -> None:
         raise ParameterError(f"frame {frame} (step {step}): {problem}")
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0  # as for a shard that holds only fill values
-
-
-def _lost_frames(
-    shards: Sequence[tuple[Shard, int]], needed: IntArray
-) -> tuple[str, IntArray] | None:
-    """Describe shards whose files have another size than recorded, and their frames."""
-    texts: list[str] = []
-    lost: set[int] = set()
-    for shard, size in shards:
+def _describe_lost(lost: Sequence[tuple[Shard, str]], needed: IntArray) -> tuple[str, IntArray]:
+    """Describe shards that are lost, and the frames that they held."""
+    frames: set[int] = set()
+    for shard, _ in lost:
         first, last = shard.region[shard.dims.index("frame")]
-        inside = needed[(needed >= first) & (needed < last)]
-        if len(inside) and size != shard.size:
-            what = f"has {size} bytes instead of {shard.size}" if size else "is missing"
-            texts.append(f"the file {shard.file} ({shard.where}) {what}")
-            lost |= set(inside.tolist())
-    if not texts:
-        return None
-    more = f", and {len(texts) - 1} more files are damaged" if len(texts) > 1 else ""
-    return texts[0] + more, np.array(sorted(lost), dtype=np.int64)
+        frames |= set(needed[(needed >= first) & (needed < last)].tolist())
+    shard, what = lost[0]
+    more = f", and {len(lost) - 1} more files are damaged" if len(lost) > 1 else ""
+    text = f"the file {shard.file} ({shard.where}) {what}{more}"
+    return text, np.array(sorted(frames), dtype=np.int64)
 
 
-def _read_positions(group: Group, needed: IntArray) -> tuple[bool, tuple[str, IntArray] | None]:
+def _find_not_finite(group: Group, needed: IntArray) -> tuple[str, IntArray] | None:
     """Read positions unless they are large, and describe those that are not finite.
 
-    Returns whether all were read, and the description with the damaged frames.
+    Returns the description and the damaged frames.
     """
     unwrapped = "path" in group
-    array = get_array(group, "path" if unwrapped else "position")
+    array = source_array(group, "path" if unwrapped else "position")
     n_atoms = array.shape[0 if unwrapped else 1]
     if 24 * n_atoms * len(needed) > MAX_READ:
-        return False, None
+        return None
     bad: list[int] = []
     first = ""
     for frames in np.split(needed, np.flatnonzero(np.diff(needed) != 1) + 1):
         part = slice(int(frames[0]), int(frames[-1]) + 1)
-        try:
-            position: AnyArray = np.asarray(array[:, part] if unwrapped else array[part])
-        except Exception:  # a damaged file can raise anything; its size may tell more
-            return False, None
+        position: AnyArray = array[:, part] if unwrapped else array[part]
         finite = np.asarray(np.isfinite(position).all(axis=(0, 2) if unwrapped else (1, 2)))
         for k in np.flatnonzero(~finite):
             if not bad:
@@ -165,8 +144,8 @@ def _read_positions(group: Group, needed: IntArray) -> tuple[bool, tuple[str, In
                 first = describe_not_finite(one, int(frames[k]), group)
             bad.append(int(frames[k]))
     if not bad:
-        return True, None
+        return None
     others = ", ".join(map(str, bad[1 : MAX_NAMED + 1]))
     more = f"; likewise frames {others}" if others else ""
     more += ", ..." if len(bad) > MAX_NAMED + 1 else ""
-    return True, (first + more, np.array(bad, dtype=np.int64))
+    return first + more, np.array(bad, dtype=np.int64)

@@ -42,6 +42,7 @@ from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_not_pending
 from mgdask.store.provenance import digest, versions
 from mgdask.store.shards import FEATURE_COMPRESSION, Group, read_array
+from mgdask.store.trust import trusting
 from mgdask.store.unwrapped import path_source
 
 MIN_LIMIT = 2**20
@@ -95,6 +96,8 @@ class Plan:
     values
         Digests of the values of frames that the features read, such as the temperature,
         keyed by name.
+    trust
+        Whether files of the input are read without comparing them with their records.
     """
 
     store: str
@@ -112,6 +115,7 @@ class Plan:
     memory: Memory = field(default_factory=lambda: Memory(0, 1, 0, 0, 0, 0))
     allowed: int = 0
     values: Mapping[str, str] = field(default_factory=dict)
+    trust: bool = False
 
     def outputs(self) -> list[Output]:
         """Return the arrays to be written."""
@@ -341,6 +345,7 @@ def plan(
     threads: int = 1,
     centers: Centers = None,
     frames: Frames = None,
+    trust: bool = False,
 ) -> Plan:
     """Plan a run: what it would compute and need, without running it.
 
@@ -360,6 +365,9 @@ def plan(
         Element symbols or indices of central atoms. Default: all atoms.
     frames
         A slice or increasing indices of frames. Default: all frames.
+    trust
+        Do not compare the files of the trajectory with their records, neither now nor
+        in a run. A damaged file may then give wrong values.
 
     Returns
     -------
@@ -407,7 +415,8 @@ def plan(
             f"{store} holds unwrapped trajectories; {kinds.framewise[0].name} reads whole frames: "
             "plan it from the trajectory store"
         )
-    check_input(store, group, checked, axis, rows)
+    with trusting(trust):
+        check_input(store, group, checked, axis, rows)
     paths, why = needs_copy(checked, source.kind, read_array(group, "cell"), str(out))
     base = Plan(
         str(store),
@@ -423,6 +432,7 @@ def plan(
         why,
         allowed=allowed,
         values=values,
+        trust=trust,
     )
     check_reach(base)
     fitting = _largest_blocks(base, threads)

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import numpy as np
 from dask.utils import format_bytes
 from rich.table import Table
 
 from mgdask.errors import RunError
 from mgdask.execution.executor import describe, execute, render, resolve_client
 from mgdask.execution.results import Outcome
+from mgdask.features.engine import FeatureKinds, frames_needed
 from mgdask.pipelines.featurize.block import Block, compute_block, create_output
 from mgdask.pipelines.featurize.cost import learn, two_digits
 from mgdask.pipelines.featurize.plan import Plan
@@ -25,6 +27,8 @@ from mgdask.store import frame_values
 from mgdask.store.features import set_attrs
 from mgdask.store.manifest import Manifest
 from mgdask.store.shards import open_group
+from mgdask.store.source_checks import check_source
+from mgdask.store.trust import TRUSTED, trusting
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -71,6 +75,8 @@ class Report:
         CPU time of the blocks computed now, in s.
     prepared
         Longest time in s that a worker took to load or compile kernels.
+    trusted
+        Whether the input was read without comparing its files with their records.
     """
 
     out: str
@@ -84,6 +90,7 @@ class Report:
     projected_blocks: int = 0
     cpu: float = 0.0
     prepared: float = 0.0
+    trusted: bool = False
 
     @property
     def excess_memory(self) -> int:
@@ -114,6 +121,8 @@ class Report:
                 f"blocks {format_bytes(self.block_memory)}, "
                 f"projected {format_bytes(self.projected_blocks)}",
             )
+            if self.trusted:
+                table.add_row("input", TRUSTED)
             if self.excess_memory:
                 table.add_row("", "ABOVE THE PROJECTION: please report it")
         return render(table)
@@ -173,6 +182,11 @@ def run(
     >>> plan = mgdask.plan("glass.zarr", [soap], out="f.zarr")  # doctest: +SKIP
     >>> print(mgdask.run(plan))  # doctest: +SKIP
     """
+    with trusting(plan.trust):
+        return _run(plan, client, retries, progress)
+
+
+def _run(plan: Plan, client: Client | None, retries: int, progress: bool) -> Report:
     manifest = Manifest(plan.out)
     outcome, threads = Outcome[dict[str, Any]](), plan.memory.threads
     with manifest.locked() as lock:
@@ -185,6 +199,7 @@ def run(
         records = manifest.records()
         todo = [b for b in plan.blocks if not manifest.done(b.name, plan.block_digest(b), records)]
         if todo:
+            _check_sources(plan, todo)
             with resolve_client(client, _threads_that_fit(plan)) as workers:
                 threads = _check_threads(plan, workers)
                 manifest.reopen()
@@ -209,7 +224,23 @@ def run(
         threads * plan.memory.per_thread,
         sum(result["cpu"] for result in results),
         max((result["prepared"] for result in results), default=0.0),
+        plan.trust,
     )
+
+
+def _check_sources(plan: Plan, blocks: Sequence[Block]) -> None:
+    """Compare all files that some blocks read with their records, by size."""
+    kinds = FeatureKinds.of(plan.features)
+    rows = sorted({frame for block in blocks for frame in block.frames})
+    frames = np.asarray(frames_needed(plan.features, plan.axis, np.array(rows)))
+    if "path" in open_group(plan.store):
+        check_source(plan.store, ("path", "center_of_mass"), frames)
+        return
+    own = kinds.trajectories and not plan.paths
+    names = {"position"} if kinds.framewise or own else set()
+    check_source(plan.store, names | ({"image"} if kinds.windows or own else set()), frames)
+    if plan.paths and kinds.trajectories:
+        check_source(plan.paths, ("path", "center_of_mass"), frames)
 
 
 def _threads_that_fit(plan: Plan) -> int:
