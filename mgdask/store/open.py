@@ -10,12 +10,7 @@ import zarr
 
 from mgdask import variables
 from mgdask.errors import StoreError
-from mgdask.store.failures import (
-    DamagedStoreError,
-    SourceChangedError,
-    advise_on_target,
-    readable,
-)
+from mgdask.store.failures import DamagedStoreError, SourceChangedError, advise_on_target, readable
 from mgdask.store.manifest import Manifest
 from mgdask.store.mark import DECLARED, check_sound
 from mgdask.store.shards import Group, open_group

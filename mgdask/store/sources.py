@@ -24,6 +24,7 @@ from mgdask.store.checks import Shard
 from mgdask.store.failures import DamagedStoreError, repair_advice
 from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import COMPLETE, JOINED, Manifest
+from mgdask.store.mark import check_sound
 from mgdask.store.seals import read_seal
 from mgdask.store.shards import (
     Array,
@@ -165,6 +166,7 @@ def seals_of(path: str | Path) -> Seals | None:
     with _LOADING:
         known = _LOADED.pop(str(store), None)
         if known is None or known[0] != state:
+            check_sound(store)  # workers read its small arrays too
             known = state, Seals(store)
         _LOADED[str(store)] = known  # the last used is the last to go
         while len(_LOADED) > MAX_STORES:
