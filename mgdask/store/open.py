@@ -13,6 +13,7 @@ from mgdask.errors import StoreError
 from mgdask.store.failures import DamagedStoreError, SourceChangedError, advise_on_target, readable
 from mgdask.store.manifest import Manifest
 from mgdask.store.mark import DECLARED, check_sound
+from mgdask.store.shapes import check_shapes
 from mgdask.store.shards import Group, open_group
 from mgdask.store.sources import source_array
 
@@ -71,13 +72,15 @@ def check_complete(
             f"{path} holds {CONTENTS[actual]}, not {CONTENTS[kind]}; give a store made by "
             f"{MADE_BY[kind]}"
         )
-    content = manifest.content()
-    if content is None:
+    mark = manifest.completion()
+    if mark is None:
         raise StoreError(
             f"{path} is not finished: some blocks were never written. Run the same "
             f"{MADE_BY[actual]} again, which does only what is missing"
         )
-    return group, content
+    if "metadata" not in mark:
+        check_shapes(path, group)
+    return group, str(mark["content"])
 
 
 def check_not_pending(path: str | Path) -> None:

@@ -67,6 +67,8 @@ class Seals:
         Seal of each file. Records of version 0.1 have none.
     counts
         Number of files of each array that has such files.
+    shapes_fit
+        Whether the shapes of the arrays were found to fit each other.
     """
 
     def __init__(self, store: Path) -> None:
@@ -84,6 +86,7 @@ class Seals:
             self.size.update(record.get("files") or {})
             self.seal.update(record.get("seal") or {})
         self.counts = Counter(file.partition("/")[0] for file in self.size)
+        self.shapes_fit = False
         self._sound: dict[str, _State | None] = {}
 
     def check_grid(self, name: str, array: Array) -> None:

@@ -153,6 +153,7 @@ def flat_cell(store, out):
     values = cell[2]
     values[2] = values[1]
     cell[2] = values
+    Manifest(store).update(["cell"])
 
 
 BROKEN = [
