@@ -94,16 +94,40 @@ def readable(store: str | Path, file: str) -> Iterator[None]:
     DamagedStoreError
         If the body raises anything but an ``MgdaskError`` or a ``MemoryError``. Zarr,
         its codecs and JSON raise various errors for a damaged file.
+    StoreError
+        If this user may not read the file, or if the system lacks something.
     """
     try:
         yield
     except (MgdaskError, MemoryError):
         raise
     except Exception as error:
+        check_cause(error)
         path = Path(store) / file
         what = f"cannot be read ({type(error).__name__}: {error})"
         raise DamagedStoreError(
             f"{path} {what if path.exists() else 'is missing'}. {repair_advice(store)}"
+        ) from error
+
+
+def check_cause(error: Exception) -> None:
+    """Raise another error if what could not be read is not damaged.
+
+    Parameters
+    ----------
+    error
+        Error that was raised when a file was read.
+
+    Raises
+    ------
+    StoreError
+        If this user may not read the file, or if the system lacks something.
+    """
+    if (lack := explanation(error)) is not None:
+        raise lack from error
+    if isinstance(error, PermissionError):
+        raise StoreError(
+            f"{error.filename} cannot be read ({error.strerror}); make it readable"
         ) from error
 
 

@@ -21,7 +21,7 @@ import zarr
 from mgdask._typing import AnyArray
 from mgdask.errors import MgdaskError
 from mgdask.store.checks import Shard
-from mgdask.store.failures import DamagedStoreError, repair_advice
+from mgdask.store.failures import DamagedStoreError, check_cause, repair_advice
 from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import COMPLETE, JOINED, Manifest
 from mgdask.store.mark import check_sound
@@ -133,6 +133,7 @@ class Seals:
             try:
                 found = read_seal(self.store / file, n_chunks)
             except OSError as error:
+                check_cause(error)
                 return f"cannot be read ({error.strerror})"
             if found != seal:
                 return "is not the one that was written"
@@ -228,6 +229,7 @@ class SourceArray:
         except (MgdaskError, MemoryError, IndexError):
             raise
         except Exception as error:  # a damaged file can raise anything
+            check_cause(error)
             raise self._explain(key, error) from error
 
     def _files(self, key: Key) -> Iterator[tuple[str, tuple[tuple[int, int], ...]]]:
