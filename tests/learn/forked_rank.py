@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from multiprocessing import reduction
 
 from mgdask.learn.training.rank_worker import _run
 
@@ -14,9 +15,10 @@ RANK = "mgdask-rank"
 """Name of the process of a forked rank."""
 
 
-def forked_rank(words, log, environment):
+def forked_rank(words, secret, log, environment):
     """What ``python -m mgdask.learn.training.rank_worker`` does, in a process that has just been forked."""
     output = os.open(log, os.O_WRONLY)
+    sys.stdin = open(secret.detach())
     for number in (1, 2):
         os.dup2(output, number)
     ctypes.CDLL(None).prctl(15, RANK.encode())  # PR_SET_NAME, by which ``left_over`` knows it
@@ -35,7 +37,7 @@ class ForkedRank:
     def __init__(self, command, *, stdin, stdout, stderr, env):
         assert command[:3] == [sys.executable, "-m", "mgdask.learn.training.rank_worker"]
         self.process = multiprocessing.get_context("forkserver").Process(
-            target=forked_rank, args=(command[3:], stdout.name, env)
+            target=forked_rank, args=(command[3:], reduction.DupFd(stdin), stdout.name, env)
         )
         self.process.start()
         self.pid, self.kill = self.process.pid, self.process.kill

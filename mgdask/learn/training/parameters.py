@@ -89,7 +89,7 @@ def _main_name_by_alias() -> Mapping[str, str]:
     """Return the main name of every name, main names included."""
     import lightgbm
 
-    library = _library()
+    library = lightgbm_library()
     size, needed = _FIRST_BUFFER_SIZE, ctypes.c_int64(0)
     while True:
         text = ctypes.create_string_buffer(size)
@@ -107,7 +107,7 @@ def _main_name_by_alias() -> Mapping[str, str]:
     )
 
 
-def _library() -> ctypes.CDLL:
+def lightgbm_library() -> ctypes.CDLL:
     """Return LightGBM's shared library, whose C API has more than the Python one."""
     import lightgbm
 
@@ -119,6 +119,6 @@ def _library() -> ctypes.CDLL:
         if path.suffix in (".so", ".dylib", ".dll"):
             return ctypes.CDLL(str(path))
     raise RunError(
-        f"the library of LightGBM {lightgbm.__version__} is not in {folder}, so names in params "
-        "cannot be checked; install the lightgbm package of PyPI or conda-forge"
+        f"the library of LightGBM {lightgbm.__version__} is not in {folder}, so its C API "
+        "cannot be called; install the lightgbm package of PyPI or conda-forge"
     )

@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -21,7 +22,7 @@ _LOG_TAIL = 2000
 
 
 def run_rank(
-    folder: str, attempt: str, rank: int, ranks: int, address: str, threads: int
+    folder: str, attempt: str, rank: int, ranks: int, address: str, threads: int, identity: str
 ) -> RankOutcome:
     """Run one rank as a child process; kill it when the client gives the attempt up.
 
@@ -37,6 +38,8 @@ def run_rank(
         Host name or IP address at which the other ranks reach this one.
     threads
         Threads of LightGBM.
+    identity
+        Key and certificate that the ranks of the attempt share.
 
     Returns
     -------
@@ -60,16 +63,27 @@ def run_rank(
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     log = base / f"rank-{rank}.log"
-    with open(log, "wb") as stream:
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=env
-        )
+    with open(log, "wb") as stream, _pipe_with(identity) as secret:
+        child = subprocess.Popen(command, stdin=secret, stdout=stream, stderr=stream, env=env)
         try:
             code = _supervise(child, Path(folder), attempt, rank)
         finally:
             child.kill()
             child.wait()
     return _outcome(code, base / f"error-{rank}.json", log)
+
+
+@contextmanager
+def _pipe_with(text: str) -> Iterator[int]:
+    """Yield the end of a pipe from which a child can read ``text``.
+
+    Other users can read the arguments of a process, and perhaps files of a shared disk.
+    """
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb"):
+        with os.fdopen(writing, "w") as pipe:
+            pipe.write(text)  # fits into the pipe, so that nothing waits
+        yield reading
 
 
 def _supervise(child: subprocess.Popen[bytes], folder: Path, attempt: str, rank: int) -> int:

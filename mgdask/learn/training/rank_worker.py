@@ -6,16 +6,15 @@ It is started as ``python -m mgdask.learn.training.rank_worker`` by the Dask tas
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import socket
+import os
 import sys
-import time
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mgdask.errors import MgdaskError
 from mgdask.learn.training.control_files import BEAT as BEAT
@@ -32,15 +31,8 @@ if TYPE_CHECKING:
     from mgdask._typing import AnyArray, IntArray
     from mgdask.learn.training.rounds import Checkpoint, Job
 
-PORTS = range(18_000, 32_000)
-"""Ports on which ranks listen. They lie below those of outgoing connections."""
-_PORT_STEP = 137
-_PORTS_TRIED = 100
 _DETAIL_LENGTH = 400
 """Characters of an error message that are kept."""
-_NETWORK_ERRORS = ("ocket", "onnect", "inding")
-"""Parts of LightGBM's messages about connections. It has one exception class only."""
-
 
 _NOT_FOR_RANKS = ("sklearn", "dask", "matplotlib", "graphviz")
 """Optional packages that LightGBM imports if they are there. A rank uses none."""
@@ -115,18 +107,18 @@ def main(folder: str, attempt: str, rank: int, ranks: int, address: str, threads
     train = _training_share(job, home, checkpoint, rank, ranks, heartbeat)
     # the leader alone measures, on all rows of the validation data
     valid = _validation_data(job, checkpoint, train, heartbeat) if rank == 0 else None
-    network = _exchange_addresses(base, rank, ranks, address, heartbeat)
-    checkpoint = boost(
-        job,
-        train,
-        valid,
-        checkpoint,
-        home,
-        stop=StopSignal(base / "decision"),
-        leader=rank == 0,
-        network=network,
-        round_done=heartbeat.round_done,
-    )
+    with _network(base, rank, ranks, address, heartbeat) as network:
+        checkpoint = boost(
+            job,
+            train,
+            valid,
+            checkpoint,
+            home,
+            stop=StopSignal(base / "decision"),
+            leader=rank == 0,
+            network=network,
+            round_done=heartbeat.round_done,
+        )
     heartbeat.step("has finished")
     heartbeat.write()
     if rank == 0:
@@ -188,40 +180,39 @@ def _validation_data(
     )
 
 
-def _exchange_addresses(
+@contextmanager
+def _network(
     base: Path, rank: int, ranks: int, address: str, heartbeat: Heartbeat
-) -> dict[str, Any]:
-    """Publish this rank's address and return parameters with the addresses of all."""
+) -> Iterator[dict[str, Any]]:
+    """Connect this rank to the others; yield the parameters that tell LightGBM of them.
+
+    The key that all ranks of the attempt share comes over standard input.
+    """
     if ranks == 1:
-        return {}
-    port = _free_port(f"{base.name} {rank}")
-    write_in_place(base / f"port-{rank}", {"at": f"{address}:{port}"})
+        yield {}
+        return
+    from mgdask.learn.training.collectives import exchanging
+    from mgdask.learn.training.links import connect, listen
+
+    identity = sys.stdin.read()
+    listener = listen(address)
+    port = listener.getsockname()[1]
+    write_in_place(base / f"port-{rank}", {"address": address, "port": port})
     heartbeat.step("is waiting for the other ranks")
+
+    def place_of(peer: int) -> tuple[str, int] | None:
+        seen = read_small(base / f"port-{peer}")
+        return (str(seen["address"]), int(seen["port"])) if "port" in seen else None
+
     # the client ends this if a rank never comes
-    while not all(machines := [read_small(base / f"port-{k}").get("at") for k in range(ranks)]):
-        time.sleep(0.05)
-    return {
-        "machines": ",".join(map(str, machines)),
-        "num_machines": ranks,
-        "local_listen_port": port,
-        "time_out": 60,
-        "tree_learner": "data",
-        "pre_partition": True,
-    }
+    links = connect(rank, ranks, identity, listener, place_of)
 
+    def failed(error: BaseException) -> NoReturn:
+        _report(base, rank, error)
+        os._exit(1)
 
-def _free_port(name: str) -> int:
-    # drawn from the attempt and the rank: ranks of one machine do not find the same one
-    first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-    for step in range(_PORTS_TRIED):
-        port = PORTS[(first + _PORT_STEP * step) % len(PORTS)]
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("", port))
-            return port
-    raise OSError(
-        f"none of {_PORTS_TRIED} ports tried between {PORTS[0]} and {PORTS[-1]} is free on this "
-        "machine; free some of them and make the same call again"
-    )
+    with exchanging(rank, ranks, links, failed):
+        yield {"num_machines": ranks, "tree_learner": "data", "pre_partition": True}
 
 
 def run_lengths(group: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -243,17 +234,24 @@ def run_lengths(group: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return np.diff(np.concatenate([[0], edges, [len(group)]]))
 
 
-def _failure_reason(error: Exception) -> Reason:
+def _failure_reason(error: BaseException) -> Reason:
     """Classify an exception of a rank."""
-    from lightgbm.basic import LightGBMError
-
     if isinstance(error, MgdaskError):
         return refusal_reason(error)
     if isinstance(error, ConnectionError):
         return Reason.NETWORK
-    if isinstance(error, LightGBMError) and any(part in str(error) for part in _NETWORK_ERRORS):
-        return Reason.NETWORK
     return Reason.FAILED
+
+
+def _report(base: Path, rank: int, error: BaseException) -> None:
+    """Write why this rank failed to its log and, for the client, beside it."""
+    traceback.print_exception(error)
+    named = f"{type(error).__name__}: {error}"
+    detail = str(error) if isinstance(error, MgdaskError | ConnectionError) else named
+    write_in_place(
+        base / f"error-{rank}.json",
+        {"reason": _failure_reason(error), "detail": detail[:_DETAIL_LENGTH]},
+    )
 
 
 def _run(folder: str, attempt: str, *numbers: str) -> int:
@@ -262,14 +260,8 @@ def _run(folder: str, attempt: str, *numbers: str) -> int:
     try:
         main(folder, attempt, int(rank), int(ranks), address, int(threads))
     except Exception as error:
-        traceback.print_exc()
-        refused = isinstance(error, MgdaskError)
-        detail = str(error) if refused else f"{type(error).__name__}: {error}"
-        write_in_place(
-            Path(folder) / attempt / f"error-{rank}.json",
-            {"reason": _failure_reason(error), "detail": detail[:_DETAIL_LENGTH]},
-        )
-        return 3 if refused else 1
+        _report(Path(folder) / attempt, int(rank), error)
+        return 3 if isinstance(error, MgdaskError) else 1
     return 0
 
 

@@ -473,7 +473,7 @@ def boost(
     leader
         Whether this process measures, decides and writes checkpoints.
     network
-        LightGBM's parameters of the connections between ranks.
+        LightGBM's parameters of training on ranks.
     round_done
         Called after every round with the number of rounds done.
     report

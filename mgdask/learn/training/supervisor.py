@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from mgdask.errors import RunError
 from mgdask.learn.training.control_files import BEAT, read_small, write_in_place
 from mgdask.learn.training.folder_owner import client_identity, refuse_if_owned
+from mgdask.learn.training.links import new_identity
 from mgdask.learn.training.outcomes import OWN_FAULT, AttemptFailure, RankOutcome, Reason
 from mgdask.learn.training.rank_host import run_rank
 from mgdask.learn.training.rounds import Checkpoint, Job
@@ -26,6 +27,7 @@ GRACE = 20.0
 """Seconds for ranks to end after the client has given them up."""
 MIN_STEP_TIMEOUT = 120.0
 """Minimum timeout in seconds of one step. The first step loads libraries."""
+_LOOPBACK = "127.0.0.1"
 _ORPHAN_BEATS = 60
 """Minimum number of heartbeats without a client after which ranks end."""
 _CAUSE_ORDER = {Reason.FAILED: 1, Reason.NETWORK: 2}
@@ -214,8 +216,9 @@ class Supervisor:
         (base / "decision").write_bytes(b"0")
         self._write_control(name)
         threads = self._worker_threads()
+        identity = new_identity()
         ranks = [
-            self._start(name, k, addresses, threads.get(address, 1))
+            self._start(name, k, addresses, threads.get(address, 1), identity)
             for k, address in enumerate(addresses)
         ]
         failed = True  # also if an error is raised
@@ -226,16 +229,21 @@ class Supervisor:
             self._end(ranks, failed)
         return failure
 
-    def _start(self, attempt: str, rank: int, addresses: list[str], worker_threads: int) -> _Rank:
+    def _start(
+        self, attempt: str, rank: int, addresses: list[str], worker_threads: int, identity: str
+    ) -> _Rank:
         address, now = addresses[rank], time.monotonic()
+        hosts = {urlsplit(other).hostname or _LOOPBACK for other in addresses}
         future = self.client.submit(
             run_rank,
             str(self.folder),
             attempt,
             rank,
             len(addresses),
-            urlsplit(address).hostname or "127.0.0.1",
+            # on one machine no other one can knock
+            _LOOPBACK if len(hosts) == 1 else urlsplit(address).hostname or _LOOPBACK,
             self.threads or max(1, worker_threads // addresses.count(address)),
+            identity,
             workers=[address],
             allow_other_workers=False,
             pure=False,
