@@ -83,21 +83,18 @@ def exchanging(
     library = lightgbm_library()
     exchange = _Exchange(rank, links)
 
+    def guarded(work: Callable[..., None]) -> Callable[..., None]:
+        def called(*arguments: Any) -> None:
+            try:
+                work(*arguments)
+            except BaseException as error:
+                failed(error)
+
+        return called
+
     # LightGBM keeps their addresses, so they must live until it forgets them
-    @_ReduceScatter
-    def reduce_scatter(*arguments: Any) -> None:
-        try:
-            exchange.reduce_scatter(*arguments)
-        except BaseException as error:
-            failed(error)
-
-    @_Allgather
-    def allgather(*arguments: Any) -> None:
-        try:
-            exchange.allgather(*arguments)
-        except BaseException as error:
-            failed(error)
-
+    reduce_scatter = _ReduceScatter(guarded(exchange.reduce_scatter))
+    allgather = _Allgather(guarded(exchange.allgather))
     if library.LGBM_NetworkInitWithFunctions(
         ctypes.c_int(ranks),
         ctypes.c_int(rank),
