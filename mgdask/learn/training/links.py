@@ -7,7 +7,6 @@ looked at. A rank listens on one address, and only until all its peers are conne
 
 from __future__ import annotations
 
-import datetime
 import os
 import select
 import socket
@@ -48,28 +47,10 @@ def new_identity() -> str:
     str
         Both in PEM format. Whoever has them can take part in the training.
     """
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from mgdask.cluster.tls import temporary_certificate  # which ranks need not import
 
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ranks of mgdask")])
-    # clocks of machines differ, and the key lives no longer than the attempt
-    first, last = (datetime.datetime(year, 1, 1, tzinfo=datetime.UTC) for year in (1990, 9999))
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(first)
-        .not_valid_after(last)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return (private + certificate.public_bytes(serialization.Encoding.PEM)).decode()
+    certificate, key = temporary_certificate()
+    return key + certificate
 
 
 def listen(address: str) -> socket.socket:
