@@ -280,7 +280,7 @@ def bins(matrix: AnyArray, job_params: Mapping[str, Any], path: Path) -> None:
 
 
 def _check_room(fresh: Path, matrix: AnyArray) -> None:
-    """Raise the error of a full disk if bins do not fit; LightGBM would print one too."""
+    """Raise the error of a full disk if bins do not fit; LightGBM would print it."""
     # a byte per value, and the borders of 255 bins per column
     size = matrix.size + 2048 * matrix.shape[1] + 4096
     try:

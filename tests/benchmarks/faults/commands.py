@@ -17,7 +17,19 @@ from tests.benchmarks.faults.loaded import FEATURES
 N_FRAMES = 5
 """Frames of the first dump; the others are appended."""
 VOLATILE = frozenset(
-    "host pid seconds peak_memory block_memory timing created written sum recovered sha256".split()
+    [
+        "host",
+        "pid",
+        "seconds",
+        "peak_memory",
+        "block_memory",
+        "timing",
+        "created",
+        "written",
+        "sum",
+        "recovered",
+        "sha256",
+    ]
 )
 """Entries of records and results that differ from run to run.
 
