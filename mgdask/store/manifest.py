@@ -262,6 +262,17 @@ class Manifest:
                 self.create()
             (self.folder / COMPLETE).unlink(missing_ok=True)
 
+    def amend(self, records: Mapping[str, Record]) -> None:
+        """Replace records of a store by others of the same blocks and checksums.
+
+        Parameters
+        ----------
+        records
+            Records by block. The store stays finished, and its content the same.
+        """
+        with explained(self.store):
+            self._join({**self.records(), **records})
+
     def drop(self, blocks: Iterable[str]) -> None:
         """Drop the records of blocks, so the next run computes them again.
 

@@ -16,7 +16,16 @@ import numpy.typing as npt
 from mgdask.errors import StoreError
 from mgdask.store.checks import Shard
 from mgdask.store.layout import ceil_div
-from mgdask.store.shards import Array, dimension_names, get_array, open_group, shard_shape
+from mgdask.store.manifest import Manifest
+from mgdask.store.seals import read_seal
+from mgdask.store.shards import (
+    Array,
+    chunks_per_shard,
+    dimension_names,
+    get_array,
+    open_group,
+    shard_shape,
+)
 from mgdask.store.sources import damaged_shard, seals_of, wrong_size
 from mgdask.store.trust import TRUSTED, is_trusted
 
@@ -113,6 +122,39 @@ def lost_shards(
                 dims = dimension_names(array)
                 lost.append((Shard(name, file, dims, region, None, size, ""), what))
     return lost
+
+
+def add_seals(path: str | Path) -> int:
+    """Record the seals of all shards of a finished store, as they are now.
+
+    Parameters
+    ----------
+    path
+        A store whose values were just found to be those that were written. The caller
+        holds its lock. Stores of version 0.1 lack seals.
+
+    Returns
+    -------
+    n_added
+        Number of seals that were added, or differed.
+    """
+    manifest, group = Manifest(path), open_group(path)
+    amended, n_added = {}, 0
+    for block, record in manifest.records().items():
+        known = record.get("seal") or {}
+        seals = {}
+        for file, size in record["files"].items():
+            name = file.partition("/")[0]
+            if name in group:  # scratch arrays are gone
+                n_chunks = chunks_per_shard(get_array(group, name))
+                seals[file] = read_seal(Path(path) / file, n_chunks) if size else ""
+        n_new = sum(known.get(file) != seal for file, seal in seals.items())
+        if n_new:
+            n_added += n_new
+            amended[block] = {**record, "seal": {**known, **seals}}
+    if amended:
+        manifest.amend(amended)
+    return n_added
 
 
 def _files(

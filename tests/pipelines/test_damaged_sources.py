@@ -14,6 +14,7 @@ import zarr
 
 import mgdask
 from mgdask.errors import MgdaskError, StoreError
+from mgdask.learn.data.rows import Part, Rows
 from mgdask.learn.predict import predict
 from mgdask.learn.training.boosting import train
 from mgdask.pipelines import small
@@ -73,6 +74,7 @@ def made(tmp_path_factory, here):
     features = mgdask.open_store(folder / "a.features.zarr")
     x = features.bond_order.values.reshape(-1, 1)
     columns = [str(label) for label in features.bond_order_feature.values]
+    np.save(folder / "y.npy", x[:, 0])
     model = train(x, x[:, 0], objective="regression", num_boost_round=2, columns=columns)
     return folder, model
 
@@ -116,6 +118,16 @@ COMMANDS = {
         "a.features.zarr",
         ("bond_order",),
         lambda store, out, here, model: predict(model, store, out, client=here, **QUIET),
+    ),
+    "train": (
+        "a.features.zarr",
+        ("bond_order",),
+        lambda store, out, here, _: train(
+            Rows((Part(str(store)),), ("bond_order",), labels=str(store.parent / "y.npy")),
+            objective="regression",
+            num_boost_round=1,
+            **QUIET,
+        ),
     ),
     "open": (
         "a.zarr",
@@ -210,7 +222,7 @@ def test_a_lost_small_array_is_an_error(made, copies, here, tmp_path, name):
     folder, model = copies
     for command, (kind, _, call) in COMMANDS.items():
         store = folder / kind
-        if name not in ("pbc", "cell") or command != "predict":
+        if name not in ("pbc", "cell") or kind != "a.features.zarr":
             shutil.rmtree(store / name / "c")
             with pytest.raises(StoreError, match=name):
                 call(store, tmp_path / command, here, model)
@@ -259,9 +271,8 @@ def test_trust_skips_the_checks_and_says_so(copies, here, tmp_path, caplog):
         report = mgdask.run(work, here, **QUIET)
         unwrapped = mgdask.unwrap(store, tmp_path / "u", trust=True, client=here, **QUIET)
         shard_files(folder / "a.features.zarr", "bond_order")[1].unlink()
-        scores = predict(
-            model, folder / "a.features.zarr", tmp_path / "p", trust=True, client=here, **QUIET
-        )
+        features = folder / "a.features.zarr"
+        scores = predict(model, features, tmp_path / "p", trust=True, client=here, **QUIET)
     assert rdf.attrs["input_checks"] == msd.attrs["input_checks"]
     assert "not checked" in rdf.attrs["input_checks"]
     for text in (str(report), str(unwrapped), str(scores)):
@@ -286,6 +297,27 @@ def test_a_store_without_seals_is_compared_by_size_and_said_to_be(copies, here, 
     assert f"mgdask verify {store}" in caplog.text
     shard_files(store, "position")[0].unlink()
     with pytest.raises(StoreError, match=r"position/c/0/0/0 \(frames 0 to 7"):
+        mgdask.partial_rdf(store, r_max=4.0, client=here, **QUIET)
+
+
+def test_seals_are_added_to_a_store_that_lacks_them(copies, here):
+    folder, _ = copies
+    store = folder / "a.zarr"
+    before = sources.seals_of(store).seal
+    joined = store / "manifest" / "blocks.jsonl"
+    records = [json.loads(line) for line in joined.read_text().splitlines()]
+    for record in records:
+        del record["seal"], record["sum"]
+    joined.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert not sources.seals_of(store).seal
+    content = Manifest(store).content()
+    assert source_checks.add_seals(store) == len(before)
+    assert sources.seals_of(store).seal == before
+    assert source_checks.add_seals(store) == 0
+    assert Manifest(store).content() == content
+    assert mgdask.verify(store, client=here, **QUIET).ok
+    assert swap(store, "position")
+    with pytest.raises(StoreError, match="is not the one that was written"):
         mgdask.partial_rdf(store, r_max=4.0, client=here, **QUIET)
 
 

@@ -28,6 +28,8 @@ from mgdask.learn.training.progress import printer
 from mgdask.learn.training.rounds import Checkpoint, Job, StopSignal, boost, dataset, reference
 from mgdask.learn.training.supervisor import Supervisor
 from mgdask.store.failures import explained
+from mgdask.store.source_checks import check_source
+from mgdask.store.trust import is_trusted, trusting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,6 +142,7 @@ def train(
     group: npt.ArrayLike | None = None,
     columns: tuple[str, ...] | None = None,
     seed: int = 0,
+    trust: bool = False,
     client: Client | None = None,
     ranks: int | None = None,
     threads: int | None = None,
@@ -183,6 +186,9 @@ def train(
         Names of the columns of a plain matrix.
     seed
         Seed of LightGBM and of the sample for the bins.
+    trust
+        Read stores without comparing their files with their records. A damaged file may
+        then give wrong values. ``engine="lightgbm.dask"`` compares them all the same.
     client
         Client of a cluster. Training runs there if ``ranks`` is given, or if the matrix
         has more than ``small`` bytes. Otherwise it runs in this process. A progress
@@ -257,36 +263,48 @@ def train(
         main_names(params or {}),
     )
     _validate(settings, cluster, engine, valid is not None)
-    table = Table(x, y, weights, group, columns, "x")
-    held = None if valid is None else _validation_table(valid, table)
-    start = _initial_score(table, held, objective)
-    if engine == "lightgbm.dask":
-        from mgdask.learn.training.dask_lightgbm import train_with_dask
+    with trusting(trust):
+        _check_sources(x, valid)
+        table = Table(x, y, weights, group, columns, "x")
+        held = None if valid is None else _validation_table(valid, table)
+        start = _initial_score(table, held, objective)
+        if engine == "lightgbm.dask":
+            from mgdask.learn.training.dask_lightgbm import train_with_dask
 
-        return train_with_dask(
-            table, objective, settings.params, num_boost_round, seed, client, early_stopping
+            return train_with_dask(
+                table, objective, settings.params, num_boost_round, seed, client, early_stopping
+            )
+        on_ranks = _runs_on_ranks(table, cluster, small)
+        full = _lightgbm_parameters(table, settings, start, threads, on_ranks)
+        digest = _digest(
+            table, held, full, num_boost_round, settings.early_stopping, seed, settings.sample
         )
-    on_ranks = _runs_on_ranks(table, cluster, small)
-    full = _lightgbm_parameters(table, settings, start, threads, on_ranks)
-    digest = _digest(
-        table, held, full, num_boost_round, settings.early_stopping, seed, settings.sample
-    )
-    with _working_folder(checkpoint) as folder:
-        state = Checkpoint.load(folder, digest)
-        bin_workers = cluster if on_ranks else None
-        missing = _bins(folder, digest, table, full, settings, bin_workers)
-        job = _job(table, held, settings, full, start, missing, digest)
-        result = _trained(
-            job,
-            table,
-            held,
-            state,
-            folder,
-            cluster if on_ranks else None,
-            checkpoint is not None,
-            printer(progress),
-        )
-    return _model(job, table, settings, result)
+        with _working_folder(checkpoint) as folder:
+            state = Checkpoint.load(folder, digest)
+            bin_workers = cluster if on_ranks else None
+            missing = _bins(folder, digest, table, full, settings, bin_workers)
+            job = _job(table, held, settings, full, start, missing, digest)
+            result = _trained(
+                job,
+                table,
+                held,
+                state,
+                folder,
+                cluster if on_ranks else None,
+                checkpoint is not None,
+                printer(progress),
+            )
+        return _model(job, table, settings, result)
+
+
+def _check_sources(*tables: object) -> None:
+    """Compare all files of stores that are read with their records, by size."""
+    for rows in tables:
+        if isinstance(rows, Rows) and rows.variables:
+            names = {*rows.variables, rows.labels, rows.weights, rows.group}
+            arrays = [name for name in names if name and not name.endswith(".npy")]
+            for path in dict.fromkeys(part.path for part in rows.parts):
+                check_source(path, arrays)
 
 
 def _validate(settings: _Settings, cluster: _Cluster, engine: str, has_valid: bool) -> None:
@@ -479,6 +497,7 @@ def _job(
         valid=held.rows.to_json() if held and held.rows else None,
         digest=digest,
         seed=settings.seed,
+        trust=is_trusted(),
     )
 
 

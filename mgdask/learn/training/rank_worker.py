@@ -95,6 +95,7 @@ def main(folder: str, attempt: str, rank: int, ranks: int, address: str, threads
         Threads of LightGBM.
     """
     from mgdask.learn.training.rounds import Checkpoint, Job, StopSignal, boost
+    from mgdask.store.trust import trusting
 
     import_lightgbm()
     home = Path(folder)
@@ -104,9 +105,10 @@ def main(folder: str, attempt: str, rank: int, ranks: int, address: str, threads
     job = replace(job, params={**job.params, "num_threads": threads})
     checkpoint = Checkpoint.load(home, job.digest)
     heartbeat.step("is reading rows")
-    train = _training_share(job, home, checkpoint, rank, ranks, heartbeat)
-    # the leader alone measures, on all rows of the validation data
-    valid = _validation_data(job, checkpoint, train, heartbeat) if rank == 0 else None
+    with trusting(job.trust):
+        train = _training_share(job, home, checkpoint, rank, ranks, heartbeat)
+        # the leader alone measures, on all rows of the validation data
+        valid = _validation_data(job, checkpoint, train, heartbeat) if rank == 0 else None
     with _network(base, rank, ranks, address, heartbeat) as network:
         checkpoint = boost(
             job,

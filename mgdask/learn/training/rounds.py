@@ -56,6 +56,8 @@ class Job:
         Digest of everything that decides the model.
     seed
         Seed of LightGBM.
+    trust
+        Whether to read stores without comparing their files with their records.
     """
 
     params: Mapping[str, Any]
@@ -69,6 +71,7 @@ class Job:
     valid: Mapping[str, Any] | None
     digest: str
     seed: int
+    trust: bool = False
 
     def dump(self, path: Path) -> None:
         """Write the job to a file.
