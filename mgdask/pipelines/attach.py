@@ -21,6 +21,7 @@ from mgdask.store import frame_values as stored_values
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.shards import read_array
+from mgdask.store.staging import APPEND, is_declared, remove_all
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,10 @@ def attach(
     ... )  # doctest: +SKIP
     """
     path = Path(store)
+    was_declared = is_declared(path)
+    if was_declared:
+        with Manifest(path).locked():  # which finishes it
+            pass
     # values that will be replaced may be damaged
     given_names = {name.partition("[")[0] for name in variables or {}}
     given_names |= set() if temperature is None else {"temperature"}
@@ -128,9 +133,11 @@ def attach(
             "which copies the values"
         )
     with Manifest(path).locked():
+        # frames that were begun to be appended lack the new values
+        remove_all(path, APPEND)
         finished = stored_values.finish_pending(path)
         if temperature is None and not variables:
-            if finished:
+            if finished or was_declared:
                 return AttachReport(str(path), (), ())
             raise ParameterError(
                 "nothing to attach; give temperature= (--temperature 300) or variables= "

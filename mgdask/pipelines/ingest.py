@@ -11,23 +11,29 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from mgdask import variables as variable_table
 from mgdask._renamed import check_arguments
 from mgdask.errors import ParameterError, StoreError
 from mgdask.execution.deferred import deferred_client
 from mgdask.pipelines.frame_values import (
     Given,
-    Run,
     Sources,
     Temperatures,
-    attach_command,
     merge,
     resolve,
     runs_of,
     write,
 )
+from mgdask.pipelines.ingest_append import (
+    MAX_NAMED_SOURCES,
+    make_room,
+    plan_append,
+    stored_runs,
+    values_of_appended,
+)
+from mgdask.pipelines.ingest_blocks import unfinished
 from mgdask.pipelines.ingest_checks import check_reading, check_target
-from mgdask.pipelines.ingest_tasks import atom_variables, fill, unfinished
+from mgdask.pipelines.ingest_places import appended, created, replaced
+from mgdask.pipelines.ingest_tasks import atom_variables, fill, write_axis
 from mgdask.pipelines.small import is_small
 from mgdask.readers.column_summary import columns_kept, columns_left_out
 from mgdask.readers.files import expand
@@ -35,11 +41,10 @@ from mgdask.readers.indexing import take_inventory
 from mgdask.readers.inventory import Inventory
 from mgdask.store import frame_values as stored_values
 from mgdask.store import trajectory
-from mgdask.store.appends import Append, add_append, last_digest, read_appends
+from mgdask.store.appends import last_digest
 from mgdask.store.creation import created_whole
 from mgdask.store.manifest import Manifest
 from mgdask.store.mark import check_sound
-from mgdask.store.open import check_complete
 from mgdask.store.provenance import versions
 from mgdask.store.shards import (
     COMPRESSION,
@@ -48,7 +53,6 @@ from mgdask.store.shards import (
     get_array,
     new_group,
     open_group,
-    read_array,
     remove_store,
 )
 from mgdask.store.summary import KEPT, LEFT_OUT, size_text, summarize_store
@@ -59,12 +63,8 @@ if TYPE_CHECKING:
 J = TypeVar("J")
 R = TypeVar("R")
 
-MAX_NAMED_SOURCES = 20
-"""Maximum number of source files listed in the attribute ``sources``."""
 MIN_SECONDS, MIN_BYTES = 1.0, 10_000_000
 """Minimum duration in s and minimum input in bytes for which a rate is shown."""
-MAX_NAMED_FRAMES = 5
-"""Maximum number of frames listed in a note of the audit."""
 
 
 @dataclass(frozen=True)
@@ -218,42 +218,47 @@ def ingest(
             mapper=map if is_small(files) else partial(_map_on, workers),
             **options,
         )
-        manifest = Manifest(out)
         if append:
-            addition = _plan_append(out, inventory, is_named)
+            addition = plan_append(out, inventory, is_named)
             inventory, start, notes = addition.inventory, addition.start, addition.inventory.notes
+            place = appended(out, addition, lock)
         else:
             start, notes = 0, inventory.notes
+            prepare = partial(_prepare_new, inventory=inventory)
+            is_same = partial(_same_ingest, inventory=inventory)
+            place = replaced(out, prepare, is_same, lock) if overwrite else created(out, prepare)
         given = _resolve_values(temperature, variables, inventory, start)
         lock.check()
-        if not append:
-            _prepare_new(out, inventory, overwrite)
-        stored_values.finish_pending(out)
-        check_sound(out)
-        group = open_group(out, mode="r+")
-        runs = runs_of([*_stored_runs(group, start), *inventory.run])
-        if append:
-            more, gaps = _values_of_appended(out, group, given, runs, start)
-            given, notes = [*given, *more], (*notes, *gaps)
-        changes = merge(
-            out,
-            group,
-            given,
-            runs,
-            overwrite=False,
-            command=f"mgdask attach {out} --overwrite replaces it",
-        )
-        if append:
-            _make_room(out, group, addition, notes)
-        n_written, n_blocks = fill(out, inventory, start, workers)
-        lock.check()
-        write(out, open_group(out), changes)
-        group = open_group(out)
-        n_frames = get_array(group, "position").shape[0]
-        if (start or n_frames > inventory.n_frames) and (rest := unfinished(out)):
-            notes = (*notes, rest)
-        else:
-            manifest.finish(f"{group.attrs['input_digest']} {last_digest(group)}")
+        with place as work:
+            stored_values.finish_pending(work)
+            trajectory.sweep_scratch(work)
+            check_sound(work)
+            group = open_group(work, mode="r+")
+            given = [_padded(item, get_array(group, "position").shape[0]) for item in given]
+            runs = runs_of([*stored_runs(group, start), *inventory.run])
+            if append:
+                more, gaps = values_of_appended(out, group, given, runs, start)
+                given, notes = [*given, *more], (*notes, *gaps)
+            changes = merge(
+                out,
+                group,
+                given,
+                runs,
+                overwrite=False,
+                command=f"mgdask attach {out} --overwrite replaces it",
+            )
+            if append:
+                make_room(work, group, addition, notes)
+            n_written, n_blocks = fill(work, inventory, start, workers)
+            lock.check()
+            write(work, open_group(work), changes)
+            group = open_group(work)
+            n_frames = get_array(group, "position").shape[0]
+            has_others = start > 0 or n_frames > inventory.n_frames
+            if work == out and has_others and (rest := unfinished(out)):
+                notes = (*notes, rest)
+            else:
+                Manifest(work).finish(f"{group.attrs['input_digest']} {last_digest(group)}")
         return IngestReport(
             str(out),
             n_frames,
@@ -333,18 +338,24 @@ def _resolve_values(
     return given
 
 
+def _padded(item: Given, n_frames: int) -> Given:
+    """Return values for all frames of a store; those appended later get no value."""
+    n_more = n_frames - len(item.values)
+    return replace(item, values=np.pad(item.values, (0, max(n_more, 0)), constant_values=np.nan))
+
+
 # Creating a store
 
 
-def _prepare_new(out: Path, inventory: Inventory, overwrite: bool) -> None:
+def _prepare_new(out: Path, inventory: Inventory) -> None:
     """Create the store, unless it was begun by the same ingest."""
-    same = _same_ingest(out, inventory)
-    if same is not None and not overwrite:
+    same, is_begun = _same_ingest(out, inventory), False
+    if same is not None:
         n_stored = get_array(same, "position").shape[0] if "position" in same else -1
         # more, if frames were appended
         if n_stored >= inventory.n_frames and {"run", "cell"} <= set(same.array_keys()):
             return
-        overwrite = True  # interrupted before its arrays were made
+        is_begun = True  # interrupted before its arrays were made
     sources = inventory.sources_table()
     more = len(sources) - MAX_NAMED_SOURCES
     attrs = {
@@ -362,7 +373,7 @@ def _prepare_new(out: Path, inventory: Inventory, overwrite: bool) -> None:
         "compression": COMPRESSION,
         "versions": versions(("mgdask", "numpy", "zarr", "pyarrow")),
     }
-    check_new(out, overwrite=overwrite)
+    check_new(out, overwrite=is_begun)
     with created_whole(out) as fresh:
         group = new_group(fresh, attrs, overwrite=False)
         Manifest(fresh).create()
@@ -377,7 +388,7 @@ def _prepare_new(out: Path, inventory: Inventory, overwrite: bool) -> None:
             variables=atom_variables(inventory),
             scratch=inventory.needs_image_pass,
         )
-        _write_axis(group, inventory, 0)
+        write_axis(group, inventory, 0)
         remove_store(out)
 
 
@@ -392,196 +403,3 @@ def _same_ingest(out: Path, inventory: Inventory) -> Group | None:
         attrs.get("mgdask_kind") == "trajectory" and attrs.get("input_digest") == inventory.digest()
     )
     return group if same else None
-
-
-def _write_axis(group: Group, inventory: Inventory, start: int) -> None:
-    trajectory.write_frames_axis(
-        group,
-        start,
-        step=inventory.step,
-        cell=inventory.cell,
-        origin=inventory.origin,
-        run=inventory.run,
-        time=inventory.time,
-        values=inventory.values,
-    )
-
-
-# Appending to a store
-
-
-@dataclass(frozen=True)
-class Addition:
-    """Frames to append to a store.
-
-    Attributes
-    ----------
-    inventory
-        The frames, without those that the store already has.
-    start
-        Index of the first of these frames in the store.
-    digest
-        Digest of the input, including frames that the store already has.
-    resumed
-        Whether an earlier call began to append the same input.
-    is_last
-        Whether nothing was appended since.
-    """
-
-    inventory: Inventory
-    start: int
-    digest: str
-    resumed: bool
-    is_last: bool = True
-
-
-def _plan_append(out: Path, inventory: Inventory, is_named: bool) -> Addition:
-    """Return the new frames, without writing anything."""
-    group = open_group(out)
-    if group.attrs.get("mgdask_kind") != "trajectory":
-        raise StoreError(f"append: {out} is not a trajectory store")
-    own_digest, appends = inventory.digest(), read_appends(group)
-    earlier = next((each for each in appends if each.digest == own_digest), None)
-    if earlier is None:
-        check_complete(out, kind="trajectory")
-        start = int(get_array(group, "position").shape[0])
-    else:
-        start = earlier.start
-    _check_continuation(out, group, inventory)
-    inventory = _without_known_frames(out, group, inventory, start, is_named)
-    is_last = earlier is None or earlier == appends[-1]
-    return Addition(inventory, start, own_digest, earlier is not None, is_last)
-
-
-def _make_room(out: Path, group: Group, addition: Addition, notes: Sequence[str]) -> None:
-    """Make room for new frames, and write the variables with one row per frame."""
-    inventory, start = addition.inventory, addition.start
-    if addition.resumed and (not addition.is_last or Manifest(out).content() is not None):
-        return  # appended completely by an earlier call
-    if not addition.resumed:
-        Manifest(out).reopen()
-        audit: Any = group.attrs["audit"]
-        source_files: Any = group.attrs["source_files"]
-        table = inventory.sources_table()
-        names = tuple(str(source["name"]) for source in table[:MAX_NAMED_SOURCES])
-        add_append(
-            group,
-            Append(addition.digest, start, inventory.n_frames, names),
-            {"audit": [*audit, *notes], "source_files": [*source_files, *table]},
-        )
-    n_frames = start + inventory.n_frames
-    trajectory.grow(group, n_frames)
-    _write_axis(group, inventory, start)
-
-
-def _stored_runs(group: Group, start: int) -> list[str]:
-    """Return the run labels of the frames before ``start``."""
-    return [str(label) for label in np.asarray(get_array(group, "run")[:start])] if start else []
-
-
-def _values_of_appended(
-    out: Path, group: Group, given: Sequence[Given], runs: Sequence[Run], start: int
-) -> tuple[list[Given], list[str]]:
-    """Continue constant values, and report values that new frames lack."""
-    kept, notes = [], []
-    for name, values in stored_values.read(group).items():
-        if any(item.name == name for item in given):
-            continue
-        n_frames = sum(len(run.frames) for run in runs)
-        for run in runs:
-            fresh = run.frames[run.frames >= start]
-            if not len(fresh) or (len(values) > start and np.isfinite(values[fresh]).all()):
-                continue
-            before = values[run.frames[run.frames < start]]
-            if name == "temperature" and len(before) and (before == before[0]).all():
-                unit = variable_table.FRAME_VALUES[name].unit
-                extended = np.full(n_frames, np.nan)
-                extended[fresh] = before[0]
-                text = f"{before[0]:.15g} {unit}, continued from the frames before"
-                origin = {"variable": name, "units": unit, "runs": [run.label]}
-                kept.append(Given(name, unit, extended, ({**origin, "from": text},)))
-            else:
-                notes.append(
-                    f"append: {name} is unknown in {len(fresh)} new frames of run {run.label!r}; "
-                    f"add it with {attach_command(out, name, run.label)}"
-                )
-    return kept, notes
-
-
-def _check_continuation(out: Path, group: Group, inventory: Inventory) -> None:
-    """Raise ``StoreError`` unless the files continue the simulation of a store."""
-    for name, ours in (
-        ("atom_id", inventory.atom_id),
-        ("species", inventory.species),
-        ("pbc", np.array(inventory.pbc)),
-    ):
-        stored = read_array(group, name)
-        if stored.shape != ours.shape or (stored != ours).any():
-            raise StoreError(
-                f"append: {name} differs from that of {out}; only a continuation of the same "
-                "simulation can be added"
-            )
-    if group.attrs["image_scheme"] != inventory.image_scheme:
-        raise StoreError(
-            f"append: the image scheme of the files is {inventory.image_scheme!r}, that of {out} "
-            f"is {group.attrs['image_scheme']!r}"
-        )
-    stored_columns = {
-        name
-        for name, array in group.arrays()
-        if array.attrs.get("source") == "further column of the input"
-    }
-    if different := set(atom_variables(inventory)) ^ stored_columns:
-        raise StoreError(
-            f"append: the further columns differ from those of {out}: {sorted(different)}"
-        )
-    if (inventory.time is None) != ("time" not in group):
-        raise StoreError(
-            f"append: {out} and the files do not both have times; give timestep as before"
-        )
-
-
-def _without_known_frames(
-    out: Path, group: Group, inventory: Inventory, start: int, is_named: bool
-) -> Inventory:
-    """Drop timesteps that the last run of a store already has, with a note.
-
-    Frames without a run label continue the last run.
-    """
-    runs = _stored_runs(group, start)
-    last = runs[-1]
-    steps = np.asarray(get_array(group, "step")[:start])
-    known = {int(step) for step, run in zip(steps, runs, strict=True) if run == last}
-    continues = not is_named and len(set(inventory.run)) == 1 and inventory.run[0] not in runs
-    labels = [last] * inventory.n_frames if continues else list(inventory.run)
-    other = next((label for label in labels if label != last and label in runs), None)
-    if other is not None or last in labels[labels.count(last) :]:
-        raise StoreError(
-            f"append: run {other or last!r} is already in {out}, and its frames would not be "
-            f"consecutive. Only the last run, {last!r}, can be continued, by the first files. "
-            "Choose another label with run= (--run)"
-        )
-    keep = [
-        k
-        for k, (ref, label) in enumerate(zip(inventory.refs, labels, strict=True))
-        if label != last or ref.step not in known
-    ]
-    notes = list(inventory.notes)
-    if len(keep) < inventory.n_frames:
-        kept = set(keep)
-        dropped = [ref.where for k, ref in enumerate(inventory.refs) if k not in kept]
-        more = len(dropped) - MAX_NAMED_FRAMES
-        notes.append(
-            f"append: timesteps that {out} already has are skipped: "
-            + "; ".join(dropped[:MAX_NAMED_FRAMES])
-            + (f"; and {more} more" if more > 0 else "")
-        )
-    if not keep:
-        raise StoreError(f"append: {out} already has all these timesteps; nothing to add")
-    return replace(
-        inventory,
-        refs=tuple(inventory.refs[k] for k in keep),
-        notes=tuple(notes),
-        time=None if inventory.time is None else inventory.time[keep],
-        run=tuple(labels[k] for k in keep),
-    )

@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 import time as clock
-import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from mgdask._typing import AnyArray, FloatArray
-from mgdask.errors import StoreError
 from mgdask.execution.executor import execute
 from mgdask.geometry import fractional
-from mgdask.pipelines.records import record
-from mgdask.readers.coordinates import DERIVED, image_increments
+from mgdask.pipelines.ingest_blocks import (
+    IngestJob,
+    covers,
+    frames_name,
+    images_name,
+    made_by,
+    missing_blocks,
+)
+from mgdask.readers.coordinates import image_increments
 from mgdask.readers.inventory import Inventory
 from mgdask.readers.window import read_window
 from mgdask.store import trajectory
-from mgdask.store.appends import read_appends
 from mgdask.store.failures import explained
-from mgdask.store.layout import ceil_div, trajectory_layout
-from mgdask.store.manifest import Manifest, Record
+from mgdask.store.layout import trajectory_layout
+from mgdask.store.manifest import Manifest
 from mgdask.store.provenance import digest
-from mgdask.store.shards import Group, WrittenShard, get_array, open_group, shard_shape, write_shard
+from mgdask.store.shards import Group, get_array, open_group, write_shard
 
 if TYPE_CHECKING:
     from distributed import Client
-
-SCRATCH_MADE = "scratch"
-"""Attribute of a scratch array of images, and entry of the records of its blocks."""
 
 
 def atom_variables(inventory: Inventory) -> dict[str, tuple[str, str]]:
@@ -45,73 +45,18 @@ def atom_variables(inventory: Inventory) -> dict[str, tuple[str, str]]:
     }
 
 
-@dataclass(frozen=True)
-class IngestJob:
-    """Parameters shared by all tasks of an ingest.
-
-    Attributes
-    ----------
-    out
-        Store to write.
-    digest
-        Digest of the input, stored in each record.
-    start, stop
-        First and last (exclusive) frame of the input; ``start`` is above 0 if frames
-        are appended.
-    n_frames
-        Number of frames of the store; above ``stop`` if frames were appended later.
-    block_frames
-        Number of frames of a block.
-    """
-
-    out: str
-    digest: str
-    start: int
-    stop: int
-    n_frames: int
-    block_frames: int
-
-    @property
-    def blocks(self) -> range:
-        """Blocks with frames of the input."""
-        return range(self.start // self.block_frames, ceil_div(self.stop, self.block_frames))
-
-    def frames(self, block: int) -> tuple[int, int]:
-        """Return the first and last (exclusive) frame of a block up to ``stop``.
-
-        Parameters
-        ----------
-        block
-            Index of the block.
-        """
-        low = block * self.block_frames
-        return low, min(low + self.block_frames, self.stop)
-
-    def end(self, block: int) -> int:
-        """Return the frame after the last one that the store has in a block."""
-        return min((block + 1) * self.block_frames, self.n_frames)
-
-    def finish(
-        self,
-        name: str,
-        block: int,
-        wrote: Sequence[WrittenShard],
-        began: float,
-        scratch: str | None = None,
-    ) -> None:
-        """Write the record of a block, and up to which frame it was written."""
-        more: dict[str, Any] = {"stop": self.frames(block)[1]}
-        if scratch is not None:
-            more[SCRATCH_MADE] = scratch
-        Manifest(self.out).append({**record(name, self.digest, wrote, began), **more})
-
-
-def _frames_name(block: int) -> str:
-    return f"frames-{block:08d}"
-
-
-def _images_name(block: int) -> str:
-    return f"images-{block:08d}"
+def write_axis(group: Group, inventory: Inventory, start: int) -> None:
+    """Write the variables with one row per frame, from frame ``start`` on."""
+    trajectory.write_frames_axis(
+        group,
+        start,
+        step=inventory.step,
+        cell=inventory.cell,
+        origin=inventory.origin,
+        run=inventory.run,
+        time=inventory.time,
+        values=inventory.values,
+    )
 
 
 def fill(out: Path, inventory: Inventory, start: int, client: Client) -> tuple[int, int]:
@@ -144,7 +89,7 @@ def fill(out: Path, inventory: Inventory, start: int, client: Client) -> tuple[i
         get_array(group, "position").shape[0],
         trajectory_layout(inventory.n_atoms).shard_frames,
     )
-    missing = _missing_blocks(job, group, inventory, manifest)
+    missing = missing_blocks(job, group, inventory, manifest)
     if missing or manifest.content() is None:
         manifest.reopen()
     tasks = []
@@ -158,130 +103,6 @@ def fill(out: Path, inventory: Inventory, start: int, client: Client) -> tuple[i
     if inventory.needs_image_pass:
         _join_images(job, inventory, client)
     return len(missing), len(job.blocks)
-
-
-# Blocks that are written already
-
-
-def _missing_blocks(
-    job: IngestJob, group: Group, inventory: Inventory, manifest: Manifest
-) -> list[int]:
-    """Return the blocks to write. Make the scratch array if they need one."""
-    records = manifest.records()
-    missing = {b for b in job.blocks if not _covers(job, manifest, records, _frames_name(b), b)}
-    scratch = ""
-    if inventory.needs_image_pass:
-        unjoined = {
-            b for b in job.blocks if not _covers(job, manifest, records, _images_name(b), b)
-        }
-        # Images are joined from an array that a finished store no longer has. A block
-        # whose images were lost later is read again as a whole.
-        present = trajectory.SCRATCH in group
-        made = _made(group) if present else None
-        missing |= {
-            b
-            for b in unjoined - missing
-            if not present or records[_frames_name(b)].get(SCRATCH_MADE) != made
-        }
-        scratch = "" if present or not unjoined | missing else uuid.uuid4().hex
-    if missing:
-        _check_frames_before(job, group, inventory, manifest, records)
-    if scratch:
-        trajectory.make_scratch(group, job.n_frames, inventory.n_atoms, {SCRATCH_MADE: scratch})
-    return sorted(missing)
-
-
-def _made(group: Group) -> str | None:
-    """Return which scratch array the store has; None for that of the first ingest."""
-    made = get_array(group, trajectory.SCRATCH).attrs.get(SCRATCH_MADE)
-    return None if made is None else str(made)
-
-
-def _covers(
-    job: IngestJob, manifest: Manifest, records: Mapping[str, Record], name: str, block: int
-) -> bool:
-    """Return whether a block has its frames of the input, perhaps with later ones."""
-    found = records.get(name, {})
-    stated = found.get("digest")
-    if not isinstance(stated, str) or not manifest.done(name, stated, records):
-        return False
-    if stated == job.digest:
-        return True
-    stop, high = found.get("stop"), job.frames(block)[1]
-    if stop is None:  # of version 0.1: written when frames were appended, or before
-        return job.start == 0 and high < job.end(block)
-    return int(stop) > high
-
-
-def _check_frames_before(
-    job: IngestJob,
-    group: Group,
-    inventory: Inventory,
-    manifest: Manifest,
-    records: Mapping[str, Record],
-) -> None:
-    """Raise ``StoreError`` if the frames that appended ones continue were dropped."""
-    first = job.blocks[0]
-    if job.start == 0 or all(
-        _covers(job, manifest, records, name(first), first) for name in _names(inventory)
-    ):
-        return
-    if job.start == job.frames(first)[0]:
-        if not inventory.needs_image_pass:
-            return
-        first -= 1  # its last frame is continued
-    for name in _names(inventory):
-        found = records.get(name(first), {})
-        there = manifest.done(name(first), str(found.get("digest")), records)
-        if not there or int(found.get("stop", job.start)) < job.start:
-            written = int(found.get("stop", 0)) if there else 0
-            low = max(first * job.block_frames, written)
-            raise StoreError(
-                f"{job.out}: frames {low} to {job.start - 1} were dropped, and the files given now "
-                f"continue them. First {_command(group, low)}, then repeat this command"
-            )
-
-
-def unfinished(out: Path) -> str:
-    """Return which frames a store still lacks, and the next command; "" if none.
-
-    Parameters
-    ----------
-    out
-        The store, of which one part was written.
-    """
-    group, manifest = open_group(out), Manifest(out)
-    position = get_array(group, "position")
-    step = shard_shape(position)[0]
-    records = manifest.records()
-    names = [_frames_name]
-    if group.attrs["image_scheme"] == DERIVED:
-        names.append(_images_name)
-    for block in range(ceil_div(position.shape[0], step)):
-        low, high = block * step, min((block + 1) * step, position.shape[0])
-        for name in names:
-            found = records.get(name(block), {})
-            there = manifest.done(name(block), str(found.get("digest")), records)
-            written = int(found.get("stop", high)) if there else low
-            if written < high:
-                return (
-                    f"the store is not finished: frames {written} to {high - 1} were dropped. "
-                    f"Now {_command(group, written)}"
-                )
-    return ""
-
-
-def _command(group: Group, frame: int) -> str:
-    """Return the command that writes a frame, in words."""
-    appended = next((a for a in reversed(read_appends(group)) if a.start <= frame), None)
-    if appended is None:
-        return f"run mgdask ingest of {group.attrs.get('sources', 'the first files')} again"
-    files = ", ".join(appended.sources) or "the files that were appended"
-    return f"run mgdask ingest --append of {files} again"
-
-
-def _names(inventory: Inventory) -> list[Callable[[int], str]]:
-    return [_frames_name, *([_images_name] if inventory.needs_image_pass else [])]
 
 
 def _group_blocks(inventory: Inventory, job: IngestJob, missing: Iterable[int]) -> list[list[int]]:
@@ -361,7 +182,7 @@ def write_frames(job: IngestJob, part: Inventory, first: int, blocks: Sequence[i
     images = _ImageDeriver(part, first) if part.needs_image_pass else None
     if images is not None:
         names[1] = trajectory.SCRATCH
-    made = None if images is None else _made(group)
+    made = None if images is None else made_by(group)
     frames = ((first + number - part.first, values) for number, values in read_window(part))
     for block in blocks:
         began = clock.perf_counter()
@@ -393,7 +214,7 @@ def write_frames(job: IngestJob, part: Inventory, first: int, blocks: Sequence[i
         ]
         for shard in wrote:
             shard["lasting"] = not shard["file"].startswith(trajectory.SCRATCH)
-        job.finish(_frames_name(block), block, wrote, began, made)
+        job.finish(frames_name(block), block, wrote, began, made)
 
 
 def _new_buffer(group: Group, names: Sequence[str], low: int, high: int) -> dict[str, AnyArray]:
@@ -428,7 +249,7 @@ def _join_images(job: IngestJob, inventory: Inventory, client: Client) -> None:
     offset: AnyArray | None = np.zeros((inventory.n_atoms, 3), dtype=np.int32)
     tasks = []
     for block in job.blocks:
-        if _covers(job, manifest, records, _images_name(block), block):
+        if covers(job, manifest, records, images_name(block), block):
             offset = None
             continue
         low, high = job.frames(block)
@@ -481,4 +302,4 @@ def write_images(job: IngestJob, block: int, until: int, gained: str) -> None:
     if gained:
         image[: until - low] += np.load(gained)
     wrote = [write_shard(group, "image", (low, 0, 0), image)]
-    job.finish(_images_name(block), block, wrote, began)
+    job.finish(images_name(block), block, wrote, began)

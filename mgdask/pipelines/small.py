@@ -18,6 +18,7 @@ import numpy as np
 from mgdask.geometry import volume
 from mgdask.store.shards import get_array, open_group
 from mgdask.store.sources import source_array
+from mgdask.store.staging import APPEND, OVERWRITE, folders
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,7 +101,11 @@ def threads_for_ingest(files: Sequence[str], out: str | Path, max_threads: int) 
     max_threads
         Maximum number of threads.
     """
-    return threads_for_store(out, max_threads) if is_small(files) else 0
+    if not is_small(files):
+        return 0
+    # what replaces a store, or is appended to it, is prepared beside it
+    begun = [*folders(out, OVERWRITE), *folders(out, APPEND)]
+    return threads_for_store(begun[0] if begun else out, max_threads)
 
 
 def threads_for_rdf(store: str | Path, r_max: float, max_threads: int) -> int:

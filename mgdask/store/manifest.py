@@ -33,6 +33,7 @@ from mgdask.store.mark import (
     sha256,
     write_copies,
 )
+from mgdask.store.staging import settle
 
 __all__ = ["COMPLETE", "DECLARED", "FOLDER", "JOINED", "Manifest", "Record"]
 
@@ -291,7 +292,8 @@ class Manifest:
     def locked(self) -> Iterator[Lock]:
         """Hold the write lock. Meanwhile, a second run on the same store is refused.
 
-        The store need not exist yet. It is made, replaced and removed under the lock.
+        The store need not exist yet. It is made, replaced and removed under the lock. A
+        change that a killed process had declared is finished first.
 
         Raises
         ------
@@ -299,6 +301,7 @@ class Manifest:
             If another live process holds it. See ``mgdask.store.lock.locked``.
         """
         with locked(self.store) as lock:
+            settle(self.store)
             yield lock
 
     def check_unlocked(self) -> None:

@@ -16,6 +16,7 @@ from mgdask.store.mark import DECLARED, check_sound
 from mgdask.store.shapes import check_shapes
 from mgdask.store.shards import Group, open_group
 from mgdask.store.sources import source_array
+from mgdask.store.staging import is_declared
 
 if TYPE_CHECKING:  # its import takes half a second, with pandas
     import xarray as xr
@@ -73,6 +74,12 @@ def check_complete(
             f"{MADE_BY[kind]}"
         )
     mark = manifest.completion()
+    if mark is None and is_declared(path):
+        raise StoreError(
+            f"{path}: appended frames are being moved into it, or a process that moved them was "
+            f"stopped. Nothing is lost: mgdask attach {path}, mgdask verify --repair or the same "
+            "mgdask ingest --append finishes it"
+        )
     if mark is None:
         raise StoreError(
             f"{path} is not finished: some blocks were never written. Run the same "

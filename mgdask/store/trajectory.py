@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -183,6 +184,19 @@ def make_scratch(group: zarr.Group, n_frames: int, n_atoms: int, attrs: Mapping[
         new_array(
             group, SCRATCH, attrs=attrs, **per_atom(SCRATCH, "int32", layout, n_frames, n_atoms)
         )
+
+
+def sweep_scratch(path: str | Path) -> None:
+    """Remove the rest of a scratch array that was not deleted, or not made, completely.
+
+    Parameters
+    ----------
+    path
+        The store.
+    """
+    folder = Path(path) / SCRATCH
+    if folder.exists() and not (folder / "zarr.json").exists():
+        shutil.rmtree(folder)
 
 
 def grow(group: zarr.Group, n_frames: int) -> None:

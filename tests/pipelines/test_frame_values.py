@@ -365,10 +365,9 @@ def test_an_interrupted_append_goes_on(tmp_path, dumps, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(ingest_tasks, "write_shard", dying)
-        with pytest.raises(RunError, match="killed"):
+        with pytest.raises(RunError, match=r"killed.*a\.zarr is as it was before"):
             ingest(dumps[1], out, **options)
-    with pytest.raises(StoreError, match="is not finished"):
-        mgdask.open_store(out)
+    assert mgdask.open_store(out).sizes["frame"] == 7
     ingest(dumps[1], out, **options)
     mgdask.attach(out, run="500K", variables={"energy": -2.0})
     ds = mgdask.open_store(out)
