@@ -87,10 +87,10 @@ def stopped_line() -> str:
     line = f"stopped: mgdask {name}".rstrip()
     if name not in RESUMED:
         return f"{line}; run the same command to start again"
-    again = "the same command"
-    if "--overwrite" in words:
-        again += " without --overwrite"
-    return f"{line}; finished blocks are kept. Run {again} to continue"
+    kept = "finished blocks are kept"
+    if name == "ingest" and {"--append", "--overwrite"} & set(words):
+        kept = f"nothing of the store is lost, and {kept}"
+    return f"{line}; {kept}. Run the same command to continue"
 
 
 def install() -> None:

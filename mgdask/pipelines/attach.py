@@ -21,7 +21,7 @@ from mgdask.store import frame_values as stored_values
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.shards import read_array
-from mgdask.store.staging import APPEND, is_declared, remove_all
+from mgdask.store.staging import APPEND, remove_all
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,7 @@ def attach(
     ... )  # doctest: +SKIP
     """
     path = Path(store)
-    was_declared = is_declared(path)
-    if was_declared:
-        with Manifest(path).locked():  # which finishes it
-            pass
+    was_declared = Manifest(path).finish_declared()
     # values that will be replaced may be damaged
     given_names = {name.partition("[")[0] for name in variables or {}}
     given_names |= set() if temperature is None else {"temperature"}

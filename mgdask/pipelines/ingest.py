@@ -231,7 +231,7 @@ def ingest(
         lock.check()
         with place as work:
             stored_values.finish_pending(work)
-            trajectory.sweep_scratch(work)
+            trajectory.sweep(work)
             check_sound(work)
             group = open_group(work, mode="r+")
             given = [_padded(item, get_array(group, "position").shape[0]) for item in given]

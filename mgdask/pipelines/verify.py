@@ -159,6 +159,8 @@ def verify(
     True
     """
     started = time.monotonic()
+    if repair:
+        Manifest(store).finish_declared()
     group = open_group(store)
     kind = str(group.attrs.get("mgdask_kind", ""))
     if kind not in KINDS:

@@ -54,6 +54,13 @@ def check_store_exists(path: str | Path) -> None:
 
 def no_store(path: str | Path) -> StoreError:
     """Return the error for a path that is not a store."""
+    from mgdask.store.staging import is_away  # which imports this module
+
+    if is_away(path):
+        return StoreError(
+            f"{path} was being replaced by a process that was stopped. Nothing is lost: the same "
+            "mgdask ingest --overwrite finishes it"
+        )
     return StoreError(f"{path} is not a Zarr store (in {Path.cwd()}); make one with mgdask ingest")
 
 

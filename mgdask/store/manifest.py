@@ -33,7 +33,7 @@ from mgdask.store.mark import (
     sha256,
     write_copies,
 )
-from mgdask.store.staging import settle
+from mgdask.store.staging import is_declared, settle
 
 __all__ = ["COMPLETE", "DECLARED", "FOLDER", "JOINED", "Manifest", "Record"]
 
@@ -303,6 +303,13 @@ class Manifest:
         with locked(self.store) as lock:
             settle(self.store)
             yield lock
+
+    def finish_declared(self) -> bool:
+        """Finish a change that a killed process had declared; say if there was one."""
+        if not is_declared(self.store):
+            return False
+        with self.locked():
+            return True
 
     def check_unlocked(self) -> None:
         """Refuse a store that a live process of this machine is writing.

@@ -186,15 +186,17 @@ def make_scratch(group: zarr.Group, n_frames: int, n_atoms: int, attrs: Mapping[
         )
 
 
-def sweep_scratch(path: str | Path) -> None:
-    """Remove the rest of a scratch array that was not deleted, or not made, completely.
+def sweep(path: str | Path) -> None:
+    """Remove what a killed process left and zarr would warn of.
 
     Parameters
     ----------
     path
-        The store.
+        The store, whose lock the caller holds.
     """
     folder = Path(path) / SCRATCH
+    for left in Path(path).glob("*.partial"):
+        left.unlink(missing_ok=True)
     if folder.exists() and not (folder / "zarr.json").exists():
         shutil.rmtree(folder)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import hashlib
+import importlib
 import os
 import shutil
 import signal
@@ -122,22 +123,22 @@ def test_a_bad_frame_in_the_second_file_changes_nothing(made, place, way, packed
 
 
 class Writes:
-    """Counts what is written below a folder, and acts before one of the writes."""
+    """Counts what is written, and acts before one of the writes."""
 
-    def __init__(self, patch, act) -> None:
-        import zarr.storage._local as local
+    PLACES = (
+        "zarr.storage._local._put",
+        "shutil.copyfile",
+        "os.rename",
+        "os.replace",
+        "mgdask.store.manifest._append_whole",
+    )
 
-        self.n, self.at, self.act = 0, -1, act
-        for owner, name in (
-            (local, "_put"),
-            (shutil, "copyfile"),
-            (os, "rename"),
-            (os, "replace"),
-            ("mgdask.store.manifest", "_append_whole"),
-        ):
-            target = f"{owner}.{name}" if isinstance(owner, str) else None
-            original = _get(target) if target else getattr(owner, name)
-            patch.setattr(*([target] if target else [owner, name]), self._counted(original))
+    def __init__(self, patch, act, at=-1) -> None:
+        self.n, self.at, self.act = 0, at, act
+        for place in self.PLACES:
+            module, _, name = place.rpartition(".")
+            original = getattr(importlib.import_module(module), name)
+            patch.setattr(place, self._counted(original))
 
     def _counted(self, original):
         def counted(*arguments, **options):
@@ -147,13 +148,6 @@ class Writes:
             return original(*arguments, **options)
 
         return counted
-
-
-def _get(name):
-    import importlib
-
-    module, _, attribute = name.rpartition(".")
-    return getattr(importlib.import_module(module), attribute)
 
 
 def full():
@@ -169,6 +163,15 @@ def n_writes(place, way, tmp_path):
     return writes.n
 
 
+def refusal(folder, way):
+    """Return what a call says that fails on a full disk; "" if it succeeds."""
+    try:
+        ingest(folder, "2.dump", "3.dump", **{way: True})
+    except StorageFullError as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("every", [23, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_full_disk_changes_nothing(made, place, way, tmp_path, every):
     before, n = tree(place / "a.zarr"), n_writes(place, way, tmp_path)
@@ -176,14 +179,158 @@ def test_a_full_disk_changes_nothing(made, place, way, tmp_path, every):
     for at in range(every // 2 + 1, n + 1, every):
         copy = shutil.copytree(place, tmp_path / f"{at}")
         with pytest.MonkeyPatch.context() as patch:
-            Writes(patch, full).at = at
-            try:
-                ingest(copy, "2.dump", "3.dump", **{way: True})
-            except StorageFullError as error:
-                assert "Make room" in str(error)
-                if not staging.is_declared(copy / "a.zarr"):
-                    assert str(error).endswith(f"{copy / 'a.zarr'} is as it was before")
-                    assert tree(copy / "a.zarr") == before
-                    mgdask.open_store(copy / "a.zarr")
+            Writes(patch, full, at)
+            said = refusal(copy, way)
+        if said and not staging.is_declared(copy / "a.zarr"):
+            assert "Make room" in said
+            assert said.endswith(f"{copy / 'a.zarr'} is as it was before")
+            assert tree(copy / "a.zarr") == before
+            mgdask.open_store(copy / "a.zarr")
         check_done(made, copy, way)
         shutil.rmtree(copy)
+
+
+# -------------------------------------------------------------------- killed and stopped processes
+
+START = """
+import os, signal, sys
+from pathlib import Path
+import pytest
+from mgdask.store import layout
+from tests.conftest import threads_client
+from tests.pipelines import test_append_failures as t
+cut = layout.TrajectoryLayout(3, 1, 4)
+patch = pytest.MonkeyPatch()
+patch.setattr("mgdask.pipelines.ingest_tasks.trajectory_layout", lambda n: cut)
+patch.setattr("mgdask.store.trajectory.trajectory_layout", lambda n: cut)
+"""
+KILLED = (
+    START
+    + """
+folder, way, at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+with threads_client(1):
+    t.Writes(patch, lambda: os.kill(os.getpid(), signal.SIGKILL), at)
+    t.ingest(folder, "2.dump", "3.dump", **{way: True})
+"""
+)
+STOPPED = (
+    START
+    + """
+import time
+def writing(*arguments):
+    print("writing", flush=True)
+    time.sleep(60)
+patch.setattr("mgdask.pipelines.ingest_tasks.write_shard", writing)
+from mgdask.cli import main
+main()
+"""
+)
+
+
+def kill(folder, way, at):
+    """Kill a process before one of its writes; say whether that was before its end."""
+    return run(KILLED, folder, way, at).returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    "fractions",
+    [(0.2, 0.6), pytest.param(tuple(np.arange(0.05, 1, 0.09)), marks=pytest.mark.slow)],
+    ids=["two moments", "many"],
+)
+def test_a_killed_process_loses_nothing(made, place, way, tmp_path, fractions):
+    before, n = tree(place / "a.zarr"), n_writes(place, way, tmp_path)
+    for fraction in fractions:
+        copy = shutil.copytree(place, tmp_path / f"{fraction}")
+        assert kill(copy, way, int(fraction * n))
+        if not staging.is_declared(copy / "a.zarr") and fraction < 0.7:
+            assert tree(copy / "a.zarr") == before
+            assert mgdask.open_store(copy / "a.zarr").sizes["frame"] == 5
+        check_done(made, copy, way)
+
+
+def test_another_command_drops_what_was_begun(made, place):
+    assert kill(place, "append", 60)
+    assert len(list(place.glob(".a.zarr.append-*"))) == 1
+    mgdask.attach(place / "a.zarr", variables={"energy": -1.0})
+    assert not list(place.glob(".a.zarr.*"))
+    ingest(place, "2.dump", append=True)
+    ds = mgdask.open_store(place / "a.zarr")
+    assert ds.sizes["frame"] == 8
+    np.testing.assert_array_equal(ds.energy, [-1.0] * 5 + [np.nan] * 3)
+    assert mgdask.verify(place / "a.zarr", progress=False).ok
+
+
+@pytest.mark.parametrize("next_command", ["attach", "verify", "append", "overwrite"])
+def test_frames_that_are_being_moved_are_finished_by_any_writer(made, place, next_command):
+    """The process dies after it has declared the move, before it is complete."""
+    moved = []
+
+    def dying(source, target):
+        if Path(source).parts[-2:] == ("manifest", "complete.json"):
+            raise KeyboardInterrupt
+        moved.append(target)
+        return replace(source, target)
+
+    replace = os.replace
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(staging.os, "replace", dying)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(place, "2.dump", "3.dump", append=True)
+    store = place / "a.zarr"
+    assert moved
+    with pytest.raises(StoreError, match=r"being moved into it, or a process.*was stopped.*attach"):
+        mgdask.open_store(store)
+    if next_command == "attach":
+        mgdask.attach(store)
+    elif next_command == "verify":
+        assert mgdask.verify(store, repair=True, progress=False).ok
+    if next_command == "overwrite":
+        check_done(made, place, "overwrite")
+    else:
+        assert next_command == "append" or mgdask.open_store(store).sizes["frame"] == 12
+        check_done(made, place, "append")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_command_says_that_nothing_is_lost(made, place, way, number):
+    before = tree(place / "a.zarr")
+    words = [f"{place}/2.dump", f"{place}/3.dump", "--out", f"{place}/a.zarr", f"--{way}"]
+    process = Forked(STOPPED, "ingest", *words, "--species", "Zr,Cu", "--timestep", "0.001")
+    assert process.readline() == "writing\n"
+    process.send_signal(number)
+    _, said = process.communicate(60)
+    assert process.returncode == 128 + number
+    assert "stopped: mgdask ingest; nothing of the store is lost, and finished blocks" in said
+    assert tree(place / "a.zarr") == before
+    check_done(made, place, way)
+
+
+# ---------------------------------------------------------------------------------------- overwrite
+
+
+def test_an_exchange_in_two_steps_can_be_killed_between_them(made, place, monkeypatch):
+    """As on file systems that cannot exchange two folders at once."""
+    monkeypatch.setattr(staging, "_exchanged", lambda one, other: False)
+    rename, store = os.rename, place / "a.zarr"
+
+    def dying(source, target):
+        if ".overwrite-" in Path(source).name and Path(target) == store:
+            raise KeyboardInterrupt
+        return rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", dying)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(place, "2.dump", "3.dump", overwrite=True)
+    assert not store.exists()
+    with pytest.raises(StoreError, match=r"was being replaced.*mgdask ingest --overwrite"):
+        mgdask.open_store(store)
+    check_done(made, place, "overwrite")
+
+
+def test_another_overwrite_drops_what_was_begun(made, place, tmp_path):
+    assert kill(place, "overwrite", int(0.8 * n_writes(place, "overwrite", tmp_path)))
+    assert len(list(place.glob(".a.zarr.overwrite-*"))) == 1
+    ingest(place, "2.dump", overwrite=True)
+    assert not list(place.glob(".a.zarr.*"))
+    assert mgdask.open_store(place / "a.zarr").sizes["frame"] == 3
