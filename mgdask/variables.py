@@ -6,11 +6,14 @@ it is opened with xarray alone.
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgdask.bounds import MAX_NAME
 from mgdask.errors import ParameterError, StoreError
 
 if TYPE_CHECKING:
@@ -199,6 +202,11 @@ A store holds them if the user provides them or the input contains them. Other n
 allowed too. A variable with one value per atom may have the same name.
 """
 
+TAKEN = frozenset(("frame", "atom", "xyz", "vector", "lag", "manifest", "image_scratch")) | {
+    name for name, variable in VARIABLES.items() if not variable.dims[-1].endswith("_feature")
+}
+"""Names of dimensions, of variables of every trajectory, and of folders of a store."""
+
 REQUIRED = {
     "trajectory": (
         *("position", "image", "cell", "origin", "pbc"),
@@ -210,6 +218,45 @@ REQUIRED = {
 """Variables that a store of each kind must have."""
 
 _DTYPE_KINDS = {"f": "f", "i": "iu", "b": "b", "U": "UTO"}
+
+
+def name_key(name: str) -> str:
+    """Return what two names share if some file systems take them for one.
+
+    Parameters
+    ----------
+    name
+        Name of a variable.
+
+    Examples
+    --------
+    >>> name_key("Position")
+    'position'
+    """
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+def name_problem(name: str) -> str | None:
+    """Describe why a variable of the input or of the user cannot have a name.
+
+    Parameters
+    ----------
+    name
+        Name of the variable.
+
+    Returns
+    -------
+    Description, or None if the name is allowed.
+
+    Examples
+    --------
+    >>> name_problem("manifest")
+    'it is used by the store itself'
+    """
+    size = len(os.fsencode(name))
+    if size > MAX_NAME:
+        return f"it has {size} bytes; at most {MAX_NAME} are allowed, since folders are named so"
+    return "it is used by the store itself" if name_key(name) in TAKEN else None
 
 
 def attrs(name: str) -> dict[str, str]:

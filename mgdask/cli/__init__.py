@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from io import TextIOWrapper
 
 import click
 
@@ -91,6 +92,10 @@ def main() -> None:
     # processes started from here import nothing from the working directory, where other
     # users may write
     os.environ.setdefault("PYTHONSAFEPATH", "1")
+    for stream in (sys.stdout, sys.stderr):
+        # names of files need not be UTF-8, and must not stop a message
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     with stoppable():
         _run()
 

@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pydantic
 
+from mgdask import variables
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray, Periodic
-from mgdask.bounds import MAX_LENGTH, RESOLUTION
+from mgdask.bounds import MAX_LENGTH, RESOLUTION, shortened
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
 from mgdask.features.allowed import to_text
@@ -175,8 +176,14 @@ class Feature(ABC):
         Raises
         ------
         ParameterError
-            If ``name`` is not an identifier, or ends in ``_feature``.
+            If ``name`` is not an identifier, ends in ``_feature``, is too long, or is
+            used by the store itself.
         """
+        problem = variables.name_problem(name)
+        if problem is not None:
+            raise ParameterError(
+                f"name={shortened(name)!r} is not allowed: {problem}; choose another name"
+            )
         if not name.isidentifier() or name.endswith("_feature"):
             raise ParameterError(
                 f"name={name!r} must be a word of letters, digits and _ "

@@ -20,6 +20,7 @@ import numpy as np
 
 from mgdask import variables
 from mgdask._typing import AnyArray, FloatArray, IntArray
+from mgdask.bounds import shortened
 from mgdask.errors import AuditError, ParameterError, StoreError
 from mgdask.readers.text_columns import read_column
 from mgdask.store import frame_values as stored_values
@@ -40,7 +41,6 @@ HISTORY = "frame_values"
 """Attribute of a store that lists the sources of its values of frames."""
 
 _NAME = re.compile(r"(?P<name>[A-Za-z]\w*)(\[(?P<unit>[^\]]*)\])?")
-_DIMENSIONS = ("frame", "atom", "xyz", "vector", "lag", "manifest")
 
 
 @dataclass(frozen=True)
@@ -192,13 +192,12 @@ def _parse_name(text: str) -> tuple[str, str]:
             f"variables: {name!r} is set when files are read; use timestep= for times and run= for "
             "labels in mgdask.ingest"
         )
-    if (
-        name in variables.VARIABLES
-        or name in _DIMENSIONS
-        or name.endswith(("_feature", "_scratch"))
-    ):
+    problem = variables.name_problem(name)
+    if problem is None and (name in variables.VARIABLES or name.endswith(("_feature", "_scratch"))):
+        problem = "it has another meaning in a store"
+    if problem is not None:
         raise ParameterError(
-            f"variables: {name!r} has another meaning in a store; choose another name"
+            f"variables: {shortened(name)!r} is not allowed: {problem}; choose another name"
         )
     known = variables.FRAME_VALUES.get(name)
     if known is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mgdask.errors import ParameterError, StoreError
 from mgdask.readers.audit import REPEATED
+from mgdask.readers.files import printable
 from mgdask.readers.indexing import check_arguments, parse_frames
 from mgdask.readers.sources import inspect_source
 from mgdask.store.appends import read_appends
@@ -88,7 +89,7 @@ def _may_continue(out: Path, files: Sequence[str]) -> bool:
         return True
     # the store lists only files that have frames in it
     names = {str(source.get("name")) for source in stored}
-    read = [name for name in files if PurePath(name).name in names]
+    read = [name for name in files if printable(PurePath(name).name) in names]
     given = {(info.kind, info.size, info.fingerprint) for info in map(inspect_source, read)}
     return all(
         (one.get("kind"), one.get("bytes"), one.get("sha256_ends")) in given for one in stored

@@ -10,12 +10,12 @@ from pathlib import PurePath
 import numpy as np
 
 from mgdask._typing import FloatArray
-from mgdask.bounds import MAX_LENGTH
+from mgdask.bounds import MAX_LABEL, MAX_LENGTH, shortened
 from mgdask.errors import AuditError, ParameterError
 from mgdask.geometry import unsound_cells
 from mgdask.readers.coordinates import DERIVED
 from mgdask.readers.damage import BOX, POSITION
-from mgdask.readers.files import natural
+from mgdask.readers.files import natural, printable
 from mgdask.readers.formats.lammps_header import NO_FLAGS
 from mgdask.readers.formats.lammps_index import TOO_LONG
 from mgdask.readers.origins import SMALL_CHANGE, largest_change
@@ -276,10 +276,23 @@ def run_labels(
 ) -> dict[str, str]:
     """Return the run label of each file; ``run`` may list one label per file."""
     if run is not None and not isinstance(run, str):
-        return dict(zip(paths, run, strict=True))
+        labels = dict(zip(paths, run, strict=True))
+    else:
+        labels = _derived_labels(paths, run, run_per_file)
+    for label in labels.values():
+        if len(label) > MAX_LABEL or not label.isprintable():
+            raise ParameterError(
+                f"run={shortened(label)!r} has {len(label)} characters, or some that cannot be "
+                f"printed; use at most {MAX_LABEL}, without line breaks"
+            )
+    return labels
+
+
+def _derived_labels(paths: Sequence[str], run: str | None, run_per_file: bool) -> dict[str, str]:
+    """Return the run label of each file, derived from their names."""
 
     def stem(path: str) -> str:
-        name = PurePath(path).name
+        name = printable(PurePath(path).name)
         for suffix in (
             ".gz",
             ".zst",
@@ -302,7 +315,8 @@ def run_labels(
         labels = {path: stem(path) for path in paths}
         if len(set(labels.values())) < len(labels):  # the same name in several folders
             labels = {
-                path: f"{PurePath(path).parent.name}/{label}" for path, label in labels.items()
+                path: f"{printable(PurePath(path).parent.name)}/{label}"
+                for path, label in labels.items()
             }
         if len(set(labels.values())) < len(labels):
             labels = {path: f"{k}:{label}" for k, (path, label) in enumerate(labels.items())}

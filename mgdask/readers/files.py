@@ -93,6 +93,11 @@ def open_binary(path: str) -> BinaryIO:
         raise AuditError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
+def printable(name: str) -> str:
+    """Return a file name as text that can be written, even if it is not UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def read_line(file: BinaryIO, path: str, line: int) -> bytes:
     """Read a line of text; raise ``AuditError`` if it is too long.
 

@@ -9,19 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mgdask._typing import FloatArray
+from mgdask.bounds import shortened
 from mgdask.elements import mass as standard_mass
 from mgdask.errors import AuditError
 from mgdask.readers import coordinates
 from mgdask.readers.audit import Audit
-from mgdask.readers.frames import (
-    Identity,
-    Layout,
-    as_array,
-    assemble,
-    extra_columns,
-    identify,
-    variable_name,
-)
+from mgdask.readers.frames import Identity, Layout, as_array, assemble, extra_columns, identify
 from mgdask.readers.inventory import Inventory, pack_identity
 from mgdask.readers.plausibility import check_frame, check_timestep
 from mgdask.readers.records import FrameRef, Labels, Table
@@ -29,6 +22,7 @@ from mgdask.readers.sources import open_source
 from mgdask.readers.species import PER_ATOM, SpeciesMap, known_text, species_column
 from mgdask.readers.units import column_unit
 from mgdask.readers.window import read_window
+from mgdask.variables import name_problem
 
 _ROW_IS_IDENTITY = ("extxyz", "h5md", "netcdf")
 """Formats that may lack ids, because their writers keep the order of atoms."""
@@ -191,8 +185,15 @@ def read_first_frame(
             True,
         )
     scalars = _common_scalars(inventory, audit)
-    variables |= {variable_name(name): ("float64", "", False) for name in scalars}
     layout = replace(layout, scalars=scalars)
+    for name, variable in layout.scalar_variables:
+        problem = name_problem(variable)
+        if problem is not None:
+            raise AuditError(
+                f"{inventory.refs[0].where}: the value {shortened(name)!r} cannot keep its name: "
+                f"{problem}. Rename it in the file"
+            )
+        variables[variable] = "float64", "", False
     frame = assemble(table, ref, layout, inventory.species_map, inventory.style, identity)
     position = as_array(frame, "position")
     remarks = [] if inventory.units == "lj" else _remarks(inventory, position, identity.species)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mgdask import variables
+from mgdask.bounds import shortened
 from mgdask.errors import AuditError, ParameterError
 from mgdask.geometry import FarPositionError
 from mgdask.readers import coordinates
@@ -36,6 +37,11 @@ class Layout:
     scalars: tuple[str, ...] = ()
 
     @property
+    def scalar_variables(self) -> tuple[tuple[str, str], ...]:
+        """Variable of each number of the whole frame: (name in the file, variable)."""
+        return tuple(unique_names(self.scalars, [name for _, name in self.extras]).items())
+
+    @property
     def needed(self) -> tuple[str, ...]:
         """Columns that are read; all others are skipped."""
         return (
@@ -54,8 +60,32 @@ def variable_name(column: str) -> str:
     Names that mgdask uses itself, or that begin with a digit, get the prefix ``file_``.
     """
     name = re.sub(r"\W+", "_", column).strip("_") or "column"
-    taken = name in variables.VARIABLES or name in ("frame", "atom", "xyz", "vector", "lag")
+    taken = name in variables.VARIABLES or variables.name_key(name) in variables.TAKEN
     return f"file_{name}" if taken or name[0].isdigit() else name
+
+
+def unique_names(columns: Sequence[str], taken: Sequence[str] = ()) -> dict[str, str]:
+    """Return the variable name of each column, all different.
+
+    Names that differ only by case would be one folder on some file systems, so they
+    count as equal.
+
+    Parameters
+    ----------
+    columns
+        Names in the file.
+    taken
+        Names of other variables.
+    """
+    keys = {variables.name_key(name) for name in taken}
+    names: dict[str, str] = {}
+    for column in columns:
+        name = variable_name(column)
+        while variables.name_key(name) in keys:
+            name += "_"
+        keys.add(variables.name_key(name))
+        names[column] = name
+    return names
 
 
 def extra_columns(
@@ -80,12 +110,14 @@ def extra_columns(
                 "position; leave it out of columns="
             )
         further = list(selected)
-    names: dict[str, str] = {}
-    for column in further:
-        name = variable_name(column)
-        while name in names.values():
-            name += "_"
-        names[column] = name
+    names = unique_names(further)
+    for column, name in names.items():
+        problem = variables.name_problem(name)
+        if problem is not None:
+            raise AuditError(
+                f"{where}: the column {shortened(column)!r} cannot keep its name: {problem}. Leave "
+                "it out: list the other columns in columns=[...] (--columns)"
+            )
     return tuple(names.items())
 
 

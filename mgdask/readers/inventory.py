@@ -20,8 +20,8 @@ import numpy.typing as npt
 from mgdask._typing import FloatArray
 from mgdask.errors import ParameterError
 from mgdask.readers import coordinates
-from mgdask.readers.files import cut_points
-from mgdask.readers.frames import Identity, Layout, variable_name
+from mgdask.readers.files import cut_points, printable
+from mgdask.readers.frames import Identity, Layout
 from mgdask.readers.records import FrameRef, SourceInfo
 from mgdask.readers.species import SpeciesMap
 from mgdask.readers.units import UnitStyle, unit_style
@@ -109,8 +109,8 @@ class Inventory:
     def values(self) -> dict[str, FloatArray]:
         """Further variables with one value per frame, such as an energy: (frame,)."""
         return {
-            variable_name(name): np.array([ref.values[name] for ref in self.refs])
-            for name in self.layout.scalars
+            variable: np.array([ref.values[name] for ref in self.refs])
+            for name, variable in self.layout.scalar_variables
         }
 
     @property
@@ -176,7 +176,7 @@ class Inventory:
         """
         return [
             {
-                "name": PurePath(s.path).name,
+                "name": printable(PurePath(s.path).name),
                 "kind": s.kind,
                 "bytes": s.size,
                 "sha256_ends": s.fingerprint,

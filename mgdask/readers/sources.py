@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 from mgdask.bounds import shortened
 from mgdask.errors import AuditError, MgdaskError
-from mgdask.readers.files import Forward, expand, fingerprint, open_binary
+from mgdask.readers.files import Forward, expand, fingerprint, open_binary, printable
 from mgdask.readers.records import Contents, FrameRef, Source, SourceInfo, Table
 
 __all__ = ["expand", "inspect_source", "open_source", "sniff"]
@@ -171,6 +171,11 @@ def open_source(source: str | SourceInfo, **options: str | None) -> Source:
     info = inspect_source(source, **options) if isinstance(source, str) else source
     if info.kind not in _FOREIGN:
         return _OPEN[info.kind](info)
+    if info.kind != "h5md" and printable(info.path) != info.path:
+        raise AuditError(
+            f"{printable(info.path)}: the library that reads {_FOREIGN[info.kind]} files needs a "
+            "name in UTF-8; rename the file or its folder"
+        )
     with _in_words(info):
         return _Guarded(info, _OPEN[info.kind](info))
 
