@@ -140,7 +140,8 @@ def cell_problem(cell: FloatArray) -> str | None:
     longest = float(np.abs(cell).max())
     if longest > MAX_LENGTH:
         return f"a cell vector is {longest:g} Å long; at most {MAX_LENGTH:g} Å are allowed"
-    lengths = np.linalg.norm(cell, axis=1)
+    # squares of tiny numbers vanish
+    lengths = np.maximum(np.linalg.norm(cell, axis=1), np.abs(cell).max(axis=1))
     if lengths.min() < RESOLUTION:
         return (
             f"a cell vector is {lengths.min():g} Å long; at least {RESOLUTION:g} Å, the "

@@ -17,6 +17,7 @@ from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import execute
 from mgdask.features.pair_cutoffs import count_pairs, radial_distribution, species_of
 from mgdask.geometry import volume
+from mgdask.pipelines.featurize.reach import check_cutoff
 from mgdask.pipelines.featurize.validation import select_frames
 from mgdask.store.open import check_complete
 from mgdask.store.shards import read_array
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 ATOMS_PER_TASK = 200_000
 """Number of central atoms of one task, summed over its frames."""
+MAX_BINS = 1_000_000
+"""Maximum number of bins of a radial distribution function."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,13 @@ def partial_rdf(
     """
     if not 0.0 < r_max < np.inf:
         raise ParameterError(f"r_max={r_max} must be a distance in Å above 0")
-    if bins < 10:
-        raise ParameterError(f"bins={bins} must be at least 10")
+    if not 10 <= bins <= MAX_BINS:
+        raise ParameterError(f"bins={bins} must be from 10 to {MAX_BINS}")
     group, _ = check_complete(store, kind="trajectory")
     numbers = read_array(group, "species")
     selected = select_frames(frames, len(read_array(group, "step")))
     names = species_of(numbers)
+    check_cutoff(store, selected, r_max, "r_max")
     edges = np.linspace(0.0, r_max, bins + 1)
     frames_per_task = max(1, ATOMS_PER_TASK // max(len(numbers), 1))
     tasks = []

@@ -170,19 +170,25 @@ class _Growth:
         The file.
     ahead
         Maximum number of packed bytes that have been read but not unpacked.
+    window
+        Number of unpacked bytes of a stretch.
     """
 
-    def __init__(self, path: str, packing: str, ahead: int = 0) -> None:
+    def __init__(
+        self, path: str, packing: str, ahead: int = 0, window: int = GROWTH_WINDOW
+    ) -> None:
         program = "gunzip -k" if packing == "gz" else "unzstd"
         self.path, self.remedy = path, f"unpack it ({program} {path}) and give the unpacked file"
-        self.ahead, self.unpacked, self.packed = ahead, 0, 0
+        self.ahead, self.window, self.unpacked, self.packed = ahead, window, 0, 0
 
     def add(self, length: int, packed: int) -> None:
         """Add unpacked bytes, read up to byte ``packed`` of the file."""
         self.unpacked += length
-        if self.unpacked > GROWTH_WINDOW:
+        if self.unpacked > self.window:
             since = packed - self.packed
-            check_growth(self.unpacked, since + self.ahead, self.path, self.remedy)
+            check_growth(
+                self.unpacked, since + self.ahead, self.path, self.remedy, window=self.window
+            )
             if since >= 4 * self.ahead:
                 self.unpacked, self.packed = 0, packed
 
@@ -192,11 +198,12 @@ class Forward:
 
     Offsets are those of the uncompressed data. In gz and zst files an offset is reached
     by decompressing everything before it. ``cut`` becomes True if a compressed stream
-    is truncated; the data before the cut are still returned.
+    is truncated; the data before the cut are still returned. Raise ``AuditError`` if
+    ``window`` unpacked bytes come from too few packed ones.
     """
 
-    def __init__(self, path: str, packing: str) -> None:
-        self.path, self.packing = path, packing
+    def __init__(self, path: str, packing: str, window: int = GROWTH_WINDOW) -> None:
+        self.path, self.packing, self.window = path, packing, window
         self.cut = False
         self._inner: Any = None
         self._restart()
@@ -204,7 +211,7 @@ class Forward:
     def _restart(self) -> None:
         self.file, self.position = open_binary(self.path), 0
         self._rest, self._inner = b"", None
-        self._growth = _Growth(self.path, self.packing)
+        self._growth = _Growth(self.path, self.packing, window=self.window)
 
     def _new_inner(self) -> Any:
         if self.packing == "gz":

@@ -19,6 +19,8 @@ _SHOWN = 60
 """Maximum number of characters of a line to show in a message."""
 _PIECE = 1 << 18
 """Number of bytes that are read at once."""
+_WINDOW = 4 << 20
+"""Number of unpacked bytes whose growth is checked; they may be two million lines."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _read_lines(name: str) -> Iterator[str]:
         raise AuditError(
             f"{name}: cannot be read: {reason} (working directory {Path.cwd()})"
         ) from error
-    text = Forward(path, packing)
+    text = Forward(path, packing, _WINDOW)
     rest, number = b"", 0
     try:
         while piece := text.read(_PIECE):

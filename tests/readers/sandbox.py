@@ -68,8 +68,11 @@ def _child(jobs: Sequence[Callable[[], object]], first: int, out: int) -> None:
     os._exit(0)
 
 
-def run(jobs: Sequence[Callable[[], object]]) -> list[Outcome]:
-    """Run jobs one after the other in a child, and a new one after each that dies."""
+def run(jobs: Sequence[Callable[[], object]], *, is_alone: bool = False) -> list[Outcome]:
+    """Run jobs one after the other in a child, and a new one after each that dies.
+
+    A job that crashes is run again in a child of its own, unless it was alone.
+    """
     outcomes: list[Outcome] = []
     while len(outcomes) < len(jobs):
         read, write = os.pipe()
@@ -89,6 +92,10 @@ def run(jobs: Sequence[Callable[[], object]]) -> list[Outcome]:
             name = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else status
             late = "more than 10 s of CPU" if name == "SIGPROF" else f"the child died: {name}"
             outcomes.append(Outcome("died", late))
+            if is_alone or name == "SIGPROF":
+                continue
+            # a library may crash because of a file that it could not read before
+            outcomes[-1:] = run([jobs[len(outcomes) - 1]], is_alone=True)
     return outcomes
 
 

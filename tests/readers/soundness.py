@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ TOLERANCE = 2e-6
 def unpacked(path: Path) -> bytes:
     data = path.read_bytes()
     if data[:2] == b"\x1f\x8b":
-        return gzip.decompress(data)
+        return zlib.decompressobj(wbits=31).decompress(data)
     if data[:4] == b"\x28\xb5\x2f\xfd":
         return zstandard.ZstdDecompressor().decompressobj().decompress(data)
     return data
@@ -35,7 +35,7 @@ def read(path: Path, dialect: str) -> None:
         assert np.isfinite(found.values).all()
         assert len(found.values) == len(found.lines) > 0
         return
-    species = {k: "Zr" for k in range(1, 9)} if dialect.startswith("mda") else TYPES
+    species = dict.fromkeys(range(1, 9), "Zr") if dialect.startswith("mda") else TYPES
     inventory = take_inventory(path, species=LABELS if "labels" in dialect else species)
     assert inventory.step.dtype == np.int64
     assert inventory.time is None or np.isfinite(inventory.time).all()
@@ -62,8 +62,8 @@ def compare(inventory: Inventory, number: int, values: dict, text: bytes) -> Non
     table = [row.split() for row in rows if row.strip()]
     assert len(table) == ref.n_atoms
     place = {name: k for k, name in enumerate(ref.columns)}
-    table.sort(key=lambda row: int(row[place["id"]]))
-    assert [int(row[place["id"]]) for row in table] == inventory.atom_id.tolist()
+    table.sort(key=lambda row: int(row[place["id"]], 0))
+    assert [int(row[place["id"]], 0) for row in table] == inventory.atom_id.tolist()
     names = {"x": "x y z", "xs": "xs ys zs", "xu": "xu yu zu", "xsu": "xsu ysu zsu"}[layout.kind]
     raw = np.array([[float(row[place[name]]) for name in names.split()] for row in table])
     cell = inventory.cell[number]
@@ -73,7 +73,7 @@ def compare(inventory: Inventory, number: int, values: dict, text: bytes) -> Non
         raw = raw * inventory.style.length
     position = values["position"]
     if layout.images:
-        flags = [[float(row[place[name]]) for name in ("ix", "iy", "iz")] for row in table]
+        flags = [[int(row[place[name]], 0) for name in ("ix", "iy", "iz")] for row in table]
         raw = raw + np.array(flags) @ cell
     size = np.abs(cell).max()
     if "image" in values:

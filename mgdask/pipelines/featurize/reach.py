@@ -12,8 +12,7 @@ from mgdask._typing import IntArray
 from mgdask.bounds import MAX_NEIGHBORS
 from mgdask.errors import ParameterError
 from mgdask.features.feature import n_within
-from mgdask.geometry import check_shell, complete_cell, face_heights
-from mgdask.pipelines.featurize.cost import density_of
+from mgdask.geometry import check_shell, complete_cell, face_heights, volume
 from mgdask.store.shards import open_group, read_array
 
 if TYPE_CHECKING:
@@ -31,28 +30,16 @@ def check_reach(plan: Plan) -> None:
     Raises
     ------
     ParameterError
-        If an atom has more than ``MAX_NEIGHBORS`` neighbors, or there are more than
-        ``MAX_SHELL`` periodic images within the cutoff in one frame. An atom of a cell
-        that is not periodic along all vectors has no more neighbors than there are
-        atoms.
+        As ``check_cutoff``.
     """
     widest = max(plan.features, key=lambda feature: feature.reach)
-    check_images(plan.store, plan.frames, widest.reach, widest.name)
-    n_neighbors = n_within(widest.reach, density_of(plan))
-    if n_neighbors <= max(MAX_NEIGHBORS, plan.n_atoms):
-        return
-    if np.all(read_array(open_group(plan.store), "pbc")):
-        raise ParameterError(
-            f"{widest.name}: within its cutoff of {widest.reach:.4g} Å, an atom has about "
-            f"{n_neighbors / 1e6:,.0f} million neighbors, nearly all of them periodic images. "
-            f"At most {MAX_NEIGHBORS / 1e6:g} million are allowed; choose a smaller one"
-        )
+    check_cutoff(plan.store, plan.frames, widest.reach, widest.name)
 
 
-def check_images(
-    store: str | Path, frames: Sequence[int] | IntArray, reach: float, name: str
+def check_cutoff(
+    store: str | Path, frames: Sequence[int] | IntArray, cutoff: float, name: str
 ) -> None:
-    """Refuse a cutoff that reaches too many periodic images in a frame of a store.
+    """Refuse a cutoff within which an atom has too many images or neighbors.
 
     Parameters
     ----------
@@ -60,27 +47,46 @@ def check_images(
         The store.
     frames
         Indices of the frames.
-    reach
-        Cutoff in Å.
+    cutoff
+        Distance in Å.
     name
         What has this cutoff, for the message.
 
     Raises
     ------
     ParameterError
-        With the frame, the heights of its cell, and what is allowed.
+        If an atom has more than ``MAX_NEIGHBORS`` neighbors, or there are more than
+        ``MAX_SHELL`` periodic images within the cutoff in one frame. An atom of a cell
+        that is not periodic along all vectors has no more neighbors than there are
+        atoms.
     """
-    if reach <= 0.0:
+    if cutoff <= 0.0:
         return
     group = open_group(store)
     pbc = tuple(bool(p) for p in read_array(group, "pbc"))
+    n_atoms = len(read_array(group, "species"))
     rows = np.asarray(frames, dtype=np.int64)
     cells, first = np.unique(read_array(group, "cell")[rows], axis=0, return_index=True)
-    for cell, k in zip(cells, first, strict=True):
+    if not len(cells):
+        return
+    densest = int(np.abs(np.linalg.det(cells)).argmin())
+    n_neighbors = n_within(cutoff, n_atoms / volume(complete_cell(cells[densest], pbc)))
+    if all(pbc) and n_neighbors > max(MAX_NEIGHBORS, n_atoms):
+        raise ParameterError(
+            f"{name}: within its cutoff of {cutoff:.4g} Å, an atom has about "
+            f"{n_neighbors / 1e6:,.0f} million neighbors in frame {rows[first[densest]]}, nearly "
+            f"all of them periodic images. At most {MAX_NEIGHBORS / 1e6:g} million are allowed; "
+            "choose a smaller one"
+        )
+    lengths = np.linalg.norm(cells, axis=2)
+    # cells of which only the flattest can be refused; a vector may be zero
+    with np.errstate(all="ignore"):
+        flatness = np.abs(np.linalg.det(cells)) / lengths.prod(axis=1) * lengths.min(axis=1)
+    for k in {int(np.argmin(flatness)), int(np.argmin(lengths.min(axis=1)))}:
         try:
-            check_shell(complete_cell(cell, pbc), pbc, reach)
+            check_shell(complete_cell(cells[k], pbc), pbc, cutoff)
         except ParameterError as error:
-            raise ParameterError(f"{name}: frame {rows[k]}: {error}") from None
+            raise ParameterError(f"{name}, frame {rows[first[k]]}: {error}") from None
 
 
 def smallest_width(plan: Plan) -> float:

@@ -59,6 +59,12 @@ class LammpsData:
                 )
                 for flags in (False, True)
             )
+        except KeyError as error:
+            raise AuditError(
+                f"{path}: the type, label or id {shortened(str(error.args[0]))} of the Atoms "
+                f"section is missing in another section. Types are 1 to {MAX_TYPE}, each with a "
+                "mass if there is a section Masses: repair the file"
+            ) from error
         except Exception as error:  # a malformed line may raise any exception in ASE
             raise AuditError(
                 f"{path}: ASE cannot read this LAMMPS data file: {type(error).__name__}: "

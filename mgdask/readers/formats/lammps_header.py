@@ -50,17 +50,18 @@ def _bounds(
             f"{where}: BOX BOUNDS has boundary flags {' '.join(flags)!r}; it needs three, such "
             "as 'pp pp pp'"
         )
-    if general:
-        cell, origin = box[:, :3].copy(), box[:, 3].copy()
-    else:
-        low, high = box[:, 0].copy(), box[:, 1].copy()
-        xy, xz, yz = box[:, 2] if tilted else (0.0, 0.0, 0.0)
-        low[0] -= min(0.0, xy, xz, xy + xz)
-        high[0] -= max(0.0, xy, xz, xy + xz)
-        low[1] -= min(0.0, yz)
-        high[1] -= max(0.0, yz)
-        cell, origin = np.diag(high - low), low
-        cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz
+    with np.errstate(over="ignore", invalid="ignore"):  # found below
+        if general:
+            cell, origin = box[:, :3].copy(), box[:, 3].copy()
+        else:
+            low, high = box[:, 0].copy(), box[:, 1].copy()
+            xy, xz, yz = box[:, 2] if tilted else (0.0, 0.0, 0.0)
+            low[0] -= min(0.0, xy, xz, xy + xz)
+            high[0] -= max(0.0, xy, xz, xy + xz)
+            low[1] -= min(0.0, yz)
+            high[1] -= max(0.0, yz)
+            cell, origin = np.diag(high - low), low
+            cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz
     problem = box_problem(cell, (True, True, True))
     if problem is None and not general and (np.diag(cell) <= 0).any():
         problem = f"{BOX} has an edge of negative length: vectors {cell.tolist()}"

@@ -5,6 +5,7 @@ See https://ambermd.org/netcdf/nctraj.xhtml and https://docs.lammps.org/dump_net
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mgdask._typing import FloatArray
-from mgdask.bounds import check_count
+from mgdask.bounds import MAX_COLUMNS, check_count
 from mgdask.errors import AuditError, MissingDependencyError
 from mgdask.readers.damage import BOX, box_problem, position_problem, step_number
 from mgdask.readers.files import open_binary
@@ -57,7 +58,7 @@ class NetCdf:
                 "netCDF4", "netcdf", f"reading the NetCDF file {info.path}"
             ) from error
         self.info = info
-        _check_hdf5(info.path)
+        stored = _check_hdf5(info.path)
         try:
             self.file = netCDF4.Dataset(info.path)
         except OSError as error:
@@ -77,6 +78,11 @@ class NetCdf:
             raise AuditError(
                 f"{info.path}: it has {n_frames} frames of {n_atoms} atoms; at least one of each "
                 "is needed"
+            )
+        if stored is not None and n_frames > 2 * stored + 10:
+            raise AuditError(
+                f"{info.path}: it states {n_frames} frames, but positions of {stored} frames are "
+                "stored. The file is damaged: write it again"
             )
         if self.file.disk_format not in ("HDF5", "NETCDF4"):
             place = f"{info.path}: coordinates of {n_frames} frames of {n_atoms} atoms"
@@ -293,17 +299,29 @@ class NetCdf:
         self.file.close()
 
 
-def _check_hdf5(path: str) -> None:
-    """Refuse a file of NetCDF 4, which is HDF5, that refers to others or is absurd."""
+def _check_hdf5(path: str) -> int | None:
+    """Refuse a file of NetCDF 4, which is HDF5, that refers to others or is absurd.
+
+    Returns the number of frames with positions; None for other formats.
+    """
     with open_binary(path) as head:
         if head.read(4) != b"\x89HDF":
-            return
+            return None
     try:
         import h5py
     except ImportError as error:
         raise MissingDependencyError("h5py", "netcdf", f"reading the NetCDF file {path}") from error
     with h5py.File(path, "r") as file:
         check_file(file, h5py, path)
-        for name in _POSITIONS:
-            if isinstance(file.get(name), h5py.Dataset):
-                check_stored(file[name], path, name)
+        known = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
+        position = next((known[name] for name in _POSITIONS if name in known), None)
+        if position is None:
+            return None
+        check_stored(position, path, position.name)
+        for name, item in known.items():
+            if math.prod(item.shape) > MAX_COLUMNS * (position.size + 1):
+                raise AuditError(
+                    f"{path}: {name} has the shape {item.shape}, but the positions have "
+                    f"{position.shape}. The file is damaged: write it again"
+                )
+        return int(position.shape[0]) if position.ndim else 0

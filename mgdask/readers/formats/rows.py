@@ -178,7 +178,7 @@ def _read(text: bytes, ref: FrameRef, columns: Sequence[str], kinds: Mapping[str
 def _check_lines(text: bytes, ref: FrameRef) -> None:
     """Raise ``AuditError`` for a line that is longer than any row of atoms."""
     feeds = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == ord("\n"))
-    lengths = np.diff(feeds, prepend=-1, append=len(text))
+    lengths = np.diff(feeds, prepend=-1, append=len(text)) - 1
     row = int(lengths.argmax())
     if lengths[row] > MAX_LINE:
         raise AuditError(
