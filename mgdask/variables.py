@@ -246,17 +246,17 @@ def name_problem(name: str) -> str | None:
 
     Returns
     -------
-    Description, or None if the name is allowed.
+    Description that follows the name, or None if it is allowed.
 
     Examples
     --------
     >>> name_problem("manifest")
-    'it is used by the store itself'
+    'has another meaning in a store'
     """
     size = len(os.fsencode(name))
     if size > MAX_NAME:
-        return f"it has {size} bytes; at most {MAX_NAME} are allowed, since folders are named so"
-    return "it is used by the store itself" if name_key(name) in TAKEN else None
+        return f"has {size} bytes; at most {MAX_NAME} are allowed in the name of a folder"
+    return "has another meaning in a store" if name_key(name) in TAKEN else None
 
 
 def attrs(name: str) -> dict[str, str]:

@@ -176,13 +176,11 @@ class Feature(ABC):
         Raises
         ------
         ParameterError
-            If ``name`` is not an identifier, ends in ``_feature``, is too long, or is
-            used by the store itself.
+            If ``name`` is not an identifier, ends in ``_feature``, or is too long.
         """
-        problem = variables.name_problem(name)
-        if problem is not None:
+        if variables.name_problem(name) and variables.name_key(name) not in variables.TAKEN:
             raise ParameterError(
-                f"name={shortened(name)!r} is not allowed: {problem}; choose another name"
+                f"name={shortened(name)!r} {variables.name_problem(name)}; choose another name"
             )
         if not name.isidentifier() or name.endswith("_feature"):
             raise ParameterError(

@@ -194,11 +194,9 @@ def _parse_name(text: str) -> tuple[str, str]:
         )
     problem = variables.name_problem(name)
     if problem is None and (name in variables.VARIABLES or name.endswith(("_feature", "_scratch"))):
-        problem = "it has another meaning in a store"
+        problem = "has another meaning in a store"
     if problem is not None:
-        raise ParameterError(
-            f"variables: {shortened(name)!r} is not allowed: {problem}; choose another name"
-        )
+        raise ParameterError(f"variables: {shortened(name)!r} {problem}; choose another name")
     known = variables.FRAME_VALUES.get(name)
     if known is not None:
         if unit not in ("", known.unit):

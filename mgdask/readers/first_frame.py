@@ -190,7 +190,7 @@ def read_first_frame(
         problem = name_problem(variable)
         if problem is not None:
             raise AuditError(
-                f"{inventory.refs[0].where}: the value {shortened(name)!r} cannot keep its name: "
+                f"{inventory.refs[0].where}: the name of the value {shortened(name)!r} "
                 f"{problem}. Rename it in the file"
             )
         variables[variable] = "float64", "", False

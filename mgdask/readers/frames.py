@@ -115,7 +115,7 @@ def extra_columns(
         problem = variables.name_problem(name)
         if problem is not None:
             raise AuditError(
-                f"{where}: the column {shortened(column)!r} cannot keep its name: {problem}. Leave "
+                f"{where}: the name of the column {shortened(column)!r} {problem}. Leave "
                 "it out: list the other columns in columns=[...] (--columns)"
             )
     return tuple(names.items())

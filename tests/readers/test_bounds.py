@@ -282,12 +282,10 @@ def test_values_named_like_a_column(tmp_path):
 def test_names_that_are_too_long(tmp_path):
     text = refusal(tmp_path, dump(["1 1 1 1 1 5"], f"id type x y z {'n' * 300}"))
     assert "'nnn" in text
-    assert "it has 300 bytes; at most 200 are allowed" in text
+    assert "has 300 bytes; at most 200 are allowed" in text
     assert "columns=[...]" in text
-    with pytest.raises(ParameterError, match="it has 300 bytes"):
+    with pytest.raises(ParameterError, match="has 300 bytes"):
         mgdask.Coordination().named("n" * 300)
-    with pytest.raises(ParameterError, match="it is used by the store itself"):
-        mgdask.Coordination().named("manifest")
 
 
 @pytest.mark.parametrize("label", ["a\nb", "x" * 1001, "a\0b", "caf\udce9"])
