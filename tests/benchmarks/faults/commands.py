@@ -28,12 +28,14 @@ VOLATILE = frozenset(
         "written",
         "sum",
         "recovered",
+        "scratch",
         "sha256",
     ]
 )
 """Entries of records and results that differ from run to run.
 
-``recovered`` tells what a training has survived; ``sum`` and ``sha256`` cover such entries.
+``recovered`` tells what a training has survived, ``scratch`` where an append worked;
+``sum`` and ``sha256`` cover such entries.
 """
 
 
