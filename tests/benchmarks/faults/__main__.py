@@ -30,6 +30,9 @@ def main() -> None:
     parser.add_argument("--command", action="append", default=[])
     parser.add_argument("--fault", action="append", default=[])
     parser.add_argument("--seed", type=int, action="append", default=[])
+    parser.add_argument(
+        "--cell", action="append", default=[], help="one try, as COMMAND:FAULT:SEED; repeatable"
+    )
     parser.add_argument("--tries", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--part", default="0/1", help="used by --jobs")
@@ -64,7 +67,7 @@ def enter(given: argparse.Namespace) -> int:
             **os.environ,
             "MGDASK_FAULTS_INSIDE": "1",
             "MGDASK_FAULTS_PRELOAD": "1",
-            "MGDASK_CACHE_DIR": str(given.work / "kernels"),
+            "MGDASK_CACHE_DIR": os.environ.get("MGDASK_CACHE_DIR", str(given.work / "kernels")),
             "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",
             "TMPDIR": str(work),
@@ -112,6 +115,9 @@ def run(given: argparse.Namespace) -> None:
     done = {} if given.again else read_results(given.results)
     bench = Bench(place)
     cells = [
+        (int(seed), command, fault)
+        for command, fault, seed in (cell.split(":") for cell in given.cell)
+    ] or [
         (seed, command, fault)
         for seed in given.seed or range(given.tries)
         for command in given.command or commands.COMMANDS
