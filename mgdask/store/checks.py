@@ -16,6 +16,7 @@ import numpy as np
 import zarr
 
 from mgdask._typing import AnyArray
+from mgdask.store.failures import check_cause
 from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import FOLDER, Manifest
 from mgdask.store.provenance import digest
@@ -129,6 +130,7 @@ def expected_shards(path: str | Path) -> tuple[list[Shard], list[Damage]]:
         try:
             array = group[name]
         except Exception as error:
+            check_cause(error)  # a lack of memory or of open files is not damage
             what = f"the description of the array cannot be read ({type(error).__name__}: {error})"
             damages.append(Damage(f"{name}/zarr.json", None, WHOLE, what))
             continue
@@ -204,9 +206,8 @@ def check_shard(path: str | Path, shard: Shard) -> str:
         )
     try:
         sha256 = content_digest(_rows(path, shard))
-    except MemoryError:  # not caused by the file
-        raise
     except Exception as error:
+        check_cause(error)  # a lack of memory or of open files is not damage
         return f"it cannot be read ({type(error).__name__}: {error})"
     return "" if sha256 == shard.sha256 else "its values differ from those that were written"
 

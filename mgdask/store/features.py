@@ -13,7 +13,7 @@ import numpy as np
 from mgdask._typing import AnyArray
 from mgdask.errors import StoreError
 from mgdask.store.creation import created_whole
-from mgdask.store.failures import DamagedStoreError, explained
+from mgdask.store.failures import DamagedStoreError, check_cause, explained
 from mgdask.store.layout import ROWS_IN_CHUNK, BlockLayout
 from mgdask.store.manifest import Manifest
 from mgdask.store.shards import (
@@ -184,7 +184,8 @@ def restore(
                 if values.dtype.kind in "UO"
                 else _same_bytes(stored, values)
             )
-        except Exception:  # a damaged file can raise anything
+        except Exception as error:  # a damaged file can raise anything
+            check_cause(error)
             intact = False
         if not intact:
             with explained(path):

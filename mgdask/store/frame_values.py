@@ -25,7 +25,7 @@ import zarr
 from mgdask import variables
 from mgdask._typing import AnyArray, FloatArray, IntArray
 from mgdask.errors import StoreError
-from mgdask.store.failures import explained
+from mgdask.store.failures import check_cause, explained
 from mgdask.store.layout import ROWS_IN_CHUNK
 from mgdask.store.manifest import Manifest
 from mgdask.store.mark import DECLARED, check_sound
@@ -79,7 +79,8 @@ def read(group: zarr.Group, *, skip_damaged: bool = False) -> dict[str, FloatArr
     for name in names(group):
         try:
             values[name] = read_array(group, name).astype(np.float64)
-        except Exception:  # a damaged file can raise anything
+        except Exception as error:  # a damaged file can raise anything
+            check_cause(error)
             if not skip_damaged:
                 raise
     return values

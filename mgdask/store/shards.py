@@ -25,7 +25,7 @@ from zarr.storage import LocalStore
 from mgdask import variables
 from mgdask._typing import AnyArray
 from mgdask.errors import StoreError
-from mgdask.store.failures import explained, no_store, readable
+from mgdask.store.failures import check_cause, explained, no_store, readable
 from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import COMPLETE, FOLDER
 from mgdask.store.mark import METADATA, MISSING, damaged
@@ -168,6 +168,7 @@ def open_group(path: str | Path, mode: Literal["r", "r+"] = "r") -> Group:
     try:
         return zarr.open_group(path, mode=mode, zarr_format=3)
     except Exception as error:  # a damaged file can raise anything
+        check_cause(error)
         described = Path(path) / METADATA
         if (Path(path) / FOLDER).is_dir():
             what = "it does not describe a Zarr group" if described.is_file() else MISSING

@@ -25,12 +25,12 @@ from distributed import Client, LocalCluster
 
 import mgdask
 from mgdask.cli import main
-from mgdask.errors import RunError, StoreError
+from mgdask.errors import MgdaskError, RunError, StoreError
 from mgdask.execution.results import describe
 from mgdask.features.feature import FrameFeature
 from mgdask.pipelines import unwrap as path_tasks
 from mgdask.pipelines.featurize import plan as plan_module
-from mgdask.store import lock, lock_owner, shards
+from mgdask.store import checks, lock, lock_owner, shards
 from mgdask.store.failures import SourceChangedError, StorageFullError, explanation
 from mgdask.store.manifest import Manifest
 from tests.conftest import GLASS, NO_PORT, SPECIES, threads_client
@@ -201,6 +201,29 @@ def test_errors_of_libraries_that_tell_of_the_system_are_explained():
     assert "/nowhere/model/bins.bin is full" in str(explanation(full))
     assert explanation(OSError(errno.ENOENT, "No such file", "x")) is None
     assert explanation(ValueError("3")) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "too many files are open"),
+        (RuntimeError("can't start new thread"), "can start no more threads"),
+        (MemoryError("Unable to allocate"), "ran out of memory"),
+    ],
+)
+def test_a_lack_of_memory_or_of_files_is_no_damage(own_store, monkeypatch, error, says):
+    """Otherwise a repair would discard good blocks, and advise to."""
+
+    def lack(*_, **options):
+        raise error
+
+    before = {name: name.read_bytes() for name in own_store.rglob("*") if name.is_file()}
+    for module, name in ((checks, "content_digest"), (zarr, "open_group")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, lack)
+            with pytest.raises(MgdaskError, match=says):
+                mgdask.verify(own_store, repair=True, progress=False)
+    assert before == {name: name.read_bytes() for name in own_store.rglob("*") if name.is_file()}
 
 
 SMALL_DISK = """
