@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mgdask.errors import MgdaskError, RunError, StoreError
@@ -14,6 +14,8 @@ from mgdask.errors import MgdaskError, RunError, StoreError
 NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT))
 UNWRITABLE = NO_SPACE | {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG}
 """Error numbers that would recur in every later write to the target."""
+ALMOST_FULL = 2**20
+"""Free room in bytes below which a disk counts as full."""
 NO_HANDLES = frozenset((errno.EMFILE, errno.ENFILE))
 """Error numbers of too many open files."""
 
@@ -180,7 +182,7 @@ def explanation(error: BaseException) -> MgdaskError | None:
     while link is not None and id(link) not in seen:
         seen.add(id(link))
         if isinstance(link, OSError) and link.errno in NO_SPACE | NO_HANDLES | {errno.EROFS}:
-            return _explained(link, _local(link.filename) if link.filename else None)
+            return _explained(link, _local(link.filename) if link.filename else _full_folder())
         if (
             isinstance(link, MemoryError)
             or (isinstance(link, OSError) and link.errno == errno.ENOMEM)
@@ -190,6 +192,15 @@ def explanation(error: BaseException) -> MgdaskError | None:
         if isinstance(link, FileNotFoundError) and "No usable temporary" in str(link):
             return StorageFullError(f"{_no_temporary()}, then run the same command again")
         link = link.__cause__ or link.__context__
+    return None
+
+
+def _full_folder() -> Path | None:
+    """Return the folder to name if an error does not name one: a full temporary one."""
+    for folder in (os.environ.get("TMPDIR", "/tmp"), "."):
+        with suppress(OSError):
+            if shutil.disk_usage(folder).free < ALMOST_FULL:
+                return Path(folder).absolute()
     return None
 
 

@@ -162,7 +162,7 @@ class FullTmp(Fault):
     """TMPDIR is filled at a moment."""
 
     def __init__(self) -> None:
-        super().__init__((1,), r"full.*(free|room)|TMPDIR", workers=(0,), from_start=True)
+        super().__init__((1,), r"/try/tmp.* is full|TMPDIR", workers=(0,), from_start=True)
 
     def strike(self, running, place, rng):
         """Fill it."""
