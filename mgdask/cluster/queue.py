@@ -24,6 +24,7 @@ from mgdask.errors import RunError
 from mgdask.execution.client import LOOPBACK, without_pages
 from mgdask.execution.scratch import PREFIX, scratch_folder, working_in
 from mgdask.interruption import end_when_stopped, shielded
+from mgdask.store.failures import StorageFullError
 
 log = logging.getLogger(__name__)
 
@@ -230,10 +231,11 @@ def with_certificate(site: Site) -> Iterator[Site]:
         try:
             private = stack.enter_context(scratch_folder(folder))
             files = write_certificate(Path(private))
-        except OSError as error:
+        except (OSError, StorageFullError) as error:
             raise RunError(
-                f"a temporary certificate cannot be written to {folder} ({error.strerror}). Set "
-                "shared_directory in the site to a folder that this machine and the nodes see"
+                f"a temporary certificate cannot be written to {folder} "
+                f"({error.__cause__ or error}). Set shared_directory in the site to a folder that "
+                "this machine and the nodes see"
             ) from None
         yield site.model_copy(update={"tls": files})
 

@@ -13,6 +13,8 @@ import dask
 import pytest
 
 from mgdask import cluster
+from mgdask.cluster.checks import find_scheduler
+from mgdask.cluster.queue import with_certificate
 from mgdask.cluster.tls import TRUSTED_NETWORK
 from mgdask.errors import ParameterError, RunError
 from mgdask.execution.client import resolve_client
@@ -251,3 +253,31 @@ def test_commands_import_nothing_from_the_working_directory(tmp_path, command):
     done = run(code, *filter(None, [command]), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "planted").exists() == (command is None)
+
+
+def test_scheduler_files_of_earlier_versions_are_still_read(tmp_path):
+    file = tmp_path / "sched.json"
+    content = {"type": "Scheduler", "id": "a", "address": "tcp://127.0.0.1:9", "workers": {}}
+    file.write_text(json.dumps(content | {"mgdask": {"host": "h", "pid": 1, "tls": None}}))
+    assert find_scheduler(str(file)) == ("tcp://127.0.0.1:9", None)
+    file.write_text(json.dumps(content))  # of dask itself
+    assert find_scheduler(str(file)) == ("tcp://127.0.0.1:9", None)
+
+
+def test_jobs_find_their_certificate_in_a_private_folder(tmp_path):
+    site = {"kind": "slurm", "jobs": 1, "cores": 1, "memory": "1GiB", "walltime": "01:00:00"}
+    site |= {"interface": "lo", "shared_directory": str(tmp_path / "shared")}
+    with with_certificate(cluster.read_site(site)) as secured:
+        key = Path(secured.tls_files.key)
+        assert key.parents[1] == tmp_path / "shared"
+        assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
+        assert stat.S_IMODE(key.stat().st_mode) == 0o600
+        assert f"--tls-key {key}" in cluster.job_script(secured)
+    assert os.listdir(tmp_path / "shared") == []
+    (tmp_path / "file").touch()
+    site["shared_directory"] = str(tmp_path / "file")
+    with (
+        pytest.raises(RunError, match=r"cannot be written to .*file.* Set shared_directory in the"),
+        with_certificate(cluster.read_site(site)),
+    ):
+        pass
