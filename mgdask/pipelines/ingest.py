@@ -164,8 +164,11 @@ def ingest(
     append
         Add frames of a continued simulation to ``out``, or frames of other runs if
         ``run`` names them. Timesteps that the run already has are skipped and reported.
+        The frames are written beside ``out`` and become part of it at the end, so
+        ``out`` does not change if the call fails.
     overwrite
-        Replace an existing store.
+        Replace an existing store. The new version is written beside it and takes its
+        place at the end, so the old one stays if the call fails.
     **options
         ``units`` (LAMMPS style, default metal), ``run_per_file``, ``repeated`` ("last",
         "first", "all" or "error"), ``columns`` (additional columns to keep), ``frames``

@@ -6,11 +6,12 @@ complete. See ``mgdask.store.staging``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mgdask.errors import MgdaskError, RunError
+from mgdask.errors import MgdaskError, RunError, StoreError
 from mgdask.pipelines.ingest_append import Addition
 from mgdask.store import staging
 from mgdask.store.appends import excerpt
@@ -59,6 +60,11 @@ def replaced(
         with created(out, prepare) as place:
             yield place
         return
+    if os.path.ismount(os.path.realpath(out)):
+        raise StoreError(
+            f"{out} is a mount point, so it cannot be replaced as a whole; choose another out "
+            "(--out), such as a folder in it"
+        )
     begun = (
         folder
         for folder in staging.folders(out, staging.OVERWRITE)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -162,32 +163,52 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
 
     from mgdask.store.lazy_arrays import lazy_variable
 
-    group = open_group(path) if partial else check_complete(path)[0]
+    group, content = (open_group(path), None) if partial else check_complete(path)
     check_not_pending(path)
-    with readable(path, ""):
-        ds = xr.open_zarr(path, consolidated=False, zarr_format=3, chunks=None)
-    if not partial:
-        variables.validate(ds, str(group.attrs["mgdask_kind"]), path)
-    loaded: dict[Hashable, xr.Variable] = {}
-    for name, variable in ds.variables.items():
-        array = group[str(name)]
-        shards = array.shards if isinstance(array, zarr.Array) else None
-        if shards is None:
-            with readable(path, str(name)):
-                loaded[name] = variable.load()
-        else:
-            if not partial:
-                variable = lazy_variable(variable, source_array(group, str(name)))
-            sizes = {
-                dim: min(n, variable.sizes[dim])
-                for dim, n in zip(variable.dims, shards, strict=True)
-            }
-            loaded[name] = variable.chunk(sizes)
-    ds = ds.assign(loaded)
-    labels = coordinate_names(dict(ds.data_vars), str(group.attrs.get("mgdask_kind")))
-    order = data_names(dict(ds.data_vars), labels)
-    result: xr.Dataset = ds.set_coords(labels)[order]
+    with _one_version(path, content):
+        with readable(path, ""):
+            ds = xr.open_zarr(path, consolidated=False, zarr_format=3, chunks=None)
+        if not partial:
+            variables.validate(ds, str(group.attrs["mgdask_kind"]), path)
+        loaded: dict[Hashable, xr.Variable] = {}
+        for name, variable in ds.variables.items():
+            array = group[str(name)]
+            shards = array.shards if isinstance(array, zarr.Array) else None
+            if shards is None:
+                with readable(path, str(name)):
+                    loaded[name] = variable.load()
+            else:
+                if not partial:
+                    variable = lazy_variable(variable, source_array(group, str(name)))
+                sizes = {
+                    dim: min(n, variable.sizes[dim])
+                    for dim, n in zip(variable.dims, shards, strict=True)
+                }
+                loaded[name] = variable.chunk(sizes)
+        ds = ds.assign(loaded)
+        labels = coordinate_names(dict(ds.data_vars), str(group.attrs.get("mgdask_kind")))
+        order = data_names(dict(ds.data_vars), labels)
+        result: xr.Dataset = ds.set_coords(labels)[order]
     return result
+
+
+@contextmanager
+def _one_version(path: str | Path, content: str | None) -> Iterator[None]:
+    """Raise ``StoreError`` if frames are appended to a store while it is opened.
+
+    Also if the store is replaced.
+    """
+    damage: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        damage = error
+    if content is not None and Manifest(path).content() != content:
+        raise StoreError(
+            f"{path} was changed by another process while it was opened; open it again"
+        ) from damage
+    if damage is not None:
+        raise damage
 
 
 def open_target(path: str | Path) -> Group:

@@ -15,6 +15,7 @@ from mgdask.errors import StoreError
 from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import FOLDER, Manifest
 from mgdask.store.shards import open_group
+from mgdask.store.staging import APPEND, BASE, OVERWRITE, folders
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,16 @@ def read_progress(path: str | Path) -> Progress:
     -----
     A block counts as done if it has a record. Whether its files are still complete is
     checked by ``mgdask featurize``. The blocks of a feature store are the shards of any
-    of its arrays. Those of other stores are known only when they are finished.
+    of its arrays. Those of other stores are known only when they are finished. While
+    frames are appended to a store, or a new version of it is made, the blocks of that
+    work are counted.
     """
     group = open_group(path)
     if not (Path(path) / FOLDER).is_dir():
         raise StoreError(f"{path} has no manifest, so mgdask did not write it")
+    for begun in (*folders(path, APPEND), *folders(path, OVERWRITE)):
+        if (begun / FOLDER / BASE).exists():  # an ingest that changes the store later
+            return Progress(len(Manifest(begun).records()), None, False)
     manifest = Manifest(path)
     done = len(manifest.records())
     if (mark := manifest.completion()) is not None:

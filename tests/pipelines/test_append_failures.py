@@ -9,10 +9,12 @@ import importlib
 import os
 import shutil
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray
 
 import mgdask
 from mgdask.errors import AuditError, StoreError
@@ -20,6 +22,7 @@ from mgdask.pipelines import ingest_tasks
 from mgdask.store import layout, staging
 from mgdask.store.failures import StorageFullError
 from mgdask.store.manifest import Manifest
+from mgdask.store.progress import read_progress
 from tests.conftest import SPECIES, threads_client
 from tests.forked import Forked, run
 from tests.pipelines.test_featurize import files
@@ -334,3 +337,82 @@ def test_another_overwrite_drops_what_was_begun(made, place, tmp_path):
     ingest(place, "2.dump", overwrite=True)
     assert not list(place.glob(".a.zarr.*"))
     assert mgdask.open_store(place / "a.zarr").sizes["frame"] == 3
+
+
+def test_readers_see_the_old_store_until_all_is_written(made, place, way):
+    """While blocks are written; a reader during the last renames gets an error or a whole store."""
+    seen = []
+
+    def writing(*arguments):
+        seen.append(mgdask.open_store(place / "a.zarr").sizes["frame"])
+        assert not read_progress(place / "a.zarr").finished
+        return write_shard(*arguments)
+
+    def moving(source, target):
+        if staging.DECLARED not in Path(source).parts:
+            return replace(source, target)
+        with suppress(StoreError):
+            ds = mgdask.open_store(place / "a.zarr")
+            seen.append(len(ds.step) if ds.position.compute().notnull().all() else None)
+        return replace(source, target)
+
+    write_shard, replace = ingest_tasks.write_shard, os.replace
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ingest_tasks, "write_shard", writing)
+        patch.setattr(staging.os, "replace", moving)
+        ingest(place, "2.dump", "3.dump", **{way: True})
+    assert seen
+    assert set(seen) <= {5, 12 if way == "append" else 7}
+    assert read_progress(place / "a.zarr").finished
+
+
+def test_a_store_that_changes_while_it_is_opened_is_no_mixture(made, place, monkeypatch):
+    def changing(*arguments, **options):
+        ds = open_zarr(*arguments, **options)
+        with monkeypatch.context() as patch:
+            patch.setattr(xarray, "open_zarr", open_zarr)
+            ingest(place, "2.dump", "3.dump", append=True)
+        return ds
+
+    open_zarr = xarray.open_zarr
+    monkeypatch.setattr(xarray, "open_zarr", changing)
+    with pytest.raises(StoreError, match="changed by another process while it was opened"):
+        mgdask.open_store(place / "a.zarr")
+
+
+def test_frames_are_prepared_inside_a_store_whose_folder_cannot_be_written(
+    made, place, monkeypatch
+):
+    allowed = os.access
+    monkeypatch.setattr(
+        staging.os, "access", lambda path, mode: Path(path) != place and allowed(path, mode)
+    )
+    assert staging.new_folder(place / "a.zarr", "append").parent == place / "a.zarr" / "manifest"
+    (place / "3.dump").rename(place / "good")
+    (place / "3.dump").write_text(spoiled((place / "good").read_text()))
+    before = tree(place / "a.zarr")
+    with pytest.raises(AuditError, match="as it was before"):
+        ingest(place, "2.dump", "3.dump", append=True)
+    assert tree(place / "a.zarr") == before
+    (place / "good").rename(place / "3.dump")
+    check_done(made, place, "append")
+
+
+def test_a_link_to_a_store_stays_a_link(made, place, way, tmp_path):
+    (place / "a.zarr").rename(tmp_path / "far.zarr")
+    (place / "a.zarr").symlink_to(tmp_path / "far.zarr")
+    ingest(place, "2.dump", "3.dump", **{way: True})
+    assert (place / "a.zarr").is_symlink()
+    assert files(tmp_path / "far.zarr") == files(made / WAYS[way] / "a.zarr")
+    assert not list(tmp_path.glob(".far*"))
+
+
+def test_values_given_again_for_the_first_input_leave_those_of_later_frames(made, place):
+    ingest(place, "2.dump", append=True, temperature=300.0)
+    store = place / "a.zarr"
+    mgdask.attach(store, temperature=300.0)
+    report = ingest(place, "1.dump", temperature=300.0)
+    assert (report.n_written, report.n_frames) == (0, 8)
+    assert (mgdask.open_store(store).temperature == 300.0).all()
+    with pytest.raises(StoreError, match="has another temperature"):
+        ingest(place, "1.dump", temperature=400.0)
