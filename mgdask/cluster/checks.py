@@ -10,6 +10,7 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from mgdask.cluster.site import Site, Tls, is_scheduler_file, read_site
 from mgdask.errors import ParameterError
+from mgdask.ownership import user_id
 
 
 def check_local(workers: int | None, threads: int, memory: str | int | None = None) -> None:
@@ -136,24 +137,25 @@ def find_scheduler(scheduler: str, tls: Tls | None = None) -> tuple[str, Tls | N
             f"scheduler={scheduler!r} is not a scheduler file: a scheduler file is JSON with an "
             "address"
         )
-    _check_owner(path)
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(_read_own(path))
     files = content.get("mgdask", {}).get("tls")
     return str(content["address"]), Tls(**files) if tls is None and files else tls
 
 
-def _check_owner(path: Path) -> None:
-    """Raise ``ParameterError`` if a scheduler file belongs to another user.
+def _read_own(path: Path) -> str:
+    """Return the text of a scheduler file, unless it belongs to another user.
 
     Its scheduler could run code as this user. In a folder such as ``/tmp``, anyone can
     create a file before its owner does.
     """
-    owner = path.stat().st_uid
-    if owner not in (0, os.getuid()):
-        raise ParameterError(
-            f"scheduler={str(path)!r} belongs to user {owner}, whose scheduler could run code as "
-            "you. If you trust it, copy the file, or give the address that it contains"
-        )
+    with open(path, encoding="utf-8") as stream:
+        owner = os.fstat(stream.fileno()).st_uid  # of what is read, if the name changes
+        if owner not in (0, user_id()):
+            raise ParameterError(
+                f"scheduler={str(path)!r} belongs to user {owner}, whose scheduler could run code "
+                "as you. If you trust it, copy the file, or give the address that it contains"
+            )
+        return stream.read()
 
 
 def check_workers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -13,7 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mgdask.interruption import removed_when_stopped
+from mgdask.ownership import stranger_access, user_id
 from mgdask.store.failures import explained
+
+log = logging.getLogger(__name__)
 
 PREFIX = "mgdask-workers-"
 """Beginning of the names of these folders."""
@@ -22,6 +26,9 @@ OWNER = "owner"
 
 It holds the name of the machine, since others may share the folder but not the lock.
 """
+
+_remarked: set[Path] = set()
+"""Folders about which the remark has been made."""
 
 
 @contextmanager
@@ -56,6 +63,7 @@ def scratch_folder(root: Path | None = None) -> Iterator[str]:
                 handle = os.open(folder / "new", os.O_RDWR | os.O_CREAT, 0o600)
                 _lock(handle)
                 os.write(handle, socket.gethostname().encode())
+            _remark_on_strangers(folder)
             with suppress(OSError):  # Windows: the next start does not look at this folder
                 (folder / "new").rename(folder / OWNER)
             yield str(folder)
@@ -91,6 +99,18 @@ def _lock(handle: int) -> bool:
     return True
 
 
+def _remark_on_strangers(folder: Path) -> None:
+    """Say once if another user could exchange the files that workers read again."""
+    reason = stranger_access(folder.resolve())
+    if reason is not None and folder.parent not in _remarked:
+        _remarked.add(folder.parent)
+        log.warning(
+            "other users could exchange the files of the workers, and so run code as you: %s, or "
+            "set TMPDIR to a folder of yours",
+            reason,
+        )
+
+
 def _remove_stale(root: Path) -> None:
     """Remove the folders of processes of this user on this machine that have died.
 
@@ -112,4 +132,4 @@ def _remove_stale(root: Path) -> None:
 def _is_own(path: Path, kind: int) -> bool:
     """Return whether a path is of a kind, not a link, and belongs to this user."""
     status = path.lstat()
-    return stat.S_IFMT(status.st_mode) == kind and status.st_uid == os.getuid()
+    return stat.S_IFMT(status.st_mode) == kind and status.st_uid == user_id()
