@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import click
-import yaml
 from pydantic.fields import FieldInfo
 
+from mgdask._yaml import load_yaml
 from mgdask.cli.groups import examples
 from mgdask.cli.options import open_workers, trust_option, worker_options
+from mgdask.errors import ParameterError
 from mgdask.store.failures import check_store_exists
 from mgdask.studies.options import (
     OptionError,
@@ -160,11 +161,9 @@ def _read_options(
     if path is None:
         return None
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise click.UsageError(f"--options {path} cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise click.UsageError(f"--options {path} is not YAML: {error}") from None
+        content = load_yaml(path, f"--options {path}")
+    except ParameterError as error:
+        raise click.UsageError(str(error)) from None
     if not isinstance(content, dict):
         raise click.UsageError(f"--options {path} must be a mapping, such as 'seed: 1'")
     names = {name: name for name in options.model_fields}

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -21,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from mgdask._yaml import load_yaml, parse_yaml
 from mgdask.cluster import words
 from mgdask.errors import ParameterError
 
@@ -321,32 +321,31 @@ def read_site(source: str | Path | Mapping[str, object] | Site) -> Site:
     if re.match(r"\w+://", text) or re.fullmatch(r"[\w.-]+:\d+", text):
         return Site(kind="scheduler", address=text)
     if "\n" in text or re.search(r":\s", text):
-        return _make_site(_load(text, "site"), "site")
+        return _make_site(_load(text.encode(errors="surrogateescape"), "site"), "site")
     path = Path(text)
     if not path.is_file():
         raise ParameterError(
             f"site={text!r} is neither local, an address such as tcp://10.0.0.1:8786, a scheduler "
             "file nor a YAML file that exists; deploy/ has one for each queueing system"
         )
-    content = path.read_text(encoding="utf-8")
-    if content.lstrip().startswith("{") and is_scheduler_file(path):
+    if is_scheduler_file(path):
         return Site(kind="scheduler", file=text)
-    return _make_site(_load(content, text), text)
+    return _make_site(_load(path, text), text)
 
 
 def is_scheduler_file(path: Path) -> bool:
     """Return whether a file is JSON with the address of a scheduler."""
     try:
         return "address" in json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 
-def _load(text: str, file: str) -> Mapping[str, object]:
-    try:
-        content = yaml.load(text, Loader=yaml.BaseLoader)  # keeps all values as text
-    except yaml.YAMLError as error:
-        raise ParameterError(f"{file} is not YAML: {error}") from None
+def _load(source: Path | bytes, file: str) -> Mapping[str, object]:
+    if isinstance(source, Path):
+        content = load_yaml(source, file, only_text=True)
+    else:
+        content = parse_yaml(source, file, only_text=True)
     if not isinstance(content, Mapping):
         raise ParameterError(
             f"{file} must be a mapping that begins with 'kind: ...', one of "

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mgdask._yaml import load_yaml
 from mgdask.errors import ParameterError
 from mgdask.features import Feature, feature_set, make_feature, parse_options
 
@@ -53,12 +53,9 @@ def read_recipe(path: str | Path) -> Recipe:
     ParameterError
         If the file cannot be read or an entry is wrong; the message names the entry.
     """
+    content = load_yaml(path, f"recipe {path}")
     try:
-        recipe = Recipe.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ParameterError(f"recipe {path} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ParameterError(f"recipe {path} is not YAML: {error}") from error
+        recipe = Recipe.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         entry = ".".join(map(str, first["loc"])) or "the whole file"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
 import pickle
 import re
+import struct
 from functools import partial
 
 import numpy as np
@@ -394,3 +396,102 @@ def test_errors_of_far_positions_return_from_workers():
     far = geometry.FarPositionError(3, "why")
     again = pickle.loads(pickle.dumps(far))
     assert (again.atom, again.reason, str(again)) == (3, "why", "atom 3: why")
+
+
+@pytest.mark.parametrize(
+    ("at", "form", "value", "words"),
+    [
+        (34, "<q", 10**15, "states 1000000000000000 atoms with 8 numbers each, but"),
+        (34, "<q", -5, "states -5 atoms"),
+        (142, "<i", 2**31 - 1, "with 2147483647 numbers each"),
+        (146, "<i", 2**31 - 1, "a text has 2147483647 bytes"),
+        (177, "<i", 2**31 - 1, "states 2147483647 parts"),
+        (181, "<i", 2**31 - 1, "a part states 2147483647 numbers"),
+    ],
+)
+def test_headers_of_binary_dumps_state_no_more_than_the_file_holds(
+    tmp_path, at, form, value, words
+):
+    from mgdask.readers.formats.binary_header import check_frames
+
+    data = bytearray(mutations._read("tri_wrap.bin"))
+    path = tmp_path / "a.bin"
+    path.write_bytes(data)
+    check_frames(str(path))
+    assert struct.unpack_from("<q", data, 34) == (300,)
+    assert struct.unpack_from("<i", data, 142) == (8,)
+    struct.pack_into(form, data, at, value)
+    path.write_bytes(data)
+    with pytest.raises(AuditError, match=words):
+        check_frames(str(path))
+
+
+def test_nothing_is_created_for_names_that_are_refused(tmp_path):
+    (tmp_path / "a.dump").write_bytes(dump(["1 1 1 1 1 5"], f"id type x y z {'n' * 300}"))
+    for options in ({}, {"run": "a\nb"}, {"variables": {"manifest": 5.0}, "columns": []}):
+        with pytest.raises((AuditError, ParameterError)):
+            mgdask.ingest(tmp_path / "a.dump", tmp_path / "s.zarr", species=["Cu"], **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.dump"]
+    mgdask.ingest(tmp_path / "a.dump", tmp_path / "s.zarr", species=["Cu"], columns=[])
+
+
+@pytest.fixture(scope="module")
+def flat_store(tmp_path_factory):
+    """Return a store whose cell has an angle of a thousandth of a degree."""
+    folder = tmp_path_factory.mktemp("flat")
+    rows = [f"{k + 1} 1 {k % 3} {k % 5 * 1e-6:g} {k % 7}" for k in range(40)]
+    box = "0 17.999999999 9\n0 3e-4 0\n0 9 0"
+    (folder / "a.dump").write_bytes(dump(rows, box=box, flags="xy xz yz pp pp pp"))
+    mgdask.ingest(folder / "a.dump", folder / "s.zarr", species=["Cu"])
+    return folder / "s.zarr"
+
+
+@pytest.mark.parametrize("how", ["plan", "lazy", "rdf", "voronoi"])
+def test_flat_cells_of_a_store_are_refused(flat_store, tmp_path, how):
+    order = mgdask.BondOrder(neighbors="cutoff", cutoff=6.0)
+    calls = {
+        "plan": lambda: mgdask.plan(flat_store, order, out=tmp_path / "f.zarr"),
+        "lazy": lambda: mgdask.featurize(mgdask.open_store(flat_store), order).compute(),
+        "rdf": lambda: mgdask.partial_rdf(flat_store, r_max=6.0),
+        "voronoi": lambda: mgdask.featurize(
+            mgdask.open_store(flat_store), mgdask.VoronoiIndices()
+        ).compute(scheduler="synchronous"),
+    }
+    with pytest.raises(ParameterError, match=r"periodic images.*are allowed"):
+        calls[how]()
+    assert not (tmp_path / "f.zarr").exists()
+
+
+def _yaml_bomb() -> str:
+    lines = [
+        f"{c}: &{c} [{', '.join(['*' + b] * 10)}]" for b, c in itertools.pairwise("abcdefghij")
+    ]
+    return "\n".join(["a: &a [x, x, x, x, x, x, x, x, x, x]", *lines, "kind: *j", "features: *j"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (_yaml_bomb().encode(), "more than 100000 values, those of its aliases"),
+        (b"kind: " + b"[" * 5000, "contain each other"),
+        (b"kind: &a [*a]", "is not YAML|contain each other|Input should be"),
+        (b"\xff\xfe\x00", "is not text in UTF-8"),
+        (b"kind: \0", "is not YAML"),
+        (b"kind: 2020-99-99", "is not YAML|Input should be"),
+        (b"kind: " + b"x" * (1 << 21), "more than 1048576 bytes"),
+    ],
+)
+def test_hostile_yaml(tmp_path, text, words):
+    from click import UsageError
+
+    from mgdask.cli.study import _read_options
+    from mgdask.cluster.site import read_site
+    from mgdask.features.recipe import read_recipe
+    from mgdask.studies.registry import available, get_options
+
+    path = tmp_path / "a.yaml"
+    path.write_bytes(text)
+    options = get_options(available()[0])
+    for reader in (read_site, read_recipe, lambda path: _read_options(None, options, path)):
+        with pytest.raises((ParameterError, UsageError), match=f"{words}|unknown option|Extra in"):
+            reader(path)

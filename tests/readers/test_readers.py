@@ -130,7 +130,7 @@ def test_binary_dump_through_ovito(sample):
     data = open(path, "rb").read()
     with open(path, "wb") as out:
         out.write(data[: len(data) // 8])
-    with pytest.raises(AuditError, match="OVITO cannot read this binary dump"):
+    with pytest.raises(AuditError, match=r"states 300 atoms .* damaged or truncated"):
         take_inventory(path, species=SPECIES)
 
 

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from mgdask.errors import AuditError, MissingDependencyError
-from mgdask.readers.damage import box_problem, position_problem
+from mgdask.readers.damage import box_problem, position_problem, step_number
+from mgdask.readers.formats.binary_header import check_frames
 from mgdask.readers.formats.tables import pick, spread
 from mgdask.readers.records import Contents, FrameRef, SourceInfo, Table
 
@@ -44,6 +45,7 @@ class BinaryDump:
         if find_spec("ovito") is None:
             raise MissingDependencyError("ovito", "ovito", f"reading the binary dump {info.path}")
         self.info = info
+        check_frames(info.path)
         self._child: subprocess.Popen[bytes] | None = None
 
     def _ask(self, frame: int) -> dict[str, Any]:
@@ -112,7 +114,7 @@ class BinaryDump:
                 FrameRef(
                     self.info.path,
                     len(refs),
-                    int(frame[_STEP]),
+                    step_number(frame[_STEP], f"{self.info.path}, frame {len(refs)}"),
                     None,
                     n_atoms,
                     cell,
