@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +18,23 @@ from mgdask.errors import StoreError
 from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import execute
 from mgdask.pipelines.frame_values import attach_command
+from mgdask.pipelines.ingest_tasks import unfinished
 from mgdask.store import frame_values
-from mgdask.store.appends import read_appends
-from mgdask.store.checks import Damage, Shard, check_shard, check_small, expected_shards
-from mgdask.store.failures import explained
+from mgdask.store.checks import Damage, Shard, check_shard, expected_shards
+from mgdask.store.failures import check_store_exists, explained
 from mgdask.store.manifest import Manifest
-from mgdask.store.open import KINDS, MADE_BY
-from mgdask.store.shards import Group, open_group
+from mgdask.store.mark import METADATA
+from mgdask.store.open import MADE_BY
+from mgdask.store.repair import (
+    COPIES_FILE,
+    check_written_by_mgdask,
+    find_damaged_files,
+    is_finished,
+    kind_of,
+    put_back,
+)
+from mgdask.store.shards import open_group
+from mgdask.store.structure import find_contradictions
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -55,6 +65,12 @@ class VerifyReport:
         Blocks that were dropped, to be computed again.
     seconds
         Wall-clock time in s.
+    repaired
+        Whether damage was to be repaired.
+    restored
+        Files that were put back from their copies.
+    remarks
+        What else there is to know.
     """
 
     store: str
@@ -66,6 +82,9 @@ class VerifyReport:
     finished: bool
     dropped: tuple[str, ...]
     seconds: float
+    repaired: bool = False
+    restored: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -88,24 +107,32 @@ class VerifyReport:
             )
         if not self.finished:
             lines.append("  the store is not finished")
+        if self.restored:
+            lines.append(f"  {len(self.restored)} files were put back: {_listed(self.restored)}")
+        lines += [f"  {remark}" for remark in self.remarks]
         lines.append(f"  {self._next_step()}")
         return "\n".join(lines)
 
     def _next_step(self) -> str:
-        command = MADE_BY[self.kind]
+        command = MADE_BY.get(self.kind, "mgdask command")
         again = f"run the same {command} again, which does only what is missing"
         if self.ok:
             return "nothing is wrong"
         if self.dropped:
-            blocks = ", ".join(self.dropped[:MAX_LISTED_BLOCKS])
-            more = ", ..." if len(self.dropped) > MAX_LISTED_BLOCKS else ""
-            return f"{len(self.dropped)} blocks were dropped ({blocks}{more}): {again}"
-        if self.damages:
+            return f"{len(self.dropped)} blocks were dropped ({_listed(self.dropped)}): {again}"
+        if self.damages and {damage.file for damage in self.damages} <= set(self.restored):
+            return "the store is as it was written" if self.finished else again
+        if self.damages and not self.repaired:
             return (
-                f"repair=True (--repair) drops the damaged blocks; {command} then "
-                "computes only them"
+                f"repair=True (--repair) puts back metadata and small arrays, and drops damaged "
+                f"blocks; {command} then computes only them"
             )
         return again
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = ", ..." if len(names) > MAX_LISTED_BLOCKS else ""
+    return ", ".join(names[:MAX_LISTED_BLOCKS]) + more
 
 
 @dataclass(frozen=True)
@@ -126,8 +153,9 @@ def verify(
     store
         A store of a trajectory, of features, or of an unwrapped trajectory.
     repair
-        Drop the records and files of damaged blocks. Then the command that made the
-        store computes these again, and only these.
+        Put back damaged metadata and small arrays from their copies. Drop the records
+        and files of damaged blocks. Then the command that made the store computes these
+        again, and only these.
     client
         Dask client. Default: the current one, or a temporary one in this process.
     progress
@@ -142,15 +170,19 @@ def verify(
     ------
     StoreError
         If ``store`` is not a store of mgdask, or if another run writes to a store to be
-        repaired. Also if ``repair`` cannot help. A trajectory with derived images or
-        appended frames has to be ingested again as a whole.
+        repaired. Also if ``repair`` cannot help, because there is no copy of a file.
 
     Notes
     -----
     A shard is damaged if its file is missing or has another size. It is also damaged if
     a CRC32C checksum of a chunk does not match, or if the SHA-256 of its values differs
-    from the record. Coordinates are compared file by file. The whole store is read. A
-    task holds one row of chunks at a time.
+    from the record. Metadata, coordinates and other small arrays are compared file by
+    file with the digests that were taken when the store was finished. Shapes,
+    dimensions, types, kind and records must agree with each other. The whole store is
+    read. A task holds one row of chunks at a time.
+
+    Stores of version 0.1 have no digests of their metadata. If nothing is wrong, they
+    are added.
 
     Examples
     --------
@@ -159,48 +191,83 @@ def verify(
     True
     """
     started = time.monotonic()
+    path, manifest = Path(store), Manifest(store)
+    check_store_exists(path)
     if repair:
-        Manifest(store).finish_declared()
-    group = open_group(store)
-    kind = str(group.attrs.get("mgdask_kind", ""))
-    if kind not in KINDS:
-        raise StoreError(
-            f"{store} is a Zarr group, but not one that mgdask wrote; there are no records to "
-            "compare with"
-        )
-    manifest = Manifest(store)
+        manifest.finish_declared()
     with ExitStack() as stack:
         if repair:  # lock first, so that nothing changes between check and repair
             stack.enter_context(manifest.locked())
-        shards, damages = expected_shards(store)
-        recorded = [shard for shard in shards if shard.block is not None]
-        with resolve_client(client) as workers:
-            checked = execute(
-                workers,
-                _check,
-                [(shard.file, (str(store), shard)) for shard in recorded],
-                what="verify",
-                unit="shards",
-                progress=progress,
-            ).results
-        damages += [
-            Damage(shard.file, shard.block, shard.where, checked[shard.file].what)
-            for shard in recorded
-            if checked[shard.file].what
-        ]
-        damages += check_small(store)
-        dropped = _give_back(Path(store), kind, group, damages) if repair and damages else ()
-    return VerifyReport(
+        check_written_by_mgdask(path)
+        damages = find_damaged_files(path)
+        restored, rest = put_back(path, damages) if repair else ([], damages)
+        kind = kind_of(path)
+        shards: list[Shard] = []
+        checked: dict[str, _Checked] = {}
+        # without its own description, nothing can be said of the rest
+        if METADATA not in {damage.file for damage in rest}:
+            shards, more = _compare(path, rest)
+            recorded = [shard for shard in shards if shard.block is not None]
+            with resolve_client(client) as workers:
+                checked = execute(
+                    workers,
+                    _check,
+                    [(shard.file, (str(store), shard)) for shard in recorded],
+                    what="verify",
+                    unit="shards",
+                    progress=progress,
+                ).results
+            more += [
+                Damage(shard.file, shard.block, shard.where, checked[shard.file].what)
+                for shard in recorded
+                if checked[shard.file].what
+            ]
+            damages, rest = damages + more, rest + more
+        dropped = _give_back(path, kind, rest) if repair and rest else ()
+    report = VerifyReport(
         str(store),
         kind,
         len(shards),
         sum(result.n_bytes for result in checked.values()),
         tuple(damages),
         tuple(shard for shard in shards if shard.block is None),
-        manifest.content() is not None or bool(dropped),
+        is_finished(path) or bool(dropped),
         dropped,
         time.monotonic() - started,
+        repair,
+        tuple(restored),
     )
+    if report.ok:
+        return replace(report, remarks=_add_digests(path))
+    if dropped and kind == "trajectory":  # perhaps of several inputs
+        return replace(report, remarks=(unfinished(path),))
+    return report
+
+
+def _compare(path: Path, damages: Sequence[Damage]) -> tuple[list[Shard], list[Damage]]:
+    """Return the shards of a store, and what contradicts within its descriptions."""
+    group = open_group(path)
+    described = [damage.file for damage in damages if damage.file.endswith(METADATA)]
+    wrong = [] if described or not is_finished(path) else find_contradictions(path, group)
+    described += [damage.file for damage in wrong]
+    if METADATA in described:  # the digests of the records may be wrong, too
+        return [], wrong
+    shards, more = expected_shards(path, {file.rpartition("/")[0] for file in described})
+    return shards, wrong + more
+
+
+def _add_digests(path: Path) -> tuple[str, ...]:
+    """Add to the mark of a sound store what version 0.1 did not write, and say so."""
+    manifest = Manifest(path)
+    if "metadata" in (manifest.completion() or {}):
+        return ()
+    lacks = "version 0.1 took no digests of its metadata"
+    try:
+        with manifest.locked():
+            manifest.add_digests()
+    except (OSError, StoreError) as error:
+        return (f"{lacks}, and they could not be added: {error}",)
+    return (f"{lacks}; they were added now, with copies from which damage can be repaired",)
 
 
 def _check(store: str, shard: Shard) -> _Checked:
@@ -208,32 +275,23 @@ def _check(store: str, shard: Shard) -> _Checked:
     return _Checked(check_shard(store, shard), max(shard.size, 0))
 
 
-def _give_back(store: Path, kind: str, group: Group, damages: Sequence[Damage]) -> tuple[str, ...]:
-    """Drop records and files of damaged blocks, if they can be computed again."""
+def _give_back(store: Path, kind: str, damages: Sequence[Damage]) -> tuple[str, ...]:
+    """Drop records and files of damaged blocks, which can then be computed again."""
     without_block = [damage for damage in damages if damage.block is None]
-    if kind == "trajectory" and (
-        str(group.attrs.get("image_scheme", "")).startswith("derived") or read_appends(group)
-    ):
-        raise StoreError(
-            f"{store} has {len(damages)} damaged files, first {damages[0]}. Images were derived "
-            "from frame to frame, or frames were appended to it, so single blocks cannot be made "
-            "again: remake the whole store with mgdask ingest --overwrite"
-        )
+    described = next((d for d in without_block if d.file.endswith(METADATA)), None)
+    if described is not None:
+        raise _irreparable(store, kind, described)
     if kind != "features":
+        values = frame_values.names(open_group(store))
         for damage in without_block:
             name = damage.file.split("/")[0]
-            if name in frame_values.names(group):
+            if name in values:
                 raise StoreError(
                     f"{store}: {damage.file} is damaged ({damage.what}). It holds {name} of the "
                     f"frames; give all of it again: {attach_command(store, name)} --overwrite"
                 )
-    if any(damage.file.endswith("zarr.json") for damage in without_block) or (
-        without_block and kind != "features"
-    ):
-        raise StoreError(
-            f"{store}: {without_block[0].file} is damaged ({without_block[0].what}) and belongs to "
-            f"no block; remove the store and make it again with {MADE_BY[kind]}"
-        )
+            if damage.file != COPIES_FILE:
+                raise _irreparable(store, kind, damage)
     blocks = {damage.block for damage in damages if damage.block is not None}
     Manifest(store).drop(blocks)
     with explained(store):
@@ -241,3 +299,10 @@ def _give_back(store: Path, kind: str, group: Group, damages: Sequence[Damage]) 
             if damage.block is not None:
                 (store / damage.file).unlink(missing_ok=True)
     return tuple(sorted(blocks)) or ("coordinates",)
+
+
+def _irreparable(store: Path, kind: str, damage: Damage) -> StoreError:
+    return StoreError(
+        f"{store}: {damage.file} is damaged ({damage.what}), belongs to no block, and has no copy; "
+        f"remove the store and make it again with {MADE_BY.get(kind, 'the same mgdask command')}"
+    )

@@ -1,12 +1,11 @@
 """Compare files on disk with the records of their blocks.
 
-Shards are compared by their values, small arrays by their files.
+Shards are compared by their values. See ``mgdask.store.repair`` for other files.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -96,20 +95,24 @@ class Damage:
         return f"{self.file}: {self.where}{block}: {self.what}"
 
 
-def expected_shards(path: str | Path) -> tuple[list[Shard], list[Damage]]:
+def expected_shards(
+    path: str | Path, damaged: Collection[str] = ()
+) -> tuple[list[Shard], list[Damage]]:
     """List the shards that a store should have.
 
     Parameters
     ----------
     path
         A store of any kind.
+    damaged
+        Arrays whose description is known to be damaged, which are left out.
 
     Returns
     -------
     shards
         All shards, with their records if there are any.
     damages
-        Arrays whose description cannot be read.
+        Arrays whose description cannot be read, or lacks recorded shards.
     """
     store, group = Path(path), open_group(path)
     recorded: dict[str, _Recorded] = {
@@ -126,7 +129,7 @@ def expected_shards(path: str | Path) -> tuple[list[Shard], list[Damage]]:
     }
     shards: list[Shard] = []
     damages: list[Damage] = []
-    for name in sorted(recorded_names | stored_names):
+    for name in sorted((recorded_names | stored_names) - set(damaged)):
         try:
             array = group[name]
         except Exception as error:
@@ -135,7 +138,12 @@ def expected_shards(path: str | Path) -> tuple[list[Shard], list[Damage]]:
             damages.append(Damage(f"{name}/zarr.json", None, WHOLE, what))
             continue
         if isinstance(array, zarr.Array) and (array.shards is not None or name in recorded_names):
-            shards += _shards_of(name, array, recorded)
+            own = _shards_of(name, array, recorded)
+            shards += own
+            outside = {f for f in recorded if f.startswith(f"{name}/")} - {s.file for s in own}
+            if outside:
+                what = f"its shape lacks {len(outside)} recorded shards, first {min(outside)}"
+                damages.append(Damage(f"{name}/zarr.json", None, WHOLE, what))
     return shards, damages
 
 
@@ -218,32 +226,3 @@ def _rows(path: str | Path, shard: Shard) -> Iterator[AnyArray]:
     step = array.chunks[0]
     for start in range(first, last, step):
         yield np.asarray(array[(slice(start, min(start + step, last)), *rest)])
-
-
-def check_small(path: str | Path) -> list[Damage]:
-    """Compare the arrays that no block writes with their digests.
-
-    These are coordinates, cells and labels.
-
-    Parameters
-    ----------
-    path
-        The store. The digests were computed when it was finished.
-
-    Returns
-    -------
-    damages
-        Files that are missing or have changed.
-    """
-    damages = []
-    for file, sha256 in sorted(Manifest(path).small_files().items()):
-        try:
-            actual = hashlib.sha256((Path(path) / file).read_bytes()).hexdigest()
-        except OSError as error:
-            what = f"its file cannot be read ({error.strerror})"
-            damages.append(Damage(file, None, WHOLE, what))
-        else:
-            if actual != sha256:
-                what = "its file differs from the one that was written"
-                damages.append(Damage(file, None, WHOLE, what))
-    return damages

@@ -251,6 +251,20 @@ class Manifest:
         else:
             _replace(self.folder / COMPLETE, sealed(mark))
 
+    def add_digests(self) -> None:
+        """Add the digests and copies of all metadata to a mark of version 0.1.
+
+        The caller holds the lock, and has compared the store.
+        """
+        mark = self.completion()
+        if mark is None or "metadata" in mark:
+            return
+        records = self.records()
+        recorded = {file for record in records.values() for file in record["checksum"]}
+        with explained(self.store):
+            self._join(records)
+            self._write_mark({**mark, **files_to_mark(self.store, recorded)})
+
     def content(self) -> str | None:
         """Return the digest of the content, or None if the store is not finished."""
         mark = self.completion()

@@ -372,3 +372,23 @@ def copied_mark(store: Path) -> Mark | None:
         return None if data is None else parse(data)
     except ValueError:
         return None
+
+
+def copies_are_sound(store: Path, mark: Mark) -> bool:
+    """Return whether there is a sound copy of every file of a mark, and of itself.
+
+    Parameters
+    ----------
+    store
+        The store.
+    mark
+        Its mark.
+    """
+    expected = {**mark.get("metadata", {}), **mark.get("small", {})}
+    try:
+        with zipfile.ZipFile(store / FOLDER / KEPT) as archive:
+            return all(sha256(archive.read(file)) == sum_ for file, sum_ in expected.items()) and (
+                parse(archive.read(f"{FOLDER}/{COMPLETE}")) == mark
+            )
+    except Exception:  # a damaged archive can raise anything
+        return False

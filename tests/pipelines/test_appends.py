@@ -45,16 +45,20 @@ def drop(store, blocks, kinds):
 @pytest.fixture(scope="module", params=[True, False], ids=["images in the file", "derived images"])
 def grown(request, tmp_path_factory):
     """A store of three inputs, the folder of these, and its content."""
-    folder = tmp_path_factory.mktemp("grown")
-    rng = np.random.default_rng(3)
-    path = rng.uniform(0, 10, (1, 6, 3)) + np.cumsum(rng.uniform(-3, 3, (13, 6, 3)), axis=0)
     cut = layout.TrajectoryLayout(3, 1, 4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ingest_tasks, "trajectory_layout", lambda n: cut)
         patch.setattr("mgdask.store.trajectory.trajectory_layout", lambda n: cut)
-        for k, part in enumerate(PARTS):
-            dump(folder / f"{k}.dump", path, range(*part), images=request.param)
-            add(folder / "a.zarr", folder, k)
+        return grow(tmp_path_factory.mktemp("grown"), images=request.param)
+
+
+def grow(folder, *, images):
+    """Make a store of three inputs in a folder, and return it."""
+    rng = np.random.default_rng(3)
+    path = rng.uniform(0, 10, (1, 6, 3)) + np.cumsum(rng.uniform(-3, 3, (13, 6, 3)), axis=0)
+    for k, part in enumerate(PARTS):
+        dump(folder / f"{k}.dump", path, range(*part), images=images)
+        add(folder / "a.zarr", folder, k)
     return folder / "a.zarr"
 
 

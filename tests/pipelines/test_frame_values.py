@@ -668,14 +668,20 @@ def test_features_keep_the_values_of_their_frames(tmp_path, three):
 
 
 def test_damaged_values_are_replaced(tmp_path, three):
-    """In features by a repeated run, in a trajectory by giving them again."""
+    """By their copies; without these, by a repeated run or by giving them again."""
     mgdask.attach(three, temperature=list(KELVIN))
     plan = mgdask.plan(three, Coordination(cutoff=4.0), out=tmp_path / "f.zarr")
     mgdask.run(plan, progress=False)
-    for store in (tmp_path / "f.zarr", tmp_path / "three.zarr"):
+    stores = tmp_path / "f.zarr", tmp_path / "three.zarr"
+    for store in stores:
         file = store / "temperature" / "c" / "0"
-        file.write_bytes(bytes([file.read_bytes()[0] ^ 255]) + file.read_bytes()[1:])
+        data = file.read_bytes()
+        file.write_bytes(bytes([data[0] ^ 255]) + data[1:])
         assert "temperature/c/0" in str(mgdask.verify(store, progress=False))
+        assert mgdask.verify(store, repair=True, progress=False).restored == ("temperature/c/0",)
+        assert file.read_bytes() == data
+        file.write_bytes(b"")
+        (store / "manifest" / "kept.zip").unlink()
     with pytest.raises(
         StoreError,
         match=r"holds temperature of the frames; give all of it again: mgdask attach .*"
@@ -685,7 +691,7 @@ def test_damaged_values_are_replaced(tmp_path, three):
     mgdask.attach(three, temperature=list(KELVIN), overwrite=True)
     mgdask.verify(tmp_path / "f.zarr", repair=True, progress=False)
     mgdask.run(plan, progress=False)
-    for store in (tmp_path / "f.zarr", tmp_path / "three.zarr"):
+    for store in stores:
         assert mgdask.verify(store, progress=False).ok
         kelvin = mgdask.open_store(store).temperature.values.tolist()
         assert kelvin == list(np.repeat(KELVIN, N_FRAMES))

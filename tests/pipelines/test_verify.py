@@ -17,7 +17,7 @@ from mgdask.store import layout, shards
 from mgdask.store.layout import BlockLayout
 from mgdask.store.manifest import Manifest
 from mgdask.store.provenance import digest
-from tests.conftest import write_dump
+from tests.conftest import GLASS, SPECIES, write_dump
 from tests.forked import COMMAND_LINE, run
 from tests.pipelines.test_featurize import files
 
@@ -161,19 +161,25 @@ def test_same_size_other_values_are_found(copy, client):
 
 
 def test_coordinates_are_compared_and_written_again(made, copy, glass_store, client, monkeypatch):
+    """From their copies, or by the command that made the store."""
     monkeypatch.setattr(plan_module, "MAX_BLOCK", 2**19)
-    flip(copy / "atom_id" / "c" / "0", at=-8)
-    (copy / "soap_feature" / "c" / "0").unlink()
-    report = mgdask.verify(copy, client=client, progress=False)
-    assert find(report) == {
-        "atom_id/c/0": "its file differs from the one that was written",
-        "soap_feature/c/0": "its file cannot be read (No such file or directory)",
-    }
-    mgdask.verify(copy, repair=True, client=client, progress=False)
-    done = mgdask.run(small_plan(glass_store, copy), client, progress=False)
-    assert done.skipped == done.blocks
-    assert files(copy) == files(made)
-    assert mgdask.verify(copy, client=client, progress=False).ok
+    for has_copies in (True, False):
+        flip(copy / "atom_id" / "c" / "0", at=-8)
+        (copy / "soap_feature" / "c" / "0").unlink()
+        if not has_copies:
+            (copy / "manifest" / "kept.zip").unlink()
+        found = find(mgdask.verify(copy, client=client, progress=False))
+        found.pop("manifest/kept.zip", None)
+        assert found == {
+            "atom_id/c/0": "it differs from the file that was written",
+            "soap_feature/c/0": "it is missing",
+        }
+        mgdask.verify(copy, repair=True, client=client, progress=False)
+        if not has_copies:
+            done = mgdask.run(small_plan(glass_store, copy), client, progress=False)
+            assert done.skipped == done.blocks
+        assert files(copy) == files(made)
+        assert mgdask.verify(copy, client=client, progress=False).ok
 
 
 def test_records_that_are_lost_torn_or_of_other_work(copy, client):
@@ -183,7 +189,7 @@ def test_records_that_are_lost_torn_or_of_other_work(copy, client):
     book.write_text("".join([lines[0][:80] + "\n", other, *lines[3:]]))
     report = mgdask.verify(copy, client=client, progress=False)
     assert not report.ok
-    assert not report.damages
+    assert find(report) == {"manifest/blocks.jsonl": "2 of its lines are damaged"}
     lost = {json.loads(line)["block"] for line in lines[:3]}
     wrote = {file for line in lines[:3] for file in json.loads(line)["files"]}
     assert {shard.file for shard in report.never_written} == wrote
@@ -193,13 +199,13 @@ def test_records_that_are_lost_torn_or_of_other_work(copy, client):
 
 def test_an_array_whose_description_is_gone(copy, client):
     (copy / "soap" / "zarr.json").unlink()
-    assert (
-        "description of the array"
-        in find(mgdask.verify(copy, client=client, progress=False))["soap/zarr.json"]
-    )
+    (copy / "manifest" / "kept.zip").unlink()
+    report = mgdask.verify(copy, client=client, progress=False)
+    assert find(report)["soap/zarr.json"] == "it is missing"
     with pytest.raises(
         StoreError,
-        match=r"soap/zarr.json is damaged .* belongs to no block.*make it again with mgdask featurize",
+        match=r"soap/zarr.json is damaged .* belongs to no block, and has no copy.*"
+        r"make it again with mgdask featurize",
     ):
         mgdask.verify(copy, repair=True, client=client, progress=False)
 
@@ -210,9 +216,13 @@ def test_fill_is_not_missing(tmp_path, client):
     cut = feature_store.Output(
         "stub", "stub_feature", (8, 6, 2), "float64", BlockLayout(4, 6, 2), ["a", "b"], {}, {}
     )
-    feature_store.create(
-        out, {"plan_digest": "x"}, {"step": ("frame", np.zeros(8, dtype=np.int64))}, [cut]
-    )
+    axes = {
+        "step": ("frame", np.zeros(8, dtype=np.int64)),
+        "run": ("frame", np.array(["a"] * 8, dtype=object)),
+        "atom_id": ("atom", np.arange(6)),
+        "species": ("atom", np.full(6, 29)),
+    }
+    feature_store.create(out, {"plan_digest": "x"}, axes, [cut])
     group, manifest = shards.open_group(out, mode="r+"), Manifest(out)
     data = np.full((8, 6, 2), -np.nan)
     data[5, 3] = 1.0, np.nan
@@ -251,10 +261,13 @@ def test_a_trajectory_and_its_paths(glass_store, tmp_path, client):
 
     flip(shard_files(store, "position")[0], at=50)
     assert list(find(mgdask.verify(store, client=client, progress=False))) == ["position/c/0/0/0"]
-    # the dump has no images: those of a block follow from all before
-    with pytest.raises(StoreError, match="mgdask ingest --overwrite"):
-        mgdask.verify(store, repair=True, client=client, progress=False)
-    assert Manifest(store).content() is not None
+    # the dump has no images, which follow from the frames before
+    report = mgdask.verify(store, repair=True, client=client, progress=False)
+    assert report.dropped == ("frames-00000000",)
+    before = files(glass_store)
+    mgdask.ingest(str(GLASS), store, species=SPECIES, timestep=0.002, client=client)
+    assert files(store) == before
+    assert Manifest(store).content() == Manifest(glass_store).content()
 
 
 def test_blocks_of_a_trajectory_with_images_are_read_again(tmp_path, rng, monkeypatch):
@@ -284,9 +297,10 @@ def test_blocks_of_a_trajectory_with_images_are_read_again(tmp_path, rng, monkey
     assert files(store) == before
     assert Manifest(store).content() == content
     flip(store / "cell" / "c" / "0" / "0" / "0", at=5)
+    (store / "manifest" / "kept.zip").unlink()
     with pytest.raises(
         StoreError,
-        match=r"cell/c/0/0/0 is damaged .* belongs to no block.*make it again with mgdask ingest",
+        match=r"cell/c/0/0/0 is damaged .* belongs to no block, and has no copy.*with mgdask ingest",
     ):
         mgdask.verify(store, repair=True, progress=False)
 
