@@ -34,7 +34,7 @@ COMMANDS = {
         "Compute features into a store, or resume an interrupted run.",
     ),
     "status": ("commands:status", "Show how many blocks of a store are finished."),
-    "verify": ("commands:verify", "Compare every block of a store with its recorded checksum."),
+    "verify": ("commands:verify", "Compare every file of a store with its recorded checksum."),
     "cluster": ("cluster:cluster", "Show job scripts; start and stop schedulers."),
     "study": ("study:study", "Reproduce published studies, from stores to results."),
     "demo": ("commands:demo", "Run the whole workflow on a Zr-Cu glass shipped with mgdask."),

@@ -344,7 +344,8 @@ def status(store: str) -> int:
 @click.option(
     "--repair",
     is_flag=True,
-    help="Discard damaged blocks. The command that made the store then computes them again.",
+    help="Put back damaged metadata and small arrays, and discard damaged blocks. The command "
+    "that made the store then computes these again.",
 )
 @worker_options
 def verify(
@@ -355,9 +356,9 @@ def verify(
     scheduler: str | None,
     site: str | None,
 ) -> int:
-    """Compare every block of a store with its recorded checksum.
+    """Compare every file of a store with its recorded checksum.
 
-    The exit status is 1 if a block is damaged.
+    The exit status is 1 if anything is damaged.
     """
     small = partial(threads_for_store, store)
     with open_workers(workers, threads, scheduler, None, site, small) as client:
