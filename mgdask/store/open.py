@@ -86,7 +86,7 @@ def check_complete(
             f"{path} is not finished: some blocks were never written. Run the same "
             f"{MADE_BY[actual]} again, which does only what is missing"
         )
-    if "metadata" not in mark:
+    if "metadata" not in mark and not replaced:
         check_shapes(path, group)
     return group, str(mark["content"])
 
