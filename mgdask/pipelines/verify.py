@@ -20,7 +20,7 @@ from mgdask.execution.executor import execute
 from mgdask.pipelines.frame_values import attach_command
 from mgdask.pipelines.ingest_tasks import unfinished
 from mgdask.store import frame_values
-from mgdask.store.checks import Damage, Shard, check_shard, expected_shards
+from mgdask.store.checks import Damage, Shard, check_shard, expected_shards, is_sealed
 from mgdask.store.failures import check_store_exists, explained
 from mgdask.store.manifest import Manifest
 from mgdask.store.mark import METADATA
@@ -34,6 +34,7 @@ from mgdask.store.repair import (
     put_back,
 )
 from mgdask.store.shards import open_group
+from mgdask.store.source_checks import add_seals
 from mgdask.store.structure import find_contradictions
 
 if TYPE_CHECKING:
@@ -137,10 +138,11 @@ def _listed(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class _Checked:
-    """What is wrong with a shard, "" if nothing is, and its size in bytes."""
+    """What is wrong with a shard, "" if nothing is, its size in bytes, its seal."""
 
     what: str
     n_bytes: int
+    sealed: bool
 
 
 def verify(
@@ -181,8 +183,8 @@ def verify(
     dimensions, types, kind and records must agree with each other. The whole store is
     read. A task holds one row of chunks at a time.
 
-    Stores of version 0.1 have no digests of their metadata. If nothing is wrong, they
-    are added.
+    Stores of version 0.1 have no digests of their metadata and no seals of their
+    shards. If nothing is wrong, they are added.
 
     Examples
     --------
@@ -238,7 +240,8 @@ def verify(
         tuple(restored),
     )
     if report.ok:
-        return replace(report, remarks=_add_digests(path))
+        n_unsealed = sum(not result.sealed for result in checked.values())
+        return replace(report, remarks=_add_digests(path, n_unsealed))
     if dropped and kind == "trajectory":  # perhaps of several inputs
         return replace(report, remarks=(unfinished(path),))
     return report
@@ -256,23 +259,29 @@ def _compare(path: Path, damages: Sequence[Damage]) -> tuple[list[Shard], list[D
     return shards, wrong + more
 
 
-def _add_digests(path: Path) -> tuple[str, ...]:
-    """Add to the mark of a sound store what version 0.1 did not write, and say so."""
+def _add_digests(path: Path, n_unsealed: int) -> tuple[str, ...]:
+    """Add to a sound store what version 0.1 did not record, and say so."""
     manifest = Manifest(path)
-    if "metadata" in (manifest.completion() or {}):
+    lacking = [f"seals of {n_unsealed} shards"] if n_unsealed else []
+    if "metadata" not in (manifest.completion() or {}):
+        lacking.append("digests and copies of metadata")
+    if not lacking:
         return ()
-    lacks = "version 0.1 took no digests of its metadata"
+    what = " and ".join(lacking)
     try:
         with manifest.locked():
+            if n_unsealed:
+                add_seals(path)
             manifest.add_digests()
     except (OSError, StoreError) as error:
-        return (f"{lacks}, and they could not be added: {error}",)
-    return (f"{lacks}; they were added now, with copies from which damage can be repaired",)
+        return (f"{what} were missing and could not be added: {error}",)
+    return (f"{what} were missing, and were added now",)
 
 
 def _check(store: str, shard: Shard) -> _Checked:
     """Task: compare a shard with its record."""
-    return _Checked(check_shard(store, shard), max(shard.size, 0))
+    what = check_shard(store, shard)
+    return _Checked(what, max(shard.size, 0), not what and is_sealed(store, shard))
 
 
 def _give_back(store: Path, kind: str, damages: Sequence[Damage]) -> tuple[str, ...]:

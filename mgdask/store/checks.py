@@ -19,13 +19,21 @@ from mgdask.store.failures import check_cause
 from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import FOLDER, Manifest
 from mgdask.store.provenance import digest
-from mgdask.store.shards import content_digest, dimension_names, get_array, open_group, shard_shape
+from mgdask.store.seals import read_seal
+from mgdask.store.shards import (
+    chunks_per_shard,
+    content_digest,
+    dimension_names,
+    get_array,
+    open_group,
+    shard_shape,
+)
 
 WHOLE = "all of it"
 """Region of damage that affects a whole array."""
 
-_Recorded: TypeAlias = tuple[str, int, str]
-"""Block, size in bytes and sha256 of a file."""
+_Recorded: TypeAlias = tuple[str, int, str, str | None]
+"""Block, size in bytes, sha256 and seal of a file."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,8 @@ class Shard:
     size, sha256
         Size in bytes and checksum of the values according to the record; -1 and ""
         without a record.
+    seal
+        Seal according to the record; None without one.
     """
 
     name: str
@@ -56,6 +66,7 @@ class Shard:
     block: str | None
     size: int
     sha256: str
+    seal: str | None = None
 
     @property
     def where(self) -> str:
@@ -116,7 +127,12 @@ def expected_shards(
     """
     store, group = Path(path), open_group(path)
     recorded: dict[str, _Recorded] = {
-        file: (block, int(record.get("files", {}).get(file, -1)), str(sha256))
+        file: (
+            block,
+            int(record.get("files", {}).get(file, -1)),
+            str(sha256),
+            (record.get("seal") or {}).get(file),
+        )
         for block, record in _valid_records(group, Manifest(path).records()).items()
         for file, sha256 in record["checksum"].items()
         if not _is_scratch(file)
@@ -173,12 +189,12 @@ def _shards_of(name: str, array: zarr.Array[Any], recorded: Mapping[str, _Record
     shards = []
     for index in product(*map(range, n_shards)):
         file = "/".join([name, "c", *map(str, index)])
-        block, size, sha256 = recorded.get(file, (None, -1, ""))
+        block, size, sha256, seal = recorded.get(file, (None, -1, "", None))
         region = tuple(
             (k * extent, min((k + 1) * extent, n))
             for k, extent, n in zip(index, shape, array.shape, strict=True)
         )
-        shards.append(Shard(name, file, dims, region, block, size, sha256))
+        shards.append(Shard(name, file, dims, region, block, size, sha256, seal))
     return shards
 
 
@@ -218,6 +234,25 @@ def check_shard(path: str | Path, shard: Shard) -> str:
         check_cause(error)  # a lack of memory or of open files is not damage
         return f"it cannot be read ({type(error).__name__}: {error})"
     return "" if sha256 == shard.sha256 else "its values differ from those that were written"
+
+
+def is_sealed(path: str | Path, shard: Shard) -> bool:
+    """Return whether the seal of a sound shard is that of its record.
+
+    Records of version 0.1 have no seals. A shard that was written again by other
+    versions of the libraries can have another one.
+
+    Parameters
+    ----------
+    path
+        The store.
+    shard
+        A shard with a record, whose values are right.
+    """
+    if not shard.size:
+        return True
+    n_chunks = chunks_per_shard(get_array(open_group(path), shard.name))
+    return read_seal(Path(path) / shard.file, n_chunks) == shard.seal
 
 
 def _rows(path: str | Path, shard: Shard) -> Iterator[AnyArray]:

@@ -42,6 +42,12 @@ def arrays(path):
     return {name: data for name, data in everything(path).items() if not name.startswith("manif")}
 
 
+def records(store):
+    """Records of blocks whose files still exist."""
+    found = Manifest(store).records().values()
+    return [r for r in found if not any("scratch" in file for file in r["files"])]
+
+
 def verify(store, **options):
     return mgdask.verify(store, progress=False, **options)
 
@@ -315,10 +321,14 @@ def test_old_stores_open_and_get_digests(old, kind):
     assert mgdask.open_store(store).sizes["atom"] == 6
     report = verify(store)
     assert report.ok, str(report)
-    assert "version 0.1 took no digests of its metadata; they were added now" in str(report)
+    assert re.search(
+        r"seals of \d shards and digests and copies of metadata were missing, and were added now",
+        str(report),
+    )
+    assert all(len(record["seal"]) == len(record["files"]) for record in records(store))
     assert arrays(store) == before
     assert Manifest(store).content() == content
-    assert "version 0.1" not in str(verify(store))
+    assert "were missing" not in str(verify(store))
     damage(store / "zarr.json", lambda data: b"[1]")
     assert verify(store, repair=True).restored == ("zarr.json",)
     assert arrays(store) == before
