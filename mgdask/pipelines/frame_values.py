@@ -398,8 +398,7 @@ def merge(
     path
         The store.
     group
-        Its Zarr group. Its arrays may be shorter than the given values, or longer if
-        frames were appended later.
+        Its Zarr group. Its arrays may be shorter than the given values.
     given
         Values for all frames; NaN if none is given.
     runs
@@ -424,12 +423,12 @@ def merge(
                 "another name"
             )
         attrs = stored_values.attrs(group, item.name)
-        stored = present.get(item.name, np.empty(0))
-        old, values = np.full((2, max(len(stored), len(item.values))), np.nan)
-        old[: len(stored)], values[: len(item.values)] = stored, item.values
-        new = np.where(np.isnan(values), old, values)
+        old = np.full(len(item.values), np.nan)
+        if item.name in present:
+            old[: len(present[item.name])] = present[item.name]
+        new = np.where(np.isnan(item.values), old, item.values)
         differs = ~np.isnan(old) & (new != old)
-        covers_all = not np.isnan(values).any()
+        covers_all = not np.isnan(item.values).any()
         unit = str(attrs.get("units", "")) or item.unit
         if item.unit and unit != item.unit:
             if not (overwrite and covers_all):

@@ -18,7 +18,7 @@ from mgdask.errors import StoreError
 from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import execute
 from mgdask.pipelines.frame_values import attach_command
-from mgdask.pipelines.ingest_tasks import unfinished
+from mgdask.pipelines.ingest_blocks import unfinished
 from mgdask.store import frame_values
 from mgdask.store.checks import Damage, Shard, check_shard, expected_shards, is_sealed
 from mgdask.store.failures import check_store_exists, explained
