@@ -124,7 +124,8 @@ class Bench:
             result.message.append(ran.err[-600:])
         if ran.status not in (-9, None):
             # from a disk that is still read-only, nothing can be removed
-            result.left += leftovers(self.place, stores=result.fault != "read-only")
+            stores = result.fault != "read-only"
+            result.left += leftovers(self.place, stores=stores, finished=not ran.status)
 
     def _resume(self, result: Try, first: Ran, workers: bool) -> None:
         """Run the same command again, then compare."""

@@ -31,6 +31,8 @@ NOISE = re.compile(
 RAW = re.compile(r"\(--debug shows the traceback\)")
 KEPT = ("tmp/filler", "home/.cache")
 """What commands keep on purpose, such as the measured speed of a machine."""
+CONTINUED = re.compile(r"^out/\.[^/]+\.(append|overwrite)-")
+"""Folders in which the same command continues; it also removes them."""
 UNFINISHED = re.compile(r"\.(partial|new|fresh|tmp|undo|old)$|(^|[./])lock$|^\.")
 """Names that only unfinished work has."""
 
@@ -210,8 +212,11 @@ def words_of(
     return [word.format(**paths) for word in words]
 
 
-def leftovers(place: Place, *, stores: bool = True) -> list[str]:
-    """Return what a command should have removed, as paths in the place."""
+def leftovers(place: Place, *, stores: bool = True, finished: bool = True) -> list[str]:
+    """Return what a command should have removed, as paths in the place.
+
+    One that has not ``finished`` may keep a folder in which it continues.
+    """
     found = []
     for folder in (place.tmp, place.home, place.cwd) + ((place.out,) if stores else ()):
         for path in sorted(folder.rglob("*")):
@@ -220,7 +225,11 @@ def leftovers(place: Place, *, stores: bool = True) -> list[str]:
                 continue
             if not inside or UNFINISHED.search(path.name):
                 found.append(str(path.relative_to(place.base)))
-    return [name for name in found if not name.startswith(KEPT)]
+    return [
+        name
+        for name in found
+        if not name.startswith(KEPT) and (finished or not CONTINUED.search(name))
+    ]
 
 
 def reference(name: str, place: Place, *, workers: bool) -> tuple[dict[str, str], Ran]:
