@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from mgdask import interruption
 
 
@@ -14,7 +16,13 @@ def program() -> None:
     interruption.install()
     from mgdask.cli import main
 
-    main()
+    try:
+        main()
+    finally:
+        if "distributed" in sys.modules:
+            from mgdask.execution.quiet import silence
+
+            silence()
 
 
 if __name__ == "__main__":

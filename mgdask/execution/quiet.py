@@ -6,8 +6,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mgdask.interruption import is_installed
-
 LOGGERS = (
     "distributed",
     "distributed.client",
@@ -34,9 +32,6 @@ def level() -> int:
 def quiet_dask() -> Iterator[int]:
     """Hide messages of Dask below ``level()`` during the ``with`` block.
 
-    The command line shows them never again, because threads of Dask end later than the
-    block.
-
     Yields
     ------
     level
@@ -51,6 +46,15 @@ def quiet_dask() -> Iterator[int]:
     try:
         yield shown
     finally:
-        if not is_installed():
-            for name, old in before.items():
-                logging.getLogger(name).setLevel(old)
+        for name, old in before.items():
+            logging.getLogger(name).setLevel(old)
+
+
+def silence() -> None:
+    """Hide messages of Dask below ``level()`` for the rest of this process.
+
+    Threads of Dask end later than clusters.
+    """
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.setLevel(max(logger.level, level()))
