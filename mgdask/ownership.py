@@ -19,13 +19,16 @@ def user_id() -> int:
     return os.getuid() if hasattr(os, "getuid") else 0
 
 
-def stranger_access(path: Path) -> str | None:
+def stranger_access(path: Path, *, group_is_trusted: bool = False) -> str | None:
     """Return why another user could write or exchange a folder; ``None`` if none can.
 
     Parameters
     ----------
     path
         Folder that exists. Links in its path must have been resolved.
+    group_is_trusted
+        Whether members of the group that may write are no strangers, as in the folder
+        of a project.
 
     Returns
     -------
@@ -42,12 +45,13 @@ def stranger_access(path: Path) -> str | None:
     """
     if not hasattr(os, "getuid"):
         return None
+    others = stat.S_IWOTH | (0 if group_is_trusted else stat.S_IWGRP)
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode):
         return f"{path} is not a folder"
     if status.st_uid != os.getuid():
         return f"{path} belongs to user {status.st_uid}"
-    if status.st_mode & 0o022:
+    if status.st_mode & others:
         return f"{path} can be written by others: chmod go-w {path}"
     trusted = {0, os.getuid()} | ({_UNMAPPED} if _in_user_namespace() else set())
     for parent in path.parents:
@@ -56,7 +60,7 @@ def stranger_access(path: Path) -> str | None:
             return f"{parent} is a link"
         if status.st_uid not in trusted:
             return f"{parent} belongs to user {status.st_uid}"
-        if status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
+        if status.st_mode & others and not status.st_mode & stat.S_ISVTX:
             return f"{parent} can be written by others: chmod go-w {parent}"
     return None
 

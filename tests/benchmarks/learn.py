@@ -101,7 +101,11 @@ class Peaks(threading.Thread):
 def measured(rows, options, engine):
     """Seconds, peaks and model of a training in fresh workers."""
     with local_client(2, memory="8GiB") as client:
-        more = {"ranks": 2, "threads": 1} if engine == "mgdask" else {"engine": engine}
+        more = (
+            {"ranks": 2, "threads": 1}
+            if engine == "mgdask"
+            else {"engine": engine, "trust_network": True}
+        )
         watcher = Peaks()
         watcher.start()
         began = time.perf_counter()

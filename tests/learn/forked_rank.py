@@ -35,9 +35,11 @@ class ForkedRank:
     """
 
     def __init__(self, command, *, stdin, stdout, stderr, env):
-        assert command[:3] == [sys.executable, "-m", "mgdask.learn.training.rank_worker"]
+        module = [sys.executable, "-P", "-m", "mgdask.learn.training.rank_worker"]
+        assert command[: len(module)] == module
         self.process = multiprocessing.get_context("forkserver").Process(
-            target=forked_rank, args=(command[3:], reduction.DupFd(stdin), stdout.name, env)
+            target=forked_rank,
+            args=(command[len(module) :], reduction.DupFd(stdin), stdout.name, env),
         )
         self.process.start()
         self.pid, self.kill = self.process.pid, self.process.kill

@@ -201,7 +201,7 @@ def test_a_training_under_siege_gives_the_same_model(files, client, siege, monke
     rows, stormed, found = rows_of(files, "y"), threading.Event(), {}
 
     def late(command, **streams):
-        if command[5] == "1":  # the second rank lets the strangers come first
+        if command[6] == "1":  # the second rank lets the strangers come first
             assert stormed.wait(120)
         return ForkedRank(command, **streams)
 

@@ -353,12 +353,52 @@ def test_the_stock_engine_trains(files, client):
         num_boost_round=20,
         client=client,
         engine="lightgbm.dask",
+        trust_network=True,
         progress=False,
     )
     assert model.card["engine"] == "lightgbm.dask"
     assert np.corrcoef(model.predict(x), y)[0, 1] > 0.6
+    stock = {"objective": "regression", "engine": "lightgbm.dask"}
     with pytest.raises(ParameterError, match=r"needs client="):
-        train(rows_of(files, "y"), objective="regression", engine="lightgbm.dask")
+        train(rows_of(files, "y"), **stock)
+    # its ranks listen on all addresses
+    with pytest.raises(ParameterError, match=r"on 2 workers listens on all addresses"):
+        train(rows_of(files, "y"), client=client, **stock)
+
+
+def test_a_checkpoint_folder_that_others_can_write_is_refused(tmp_path):
+    x, y, _ = table(300)
+    options = {"objective": "regression", "num_boost_round": 2, "progress": False}
+    train(x, y, checkpoint=tmp_path / "new" / "er", **options)
+    assert (tmp_path / "new" / "er").stat().st_mode & 0o777 == 0o700
+    for mode in (0o755, 0o775):  # folders of older versions, and of groups
+        (tmp_path / oct(mode)).mkdir()
+        (tmp_path / oct(mode)).chmod(mode)
+        train(x, y, checkpoint=tmp_path / oct(mode), **options)
+    for mode in (0o777, 0o1777):
+        (tmp_path / oct(mode)).mkdir()
+        (tmp_path / oct(mode)).chmod(mode)
+        with pytest.raises(StoreError, match=r"not safe from other users: .* chmod go-w"):
+            train(x, y, checkpoint=tmp_path / oct(mode), **options)
+    (tmp_path / "0o777" / "inner").mkdir()
+    with pytest.raises(StoreError, match=r"0o777 can be written by others"):
+        train(x, y, checkpoint=tmp_path / "0o777" / "inner", **options)
+    if os.getuid() == 0:
+        (tmp_path / "theirs").mkdir()
+        os.chown(tmp_path / "theirs", 65534, 65534)
+        with pytest.raises(StoreError, match=r"theirs belongs to user 65534"):
+            train(x, y, checkpoint=tmp_path / "theirs", **options)
+
+
+@SLOW  # a new interpreter; that all ranks are started with -P is asserted by ForkedRank
+def test_a_rank_imports_no_module_of_the_folder_it_runs_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(rank_host, "subprocess", subprocess)
+    (tmp_path / "psutil.py").write_text("open('planted', 'w')")
+    (tmp_path / "attempt-1").mkdir()
+    rank_host.run_rank(str(tmp_path), "attempt-1", 0, 1, "127.0.0.1", 1, "")
+    assert "job.json" in (tmp_path / "attempt-1" / "rank-0.log").read_text()
+    assert not (tmp_path / "planted").exists()
 
 
 LONGER = pytest.mark.training

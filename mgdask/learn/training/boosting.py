@@ -22,6 +22,7 @@ from mgdask.execution.scratch import scratch_folder
 from mgdask.learn.data.binning import bins_on_a_worker, drawn, kept_bins, write_bins
 from mgdask.learn.data.rows import Part, Rows
 from mgdask.learn.data.tables import Table, check_labels
+from mgdask.learn.training.folder_owner import refuse_if_open
 from mgdask.learn.training.model import Model, canonical, threads_for
 from mgdask.learn.training.parameters import main_names
 from mgdask.learn.training.progress import printer
@@ -149,6 +150,7 @@ def train(
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 10,
     engine: str = "mgdask",
+    trust_network: bool = False,
     small: int = 2**30,
     sample: int = 200_000,
     stall: float = 300.0,
@@ -199,12 +201,17 @@ def train(
         Threads per rank. Default: those of its worker.
     checkpoint
         Folder visible to all workers. The model is saved there every
-        ``checkpoint_every`` rounds, and the same call continues from it.
+        ``checkpoint_every`` rounds, and the same call continues from it. It must belong
+        to you, and others than your group must not be able to write it.
     checkpoint_every
         Number of rounds between two checkpoints.
     engine
         ``"mgdask"``, or ``"lightgbm.dask"`` for LightGBM's own Dask estimators, which
-        have no early stopping, checkpoints or recovery.
+        have no early stopping, checkpoints or recovery. On several workers these need
+        ``trust_network``.
+    trust_network
+        Whether everyone who reaches the workers' machines may take part in a training
+        of ``"lightgbm.dask"``. Its connections are neither encrypted nor authenticated.
     small
         Maximum size in bytes of a matrix that is trained in this process by default.
     sample
@@ -227,7 +234,7 @@ def train(
         If the data or an argument are not valid.
     StoreError
         If the checkpoint belongs to another training, or another client uses the
-        folder.
+        folder, or another user could write it.
     RunError
         If the restarts are used up.
 
@@ -272,7 +279,14 @@ def train(
             from mgdask.learn.training.dask_lightgbm import train_with_dask
 
             return train_with_dask(
-                table, objective, settings.params, num_boost_round, seed, client, early_stopping
+                table,
+                objective,
+                settings.params,
+                num_boost_round,
+                seed,
+                client,
+                early_stopping,
+                trust_network,
             )
         on_ranks = _runs_on_ranks(table, cluster, small)
         full = _lightgbm_parameters(table, settings, start, threads, on_ranks)
@@ -439,7 +453,8 @@ def _working_folder(checkpoint: str | Path | None) -> Iterator[Path]:
     with nullcontext(checkpoint) if checkpoint is not None else scratch_folder() as chosen:
         folder = Path(chosen).resolve()
         with explained(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        refuse_if_open(folder)
         yield folder
         if checkpoint is not None:  # tasks of lost workers may have been killed
             for left in folder.glob(".bins.bin.*"):

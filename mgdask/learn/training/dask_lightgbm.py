@@ -1,6 +1,7 @@
 """LightGBM's own Dask estimators, for comparison.
 
 They have no early stopping, no checkpoints and no recovery, and are not reproducible.
+Their connections are neither encrypted nor authenticated.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ def train_with_dask(
     seed: int,
     client: Client | None,
     early_stopping: int,
+    trust_network: bool,
 ) -> Model:
     """Train LightGBM's Dask estimator on one block of rows per worker.
 
@@ -48,6 +50,8 @@ def train_with_dask(
         Client of the cluster.
     early_stopping
         Must be 0.
+    trust_network
+        Whether everyone who reaches the workers' machines may take part.
 
     Returns
     -------
@@ -57,7 +61,8 @@ def train_with_dask(
     ------
     ParameterError
         If there is no client or the table is a matrix in memory. Also if the estimators
-        do not support the objective or early stopping.
+        do not support the objective or early stopping, or if there are several workers
+        and ``trust_network`` is False.
     """
     rows = table.rows_only()
     if client is None:
@@ -70,11 +75,17 @@ def train_with_dask(
             f"early_stopping={early_stopping}; it supports 'binary' and 'regression' without "
             "early stopping. Use engine='mgdask'"
         )
+    blocks = len(client.nthreads())
+    if blocks > 1 and not trust_network:
+        raise ParameterError(
+            f"engine='lightgbm.dask' on {blocks} workers listens on all addresses of their "
+            "machines and takes whoever connects. Use engine='mgdask', or say trust_network=True "
+            "if everyone who reaches them may take part"
+        )
     import dask.array as da
     import lightgbm
     from dask.delayed import delayed
 
-    blocks = len(client.nthreads())
     edges = [row_range(table.n, k, blocks) for k in range(blocks)]
     shape, dtype = len(table.columns), np.dtype(rows.dtype)
     parts = [

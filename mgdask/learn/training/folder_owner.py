@@ -1,4 +1,4 @@
-"""Check that one client at a time trains in a checkpoint folder."""
+"""Check that one client at a time, and no other user, writes to a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import psutil
 
 from mgdask.errors import StoreError
 from mgdask.learn.training.control_files import BEAT, read_small
+from mgdask.ownership import stranger_access
 
 _BEATS_OF_A_NEIGHBOR = 8
 """Heartbeats to wait for another client on this machine."""
@@ -25,6 +26,28 @@ def client_identity() -> tuple[str, int, float]:
         The start time distinguishes this process from a later one with the same id.
     """
     return socket.gethostname(), os.getpid(), _start_time(os.getpid())
+
+
+def refuse_if_open(folder: Path) -> None:
+    """Refuse a folder in which another user could put files.
+
+    Ranks train on what its files say, and LightGBM reads bins and trees from it.
+
+    Parameters
+    ----------
+    folder
+        Checkpoint folder, without links in its path.
+
+    Raises
+    ------
+    StoreError
+        If another user than the members of its group could write or exchange it.
+    """
+    if reason := stranger_access(folder, group_is_trusted=True):
+        raise StoreError(
+            f"checkpoint folder {folder} is not safe from other users: {reason}; choose a folder "
+            "that only you, or your group, can write"
+        )
 
 
 def refuse_if_owned(folder: Path, grace: float) -> None:
@@ -49,7 +72,10 @@ def refuse_if_owned(folder: Path, grace: float) -> None:
     before = read_small(path)
     if not before.get("attempt"):
         return
-    host, pid, start_time = before.get("client", ("", 0, 0.0))
+    client = before.get("client")
+    if not isinstance(client, list) or len(client) != 3:  # of an older version, or damaged
+        client = ["", 0, 0.0]
+    host, pid, start_time = client
     here = host == socket.gethostname()
     owned = here and _start_time(pid) == start_time
     if not owned:

@@ -55,7 +55,8 @@ def run_rank(
     if (base / f"rank-{rank}.json").exists():
         # Dask handed this task out again after a loss; the client starts a new attempt
         return RankOutcome(Reason.LOST, "started twice")
-    command = [sys.executable, "-m", "mgdask.learn.training.rank_worker"]
+    # -P: the folder that a worker runs in may be /tmp, where others can put modules
+    command = [sys.executable, "-P", "-m", "mgdask.learn.training.rank_worker"]
     command += [folder, attempt, str(rank), str(ranks), address, str(threads)]
     env = {
         **os.environ,
