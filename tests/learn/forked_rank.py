@@ -7,10 +7,15 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from multiprocessing import reduction
+from pathlib import Path
 
+from mgdask.learn.training.heartbeat import Heartbeat
 from mgdask.learn.training.rank_worker import _run
 
+HOLD = "hold"
+"""Name of a file in the checkpoint folder. While it is there, forked ranks go no further than some rounds."""
 RANK = "mgdask-rank"
 """Name of the process of a forked rank."""
 
@@ -23,6 +28,14 @@ def forked_rank(words, secret, log, environment):
         os.dup2(output, number)
     ctypes.CDLL(None).prctl(15, RANK.encode())  # PR_SET_NAME, by which ``left_over`` knows it
     os.chdir(words[0])
+    round_done = Heartbeat.round_done
+
+    def hold(heartbeat, iteration):
+        round_done(heartbeat, iteration)
+        while iteration > 50 and Path(HOLD).exists():
+            time.sleep(0.01)
+
+    Heartbeat.round_done = hold
     os.environ.update(environment)
     sys.exit(_run(*words))
 

@@ -22,7 +22,7 @@ from mgdask.learn.training import links, rank_host
 from mgdask.learn.training.collectives import exchanging, sum_order
 from mgdask.learn.training.links import connect, listen, new_identity
 from mgdask.learn.training.rank_worker import read_small
-from tests.learn.forked_rank import ForkedRank
+from tests.learn.forked_rank import HOLD, ForkedRank
 from tests.learn.test_training import client, files, rows_of, training_rank, wait_for  # noqa: F401
 
 lightgbm = pytest.importorskip("lightgbm")
@@ -236,11 +236,15 @@ def test_a_training_under_siege_gives_the_same_model(files, client, siege, monke
 
 def test_nothing_listens_while_ranks_train(files, client, tmp_path):  # noqa: F811
     seen = []
+    (tmp_path / HOLD).touch()
 
     def look():
-        for rank in (0, 1):
-            process = psutil.Process(training_rank(tmp_path, rank))
-            seen.append({c.status for c in process.net_connections("inet")})
+        try:
+            for rank in (0, 1):
+                process = psutil.Process(training_rank(tmp_path, rank))
+                seen.append({c.status for c in process.net_connections("inet")})
+        finally:
+            (tmp_path / HOLD).unlink()
 
     thread = threading.Thread(target=look)
     thread.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -32,7 +33,7 @@ from mgdask.store.manifest import Manifest
 from mgdask.store.shards import open_group, write_shard
 from tests.conftest import NO_PORT
 from tests.forked import Forked
-from tests.learn.forked_rank import RANK, ForkedRank
+from tests.learn.forked_rank import HOLD, RANK, ForkedRank
 from tests.learn.test_boosting import table
 
 os.environ.setdefault(
@@ -127,7 +128,8 @@ def training_rank(folder, rank):
     def look():
         for path in Path(folder).glob(f"attempt-*/rank-{rank}.json"):
             seen = read_small(path)
-            if seen.get("iteration", 0) > 0 and (Path(folder) / "checkpoint.json").exists():
+            is_there = (Path(folder) / "checkpoint.json").exists()
+            if is_there and seen.get("iteration", 0) > 0 and psutil.pid_exists(seen["pid"]):
                 return seen["pid"]
         return None
 
@@ -390,6 +392,29 @@ def test_a_checkpoint_folder_that_others_can_write_is_refused(tmp_path):
             train(x, y, checkpoint=tmp_path / "theirs", **options)
 
 
+def busy_beside_a_sleeping_main_thread():
+    threading.Thread(target=lambda: all(iter(lambda: True, False)), daemon=True).start()
+    time.sleep(PATIENT)
+
+
+def test_a_rank_is_alive_if_any_of_its_threads_wants_a_core():
+    """On a busy machine its main thread waits for a peer while its heartbeat waits for a core."""
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=busy_beside_a_sleeping_main_thread)
+    process.start()
+    try:
+        main = psutil.Process(process.pid)
+        wait_for(lambda: len(main.threads()) > 1 and main.status() == "sleeping", "its thread")
+        wait_for(lambda: rank_host._is_alive(process.pid), "a sign of life")
+        os.kill(process.pid, signal.SIGSTOP)
+        wait_for(lambda: main.status() == "stopped", "its stop")
+        assert not rank_host._is_alive(process.pid)
+    finally:
+        process.kill()
+        process.join()
+    assert not rank_host._is_alive(process.pid)
+
+
 @SLOW  # a new interpreter; that all ranks are started with -P is asserted by ForkedRank
 def test_a_rank_imports_no_module_of_the_folder_it_runs_in(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -417,10 +442,14 @@ def test_a_lost_rank_costs_the_rounds_since_the_checkpoint(
     files, client, tmp_path, undisturbed, rank, how
 ):
     hit = []
+    (tmp_path / HOLD).touch()  # no training is over before it is hit
 
     def strike():
-        hit.append(training_rank(tmp_path, rank))
-        os.kill(hit[0], how)
+        try:
+            hit.append(training_rank(tmp_path, rank))
+            os.kill(hit[0], how)
+        finally:
+            (tmp_path / HOLD).unlink()
 
     with beside(strike):
         model = train(
@@ -428,7 +457,8 @@ def test_a_lost_rank_costs_the_rounds_since_the_checkpoint(
         )
     assert model.text == undisturbed
     word = "killed by signal 9" if how == signal.SIGKILL else "gave no sign of life for "
-    assert word in model.card["recovered"][0]
+    # on a very busy machine, a healthy rank may be taken for a lost one besides
+    assert any(word in text for text in model.card["recovered"])
     assert not left_over(tmp_path)
     assert not psutil.pid_exists(hit[0])
 
@@ -496,11 +526,16 @@ def test_a_killed_client_leaves_nothing_and_the_next_one_goes_on(
 def test_two_clients_do_not_share_a_folder(files, client, tmp_path):
     rows, held = rows_of(files, "y"), {}
 
+    (tmp_path / HOLD).touch()
+
     def refused():
-        training_rank(tmp_path, 0)
-        with pytest.raises(StoreError, match=r"another client \(process \d+ on .*\) trains in"):
-            train(rows, client=client, ranks=1, checkpoint=tmp_path, **QUICK)
-        held["refused"] = True
+        try:
+            training_rank(tmp_path, 0)
+            with pytest.raises(StoreError, match=r"another client \(process \d+ on .*\) trains in"):
+                train(rows, client=client, ranks=1, checkpoint=tmp_path, **QUICK)
+            held["refused"] = True
+        finally:
+            (tmp_path / HOLD).unlink()
 
     with beside(refused):
         train(rows, client=client, ranks=1, checkpoint=tmp_path, **QUICK)

@@ -17,6 +17,8 @@ from mgdask.learn.training.outcomes import RankOutcome, Reason
 
 _OWN_SIGNALS = frozenset({signal.SIGILL, signal.SIGABRT, signal.SIGFPE, signal.SIGSEGV})
 """Signals that a process raises by its own fault."""
+_BUSY = frozenset("RD")
+"""States of threads that run or wait for a core, and of those that wait for a disk."""
 _LOG_TAIL = 2000
 """Characters at the end of a log that are searched for its last line."""
 
@@ -89,12 +91,12 @@ def _pipe_with(text: str) -> Iterator[int]:
 
 def _supervise(child: subprocess.Popen[bytes], folder: Path, attempt: str, rank: int) -> int:
     """Report that the child lives; kill it when its attempt is over."""
-    process, looks = psutil.Process(child.pid), 0
+    looks = 0
     while True:
         try:
             return child.wait(BEAT)
         except subprocess.TimeoutExpired:
-            looks += _is_alive(process)
+            looks += _is_alive(child.pid)
         with suppress(OSError):
             write_in_place(
                 folder / attempt / f"host-{rank}.json", {"pid": child.pid, "alive": looks}
@@ -104,11 +106,20 @@ def _supervise(child: subprocess.Popen[bytes], folder: Path, attempt: str, rank:
             child.kill()  # SIGKILL also ends a stopped process
 
 
-def _is_alive(process: psutil.Process) -> bool:
-    # a rank that waits for a core or a disk cannot send heartbeats, but is alive;
-    # a stopped one is not
-    with suppress(psutil.Error):
-        return process.status() in (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
+def _is_alive(pid: int) -> bool:
+    """Return whether a process waits for a core or a disk; a stopped one does not.
+
+    It may then be unable to send heartbeats. Its main thread often sleeps until a peer
+    answers, so the state of the process alone does not show that its heartbeat waits.
+    """
+    states = []
+    for task in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError, IndexError):
+            states.append(task.read_text(encoding="utf-8").rpartition(")")[2].split()[0])
+    if states:
+        return bool(_BUSY.intersection(states))
+    with suppress(psutil.Error):  # a system without /proc
+        return psutil.Process(pid).status() in (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
     return False
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -233,15 +233,13 @@ class Supervisor:
         self, attempt: str, rank: int, addresses: list[str], worker_threads: int, identity: str
     ) -> _Rank:
         address, now = addresses[rank], time.monotonic()
-        hosts = {urlsplit(other).hostname or _LOOPBACK for other in addresses}
         future = self.client.submit(
             run_rank,
             str(self.folder),
             attempt,
             rank,
             len(addresses),
-            # on one machine no other one can knock
-            _LOOPBACK if len(hosts) == 1 else urlsplit(address).hostname or _LOOPBACK,
+            listening_addresses(addresses)[rank],
             self.threads or max(1, worker_threads // addresses.count(address)),
             identity,
             workers=[address],
@@ -262,17 +260,37 @@ class Supervisor:
                 self._report(reported)
                 return None
             reported = self._report(reported)
-            now, present = time.monotonic(), self._worker_threads()
+            now = time.monotonic()
             for rank in ranks:
                 rank.read(base, now)
-                if rank.address not in present:
-                    return rank.failure(Reason.WORKER_GONE)
+            if gone := self._gone(ranks):
+                return gone
             if self._ended(base, ranks):
-                # the rank that was killed may end later than those that miss it
-                time.sleep(4 * BEAT)
-                return self._ended(base, ranks)
+                return self._cause(base, ranks)
             if failure := self._timed_out(ranks, now):
                 return failure
+
+    def _gone(self, ranks: list[_Rank]) -> AttemptFailure | None:
+        """Return a failure if the scheduler no longer knows a worker."""
+        present = self._worker_threads()
+        lost = (rank.failure(Reason.WORKER_GONE) for rank in ranks if rank.address not in present)
+        return next(lost, None)
+
+    def _cause(self, base: Path, ranks: list[_Rank]) -> AttemptFailure | None:
+        """Return why ranks ended, after waiting for the one that ended first.
+
+        The end of a rank that was killed may be known later than that of those that
+        miss it, on a busy machine by seconds.
+        """
+        deadline = time.monotonic() + GRACE / 2
+        while True:
+            time.sleep(4 * BEAT)
+            failure = self._ended(base, ranks)
+            is_cause = failure is None or failure.reason is not Reason.NETWORK
+            if is_cause or time.monotonic() > deadline:
+                return failure
+            if gone := self._gone(ranks):
+                return gone
 
     def _ended(self, base: Path, ranks: list[_Rank]) -> AttemptFailure | None:
         """Return the first reason why ranks ended before the leader finished."""
@@ -348,6 +366,31 @@ class Supervisor:
             if stuck:  # a stopped worker: its nanny can end it, and its rank ends with it
                 self.say(f"{', '.join(stuck)} did not end in time and will be restarted")
                 self.client.restart_workers(stuck, timeout=GRACE, raise_for_error=False)
+
+
+def listening_addresses(workers: Sequence[str]) -> list[str]:
+    """Return the address on which each rank listens.
+
+    Parameters
+    ----------
+    workers
+        Dask address of the worker of each rank.
+
+    Returns
+    -------
+    list
+        Addresses of the workers. If all are on one machine, the loopback address: there
+        no other machine can connect.
+
+    Examples
+    --------
+    >>> listening_addresses(["tls://10.0.0.7:41001", "tls://10.0.0.8:38303"])
+    ['10.0.0.7', '10.0.0.8']
+    >>> listening_addresses(["tls://10.0.0.7:41001", "tls://10.0.0.7:38303"])
+    ['127.0.0.1', '127.0.0.1']
+    """
+    hosts = [urlsplit(worker).hostname or _LOOPBACK for worker in workers]
+    return [_LOOPBACK] * len(hosts) if len(set(hosts)) == 1 else hosts
 
 
 def _running(ranks: list[_Rank], present: dict[str, int]) -> list[str]:
