@@ -313,7 +313,7 @@ def test_failures_of_ranks_are_values(tmp_path):
         assert type(refusal) is kind
         assert str(refusal) == "why"
     assert RankOutcome(Reason.FAILED, "why").refusal() is None
-    broken = lightgbm.basic.LightGBMError("Socket recv error, Connection reset by peer")
+    broken = ConnectionError("the connection to rank 1 broke: it has ended")
     assert _failure_reason(broken) is Reason.NETWORK
     assert _failure_reason(lightgbm.basic.LightGBMError("Check failed: x")) is Reason.FAILED
     log = tmp_path / "log"
