@@ -1,6 +1,6 @@
 """A source with a missing, empty, swapped or foreign file is an error, never a number (F1).
 
-Two stores of 40 frames of 8 atoms, with shards of 8 frames, are damaged in turn and given to every
+Two stores of 24 frames of 8 atoms, with shards of 8 frames, are damaged in turn and given to every
 command that reads a trajectory, features, or an unwrapped trajectory.
 """
 
@@ -23,8 +23,9 @@ from mgdask.store.manifest import Manifest
 from mgdask.store.seals import read_seal
 from mgdask.store.shards import chunks_per_shard, get_array, open_group
 from tests.conftest import threads_client
+from tests.pipelines.test_faults import said_by
 
-N_FRAMES, N_ATOMS, SIDE = 40, 8, 9.0
+N_FRAMES, N_ATOMS, SIDE = 24, 8, 9.0
 ORDER = mgdask.BondOrder(degrees=(6,), quantities=("q",), neighbors="cutoff", cutoff=5.0)
 STRAIN = mgdask.NonAffine(cutoff=5.0, quantities=("d2min",))
 QUIET = {"progress": False}
@@ -69,8 +70,10 @@ def made(tmp_path_factory, here):
         for seed, name in ((1, "a"), (2, "b")):
             store = write_glass(folder / f"{name}.zarr", seed)
             mgdask.unwrap(store, folder / f"{name}.paths.zarr", client=here, **QUIET)
-            work = mgdask.plan(store, [ORDER], out=folder / f"{name}.features.zarr")
-            mgdask.run(work, here, **QUIET)
+            with patch.context() as narrow:
+                narrow.setattr(layout, "MIN_SHARD", 8 * 8 * N_ATOMS)
+                work = mgdask.plan(store, [ORDER], out=folder / f"{name}.features.zarr")
+                mgdask.run(work, here, **QUIET)
     features = mgdask.open_store(folder / "a.features.zarr")
     x = features.bond_order.values.reshape(-1, 1)
     columns = [str(label) for label in features.bond_order_feature.values]
@@ -194,6 +197,11 @@ def truncate(store, name):
     return True
 
 
+DAMAGES = (swap, lose, empty, foreign, flip, truncate)
+READERS = ("featurize", "unwrap", "rdf", "dynamics", "predict", "train")
+"""Commands that are tried with every damage; the others share their way of reading."""
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_damaged_source_is_an_error_and_never_a_number(made, copies, here, tmp_path, command):
     folder, model = copies
@@ -201,7 +209,7 @@ def test_a_damaged_source_is_an_error_and_never_a_number(made, copies, here, tmp
     call(folder / kind, tmp_path / "sound", here, model)  # it works as long as all is well
     n_tried = 0
     for name in names:
-        for damage in (swap, lose, empty, foreign, flip, truncate):
+        for damage in DAMAGES if command in READERS else (swap, lose, flip):
             store, out = folder / kind, tmp_path / f"{name}-{damage.__name__}"
             if not damage(store, name):
                 continue
@@ -214,15 +222,15 @@ def test_a_damaged_source_is_an_error_and_never_a_number(made, copies, here, tmp
             assert f"mgdask verify {store} --repair" in text
             shutil.rmtree(store)
             shutil.copytree(made[0] / kind, store)
-    assert n_tried >= 5 * len(names)
+    assert n_tried >= 2 * len(names)
 
 
-@pytest.mark.parametrize("name", ["pbc", "atom_id", "cell", "species"])
+@pytest.mark.parametrize("name", ["pbc", "atom_id"])
 def test_a_lost_small_array_is_an_error(made, copies, here, tmp_path, name):
     folder, model = copies
     for command, (kind, _, call) in COMMANDS.items():
         store = folder / kind
-        if name not in ("pbc", "cell") or kind != "a.features.zarr":
+        if name != "pbc" or kind != "a.features.zarr":
             shutil.rmtree(store / name / "c")
             with pytest.raises(StoreError, match=name):
                 call(store, tmp_path / command, here, model)
@@ -326,7 +334,7 @@ def test_a_store_whose_records_are_lost_is_refused(copies, here):
     store = folder / "a.zarr"
     joined = store / "manifest" / "blocks.jsonl"
     joined.write_bytes(b"\n".join(joined.read_bytes().split(b"\n")[1:]))
-    with pytest.raises(StoreError, match=r"blocks.jsonl is damaged: it has 4 records of 5"):
+    with pytest.raises(StoreError, match=r"blocks.jsonl is damaged: it has 2 records of 3"):
         mgdask.partial_rdf(store, r_max=4.0, client=here, **QUIET)
 
 
@@ -390,3 +398,30 @@ def test_a_sound_file_is_compared_once_and_again_when_it_changes(copies, monkeyp
     assert np.array_equal(array[3:11], plain[3:11])
     assert len(calls) == N_FRAMES // 8 + 1
     assert Manifest(folder / "a.zarr").content()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "rdf {} --r-max 4",
+        "unwrap {} --out {}.u",
+        "featurize {} --out {}.f --feature "
+        "bond_order:degrees=6,quantities=q,neighbors=cutoff,cutoff=5.0",
+    ],
+    ids=["rdf", "unwrap", "featurize"],
+)
+def test_a_command_says_it_in_one_message(copies, monkeypatch, capsys, words):
+    folder, _ = copies
+    store = folder / "a.zarr"
+    assert swap(store, "position")
+    command = words.replace("{}", str(store)).split()
+    status, _, err = said_by(monkeypatch, capsys, *command)
+    text = " ".join(err.split())
+    assert status == 1
+    assert "the file position/c/" in text
+    assert "is not the one that was written" in text
+    assert f"mgdask verify {store} --repair" in text
+    assert "Traceback" not in err
+    status, out, err = said_by(monkeypatch, capsys, *command, "--trust")
+    assert status == 0
+    assert (out + err).count("(trust=True, --trust)") >= 1
