@@ -105,12 +105,14 @@ def run(given: argparse.Namespace) -> None:
     if not mark.exists() or mark.read_text() != version:
         shutil.rmtree(place.inputs)
         place.inputs.mkdir()
-        subprocess.run(
+        made = subprocess.run(
             [sys.executable, "-m", "tests.benchmarks.faults.commands", str(place.inputs)],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            check=False,
+            capture_output=True,
+            text=True,
         )
+        if made.returncode:
+            sys.exit(f"the inputs cannot be made:\n{made.stdout}\n{made.stderr}")
         mark.write_text(version)
     done = {} if given.again else read_results(given.results)
     bench = Bench(place)
