@@ -11,7 +11,7 @@ import time
 from multiprocessing import reduction
 from pathlib import Path
 
-from mgdask.learn.training.heartbeat import Heartbeat
+from mgdask.learn.training.heartbeat import PARENT, Heartbeat
 from mgdask.learn.training.rank_worker import _run
 
 HOLD = "hold"
@@ -36,7 +36,8 @@ def forked_rank(words, secret, log, environment):
             time.sleep(0.01)
 
     Heartbeat.round_done = hold
-    os.environ.update(environment)
+    # its parent is the server
+    os.environ.update({k: v for k, v in environment.items() if k != PARENT})
     sys.exit(_run(*words))
 
 

@@ -586,3 +586,22 @@ def test_a_failure_that_comes_again_is_not_tried_for_ever(files, client, tmp_pat
     with pytest.raises(RunError, match=r"failed twice in the same way: rank \d on tcp.* failed: "):
         train(rows_of(files, "y"), client=client, ranks=2, checkpoint=tmp_path, **broken)
     nothing_left(tmp_path)
+
+
+ORPHAN = """
+import os, sys, time
+from pathlib import Path
+from mgdask.learn.training.heartbeat import PARENT, Heartbeat
+folder = Path(sys.argv[1])
+os.environ[PARENT] = sys.argv[2]
+Heartbeat(folder, "attempt-1", 0)
+time.sleep(60)
+"""
+
+
+def test_a_rank_whose_worker_died_while_it_was_imported_ends(tmp_path):
+    """Its parent is another process by then, which would never be seen to go."""
+    (tmp_path / "attempt-1").mkdir()
+    (tmp_path / "control.json").write_text('{"attempt": "attempt-1", "beat": 1, "orphan": 300}')
+    orphan = Forked(ORPHAN, tmp_path, 2**22 - 3)
+    assert orphan.wait(30) == -signal.SIGKILL

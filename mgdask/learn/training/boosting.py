@@ -532,7 +532,7 @@ def _trained(
         say(f"continuing from round {state.iteration} in {folder}")
     if state.finished:
         say(f"already trained: {size}; the model is in {folder}")
-        return _Result(state)
+        return _Result(state, 0 if cluster is None else cluster.n_ranks())
     if cluster is not None:
         say(f"trained on {cluster.n_ranks()} ranks: {size}")
         return _train_on_ranks(job, table, held, folder, cluster, say)

@@ -18,6 +18,10 @@ _ORPHAN_AFTER = 120.0
 _PR_SET_PDEATHSIG = 1
 
 
+PARENT = "MGDASK_RANK_PARENT"
+"""Environment variable with the process ID of the worker that started a rank."""
+
+
 class Heartbeat:
     """A thread that reports the state of a rank and kills it when it is orphaned.
 
@@ -37,7 +41,8 @@ class Heartbeat:
         self._control = folder / "control.json"
         self._path = folder / attempt / f"rank-{rank}.json"
         self._attempt = attempt
-        self._parent = os.getppid()
+        # the parent may have died while this process imported its libraries
+        self._parent = int(os.environ.get(PARENT, os.getppid()))
         if sys.platform == "linux":  # the kernel ends it with its parent, even if it is stopped
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         self._phase, self._steps, self._iteration, self._ticks = "is starting", 0, 0, 0

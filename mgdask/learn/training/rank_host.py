@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from mgdask.learn.training.control_files import BEAT, read_small, write_in_place
+from mgdask.learn.training.heartbeat import PARENT
 from mgdask.learn.training.outcomes import RankOutcome, Reason
 
 _OWN_SIGNALS = frozenset({signal.SIGILL, signal.SIGABRT, signal.SIGFPE, signal.SIGSEGV})
@@ -64,6 +65,7 @@ def run_rank(
         **os.environ,
         "PYTHONPATH": os.pathsep.join(name for name in sys.path if name),
         "OMP_WAIT_POLICY": "PASSIVE",
+        PARENT: str(os.getpid()),
     }
     log = base / f"rank-{rank}.log"
     with open(log, "wb") as stream, _pipe_with(identity) as secret:
