@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import pickle
 import re
 import time
 from pathlib import Path
@@ -32,8 +31,6 @@ print("ready", flush=True)
 print(once.total(np.arange(4.0)), sum(once.total._compiled.stats.cache_hits.values()))
 """
 COMPILED, LOADED = "ready\n6.0 0\n", "ready\n6.0 1\n"
-STRANGER = 65534
-root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 
 
 @pytest.fixture
@@ -118,45 +115,65 @@ def test_files_without_a_record_are_never_loaded(cache):
     assert outcome(cache) == (LOADED, "")
 
 
-REFUSED = {
-    "other owner": lambda root: os.chown(root, STRANGER, STRANGER),
-    "owner above": lambda root: os.chown(root.parent, STRANGER, STRANGER),
-    "writable": lambda root: root.chmod(0o777),
-    "writable for the group": lambda root: root.chmod(0o770),
-    "writable above": lambda root: root.parent.chmod(0o777),
-}
+REFUSE = """
+import os, pathlib, pickle, sys
+import numpy as np, once
+from mgdask.kernels import _cache, _jit
 
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_a_cache_that_another_user_could_write_is_not_used(cache, tmp_path, name):
-    """A pickle that another user plants there would be executed."""
-    if "owner" in name and os.getuid() != 0:
-        pytest.skip("only root can give folders away")
-    root = tmp_path / "above" / "cache"
-    (tmp_path / "above" / "once.py").parent.mkdir()
-    (tmp_path / "above" / "once.py").write_text(MODULE)
-    assert outcome(root) == (COMPILED, "")
-    planted = tmp_path / "executed"
-    for index in root.rglob("once*.nbi"):
-        index.write_bytes(pickle.dumps(_Planted(planted)))
-    REFUSED[name](root)
-    printed, log = outcome(root)
-    assert printed == COMPILED
-    assert not planted.exists()
-    at_fault = root.parent if "above" in name else root
-    assert log.count("\n") == 1
-    assert f"each process compiles them anew: {at_fault} " in log
-    assert "Set MGDASK_CACHE_DIR to a folder that belongs to you" in log
-
-
-class _Planted:
-    """A pickle that makes a file when it is loaded."""
-
-    def __init__(self, path):
-        self.path = path
-
+class Planted:
     def __reduce__(self):
-        return os.mkdir, (str(self.path),)
+        return os.mkdir, (sys.argv[1],)
+
+def call():
+    _cache.cache_root.cache_clear()
+    _jit.cache_directory.cache_clear()
+    os.environ.pop("MGDASK_CACHE_REMARK_MADE", None)
+    once.total._compiled = None
+    return once.total(np.arange(4.0)), _jit.cache_directory() is not None
+
+root = pathlib.Path(os.environ["MGDASK_CACHE_DIR"])
+assert call() == (6.0, True)
+(index,) = root.rglob("once*.nbi")
+(record,) = root.rglob("once*.json")
+index.write_bytes(pickle.dumps(Planted()))  # with a checksum of its own
+text = record.read_text().split('"')
+text[text.index(index.name) + 2] = _cache._checksum(index)
+record.write_text('"'.join(text))
+ATTACKS = {
+    "none": lambda: None,
+    "mode": lambda: root.chmod(0o777),
+    "group": lambda: root.chmod(0o770),
+    "mode above": lambda: root.parent.chmod(0o777),
+    "owner": lambda: os.chown(root, 65534, 65534),
+    "owner above": lambda: os.chown(root.parent, 65534, 65534),
+}
+for name in sys.argv[2:]:
+    for folder in (root, root.parent):
+        folder.chmod(0o700)
+        os.chown(folder, os.getuid(), os.getgid())
+    ATTACKS[name]()
+    print(name, *call(), os.path.exists(sys.argv[1]))
+"""
+
+
+def test_a_cache_that_another_user_could_write_is_not_used(tmp_path):
+    """A pickle that another user plants there would be executed."""
+    above = tmp_path / "above"
+    above.mkdir()
+    (tmp_path / "once.py").write_text(MODULE)
+    names = ["mode", "group", "mode above"] + ["owner", "owner above"] * (os.getuid() == 0)
+    names.append("none")  # a folder of this user only: what is in it is executed
+    env = {**os.environ, "MGDASK_CACHE_DIR": str(above / "cache"), "PYTHONPATH": str(tmp_path)}
+    process = Forked(REFUSE, tmp_path / "executed", *names, env=env)
+    printed, log = process.communicate(120)
+    refused = [f"{name} 6.0 False False" for name in names[:-1]]
+    assert printed.splitlines() == [*refused, "none 6.0 True True"], log
+    lines = log.splitlines()
+    for name, line in zip(names[:-1], lines, strict=True):
+        at_fault = above if "above" in name else above / "cache"
+        assert f"each process compiles them anew: {at_fault} " in line
+        assert line.endswith("Set MGDASK_CACHE_DIR to a folder that belongs to you and that only "
+                             "you can write")  # fmt: skip
 
 
 def test_folders_above_may_be_shared_if_only_owners_can_rename(tmp_path):
