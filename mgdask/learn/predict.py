@@ -31,7 +31,7 @@ from mgdask.store.failures import DamagedStoreError
 from mgdask.store.layout import BlockLayout, block_layout
 from mgdask.store.lock import Lock
 from mgdask.store.manifest import Manifest
-from mgdask.store.open import check_complete
+from mgdask.store.open import changed, check_complete, unchanged
 from mgdask.store.provenance import digest, versions
 from mgdask.store.shards import FEATURE_COMPRESSION, open_group, write_shard
 from mgdask.store.source_checks import check_source
@@ -430,22 +430,23 @@ def _predict_block(job: _Job, block: _Block, identity: str) -> dict[str, Any]:
     rows, store = job.rows, job.rows.parts[0].path
     source, content = check_complete(store, kind="features")
     if content != job.content:
-        raise StoreError(f"{store} has changed since the call began; make the same call again")
+        raise changed(store)
     models = _models(job.out, job.models)
     missing = sorted(set.intersection(*(set(model.missing) for model in models)))
     (f0, f1), (a0, a1) = block.frames, block.atoms
     arrays: list[Any] = [source[name] for name in rows.variables]
     row_bytes = sum(array.shape[2] * array.dtype.itemsize for array in arrays)
     scores = np.full((f1 - f0, a1 - a0, 1), np.nan)
-    for frames, atoms in _pieces(block, int(arrays[0].chunks[1]), row_bytes):
-        shape = frames[1] - frames[0], atoms[1] - atoms[0]
-        values = replace(rows, parts=(Part(store, frames, atoms),)).read(0, shape[0] * shape[1])
-        good = usable(values, models[0].columns, missing)
-        score = np.full(len(values), np.nan)
-        if good.any():
-            score[good] = _combine(models, values if good.all() else values[good], job.what)
-        piece = np.s_[frames[0] - f0 : frames[1] - f0, atoms[0] - a0 : atoms[1] - a0, 0]
-        scores[piece] = score.reshape(shape)
+    with unchanged(store, content):
+        for frames, atoms in _pieces(block, int(arrays[0].chunks[1]), row_bytes):
+            shape = frames[1] - frames[0], atoms[1] - atoms[0]
+            values = replace(rows, parts=(Part(store, frames, atoms),)).read(0, shape[0] * shape[1])
+            good = usable(values, models[0].columns, missing)
+            score = np.full(len(values), np.nan)
+            if good.any():
+                score[good] = _combine(models, values if good.all() else values[good], job.what)
+            piece = np.s_[frames[0] - f0 : frames[1] - f0, atoms[0] - a0 : atoms[1] - a0, 0]
+            scores[piece] = score.reshape(shape)
     wrote = write_shard(open_group(job.out, mode="r+"), job.name, (f0, a0, 0), scores)
     Manifest(job.out).append(record(block.name, identity, [wrote], began))
     return {"rows": scores.size, "nan": int(np.isnan(scores).sum()), "peak_memory": peak_memory()}

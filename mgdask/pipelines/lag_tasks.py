@@ -24,6 +24,7 @@ from mgdask.pipelines.featurize.block import read_axis
 from mgdask.pipelines.frame_values import Run, runs_of, select_runs
 from mgdask.store.frame_values import read_one as read_frame_value
 from mgdask.store.layout import GROUP, ceil_div, trajectory_layout
+from mgdask.store.open import check_complete, unchanged
 from mgdask.store.shards import Group, open_group, read_array
 from mgdask.store.source_checks import check_source
 from mgdask.store.sources import source_array
@@ -225,6 +226,7 @@ class LagTasks:
         run: Runs = None,
         trust: bool = False,
     ) -> None:
+        self.content = check_complete(store)[1]
         self.source, group = unwrapped_source(store)
         self.trust = trust
         self.axis = read_axis(group)
@@ -397,7 +399,11 @@ class LagTasks:
         """Return the result of a task for each block of atoms."""
         names = [f"atoms {first} to {last - 1}" for first, last in self.blocks]
         tasks = list(zip(names, arguments, strict=True))
-        with trusting(self.trust), resolve_client(client) as workers:
+        with (
+            trusting(self.trust),
+            unchanged(self.source.store, self.content),
+            resolve_client(client) as workers,
+        ):
             outcome = execute(workers, task, tasks, what=what, unit="tasks", progress=progress)
         return [outcome.results[name] for name in names]
 

@@ -19,7 +19,7 @@ from mgdask.features.pair_cutoffs import count_pairs, radial_distribution, speci
 from mgdask.geometry import volume
 from mgdask.pipelines.featurize.reach import check_cutoff
 from mgdask.pipelines.featurize.validation import select_frames
-from mgdask.store.open import check_complete
+from mgdask.store.open import check_complete, unchanged
 from mgdask.store.shards import read_array
 from mgdask.store.source_checks import check_source
 from mgdask.store.trajectory import read_window
@@ -108,7 +108,7 @@ def partial_rdf(
         raise ParameterError(f"r_max={r_max} must be a distance in Å above 0")
     if not 10 <= bins <= MAX_BINS:
         raise ParameterError(f"bins={bins} must be from 10 to {MAX_BINS}")
-    group, _ = check_complete(store, kind="trajectory")
+    group, content = check_complete(store, kind="trajectory")
     numbers = read_array(group, "species")
     selected = select_frames(frames, len(read_array(group, "step")))
     names = species_of(numbers)
@@ -122,7 +122,7 @@ def partial_rdf(
             last = min(first + ATOMS_PER_TASK, len(numbers))
             name = f"frames from {part[0]}, atoms {first} to {last - 1}"
             tasks.append((name, (str(store), part, first, last, names, edges)))
-    with trusting(trust), ExitStack() as stack:
+    with trusting(trust), unchanged(store, content), ExitStack() as stack:
         check_source(store, ("position",), np.asarray(selected))
         workers = stack.enter_context(resolve_client(client))
         outcome = execute(

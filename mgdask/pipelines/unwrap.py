@@ -31,7 +31,7 @@ from mgdask.store import unwrapped as unwrapped_store
 from mgdask.store.failures import advise_on_target
 from mgdask.store.lock import settled
 from mgdask.store.manifest import Manifest
-from mgdask.store.open import CONTENTS, check_complete, open_target
+from mgdask.store.open import CONTENTS, changes_explained, check_complete, open_target
 from mgdask.store.provenance import versions
 from mgdask.store.shards import (
     Group,
@@ -193,20 +193,22 @@ def unwrap(
     --------
     >>> print(mgdask.unwrap("glass.zarr", "unwrapped.zarr"))  # doctest: +SKIP
     """
-    with trusting(trust):
-        return _unwrap(store, out, scheme, allow_jumps, client, progress)
+    group, content = check_complete(store, kind="trajectory")
+    with trusting(trust), changes_explained(store, content):
+        return _unwrap(store, out, group, content, scheme, allow_jumps, client, progress)
 
 
 def _unwrap(
     store: str | Path,
     out: str | Path,
+    group: Group,
+    content: str,
     scheme: str,
     allow_jumps: bool,
     client: Client | None,
     progress: bool,
 ) -> UnwrapReport:
     started = clock.perf_counter()
-    group, content = check_complete(store, kind="trajectory")
     scheme, reason = select_scheme(scheme, read_array(group, "cell"))
     n_frames, n_atoms = get_array(group, "position").shape[:2]
     layout = unwrapped_store.unwrapped_layout(n_frames, n_atoms)
@@ -226,6 +228,7 @@ def _unwrap(
             check_source(store, ("position", "image"))
         _prepare(job, reason, group)
         frame_values.copy(group, out)
+        job.check_input()  # the coordinates and these values are of the same version
         with resolve_client(client) as workers:
             _compute(job, workers, allow_jumps or _images_known(group, scheme), progress)
         if manifest.content() is None:
@@ -303,6 +306,7 @@ def _prepare(job: UnwrapJob, reason: str, group: Group) -> None:
         "citation": "von Bülow, Bullerjahn, Hummer, J. Chem. Phys. 153, 021101 (2020)",
         "versions": versions(),
     }
+    job.check_input()
     unwrapped_store.create(out, new_attrs, axes, len(job.blocks))
 
 

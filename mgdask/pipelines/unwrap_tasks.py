@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +80,16 @@ class UnwrapJob:
         """Raise ``SourceChangedError`` unless the trajectory is as it was."""
         if identity_of(Manifest(self.store).content(), self.scheme) != self.identity:
             raise changed(self.store)
+
+    @contextmanager
+    def input_unchanged(self) -> Iterator[None]:
+        """Raise ``SourceChangedError`` if the trajectory changes in the body."""
+        try:
+            yield
+        except Exception:
+            self.check_input()
+            raise
+        self.check_input()
 
 
 def identity_of(content: str | None, scheme: str) -> str:
@@ -189,14 +200,15 @@ def net_displacement(job: UnwrapJob, block: int) -> None:
     carried, until = np.zeros((job.n_atoms, 3)), high
     largest = {"share": 0.0, "frame": low, "atom": int(ids[0])}
     center = np.empty((high - low, 3))
-    for step in _Stepper(job, 0, job.n_atoms, measure=True).steps(low, high):
-        if step.gained is None:
-            carried, until = step.start(job.scheme), min(until, step.frame)
-        else:
-            carried = carried + step.gained
-            largest = _larger(largest, step, ids)
-        center[step.frame - low] = np.einsum("i,ij->j", weight, step.unwrapped(job.scheme, carried))
-    job.check_input()  # a later change is found by the next block
+    with job.input_unchanged():  # a later change is found by the next block
+        for step in _Stepper(job, 0, job.n_atoms, measure=True).steps(low, high):
+            if step.gained is None:
+                carried, until = step.start(job.scheme), min(until, step.frame)
+            else:
+                carried = carried + step.gained
+                largest = _larger(largest, step, ids)
+            unwrapped = step.unwrapped(job.scheme, carried)
+            center[step.frame - low] = np.einsum("i,ij->j", weight, unwrapped)
     wrote = [
         write_shard(target, unwrapped_store.SCRATCH, (block, 0, 0), carried[None]),
         write_shard(target, unwrapped_store.CENTER_SCRATCH, (low, 0), center),
@@ -253,10 +265,10 @@ def write_unwrapped(job: UnwrapJob, block: int, first: int, last: int) -> None:
     low, high = job.frames(block)
     carried = _carried(job, target, Manifest(job.out).records(), block, first, last)
     values = np.empty((last - first, high - low, 3))
-    for step in _Stepper(job, first, last).steps(low, high):
-        carried = step.start(job.scheme) if step.gained is None else carried + step.gained
-        values[:, step.frame - low] = step.unwrapped(job.scheme, carried)
-    job.check_input()
+    with job.input_unchanged():
+        for step in _Stepper(job, first, last).steps(low, high):
+            carried = step.start(job.scheme) if step.gained is None else carried + step.gained
+            values[:, step.frame - low] = step.unwrapped(job.scheme, carried)
     wrote = [write_shard(target, "path", (first, low, 0), values)]
     Manifest(job.out).append(record(shard_name(block, first), job.identity, wrote, began))
 

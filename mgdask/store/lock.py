@@ -32,6 +32,7 @@ from mgdask.store.failures import explained
 from mgdask.store.lock_owner import (
     LEASE,
     being_written,
+    describe,
     held_here,
     is_alive,
     is_same_machine,
@@ -39,7 +40,18 @@ from mgdask.store.lock_owner import (
     this_process,
 )
 
-__all__ = ["HEARTBEAT", "LEASE", "Lock", "check_unlocked", "held", "lock_file", "locked", "settled"]
+__all__ = [
+    "HEARTBEAT",
+    "LEASE",
+    "Lock",
+    "check_unlocked",
+    "held",
+    "lock_file",
+    "locked",
+    "read_settled",
+    "settled",
+    "writer_of",
+]
 
 HEARTBEAT = 15.0
 """Seconds between two touches of the lock file by its owner."""
@@ -400,10 +412,71 @@ def check_unlocked(store: str | Path) -> None:
     StoreError
         If another live process of this machine holds the lock.
     """
+    for name, owner in _owners(store):
+        if is_same_machine(owner) and is_alive(owner, 0.0):
+            raise being_written(owner, name, Path(store))
+
+
+def _owners(store: str | Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Yield the lock files of a store that exist, with their owners."""
     for name in (lock_file(store), _lock_inside(store)):
         owner = read_owner(name)
-        if owner and is_same_machine(owner) and is_alive(owner, 0.0):
-            raise being_written(owner, name, Path(store))
+        if owner:
+            yield name, owner
+
+
+def writer_of(store: str | Path) -> str:
+    """Return the other process that writes a store, in words; "" if there is none.
+
+    It serves to explain why a store cannot be read. Clocks of two machines may differ,
+    so this does not decide who may write.
+
+    Parameters
+    ----------
+    store
+        The store, which need not exist.
+    """
+    for name, owner in _owners(store):
+        with contextlib.suppress(FileNotFoundError):
+            age = time.time() - name.lstat().st_mtime
+            if owner.get("token") not in held_here and is_alive(owner, age):
+                return describe(owner)
+    return ""
+
+
+def read_settled(store: str | Path, look: Callable[[], T]) -> T:
+    """Return what ``look`` returns; say so if it fails because the store is written.
+
+    Parameters
+    ----------
+    store
+        Store to read.
+    look
+        Reads the store. It is called again if it fails, as the store may just have been
+        replaced.
+
+    Raises
+    ------
+    StoreError
+        If ``look`` raises while another process writes the store.
+    """
+    try:
+        return look()
+    except Exception:
+        _refuse_written(store)
+    try:
+        return look()
+    except Exception:
+        _refuse_written(store)
+        raise
+
+
+def _refuse_written(store: str | Path) -> None:
+    writer = writer_of(store)
+    if writer:
+        raise StoreError(
+            f"{store} cannot be read now, because it is being written by {writer}: wait for it"
+        )
 
 
 def settled(store: str | Path, look: Callable[[], T]) -> T:

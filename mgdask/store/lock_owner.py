@@ -180,19 +180,23 @@ def being_written(owner: Owner, name: Path, store: Path, age: float | None = Non
             f"{store} may be in use, because its lock file is empty or damaged: wait {rest:.0f} s, "
             f"after which it counts no more, or remove {name} if nothing writes to {store}"
         )
-    pid, host = owner.get("pid", "unknown"), owner.get("host", "an unknown machine")
-    here = is_same_machine(owner)
-    user = f" of user {owner['user']}" if owner.get("user") else ""
-    command = f" ({owner['command']})" if owner.get("command") else ""
-    who = f"process {pid}{user} on {host}{_since(owner, here)}{command}"
-    if here and pid == os.getpid():
-        who = f"process {pid}, which is this one{_since(owner, here)}{command}"
+    pid, here = owner.get("pid"), is_same_machine(owner)
     advice = "wait for it, or choose another target (out=, --out)"
-    if here and _stat(pid)[:1] == ["T"]:
+    if here and _stat(owner["pid"])[:1] == ["T"]:
         advice = f"it is suspended: continue it with kill -CONT {pid}, or end it with kill -9 {pid}"
     elif not here:
         advice += f"; if it is dead, its lock expires in {rest:.0f} s, or remove {name}"
-    return StoreError(f"{store} is being written by {who}: {advice}")
+    return StoreError(f"{store} is being written by {describe(owner)}: {advice}")
+
+
+def describe(owner: Owner) -> str:
+    """Return the owner of a lock in words: process, user, machine, time, command."""
+    pid, host = owner.get("pid", "unknown"), owner.get("host", "an unknown machine")
+    here = is_same_machine(owner)
+    user = f" of user {owner['user']}" if owner.get("user") else ""
+    place = ", which is this one" if here and pid == os.getpid() else f"{user} on {host}"
+    command = f" ({owner['command']})" if owner.get("command") else ""
+    return f"process {pid}{place}{_since(owner, here)}{command}"
 
 
 def _since(owner: Owner, here: bool) -> str:

@@ -12,6 +12,7 @@ import zarr
 from mgdask import variables
 from mgdask.errors import StoreError
 from mgdask.store.failures import DamagedStoreError, SourceChangedError, advise_on_target, readable
+from mgdask.store.lock import read_settled, writer_of
 from mgdask.store.manifest import Manifest
 from mgdask.store.mark import DECLARED, check_sound
 from mgdask.store.shapes import check_shapes
@@ -55,8 +56,15 @@ def check_complete(
     ------
     StoreError
         If ``path`` is not a store of mgdask, is of another kind, is not finished, or if
-        its metadata or small arrays are damaged.
+        its metadata or small arrays are damaged. If another process writes it, the
+        message names that process.
     """
+    return read_settled(path, lambda: _check_complete(path, kind, replaced))
+
+
+def _check_complete(
+    path: str | Path, kind: str | None, replaced: Collection[str]
+) -> tuple[zarr.Group, str]:
     group, manifest = open_group(path), Manifest(path)
     check_sound(path, replaced=replaced)
     actual = str(group.attrs.get("mgdask_kind", ""))
@@ -120,8 +128,51 @@ def check_unchanged(path: str | Path, content: str) -> None:
         raise changed(path)
 
 
+@contextmanager
+def changes_explained(path: str | Path, content: str) -> Iterator[None]:
+    """Raise ``SourceChangedError`` if the body fails and a store has changed.
+
+    What is read of two versions can raise anything.
+
+    Parameters
+    ----------
+    path
+        Store that the body reads.
+    content
+        Digest of its content before the body.
+    """
+    try:
+        yield
+    except Exception:
+        check_unchanged(path, content)
+        raise
+
+
+@contextmanager
+def unchanged(path: str | Path, content: str) -> Iterator[None]:
+    """Raise ``SourceChangedError`` if a store changes while the body reads it.
+
+    Parameters
+    ----------
+    path
+        The store.
+    content
+        Digest of its content before the body.
+    """
+    with changes_explained(path, content):
+        yield
+    check_unchanged(path, content)
+
+
 def changed(path: str | Path) -> SourceChangedError:
     """Return the error for an input that has changed."""
+    writer = writer_of(path)
+    if writer:
+        return SourceChangedError(
+            f"{path} is being written by {writer} while this run reads it: results of two versions "
+            "are never mixed, so wait for it, then run the same command again (finished blocks are "
+            "kept), or choose another target for the new input"
+        )
     return SourceChangedError(
         f"{path} has changed since the plan was made, or is being written now. Results of both "
         "versions are never mixed. Restore it and run the same command again; finished blocks are "

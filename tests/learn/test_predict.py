@@ -305,9 +305,10 @@ def test_a_source_or_model_that_changes_meanwhile(store, models, here, tmp_path,
         return sound(out, digests)
 
     monkeypatch.setattr(module, "_models", changing)
-    with pytest.raises(RunError, match=r"8 of 9 blocks failed.*has changed since the call began"):
+    with pytest.raises(StoreError, match=r"source\.zarr has changed since the plan was made"):
         predict(models, source, tmp_path / "scores.zarr", client=here, **QUIET)
     monkeypatch.setattr(module, "_models", sound)
+    assert not Manifest(tmp_path / "scores.zarr").records()  # not even of the block read last
     with pytest.raises(StoreError, match="another source"):
         predict(models, source, tmp_path / "scores.zarr", client=here, **QUIET)
     models[1].save(tmp_path / "scores.zarr" / "manifest" / "model-0")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -104,6 +104,17 @@ class Job:
             check_values_unchanged(self.store, self.values)
         if self.paths != self.store:
             check_unchanged(self.paths, self.paths_content)
+
+    @contextmanager
+    def inputs_unchanged(self) -> Iterator[None]:
+        """Raise ``SourceChangedError`` if an input changes while the body reads it."""
+        self.check_inputs()
+        try:
+            yield
+        except Exception:
+            self.check_inputs()
+            raise
+        self.check_inputs()  # it may have been replaced while it was read
 
     def prepare(self) -> None:
         """Compile the kernels of all features and build their tables."""
@@ -299,14 +310,13 @@ def compute_block(job: Job, block: Block, digest: str) -> dict[str, Any]:
 
 def _compute_and_write(job: Job, block: Block, digest: str) -> None:
     began = time.perf_counter()
-    job.check_inputs()
     source, target = StoreSource(job.store, job.paths), open_group(job.out, mode="r+")
     rows = slice(block.row, block.row + block.n_rows)
     ids = np.asarray(cast("Array", target["atom_id"])[rows])
-    centers = np.searchsorted(read_array(source.group, "atom_id"), ids)
     features = [feature for feature in job.features if feature.level == block.level]
-    values, flagged = compute_features_of_block(features, source, block.frames, centers)
-    job.check_inputs()  # it may have been replaced while it was read
+    with job.inputs_unchanged():
+        centers = np.searchsorted(read_array(source.group, "atom_id"), ids)
+        values, flagged = compute_features_of_block(features, source, block.frames, centers)
     start = (block.frame, block.row, 0) if block.level == "atom" else (block.frame, 0)
     wrote = []
     for k, feature in enumerate(features):
