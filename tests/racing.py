@@ -448,7 +448,11 @@ class Arena:
             for name, digest in found.items()
             if digest not in (alone.get(name), "unfinished")
         }
-        missing = [name for name in alone if found.get(name) in (None, "unfinished")]
+        missing = [
+            name
+            for name, digest in alone.items()
+            if digest != found.get(name) in (None, "unfinished")
+        ]
         if wrong or missing:
             ok = reverse[0].status and found == state_of_reverse
             if not ok:

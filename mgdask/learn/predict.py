@@ -31,7 +31,7 @@ from mgdask.store.failures import DamagedStoreError
 from mgdask.store.layout import BlockLayout, block_layout
 from mgdask.store.lock import Lock
 from mgdask.store.manifest import Manifest
-from mgdask.store.open import changed, check_complete, unchanged
+from mgdask.store.open import changed, changes_explained, check_complete, check_unchanged, unchanged
 from mgdask.store.provenance import digest, versions
 from mgdask.store.shards import FEATURE_COMPRESSION, open_group, write_shard
 from mgdask.store.source_checks import check_source
@@ -228,9 +228,10 @@ def predict(
         "versions": versions(("mgdask", "numpy", "lightgbm", "zarr")),
     }
     job = _Job(rows, content, target, name, what, tuple(model.digest for model in members))
-    with trusting(trust), Manifest(target).locked() as lock:
+    with trusting(trust), Manifest(target).locked() as lock, changes_explained(store, content):
         _refuse_other_scores(target, identity)
         if not features.existing(target, plan_digest):
+            check_unchanged(store, content)  # the coordinates are of the same version
             features.create(target, attrs, axes, [output])
         blocks = list(_blocks(output))
         return _run(job, members, blocks, plan_digest, client, retries, progress, lock)

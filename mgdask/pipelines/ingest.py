@@ -43,6 +43,7 @@ from mgdask.store import frame_values as stored_values
 from mgdask.store import trajectory
 from mgdask.store.appends import last_digest
 from mgdask.store.creation import created_whole
+from mgdask.store.lock import settled
 from mgdask.store.manifest import Manifest
 from mgdask.store.mark import check_sound
 from mgdask.store.provenance import versions
@@ -210,6 +211,8 @@ def ingest(
     is_named = run is not None or bool(options.get("run_per_file"))
     files, labels = _label_inputs(paths, run, bool(options.get("run_per_file")))
     check_reading(options, species, timestep)
+    if append:  # nothing is locked for a store that does not exist
+        settled(out, lambda: check_target(out, files, append=True, overwrite=overwrite))
     # before any file is read, and until the summary is made of what this call wrote
     with Manifest(out).locked() as lock, deferred_client(client) as workers:
         check_target(out, files, append=append, overwrite=overwrite)

@@ -46,7 +46,7 @@ def check_target(out: Path, files: Sequence[str], *, append: bool, overwrite: bo
     Parameters
     ----------
     out
-        Store to write, whose lock the caller holds.
+        Store to write.
     files
         Files to read.
     append, overwrite

@@ -114,7 +114,7 @@ def check_not_pending(path: str | Path) -> None:
         )
 
 
-def check_unchanged(path: str | Path, content: str) -> None:
+def check_unchanged(path: str | Path, content: str | None) -> None:
     """Raise ``SourceChangedError`` unless a store has the expected content.
 
     Parameters
@@ -129,7 +129,7 @@ def check_unchanged(path: str | Path, content: str) -> None:
 
 
 @contextmanager
-def changes_explained(path: str | Path, content: str) -> Iterator[None]:
+def changes_explained(path: str | Path, content: str | None) -> Iterator[None]:
     """Raise ``SourceChangedError`` if the body fails and a store has changed.
 
     What is read of two versions can raise anything.
@@ -149,7 +149,7 @@ def changes_explained(path: str | Path, content: str) -> Iterator[None]:
 
 
 @contextmanager
-def unchanged(path: str | Path, content: str) -> Iterator[None]:
+def unchanged(path: str | Path, content: str | None) -> Iterator[None]:
     """Raise ``SourceChangedError`` if a store changes while the body reads it.
 
     Parameters

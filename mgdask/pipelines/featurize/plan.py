@@ -39,7 +39,7 @@ from mgdask.store.features import Output
 from mgdask.store.frame_values import read as read_frame_values
 from mgdask.store.layout import MAX_BLOCK, BlockLayout, block_layout
 from mgdask.store.manifest import Manifest
-from mgdask.store.open import check_not_pending
+from mgdask.store.open import check_not_pending, unchanged
 from mgdask.store.provenance import digest, versions
 from mgdask.store.shards import FEATURE_COMPRESSION, Group, read_array
 from mgdask.store.trust import trusting
@@ -400,40 +400,41 @@ def plan(
     if threads < 1:
         raise ParameterError(f"threads={threads} must be at least 1")
     allowed = memory_of(memory)
-    source, group = path_source(store)
-    numbers = read_array(group, "species")
-    checked = check_features(features, numbers)
-    axis = read_axis(group)
-    rows = select_rows(checked, axis, frames, source.n_frames)
-    check_not_pending(store)
-    present = read_frame_values(group)
-    check_names(checked, present, str(store))
-    values = check_frame_values(checked, present, axis, rows, str(store))
-    kinds = FeatureKinds.of(checked)
-    if source.kind == "paths" and kinds.framewise:
-        raise ParameterError(
-            f"{store} holds unwrapped trajectories; {kinds.framewise[0].name} reads whole frames: "
-            "plan it from the trajectory store"
-        )
-    with trusting(trust):
+    content = Manifest(store).content()
+    with trusting(trust), unchanged(store, content):
+        source, group = path_source(store)
+        numbers = read_array(group, "species")
+        checked = check_features(features, numbers)
+        axis = read_axis(group)
+        rows = select_rows(checked, axis, frames, source.n_frames)
+        check_not_pending(store)
+        present = read_frame_values(group)
+        check_names(checked, present, str(store))
+        values = check_frame_values(checked, present, axis, rows, str(store))
+        kinds = FeatureKinds.of(checked)
+        if source.kind == "paths" and kinds.framewise:
+            raise ParameterError(
+                f"{store} holds unwrapped trajectories; {kinds.framewise[0].name} reads whole "
+                "frames: plan it from the trajectory store"
+            )
         check_input(store, group, checked, axis, rows)
-    paths, why = needs_copy(checked, source.kind, read_array(group, "cell"), str(out))
-    base = Plan(
-        str(store),
-        str(out),
-        str(Manifest(store).content()),
-        checked,
-        len(numbers),
-        rows,
-        select_centers(centers, numbers),
-        _read_coordinates(group),
-        axis,
-        paths,
-        why,
-        allowed=allowed,
-        values=values,
-        trust=trust,
-    )
+        paths, why = needs_copy(checked, source.kind, read_array(group, "cell"), str(out))
+        base = Plan(
+            str(store),
+            str(out),
+            str(content),
+            checked,
+            len(numbers),
+            rows,
+            select_centers(centers, numbers),
+            _read_coordinates(group),
+            axis,
+            paths,
+            why,
+            allowed=allowed,
+            values=values,
+            trust=trust,
+        )
     check_reach(base)
     fitting = _largest_blocks(base, threads)
     if fitting is None and kinds.trajectories and not paths and source.kind == "trajectory":

@@ -26,6 +26,7 @@ from mgdask.pipelines.unwrap import unwrap
 from mgdask.store import frame_values
 from mgdask.store.features import set_attrs
 from mgdask.store.manifest import Manifest
+from mgdask.store.open import changes_explained
 from mgdask.store.shards import open_group
 from mgdask.store.source_checks import check_source
 from mgdask.store.trust import TRUSTED, trusting
@@ -189,13 +190,14 @@ def run(
 def _run(plan: Plan, client: Client | None, retries: int, progress: bool) -> Report:
     manifest = Manifest(plan.out)
     outcome, threads = Outcome[dict[str, Any]](), plan.memory.threads
-    with manifest.locked() as lock:
+    with manifest.locked() as lock, changes_explained(plan.store, plan.content):
         if plan.paths:
             unwrap(plan.store, plan.paths, client=client, progress=progress)
         create_output(plan)
         for remark in remarks(plan):
             logger.warning("%s", remark)
         frame_values.copy(open_group(plan.store), plan.out, plan.frames)
+        plan.job().check_inputs()  # these values are of the same version
         records = manifest.records()
         todo = [b for b in plan.blocks if not manifest.done(b.name, plan.block_digest(b), records)]
         if todo:
