@@ -8,8 +8,6 @@ What two actions may leave is what they leave one after the other, in either ord
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import shutil
 import sys
 import tempfile
@@ -26,9 +24,6 @@ from mgdask.errors import MgdaskError
 from mgdask.execution import executor
 from mgdask.execution.results import Outcome
 from mgdask.features.feature import FrameFeature
-from mgdask.store.lock import locked
-from mgdask.store.manifest import Manifest
-from mgdask.store.shards import open_group
 from tests.forked import Forked
 
 SPECIES = {1: "Zr", 2: "Cu"}
@@ -154,14 +149,6 @@ ACTIONS: dict[str, Callable[[], object]] = {
     "repair scores": lambda: _repair("s.zarr"),
 }
 """What each action does."""
-TARGETS = {
-    "t.zarr": ("ingest", "overwrite", "append", "attach", "attach other", "repair"),
-    "p.zarr": ("unwrap", "attach unwrapped", "repair unwrapped"),
-    "f.zarr.paths.zarr": ("featurize lags", "unwrap for lags"),
-    "f.zarr": ("featurize", "featurize other", "featurize lags", "repair features"),
-    "s.zarr": ("predict", "repair scores"),
-}
-"""Actions by the store that they write, where "ingest other" is an "ingest"."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +159,6 @@ class Pair:
     second: str
     before: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
-    notes: dict = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
         return f"{self.first} | {self.second}"
@@ -472,6 +458,3 @@ class Arena:
     def _is_of_old_input(again: Ended) -> bool:
         """Whether a store was begun from an input that was replaced."""
         return again.status == 1 and "Choose another" in again.said
-
-
-__all__ = ["PAIRS", "Arena", "Manifest", "Pair", "json", "locked", "open_group", "os", "prepare"]

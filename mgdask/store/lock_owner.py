@@ -194,7 +194,7 @@ def describe(owner: Owner) -> str:
     pid, host = owner.get("pid", "unknown"), owner.get("host", "an unknown machine")
     here = is_same_machine(owner)
     user = f" of user {owner['user']}" if owner.get("user") else ""
-    place = ", which is this one" if here and pid == os.getpid() else f"{user} on {host}"
+    place = ", which is this one," if here and pid == os.getpid() else f"{user} on {host}"
     command = f" ({owner['command']})" if owner.get("command") else ""
     return f"process {pid}{place}{_since(owner, here)}{command}"
 
