@@ -181,8 +181,8 @@ def test_a_lost_peer_ends_an_exchange_and_a_silent_one_too(monkeypatch):
     second.close()
     with pytest.raises(ConnectionError, match=r"the connection to rank 1 broke: it has ended"):
         first.exchange({}, {1: memoryview(bytearray(8))})
-    monkeypatch.setattr(links, "MAX_WAIT", 0.05)
     third, fourth = connected(2, new_identity())
+    monkeypatch.setattr(links, "MAX_WAIT", 0.05)
     with pytest.raises(ConnectionError, match=r"nothing came from rank 1 for"):
         third.exchange({}, {1: memoryview(bytearray(8))})
     fourth.close()
