@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,8 @@ from mgdask.errors import MgdaskError, RunError, StoreError
 NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT))
 UNWRITABLE = NO_SPACE | {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG}
 """Error numbers that would recur in every later write to the target."""
+_NO_ROOM_FOR_LIBRARY = re.compile("failed to map segment|cannot allocate memory", re.IGNORECASE)
+"""What the loader of shared libraries says if the memory is too small for one."""
 ALMOST_FULL = 2**20
 """Free room in bytes below which a disk counts as full."""
 NO_HANDLES = frozenset((errno.EMFILE, errno.ENFILE))
@@ -187,6 +190,7 @@ def explanation(error: BaseException) -> MgdaskError | None:
             isinstance(link, MemoryError)
             or (isinstance(link, OSError) and link.errno == errno.ENOMEM)
             or (isinstance(link, RuntimeError) and "can't start new thread" in str(link))
+            or (isinstance(link, ImportError) and _NO_ROOM_FOR_LIBRARY.search(str(link)))
         ):
             return RunError(_lack_of_memory(link))
         if isinstance(link, FileNotFoundError) and "No usable temporary" in str(link):

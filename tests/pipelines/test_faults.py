@@ -197,6 +197,9 @@ def test_errors_of_libraries_that_tell_of_the_system_are_explained():
     nanny.__cause__ = lack
     assert "can start no more threads" in str(explanation(nanny))
     assert "ran out of memory (Unable" in str(explanation(MemoryError("Unable to allocate")))
+    library = ImportError("x.so: failed to map segment from shared object")
+    assert "ran out of memory" in str(explanation(library))
+    assert explanation(ImportError("No module named 'x'")) is None
     full = OSError(errno.ENOSPC, "No space", "/nowhere/model/bins.bin")
     assert "/nowhere/model/bins.bin is full" in str(explanation(full))
     assert explanation(OSError(errno.ENOENT, "No such file", "x")) is None
