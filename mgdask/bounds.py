@@ -28,7 +28,7 @@ MAX_NEIGHBORS = 1_000_000
 MAX_GROWTH, GROWTH_WINDOW = 200, 64 << 20
 """Maximum ratio of unpacked to packed bytes, in each stretch of so many unpacked bytes.
 
-Text dumps shrink to between a sixth and a third. Frames that repeat shrink more.
+Text dumps shrink to between a tenth and a third. Frames that repeat shrink more.
 """
 MAX_LINE = 1 << 20
 """Maximum number of bytes of a line of text."""
