@@ -418,11 +418,11 @@ def _check_far(position: FloatArray, image: FloatArray, cell: FloatArray) -> Non
     if not position.size:
         return
     size = np.sqrt((cell**2).sum(axis=1))
-    # far fewer operations than wrapping: two passes without temporary arrays
+    # whole arrays first: these reductions are much faster than those of an axis
     if max(position.max(), -position.min()) <= MAX_LENGTH:
-        # at most three vectors add up, and each image moves by one when it is corrected
-        most = np.maximum(image.reshape(-1, 3).max(axis=0), -image.reshape(-1, 3).min(axis=0))
-        if (most < MAX_IMAGE - 1).all() and (most * size <= MAX_LENGTH).all():
+        most = float(max(image.max(), -image.min()))
+        # an image moves by one when it is corrected
+        if most < MAX_IMAGE - 1 and most * size.max() <= MAX_LENGTH:
             return
     flat, moved = position.reshape(-1, 3), np.abs(image.reshape(-1, 3))
     for what, unit, value, limit in (

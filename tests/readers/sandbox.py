@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import resource
@@ -44,6 +45,7 @@ def _child(jobs: Sequence[Callable[[], object]], first: int, out: int) -> None:
     limit = _memory("VmSize") + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    faulthandler.disable()  # the parent reports crashes
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 2)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
