@@ -92,8 +92,10 @@ def study_command(name: str) -> click.Command:
             for store in (one for given in settings.paths().values() for one in given):
                 if store.suffix in ("", ".zarr") and not store.is_file():
                     check_store_exists(store)
+            from mgdask.store.lock import check_unlocked
             from mgdask.studies.study import check_study
 
+            check_unlocked(settings.out)
             check_study(settings)  # before the libraries of the study are imported
             results = get_study(name)(settings).run(client, trust=trust)
         click.echo(str(results))

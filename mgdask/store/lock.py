@@ -124,8 +124,13 @@ def lock_file(store: str | Path) -> Path:
 
 
 def _lock_inside(store: str | Path) -> Path:
-    """Return the lock file inside a store, the only one in version 0.1."""
-    return Path(os.path.realpath(store)) / "manifest" / "lock"
+    """Return the lock file inside a store, the only one in version 0.1.
+
+    Other folders, such as that of a study, have no manifest.
+    """
+    folder = Path(os.path.realpath(store))
+    is_store = (folder / "manifest").is_dir() or not folder.is_dir()
+    return folder / "manifest" / "lock" if is_store else folder / ".lock"
 
 
 @contextmanager
@@ -148,7 +153,7 @@ def locked(store: str | Path) -> Iterator[Lock]:
     order = [(beside, inside), (inside, beside)]
     # the folder above a mount point may belong to this container only
     if inside.parent.is_dir() and (
-        os.path.ismount(inside.parents[1]) or not os.access(beside.parent, os.W_OK | os.X_OK)
+        os.path.ismount(os.path.realpath(store)) or not os.access(beside.parent, os.W_OK | os.X_OK)
     ):
         order.reverse()
     (own, other) = order[0]
@@ -226,7 +231,7 @@ def _release(lock: Lock, made: list[Path]) -> None:
 
 def _abandon(lock: Lock, made: list[Path]) -> None:
     """Remove the lock and unfinished files of a command that is being stopped."""
-    if lock.is_held():
+    if lock.is_held() and (lock.store / "manifest").is_dir():
         deadline = time.monotonic() + SWEEP_TIME
         for folder, _, files in os.walk(lock.store):
             for file in files:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from mgdask._version import __version__
 from mgdask.errors import ParameterError
+from mgdask.store.lock import locked
 from mgdask.store.provenance import digest
 from mgdask.store.source_checks import check_source
 from mgdask.store.trust import TRUSTED, is_trusted, trusting
@@ -145,11 +146,12 @@ class Study(ABC, Generic[Options]):
         Raises
         ------
         StoreError
-            If an input is missing or unfinished.
+            If an input is missing or unfinished, or another process runs a study in the
+            same folder.
         ParameterError
             If the folder holds the results of another study.
         """
-        with trusting(trust):
+        with trusting(trust), locked(self.options.out):
             return self._run(client, progress)
 
     def _run(self, client: Client | None, progress: bool) -> Results:

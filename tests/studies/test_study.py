@@ -14,7 +14,8 @@ from pydantic import Field
 
 import mgdask
 from mgdask.cli import cli
-from mgdask.errors import MgdaskError, ParameterError
+from mgdask.errors import MgdaskError, ParameterError, StoreError
+from mgdask.store.lock import lock_file, locked
 from mgdask.studies import options as options_module
 from mgdask.studies import registry, results, stages, timing
 from mgdask.studies.options import OptionError, command_line
@@ -187,6 +188,15 @@ def test_the_page_says_where_it_comes_from(text, tmp_path):
 
 def test_stores_are_described_by_their_composition(glass_store):
     assert stages.describe_input(Path(glass_store)) == "2000 atoms, Cu 1120 (56 %), Zr 880 (44 %)"
+
+
+def test_a_folder_is_that_of_one_process(text, tmp_path):
+    study = ToyStudy(ToyOptions(texts=(text,), out=tmp_path / "out"))
+    with locked(tmp_path / "out"), pytest.raises(StoreError, match="out is being written by"):
+        study.run()
+    assert not (tmp_path / "out").exists()
+    study.run()
+    assert not lock_file(tmp_path / "out").exists()
 
 
 def test_a_folder_is_that_of_one_study(text, tmp_path):
