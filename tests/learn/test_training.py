@@ -24,7 +24,8 @@ from mgdask.cluster import local_client
 from mgdask.errors import ParameterError, RunError, StoreError
 from mgdask.learn import Part, Rows, train
 from mgdask.learn.evaluation.bootstrap import bootstrap
-from mgdask.learn.training import rank_host
+from mgdask.learn.training import rank_host, supervisor
+from mgdask.learn.training.outcomes import RankOutcome, Reason
 from mgdask.learn.training.rank_worker import read_small, row_range, write_in_place
 from mgdask.pipelines.records import record
 from mgdask.store import features
@@ -390,6 +391,31 @@ def test_a_checkpoint_folder_that_others_can_write_is_refused(tmp_path):
         os.chown(tmp_path / "theirs", 65534, 65534)
         with pytest.raises(StoreError, match=r"theirs belongs to user 65534"):
             train(x, y, checkpoint=tmp_path / "theirs", **options)
+
+
+def test_the_rank_that_was_killed_is_named_though_it_is_heard_of_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "BEAT", 0.001)
+    threads, answers = {"a": 1, "b": 1}, iter([False] * 5)
+
+    def rank(number, outcome, done):
+        future = SimpleNamespace(status="finished", done=done, result=lambda: outcome)
+        return supervisor._Rank(number, "ab"[number], future, 0.0, 0.0)
+
+    def cause(late):
+        client = SimpleNamespace(nthreads=lambda: threads)
+        watch = supervisor.Supervisor(client, tmp_path, None, 2, 1, 1.0, 1, print)
+        missing = rank(0, RankOutcome(Reason.NETWORK, "it has ended"), lambda: True)
+        return watch._cause(tmp_path, [missing, late])
+
+    killed = RankOutcome(Reason.KILLED, "9")
+    late = rank(1, killed, lambda: next(answers, True))
+    assert str(cause(late)) == "rank 1 on b was killed by signal 9"
+    never = rank(1, killed, lambda: False)
+    monkeypatch.setattr(supervisor, "GRACE", 0.0)
+    assert str(cause(never)) == "rank 0 on a failed: it has ended"
+    monkeypatch.setattr(supervisor, "GRACE", 20.0)
+    del threads["b"]
+    assert str(cause(never)) == "rank 1: its worker b is gone"
 
 
 def busy_beside_a_sleeping_main_thread():
