@@ -49,6 +49,9 @@ def flush_files(store: Path, files: Iterable[str]) -> None:
                 break
             folder = folder.parent
             flush_folder(folder)
+            if folder == store:  # its own name, too
+                with suppress(PermissionError):
+                    flush_folder(store.parent)
             _KNOWN.add(key)
 
 

@@ -91,6 +91,7 @@ def test_files_and_folders_are_flushed_before_their_record(written, monkeypatch)
     Manifest(path).append(record("b", "d", [wrote], 0.0))
     journal = flushed[-2] if flushed[-1] == "/manifest" else flushed[-1]
     assert flushed[:5] == ["/x/c/0/0", "/x/c/0", "/x/c", "/x", ""]
+    assert flushed[5] == str(path.parent)
     assert journal.endswith(".jsonl")
     flushed.clear()
     wrote = shards.write_shard(group, "x", (4, 0), data)
