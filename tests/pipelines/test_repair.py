@@ -18,7 +18,7 @@ from mgdask.pipelines import ingest_tasks
 from mgdask.store import layout, mark
 from mgdask.store.failures import DamagedStoreError
 from mgdask.store.manifest import Manifest
-from tests.conftest import SPECIES
+from tests.conftest import SPECIES, threads_client
 from tests.forked import COMMAND_LINE, run
 from tests.pipelines.test_appends import PARTS, add, grow
 from tests.pipelines.test_ingest import dump
@@ -26,6 +26,16 @@ from tests.store.test_mark import DAMAGES, damage
 
 OLD = Path(__file__).parents[1] / "data" / "stores_0_1.zip"
 KINDS = ("trajectory", "paths", "features")
+
+
+def some(cases, step):
+    """Leave all but every few cases to the slow run."""
+
+    def param(k, case):
+        words = case if isinstance(case, tuple) else (case,)
+        return pytest.param(*words, marks=[pytest.mark.slow] if k % step else [])
+
+    return [param(k, case) for k, case in enumerate(cases)]
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +67,13 @@ def find(report):
 
 
 @pytest.fixture(scope="module", autouse=True)
+def here():
+    """A client for all calls, which would otherwise start one each."""
+    with threads_client() as client:
+        yield client
+
+
+@pytest.fixture(scope="module", autouse=True)
 def blocks_of_three():
     """Shards of three frames, so that a few frames make several blocks."""
     cut = layout.TrajectoryLayout(3, 1, 4)
@@ -67,7 +84,7 @@ def blocks_of_three():
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, blocks_of_three):
+def made(tmp_path_factory, blocks_of_three, here):
     """Input, trajectory of two inputs, its unwrapped trajectory, and features."""
     folder = tmp_path_factory.mktemp("made")
     rng = np.random.default_rng(3)
@@ -110,7 +127,7 @@ def old(tmp_path):
 # Metadata, small arrays and the mark
 
 
-@pytest.mark.parametrize(("file", "change", "what"), DAMAGES)
+@pytest.mark.parametrize(("file", "change", "what"), some(DAMAGES, 4))
 def test_metadata_and_small_arrays_are_found_and_put_back(stores, file, change, what):
     """Of a trajectory with appended frames, without its input."""
     store = stores / "trajectory.zarr"
@@ -155,7 +172,7 @@ def test_values_of_frames_are_put_back_without_their_source(stores):
 def test_copies_that_are_damaged_are_written_again(stores):
     store = stores / "trajectory.zarr"
     before, kept = everything(store), store / "manifest" / "kept.zip"
-    for data in (b"", b"PK", None, before["manifest/kept.zip"][:-40]):
+    for data in (b"PK", None, before["manifest/kept.zip"][:-40]):
         kept.unlink() if data is None else kept.write_bytes(data)
         assert mgdask.open_store(store).sizes["frame"] == 8
         assert find(verify(store)) == {"manifest/kept.zip": "copies in it are missing or differ"}
@@ -169,7 +186,7 @@ def test_every_flipped_bit_of_the_copies_is_noticed(stores):
     data = bytearray(kept.read_bytes())
     names = zipfile.ZipFile(kept).namelist()
     content = json.loads((store / "manifest" / "complete.json").read_text())
-    for at in np.random.default_rng(0).choice(len(data), 200, replace=False):
+    for at in np.random.default_rng(0).choice(len(data), 60, replace=False):
         data[at] ^= 16
         kept.write_bytes(data)
         for name in names:
@@ -244,7 +261,7 @@ def test_damaged_records_are_dropped_and_their_blocks_written_again(stores):
     assert verify(store).ok
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", some(KINDS, 3))
 def test_a_lost_manifest(stores, kind):
     store = stores / f"{kind}.zarr"
     before = arrays(store)
@@ -260,7 +277,7 @@ def test_a_lost_manifest(stores, kind):
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["images in the file", "derived images"])
-def grown(request, tmp_path_factory, blocks_of_three):
+def grown(request, tmp_path_factory, blocks_of_three, here):
     """A store of three inputs, which end inside blocks of three frames."""
     return grow(tmp_path_factory.mktemp("grown"), images=request.param)
 
@@ -366,7 +383,7 @@ CONTRADICTIONS = [
 """Kind of a store, array ("" for the store), change of its metadata, what is said."""
 
 
-@pytest.mark.parametrize(("kind", "name", "change", "what"), CONTRADICTIONS)
+@pytest.mark.parametrize(("kind", "name", "change", "what"), some(CONTRADICTIONS, 3))
 def test_contradictions_in_old_stores_are_found(old, kind, name, change, what):
     store = old / f"{kind}.zarr"
     edit(store / name / "zarr.json", change)
@@ -407,7 +424,7 @@ def test_an_old_store_that_cannot_be_written_is_verified(old, monkeypatch):
 
 @pytest.mark.parametrize(
     ("file", "data"),
-    [("zarr.json", b"[1]"), ("zarr.json", b""), ("manifest/complete.json", b"[1]")],
+    some([("zarr.json", b"[1]"), ("zarr.json", b""), ("manifest/complete.json", b"[1]")], 3),
 )
 def test_commands_print_one_sentence(stores, file, data):
     """Every command that reads a store names the damaged file and the remedy."""
