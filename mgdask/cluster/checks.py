@@ -6,9 +6,10 @@ import json
 import os
 from pathlib import Path
 
-from pydantic import ByteSize, TypeAdapter, ValidationError
+from pydantic import ByteSize, TypeAdapter
 
 from mgdask.cluster.site import Site, Tls, is_scheduler_file, read_site
+from mgdask.cluster.words import check_size
 from mgdask.errors import ParameterError
 from mgdask.ownership import user_id
 
@@ -52,8 +53,8 @@ def parse_bytes(memory: str | int | None) -> int | None:
     if memory is None:
         return None
     try:
-        return int(TypeAdapter(ByteSize).validate_python(memory))
-    except ValidationError:
+        return int(TypeAdapter(ByteSize).validate_python(check_size(memory)))
+    except ValueError:
         raise ParameterError(
             f"memory={memory!r} is not a size; write 2GiB, 500MB or a number of bytes"
         ) from None

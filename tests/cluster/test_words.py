@@ -11,6 +11,7 @@ import subprocess
 import pytest
 
 from mgdask import cluster
+from mgdask.cluster.checks import parse_bytes
 from mgdask.cluster.jobs import private_job
 from mgdask.cluster.queue import _cluster_class
 from mgdask.cluster.site import _ALLOWED_KEYS
@@ -212,3 +213,7 @@ def test_old_values_are_still_read():
             site_of("slurm", memory=size)
     with pytest.raises(ParameterError, match="is not a command with arguments"):
         site_of("slurm", python="module load x && python")
+    for text in ("2GiB x", "2 GiB; rm", "much", "-1GiB"):
+        with pytest.raises(ParameterError, match="is not a size"):
+            parse_bytes(text)
+    assert parse_bytes("1.5 GB") == 1_500_000_000
