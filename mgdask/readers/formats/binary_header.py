@@ -72,7 +72,7 @@ def _check_frame(file: BinaryIO, path: str, frame: int, size: int) -> bool:
         return False
     (width,) = _take(file, "<i")
     rest = size - file.tell()
-    if not 0 < n_atoms * max(width, 1) * 8 <= rest or not 0 < width <= MAX_COLUMNS:
+    if not 0 < n_atoms * max(width, 1) * 8 <= size or not 0 < width <= MAX_COLUMNS:
         raise AuditError(
             f"{path}: frame {frame}: it states {n_atoms} atoms with {width} numbers each, but "
             f"{rest} bytes follow, and at most {MAX_COLUMNS} numbers are allowed. The file is "
@@ -88,14 +88,15 @@ def _check_frame(file: BinaryIO, path: str, frame: int, size: int) -> bool:
         raise AuditError(f"{path}: frame {frame}: it states {n_parts} parts; it is damaged")
     for _ in range(n_parts):
         (n_values,) = _take(file, "<i")
-        if not 0 <= n_values * 8 <= size - file.tell():
+        if not 0 <= n_values * 8 <= size:
             raise AuditError(
                 f"{path}: frame {frame}: a part states {n_values} numbers, but "
                 f"{size - file.tell()} bytes follow. The file is damaged or truncated: copy or "
                 "write it again"
             )
         file.seek(8 * n_values, os.SEEK_CUR)
-    return True
+    # OVITO decides about a last frame that is cut short
+    return file.tell() <= size
 
 
 def _skip_text(file: BinaryIO, path: str, frame: int) -> None:
