@@ -56,6 +56,7 @@ from mgdask.store.shards import (
     open_group,
     remove_store,
 )
+from mgdask.store.staging import is_declared
 from mgdask.store.summary import KEPT, LEFT_OUT, size_text, summarize_store
 
 if TYPE_CHECKING:
@@ -211,7 +212,8 @@ def ingest(
     is_named = run is not None or bool(options.get("run_per_file"))
     files, labels = _label_inputs(paths, run, bool(options.get("run_per_file")))
     check_reading(options, species, timestep)
-    if append:  # nothing is locked for a store that does not exist
+    # nothing is locked for a store that does not exist
+    if append and not is_declared(out):  # otherwise the lock comes first, which finishes it
         settled(out, lambda: check_target(out, files, append=True, overwrite=overwrite))
     # before any file is read, and until the summary is made of what this call wrote
     with Manifest(out).locked() as lock, deferred_client(client) as workers:
