@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -197,6 +198,16 @@ def test_a_model_is_kept_and_refuses_other_columns(data, tmp_path):
             model.predict(bad, **options)
     with pytest.raises(StoreError, match="holds no model"):
         Model.load(tmp_path)
+
+
+def test_models_saved_to_one_folder_at_once(data, tmp_path):
+    x, y, *_ = data
+    model = train(x, y, objective="regression", num_boost_round=2, progress=False)
+    with ThreadPoolExecutor(4) as pool:
+        for one in [pool.submit(model.save, tmp_path / "m") for _ in range(100)]:
+            one.result()
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+    assert Model.load(tmp_path / "m").digest == model.digest
 
 
 def test_a_damaged_model_never_reaches_the_parser_of_lightgbm(data, tmp_path, rng, monkeypatch):

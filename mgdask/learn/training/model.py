@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -242,20 +244,17 @@ class Model:
             If the folder holds other files.
         """
         target = Path(folder)
-        if target.exists() and not (target / CARD).exists() and any(target.iterdir()):
+        held: list[str] = []
+        with suppress(FileNotFoundError):
+            held = os.listdir(target)
+        if held and CARD not in held:
             raise StoreError(f"{folder} exists and holds no model; choose another folder")
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
         with explained(target):
             temporary.mkdir(parents=True)
             card = {name: getattr(self, name) for name in _CARD_TYPES}
             write_artifact(temporary / CARD, card, {TREES: self.text.encode()})
-            if target.exists():
-                old = target.with_name(f"{temporary.name}.old")
-                os.rename(target, old)
-                os.rename(temporary, target)
-                shutil.rmtree(old)
-            else:
-                os.rename(temporary, target)
+            _replace_folder(target, temporary)
             flush_folder(target.parent)
 
     @classmethod
@@ -298,6 +297,24 @@ class Model:
                 )
         card["columns"], card["missing"] = tuple(card["columns"]), tuple(card["missing"])
         return cls(text=artifact.files[TREES].decode("utf-8", errors="replace"), **card)
+
+
+def _replace_folder(target: Path, fresh: Path) -> None:
+    """Give a folder its final name. A folder of that name is removed.
+
+    Another process may do the same at the same moment; then the last one wins.
+    """
+    old = fresh.with_name(f"{fresh.name}.old")
+    while True:
+        with suppress(FileNotFoundError):  # none, or another process has moved it
+            os.rename(target, old)
+            shutil.rmtree(old)
+        try:
+            os.rename(fresh, target)
+            return
+        except OSError as error:  # another process was first
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
 
 
 def refuse_missing(values: AnyArray, columns: Sequence[str], missing: Sequence[str]) -> None:
