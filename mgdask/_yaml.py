@@ -56,7 +56,7 @@ def parse_yaml(data: bytes, what: str, *, only_text: bool = False) -> Any:
         if _n_values(yaml.compose(text, loader), {}) > MAX_VALUES:
             raise ParameterError(
                 f"{what} has more than {MAX_VALUES} values, those of its aliases (*) included; "
-                "write out the few that are meant"
+                "write out the values that are needed"
             )
         return yaml.load(text, Loader=loader)
     except UnicodeDecodeError:

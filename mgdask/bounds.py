@@ -1,4 +1,4 @@
-"""Bounds of the input that mgdask takes, each stated once.
+"""Bounds of the input, each defined once.
 
 Input beyond a bound is refused before memory is allocated for it. The manual lists the
 bounds on its page about input formats.
@@ -92,7 +92,7 @@ def check_growth(
         raise AuditError(
             f"{path}: {packed} stored bytes unpack to {unpacked} or more, which is over "
             f"{MAX_GROWTH} times as much. Trajectories grow 3 to 10 times, so the file is "
-            f"damaged or hostile. If it is right, {remedy}"
+            f"damaged or malicious. If it is correct, {remedy}"
         )
 
 

@@ -438,7 +438,7 @@ def _check_far(position: FloatArray, image: FloatArray, cell: FloatArray) -> Non
             raise FarPositionError(
                 atom,
                 f"{what} is {value[atom].max():.10g}{unit}; at most {limit:.10g}{unit} are "
-                f"allowed{more}. Beyond, {RESOLUTION:g} Å cannot be resolved",
+                f"allowed{more}. Beyond this, {RESOLUTION:g} Å cannot be resolved",
             )
 
 

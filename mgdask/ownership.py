@@ -1,7 +1,7 @@
-"""Folders that no other user of the machine can write or exchange.
+"""Folders that no other user of the machine can write or replace.
 
-Compiled code and spilled data are pickles, so whoever can write them can run code as
-their reader.
+Compiled code and spilled data are pickles, so anyone who can write them can run code as
+the user who reads them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ def user_id() -> int:
     return os.getuid() if hasattr(os, "getuid") else 0
 
 
-def stranger_access(path: Path, *, group_is_trusted: bool = False) -> str | None:
-    """Return why another user could write or exchange a folder; ``None`` if none can.
+def tamper_risk(path: Path, *, group_is_trusted: bool = False) -> str | None:
+    """Return why another user could write or replace a folder; ``None`` if none can.
 
     Parameters
     ----------
     path
         Folder that exists. Links in its path must have been resolved.
     group_is_trusted
-        Whether members of the group that may write are no strangers, as in the folder
-        of a project.
+        Whether members of a group that may write the folder are trusted, as in the
+        folder of a project.
 
     Returns
     -------

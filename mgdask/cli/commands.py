@@ -344,7 +344,7 @@ def status(store: str) -> int:
 @click.option(
     "--repair",
     is_flag=True,
-    help="Put back damaged metadata and small arrays, and discard damaged blocks. The command "
+    help="Restore damaged metadata and small arrays, and discard damaged blocks. The command "
     "that made the store then computes these again.",
 )
 @worker_options

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ByteSize, TypeAdapter
 
 from mgdask.cluster.site import Site, Tls, is_scheduler_file, read_site
-from mgdask.cluster.words import check_size
+from mgdask.cluster.validation import check_size
 from mgdask.errors import ParameterError
 from mgdask.ownership import user_id
 

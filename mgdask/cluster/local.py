@@ -98,7 +98,7 @@ def local_cluster(
     workers = available_cores() if workers is None else workers
     security = local_security(site)
     options = dashboard_options(site.dashboard if site is not None else "off")
-    cache_root()  # its remark comes from here, not from each worker
+    cache_root()  # warn here once, not in each worker
 
     def start_workers() -> LocalCluster:
         with (

@@ -19,7 +19,7 @@ from mgdask.cluster.jobs import SupervisedCluster, import_jobqueue, private_job,
 from mgdask.cluster.local import ONE_THREAD, dashboard_options
 from mgdask.cluster.site import Site, Tls, seconds
 from mgdask.cluster.tls import TRUSTED_NETWORK, make_security, quoted, settings, write_certificate
-from mgdask.cluster.words import quote, quote_command
+from mgdask.cluster.validation import quote, quote_command
 from mgdask.errors import RunError
 from mgdask.execution.client import LOOPBACK, without_pages
 from mgdask.execution.scratch import PREFIX, scratch_folder, working_in

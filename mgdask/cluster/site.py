@@ -21,15 +21,15 @@ from pydantic import (
 )
 
 from mgdask._yaml import load_yaml, parse_yaml
-from mgdask.cluster import words
+from mgdask.cluster import validation
 from mgdask.errors import ParameterError
 
 Kind = Literal["local", "scheduler", "slurm", "pbs", "lsf", "sge", "htcondor", "oar"]
 QUEUES = ("slurm", "pbs", "lsf", "sge", "htcondor", "oar")
-_Name = Annotated[str, AfterValidator(words.check_name)]
-_Path = Annotated[str, AfterValidator(words.check_path)]
-_Line = Annotated[str, AfterValidator(words.check_line)]
-_Size = Annotated[ByteSize, BeforeValidator(words.check_size), Field(ge=1)]
+_Name = Annotated[str, AfterValidator(validation.check_name)]
+_Path = Annotated[str, AfterValidator(validation.check_path)]
+_Line = Annotated[str, AfterValidator(validation.check_line)]
+_Size = Annotated[ByteSize, BeforeValidator(validation.check_size), Field(ge=1)]
 MIN_WALLTIME = 10
 """Shortest walltime in seconds."""
 
@@ -149,11 +149,11 @@ class Site(BaseModel):
     interface: _Name | None = None
     directives: tuple[_Line, ...] = ()
     skip_directives: tuple[_Line, ...] = ()
-    prologue: Annotated[tuple[_Line, ...], BeforeValidator(words.split_lines)] = ()
-    python: Annotated[str, AfterValidator(words.check_command)] | None = None
+    prologue: Annotated[tuple[_Line, ...], BeforeValidator(validation.split_lines)] = ()
+    python: Annotated[str, AfterValidator(validation.check_command)] | None = None
     local_directory: _Path | None = None
-    log_directory: Annotated[str, AfterValidator(words.check_log_directory)] | None = None
-    resource: Annotated[str, AfterValidator(words.check_resource)] | None = None
+    log_directory: Annotated[str, AfterValidator(validation.check_log_directory)] | None = None
+    resource: Annotated[str, AfterValidator(validation.check_resource)] | None = None
     memory_property: _Name | None = None
     disk: _Size | None = None
     patience: str = "1-00:00:00"

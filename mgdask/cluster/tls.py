@@ -1,7 +1,7 @@
 """Encryption and authentication of a scheduler, its workers and its clients.
 
-Whoever can connect to a Dask scheduler, worker or nanny can run code as its owner, and
-every user of a machine reaches its loopback address. Clusters of mgdask therefore admit
+Anyone who can connect to a Dask scheduler, worker or nanny can run code as its owner.
+Every user of a machine can reach its loopback address. Clusters of mgdask therefore admit
 only processes that hold the private key of a certificate. Without one from the user,
 each cluster makes its own. Dask hands it to worker processes through a pipe. Jobs of a
 queueing system and clients of ``mgdask cluster start`` read it from files.
@@ -29,7 +29,7 @@ TRUSTED_NETWORK = (
     "tls: off: everyone who reaches the ports of the scheduler and the workers can run code as "
     "you. On the loopback address, these are all users of this machine"
 )
-"""What a site that switches encryption off means."""
+"""Warning for a site that switches encryption off."""
 _ROLES = ("client", "scheduler", "worker")
 _ALWAYS = datetime.datetime(2000, 1, 1), datetime.datetime(9999, 12, 31, 23, 59, 59)
 """Validity of a temporary certificate: a clock that is wrong or set back does no harm.

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mgdask.interruption import removed_when_stopped
-from mgdask.ownership import stranger_access, user_id
+from mgdask.ownership import tamper_risk, user_id
 from mgdask.store.failures import explained
 
 log = logging.getLogger(__name__)
@@ -27,8 +27,8 @@ OWNER = "owner"
 It holds the name of the machine, since others may share the folder but not the lock.
 """
 
-_remarked: set[Path] = set()
-"""Folders about which the remark has been made."""
+_warned: set[Path] = set()
+"""Folders about which a warning was logged."""
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def scratch_folder(root: Path | None = None) -> Iterator[str]:
     Parameters
     ----------
     root
-        Folder in which it lies. Default: Dask's ``temporary-directory``, else the
+        Parent folder. Default: Dask's ``temporary-directory``, else the
         temporary folder of the system.
 
     Yields
@@ -63,7 +63,7 @@ def scratch_folder(root: Path | None = None) -> Iterator[str]:
                 handle = os.open(folder / "new", os.O_RDWR | os.O_CREAT, 0o600)
                 _lock(handle)
                 os.write(handle, socket.gethostname().encode())
-            _remark_on_strangers(folder)
+            _warn_if_exposed(folder)
             with suppress(OSError):  # Windows: the next start does not look at this folder
                 (folder / "new").rename(folder / OWNER)
             yield str(folder)
@@ -99,14 +99,14 @@ def _lock(handle: int) -> bool:
     return True
 
 
-def _remark_on_strangers(folder: Path) -> None:
-    """Say once if another user could exchange the files that workers read again."""
-    reason = stranger_access(folder.resolve())
-    if reason is not None and folder.parent not in _remarked:
-        _remarked.add(folder.parent)
+def _warn_if_exposed(folder: Path) -> None:
+    """Warn once if another user could replace files that workers read back."""
+    reason = tamper_risk(folder.resolve())
+    if reason is not None and folder.parent not in _warned:
+        _warned.add(folder.parent)
         log.warning(
-            "other users could exchange the files of the workers, and so run code as you: %s, or "
-            "set TMPDIR to a folder of yours",
+            "other users could replace files of the workers, and so run code as you: %s; or set "
+            "TMPDIR to a folder that only you can write",
             reason,
         )
 

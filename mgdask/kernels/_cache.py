@@ -7,7 +7,7 @@ because cached code is executed.
 
 A record beside the files of a kernel holds their checksums. Files without record, or
 with other checksums, are never loaded: damaged machine code could end the process or
-give wrong numbers. They are removed, and the kernel is compiled anew.
+give wrong numbers. They are removed, and the kernel is recompiled.
 
 Only one process of a node compiles a kernel. The others wait and then load it.
 """
@@ -26,14 +26,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mgdask.ownership import stranger_access, user_id
+from mgdask.ownership import tamper_risk, user_id
 
 log = logging.getLogger(__name__)
 
 MAX_WAIT = 120.0
 """Longest wait in seconds for a kernel that another process compiles."""
 _REMARK_MADE = "MGDASK_CACHE_REMARK_MADE"
-"""Environment variable that keeps worker processes from repeating the remark."""
+"""Environment variable that keeps worker processes from repeating the warning."""
 
 
 @lru_cache(maxsize=1)
@@ -47,14 +47,14 @@ def cache_root() -> Path | None:
 def private_folder(folder: Path) -> Path | None:
     """Return a folder without links in its path, made if it does not exist.
 
-    Returns ``None``, after one remark, if another user could write the folder or this
+    Returns ``None``, after one warning, if another user could write the folder or this
     user cannot.
     """
     try:
         folder = folder.resolve()
         for missing in reversed([p for p in (folder, *folder.parents) if not p.exists()]):
             missing.mkdir(mode=0o700, exist_ok=True)
-        reason = stranger_access(folder)
+        reason = tamper_risk(folder)
         if reason is None and not os.access(folder, os.W_OK):
             reason = f"{folder} cannot be written"
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
@@ -64,7 +64,7 @@ def private_folder(folder: Path) -> Path | None:
     if not os.environ.get(_REMARK_MADE):
         os.environ[_REMARK_MADE] = "1"
         log.warning(
-            "compiled kernels are not kept, so each process compiles them anew: %s. Set "
+            "compiled kernels are not cached, so each process compiles them again: %s. Set "
             "MGDASK_CACHE_DIR to a folder that belongs to you and that only you can write",
             reason,
         )
@@ -127,12 +127,12 @@ class CacheEntry:
         return False
 
     def remove_damaged(self) -> None:
-        """Remove the files and their record; say so unless they are only incomplete."""
+        """Remove the files and their record; warn unless they are only incomplete."""
         recorded, found = self._recorded(), self._checksums()
         changed = any(recorded.get(name) != checksum for name, checksum in found.items())
         if changed and self._record.exists():
             log.warning(
-                "the compiled kernel %s in %s is damaged; it is compiled anew",
+                "the compiled kernel %s in %s is damaged and will be recompiled",
                 self.name,
                 self._files_folder,
             )

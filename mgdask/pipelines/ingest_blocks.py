@@ -206,7 +206,7 @@ def unfinished(out: Path) -> str:
 
 
 def _command(group: Group, frame: int) -> str:
-    """Return the command that writes a frame, in words."""
+    """Describe the command that writes a frame."""
     appended = next((a for a in reversed(read_appends(group)) if a.start <= frame), None)
     if appended is None:
         return f"run mgdask ingest of {group.attrs.get('sources', 'the first files')} again"

@@ -78,7 +78,7 @@ def replaced(
         (folder / FOLDER / staging.BASE).touch()
         yield folder
         lock.check()
-        staging.exchange(out, folder, _recorded(folder))
+        staging.swap_versions(out, folder, _recorded(folder))
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def appended(out: Path, addition: Addition, lock: Lock) -> Iterator[Path]:
         folders.append(folder)
         yield folder
         lock.check()
-        staging.put_in_place(out, folder, _recorded(folder))
+        staging.move_into_store(out, folder, _recorded(folder))
 
 
 def _recorded(folder: Path) -> set[str]:
@@ -115,7 +115,7 @@ def _recorded(folder: Path) -> set[str]:
 
 @contextmanager
 def _unchanged_by_failure(out: Path) -> Iterator[list[Path]]:
-    """Say what a failed call left. Remove its folders if no other call can continue."""
+    """Report the state of the store after a failure; remove folders of no further use."""
     folders: list[Path] = []
     try:
         with explained(out):
@@ -133,6 +133,6 @@ def _unchanged_by_failure(out: Path) -> Iterator[list[Path]]:
             if not isinstance(error, RESUMABLE):
                 for folder in folders:
                     staging.remove(folder)
-            text += f". {out} is as it was before"
+            text += f". {out} is unchanged"
         error.args = (text, *error.args[1:])
         raise

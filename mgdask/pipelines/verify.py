@@ -69,9 +69,9 @@ class VerifyReport:
     repaired
         Whether damage was to be repaired.
     restored
-        Files that were put back from their copies.
+        Files that were restored from their copies.
     remarks
-        What else there is to know.
+        Further notes.
     """
 
     store: str
@@ -109,7 +109,7 @@ class VerifyReport:
         if not self.finished:
             lines.append("  the store is not finished")
         if self.restored:
-            lines.append(f"  {len(self.restored)} files were put back: {_listed(self.restored)}")
+            lines.append(f"  {len(self.restored)} files were restored: {_listed(self.restored)}")
         lines += [f"  {remark}" for remark in self.remarks]
         lines.append(f"  {self._next_step()}")
         return "\n".join(lines)
@@ -122,11 +122,11 @@ class VerifyReport:
         if self.dropped:
             return f"{len(self.dropped)} blocks were dropped ({_listed(self.dropped)}): {again}"
         if self.damages and {damage.file for damage in self.damages} <= set(self.restored):
-            return "the store is as it was written" if self.finished else again
+            return "the store is repaired" if self.finished else again
         if self.damages and not self.repaired:
             return (
-                f"repair=True (--repair) puts back metadata and small arrays, and drops damaged "
-                f"blocks; {command} then computes only them"
+                f"repair=True (--repair) restores metadata and small arrays, and drops damaged "
+                f"blocks; {command} then computes only these"
             )
         return again
 
@@ -155,8 +155,8 @@ def verify(
     store
         A store of a trajectory, of features, or of an unwrapped trajectory.
     repair
-        Put back damaged metadata and small arrays from their copies. Drop the records
-        and files of damaged blocks. Then the command that made the store computes these
+        Restore damaged metadata and small arrays from their copies. Drop the records
+        and files of damaged blocks. The command that made the store then computes these
         again, and only these.
     client
         Dask client. Default: the current one, or a temporary one in this process.
@@ -179,7 +179,7 @@ def verify(
     A shard is damaged if its file is missing or has another size. It is also damaged if
     a CRC32C checksum of a chunk does not match, or if the SHA-256 of its values differs
     from the record. Metadata, coordinates and other small arrays are compared file by
-    file with the digests that were taken when the store was finished. Shapes,
+    file with the digests recorded when the store was finished. Shapes,
     dimensions, types, kind and records must agree with each other. The whole store is
     read. A task holds one row of chunks at a time.
 
@@ -206,7 +206,7 @@ def verify(
         kind = kind_of(path)
         shards: list[Shard] = []
         checked: dict[str, _Checked] = {}
-        # without its own description, nothing can be said of the rest
+        # without the metadata of the store itself, the rest cannot be checked
         if METADATA not in {damage.file for damage in rest}:
             shards, more = _compare(path, rest)
             recorded = [shard for shard in shards if shard.block is not None]
@@ -225,7 +225,7 @@ def verify(
                 if checked[shard.file].what
             ]
             damages, rest = damages + more, rest + more
-        dropped = _give_back(path, kind, rest) if repair and rest else ()
+        dropped = _drop_damaged(path, kind, rest) if repair and rest else ()
     report = VerifyReport(
         str(store),
         kind,
@@ -248,7 +248,7 @@ def verify(
 
 
 def _compare(path: Path, damages: Sequence[Damage]) -> tuple[list[Shard], list[Damage]]:
-    """Return the shards of a store, and what contradicts within its descriptions."""
+    """Return the shards of a store, and contradictions in its metadata."""
     group = open_group(path)
     described = [damage.file for damage in damages if damage.file.endswith(METADATA)]
     wrong = [] if described or not is_finished(path) else find_contradictions(path, group)
@@ -260,7 +260,7 @@ def _compare(path: Path, damages: Sequence[Damage]) -> tuple[list[Shard], list[D
 
 
 def _add_digests(path: Path, n_unsealed: int) -> tuple[str, ...]:
-    """Add to a sound store what version 0.1 did not record, and say so."""
+    """Add what version 0.1 did not record to a sound store, and describe it."""
     manifest = Manifest(path)
     lacking = [f"seals of {n_unsealed} shards"] if n_unsealed else []
     if "metadata" not in (manifest.completion() or {}):
@@ -275,7 +275,7 @@ def _add_digests(path: Path, n_unsealed: int) -> tuple[str, ...]:
             manifest.add_digests()
     except (OSError, StoreError) as error:
         return (f"{what} were missing and could not be added: {error}",)
-    return (f"{what} were missing, and were added now",)
+    return (f"{what} were missing and have been added",)
 
 
 def _check(store: str, shard: Shard) -> _Checked:
@@ -284,7 +284,7 @@ def _check(store: str, shard: Shard) -> _Checked:
     return _Checked(what, max(shard.size, 0), not what and is_sealed(store, shard))
 
 
-def _give_back(store: Path, kind: str, damages: Sequence[Damage]) -> tuple[str, ...]:
+def _drop_damaged(store: Path, kind: str, damages: Sequence[Damage]) -> tuple[str, ...]:
     """Drop records and files of damaged blocks, which can then be computed again."""
     without_block = [damage for damage in damages if damage.block is None]
     described = next((d for d in without_block if d.file.endswith(METADATA)), None)

@@ -176,8 +176,8 @@ def open_source(source: str | SourceInfo, **options: str | None) -> Source:
             f"{printable(info.path)}: the library that reads {_FOREIGN[info.kind]} files needs a "
             "name in UTF-8; rename the file or its folder"
         )
-    with _in_words(info):
-        return _Guarded(info, _OPEN[info.kind](info))
+    with _audit_errors(info):
+        return _GuardedSource(info, _OPEN[info.kind](info))
 
 
 _FOREIGN = {"h5md": "HDF5", "netcdf": "NetCDF", "binary": "binary dump"}
@@ -185,7 +185,7 @@ _FOREIGN = {"h5md": "HDF5", "netcdf": "NetCDF", "binary": "binary dump"}
 
 
 @contextmanager
-def _in_words(info: SourceInfo) -> Iterator[None]:
+def _audit_errors(info: SourceInfo) -> Iterator[None]:
     """Turn exceptions of other libraries into ``AuditError``."""
     try:
         yield
@@ -194,12 +194,12 @@ def _in_words(info: SourceInfo) -> Iterator[None]:
     except Exception as error:
         raise AuditError(
             f"{info.path}: the {_FOREIGN[info.kind]} file cannot be read: "
-            f"{type(error).__name__}: {shortened(str(error), 300)}. It is damaged, or not as "
-            "programs write it: copy or write it again"
+            f"{type(error).__name__}: {shortened(str(error), 300)}. It is damaged or "
+            "malformed: copy or write it again"
         ) from error
 
 
-class _Guarded:
+class _GuardedSource:
     """A reader whose exceptions are those of mgdask."""
 
     def __init__(self, info: SourceInfo, inner: Source) -> None:
@@ -207,12 +207,12 @@ class _Guarded:
 
     def index(self) -> Contents:
         """Return all frames."""
-        with _in_words(self.info):
+        with _audit_errors(self.info):
             return self.inner.index()
 
     def read(self, ref: FrameRef, columns: Sequence[str]) -> Table:
         """Return the given columns of one frame."""
-        with _in_words(self.info):
+        with _audit_errors(self.info):
             return self.inner.read(ref, columns)
 
     def close(self) -> None:

@@ -135,7 +135,7 @@ def excerpt(path: str | Path, digest: str) -> Path:
         _copy_excerpt(store, fresh)
         mark = fresh / FOLDER / f"{BASE}.new"
         mark.write_text(base, encoding="utf-8")
-        os.replace(mark, fresh / FOLDER / BASE)  # what has it is whole
+        os.replace(mark, fresh / FOLDER / BASE)  # marks the excerpt as complete
     except BaseException:
         remove(fresh)
         raise

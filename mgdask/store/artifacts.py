@@ -1,4 +1,4 @@
-"""Artifacts: a few files that are made once and trusted later, such as a model.
+"""Artifacts: a few files that are written once and read later, such as a model.
 
 One JSON file describes an artifact. It carries the SHA-256 of the other files and of
 its own content, and is written last. ``read_artifact`` checks them all before anything
@@ -131,7 +131,7 @@ def read_artifact(
     found = {name: _read(path.with_name(name), what, remedy) for name in sorted(names)}
     if sums is None and LAYOUT not in content:
         hint = f"; {renewal} adds them" if renewal else ""
-        logger.warning("%s was written without checksums: damage is not noticed%s", path, hint)
+        logger.warning("%s was written without checksums: damage cannot be detected%s", path, hint)
         return Artifact(content, found)
     if LAYOUT not in content or named.get(CONTENT) != digest(content):
         raise _damaged(path, what, "it differs from what was written", remedy)

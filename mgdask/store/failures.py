@@ -16,9 +16,9 @@ NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT))
 UNWRITABLE = NO_SPACE | {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG}
 """Error numbers that would recur in every later write to the target."""
 _NO_ROOM_FOR_LIBRARY = re.compile("failed to map segment|cannot allocate memory", re.IGNORECASE)
-"""What the loader of shared libraries says if the memory is too small for one."""
+"""Messages of the dynamic linker if a shared library does not fit into memory."""
 ALMOST_FULL = 2**20
-"""Free room in bytes below which a disk counts as full."""
+"""Free space in bytes below which a disk counts as full."""
 NO_HANDLES = frozenset((errno.EMFILE, errno.ENFILE))
 """Error numbers of too many open files."""
 
@@ -59,12 +59,12 @@ def check_store_exists(path: str | Path) -> None:
 
 def no_store(path: str | Path) -> StoreError:
     """Return the error for a path that is not a store."""
-    from mgdask.store.staging import is_away  # which imports this module
+    from mgdask.store.staging import swap_was_interrupted  # which imports this module
 
-    if is_away(path):
+    if swap_was_interrupted(path):
         return StoreError(
             f"{path} was being replaced by a process that was stopped. Nothing is lost: the same "
-            "mgdask ingest --overwrite finishes it"
+            "mgdask ingest --overwrite finishes the replacement"
         )
     return StoreError(f"{path} is not a Zarr store (in {Path.cwd()}); make one with mgdask ingest")
 
@@ -86,8 +86,8 @@ def advise_on_target(out: str | Path, *, deletable: bool) -> str:
 
 
 def repair_advice(store: str | Path) -> str:
-    """Return the advice to make the damaged files of a store again."""
-    return f"Make it again: mgdask verify {store} --repair, then the command that made the store"
+    """Return the advice on how to repair a damaged store."""
+    return f"To repair it, run mgdask verify {store} --repair, then the command that made the store"
 
 
 @contextmanager
@@ -167,18 +167,18 @@ def explained(path: str | Path) -> Iterator[None]:
 
 
 def explanation(error: BaseException) -> MgdaskError | None:
-    """Return the error that says in words what the system lacks, or None.
+    """Return the error that explains what the system lacks, or None.
 
     Parameters
     ----------
     error
-        Error from anywhere, such as a library. The errors that caused it, or that were
-        being handled when it was raised, are looked at too.
+        Error from anywhere, such as a library. Its chain of causes and contexts is
+        searched too.
 
     Returns
     -------
     explained
-        Error about room on a disk, permissions, open files, memory or threads.
+        Error about disk space, permissions, open files, memory or threads.
     """
     seen: set[int] = set()
     link: BaseException | None = error
@@ -213,7 +213,7 @@ def _no_temporary() -> str:
     return (
         f"no temporary folder can be written: TMPDIR is {named if named else 'not set'}, and "
         "/tmp, /var/tmp and the current folder are full, missing or read-only too. Set TMPDIR to a "
-        "folder with room"
+        "folder with free space"
     )
 
 
@@ -253,7 +253,7 @@ def _reason(path: Path | None, error: OSError) -> tuple[str, str]:
 
 
 def _free(path: Path | None) -> str:
-    """Return how much room there is on the disk of a path."""
+    """Describe the free space on the disk of a path."""
     for folder in () if path is None else (path, *path.parents):
         try:
             free = shutil.disk_usage(folder).free

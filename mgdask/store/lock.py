@@ -103,8 +103,8 @@ class Lock:
         if not self.is_held():
             raise StoreError(
                 f"{self.store}: the lock {self.name} was removed or taken over while this process "
-                "held it, so another process may write; this one stops. Run the same command "
-                "again when no other does"
+                "held it, so another process may be writing; this one stops. Run the same command "
+                "again when no other process writes the store"
             )
 
 
@@ -431,7 +431,7 @@ def _owners(store: str | Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
 
 
 def writer_of(store: str | Path) -> str:
-    """Return the other process that writes a store, in words; "" if there is none.
+    """Describe the other process that writes a store; "" if there is none.
 
     It serves to explain why a store cannot be read. Clocks of two machines may differ,
     so this does not decide who may write.
@@ -450,7 +450,7 @@ def writer_of(store: str | Path) -> str:
 
 
 def read_settled(store: str | Path, look: Callable[[], T]) -> T:
-    """Return what ``look`` returns; say so if it fails because the store is written.
+    """Return what ``look`` returns; explain a failure while the store is being written.
 
     Parameters
     ----------

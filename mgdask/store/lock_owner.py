@@ -1,4 +1,4 @@
-"""Who holds the lock of a store, whether that process lives, and how to say so."""
+"""Owner of the lock of a store: whether it is alive, and the messages that name it."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def being_written(owner: Owner, name: Path, store: Path, age: float | None = Non
     if not owner:
         return StoreError(
             f"{store} may be in use, because its lock file is empty or damaged: wait {rest:.0f} s, "
-            f"after which it counts no more, or remove {name} if nothing writes to {store}"
+            f"after which the lock expires, or remove {name} if nothing writes to {store}"
         )
     pid, here = owner.get("pid"), is_same_machine(owner)
     advice = "wait for it, or choose another target (out=, --out)"
@@ -190,7 +190,7 @@ def being_written(owner: Owner, name: Path, store: Path, age: float | None = Non
 
 
 def describe(owner: Owner) -> str:
-    """Return the owner of a lock in words: process, user, machine, time, command."""
+    """Describe the owner of a lock: process, user, machine, time, command."""
     pid, host = owner.get("pid", "unknown"), owner.get("host", "an unknown machine")
     here = is_same_machine(owner)
     user = f" of user {owner['user']}" if owner.get("user") else ""

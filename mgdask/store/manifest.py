@@ -33,7 +33,7 @@ from mgdask.store.mark import (
     sha256,
     write_copies,
 )
-from mgdask.store.staging import is_declared, settle
+from mgdask.store.staging import finish_interrupted, is_declared
 
 __all__ = ["COMPLETE", "DECLARED", "FOLDER", "JOINED", "Manifest", "Record"]
 
@@ -315,7 +315,7 @@ class Manifest:
             If another live process holds it. See ``mgdask.store.lock.locked``.
         """
         with locked(self.store) as lock:
-            settle(self.store)
+            finish_interrupted(self.store)
             yield lock
 
     def finish_declared(self) -> bool:

@@ -1,9 +1,9 @@
-"""The mark of a finished store: digests of the files that no block writes, and copies.
+"""The mark of a finished store: digests and copies of the files that no block writes.
 
 These files are the metadata (``zarr.json``) and the small arrays: coordinates, cells
-and labels. ``complete.json`` in the manifest has their digests, and one of its own
-content. ``kept.zip`` has a copy of each, and of the mark, from which damaged files are
-put back.
+and labels. ``complete.json`` in the manifest holds their digests, and one of its own
+content. ``kept.zip`` holds a copy of each file and of the mark, from which damaged
+files are restored.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ MISSING = "it is missing"
 DIFFERENT = "it differs from the file that was written"
 FOREIGN = "it was not written by mgdask"
 ATTEMPTS, PAUSE = 4, 0.1
-"""How often, and after how many s, files are compared that may be changing."""
+"""Number of comparisons of files that may be changing, and pause between them in s."""
 
 _SOUND: dict[str, tuple[str, tuple[Any, ...]]] = {}
-"""Digest of the mark, and state of the files, of stores that this process compared."""
+"""Digest of the mark and state of the files, for each store already compared."""
 
 
 def sealed(mark: Mapping[str, Any]) -> str:
@@ -118,7 +118,7 @@ def damaged(store: str | Path, file: str, what: str, n_more: int = 0) -> Damaged
     """
     more = f", and {n_more} more files are damaged" if n_more else ""
     return DamagedStoreError(
-        f"{Path(store) / file} is damaged: {what}{more}. Put it right with "
+        f"{Path(store) / file} is damaged: {what}{more}. Repair it with "
         f"mgdask verify {store} --repair"
     )
 
@@ -341,7 +341,7 @@ def write_copies(store: Path, mark_text: str) -> None:
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-    # without the time of writing, so that equal stores have equal copies
+    # without timestamps, so that equal stores have equal copies
     archive.writestr(zipfile.ZipInfo(name), data)
 
 

@@ -86,8 +86,8 @@ def _check_complete(
     if mark is None and is_declared(path):
         raise StoreError(
             f"{path}: appended frames are being moved into it, or a process that moved them was "
-            f"stopped. Nothing is lost: mgdask attach {path}, mgdask verify --repair or the same "
-            "mgdask ingest --append finishes it"
+            f"stopped. Nothing is lost: mgdask attach {path}, mgdask verify {path} --repair or the "
+            "same mgdask ingest --append finishes it"
         )
     if mark is None:
         raise StoreError(

@@ -1,4 +1,4 @@
-"""Compare the files that no block writes with the mark of a store, and put them back.
+"""Compare the files that no block writes with the mark of a store, and restore them.
 
 These are the metadata, the small arrays, the records and the mark itself. Damaged ones
 are replaced by the copies that were kept when the store was finished.
@@ -126,7 +126,7 @@ def find_damaged_files(path: str | Path) -> list[Damage]:
 
 
 def _reason(error: DamagedStoreError) -> str:
-    return str(error).partition(" is damaged: ")[2].partition(". Put it right")[0]
+    return str(error).partition(" is damaged: ")[2].partition(". Repair it with")[0]
 
 
 def _compare_records(store: Path, mark: Mark | None) -> dict[str, str]:
@@ -141,7 +141,7 @@ def _compare_records(store: Path, mark: Mark | None) -> dict[str, str]:
 
 
 def put_back(path: str | Path, damages: list[Damage]) -> tuple[list[str], list[Damage]]:
-    """Put back damaged files from their copies.
+    """Restore damaged files from their copies.
 
     Parameters
     ----------
@@ -153,9 +153,9 @@ def put_back(path: str | Path, damages: list[Damage]) -> tuple[list[str], list[D
     Returns
     -------
     restored
-        Files that are as they were written.
+        Files that were restored.
     rest
-        Damages that no copy puts right.
+        Damages that no copy can repair.
 
     Notes
     -----

@@ -1,9 +1,9 @@
-"""Seals: what identifies the file of a shard without reading its data.
+"""Seals: digests that identify the file of a shard without reading its data.
 
-The seal of a shard is a digest over its index and the CRC32C of each of its chunks. So
-it costs the index and 4 bytes per chunk, whatever the chunks hold. Zarr compares each
-chunk that it decodes with that CRC32C. Together they tell a swapped, foreign, truncated
-or empty file from the one that was written.
+The seal of a shard is a digest over its index and the CRC32C of each of its chunks.
+Checking it reads the index and 4 bytes per chunk, whatever the chunks hold. Zarr
+compares each chunk that it decodes with that CRC32C. Together, these checks detect a
+swapped, foreign, truncated or empty file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Compare the shapes of the arrays of a store with each other and with its records.
 
-Stores of version 0.1 have no digests of their metadata. There, a shape that was changed
-would otherwise decide how much memory is taken.
+Stores of version 0.1 have no digests of their metadata. Without this check, a damaged
+shape would determine how much memory is allocated.
 """
 
 from __future__ import annotations

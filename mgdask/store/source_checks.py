@@ -30,7 +30,7 @@ from mgdask.store.sources import damaged_shard, seals_of, wrong_size
 from mgdask.store.trust import TRUSTED, is_trusted
 
 PROBE = 200
-"""Number of files whose sizes are asked for to learn how long that takes."""
+"""Number of files whose size queries are timed first."""
 SLOW = 200e-6
 """Time in s per file from which several threads ask: that of a network file system.
 
@@ -50,7 +50,7 @@ def check_source(
 ) -> None:
     """Compare all shards that a run will read with their records, by size.
 
-    It says so in the log if the source is trusted, or if its records have no seals.
+    A warning is logged if the source is trusted, or if its records have no seals.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def check_source(
         _REMARKED.add(key)
         log.warning(
             "%s was written before shards had seals: only the sizes of its files are compared. "
-            "mgdask verify %s compares everything; with --repair it adds the seals",
+            "mgdask verify %s compares everything, and adds the seals",
             path,
             path,
         )

@@ -1,8 +1,8 @@
 """Arrays of finished stores whose files are checked before they are read.
 
-A shard is compared with its record: the size of its file, and its seal. That happens
-once per process, as long as the file stays as it is. Zarr then checks every chunk that
-it decodes. So a missing, swapped, foreign or damaged file is an error, never a number.
+A shard is compared with its record: the size of its file, and its seal. This happens
+once per process, and again if the file changes. Zarr then checks every chunk that it
+decodes. A missing, swapped, foreign or damaged file is an error, never a number.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def seals_of(path: str | Path) -> Seals | None:
         if known is None or known[0] != state:
             check_sound(store)  # workers read its small arrays too
             known = state, Seals(store)
-        _LOADED[str(store)] = known  # the last used is the last to go
+        _LOADED[str(store)] = known  # the least recently used entry is dropped first
         while len(_LOADED) > MAX_STORES:
             _LOADED.pop(next(iter(_LOADED)))
     return known[1]

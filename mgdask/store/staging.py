@@ -1,15 +1,15 @@
-"""Folders beside a store in which a change is prepared, and the step that makes it.
+"""Staging folders beside a store in which a change is prepared, and the final step.
 
 Frames to append are written to ``.NAME.append-*``, a new version of the store to
-``.NAME.overwrite-*``. The store itself does not change until all of it is on the disk.
-So a run that fails or is killed leaves the store as it was. A task of a dead run, which
-may still write, cannot reach it either. The same command continues in the folder;
-another one removes it.
+``.NAME.overwrite-*``. The store itself does not change until everything is on disk. A
+run that fails or is killed therefore leaves the store unchanged. Tasks of a dead run,
+which may still write, cannot reach it either. The same command continues in the
+folder; a different one removes it.
 
-The last step renames files. Frames are moved by ``put_in_place``, after their folder
+The last step renames files. Frames are moved by ``move_into_store``, after their folder
 was renamed to ``DECLARED`` inside the store. It can be repeated: a process that is
 killed meanwhile leaves a declared change that the next writer finishes. A new version
-is exchanged with the store by ``exchange``.
+is swapped with the store by ``swap_versions``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mgdask.store.durable import flush_folder
 from mgdask.store.failures import explained
 
 APPEND, OVERWRITE, REPLACED = "append", "overwrite", "replaced"
-"""What a folder beside a store is for."""
+"""Purposes of a folder beside a store."""
 PURPOSES = (APPEND, OVERWRITE, REPLACED)
 """All of them."""
 DECLARED = "append.ready"
@@ -132,7 +132,7 @@ def is_declared(path: str | Path) -> bool:
     return (Path(path) / _MANIFEST / DECLARED / _MANIFEST / _COMPLETE).exists()
 
 
-def put_in_place(path: str | Path, folder: Path, flushed: Collection[str]) -> None:
+def move_into_store(path: str | Path, folder: Path, flushed: Collection[str]) -> None:
     """Move prepared frames into a store.
 
     Parameters
@@ -149,10 +149,10 @@ def put_in_place(path: str | Path, folder: Path, flushed: Collection[str]) -> No
         _flush_tree(folder, flushed)
         os.rename(folder, manifest / DECLARED)
         flush_folder(manifest)
-    settle(path)
+    finish_interrupted(path)
 
 
-def settle(path: str | Path) -> bool:
+def finish_interrupted(path: str | Path) -> bool:
     """Finish what an interrupted writer had declared.
 
     Parameters
@@ -166,7 +166,7 @@ def settle(path: str | Path) -> bool:
         Whether there was anything to finish.
     """
     store = Path(path)
-    if _finish_exchange(store):
+    if _finish_swap(store):
         return True
     manifest = store / _MANIFEST
     declared = manifest / DECLARED
@@ -214,10 +214,10 @@ def _flush_tree(folder: Path, flushed: Collection[str]) -> None:
         flush_folder(Path(parent))
 
 
-# Exchanging a store with a new version
+# Swapping a store with a new version
 
 
-def exchange(path: str | Path, folder: Path, flushed: Collection[str]) -> None:
+def swap_versions(path: str | Path, folder: Path, flushed: Collection[str]) -> None:
     """Replace a store by a new version, and remove the old one.
 
     Parameters
@@ -227,19 +227,19 @@ def exchange(path: str | Path, folder: Path, flushed: Collection[str]) -> None:
     folder
         The new version, beside the store.
     flushed
-        As in ``put_in_place``.
+        As in ``move_into_store``.
 
     Notes
     -----
-    Linux exchanges two folders in one step on most local file systems. Elsewhere the
-    store is away for the time between two renames.
+    Linux swaps two folders in one step on most local file systems. Elsewhere the store
+    is missing for the time between two renames.
     """
     target = Path(os.path.realpath(path))
     with explained(path):
         _flush_tree(folder, flushed)
         # nothing may continue in the old store, which can be left in this folder
         (folder / _MANIFEST / BASE).unlink(missing_ok=True)
-        if _exchanged(folder, target):
+        if _swapped(folder, target):
             old = folder
         else:
             old = new_folder(path, REPLACED)
@@ -249,8 +249,8 @@ def exchange(path: str | Path, folder: Path, flushed: Collection[str]) -> None:
     remove(old)
 
 
-def _exchanged(one: Path, other: Path) -> bool:
-    """Exchange two folders in one step, if the system can."""
+def _swapped(one: Path, other: Path) -> bool:
+    """Swap two folders in one step, if the system supports it."""
     if not sys.platform.startswith("linux"):
         return False
     try:
@@ -261,14 +261,14 @@ def _exchanged(one: Path, other: Path) -> bool:
     return bool(call(_HERE, names[0], _HERE, names[1], _EXCHANGE) == 0)
 
 
-def is_away(path: str | Path) -> bool:
-    """Return whether a store is missing because its exchange was interrupted."""
+def swap_was_interrupted(path: str | Path) -> bool:
+    """Return whether a store is missing because its replacement was interrupted."""
     return not os.path.lexists(os.path.realpath(path)) and bool(folders(path, REPLACED))
 
 
-def _finish_exchange(path: Path) -> bool:
+def _finish_swap(path: Path) -> bool:
     """Put the new version, or else the old one, where the store was."""
-    if not is_away(path):
+    if not swap_was_interrupted(path):
         return False
     new = [f for f in folders(path, OVERWRITE) if (f / _MANIFEST / _COMPLETE).exists()]
     old = folders(path, REPLACED)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 TRUSTED = "sizes and seals of its shards were not checked (trust=True, --trust)"
-"""What a log and a report say of a source that was trusted."""
+"""Text in logs and reports for a source that was trusted."""
 
 _TRUST: ContextVar[bool] = ContextVar("mgdask_trust", default=False)
 

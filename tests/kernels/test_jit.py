@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mgdask.ownership import stranger_access
+from mgdask.ownership import tamper_risk
 from tests.forked import Forked
 
 MODULE = """
@@ -90,7 +90,7 @@ for file in map(pathlib.Path, sys.argv[1:]):
 """
 
 
-def test_damaged_files_are_dropped_in_words_once(cache):
+def test_damaged_files_are_removed_with_one_warning(cache):
     env = {**os.environ, "MGDASK_CACHE_DIR": str(cache), "PYTHONPATH": str(cache.parent)}
     patterns = [cache / "*" / name for name in ("once*.json", "*/once*.nbi", "*/once*.nbc")]
     printed, log = Forked(DAMAGE, *patterns, env=env).communicate(120)
@@ -103,7 +103,10 @@ def test_damaged_files_are_dropped_in_words_once(cache):
     lines = log.splitlines()
     assert len(lines) == len(expected)
     for line in lines:
-        assert re.search(rf"the compiled kernel once\.total in {cache}/.* is damaged; it is", line)
+        assert re.search(
+            rf"the compiled kernel once\.total in {cache}/.* is damaged and will be recompiled",
+            line,
+        )
 
 
 def test_files_without_a_record_are_never_loaded(cache):
@@ -180,16 +183,16 @@ def test_folders_above_may_be_shared_if_only_owners_can_rename(tmp_path):
     shared = tmp_path / "shared"
     folder = shared / "own"
     folder.mkdir(parents=True)
-    assert stranger_access(folder) is None
+    assert tamper_risk(folder) is None
     shared.chmod(0o1777)
-    assert stranger_access(folder) is None
+    assert tamper_risk(folder) is None
     shared.chmod(0o777)
-    assert stranger_access(folder) == f"{shared} can be written by others: chmod go-w {shared}"
+    assert tamper_risk(folder) == f"{shared} can be written by others: chmod go-w {shared}"
     shared.chmod(0o755)
     link = tmp_path / "link"
     link.symlink_to(folder)
-    assert stranger_access(link) == f"{link} is not a folder"
-    assert stranger_access(link / "..") == f"{link} is a link"
+    assert tamper_risk(link) == f"{link} is not a folder"
+    assert tamper_risk(link / "..") == f"{link} is a link"
 
 
 def test_a_full_disk_costs_the_cache_only(cache, monkeypatch):

@@ -122,7 +122,7 @@ def test_a_bad_frame_in_the_second_file_changes_nothing(made, place, way, packed
     with pytest.raises(AuditError, match=r"3\.dump") as error:
         ingest(place, "2.dump", "3.dump", **{way: True})
     if not packed:  # headers of a packed file are read first, before anything is prepared
-        assert str(error.value).endswith(f"{place / 'a.zarr'} is as it was before")
+        assert str(error.value).endswith(f"{place / 'a.zarr'} is unchanged")
     assert tree(place / "a.zarr") == before
     assert sorted(path.name for path in place.iterdir()) == ["1.dump", "2.dump", "3.dump", "a.zarr"]
     (place / "3.dump").write_text(good)
@@ -181,7 +181,7 @@ def test_a_full_disk_changes_nothing(made, place, way, tmp_path, every):
             said = refusal(copy, way)
         if said and not staging.is_declared(copy / "a.zarr"):
             assert "Make room" in said
-            assert said.endswith(f"{copy / 'a.zarr'} is as it was before")
+            assert said.endswith(f"{copy / 'a.zarr'} is unchanged")
             assert tree(copy / "a.zarr") == before
             mgdask.open_store(copy / "a.zarr")
         check_done(made, copy, way)
@@ -305,7 +305,7 @@ def test_a_stopped_command_says_that_nothing_is_lost(made, place, way):
 
 def test_an_exchange_in_two_steps_can_be_killed_between_them(made, place, monkeypatch):
     """As on file systems that cannot exchange two folders at once."""
-    monkeypatch.setattr(staging, "_exchanged", lambda one, other: False)
+    monkeypatch.setattr(staging, "_swapped", lambda one, other: False)
     rename, store = os.rename, place / "a.zarr"
 
     def dying(source, target):
@@ -383,7 +383,7 @@ def test_frames_are_prepared_inside_a_store_whose_folder_cannot_be_written(
     (place / "3.dump").rename(place / "good")
     (place / "3.dump").write_text(spoiled((place / "good").read_text()))
     before = tree(place / "a.zarr")
-    with pytest.raises(AuditError, match="as it was before"):
+    with pytest.raises(AuditError, match="is unchanged"):
         ingest(place, "2.dump", "3.dump", append=True)
     assert tree(place / "a.zarr") == before
     (place / "good").rename(place / "3.dump")

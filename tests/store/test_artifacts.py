@@ -61,7 +61,7 @@ def test_an_artifact_without_checksums_is_read_with_a_warning(tmp_path, caplog):
         found = read_artifact(tmp_path / "card.json", "trees.txt", **WORDS, renewal="save()")
     assert found.content == {"a": 1}
     assert found.files == {"trees.txt": b"tree"}
-    assert "without checksums: damage is not noticed; save() adds them" in caplog.text
+    assert "without checksums: damage cannot be detected; save() adds them" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_a_strange_lock_is_named(tmp_path):
     store, name = tmp_path / "a.zarr", tmp_path / ".a.zarr.lock"
     for text in ("", "[1]", '{"pid": 1', "[" * 100_000):
         name.write_text(text)
-        assert f"wait 300 s, after which it counts no more, or remove {name}" in refused(store)
+        assert f"wait 300 s, after which the lock expires, or remove {name}" in refused(store)
     old = time.time() - lock.LEASE - 1
     os.utime(name, (old, old))
     with lock.locked(store):

@@ -1,9 +1,9 @@
-"""LightGBM's exchange between ranks over connections of ours.
+"""LightGBM's exchange between ranks over mgdask's own connections.
 
-LightGBM's own sockets listen on all addresses and take whoever connects. Its C API
+LightGBM's own sockets listen on all addresses and accept any connection. Its C API
 accepts two functions in their place. Blocks go straight to the rank that needs them.
 They are added in the order in which LightGBM's own functions add them: the bits of a
-model do not depend on which of the two ran, nor on which rank was the faster.
+model do not depend on which of the two ran, nor on which rank was faster.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class _Exchange:
         _: int,
         reducer: Any,
     ) -> None:
-        """Send each rank its block; add those that came for this one."""
+        """Send each rank its block; add those received for this one."""
         rank, own = self._rank, lengths[self._rank]
         peers = [peer for peer in range(ranks) if peer != rank]
         out = {peer: _view(given + starts[peer], lengths[peer], _READ) for peer in peers}
@@ -148,10 +148,10 @@ class _Exchange:
     def allgather(
         self, given: int, _: int, starts: Any, lengths: Any, ranks: int, result: int, __: int
     ) -> None:
-        """Send this rank's block to all; put those of all side by side."""
+        """Send this rank's block to all; concatenate those of all."""
         rank, own = self._rank, lengths[self._rank]
         place = result + starts[rank]
-        ctypes.memmove(place, given, own)  # the result may lie over what was given
+        ctypes.memmove(place, given, own)  # the buffers may overlap
         block = _view(place, own, _READ)
         peers = [peer for peer in range(ranks) if peer != rank]
         into = {peer: _view(result + starts[peer], lengths[peer], _WRITE) for peer in peers}

@@ -79,8 +79,8 @@ def train_with_dask(
     if blocks > 1 and not trust_network:
         raise ParameterError(
             f"engine='lightgbm.dask' on {blocks} workers listens on all addresses of their "
-            "machines and takes whoever connects. Use engine='mgdask', or say trust_network=True "
-            "if everyone who reaches them may take part"
+            "machines and accepts any connection. Use engine='mgdask', or pass trust_network=True "
+            "if everyone who can reach them is trusted"
         )
     import dask.array as da
     import lightgbm

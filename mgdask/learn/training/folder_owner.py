@@ -11,7 +11,7 @@ import psutil
 
 from mgdask.errors import StoreError
 from mgdask.learn.training.control_files import BEAT, read_small
-from mgdask.ownership import stranger_access
+from mgdask.ownership import tamper_risk
 
 _BEATS_OF_A_NEIGHBOR = 8
 """Heartbeats to wait for another client on this machine."""
@@ -43,7 +43,7 @@ def refuse_if_open(folder: Path) -> None:
     StoreError
         If another user than the members of its group could write or exchange it.
     """
-    if reason := stranger_access(folder, group_is_trusted=True):
+    if reason := tamper_risk(folder, group_is_trusted=True):
         raise StoreError(
             f"checkpoint folder {folder} is not safe from other users: {reason}; choose a folder "
             "that only you, or your group, can write"

@@ -2,7 +2,7 @@
 
 Each attempt has one key with a certificate, made by the client. Both ends of a
 connection prove with TLS 1.3 that they hold the key, before anything that they send is
-looked at. A rank listens on one address, and only until all its peers are connected.
+read. A rank listens on one address, and only until all its peers are connected.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from mgdask.errors import RunError
 
 HANDSHAKE = 10.0
-"""Seconds in which a connection has to prove that it is a rank of this training."""
+"""Seconds in which a caller must prove that it is a rank of this training."""
 MAX_WAIT = 3600.0
 """Seconds without a byte from a peer after which a rank ends.
 
 The watchdog of the client ends it sooner. This is for a machine that both have lost.
 """
 _PENDING = 64
-"""Connections that may be unproved at a time. A further one replaces the oldest."""
+"""Maximum number of pending handshakes. A further one replaces the oldest."""
 _LOOK = 0.1
 """Seconds between two attempts to connect to a peer."""
 _CHUNK = 2**20
@@ -116,22 +116,20 @@ def connect(
     calling = _context(identity, server=False)
     deadline = time.monotonic() + MAX_WAIT
     links: dict[int, ssl.SSLSocket] = {}
-    with listener, _Door(listener, _context(identity, server=True), rank, ranks) as door:
+    with listener, _Acceptor(listener, _context(identity, server=True), rank, ranks) as acceptor:
         # each calls the earlier ones: rank 0 only waits, so no two wait for each other
-        while missing := {*range(ranks)} - {rank, *links, *door.links}:
+        while missing := {*range(ranks)} - {rank, *links, *acceptor.links}:
             if time.monotonic() > deadline:
-                raise ConnectionError(
-                    f"no connection to rank {min(missing)} came about for {MAX_WAIT:.0f} s"
-                )
+                raise ConnectionError(f"no connection to rank {min(missing)} for {MAX_WAIT:.0f} s")
             for peer in (peer for peer in missing if peer < rank):
                 if link := _call(place_of(peer), rank, calling):
                     links[peer] = link
-            door.look()
-    return Links({**links, **door.links})
+            acceptor.look()
+    return Links({**links, **acceptor.links})
 
 
 class Links:
-    """Proved connections of one rank to all others.
+    """Authenticated connections of one rank to all others.
 
     Parameters
     ----------
@@ -214,10 +212,10 @@ class Links:
             )
 
 
-class _Door:
-    """Accepts the connections of later ranks while strangers knock, stall or shout.
+class _Acceptor:
+    """Accepts connections from later ranks, and drops callers that are not ranks.
 
-    Handshakes proceed side by side, so that one that stalls delays no other.
+    Handshakes proceed concurrently, so that one that stalls delays no other.
     """
 
     def __init__(
@@ -227,7 +225,7 @@ class _Door:
         self._listener, self._context, self._later = listener, context, range(rank + 1, ranks)
         self._pending: dict[ssl.SSLSocket, float] = {}
 
-    def __enter__(self) -> _Door:
+    def __enter__(self) -> _Acceptor:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -235,7 +233,7 @@ class _Door:
             self._drop(link)
 
     def look(self) -> None:
-        """Let in whoever has proved to be a rank; drop whoever did not in time."""
+        """Accept callers that proved to be ranks; drop those that did not in time."""
         poll = select.poll()
         for one in (self._listener, *self._pending):
             poll.register(one, select.POLLIN)
@@ -267,7 +265,7 @@ class _Door:
         self._pending[link] = time.monotonic()
 
     def _prove(self, link: ssl.SSLSocket) -> None:
-        """Go on with the handshake of one caller, and read which rank it is."""
+        """Continue the handshake of one caller, and read its rank."""
         try:
             link.do_handshake()
             said = link.recv(_HELLO.size)  # a record of TLS comes whole
@@ -291,7 +289,7 @@ class _Door:
 def _call(
     place: tuple[str, int] | None, rank: int, context: ssl.SSLContext
 ) -> ssl.SSLSocket | None:
-    """Connect to another rank; return None if it is not there or is none."""
+    """Connect to another rank; return None if it is missing or not a rank."""
     if place is None:
         return None
     with suppress(OSError, ValueError), ExitStack() as stack:

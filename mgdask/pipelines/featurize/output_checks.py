@@ -64,7 +64,7 @@ def check_holds(plan: Plan) -> None:
     ------
     StoreError
         As ``check_output``, but the lock and the store of unwrapped trajectories are
-        not looked at.
+        not checked.
     """
     out = Path(plan.out)
     check_writable(out)

@@ -36,8 +36,7 @@ def check_frames(path: str) -> None:
     Parameters
     ----------
     path
-        The file. One without the word DUMPCUSTOM or DUMPATOM is not looked at, nor is
-        one of the other byte order.
+        The file. Files of older formats or of the other byte order are not checked.
 
     Raises
     ------

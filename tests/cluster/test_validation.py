@@ -15,7 +15,7 @@ from mgdask.cluster.checks import parse_bytes
 from mgdask.cluster.jobs import private_job
 from mgdask.cluster.queue import _cluster_class
 from mgdask.cluster.site import _ALLOWED_KEYS
-from mgdask.cluster.words import quote, quote_command
+from mgdask.cluster.validation import quote, quote_command
 from mgdask.errors import ParameterError
 
 KINDS = ("slurm", "pbs", "lsf", "sge", "htcondor", "oar")

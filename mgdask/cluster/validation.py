@@ -1,4 +1,4 @@
-"""Values of site files: what each may contain, and how it enters a shell.
+"""Validation of the values of site files, and their quoting for a shell.
 
 Names reach the head of a job script, which queueing systems read. Paths and commands
 reach its shell lines, where each word is quoted. The environment of the node is still
