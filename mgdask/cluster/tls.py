@@ -1,8 +1,8 @@
 """Encryption and authentication of a scheduler, its workers and its clients.
 
 Anyone who can connect to a Dask scheduler, worker or nanny can run code as its owner.
-Every user of a machine can reach its loopback address. Clusters of mgdask therefore admit
-only processes that hold the private key of a certificate. Without one from the user,
+Every user of a machine can reach its loopback address. Clusters of mgdask therefore
+admit only processes that hold the private key of a certificate. Without one from the user,
 each cluster makes its own. Dask hands it to worker processes through a pipe. Jobs of a
 queueing system and clients of ``mgdask cluster start`` read it from files.
 """

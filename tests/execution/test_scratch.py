@@ -26,10 +26,10 @@ def test_a_folder_without_a_lock_is_removed_on_its_own_machine(tmp_path, host, s
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o1777, 0o777])
-def test_a_folder_in_which_others_can_rename_is_remarked_on_once(tmp_path, caplog, mode):
+def test_a_folder_in_which_others_can_rename_is_warned_about_once(tmp_path, caplog, mode):
     tmp_path.chmod(mode)
     for _ in range(2):
         with dask.config.set({"temporary-directory": str(tmp_path)}), scratch_folder():
             pass
-    expected = f"run code as you: {tmp_path} can be written by others: chmod go-w {tmp_path}, or"
+    expected = f"run code as you: {tmp_path} can be written by others: chmod go-w {tmp_path}; or"
     assert [expected in line for line in caplog.messages] == [True] * (mode == 0o777)

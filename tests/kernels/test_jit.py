@@ -174,7 +174,7 @@ def test_a_cache_that_another_user_could_write_is_not_used(tmp_path):
     lines = log.splitlines()
     for name, line in zip(names[:-1], lines, strict=True):
         at_fault = above if "above" in name else above / "cache"
-        assert f"each process compiles them anew: {at_fault} " in line
+        assert f"each process compiles them again: {at_fault} " in line
         assert line.endswith("Set MGDASK_CACHE_DIR to a folder that belongs to you and that only "
                              "you can write")  # fmt: skip
 
