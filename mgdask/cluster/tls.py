@@ -2,7 +2,7 @@
 
 Anyone who can connect to a Dask scheduler, worker or nanny can run code as its owner.
 Every user of a machine can reach its loopback address. Clusters of mgdask therefore
-admit only processes that hold the private key of a certificate. Without one from the user,
+admit only processes that hold the private key of a certificate. If the user gives none,
 each cluster makes its own. Dask hands it to worker processes through a pipe. Jobs of a
 queueing system and clients of ``mgdask cluster start`` read it from files.
 """

@@ -115,7 +115,7 @@ def _recorded(folder: Path) -> set[str]:
 
 @contextmanager
 def _unchanged_by_failure(out: Path) -> Iterator[list[Path]]:
-    """Report the state of the store after a failure; remove folders that are useless."""
+    """Report the state of the store after a failure; remove useless folders."""
     folders: list[Path] = []
     try:
         with explained(out):
