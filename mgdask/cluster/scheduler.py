@@ -46,7 +46,7 @@ def start(
     ``mgdask cluster start``.
 
     Without ``tls`` in the site, a temporary certificate admits clients that can read
-    the scheduler file. It lies in a folder beside the file, or for a queueing system in
+    the scheduler file. It is in a folder beside the file, or for a queueing system in
     the ``shared_directory``. Only this user can read both.
 
     Parameters

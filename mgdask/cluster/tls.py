@@ -117,7 +117,7 @@ def quoted(security: Security | None) -> Security | None:
 
 
 def local_security(site: Site | None) -> Security | None:
-    """Return the settings of a cluster of this machine; ``None`` if the site says so.
+    """Return the settings of a cluster of this machine; ``None`` for ``tls: off``.
 
     A temporary certificate stays in the memory of this process and of its workers.
     """

@@ -240,7 +240,7 @@ def _next_finished(completed: as_completed, seconds: float) -> list[Future[Any]]
 def _guarded(trust: bool, function: Callable[..., T], *arguments: Any) -> T | Refusal:
     """Run a task on a worker and return an ``MgdaskError`` as its result.
 
-    So are the errors of a system that lacks room or open files.
+    Errors about disk space, memory or open files are returned too.
     """
     try:
         with one_library_thread(), trusting(trust):

@@ -1,4 +1,4 @@
-"""Messages of Dask, which would surround the one that mgdask prints."""
+"""Suppression of Dask's log messages, which would surround those of mgdask."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ LOGGERS = (
 def level() -> int:
     """Return the level from which messages of Dask are shown.
 
-    Everything that concerns the user is an error or a log line of mgdask. So Dask is
-    heard only if details are logged (``--verbose``).
+    Everything that concerns the user is an error or a log line of mgdask. Messages of
+    Dask are shown only if details are logged (``--verbose``).
     """
     if logging.getLogger("mgdask").isEnabledFor(logging.DEBUG):
         return logging.WARNING

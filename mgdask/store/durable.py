@@ -39,7 +39,7 @@ def flush_files(store: Path, files: Iterable[str]) -> None:
         folders[path.parent] = None
     if not folders:
         return
-    # a store that was removed and made again has other folders of the same names
+    # a store that was removed and created again has other folders of the same names
     about = os.stat(store / "zarr.json")
     for folder in folders:
         flush_folder(folder)
@@ -76,7 +76,7 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path, fresh: Path) -> Iterator[Path]:
-    """Replace a file by another one that the body writes, or leave it as it is.
+    """Replace a file by one that the body writes; keep the old one if it fails.
 
     Parameters
     ----------

@@ -87,7 +87,7 @@ def advise_on_target(out: str | Path, *, deletable: bool) -> str:
 
 def repair_advice(store: str | Path) -> str:
     """Return the advice on how to repair a damaged store."""
-    return f"To repair it, run mgdask verify {store} --repair, then the command that made the store"
+    return f"Run mgdask verify {store} --repair, then the command that made the store"
 
 
 @contextmanager

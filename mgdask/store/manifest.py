@@ -167,7 +167,7 @@ class Manifest:
         content = digest.hexdigest()
         before = self.completion()
         if before is not None:
-            # Nothing that was damaged since may be taken for sound.
+            # Files damaged since then must not get new digests.
             check_sound(self.store)
             if "metadata" in before and before["content"] == content and not self._parts():
                 return content

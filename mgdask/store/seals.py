@@ -70,7 +70,7 @@ def read_seal(file: Path, n_chunks: int | None) -> str:
 
 
 def _ends(index: bytes, limit: int) -> IntArray | None:
-    """Return where the stored chunks end, or None if one does not lie in the file."""
+    """Return where the stored chunks end, or None if one is outside the file."""
     places = np.frombuffer(index[:-CRC], dtype="<u8").reshape(-1, 2)
     stored = places[(places != EMPTY).any(axis=1)]
     offset, length = stored[:, 0], stored[:, 1]

@@ -154,7 +154,7 @@ def recorded_handshake(identity):
     return b"".join(said)
 
 
-def test_ranks_find_each_other_among_strangers(siege):
+def test_ranks_connect_despite_other_callers(siege):
     identity = new_identity()
     replay = recorded_handshake(identity)
     assert len(replay) > 500
@@ -196,7 +196,7 @@ def test_an_address_of_another_machine_is_refused():
         listen("192.0.2.1")
 
 
-def test_a_training_under_siege_gives_the_same_model(files, client, siege, monkeypatch, tmp_path):  # noqa: F811
+def test_other_callers_do_not_change_a_model(files, client, siege, monkeypatch, tmp_path):  # noqa: F811
     options = {"objective": "regression", "num_boost_round": 20, "threads": 1, "progress": False}
     rows, stormed, found = rows_of(files, "y"), threading.Event(), {}
 

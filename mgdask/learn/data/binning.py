@@ -63,7 +63,7 @@ def kept_bins(folder: Path, digest: str) -> tuple[str, ...] | None:
     path = folder / "bins.json"
     try:
         stored = read_artifact(
-            path, "bins.bin", what="table of bins", remedy="it is made again"
+            path, "bins.bin", what="table of bins", remedy="it will be created again"
         ).content
     except StoreError:  # LightGBM would crash on damaged bins
         return None

@@ -68,8 +68,8 @@ def exchanging(
     links
         Connections to the other ranks.
     failed
-        Receives what ended an exchange. It must end the process: LightGBM cannot be
-        told, and would go on with wrong sums.
+        Called with the error that ended an exchange. It must end the process: LightGBM
+        cannot be notified, and would continue with wrong sums.
 
     Yields
     ------

@@ -35,7 +35,7 @@ _CHUNK = 2**20
 _HELLO = struct.Struct("!I")
 """The number of a rank, which its peer sends back."""
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 8}
-"""With these the kernel reports a machine that is gone after three minutes."""
+"""With these the kernel reports an unreachable machine after three minutes."""
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 
 
@@ -45,7 +45,7 @@ def new_identity() -> str:
     Returns
     -------
     str
-        Both in PEM format. Whoever has them can take part in the training.
+        Both in PEM format. Anyone who has them can take part in the training.
     """
     from mgdask.cluster.tls import temporary_certificate  # which ranks need not import
 
@@ -100,7 +100,7 @@ def connect(
     identity
         Key and certificate of ``new_identity``.
     listener
-        Socket of ``listen``. It is closed.
+        Socket returned by ``listen``. It is closed here.
     place_of
         Returns the address and port of another rank. None: not known yet.
 
@@ -111,7 +111,7 @@ def connect(
     Raises
     ------
     ConnectionError
-        If a peer does not come within ``MAX_WAIT``.
+        If a peer does not connect within ``MAX_WAIT``.
     """
     calling = _context(identity, server=False)
     deadline = time.monotonic() + MAX_WAIT
@@ -249,7 +249,7 @@ class _Acceptor:
     def _admit(self) -> None:
         try:
             caller, _ = self._listener.accept()
-        except OSError:  # it has gone already, or file handles are used up
+        except OSError:  # the caller has disconnected, or too many files are open
             time.sleep(_LOOK)
             return
         try:
