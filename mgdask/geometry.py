@@ -235,7 +235,7 @@ def check_shell(cell: FloatArray, pbc: Periodic, cutoff: float) -> None:
     if not needed <= MAX_SHELL:
         heights = ", ".join(f"{height:.4g}" for height in face_heights(cell))
         raise ParameterError(
-            f"within {cutoff:.4g} Å, an atom would meet {needed:.3g} periodic images of the cell, "
+            f"a cutoff of {cutoff:.4g} Å reaches {needed:.3g} periodic images of the cell, "
             f"whose opposite faces are {heights} Å apart; at most {MAX_SHELL} images are allowed. "
             "Check the cell vectors, or choose a smaller cutoff"
         )

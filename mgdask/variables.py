@@ -251,12 +251,12 @@ def name_problem(name: str) -> str | None:
     Examples
     --------
     >>> name_problem("manifest")
-    'has another meaning in a store'
+    'is reserved in a store'
     """
     size = len(os.fsencode(name))
     if size > MAX_NAME:
         return f"has {size} bytes; at most {MAX_NAME} are allowed in the name of a folder"
-    return "has another meaning in a store" if name_key(name) in TAKEN else None
+    return "is reserved in a store" if name_key(name) in TAKEN else None
 
 
 def attrs(name: str) -> dict[str, str]:

@@ -221,7 +221,7 @@ class SupervisedCluster(JobQueueCluster):
 
 
 def private_job(base: Any) -> Any:
-    """Return a job class of dask-jobqueue whose script no other user can exchange.
+    """Return a job class of dask-jobqueue whose script no other user can replace.
 
     The class of dask-jobqueue writes it to a name in a folder such as ``/tmp`` where
     another user can create a file first, and keep it writable.

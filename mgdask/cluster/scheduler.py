@@ -233,7 +233,7 @@ def _write_scheduler_file(path: Path, scheduler: Scheduler, site: Site) -> None:
         "mgdask": {"host": socket.gethostname(), "pid": os.getpid(), "tls": tls},
     }
     # Only its owner may read it, and clients never see half of it. Other users cannot
-    # foresee its temporary name and put a link there.
+    # guess its temporary name and put a link there.
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:

@@ -725,7 +725,7 @@ def check_configuration(
         atom = int(np.flatnonzero((np.abs(r) > MAX_LENGTH).any(axis=1))[0])
         raise ParameterError(
             f"position of atom {atom} is {r[atom].tolist()}; at most ±{MAX_LENGTH:g} Å are "
-            f"allowed, where {RESOLUTION:g} Å can be resolved. Wrap the positions into the cell"
+            f"allowed, so that {RESOLUTION:g} Å are resolved. Wrap the positions into the cell"
         )
     if len(pbc) != 3:
         raise ParameterError(f"pbc must be three booleans, one per cell vector; got {pbc!r}")

@@ -194,7 +194,7 @@ def _parse_name(text: str) -> tuple[str, str]:
         )
     problem = variables.name_problem(name)
     if problem is None and (name in variables.VARIABLES or name.endswith(("_feature", "_scratch"))):
-        problem = "has another meaning in a store"
+        problem = "is reserved in a store"
     if problem is not None:
         raise ParameterError(f"variables: {shortened(name)!r} {problem}; choose another name")
     known = variables.FRAME_VALUES.get(name)

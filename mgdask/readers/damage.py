@@ -41,7 +41,7 @@ def step_number(value: Any, where: str) -> int:
         step = MAX_STEP + 1
     if abs(step) > MAX_STEP:
         raise AuditError(
-            f"{where}: the timestep {shortened(str(value))} is not an integer of 64 bits. Repair "
+            f"{where}: the timestep {shortened(str(value))} is not a 64-bit integer. Repair "
             "the file, or remove this frame from it"
         )
     return step

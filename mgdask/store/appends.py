@@ -5,7 +5,7 @@ made the store. A block holds frames of several segments if one ends inside it. 
 record says up to which frame it was written, so each segment can be written again.
 
 Frames are first appended to an excerpt of the store, which has all its metadata and the
-last of its shards. See ``mgdask.store.staging`` for the rest.
+last shard of each array. See ``mgdask.store.staging`` for the rest.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def last_digest(group: Group) -> str:
 def excerpt(path: str | Path, digest: str) -> Path:
     """Return an excerpt of a finished store, to which frames can be appended.
 
-    An excerpt in which the same input was begun to be appended is continued. Others are
-    removed.
+    An excerpt that an interrupted append of the same input left is continued. Others
+    are removed.
 
     Parameters
     ----------

@@ -137,7 +137,7 @@ def _lock_inside(store: str | Path) -> Path:
 def locked(store: str | Path) -> Iterator[Lock]:
     """Hold the lock of a store, which need not exist yet.
 
-    Missing folders above the store are made. They are removed if they stay empty.
+    Missing parent folders are created. They are removed again if they stay empty.
 
     Parameters
     ----------

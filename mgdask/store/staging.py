@@ -81,7 +81,7 @@ def folders(path: str | Path, purpose: str) -> list[Path]:
         One of ``APPEND``, ``OVERWRITE`` and ``REPLACED``.
     """
     target = Path(os.path.realpath(path))
-    # what is only begun to be created has another dot in front
+    # a folder that is still being created has a second dot in front
     prefixes = _prefix(target, purpose), f".{_prefix(target, purpose)}"
     found: list[Path] = []
     for parent in (target.parent, target / _MANIFEST):
@@ -128,7 +128,7 @@ def remove_all(path: str | Path, *purposes: str, keep: Path | None = None) -> No
 
 
 def is_declared(path: str | Path) -> bool:
-    """Return whether frames are being moved into a store, or were in part."""
+    """Return whether frames are being moved into a store, or were moved in part."""
     return (Path(path) / _MANIFEST / DECLARED / _MANIFEST / _COMPLETE).exists()
 
 
@@ -142,7 +142,7 @@ def move_into_store(path: str | Path, folder: Path, flushed: Collection[str]) ->
     folder
         Finished store with all metadata and all files that the new frames change.
     flushed
-        Files in it that are on the disk for certain, because they have records.
+        Files in it that are known to be on disk, because they have records.
     """
     manifest = Path(path) / _MANIFEST
     with explained(path):
@@ -162,7 +162,7 @@ def finish_interrupted(path: str | Path) -> bool:
 
     Returns
     -------
-    settled
+    finished
         Whether there was anything to finish.
     """
     store = Path(path)

@@ -1,4 +1,4 @@
-"""Connections between ranks: strangers get nothing and stop nothing, and sums have the order of LightGBM's."""
+"""Connections between ranks: other callers get nothing and stop nothing, and sums have the order of LightGBM's."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_other_callers_do_not_change_a_model(files, client, siege, monkeypatch, 
     rows, stormed, found = rows_of(files, "y"), threading.Event(), {}
 
     def late(command, **streams):
-        if command[6] == "1":  # the second rank lets the strangers come first
+        if command[6] == "1":  # the second rank lets the other callers come first
             assert stormed.wait(120)
         return ForkedRank(command, **streams)
 

@@ -240,7 +240,7 @@ def test_ingest_again_adds_a_temperature_that_is_missing(tmp_path, dumps):
         ({"run": "a,b,c"}, r"one label of 3 inputs.*run=\['a', 'b', 'c'\], or repeat --run"),
         ({"run_per_file": True}, r"exclude each other"),
         ({"variables": {"time": 3.0}}, r"'time' is set when files are read; use timestep="),
-        ({"variables": {"position": 3.0}}, r"'position' has another meaning"),
+        ({"variables": {"position": 3.0}}, r"'position' is reserved"),
         ({"variables": {"9lives": 3.0}}, r"'9lives' is not a name"),
         ({"variables": {"energy[kJ]": 3.0}}, r"energy must be in eV; got kJ"),
         ({"variables": {"strain": "abc"}}, r"strain=abc must be FILE:COLUMN or a number"),

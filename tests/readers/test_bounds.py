@@ -229,11 +229,11 @@ def test_columns_of_values_are_bounded(tmp_path):
 @pytest.mark.parametrize("step", [2**63, -(2**63) - 1, 10**30])
 def test_timesteps_beyond_64_bits(tmp_path, step):
     text = refusal(tmp_path, dump(["1 1 1 1 1"], step=str(step)))
-    assert f"the timestep {step} is not an integer of 64 bits" in text
+    assert f"the timestep {step} is not a 64-bit integer" in text
     xyz = (
         f'1\nLattice="9 0 0 0 9 0 0 0 9" Timestep={step} Properties=species:S:1:pos:R:3\nCu 1 1 1\n'
     )
-    assert "not an integer of 64 bits" in refusal(tmp_path, xyz.encode(), "a.xyz")
+    assert "not a 64-bit integer" in refusal(tmp_path, xyz.encode(), "a.xyz")
 
 
 def test_times_that_overflow(tmp_path):
@@ -242,9 +242,7 @@ def test_times_that_overflow(tmp_path):
 
 
 def test_ids_beyond_64_bits(tmp_path):
-    assert "does not fit into an integer of 64 bits" in refusal(
-        tmp_path, dump([f"{2**63} 1 1 1 1"])
-    )
+    assert "does not fit into a 64-bit integer" in refusal(tmp_path, dump([f"{2**63} 1 1 1 1"]))
 
 
 @pytest.mark.parametrize(
@@ -345,7 +343,7 @@ def _with_link(tmp_path, kind: str, netcdf: bool):
 @pytest.mark.parametrize("kind", ["link", "folder", "raw", "view"])
 def test_data_of_other_files_are_not_read(tmp_path, kind, netcdf):
     path = _with_link(tmp_path, kind, netcdf)
-    with pytest.raises(AuditError, match=r"Data of other files are not read.*Store the data in"):
+    with pytest.raises(AuditError, match=r"Data in other files are not read.*Store the data in"):
         take_inventory(path, species={1: "Zr", 2: "Cu"})
 
 

@@ -210,8 +210,8 @@ def train(
         have no early stopping, checkpoints or recovery. On several workers these need
         ``trust_network``.
     trust_network
-        Whether everyone who reaches the workers' machines may take part in a training
-        of ``"lightgbm.dask"``. Its connections are neither encrypted nor authenticated.
+        Whether to trust everyone who can reach the workers' machines. The connections
+        of ``"lightgbm.dask"`` are neither encrypted nor authenticated.
     small
         Maximum size in bytes of a matrix that is trained in this process by default.
     sample

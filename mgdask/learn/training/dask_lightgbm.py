@@ -51,7 +51,7 @@ def train_with_dask(
     early_stopping
         Must be 0.
     trust_network
-        Whether everyone who reaches the workers' machines may take part.
+        Whether to trust everyone who can reach the workers' machines.
 
     Returns
     -------

@@ -41,7 +41,7 @@ def refuse_if_open(folder: Path) -> None:
     Raises
     ------
     StoreError
-        If another user than the members of its group could write or exchange it.
+        If a user outside its group could write or replace it.
     """
     if reason := tamper_risk(folder, group_is_trusted=True):
         raise StoreError(

@@ -186,7 +186,7 @@ def _validation_data(
 def _network(
     base: Path, rank: int, ranks: int, address: str, heartbeat: Heartbeat
 ) -> Iterator[dict[str, Any]]:
-    """Connect this rank to the others; yield the parameters that tell LightGBM of them.
+    """Connect this rank to the others; yield LightGBM's parameters for them.
 
     The key that all ranks of the attempt share comes over standard input.
     """

@@ -76,7 +76,7 @@ def check_cutoff(
             f"{name}: within its cutoff of {cutoff:.4g} Å, an atom has about "
             f"{n_neighbors / 1e6:,.0f} million neighbors in frame {rows[first[densest]]}, nearly "
             f"all of them periodic images. At most {MAX_NEIGHBORS / 1e6:g} million are allowed; "
-            "choose a smaller one"
+            "choose a smaller cutoff"
         )
     lengths = np.linalg.norm(cells, axis=2)
     # cells of which only the flattest can be refused; a vector may be zero

@@ -82,8 +82,8 @@ def _check_dataset(data: Any, path: str, where: str) -> None:
 
 def _elsewhere(path: str, what: str) -> AuditError:
     return AuditError(
-        f"{path}: {what}. Data of other files are not read, because a file from elsewhere could "
-        "name any of yours. Store the data in this file"
+        f"{path}: {what}. Data in other files are not read, because a file from elsewhere could "
+        "refer to any of yours. Store the data in this file"
     )
 
 

@@ -101,7 +101,7 @@ def _first_fault(
                 if kinds[name] == "integer" and not -(2**63) <= value < 2**63:
                     return (
                         f"{place}: column {name} holds {shortened(token)}, which does not fit "
-                        "into an integer of 64 bits"
+                        "into a 64-bit integer"
                     )
     return f"{ref.where}: its rows cannot be parsed"
 
