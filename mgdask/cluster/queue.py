@@ -90,8 +90,8 @@ def job_options(site: Site, *, fixed: bool = False) -> dict[str, Any]:
     """Return the options of dask-jobqueue for one job of a site."""
     lifetime, stagger = site.lifetime
     worker_arguments = ["--dashboard-address", LOOPBACK, "--no-dashboard"]
-    # A folder whose name other users cannot guess, and that they cannot rename. HTCondor would replace $(...),
-    # so the command is in `...`.
+    # A folder whose name other users cannot guess, and that they cannot rename.
+    # HTCondor would replace $(...), so the command is in `...`.
     folder = quote(site.local_directory) if site.local_directory else '"${TMPDIR:-/tmp}"'
     prologue = [
         *site.prologue,

@@ -1,4 +1,4 @@
-"""Connections between ranks: other callers get nothing and stop nothing, and sums have the order of LightGBM's."""
+"""Connections between ranks refuse other callers, and sums have LightGBM's order."""
 
 from __future__ import annotations
 
