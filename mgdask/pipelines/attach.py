@@ -130,7 +130,7 @@ def attach(
             "which copies the values"
         )
     with Manifest(path).locked():
-        # frames that were begun to be appended lack the new values
+        # an unfinished append lacks the new values
         remove_all(path, APPEND)
         finished = stored_values.finish_pending(path)
         if temperature is None and not variables:

@@ -215,7 +215,7 @@ def ingest(
     # nothing is locked for a store that does not exist
     if append and not is_declared(out):  # otherwise the lock comes first, which finishes it
         settled(out, lambda: check_target(out, files, append=True, overwrite=overwrite))
-    # before any file is read, and until the summary is made of what this call wrote
+    # held before any file is read, and until the summary of this call is made
     with Manifest(out).locked() as lock, deferred_client(client) as workers:
         check_target(out, files, append=append, overwrite=overwrite)
         inventory = take_inventory(

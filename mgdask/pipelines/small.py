@@ -103,7 +103,7 @@ def threads_for_ingest(files: Sequence[str], out: str | Path, max_threads: int) 
     """
     if not is_small(files):
         return 0
-    # what replaces a store, or is appended to it, is prepared beside it
+    # a replacement or an append is prepared beside the store
     begun = [*folders(out, OVERWRITE), *folders(out, APPEND)]
     return threads_for_store(begun[0] if begun else out, max_threads)
 

@@ -74,7 +74,7 @@ def write_artifact(
         If the folder cannot be written.
     """
     path = Path(path)
-    # as it will be read: keys are text, sequences are lists
+    # as JSON will return it: keys are text, sequences are lists
     plain = json.loads(json.dumps({LAYOUT: 1, **content}))
     sums = {CONTENT: digest(plain)}
     with explained(path.parent):

@@ -57,7 +57,7 @@ def flush_files(store: Path, files: Iterable[str]) -> None:
 
 def flush_folder(folder: Path) -> None:
     """Flush the entries of a folder: names of files that were created or renamed."""
-    if os.name != "posix":  # Windows cannot open a folder, and journals names itself
+    if os.name != "posix":  # Windows cannot open a folder, but journals its entries
         return
     try:
         _flush(folder)

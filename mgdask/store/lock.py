@@ -158,7 +158,7 @@ def locked(store: str | Path) -> Iterator[Lock]:
         order.reverse()
     (own, other) = order[0]
     with held(own, Path(store)) as lock:
-        # of version 0.1, or of a user who may write only the other folder
+        # held by version 0.1, or by a user who may write only the other folder
         owner = read_owner(other)
         if owner is not None:
             _refuse_live(owner, other, Path(store), own.stat().st_mtime)

@@ -2,8 +2,8 @@
 
 LightGBM's own sockets listen on all addresses and accept any connection. Its C API
 accepts two functions in their place. Blocks go straight to the rank that needs them.
-They are added in the order in which LightGBM's own functions add them: the bits of a
-model do not depend on which of the two ran, nor on which rank was faster.
+They are added in the order of LightGBM's own functions. The bits of a model therefore
+do not depend on which of the two ran, nor on which rank was faster.
 """
 
 from __future__ import annotations

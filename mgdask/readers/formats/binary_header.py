@@ -94,7 +94,7 @@ def _check_frame(file: BinaryIO, path: str, frame: int, size: int) -> bool:
                 "write it again"
             )
         file.seek(8 * n_values, os.SEEK_CUR)
-    # OVITO decides about a last frame that is cut short
+    # a truncated last frame is left to OVITO
     return file.tell() <= size
 
 
