@@ -96,7 +96,7 @@ def local_cluster(
     check_local(workers, threads, memory)
     cluster_class = _restarting_cluster()
     workers = available_cores() if workers is None else workers
-    security = local_security(site)
+    security = local_security(site, scratch)
     options = dashboard_options(site.dashboard if site is not None else "off")
     cache_root()  # warn here once, not in each worker
 

@@ -3,8 +3,8 @@
 Anyone who can connect to a Dask scheduler, worker or nanny can run code as its owner.
 Every user of a machine can reach its loopback address. Clusters of mgdask therefore
 admit only processes that hold the private key of a certificate. If the user gives none,
-each cluster makes its own. Dask hands it to worker processes through a pipe. Jobs of a
-queueing system and clients of ``mgdask cluster start`` read it from files.
+each cluster makes its own. Workers, jobs of a queueing system and clients of
+``mgdask cluster start`` read it from files that only this user can read.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from mgdask.cluster.checks import check_tls
 from mgdask.cluster.site import Site, Tls
+from mgdask.store.failures import explained
 
 if TYPE_CHECKING:
     from distributed import Security
@@ -116,16 +117,21 @@ def quoted(security: Security | None) -> Security | None:
     return settings(*(shlex.quote(str(files[name])) for name in ("ca_file", "cert", "key")))
 
 
-def local_security(site: Site | None) -> Security | None:
+def local_security(site: Site | None, scratch: str | None = None) -> Security | None:
     """Return the settings of a cluster of this machine; ``None`` for ``tls: off``.
 
-    A temporary certificate stays in the memory of this process and of its workers.
+    A temporary certificate is written to the private folder ``scratch``. Without it,
+    it stays in the memory of this process and of its workers. Each of them then needs
+    a temporary file for a moment, which is left behind if it is killed just then.
     """
     if site is not None and isinstance(site.tls, Tls):
         return make_security(site.tls)
     if site is not None and site.tls == "off":
         log.warning(TRUSTED_NETWORK)
         return None
+    if scratch is not None:
+        with explained(scratch):
+            return make_security(write_certificate(Path(scratch)))
     certificate, key = temporary_certificate()
     return settings(certificate, certificate, key)
 

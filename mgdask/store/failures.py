@@ -190,6 +190,7 @@ def explanation(error: BaseException) -> MgdaskError | None:
             isinstance(link, MemoryError)
             or (isinstance(link, OSError) and link.errno == errno.ENOMEM)
             or (isinstance(link, RuntimeError) and "can't start new thread" in str(link))
+            or "std::bad_alloc" in str(link)  # of libraries in C++, such as LightGBM
             or (isinstance(link, ImportError) and _NO_ROOM_FOR_LIBRARY.search(str(link)))
         ):
             return RunError(_lack_of_memory(link))

@@ -197,6 +197,7 @@ def test_errors_of_libraries_that_tell_of_the_system_are_explained():
     nanny.__cause__ = lack
     assert "can start no more threads" in str(explanation(nanny))
     assert "ran out of memory (Unable" in str(explanation(MemoryError("Unable to allocate")))
+    assert "ran out of memory" in str(explanation(RuntimeError("std::bad_alloc")))
     library = ImportError("x.so: failed to map segment from shared object")
     assert "ran out of memory" in str(explanation(library))
     assert explanation(ImportError("No module named 'x'")) is None
