@@ -267,7 +267,7 @@ def _free(path: Path | None) -> str:
 def _lack_of_memory(error: BaseException) -> str:
     """Describe a lack of memory, or of threads, and what to do about it."""
     limit = _limit("RLIMIT_AS", "; its address space is limited to {:.3g} GB, ulimit -v", 1e-9)
-    if isinstance(error, RuntimeError):
+    if "new thread" in str(error):
         return (
             f"this process can start no more threads{limit}. Raise the limit of memory or of "
             "processes (ulimit -v, ulimit -u), then run the same command again"
