@@ -109,7 +109,9 @@ class VerifyReport:
         if not self.finished:
             lines.append("  the store is not finished")
         if self.restored:
-            lines.append(f"  {len(self.restored)} files were restored: {_listed(self.restored)}")
+            count = len(self.restored)
+            files = "1 file was" if count == 1 else f"{count} files were"
+            lines.append(f"  {files} restored: {_listed(self.restored)}")
         lines += [f"  {remark}" for remark in self.remarks]
         lines.append(f"  {self._next_step()}")
         return "\n".join(lines)
