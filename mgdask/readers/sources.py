@@ -171,7 +171,7 @@ def open_source(source: str | SourceInfo, **options: str | None) -> Source:
     info = inspect_source(source, **options) if isinstance(source, str) else source
     if info.kind not in _FOREIGN:
         return _OPEN[info.kind](info)
-    if info.kind != "h5md" and printable(info.path) != info.path:
+    if info.kind == "binary" and printable(info.path) != info.path:
         raise AuditError(
             f"{printable(info.path)}: the library that reads {_FOREIGN[info.kind]} files needs a "
             "name in UTF-8; rename the file or its folder"

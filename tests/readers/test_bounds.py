@@ -306,8 +306,7 @@ def test_file_names_that_are_not_utf8(tmp_path, monkeypatch):
     netcdf = name.replace(".dump", ".nc")
     with open(netcdf, "wb") as file:
         file.write(mutations._read("mda.ncdf"))
-    with pytest.raises(AuditError, match=r"caf\\xe9.nc: the library .* needs a name in UTF-8"):
-        take_inventory(netcdf)
+    assert take_inventory(netcdf, species=["Zr"] * 8).n_frames == 3
 
 
 def _with_link(tmp_path, kind: str, netcdf: bool):

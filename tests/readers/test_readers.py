@@ -225,7 +225,7 @@ def test_netcdf(tmp_path, rng):
     ("name", "start", "module", "extra"),
     [
         ("a.h5md", b"\x89HDF\r\n\x1a\n", "h5py", "h5md"),
-        ("a.nc", b"CDF\x05", "netCDF4", "netcdf"),
+        ("a.nc", b"\x89HDF\r\n\x1a\n", "h5py", "netcdf"),
         ("a.bin", b"x", "ovito", "ovito"),
     ],
 )
@@ -239,7 +239,7 @@ def test_missing_extras_say_how_to_install_them(tmp_path, monkeypatch, name, sta
 
 def test_damaged_files_of_other_formats_are_refused(tmp_path):
     for name, start in (("a.h5md", b"\x89HDF\r\n\x1a\n"), ("a.nc", b"CDF\x05")):
-        pytest.importorskip("h5py" if "h5" in name else "netCDF4")
+        pytest.importorskip("h5py")
         (tmp_path / name).write_bytes(start + b"\0" * 100)
         with pytest.raises(AuditError, match=r"cannot be opened|there is no dimension"):
             take_inventory(tmp_path / name, species=SPECIES)

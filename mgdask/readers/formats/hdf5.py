@@ -1,7 +1,7 @@
 """Checks of an HDF5 file before its values are read.
 
 A file may name other files: by external links, by raw data in external files, or by
-virtual datasets. h5py and netCDF4 read them silently. A file from elsewhere could
+virtual datasets. HDF5 reads them silently. A file from elsewhere could
 thus copy private data of the user into a store, so such files are refused. Datasets may
 also state shapes and chunks that are far larger than the file.
 """

@@ -5,7 +5,6 @@ See https://ambermd.org/netcdf/nctraj.xhtml and https://docs.lammps.org/dump_net
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -13,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from mgdask._typing import FloatArray
-from mgdask.bounds import MAX_COLUMNS, check_count
-from mgdask.errors import AuditError, MissingDependencyError
+from mgdask.bounds import MAX_STEP
+from mgdask.errors import AuditError
 from mgdask.readers.damage import BOX, box_problem, position_problem, step_number
 from mgdask.readers.files import open_binary
-from mgdask.readers.formats.hdf5 import check_file, check_stored
+from mgdask.readers.formats.netcdf_classic import Classic
+from mgdask.readers.formats.netcdf_hdf5 import Hdf5
+from mgdask.readers.formats.netcdf_variables import Container
 from mgdask.readers.formats.stated_units import FORCE, LENGTH, TIME, VELOCITY, factor
 from mgdask.readers.formats.tables import pick, spread
 from mgdask.readers.origins import Ranges, place_origins
@@ -51,47 +52,65 @@ class NetCdf:
     """
 
     def __init__(self, info: SourceInfo) -> None:
-        try:
-            import netCDF4
-        except ImportError as error:
-            raise MissingDependencyError(
-                "netCDF4", "netcdf", f"reading the NetCDF file {info.path}"
-            ) from error
         self.info = info
-        stored = _check_hdf5(info.path)
+        self.file = _open(info.path)
         try:
-            self.file = netCDF4.Dataset(info.path)
-        except OSError as error:
-            raise AuditError(
-                f"{info.path}: cannot be opened as NetCDF: {error}. Check that the file is "
-                "complete and closed by its writer"
-            ) from error
+            self._check()
+        except BaseException:
+            self.close()
+            raise
+
+    def _check(self) -> None:
         missing = {"frame", "atom"} - set(self.file.dimensions)
         if missing:
             raise AuditError(
-                f"{info.path}: not an AMBER or LAMMPS trajectory: there is no dimension "
+                f"{self.info.path}: not an AMBER or LAMMPS trajectory: there is no dimension "
                 f"{' or '.join(sorted(missing))}"
             )
-
-        n_frames, n_atoms = (len(self.file.dimensions[name]) for name in ("frame", "atom"))
+        n_frames, n_atoms = self.file.n_stated, self.file.dimensions["atom"]
         if not n_frames or not n_atoms:
             raise AuditError(
-                f"{info.path}: it has {n_frames} frames of {n_atoms} atoms; at least one of each "
-                "is needed"
+                f"{self.info.path}: it has {n_frames} frames of {n_atoms} atoms; at least one of "
+                "each is needed"
             )
-        if stored is not None and n_frames > 2 * stored + 10:
+        if not self.file.dimensions["frame"]:
             raise AuditError(
-                f"{info.path}: it states {n_frames} frames, but positions of {stored} frames are "
-                "stored. The file is damaged: write it again"
+                f"{self.info.path}: it states {n_frames} frames of {n_atoms} atoms, but ends "
+                "within the first. It is damaged or truncated: copy or write it again"
             )
-        if self.file.disk_format not in ("HDF5", "NETCDF4"):
-            place = f"{info.path}: coordinates of {n_frames} frames of {n_atoms} atoms"
-            check_count(n_frames * n_atoms, 12, info.size, place)
 
-    def _values(self, name: str, frame: int) -> Any:
-        """Return the values of one frame, masked where they are missing."""
+    def _values(self, name: str, frame: int, expected: tuple[int, ...] | None = None) -> Any:
+        """Return the values of one frame, masked where they are missing.
+
+        Raise ``AuditError`` if their shape is not the expected one.
+        """
         variable = self.file.variables[name]
-        return variable[frame] if variable.dimensions[:1] == ("frame",) else variable[:]
+        per_frame = variable.dimensions[:1] == ("frame",)
+        shape = variable.shape[1:] if per_frame else variable.shape
+        if expected is not None and shape != expected:
+            raise AuditError(
+                f"{self.info.path}: {name} has the shape {shape} in a frame; {expected} is needed"
+            )
+        return variable.values(frame if per_frame else None)
+
+    def _three(self, name: str, frame: int) -> FloatArray:
+        """Return the three numbers of one frame, NaN where they are missing."""
+        values = self._values(name, frame, (3,)).astype(np.float64)
+        return np.asarray(np.ma.filled(values, np.nan))
+
+    def _scalar(self, name: str, frame: int) -> float:
+        value = self._values(name, frame)
+        return float("nan") if np.ma.is_masked(value) else float(value)
+
+    def _series(self, name: str, *, is_scaled: bool = True) -> Any:
+        """Return the values of a variable with one number per frame."""
+        variable, count = self.file.variables[name], self.file.dimensions["frame"]
+        if variable.shape != (count,):
+            raise AuditError(
+                f"{self.info.path}: {name} has the shape {variable.shape}; one number per frame is "
+                f"needed, and there are {count} frames"
+            )
+        return np.ma.getdata(variable.values(is_scaled=is_scaled))
 
     def _whole(self, name: str, frame: int) -> Any:
         """Return the values of one frame; raise ``AuditError`` if any are missing."""
@@ -109,7 +128,7 @@ class NetCdf:
         return own or self._unstated[name]
 
     def _unit(self, name: str) -> str:
-        return str(getattr(self.file.variables[name], "units", ""))
+        return str(self.file.variables[name].attributes.get("units", ""))
 
     @cached_property
     def _length(self) -> float:
@@ -134,7 +153,7 @@ class NetCdf:
     def _table(self, frame: int) -> Table:
         table: Table = {}
         for name, variable in self.file.variables.items():
-            if "atom" not in variable.dimensions or variable.dtype.kind not in "iuf":
+            if "atom" not in variable.dimensions or not variable.is_numeric:
                 continue
             values = self._whole(name, frame)
             if name in _VECTORS and values.ndim == 2:
@@ -151,15 +170,19 @@ class NetCdf:
         have = self.file.variables
         for name in _STEPS:
             if name in have:
-                return np.ma.getdata(have[name][:]).astype(np.int64)
-        if getattr(self.file, "program", "") != "LAMMPS" or "time" not in have:
+                return self._series(name).astype(np.int64)
+        if self.file.attributes.get("program", "") != "LAMMPS" or "time" not in have:
             return None
-        time = have["time"]
-        if not hasattr(time, "scale_factor"):
+        if "scale_factor" not in have["time"].attributes:
             return None
-        time.set_auto_scale(False)
-        raw = np.ma.getdata(time[:])
-        time.set_auto_scale(True)
+        raw = self._series("time", is_scaled=False)
+        bad = np.flatnonzero(~(np.abs(raw) < MAX_STEP))
+        if bad.size:
+            k = int(bad[0])
+            raise AuditError(
+                f"{self.info.path}, frame {k}: time is {raw[k]}, but LAMMPS stores the timestep in "
+                "it, which is an integer of 64 bits. The frame is damaged: write the file again"
+            )
         return np.rint(raw).astype(np.int64)
 
     def _rounded_steps(self, steps: Any) -> list[str]:
@@ -189,20 +212,20 @@ class NetCdf:
             )
             return None, "metal"
         style = "lj" if unit.lower() in ("lj", "tau") else "metal"
-        scale = getattr(have["time"], "scale_factor", None)
+        scale = have["time"].number("scale_factor")
         if steps is not None and scale is not None:
             # newer LAMMPS rounds the time step to single precision
             return steps * float(str(np.asarray(scale))) * clock, style
-        return np.ma.getdata(have["time"][:]).astype(np.float64) * clock, style
+        return self._series("time").astype(np.float64) * clock, style
 
     def _cell(self, frame: int) -> tuple[FloatArray, tuple[bool, bool, bool], str | None]:
         """Return the cell vectors, periodicity, and a description of any damage."""
         from ase.geometry import cellpar_to_cell
 
-        lengths = np.ma.filled(self._values("cell_lengths", frame).astype(np.float64), np.nan)
+        lengths = self._three("cell_lengths", frame)
         angles = np.full(3, 90.0)
         if "cell_angles" in self.file.variables:
-            angles = np.ma.filled(self._values("cell_angles", frame).astype(np.float64), np.nan)
+            angles = self._three("cell_angles", frame)
         lengths = lengths * self._length
         pbc = (bool(lengths[0] > 0), bool(lengths[1] > 0), bool(lengths[2] > 0))
         if not (np.isfinite(lengths) & np.isfinite(angles) & (lengths >= 0)).all():
@@ -215,12 +238,16 @@ class NetCdf:
                 ),
             )
         # LAMMPS writes a length of zero along vectors that are not periodic
-        cell = np.asarray(cellpar_to_cell([*np.where(lengths > 0, lengths, 1.0), *angles]))
+        try:
+            cell = np.asarray(cellpar_to_cell([*np.where(lengths > 0, lengths, 1.0), *angles]))
+        except AssertionError:  # from ASE, without a word
+            problem = f"{BOX} angles {angles.tolist()} belong to no cell"
+            return np.zeros((3, 3)), pbc, problem
         return cell, pbc, box_problem(cell, pbc)
 
     def _position(self, name: str, frame: int) -> tuple[FloatArray, str | None]:
         """Return the positions of one frame, and a description of any damage."""
-        values = self._values(name, frame)
+        values = self._values(name, frame, (self.file.dimensions["atom"], 3))
         if np.ma.is_masked(values):
             n = int((~np.ma.getmaskarray(values).any(axis=1)).sum())
             return np.zeros((1, 3)), (
@@ -238,8 +265,13 @@ class NetCdf:
         path, have = self.info.path, self.file.variables
         if "cell_lengths" not in have:
             raise AuditError(f"{path}: there is no variable cell_lengths, so the cell is unknown")
-        count, n_atoms = len(self.file.dimensions["frame"]), len(self.file.dimensions["atom"])
+        count, n_atoms = self.file.dimensions["frame"], self.file.dimensions["atom"]
         known = [name for name in _POSITIONS if name in have]
+        if not known:
+            raise AuditError(
+                f"{path}: there are no positions; one of the variables {', '.join(_POSITIONS)} is "
+                "needed"
+            )
         notes: list[str] = []
         steps = self._steps()
         if steps is None:
@@ -250,7 +282,7 @@ class NetCdf:
             name
             for name, variable in have.items()
             if variable.dimensions == ("frame",)
-            and variable.dtype.kind in "iuf"
+            and variable.is_numeric
             and name not in (*_STEPS, "time")
         ]
         refs: list[FrameRef] = []
@@ -260,8 +292,7 @@ class NetCdf:
             cell, pbc, problem = self._cell(k)
             origin = np.zeros(3)
             if "cell_origin" in have:
-                stated = self._values("cell_origin", k).astype(np.float64)
-                origin = np.ma.filled(stated, np.nan) * self._length
+                origin = self._three("cell_origin", k) * self._length
                 problem = problem or box_problem(cell, pbc, origin)
             position = np.zeros((1, 3))
             for name in known[:1] if problem is None else ():
@@ -281,10 +312,20 @@ class NetCdf:
                 columns,
                 style,
                 problem=problem,
-                values={name: float(self._values(name, k)) for name in scalars},
+                values={name: self._scalar(name, k) for name in scalars},
             )
             ranges.add(position, ref)
             refs.append(ref)
+        if count < self.file.n_stated:
+            lost = (
+                f"it is cut short: {self.file.n_stated} frames are stated, but the file ends here"
+            )
+            cell, origin, pbc = refs[0].cell, refs[0].origin, refs[0].pbc
+            refs.append(
+                FrameRef(
+                    path, count, None, None, n_atoms, cell, origin, pbc, (), style, problem=lost
+                )
+            )
         contents = Contents(refs, notes)
         if "cell_origin" in have or known[:1] != ["coordinates"]:
             return contents
@@ -299,29 +340,8 @@ class NetCdf:
         self.file.close()
 
 
-def _check_hdf5(path: str) -> int | None:
-    """Refuse a file of NetCDF 4, which is HDF5, that refers to others or is absurd.
-
-    Returns the number of frames with positions; None for other formats.
-    """
+def _open(path: str) -> Container:
+    """Open a file of any format of NetCDF."""
     with open_binary(path) as head:
-        if head.read(4) != b"\x89HDF":
-            return None
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingDependencyError("h5py", "netcdf", f"reading the NetCDF file {path}") from error
-    with h5py.File(path, "r") as file:
-        check_file(file, h5py, path)
-        known = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
-        position = next((known[name] for name in _POSITIONS if name in known), None)
-        if position is None:
-            return None
-        check_stored(position, path, position.name)
-        for name, item in known.items():
-            if math.prod(item.shape) > MAX_COLUMNS * (position.size + 1):
-                raise AuditError(
-                    f"{path}: {name} has the shape {item.shape}, but the positions have "
-                    f"{position.shape}. The file is damaged: write it again"
-                )
-        return int(position.shape[0]) if position.ndim else 0
+        is_hdf5 = head.read(4) == b"\x89HDF"
+    return Hdf5(path, _POSITIONS) if is_hdf5 else Classic(path)
