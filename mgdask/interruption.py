@@ -41,6 +41,8 @@ _endings: list[Ending] = []
 _removals: dict[object, Callable[[], object]] = {}
 _installed: dict[int, Any] = {}
 """Signals that end this process, with their previous handlers."""
+_abandoned: list[Callable[[], str]] = []
+"""Returns the message of an error that ends this process like a signal."""
 
 
 def end_when_stopped(ending: Ending) -> None:
@@ -72,6 +74,23 @@ def removed_when_stopped(remove: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         _removals.pop(key, None)
+
+
+def abandon(describe: Callable[[], str]) -> None:
+    """End this process from any thread, with an error instead of the line of a stop.
+
+    The main thread may wait for a thread that has died. A signal reaches it there.
+
+    Parameters
+    ----------
+    describe
+        Returns the message; the exit status is 1.
+    """
+    numbers = sorted(_installed, key=lambda number: number != signal.SIGTERM)
+    ident = threading.main_thread().ident
+    if numbers and ident is not None and hasattr(signal, "pthread_kill"):
+        _abandoned.append(describe)
+        signal.pthread_kill(ident, numbers[0])
 
 
 def is_installed() -> bool:
@@ -122,6 +141,7 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
         _installed.clear()
         _endings.clear()
+        _abandoned.clear()
 
 
 def shielded(function: Callable[[], T], close: Callable[[T], object]) -> T:
@@ -201,10 +221,11 @@ class _Stop:
         if self.received > 1:  # again: wait no longer than necessary
             self.hurry_until = self.hurry_until or time.monotonic() + HURRY
             return
+        status = 1 if _abandoned else 128 + number
         try:
             self._stop()
         finally:
-            os._exit(128 + number)
+            os._exit(status)
 
     def _stop(self) -> None:
         with suppress(Exception):
@@ -219,7 +240,7 @@ class _Stop:
         for remove in reversed(list(_removals.values())):
             with suppress(Exception):
                 remove()
-        line = stopped_line()
+        line = _last_line()
         if unfinished:
             line += ". Some jobs may still be queued: check your queueing system"
         with suppress(OSError):
@@ -235,6 +256,15 @@ class _Stop:
                 break
             time.sleep(0.02)
         return bool(endings)
+
+
+def _last_line() -> str:
+    if not _abandoned:
+        return stopped_line()
+    try:
+        return _abandoned[0]()
+    except Exception:
+        return "mgdask: this process ran out of memory"
 
 
 def _is_true(ended: Callable[[], bool]) -> bool:

@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mgdask"
 ROOMS = (
-    "errors", "_typing", "bounds", "_yaml", "elements", "geometry", "variables", "_version", "_renamed", "interruption", "ownership",
+    "errors", "_typing", "bounds", "_yaml", "elements", "geometry", "variables", "_version", "_renamed", "interruption", "exhaustion", "ownership",
     "kernels", "features", "readers", "store", "execution", "pipelines", "cluster", "learn", "analysis", "plot",
     "report", "studies", "explore", "datasets", "cli", "__main__",
 )  # fmt: skip

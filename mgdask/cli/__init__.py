@@ -12,6 +12,7 @@ import click
 import mgdask
 from mgdask.cli.groups import LazyGroup, examples
 from mgdask.errors import MgdaskError
+from mgdask.exhaustion import ended_without_memory
 from mgdask.interruption import stoppable, stopped_line
 from mgdask.store.failures import explanation
 
@@ -103,7 +104,8 @@ def main() -> None:
 def _run() -> None:
     debug = "--debug" in sys.argv[1:]
     try:
-        status = cli.main(prog_name="mgdask", standalone_mode=False)
+        with ended_without_memory(lambda: f"mgdask: {_describe_error(MemoryError())}"):
+            status = cli.main(prog_name="mgdask", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

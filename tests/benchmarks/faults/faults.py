@@ -215,7 +215,9 @@ class ClockBack(Fault):
 
     def strike(self, running, place, rng):
         """Set the clock back: what was written before is in the future now."""
-        (place.base / "clock").write_bytes(struct.pack("d", -CLOCK_BACK))
+        # in place: the process has mapped the file, and an empty one would be SIGBUS
+        with open(place.base / "clock", "r+b") as stream:
+            stream.write(struct.pack("d", -CLOCK_BACK))
         if rng.random() < 0.5:
             with suppress(OSError):
                 os.kill(running.pid, signal.SIGKILL)
