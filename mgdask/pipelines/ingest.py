@@ -241,6 +241,7 @@ def ingest(
             stored_values.finish_pending(work)
             trajectory.sweep(work)
             check_sound(work)
+            Manifest(work).join()
             group = open_group(work, mode="r+")
             given = [_padded(item, get_array(group, "position").shape[0]) for item in given]
             runs = runs_of([*stored_runs(group, start), *inventory.run])

@@ -103,7 +103,11 @@ class Manifest:
                 flush_folder(self.folder)
 
     def records(self) -> dict[str, dict[str, Any]]:
-        """Return the newest record of every block. Damaged lines are skipped."""
+        """Return the newest record of every block. Damaged lines are skipped.
+
+        Among those that several processes have written since the last ``join``, the
+        file name decides. Within one run, they are equal.
+        """
         records: dict[str, dict[str, Any]] = {}
         files = sorted(self.folder.glob("*.jsonl"), key=lambda p: (p.name != JOINED, p.name))
         for name in files:
@@ -188,6 +192,17 @@ class Manifest:
     def _parts(self) -> list[Path]:
         """Return the files with the records of single processes."""
         return [name for name in self.folder.glob("*.jsonl") if name.name != JOINED]
+
+    def join(self) -> None:
+        """Join the records of single processes before others write.
+
+        Frames that are appended write a block again. The records of this run then
+        replace those of runs before it, whatever the processes are called. The caller
+        holds the lock, and no task writes.
+        """
+        if self._parts():
+            with explained(self.store):
+                self._join(self.records())
 
     def _join(self, records: Mapping[str, Record]) -> None:
         """Write the records to one file, and remove the files of single processes."""

@@ -309,6 +309,21 @@ def test_blocks_of_derived_images_and_of_appended_frames(grown, tmp_path, blocks
     assert verify(store).ok
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_lost_manifest_of_appended_frames(grown, tmp_path, first):
+    """Blocks with frames of two inputs are written by two processes of any names."""
+    store = shutil.copytree(grown, tmp_path / "a.zarr")
+    before, content = arrays(store), Manifest(store).content()
+    shutil.rmtree(store / "manifest")
+    for k in range(len(PARTS)):
+        add(store, grown.parent, k)
+        for n, part in enumerate(set((store / "manifest").glob("*-*.jsonl"))):
+            part.rename(part.with_name(f"{9 - k if first else k}{n}.jsonl"))
+    assert arrays(store) == before
+    assert Manifest(store).content() == content
+    assert verify(store).ok
+
+
 def test_blocks_and_metadata_of_all_kinds_at_once(stores):
     before = {kind: arrays(stores / f"{kind}.zarr") for kind in KINDS}
     for kind, name in zip(KINDS, ("position", "path", "bond_order"), strict=True):
