@@ -114,10 +114,13 @@ def find_damaged_files(path: str | Path) -> list[Damage]:
     if mark is not None:
         damages = compare(store, mark)
         copied = copied_mark(store) if damages and is_sound else None
-        if copied is not None and copied != mark and not compare(store, copied):
-            # a process was killed after it had changed the store, before it marked it
-            found[MARK_FILE] = "it is older than the other files of the store"
-            damages, mark = {}, copied
+        if copied is not None and copied != mark:
+            differing = compare(store, copied)
+            if len(differing) < len(damages):
+                # a process was killed after it had changed the store, before it marked
+                # it; or the mark is that of another store
+                found[MARK_FILE] = "the other files of the store fit the copy of it better"
+                damages, mark = differing, copied
         found |= damages
         if "metadata" in mark and not copies_are_sound(store, mark):
             found[COPIES_FILE] = "copies in it are missing or differ"

@@ -225,6 +225,17 @@ def test_a_mark_that_is_older_than_the_files(stores, monkeypatch):
     assert everything(store) == after
 
 
+def test_a_mark_of_another_store_and_more_damage(stores):
+    store = stores / "trajectory.zarr"
+    before = everything(store)
+    other = stores / "paths.zarr" / "manifest" / "complete.json"
+    (store / "manifest" / "complete.json").write_bytes(other.read_bytes())
+    (store / "step" / "zarr.json").write_bytes(b"")
+    assert set(find(verify(store))) == {"manifest/complete.json", "step/zarr.json"}
+    verify(store, repair=True)
+    assert everything(store) == before
+
+
 def test_a_file_where_an_array_has_none(stores):
     """The first timestep is zero, which is fill and has no file; here somebody puts one."""
     folder = stores / "features.zarr"
