@@ -7,6 +7,7 @@ where every worker reads them once.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -260,6 +261,8 @@ def _run(
     manifest = Manifest(job.out)
     with resolve_client(client) as workers:
         for k, model in enumerate(models):
+            for unfinished in manifest.folder.glob(f".model-{k}.*"):  # of a killed process
+                shutil.rmtree(unfinished, ignore_errors=True)
             if not _model_folder(job.out, k).exists():
                 model.save(_model_folder(job.out, k))
         records = manifest.records()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import errno
 import json
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -208,6 +209,22 @@ def test_models_saved_to_one_folder_at_once(data, tmp_path):
             one.result()
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
     assert Model.load(tmp_path / "m").digest == model.digest
+
+
+def test_a_full_disk_leaves_no_part_of_a_model(data, tmp_path, monkeypatch):
+    x, y, *_ = data
+    model = train(x, y, objective="regression", num_boost_round=2, progress=False)
+    model.save(tmp_path / "m")
+    old = {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()}
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoreError, match="is full"):
+        model.save(tmp_path / "m")
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()} == old
 
 
 def test_a_damaged_model_never_reaches_the_parser_of_lightgbm(data, tmp_path, rng, monkeypatch):

@@ -252,9 +252,12 @@ class Model:
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
         with explained(target):
             temporary.mkdir(parents=True)
-            card = {name: getattr(self, name) for name in _CARD_TYPES}
-            write_artifact(temporary / CARD, card, {TREES: self.text.encode()})
-            _replace_folder(target, temporary)
+            try:
+                card = {name: getattr(self, name) for name in _CARD_TYPES}
+                write_artifact(temporary / CARD, card, {TREES: self.text.encode()})
+                _replace_folder(target, temporary)
+            finally:  # a full disk leaves no part of a model
+                shutil.rmtree(temporary, ignore_errors=True)
             flush_folder(target.parent)
 
     @classmethod
