@@ -234,7 +234,9 @@ def test_an_interrupted_run_goes_on(store, models, scores, here, tmp_path, monke
     lines = (out / "manifest" / "blocks.jsonl").read_text().splitlines()
     torn = next(iter(json.loads(lines[0])["files"]))
     (out / torn).write_bytes(b"torn")
-    (out / "manifest" / ".model-0.5b40f47b").mkdir()  # of a process killed while it saved
+    unfinished = out / "manifest" / ".model-0.5b40f47b"  # of a process killed while it saved
+    unfinished.mkdir()
+    (unfinished / "model.txt.new").write_bytes(b"tree")
     (out / "manifest" / "blocks.jsonl").write_text("\n".join([*lines[:4], *lines[5:]]) + "\n")
     assert predict(models, store[0], out, client=here, **QUIET).skipped == 7
     assert files(out) == files(scores[0])
