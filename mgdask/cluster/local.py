@@ -21,6 +21,7 @@ from mgdask.errors import ParameterError, RunError
 from mgdask.execution.client import LOOPBACK, close_cluster, without_pages
 from mgdask.execution.quiet import quiet_dask
 from mgdask.execution.scratch import scratch_folder, working_in
+from mgdask.execution.steady import keep_time
 from mgdask.interruption import end_when_stopped, shielded
 from mgdask.kernels._cache import cache_root
 from mgdask.store.failures import explanation
@@ -94,6 +95,7 @@ def local_cluster(
     do not fit into memory go to the folder ``scratch``. Workers do not receive Ctrl-C.
     """
     check_local(workers, threads, memory)
+    keep_time()
     cluster_class = _restarting_cluster()
     workers = available_cores() if workers is None else workers
     security = local_security(site, scratch)

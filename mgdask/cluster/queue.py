@@ -23,6 +23,7 @@ from mgdask.cluster.validation import quote, quote_command
 from mgdask.errors import RunError
 from mgdask.execution.client import LOOPBACK, without_pages
 from mgdask.execution.scratch import PREFIX, scratch_folder, working_in
+from mgdask.execution.steady import keep_time
 from mgdask.interruption import end_when_stopped, shielded
 from mgdask.store.failures import StorageFullError
 
@@ -249,6 +250,7 @@ def queue_cluster(
     system do not receive Ctrl-C. If a command of mgdask is stopped, its jobs are
     canceled.
     """
+    keep_time()
     cluster_class = supervised(_cluster_class(site.kind))
     check_answers(site)
     with (

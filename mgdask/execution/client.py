@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mgdask.execution.quiet import quiet_dask
 from mgdask.execution.scratch import scratch_folder, working_in
+from mgdask.execution.steady import keep_time
 from mgdask.interruption import shielded
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def resolve_client(client: Client | None = None, threads: int | None = None) -> 
     """
     from distributed import Client, LocalCluster, get_client
 
+    keep_time()
     if client is not None:
         yield client
         return

@@ -22,6 +22,7 @@ from mgdask.execution.results import (
 )
 from mgdask.execution.results import describe as describe
 from mgdask.execution.results import render as render
+from mgdask.execution.steady import keep_time
 from mgdask.store.failures import FatalStoreError, explanation
 from mgdask.store.trust import is_trusted, trusting
 
@@ -138,6 +139,7 @@ class _Submission(Generic[T]):
     ) -> None:
         from distributed import as_completed
 
+        keep_time()
         self.client, self.function = client, function
         self.retries, self.keep = retries, keep
         self.waiting = deque(tasks)
@@ -242,6 +244,7 @@ def _guarded(trust: bool, function: Callable[..., T], *arguments: Any) -> T | Re
 
     Errors about disk space, memory or open files are returned too.
     """
+    keep_time()  # of this worker
     try:
         with one_library_thread(), trusting(trust):
             return function(*arguments)

@@ -71,6 +71,8 @@ def serve_workers() -> None:
     pid = os.fork()
     if not pid:
         os.close(alive_w)
+        # a shell starts workers in threads in which Ctrl-C is blocked
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         with contextlib.suppress(BaseException):
             forkserver.main(listener.detach(), alive_r, None)
         os._exit(0)
