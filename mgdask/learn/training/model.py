@@ -244,9 +244,7 @@ class Model:
             If the folder holds other files.
         """
         target = Path(folder)
-        held: list[str] = []
-        with suppress(FileNotFoundError):
-            held = os.listdir(target)
+        held = _names_in(target)
         if held and CARD not in held:
             raise StoreError(f"{folder} exists and holds no model; choose another folder")
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
@@ -300,6 +298,20 @@ class Model:
                 )
         card["columns"], card["missing"] = tuple(card["columns"]), tuple(card["missing"])
         return cls(text=artifact.files[TREES].decode("utf-8", errors="replace"), **card)
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Return the names in a folder that other processes may replace."""
+    while True:
+        try:
+            before = os.stat(folder)
+            names = os.listdir(folder)
+            after = os.stat(folder)
+        except FileNotFoundError:
+            return []
+        # else the names may be what was left of a folder that was being removed
+        if (before.st_ino, before.st_ctime_ns) == (after.st_ino, after.st_ctime_ns):
+            return names
 
 
 def _replace_folder(target: Path, fresh: Path) -> None:
