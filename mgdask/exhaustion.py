@@ -74,6 +74,7 @@ class _Watch:
         self.describe = describe
         self.armed = True
         self.waiting: threading.Thread | None = None
+        self.dead: threading.Thread | None = None
         self.looks = 0
         # address space only: a page that is never written takes no memory
         self.reserve: mmap.mmap | None = None
@@ -130,14 +131,20 @@ class _Watch:
                 if loop is not None and loop is not listening:
                     loop.set_exception_handler(self.handle)
                     listening = loop
-                # a thread that has not begun has no identifier
-                if self.never_begins() or (
-                    thread is not None and thread.ident and not thread.is_alive()
-                ):
+                if self.never_begins() or self.is_dead(thread):
                     self.end()
             except MemoryError:
                 self.end()
             time.sleep(INTERVAL)
+
+    def is_dead(self, thread: threading.Thread | None) -> bool:
+        """Return whether a thread of zarr was dead at two looks.
+
+        Zarr also keeps a thread that could not be started.
+        """
+        alive = thread is None or thread.is_alive() or thread in threading.enumerate()
+        before, self.dead = self.dead, None if alive else thread
+        return self.dead is not None and self.dead is before
 
     def never_begins(self) -> bool:
         """Return whether a thread has not begun to run for many looks.

@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 
 from mgdask.errors import StoreError
 from mgdask.interruption import removed_when_stopped
-from mgdask.store.failures import explained
+from mgdask.store.failures import explained, explanation
 from mgdask.store.lock_owner import (
     LEASE,
     being_written,
@@ -467,13 +467,23 @@ def read_settled(store: str | Path, look: Callable[[], T]) -> T:
     """
     try:
         return look()
-    except Exception:
+    except Exception as error:
         _refuse_written(store)
+        _raise_lack(error)
     try:
         return look()
     except Exception:
         _refuse_written(store)
         raise
+
+
+def _raise_lack(error: Exception) -> None:
+    """Raise an error about memory, threads or files again.
+
+    Zarr keeps a thread that could not be started, and would wait for it.
+    """
+    if explanation(error) is not None:
+        raise error
 
 
 def _refuse_written(store: str | Path) -> None:
@@ -505,8 +515,9 @@ def settled(store: str | Path, look: Callable[[], T]) -> T:
     check_unlocked(store)
     try:
         return look()
-    except Exception:
+    except Exception as error:
         check_unlocked(store)
+        _raise_lack(error)
     try:
         return look()
     except Exception:

@@ -45,6 +45,10 @@ DEATHS = {
         raise SystemExit
     loop.call_soon_threadsafe(end)
     """,
+    "loop-that-never-began": """
+    from zarr.core import sync
+    sync.iothread[0] = threading.Thread(target=print)  # it could not be started
+    """,
     "callback-of-loop": """
     time.sleep(0.6)  # until the watch has seen the loop
     loop.call_soon_threadsafe(broken)
@@ -62,6 +66,19 @@ DEATHS = {
     """,
 }
 """What happens while zarr waits for its loop; every one made a command wait forever."""
+NO_THREAD = """
+import threading
+from mgdask.__main__ import program
+
+start = threading.Thread.start
+def refused(thread):
+    if thread.name == "zarr_io":
+        raise RuntimeError("can't start new thread")
+    start(thread)
+threading.Thread.start = refused
+program()
+"""
+"""Zarr waited for its thread when the store was read again."""
 MESSAGE = re.compile(r"mgdask: this process ran out of memory[^\n]*Give it more memory[^\n]*\n")
 
 
@@ -81,6 +98,12 @@ program()
     assert ran.returncode == 1, ran
     assert MESSAGE.fullmatch(ran.stderr), ran
     assert not ran.stdout
+
+
+def test_a_command_ends_if_zarr_can_start_no_thread(glass_store):
+    ran = forked.run(NO_THREAD, "inspect", glass_store, timeout=30)
+    assert ran.returncode == 1, ran
+    assert re.fullmatch(r"mgdask: this process can start no more threads[^\n]*\n", ran.stderr), ran
 
 
 def test_other_errors_of_threads_are_shown_as_usual(monkeypatch):
