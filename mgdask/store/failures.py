@@ -6,9 +6,12 @@ import errno
 import os
 import re
 import shutil
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from mgdask.errors import MgdaskError, RunError, StoreError
 
@@ -193,11 +196,25 @@ def explanation(error: BaseException) -> MgdaskError | None:
             or "std::bad_alloc" in str(link)  # of libraries in C++, such as LightGBM
             or (isinstance(link, ImportError) and _NO_ROOM_FOR_LIBRARY.search(str(link)))
         ):
+            _forget_thread_of_zarr()
             return RunError(_lack_of_memory(link))
         if isinstance(link, FileNotFoundError) and "No usable temporary" in str(link):
             return StorageFullError(f"{_no_temporary()}, then run the same command again")
         link = link.__cause__ or link.__context__
     return None
+
+
+def _forget_thread_of_zarr() -> None:
+    """Let zarr start its thread anew if it could not be started.
+
+    Zarr keeps it, waits for it at the next call, and joins it at the end of Python.
+    """
+    sync: Any = sys.modules.get("zarr.core.sync")
+    thread = getattr(sync, "iothread", [None])[0]
+    if thread is not None and not thread.ident and thread not in threading.enumerate():
+        with suppress(AttributeError, RuntimeError):  # none, or another thread runs it
+            sync.loop[0].close()
+        sync.iothread[0] = sync.loop[0] = None
 
 
 def _full_folder() -> Path | None:

@@ -141,3 +141,21 @@ def test_hooks_are_put_back():
 )
 def test_lack_of_memory(error, is_lack):
     assert is_lack_of_memory(error) is is_lack
+
+
+AGAIN = """
+import sys
+import mgdask
+try:
+    mgdask.open_store(sys.argv[1])
+except mgdask.errors.MgdaskError as error:
+    assert "can start no more threads" in str(error), error
+threading.Thread.start = start
+print(dict(mgdask.open_store(sys.argv[1]).sizes)["frame"] > 0)
+"""
+
+
+def test_a_store_can_be_opened_when_threads_can_start_again(glass_store):
+    ran = forked.run(NO_THREAD.replace("program()", AGAIN), glass_store, timeout=30)
+    assert ran.stdout == "True\n", ran
+    assert "Traceback" not in ran.stderr, ran
