@@ -33,7 +33,13 @@ from mgdask.pipelines.ingest_append import (
 from mgdask.pipelines.ingest_blocks import unfinished
 from mgdask.pipelines.ingest_checks import check_reading, check_target
 from mgdask.pipelines.ingest_places import appended, created, replaced
-from mgdask.pipelines.ingest_tasks import atom_variables, fill, write_axis
+from mgdask.pipelines.ingest_tasks import (
+    atom_variables,
+    check_begun,
+    fill,
+    restore_small,
+    write_axis,
+)
 from mgdask.pipelines.small import is_small
 from mgdask.readers.column_summary import columns_kept, columns_left_out
 from mgdask.readers.files import expand
@@ -41,11 +47,11 @@ from mgdask.readers.indexing import take_inventory
 from mgdask.readers.inventory import Inventory
 from mgdask.store import frame_values as stored_values
 from mgdask.store import trajectory
-from mgdask.store.appends import last_digest
+from mgdask.store.appends import last_digest, read_appends
 from mgdask.store.creation import created_whole
 from mgdask.store.lock import settled
 from mgdask.store.manifest import Manifest
-from mgdask.store.mark import check_sound
+from mgdask.store.mark import METADATA, check_sound
 from mgdask.store.provenance import versions
 from mgdask.store.shards import (
     COMPRESSION,
@@ -242,6 +248,9 @@ def ingest(
             trajectory.sweep(work)
             check_sound(work)
             Manifest(work).join()
+            compared: list[str] = []
+            if not append and Manifest(work).content() is None:  # before it is read
+                compared = restore_small(work, inventory, start)
             group = open_group(work, mode="r+")
             given = [_padded(item, get_array(group, "position").shape[0]) for item in given]
             runs = runs_of([*stored_runs(group, start), *inventory.run])
@@ -258,6 +267,8 @@ def ingest(
             )
             if append:
                 make_room(work, group, addition, notes)
+                if Manifest(work).content() is None:
+                    compared = restore_small(work, inventory, start)
             n_written, n_blocks = fill(work, inventory, start, workers)
             lock.check()
             write(work, open_group(work), changes)
@@ -267,7 +278,10 @@ def ingest(
             if work == out and has_others and (rest := unfinished(out)):
                 notes = (*notes, rest)
             else:
-                Manifest(work).finish(f"{group.attrs['input_digest']} {last_digest(group)}")
+                Manifest(work).finish(
+                    f"{group.attrs['input_digest']} {last_digest(group)}",
+                    rewritten=[*compared, *changes.arrays],
+                )
         return IngestReport(
             str(out),
             n_frames,
@@ -360,9 +374,12 @@ def _prepare_new(out: Path, inventory: Inventory) -> None:
     """Create the store, unless it was begun by the same ingest."""
     same, is_begun = _same_ingest(out, inventory), False
     if same is not None:
-        n_stored = get_array(same, "position").shape[0] if "position" in same else -1
-        # more, if frames were appended
-        if n_stored >= inventory.n_frames and {"run", "cell"} <= set(same.array_keys()):
+        if read_appends(same) or all(
+            (out / name / METADATA).exists() for name in ("position", "run", "cell")
+        ):
+            check_sound(out)
+            if Manifest(out).content() is None:
+                check_begun(out, inventory)
             return
         is_begun = True  # interrupted before its arrays were made
     sources = inventory.sources_table()

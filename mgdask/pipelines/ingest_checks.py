@@ -13,7 +13,9 @@ from mgdask.readers.indexing import check_arguments, parse_frames
 from mgdask.readers.sources import inspect_source
 from mgdask.store.appends import read_appends
 from mgdask.store.failures import DamagedStoreError
+from mgdask.store.mark import check_sound
 from mgdask.store.open import check_complete
+from mgdask.store.restoring import check_described
 from mgdask.store.shards import check_new, open_group
 from mgdask.store.writable import check_writable
 
@@ -71,6 +73,8 @@ def _check_appendable(out: Path) -> None:
         raise StoreError(f"append: {out} is not a trajectory store")
     if not read_appends(group):  # otherwise an earlier call may be continued
         check_complete(out, kind="trajectory")
+    check_sound(out)
+    check_described(out, "trajectory")
 
 
 def _may_continue(out: Path, files: Sequence[str]) -> bool:

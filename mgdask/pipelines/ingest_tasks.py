@@ -6,7 +6,7 @@ import time as clock
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from mgdask._typing import AnyArray, FloatArray
 from mgdask.execution.executor import execute
 from mgdask.geometry import fractional
+from mgdask.pipelines.frame_values import HISTORY
 from mgdask.pipelines.ingest_blocks import (
     IngestJob,
     covers,
@@ -30,6 +31,7 @@ from mgdask.store.failures import explained
 from mgdask.store.layout import trajectory_layout
 from mgdask.store.manifest import Manifest
 from mgdask.store.provenance import digest
+from mgdask.store.restoring import check_described, rewrite_damaged
 from mgdask.store.shards import Group, get_array, open_group, write_shard
 
 if TYPE_CHECKING:
@@ -57,6 +59,67 @@ def write_axis(group: Group, inventory: Inventory, start: int) -> None:
         time=inventory.time,
         values=inventory.values,
     )
+
+
+def check_begun(out: Path, inventory: Inventory) -> None:
+    """Raise ``DamagedStoreError`` if arrays of a store that was begun are damaged.
+
+    Parameters
+    ----------
+    out
+        The store. Its small arrays are not read; ``restore_small`` writes them.
+    inventory
+        First frames of the store.
+    """
+    n_frames, n_atoms = inventory.n_frames, inventory.n_atoms
+    types = {name: dtype for name, (dtype, _) in atom_variables(inventory).items()}
+    layout = trajectory_layout(n_atoms)
+    shapes = {}
+    for name, dtype in {"position": "float64", "image": "int32", **types}.items():
+        array = trajectory.per_atom(name, dtype, layout, n_frames, n_atoms)
+        shapes[name] = array["dims"], array["shape"], dtype
+    check_described(out, "trajectory", rewritten=_small_arrays(inventory), shapes=shapes)
+
+
+def restore_small(out: Path, inventory: Inventory, start: int) -> list[str]:
+    """Write damaged small arrays of an unfinished store again; return those compared.
+
+    Parameters
+    ----------
+    out
+        The store, whose lock the caller holds.
+    inventory
+        What was read.
+    start
+        Index of its first frame in the store.
+    """
+    group = open_group(out)
+    history: Any = group.attrs.get(HISTORY, [])
+    attached = {str(entry.get("variable")) for entry in history}  # may replace those of the files
+    small = _small_arrays(inventory)
+    arrays = {name: array for name, array in small.items() if name not in attached}
+    n_frames = get_array(group, "position").shape[0]
+    rewrite_damaged(out, arrays, "trajectory", start=start, n_frames=n_frames)
+    others = start > 0 or n_frames > inventory.n_frames
+    return [name for name, (dims, _) in arrays.items() if dims[0] != "frame" or not others]
+
+
+def _small_arrays(inventory: Inventory) -> dict[str, tuple[tuple[str, ...], AnyArray]]:
+    """Return dimensions and values of the arrays that no block writes."""
+    return {
+        "atom_id": (("atom",), inventory.atom_id),
+        "species": (("atom",), inventory.species),
+        "mass": (("atom",), inventory.mass),
+        "pbc": (("vector",), np.array(inventory.pbc)),
+        **trajectory.frame_columns(
+            step=inventory.step,
+            cell=inventory.cell,
+            origin=inventory.origin,
+            run=inventory.run,
+            time=inventory.time,
+            values=inventory.values,
+        ),
+    }
 
 
 def fill(out: Path, inventory: Inventory, start: int, client: Client) -> tuple[int, int]:

@@ -33,6 +33,7 @@ from mgdask.store.lock import settled
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import CONTENTS, changes_explained, check_complete, open_target
 from mgdask.store.provenance import versions
+from mgdask.store.restoring import Shapes, Values, check_described, rewrite_damaged
 from mgdask.store.shards import (
     Group,
     dimension_names,
@@ -234,7 +235,8 @@ def _unwrap(
         if manifest.content() is None:
             lock.check()
             unwrapped_store.drop_scratch(open_group(out, mode="r+"))
-            manifest.finish(job.identity)
+            rewritten = [*(name for name in AXES if name in group), *frame_values.names(group)]
+            manifest.finish(job.identity, rewritten=rewritten)
         largest: Any = open_group(out).attrs["largest_step"]
     return UnwrapReport(
         job.out,
@@ -288,15 +290,19 @@ def _prepare(job: UnwrapJob, reason: str, group: Group) -> None:
     """Create the store, unless an earlier call has begun it."""
     _check_holds(job.out, job.identity)
     out = Path(job.out)
-    if out.exists():
-        if open_group(out).attrs.get("mgdask_ready"):
-            return
-        remove_store(out)
     axes = {
         name: (dimension_names(get_array(group, name)), read_array(group, name))
         for name in AXES
         if name in group
     }
+    if out.exists():
+        is_ready = open_group(out).attrs.get("mgdask_ready")
+        if is_ready and Manifest(out).content() is not None:
+            return
+        if is_ready:
+            _restore(job, axes)
+            return
+        remove_store(out)
     new_attrs = {
         "scheme": job.scheme,
         "scheme_meaning": SCHEMES[job.scheme],
@@ -308,6 +314,16 @@ def _prepare(job: UnwrapJob, reason: str, group: Group) -> None:
     }
     job.check_input()
     unwrapped_store.create(out, new_attrs, axes, len(job.blocks))
+
+
+def _restore(job: UnwrapJob, axes: Values) -> None:
+    """Write damaged small arrays of an unfinished store again."""
+    shapes: Shapes = {
+        "path": (("atom", "frame", "xyz"), (job.n_atoms, job.n_frames, 3), "float64"),
+        "center_of_mass": (("frame", "xyz"), (job.n_frames, 3), "float64"),
+    }
+    check_described(job.out, "paths", rewritten=axes, shapes=shapes)
+    rewrite_damaged(job.out, axes, "paths", n_frames=job.n_frames)
 
 
 def _compute(job: UnwrapJob, workers: Client, images_known: bool, progress: bool) -> None:

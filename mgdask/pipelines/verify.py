@@ -33,6 +33,7 @@ from mgdask.store.repair import (
     kind_of,
     put_back,
 )
+from mgdask.store.restoring import irreparable
 from mgdask.store.shards import open_group
 from mgdask.store.source_checks import add_seals
 from mgdask.store.structure import find_contradictions
@@ -291,7 +292,7 @@ def _drop_damaged(store: Path, kind: str, damages: Sequence[Damage]) -> tuple[st
     without_block = [damage for damage in damages if damage.block is None]
     described = next((d for d in without_block if d.file.endswith(METADATA)), None)
     if described is not None:
-        raise _irreparable(store, kind, described)
+        raise irreparable(store, described.file, described.what, kind)
     if kind != "features":
         values = frame_values.names(open_group(store))
         for damage in without_block:
@@ -302,7 +303,7 @@ def _drop_damaged(store: Path, kind: str, damages: Sequence[Damage]) -> tuple[st
                     f"frames; give all of it again: {attach_command(store, name)} --overwrite"
                 )
             if damage.file != COPIES_FILE:
-                raise _irreparable(store, kind, damage)
+                raise irreparable(store, damage.file, damage.what, kind)
     blocks = {damage.block for damage in damages if damage.block is not None}
     Manifest(store).drop(blocks)
     with explained(store):
@@ -310,10 +311,3 @@ def _drop_damaged(store: Path, kind: str, damages: Sequence[Damage]) -> tuple[st
             if damage.block is not None:
                 (store / damage.file).unlink(missing_ok=True)
     return tuple(sorted(blocks)) or ("coordinates",)
-
-
-def _irreparable(store: Path, kind: str, damage: Damage) -> StoreError:
-    return StoreError(
-        f"{store}: {damage.file} is damaged ({damage.what}), belongs to no block, and has no copy; "
-        f"remove the store and make it again with {MADE_BY.get(kind, 'the same mgdask command')}"
-    )

@@ -103,8 +103,21 @@ def add_append(group: Group, append: Append, others: Mapping[str, Any]) -> None:
 
 def last_digest(group: Group) -> str:
     """Return the digest of what was appended last; "" if nothing was."""
-    appends = read_appends(group)
-    return appends[-1].digest if appends else ""
+    return last_digest_in(group.attrs)
+
+
+def last_digest_in(attrs: Mapping[str, Any]) -> str:
+    """Return the digest of what was appended last, from the attributes of a store.
+
+    Parameters
+    ----------
+    attrs
+        Attributes of a trajectory store.
+    """
+    listed = attrs.get(APPENDS)
+    if listed is not None:
+        return str(listed[-1]["digest"]) if listed else ""
+    return str(attrs.get(APPEND_DIGEST, ""))
 
 
 # The excerpt of a store

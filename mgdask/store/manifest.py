@@ -26,6 +26,7 @@ from mgdask.store.mark import (
     DECLARED,
     FOLDER,
     Mark,
+    check_copied,
     check_sound,
     files_to_mark,
     read_mark,
@@ -150,31 +151,37 @@ class Manifest:
             return False
         return all(_has_size(self.store / name, size) for name, size in files.items())
 
-    def finish(self, identity: str) -> str:
+    def finish(self, identity: str, *, rewritten: Collection[str] = ()) -> str:
         """Join all records into one file and mark the store as complete.
 
         Parameters
         ----------
         identity
             What the records do not cover, such as species and parameters.
+        rewritten
+            Small arrays that the caller has just written or compared with their source.
 
         Returns
         -------
         content
             Digest of the content of the store.
+
+        Raises
+        ------
+        DamagedStoreError
+            If metadata or small files differ from their copies, and the store has the
+            content that it had when these were made.
         """
         records = self.records()
-        digest = hashlib.sha256(identity.encode())
-        for block in sorted(records):
-            checksum = json.dumps(records[block]["checksum"], sort_keys=True)
-            digest.update(f"{block} {checksum}\n".encode())
-        content = digest.hexdigest()
+        content = content_of(identity, records)
         before = self.completion()
         if before is not None:
             # Files damaged since then must not get new digests.
             check_sound(self.store)
             if "metadata" in before and before["content"] == content and not self._parts():
                 return content
+        else:
+            check_copied(self.store, content, rewritten)
         recorded = {file for record in records.values() for file in record["checksum"]}
         with explained(self.store):
             self._tidy()
@@ -349,6 +356,23 @@ class Manifest:
             If one holds the write lock. See ``mgdask.store.lock.check_unlocked``.
         """
         check_unlocked(self.store)
+
+
+def content_of(identity: str, records: Mapping[str, Record]) -> str:
+    """Return the digest of the content of a finished store.
+
+    Parameters
+    ----------
+    identity
+        What the records do not cover, such as species and parameters.
+    records
+        Its records.
+    """
+    digest = hashlib.sha256(identity.encode())
+    for block in sorted(records):
+        checksum = json.dumps(records[block]["checksum"], sort_keys=True)
+        digest.update(f"{block} {checksum}\n".encode())
+    return digest.hexdigest()
 
 
 def _line(record: Record) -> bytes:

@@ -300,6 +300,40 @@ def check_sound(path: str | Path, *, replaced: Collection[str] = ()) -> None:
     raise damaged(path, file, what, len(damages) - 1)
 
 
+def check_copied(path: str | Path, content: str, rewritten: Collection[str] = ()) -> None:
+    """Compare the files of a store that lost its mark with the copied mark.
+
+    Damaged files must not get new digests, and must not replace the copies.
+
+    Parameters
+    ----------
+    path
+        The store.
+    content
+        Digest of its content. A copied mark of other content is not compared.
+    rewritten
+        Arrays that the caller has just written or compared with their source.
+
+    Raises
+    ------
+    DamagedStoreError
+        If a file is missing, differs, or was not written by mgdask.
+    """
+    store = Path(path)
+    mark = copied_mark(store)
+    if mark is None or mark["content"] != content or "metadata" not in mark:
+        return
+    damages = compare(store, mark)
+    listed = {file.split("/")[0] for file in mark["metadata"]}
+    differing = {file.split("/")[0] for file in damages}
+    if set(rewritten) & differing or set(rewritten) - listed:
+        damages.pop(METADATA, None)  # the store has attributes about these arrays
+    damages = {f: what for f, what in damages.items() if f.split("/")[0] not in rewritten}
+    if damages:
+        file, what = next(iter(damages.items()))
+        raise damaged(path, file, what, len(damages) - 1)
+
+
 def _state(store: Path, mark: Mark) -> tuple[Any, ...]:
     """Return sizes, times and numbers of the files of a mark and of their folders."""
     files = [*mark.get("metadata", {}), *mark.get("small", {})]

@@ -11,16 +11,18 @@ import os
 from pathlib import Path
 
 from mgdask.errors import StoreError
+from mgdask.store.appends import last_digest_in
 from mgdask.store.checks import WHOLE, Damage
 from mgdask.store.durable import flush_folder
 from mgdask.store.failures import DamagedStoreError, explained
-from mgdask.store.manifest import JOINED, Manifest
+from mgdask.store.manifest import JOINED, Manifest, content_of
 from mgdask.store.mark import (
     COMPLETE,
     FOLDER,
     FOREIGN,
     KEPT,
     METADATA,
+    MISSING,
     Mark,
     compare,
     copied_mark,
@@ -32,6 +34,7 @@ from mgdask.store.mark import (
 )
 from mgdask.store.open import KINDS
 from mgdask.store.shards import open_group
+from mgdask.store.structure import DIGESTS
 
 MARK_FILE = f"{FOLDER}/{COMPLETE}"
 COPIES_FILE = f"{FOLDER}/{KEPT}"
@@ -111,6 +114,9 @@ def find_damaged_files(path: str | Path) -> list[Damage]:
     except DamagedStoreError as error:
         found[MARK_FILE] = _reason(error)
         mark, is_sound = copied_mark(store), False
+    if mark is None and MARK_FILE not in found and (lost := _lost_mark(store)) is not None:
+        found[MARK_FILE] = MISSING
+        mark, is_sound = lost, False
     if mark is not None:
         damages = compare(store, mark)
         copied = copied_mark(store) if damages and is_sound else None
@@ -126,6 +132,20 @@ def find_damaged_files(path: str | Path) -> list[Damage]:
             found[COPIES_FILE] = "copies in it are missing or differ"
     found |= _compare_records(store, mark)
     return [Damage(file, None, WHOLE, what) for file, what in found.items()]
+
+
+def _lost_mark(store: Path) -> Mark | None:
+    """Return the copied mark of a store that has lost its mark, but no block."""
+    mark = copied_mark(store)
+    try:
+        attrs = json.loads(read_copy(store, METADATA) or b"")["attributes"]
+        identity = str(attrs[DIGESTS[attrs["mgdask_kind"]]])
+        if attrs["mgdask_kind"] == "trajectory":
+            identity = f"{identity} {last_digest_in(attrs)}"
+        content = content_of(identity, Manifest(store).records())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return mark if mark is not None and mark["content"] == content else None
 
 
 def _reason(error: DamagedStoreError) -> str:

@@ -140,6 +140,16 @@ class Seals:
         self._sound[file] = state
         return ""
 
+    def is_as_checked(self, file: str) -> bool:
+        """Return whether a file is still the one that ``check`` compared.
+
+        Parameters
+        ----------
+        file
+            File inside the store.
+        """
+        return self._sound.get(file) == file_state(self.store / file)
+
 
 def wrong_size(size: int | None, expected: int) -> str:
     """Say how the size of a file differs from its record; "" if it does not."""
@@ -218,19 +228,27 @@ class SourceArray:
 
     def _read(self, key: Key, read: Callable[[Any], Any]) -> AnyArray:
         seals = None if self.trust else seals_of(self.store)
+        regions: dict[str, tuple[tuple[int, int], ...]] = {}
         if seals is not None and seals.counts[self.name]:
             seals.check_grid(self.name, self._array)
             n_chunks = chunks_per_shard(self._array)
-            for file, region in self._files(key):
+            regions = dict(self._files(key))
+            for file, region in regions.items():
                 if what := seals.check(file, n_chunks):
                     raise damaged_shard(self.store, self._shard(file, region), what)
         try:
-            return np.asarray(read(key))
+            values = np.asarray(read(key))
         except (MgdaskError, MemoryError, IndexError):
             raise
         except Exception as error:  # a damaged file can raise anything
             check_cause(error)
             raise self._explain(key, error) from error
+        # Zarr reads fill values where a file was removed after it was checked.
+        for file, region in regions.items():
+            if seals is not None and not seals.is_as_checked(file):
+                what = "was changed or removed while it was read"
+                raise damaged_shard(self.store, self._shard(file, region), what)
+        return values
 
     def _files(self, key: Key) -> Iterator[tuple[str, tuple[tuple[int, int], ...]]]:
         """Yield the files, and their regions, that a part of the array touches."""

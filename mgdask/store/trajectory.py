@@ -14,9 +14,9 @@ import zarr
 
 from mgdask import variables
 from mgdask._typing import AnyArray
-from mgdask.store.failures import explained
+from mgdask.store.failures import explained, readable
 from mgdask.store.layout import ROWS_IN_CHUNK, TrajectoryLayout, trajectory_layout
-from mgdask.store.shards import dimension_names, get_array, new_array, open_group, put
+from mgdask.store.shards import dimension_names, get_array, new_array, open_group, put, root_of
 from mgdask.store.sources import source_array
 
 FORMAT = 1
@@ -144,15 +144,7 @@ def write_frames_axis(
     values
         Further variables per frame by name.
     """
-    columns: dict[str, tuple[tuple[str, ...], AnyArray]] = {
-        "step": (("frame",), np.asarray(step)),
-        "cell": (("frame", "vector", "xyz"), np.asarray(cell)),
-        "origin": (("frame", "xyz"), np.asarray(origin)),
-        "run": (("frame",), np.asarray(list(run), dtype=object)),
-    }
-    if time is not None:
-        columns["time"] = (("frame",), np.asarray(time))
-    columns |= {name: (("frame",), np.asarray(array)) for name, array in values.items()}
+    columns = frame_columns(step=step, cell=cell, origin=origin, run=run, time=time, values=values)
     for name, (dims, column) in columns.items():
         shape = (start + len(column), *column.shape[1:])
         if name not in group:
@@ -161,10 +153,37 @@ def write_frames_axis(
             chunks = (ROWS_IN_CHUNK, *column.shape[1:])
             new_array(group, name, dims, shape, dtype, chunks=chunks, attrs=attrs)
         array = get_array(group, name)
-        with explained(str(group.store)):
+        with readable(root_of(group), name), explained(str(group.store)):
             if array.shape[0] != shape[0]:
                 array.resize(shape)
             array[start:] = column
+
+
+def frame_columns(
+    *,
+    step: AnyArray,
+    cell: AnyArray,
+    origin: AnyArray,
+    run: Sequence[str],
+    time: AnyArray | None,
+    values: Mapping[str, AnyArray] = MappingProxyType({}),
+) -> dict[str, tuple[tuple[str, ...], AnyArray]]:
+    """Return dimensions and values of the arrays with one row per frame.
+
+    Parameters
+    ----------
+    step, cell, origin, run, time, values
+        As in ``write_frames_axis``.
+    """
+    columns: dict[str, tuple[tuple[str, ...], AnyArray]] = {
+        "step": (("frame",), np.asarray(step)),
+        "cell": (("frame", "vector", "xyz"), np.asarray(cell)),
+        "origin": (("frame", "xyz"), np.asarray(origin)),
+        "run": (("frame",), np.asarray(list(run), dtype=object)),
+    }
+    if time is not None:
+        columns["time"] = (("frame",), np.asarray(time))
+    return columns | {name: (("frame",), np.asarray(array)) for name, array in values.items()}
 
 
 def make_scratch(group: zarr.Group, n_frames: int, n_atoms: int, attrs: Mapping[str, str]) -> None:

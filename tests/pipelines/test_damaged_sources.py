@@ -5,6 +5,7 @@ command that reads a trajectory, features, or an unwrapped trajectory.
 """
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -46,6 +47,25 @@ def write_glass(path, seed):
                 out.write(" ".join(map(str, (i + 1, i % 2 + 1, *r, *image))) + "\n")
     mgdask.ingest(dump, path, species=("Zr", "Cu"), timestep=0.001)
     return path
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda file: os.utime(file, ns=(0, 0))])
+def test_a_file_that_changes_while_it_is_read(made, tmp_path, monkeypatch, change):
+    """Zarr reads NaN where a file is missing."""
+    store = shutil.copytree(made / "a.zarr", tmp_path / "a.zarr")
+    positions = sources.source_array(open_group(store), "position")
+    check = sources.Seals.check
+
+    def check_and_change(self, file, n_chunks):
+        what = check(self, file, n_chunks)
+        if file == "position/c/1/0/0":
+            change(store / file)
+        return what
+
+    monkeypatch.setattr(sources.Seals, "check", check_and_change)
+    assert np.isfinite(positions[:8]).all()
+    with pytest.raises(StoreError, match=r"position/c/1/0/0 .*changed or removed while"):
+        positions[8:16]
 
 
 @pytest.fixture(autouse=True)

@@ -284,6 +284,110 @@ def test_a_lost_manifest(stores, kind):
     assert verify(store).ok
 
 
+# Damage in a store that is not finished
+
+
+def turn(store, name):
+    """Turn the values of a small array round."""
+    array = zarr.open_array(store / name, mode="r+")
+    array[:] = np.asarray(array[:])[::-1]
+
+
+def blank(file):
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+@pytest.mark.parametrize("kind", some(KINDS, 2))
+def test_a_lost_mark_and_other_values(stores, kind):
+    store = stores / f"{kind}.zarr"
+    before, kept = everything(store), (store / "manifest/kept.zip").read_bytes()
+    for repeated in (True, False):
+        (store / "manifest/complete.json").unlink()
+        turn(store, "species")
+        found = find(verify(store))
+        assert found.pop("manifest/complete.json") == mark.MISSING
+        assert list(found) == ["species/c/0"]
+        if repeated:
+            run_commands(stores)
+        else:
+            verify(store, repair=True)
+        assert everything(store) == before
+        assert (store / "manifest/kept.zip").read_bytes() == kept
+    assert verify(store).ok
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), some([("trajectory", "image"), ("paths", "path"), ("features", "step")], 2)
+)
+def test_a_lost_mark_and_another_description(stores, kind, name):
+    """It is not sealed, and does not replace its copy."""
+    store = stores / f"{kind}.zarr"
+    before = everything(store)
+    (store / "manifest/complete.json").unlink()
+    file = store / name / "zarr.json"
+    described = json.loads(file.read_text())
+    described["attributes"]["note"] = "not of mgdask"
+    file.write_text(json.dumps(described))
+    said = f"{name}/zarr.json is damaged: {mark.DIFFERENT}. Repair it with mgdask verify"
+    with pytest.raises(DamagedStoreError, match=re.escape(said)):
+        run_commands(stores)
+    assert not Manifest(store).completion()
+    assert verify(store, repair=True).finished
+    after = everything(store)
+    # records of a repeated command are in files of their own until they are joined
+    assert {f: data for f, data in after.items() if not f.endswith(".jsonl")} == {
+        f: data for f, data in before.items() if not f.endswith(".jsonl")
+    }
+    assert verify(store).ok
+
+
+def test_a_lost_mark_and_new_values_of_frames(stores):
+    """They are no damage, and the store is finished."""
+    (stores / "paths.zarr/manifest/complete.json").unlink()
+    mgdask.attach(stores / "trajectory.zarr", temperature=400.0, overwrite=True)
+    make_others(stores)
+    assert mgdask.open_store(stores / "paths.zarr").temperature.values.tolist() == [400.0] * 8
+    assert verify(stores / "paths.zarr").ok
+
+
+@pytest.mark.parametrize("kind", some(KINDS, 2))
+def test_a_lost_manifest_and_other_values(stores, kind):
+    """What the input holds is written again."""
+    store = stores / f"{kind}.zarr"
+    before = arrays(store)
+    shutil.rmtree(store / "manifest")
+    for name in ("atom_id", "species", "step", "time"):
+        if (store / name).exists():
+            turn(store, name)
+    if kind != "trajectory":
+        blank(store / "step/zarr.json")
+        blank(store / "species/c/0")
+    run_commands(stores)
+    assert arrays(store) == before
+    assert verify(store).ok
+
+
+def test_a_lost_manifest_and_another_description(stores, tmp_path):
+    """Of an interrupted ingest, it is made again; what other inputs added is lost."""
+    store = tmp_path / "one.zarr"
+    name, options = str(stores / "0.dump"), {"species": SPECIES, "timestep": 0.001}
+    mgdask.ingest(name, store, **options)
+    before = arrays(store)
+    shutil.rmtree(store / "manifest")
+    for each in ("step", "run", "species"):
+        blank(store / each / "zarr.json")
+    mgdask.ingest(name, store, **options)
+    assert arrays(store) == before
+    assert verify(store).ok
+    for damaged, each in (("one", "position"), ("trajectory", "step")):
+        store = stores / f"{damaged}.zarr" if damaged != "one" else store
+        shutil.rmtree(store / "manifest")
+        blank(store / each / "zarr.json")
+        again = "has no copy; remove the store and make it again with mgdask ingest"
+        with pytest.raises(DamagedStoreError, match=f"{each}/zarr.json is damaged .*{again}"):
+            mgdask.ingest(name, store, **options)
+
+
 # Blocks
 
 

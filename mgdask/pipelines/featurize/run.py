@@ -210,7 +210,8 @@ def _run(plan: Plan, client: Client | None, retries: int, progress: bool) -> Rep
             raise RunError(_describe_failures(plan, outcome.failures))
         lock.check()
         _count_flagged(plan, manifest)
-        manifest.finish(plan.digest)
+        values = frame_values.names(open_group(plan.store))
+        manifest.finish(plan.digest, rewritten=values)
     results = outcome.results.values()
     rows = {b.name: len(b.frames) * b.n_rows for b in plan.blocks}
     learn(plan, sum(rows[b.name] for b in todo) / max(sum(rows.values()), 1), results)

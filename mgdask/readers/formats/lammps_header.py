@@ -127,8 +127,9 @@ class _Header:
         except ValueError as error:
             if isinstance(error, AuditError):
                 raise
+            kind = "a number" if title == "TIME" else "an integer"
             raise AuditError(
-                f"{self.where()}: 'ITEM: {title}' is followed by {value!r}, not by a number"
+                f"{self.where()}: 'ITEM: {title}' is followed by {value!r}, not by {kind}"
             ) from None
 
     def check_complete(self) -> None:
