@@ -198,7 +198,7 @@ def _same(stored: Any, values: AnyArray) -> bool:
     stored = np.asarray(stored)
     if values.dtype.kind in "OUT":
         return [*map(str, stored)] == [*map(str, values)]
-    return (
+    return bool(
         stored.dtype == values.dtype
         and stored.shape == values.shape
         and stored.tobytes() == values.tobytes()
