@@ -605,7 +605,7 @@ def test_killed_anywhere_goes_on(store, quiet, tmp_path, monkeypatch, scheme, po
         return call
 
     class Ended(Manifest):
-        def finish(self, identity):
+        def finish(self, identity, **options):
             raise FloatingPointError("killed")
 
         def append(self, told):
