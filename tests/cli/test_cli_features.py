@@ -284,6 +284,6 @@ def test_wrong_rdf_is_refused(glass_store, monkeypatch, capsys):
     assert "r_max=-1.0 must be a distance" in refused(
         monkeypatch, capsys, "rdf", glass_store, "--r-max", -1, "--workers", 1
     )
-    assert "bins=3 must be at least 10" in refused(
+    assert "bins=3 must be from 10 to 1000000" in refused(
         monkeypatch, capsys, "rdf", glass_store, "--bins", 3, "--workers", 1
     )

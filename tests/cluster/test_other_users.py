@@ -27,9 +27,6 @@ root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root can become an
 
 ATTACK = """
 import asyncio, json, os, ssl, sys, urllib.error, urllib.request
-os.setgroups([])
-os.setgid(65534)
-os.setuid(65534)
 from distributed import Client, Security
 from distributed.core import rpc
 from distributed.protocol.pickle import dumps
@@ -92,12 +89,25 @@ async def main():
             found[file] = type(error).__name__
     print(json.dumps(found))
 
+async def import_all():
+    "The other user may not read the folder of the packages, and some are imported late."
+    for scheme in ("tcp", "tls"):
+        for attempt in (call(scheme, "127.0.0.1:9", "run"), submit(scheme, "127.0.0.1:9")):
+            await outcome("", attempt)
+
+full, patience = patience, 0.2
+asyncio.run(import_all())
+patience = full
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
 asyncio.run(main())
 """
 
 
 CHILD = """
-import subprocess, sys
+import os, subprocess, sys
+os.environ.pop("PYTHONSAFEPATH", None)  # of a command that this process was forked after
 from mgdask.cli import main
 try:
     main()

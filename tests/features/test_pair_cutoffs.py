@@ -249,7 +249,7 @@ def test_one_atom_of_its_kind_has_no_peak(tmp_path):
         ({"r_max": -1.0}, "r_max=-1.0"),
         ({"r_max": np.nan}, "r_max=nan"),
         ({"r_max": np.inf}, "r_max=inf"),
-        ({"bins": 9}, "bins=9 must be at least 10"),
+        ({"bins": 9}, "bins=9 must be from 10 to 1000000"),
         ({"frames": [4]}, "increasing indices 0 to 3"),
         ({"frames": [2, 1]}, "increasing"),
         ({"frames": slice(9, 12)}, "none of the 4 frames"),

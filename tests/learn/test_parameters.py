@@ -57,7 +57,7 @@ def test_the_library_is_found_without_the_private_handle(monkeypatch):
         parameters, "_FIRST_BUFFER_SIZE", 16
     )  # and with a buffer that is too small at first
     try:
-        assert isinstance(parameters._library(), ctypes.CDLL)
+        assert isinstance(parameters.lightgbm_library(), ctypes.CDLL)
         assert dict(parameters._main_name_by_alias()) == want
     finally:
         parameters._main_name_by_alias.cache_clear()

@@ -30,10 +30,10 @@ from mgdask.execution.results import describe
 from mgdask.features.feature import FrameFeature
 from mgdask.pipelines import unwrap as path_tasks
 from mgdask.pipelines.featurize import plan as plan_module
-from mgdask.store import checks, lock, lock_owner, shards
+from mgdask.store import checks, lock, lock_owner
 from mgdask.store.failures import SourceChangedError, StorageFullError, explanation
 from mgdask.store.manifest import Manifest
-from tests.conftest import GLASS, NO_PORT, SPECIES, threads_client
+from tests.conftest import GLASS, NO_PORT, threads_client
 from tests.forked import Forked, run
 from tests.pipelines.test_featurize import files
 from tests.resealed import reseal
@@ -414,28 +414,6 @@ def test_a_source_that_changes_while_paths_are_made_is_noticed(own_store, tmp_pa
     away.rename(mark)
     mgdask.unwrap(own_store, tmp_path / "p.zarr", progress=False)
     assert files(tmp_path / "p.zarr") == files(tmp_path / "quiet.zarr")
-
-
-def test_an_ingest_that_overwrites_says_so_before_it_removes_anything(own_store, monkeypatch):
-    seen, remove = [], shutil.rmtree
-
-    def look(path, **options):
-        if Path(path) != own_store:
-            remove(path, **options)
-            return
-        seen.append(
-            (
-                Path(path).name,
-                Manifest(path).content(),
-                (Path(path) / "position" / "zarr.json").exists(),
-            )
-        )
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(shards.shutil, "rmtree", look)
-    with pytest.raises(KeyboardInterrupt):
-        mgdask.ingest(str(GLASS), own_store, species=SPECIES, overwrite=True)
-    assert seen == [("own.zarr", None, True)]
 
 
 def test_positions_that_are_no_numbers_fail_their_block_only(

@@ -252,7 +252,9 @@ def test_lost_files_are_named_before_anything_is_read(store, tmp_path, monkeypat
     mgdask.plan(store, STRUCTURE, out=out)  # does not read images
     # without this, images would be read as zeros, and the result would be wrong
     for feature in (STRAIN, MOTION):
-        with pytest.raises(StoreError, match=r"the file image/c/0/0/0 .*is missing\. Make it"):
+        with pytest.raises(
+            StoreError, match=r"the file image/c/0/0/0 .*is missing\. Run mgdask verify"
+        ):
             mgdask.plan(store, feature, out=out)
     moved.rename(image)
     lost_shard(store, out)
@@ -262,7 +264,9 @@ def test_lost_files_are_named_before_anything_is_read(store, tmp_path, monkeypat
 
 def test_a_truncated_file_is_named(store, tmp_path):
     truncated_shard(store, None)
-    with pytest.raises(StoreError, match=r"position/c/0/0/0 .* bytes instead of \d+\. Make it"):
+    with pytest.raises(
+        StoreError, match=r"position/c/0/0/0 .* bytes instead of \d+\. Run mgdask verify"
+    ):
         mgdask.plan(store, STRUCTURE, out=tmp_path / "f.zarr")
 
 
