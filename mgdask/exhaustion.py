@@ -94,7 +94,7 @@ class _Watch:
             interruption.abandon(self.describe)
 
     def hook(self, usual: Callable[[Any], object]) -> Callable[[Any], None]:
-        """Return a hook for errors of threads or finalizers that nobody catches."""
+        """Return a hook for uncaught errors of threads and finalizers."""
 
         def hook(args: Any) -> None:
             if self.armed and (

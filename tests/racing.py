@@ -23,8 +23,8 @@ import mgdask
 from mgdask.errors import MgdaskError
 from mgdask.execution import executor
 from mgdask.execution.results import Outcome
-from mgdask.features.feature import FrameFeature
 from tests.forked import Forked
+from tests.plain_feature import PlainFeature
 
 SPECIES = {1: "Zr", 2: "Cu"}
 VOLATILE = ("blocks.jsonl",)
@@ -34,24 +34,13 @@ N_ATOMS = 40
 
 
 @dataclass(frozen=True)
-class Height(FrameFeature):
+class Height(PlainFeature):
     """Height of the atoms above a plane."""
 
     plane: float = 0.0
     family: ClassVar[str] = "height"
-    citation: ClassVar[str] = "none"
     long_name: ClassVar[str] = "height"
     labels = ("z",)
-    output_dtype = np.dtype("float64")
-
-    def check_species(self, numbers):
-        pass
-
-    def footprint(self, n_atoms, n_centers):
-        return 0
-
-    def cost(self, n_centers):
-        return 0.0
 
     def prepare(self):
         pass

@@ -49,16 +49,7 @@ def atom_variables(inventory: Inventory) -> dict[str, tuple[str, str]]:
 
 def write_axis(group: Group, inventory: Inventory, start: int) -> None:
     """Write the variables with one row per frame, from frame ``start`` on."""
-    trajectory.write_frames_axis(
-        group,
-        start,
-        step=inventory.step,
-        cell=inventory.cell,
-        origin=inventory.origin,
-        run=inventory.run,
-        time=inventory.time,
-        values=inventory.values,
-    )
+    trajectory.write_columns(group, start, _frame_columns(inventory))
 
 
 def check_begun(out: Path, inventory: Inventory) -> None:
@@ -111,15 +102,20 @@ def _small_arrays(inventory: Inventory) -> dict[str, tuple[tuple[str, ...], AnyA
         "species": (("atom",), inventory.species),
         "mass": (("atom",), inventory.mass),
         "pbc": (("vector",), np.array(inventory.pbc)),
-        **trajectory.frame_columns(
-            step=inventory.step,
-            cell=inventory.cell,
-            origin=inventory.origin,
-            run=inventory.run,
-            time=inventory.time,
-            values=inventory.values,
-        ),
+        **_frame_columns(inventory),
     }
+
+
+def _frame_columns(inventory: Inventory) -> dict[str, tuple[tuple[str, ...], AnyArray]]:
+    """Return dimensions and values of the arrays with one row per frame."""
+    return trajectory.frame_columns(
+        step=inventory.step,
+        cell=inventory.cell,
+        origin=inventory.origin,
+        run=inventory.run,
+        time=inventory.time,
+        values=inventory.values,
+    )
 
 
 def fill(out: Path, inventory: Inventory, start: int, client: Client) -> tuple[int, int]:

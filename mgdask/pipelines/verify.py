@@ -175,7 +175,7 @@ def verify(
     ------
     StoreError
         If ``store`` is not a store of mgdask, or if another run writes to a store to be
-        repaired. Also if ``repair`` cannot help, because there is no copy of a file.
+        repaired. Also if ``repair`` is impossible because a file has no copy.
 
     Notes
     -----

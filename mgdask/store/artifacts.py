@@ -11,14 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mgdask.errors import StoreError
-from mgdask.store.durable import flush_folder, replacing
+from mgdask.store.durable import flush_file, flush_folder, write_file
 from mgdask.store.failures import explained
 from mgdask.store.provenance import digest
 
@@ -80,12 +79,12 @@ def write_artifact(
     with explained(path.parent):
         for name, data in (files or {}).items():
             sums[name] = hashlib.sha256(data).hexdigest()
-            _replace(path.with_name(name), data)
+            write_file(path.with_name(name), data)
         for name in existing:
             with open(path.with_name(name), "rb") as stream:
                 sums[name] = hashlib.file_digest(stream, "sha256").hexdigest()
-                os.fsync(stream.fileno())
-        _replace(path, json.dumps({**plain, CHECKSUMS: sums}, indent=1).encode())
+            flush_file(path.with_name(name))
+        write_file(path, json.dumps({**plain, CHECKSUMS: sums}, indent=1).encode())
         flush_folder(path.parent)
 
 
@@ -166,10 +165,3 @@ def _read(path: Path, what: str, remedy: str) -> bytes:
 
 def _damaged(path: Path, what: str, text: str, remedy: str) -> StoreError:
     return StoreError(f"the {what} in {path.parent} is damaged, in {path.name}: {text}; {remedy}")
-
-
-def _replace(path: Path, data: bytes) -> None:
-    with replacing(path, path.with_name(f"{path.name}.new")) as fresh, open(fresh, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,6 +25,7 @@ from mgdask.store.shards import (
     dimension_names,
     get_array,
     open_group,
+    shard_files,
     shard_shape,
 )
 
@@ -187,13 +187,8 @@ def _shards_of(name: str, array: zarr.Array[Any], recorded: Mapping[str, _Record
     shape, dims = shard_shape(array), dimension_names(array)
     n_shards = (ceil_div(n, size) for n, size in zip(array.shape, shape, strict=True))
     shards = []
-    for index in product(*map(range, n_shards)):
-        file = "/".join([name, "c", *map(str, index)])
+    for file, region in shard_files(array, name, map(range, n_shards)):
         block, size, sha256, seal = recorded.get(file, (None, -1, "", None))
-        region = tuple(
-            (k * extent, min((k + 1) * extent, n))
-            for k, extent, n in zip(index, shape, array.shape, strict=True)
-        )
         shards.append(Shard(name, file, dims, region, block, size, sha256, seal))
     return shards
 

@@ -33,7 +33,7 @@ def flush_files(store: Path, files: Iterable[str]) -> None:
     for file in files:
         path = store / file
         try:
-            _flush(path)
+            flush_file(path)
         except FileNotFoundError:
             continue
         folders[path.parent] = None
@@ -60,13 +60,14 @@ def flush_folder(folder: Path) -> None:
     if os.name != "posix":  # Windows cannot open a folder, but journals its entries
         return
     try:
-        _flush(folder)
+        flush_file(folder)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
 
 
-def _flush(path: Path) -> None:
+def flush_file(path: Path) -> None:
+    """Flush a file, or the entries of a folder."""
     handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
     try:
         os.fsync(handle)
@@ -97,3 +98,24 @@ def replacing(path: Path, fresh: Path) -> Iterator[Path]:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
         raise
+
+
+def write_file(path: Path, data: bytes, *, fresh: Path | None = None) -> None:
+    """Replace a file as a whole. Its content is on disk when this returns.
+
+    Its name is too, after ``flush_folder`` of its folder.
+
+    Parameters
+    ----------
+    path
+        File to replace, or to create.
+    data
+        Its content.
+    fresh
+        Temporary file in the same folder. Default: with ``.new`` after the name.
+    """
+    fresh = path.with_name(f"{path.name}.new") if fresh is None else fresh
+    with replacing(path, fresh), open(fresh, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())

@@ -88,6 +88,13 @@ def advise_on_target(out: str | Path, *, deletable: bool) -> str:
     return f"Choose another out= (--out) than {out}"
 
 
+def more_damaged(n_more: int) -> str:
+    """Say how many further files are damaged; empty if none is."""
+    if n_more == 1:
+        return ", and 1 more file is damaged"
+    return f", and {n_more} more files are damaged" if n_more > 1 else ""
+
+
 def repair_advice(store: str | Path) -> str:
     """Return the advice on how to repair a damaged store."""
     return f"Run mgdask verify {store} --repair, then the command that made the store"

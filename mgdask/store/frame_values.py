@@ -25,6 +25,7 @@ import zarr
 from mgdask import variables
 from mgdask._typing import AnyArray, FloatArray, IntArray
 from mgdask.errors import StoreError
+from mgdask.store.durable import flush_file
 from mgdask.store.failures import check_cause, explained
 from mgdask.store.layout import ROWS_IN_CHUNK
 from mgdask.store.manifest import Manifest
@@ -223,7 +224,7 @@ def write(
     group.attrs.update({"files": files, "store_attrs": dict(store_attrs)})
     with explained(path):
         for file in _files(staged):
-            _flush(file)
+            flush_file(file)
         os.rename(staged, folder / DECLARED)
     finish_pending(path)
 
@@ -274,11 +275,3 @@ def _move_array(source: Path, target: Path, files: list[str]) -> None:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _flush(file: Path) -> None:
-    handle = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

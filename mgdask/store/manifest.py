@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from mgdask.store.durable import flush_files, flush_folder, replacing
+from mgdask.store.durable import flush_files, flush_folder, write_file
 from mgdask.store.failures import explained
 from mgdask.store.lock import Lock, check_unlocked, locked
 from mgdask.store.mark import (
@@ -419,11 +419,5 @@ def _has_size(path: Path, size: int) -> bool:
 
 
 def _replace(path: Path, text: str) -> None:
-    with (
-        replacing(path, path.with_suffix(".new")) as fresh,
-        open(fresh, "w", encoding="utf-8") as stream,
-    ):
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
+    write_file(path, text.encode(), fresh=path.with_suffix(".new"))
     flush_folder(path.parent)

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mgdask.errors import StoreError
-from mgdask.store.failures import DamagedStoreError
+from mgdask.store.durable import replacing
+from mgdask.store.failures import DamagedStoreError, more_damaged
 from mgdask.store.provenance import digest
 
 FOLDER = "manifest"
@@ -116,9 +117,8 @@ def damaged(store: str | Path, file: str, what: str, n_more: int = 0) -> Damaged
     n_more
         Number of further damaged files.
     """
-    more = f", and {n_more} more files are damaged" if n_more else ""
     return DamagedStoreError(
-        f"{Path(store) / file} is damaged: {what}{more}. Repair it with "
+        f"{Path(store) / file} is damaged: {what}{more_damaged(n_more)}. Repair it with "
         f"mgdask verify {store} --repair"
     )
 
@@ -363,15 +363,14 @@ def write_copies(store: Path, mark_text: str) -> None:
         Text of its mark, which is about to be written.
     """
     mark = parse(mark_text.encode())
-    fresh = store / FOLDER / f"{KEPT}.new"
-    with open(fresh, "wb") as stream:
+    kept = store / FOLDER / KEPT
+    with replacing(kept, kept.with_name(f"{KEPT}.new")) as fresh, open(fresh, "wb") as stream:
         with zipfile.ZipFile(stream, "w") as archive:
             _add(archive, f"{FOLDER}/{COMPLETE}", mark_text.encode())
             for file in [*mark.get("metadata", {}), *mark.get("small", {})]:
                 _add(archive, file, (store / file).read_bytes())
         stream.flush()
         os.fsync(stream.fileno())
-    os.replace(fresh, store / FOLDER / KEPT)
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

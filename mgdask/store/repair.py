@@ -7,13 +7,12 @@ are replaced by the copies that were kept when the store was finished.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from mgdask.errors import StoreError
 from mgdask.store.appends import last_digest_in
 from mgdask.store.checks import WHOLE, Damage
-from mgdask.store.durable import flush_folder
+from mgdask.store.durable import flush_folder, write_file
 from mgdask.store.failures import DamagedStoreError, explained
 from mgdask.store.manifest import JOINED, Manifest, content_of
 from mgdask.store.mark import (
@@ -220,10 +219,5 @@ def put_back(path: str | Path, damages: list[Damage]) -> tuple[list[str], list[D
 
 def _replace(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.new")
-    with open(fresh, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(fresh, path)
+    write_file(path, data)
     flush_folder(path.parent)

@@ -11,7 +11,8 @@ import hashlib
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
@@ -217,6 +218,29 @@ def dimension_names(array: Array) -> tuple[str, ...]:
 def shard_shape(array: Array) -> tuple[int, ...]:
     """Return the shape of a shard, or of a chunk if the array is not sharded."""
     return array.shards or array.chunks
+
+
+def shard_files(
+    array: Array, name: str, touched: Iterable[Iterable[int]]
+) -> Iterator[tuple[str, tuple[tuple[int, int], ...]]]:
+    """Yield the files of shards inside a store, and the regions that they hold.
+
+    Parameters
+    ----------
+    array
+        The array.
+    name
+        Its name.
+    touched
+        Indices of the shards along each axis.
+    """
+    sizes = shard_shape(array)
+    for index in product(*touched):
+        region = tuple(
+            (k * size, min((k + 1) * size, n))
+            for k, size, n in zip(index, sizes, array.shape, strict=True)
+        )
+        yield "/".join([name, "c", *map(str, index)]), region
 
 
 def chunks_per_shard(array: Array) -> int | None:

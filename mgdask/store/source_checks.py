@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from mgdask.store.shards import (
     dimension_names,
     get_array,
     open_group,
+    shard_files,
     shard_shape,
 )
 from mgdask.store.sources import damaged_shard, seals_of, wrong_size
@@ -160,7 +160,7 @@ def add_seals(path: str | Path) -> int:
 def _files(
     name: str, array: Array, frames: npt.NDArray[np.integer] | None
 ) -> Iterator[tuple[str, tuple[tuple[int, int], ...]]]:
-    """Yield the files of an array that hold the given frames, with their regions."""
+    """Return the files of an array that hold the given frames, with their regions."""
     sizes, dims = shard_shape(array), dimension_names(array)
     indices: list[Iterable[int]] = []
     for dim, n, size in zip(dims, array.shape, sizes, strict=True):
@@ -168,12 +168,7 @@ def _files(
             indices.append(np.unique(frames // size).tolist())
         else:
             indices.append(range(ceil_div(n, size)))
-    for index in product(*indices):
-        region = tuple(
-            (k * size, min((k + 1) * size, n))
-            for k, size, n in zip(index, sizes, array.shape, strict=True)
-        )
-        yield "/".join([name, "c", *map(str, index)]), region
+    return shard_files(array, name, indices)
 
 
 def _sizes(store: Path, files: Sequence[str]) -> list[int | None]:

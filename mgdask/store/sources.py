@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,7 +20,7 @@ import zarr
 from mgdask._typing import AnyArray
 from mgdask.errors import MgdaskError
 from mgdask.store.checks import Shard
-from mgdask.store.failures import DamagedStoreError, check_cause, repair_advice
+from mgdask.store.failures import DamagedStoreError, check_cause, more_damaged, repair_advice
 from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import COMPLETE, JOINED, Manifest
 from mgdask.store.mark import check_sound
@@ -32,6 +31,7 @@ from mgdask.store.shards import (
     dimension_names,
     get_array,
     root_of,
+    shard_files,
     shard_shape,
 )
 from mgdask.store.trust import is_trusted
@@ -251,18 +251,13 @@ class SourceArray:
         return values
 
     def _files(self, key: Key) -> Iterator[tuple[str, tuple[tuple[int, int], ...]]]:
-        """Yield the files, and their regions, that a part of the array touches."""
+        """Return the files, and their regions, that a part of the array touches."""
         sizes = shard_shape(self._array)
         touched = [
             range(low // size, -(-high // size))
             for (low, high), size in zip(_bounds(key, self.shape), sizes, strict=True)
         ]
-        for index in product(*touched):
-            region = tuple(
-                (k * size, min((k + 1) * size, n))
-                for k, size, n in zip(index, sizes, self.shape, strict=True)
-            )
-            yield "/".join([self.name, "c", *map(str, index)]), region
+        return shard_files(self._array, self.name, touched)
 
     def _shard(self, file: str, region: tuple[tuple[int, int], ...]) -> Shard:
         return Shard(self.name, file, dimension_names(self._array), region, None, -1, "")
@@ -328,7 +323,7 @@ def damaged_shard(store: str | Path, shard: Shard, what: str, n_more: int = 0) -
     n_more
         Number of further damaged files.
     """
-    more = f", and {n_more} more files are damaged" if n_more else ""
     return DamagedStoreError(
-        f"{store}: the file {shard.file} ({shard.where}) {what}{more}. {repair_advice(store)}"
+        f"{store}: the file {shard.file} ({shard.where}) {what}{more_damaged(n_more)}. "
+        f"{repair_advice(store)}"
     )

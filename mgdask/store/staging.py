@@ -25,7 +25,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from mgdask.store.durable import flush_folder
+from mgdask.store.durable import flush_file, flush_folder
 from mgdask.store.failures import explained
 
 APPEND, OVERWRITE, REPLACED = "append", "overwrite", "replaced"
@@ -206,11 +206,7 @@ def _flush_tree(folder: Path, flushed: Collection[str]) -> None:
         for file in files:
             if (below / file).as_posix() in done:
                 continue
-            handle = os.open(Path(parent, file), os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            flush_file(Path(parent, file))
         flush_folder(Path(parent))
 
 

@@ -145,6 +145,23 @@ def write_frames_axis(
         Further variables per frame by name.
     """
     columns = frame_columns(step=step, cell=cell, origin=origin, run=run, time=time, values=values)
+    write_columns(group, start, columns)
+
+
+def write_columns(
+    group: zarr.Group, start: int, columns: Mapping[str, tuple[tuple[str, ...], AnyArray]]
+) -> None:
+    """Write arrays with one row per frame.
+
+    Parameters
+    ----------
+    group
+        Group of the store.
+    start
+        First frame to write.
+    columns
+        Dimensions and values by name, as ``frame_columns`` returns them.
+    """
     for name, (dims, column) in columns.items():
         shape = (start + len(column), *column.shape[1:])
         if name not in group:

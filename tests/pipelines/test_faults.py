@@ -27,7 +27,6 @@ import mgdask
 from mgdask.cli import main
 from mgdask.errors import MgdaskError, RunError, StoreError
 from mgdask.execution.results import describe
-from mgdask.features.feature import FrameFeature
 from mgdask.pipelines import unwrap as path_tasks
 from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.store import checks, lock, lock_owner
@@ -36,6 +35,7 @@ from mgdask.store.manifest import Manifest
 from tests.conftest import GLASS, NO_PORT, threads_client
 from tests.forked import Forked, run
 from tests.pipelines.test_featurize import files
+from tests.plain_feature import PlainFeature
 from tests.resealed import reseal
 
 ROOT = str(Path(__file__).parents[2])
@@ -45,25 +45,14 @@ HOOKS: list = []
 
 
 @dataclass(frozen=True)
-class Distance(FrameFeature):
+class Distance(PlainFeature):
     """Distance from the origin; sleeps, and takes memory until it is killed where atom 0 is at ``poison``."""
 
     poison: float = -1.0
     seconds: float = 0.0
     family: ClassVar[str] = "distance"
-    citation: ClassVar[str] = "none"
     long_name: ClassVar[str] = "distance"
     labels = ("r",)
-    output_dtype = np.dtype("float64")
-
-    def check_species(self, numbers):
-        pass
-
-    def footprint(self, n_atoms, n_centers):
-        return 0
-
-    def cost(self, n_centers):
-        return 0.0
 
     def prepare(self):
         """Compute nothing before the first block, since ``HOOKS`` count blocks."""

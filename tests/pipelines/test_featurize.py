@@ -18,37 +18,26 @@ import pytest
 
 import mgdask
 from mgdask.errors import ParameterError, PlanError, RunError, StoreError
-from mgdask.features.feature import FrameFeature
 from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.pipelines.featurize.memory import Memory, project_memory
 from mgdask.store.failures import StorageFullError
 from mgdask.store.manifest import Manifest
 from tests.conftest import GLASS, SPECIES, threads_client
 from tests.forked import Forked
+from tests.plain_feature import PlainFeature
 
 
 @dataclass(frozen=True)
-class Stub(FrameFeature):
+class Stub(PlainFeature):
     """Distance from the origin, two columns; misbehaves on request."""
 
     fault: str = ""
     family: ClassVar[str] = "stub"
-    citation: ClassVar[str] = "none"
     long_name: ClassVar[str] = "stub"
     labels = ("r", "r2")
-    output_dtype = np.dtype("float64")
 
     def coordinates(self):
         return {"stub_power": np.array([1, 2])}
-
-    def check_species(self, numbers):
-        pass
-
-    def footprint(self, n_atoms, n_centers):
-        return 0
-
-    def cost(self, n_centers):
-        return 0.0
 
     def describe(self, environments, centers, out):
         if self.fault == "compute":

@@ -20,7 +20,7 @@ from mgdask.learn.training.links import Links
 from mgdask.learn.training.parameters import lightgbm_library
 
 _RING_BYTES = 10 * 2**20
-"""Size from which LightGBM adds in a ring if the number of ranks is no power of two."""
+"""Size from which LightGBM adds in a ring, unless there are 2, 4, 8, ... ranks."""
 _READ, _WRITE = 0x100, 0x200
 """Python's flags of a memory view."""
 _size = ctypes.c_int32

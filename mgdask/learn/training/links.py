@@ -318,7 +318,7 @@ def _context(identity: str, server: bool) -> ssl.SSLContext:
 
 @contextmanager
 def _private_file(text: str) -> Iterator[str]:
-    """Yield the name of a file with ``text`` that nobody else can read."""
+    """Yield the name of a file with ``text`` that only this user can read."""
     if hasattr(os, "memfd_create"):  # it is on no disk
         with os.fdopen(os.memfd_create("mgdask"), "w") as file:
             file.write(text)

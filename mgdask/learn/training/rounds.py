@@ -17,7 +17,7 @@ from mgdask._typing import AnyArray
 from mgdask.errors import ParameterError, StoreError
 from mgdask.learn.training.model import canonical, refuse_missing
 from mgdask.store.artifacts import read_artifact, write_artifact
-from mgdask.store.durable import replacing
+from mgdask.store.durable import replacing, write_file
 from mgdask.store.failures import explained
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class Checkpoint:
         try:
             checkpoint = cls(**content)
         except TypeError as error:
-            raise StoreError(f"{path} is no checkpoint ({error}); {remedy}") from None
+            raise StoreError(f"{path} is not a checkpoint ({error}); {remedy}") from None
         if checkpoint.digest != digest:
             raise StoreError(
                 f"{folder} holds a checkpoint of another training: data, parameters, seed or "
@@ -200,15 +200,8 @@ def replace(path: Path, text: str) -> None:
     text
         Its new content.
     """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with (
-        explained(path.parent),
-        replacing(path, fresh),
-        open(fresh, "w", encoding="utf-8") as stream,
-    ):
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
+    with explained(path.parent):
+        write_file(path, text.encode(), fresh=path.with_name(f".{path.name}.{os.getpid()}"))
 
 
 class StopSignal:

@@ -19,7 +19,7 @@ from mgdask.geometry import unsound_cells
 from mgdask.pipelines.featurize.block import describe_not_finite
 from mgdask.pipelines.featurize.validation import frames_text
 from mgdask.store.checks import Shard
-from mgdask.store.failures import DamagedStoreError, repair_advice
+from mgdask.store.failures import DamagedStoreError, more_damaged, repair_advice
 from mgdask.store.shards import Group, read_array
 from mgdask.store.source_checks import lost_shards
 from mgdask.store.sources import source_array
@@ -117,7 +117,7 @@ def _describe_lost(lost: Sequence[tuple[Shard, str]], needed: IntArray) -> tuple
         first, last = shard.region[shard.dims.index("frame")]
         frames |= set(needed[(needed >= first) & (needed < last)].tolist())
     shard, what = lost[0]
-    more = f", and {len(lost) - 1} more files are damaged" if len(lost) > 1 else ""
+    more = more_damaged(len(lost) - 1)
     text = f"the file {shard.file} ({shard.where}) {what}{more}"
     return text, np.array(sorted(frames), dtype=np.int64)
 

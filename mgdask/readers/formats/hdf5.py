@@ -88,7 +88,7 @@ def _elsewhere(path: str, what: str) -> AuditError:
 
 
 def check_stored(data: Any, path: str, where: str) -> None:
-    """Refuse a dataset of positions that is far larger than what is stored of it.
+    """Refuse positions whose shape is far larger than the data stored for them.
 
     Parameters
     ----------

@@ -104,7 +104,7 @@ class Hdf5:
         return isinstance(item, self._h5py.Dataset) and item.shape is not None
 
     def _check_shapes(self, found: dict[str, Any], positions: tuple[str, ...]) -> None:
-        """Refuse variables that are far larger than what is stored of the positions."""
+        """Refuse variables whose shape is far larger than the positions stored."""
         position = next((found[name] for name in positions if name in found), None)
         if position is None:
             return

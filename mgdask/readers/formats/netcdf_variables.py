@@ -83,7 +83,7 @@ class Variable:
             data = data.view(f"u{data.dtype.itemsize}")
         with np.errstate(all="ignore"):
             mask = self._missing(data, unsigned)
-            # without a masked value there is no mask, which costs less
+            # an array without masked values has no mask, which is faster
             found = np.ma.masked_array(data, mask=mask if mask.any() else np.ma.nomask)
             return self._scaled(found) if is_scaled else found
 
