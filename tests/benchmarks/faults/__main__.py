@@ -82,6 +82,8 @@ def enter(given: argparse.Namespace) -> int:
 def run(given: argparse.Namespace) -> None:
     """Run the tries of one part."""
     import multiprocessing
+    import tempfile
+    from multiprocessing import forkserver
 
     from tests.benchmarks.faults import commands, faults
     from tests.benchmarks.faults.matrix import Bench
@@ -95,6 +97,9 @@ def run(given: argparse.Namespace) -> None:
     preload = [rooms[0], *PRELOAD, *rooms[1:]]
     # not for ranks of training: they would come from the server of this process
     multiprocessing.set_forkserver_preload(preload)
+    tempfile.tempdir = "/tmp"  # TMPDIR may be too long for the socket of the server
+    forkserver.ensure_running()
+    tempfile.tempdir = None
     place = Place(given.work)
     place.kernels = Path(os.environ["MGDASK_CACHE_DIR"])
     part, parts = map(int, given.part.split("/"))
