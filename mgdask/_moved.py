@@ -28,6 +28,8 @@ MOVED = {
     "features.pairs": "features.pair_cutoffs",
     "features.surroundings": "features.environments",
     "kernels.elementary": "kernels.vector_math",
+    "pipelines.featurize.usage": "execution.usage",
+    "pipelines.records": "execution.records",
     "learn.arrays": "learn.data.arrays",
     "learn.boosting": "learn.training.boosting",
     "learn.bootstrap": "learn.evaluation.bootstrap",

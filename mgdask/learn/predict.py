@@ -22,11 +22,11 @@ from rich.table import Table
 from mgdask._typing import AnyArray, FloatArray
 from mgdask.errors import ParameterError, RunError, StoreError
 from mgdask.execution.executor import describe, execute, render, resolve_client
+from mgdask.execution.records import record
+from mgdask.execution.usage import peak_memory
 from mgdask.learn.data.columns import rows_of_store, usable
 from mgdask.learn.data.rows import SLAB, Part, Rows
 from mgdask.learn.training.model import Model
-from mgdask.pipelines.featurize.usage import peak_memory
-from mgdask.pipelines.records import record
 from mgdask.store import features
 from mgdask.store.failures import DamagedStoreError
 from mgdask.store.layout import BlockLayout, block_layout

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mgdask.errors import StoreError
-from mgdask.pipelines.records import record
+from mgdask.execution.records import record
 from mgdask.readers.coordinates import DERIVED
 from mgdask.readers.inventory import Inventory
 from mgdask.store import trajectory

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from mgdask._typing import FloatArray
+from mgdask.execution.records import record
 from mgdask.geometry import cartesian, fractional
-from mgdask.pipelines.records import record
 from mgdask.store import unwrapped as unwrapped_store
 from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import Manifest

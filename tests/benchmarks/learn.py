@@ -24,8 +24,8 @@ import numpy as np
 import psutil
 
 from mgdask.cluster import local_client
+from mgdask.execution.records import record
 from mgdask.learn import Part, Rows, train
-from mgdask.pipelines.records import record
 from mgdask.store import features
 from mgdask.store.layout import BlockLayout
 from mgdask.store.manifest import Manifest

@@ -20,7 +20,7 @@ import mgdask
 CODE = """
 import sys, time, mgdask, numpy as np
 from mgdask.pipelines.featurize.block import compute_block, create_output
-from mgdask.pipelines.featurize.usage import peak_memory
+from mgdask.execution.usage import peak_memory
 import distributed, pyarrow, pandas
 soap = mgdask.SOAP(species=("Cu", "Zr"), r_cut=5.0, n_max=11, l_max=12, sigma=0.5, rbf="polynomial", dtype=sys.argv[3])
 soap.compute([[0., 0, 0]], np.eye(3) * 20, [29])

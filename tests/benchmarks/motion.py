@@ -105,7 +105,7 @@ def peers():
 
 
 def write_walk(path, n_frames, n_atoms):
-    from mgdask.pipelines.records import record
+    from mgdask.execution.records import record
     from mgdask.store import trajectory
     from mgdask.store.layout import trajectory_layout
     from mgdask.store.manifest import Manifest
@@ -182,7 +182,7 @@ def scale(n_frames, n_atoms):
         ):
 
             def peak():
-                from mgdask.pipelines.featurize.usage import peak_memory
+                from mgdask.execution.usage import peak_memory
 
                 return max(client.run(peak_memory).values()) / 2**20
 

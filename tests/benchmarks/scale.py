@@ -33,7 +33,7 @@ from soap import GLASS
 
 import mgdask
 from mgdask.cluster import local_client
-from mgdask.pipelines.featurize.usage import peak_memory
+from mgdask.execution.usage import peak_memory
 
 SPECIES = {1: "Zr", 2: "Cu"}
 FRESH = get_context("spawn")  # a fork of a process with threads of Dask may wait for ever

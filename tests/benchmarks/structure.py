@@ -165,7 +165,7 @@ CODE = """
 import sys, time, mgdask, numpy as np
 from mgdask.features import feature_set
 from mgdask.pipelines.featurize.block import compute_block, create_output
-from mgdask.pipelines.featurize.usage import peak_memory
+from mgdask.execution.usage import peak_memory
 import distributed, pyarrow, pandas
 features = feature_set("interstice", ("Cu", "Zr"))
 for feature in features:

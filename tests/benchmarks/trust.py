@@ -23,7 +23,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 
 import mgdask
-from mgdask.pipelines.records import record
+from mgdask.execution.records import record
 from mgdask.store import manifest, source_checks, sources
 from mgdask.store.shards import new_array, new_group, open_group, write_shard
 from mgdask.store.trajectory import read_window

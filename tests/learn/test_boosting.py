@@ -14,10 +14,10 @@ import xarray as xr
 from scipy.stats import rankdata
 
 from mgdask.errors import ParameterError, StoreError
+from mgdask.execution.records import record
 from mgdask.learn import Model, Part, Rows, rank_targets, train
 from mgdask.learn.data import targets
 from mgdask.learn.evaluation.metrics import roc_auc
-from mgdask.pipelines.records import record
 from mgdask.store import features
 from mgdask.store.layout import BlockLayout
 from mgdask.store.manifest import Manifest

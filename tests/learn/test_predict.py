@@ -13,6 +13,7 @@ import pytest
 
 import mgdask
 from mgdask.errors import ParameterError, RunError, StoreError
+from mgdask.execution.records import record
 from mgdask.learn import Part, Rows, train
 from mgdask.learn import predict as module
 from mgdask.learn.data.columns import rows_of_store
@@ -20,7 +21,6 @@ from mgdask.learn.explain import shap_tasks
 from mgdask.learn.explain.shap_tasks import shap
 from mgdask.learn.explain.shap_values import shap_of_block
 from mgdask.learn.predict import predict
-from mgdask.pipelines.records import record
 from mgdask.store import features
 from mgdask.store.layout import BlockLayout
 from mgdask.store.manifest import Manifest

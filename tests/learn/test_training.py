@@ -22,12 +22,12 @@ from distributed import Client, LocalCluster
 
 from mgdask.cluster import local_client
 from mgdask.errors import ParameterError, RunError, StoreError
+from mgdask.execution.records import record
 from mgdask.learn import Part, Rows, train
 from mgdask.learn.evaluation.bootstrap import bootstrap
 from mgdask.learn.training import rank_host, supervisor
 from mgdask.learn.training.outcomes import RankOutcome, Reason
 from mgdask.learn.training.rank_worker import read_small, row_range, write_in_place
-from mgdask.pipelines.records import record
 from mgdask.store import features
 from mgdask.store.layout import BlockLayout
 from mgdask.store.manifest import Manifest

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mgdask.errors import StoreError
-from mgdask.pipelines.records import record
+from mgdask.execution.records import record
 from mgdask.store import durable, shards
 from mgdask.store.manifest import Manifest
 from mgdask.store.seals import read_seal

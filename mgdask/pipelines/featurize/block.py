@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from mgdask._typing import AnyArray, IntArray
 from mgdask.errors import RunError
+from mgdask.execution.records import record
+from mgdask.execution.usage import measured, peak_memory
 from mgdask.features.engine import compute_block as compute_features_of_block
 from mgdask.features.feature import Feature
 from mgdask.features.window import FrameAxis, Trajectories, Window
 from mgdask.pipelines.featurize.calibration import note_compiled
-from mgdask.pipelines.featurize.usage import measured, peak_memory
-from mgdask.pipelines.records import record
 from mgdask.store import features as feature_store
 from mgdask.store.frame_values import check_values_unchanged
 from mgdask.store.frame_values import read_one as read_frame_value

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mgdask.pipelines.featurize.usage import peak_memory
+from mgdask.execution.usage import peak_memory
 
 
 def record(

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import mgdask
+from mgdask.execution.usage import measured
 from mgdask.features.feature import FrameFeature
 from mgdask.pipelines.featurize.run import SLACK, Report
-from mgdask.pipelines.featurize.usage import measured
 
 MIB = 2**20
 REQUEST = "ABOVE THE PROJECTION: please report it"
