@@ -1,4 +1,6 @@
-"""Small matrix products on explicit vector registers, the only LLVM code in mgdask.
+"""Small matrix products on explicit vector registers.
+
+This is the LLVM code of mgdask, with that of ``distances.py``.
 
 LLVM does not vectorize a plain loop over 2l + 1 harmonics and a dozen radial functions,
 and BLAS is slow at these sizes. ``tile`` keeps a few rows of the product in registers
