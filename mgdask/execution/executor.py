@@ -14,6 +14,7 @@ from mgdask.errors import MgdaskError
 from mgdask.execution.client import resolve_client as resolve_client
 from mgdask.execution.progress import ProgressReporter
 from mgdask.execution.results import (
+    LostTasksError,
     NoWorkersError,
     Outcome,
     Refusal,
@@ -42,6 +43,8 @@ MAX_SOLO_FAILURES = 3
 """Number of tasks that may kill a worker while running alone before a run gives up."""
 POLL_INTERVAL = 2.0
 """Maximum time in s between two checks of the workers."""
+LOST_LOOKS = 20
+"""Checks in a row that find no running task before tasks of this process count as lost."""
 WAKE_INTERVAL = 0.1
 """Maximum time in s to wait for a notification that may have been missed."""
 
@@ -105,6 +108,8 @@ def execute(
         ends at once.
     NoWorkersError
         If no worker is connected for too long.
+    LostTasksError
+        If workers are threads of this process and have lost their tasks.
 
     Notes
     -----
@@ -151,6 +156,11 @@ class _Submission(Generic[T]):
         self.solo = False
         self.solo_failures = 0
         self.last_worker = time.monotonic()
+        # Dask may lose a task without a word if its own threads run out of memory
+        self.in_process = client.scheduler is not None and str(
+            client.scheduler.address
+        ).startswith("inproc://")
+        self.idle_looks = 0
         self.timeout: float = getattr(client, "no_workers_timeout", NO_WORKERS_TIMEOUT)
 
     def run(self, reporter: ProgressReporter) -> Outcome[T]:
@@ -162,8 +172,10 @@ class _Submission(Generic[T]):
                 threads = self._look_at_workers()
                 self._check_workers(threads)
                 self._submit(1 if self.solo else max(2, 2 * threads))
-                for future in _next_finished(self.completed, POLL_INTERVAL):
+                finished = _next_finished(self.completed, POLL_INTERVAL)
+                for future in finished:
                     self._collect(future)
+                self._check_lost(bool(finished) or not threads)
                 reporter.update(len(self.outcome.results), len(self.outcome.failures), threads)
         finally:
             for future in self.in_flight:
@@ -187,6 +199,18 @@ class _Submission(Generic[T]):
             self.last_worker = time.monotonic()
         elif time.monotonic() - self.last_worker > self.timeout:
             raise NoWorkersError(self.timeout)
+
+    def _check_lost(self, explained: bool) -> None:
+        """Raise an error if tasks of this process neither run nor finish.
+
+        Looks are counted rather than seconds, because the process may be stopped.
+        """
+        if explained or _LibraryThreads.tasks or not self.in_flight:
+            self.idle_looks = 0
+            return
+        self.idle_looks += self.in_process
+        if self.idle_looks >= LOST_LOOKS:
+            raise LostTasksError(LOST_LOOKS * POLL_INTERVAL)
 
     def _submit(self, limit: int) -> None:
         while self.waiting and len(self.in_flight) < limit:

@@ -88,6 +88,27 @@ class NoWorkersError(RunError):
         return type(self), (self.seconds,)
 
 
+class LostTasksError(RunError):
+    """Tasks of this process were submitted, but neither run nor end.
+
+    Parameters
+    ----------
+    seconds
+        Time in s for which no task was running.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(
+            f"tasks of this process were lost: none has run for {seconds:.0f} s. Memory or "
+            "threads ran out, probably. Raise the limit (ulimit -v, ulimit -u) or free memory, "
+            "then run the same command again; finished work stays"
+        )
+
+    def __reduce__(self) -> tuple[type[LostTasksError], tuple[float]]:
+        return type(self), (self.seconds,)
+
+
 def is_worker_death(error: BaseException) -> bool:
     """Return whether a task failed because its workers died."""
     from distributed import KilledWorker

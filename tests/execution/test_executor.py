@@ -11,9 +11,9 @@ import pytest
 from distributed import Client, LocalCluster
 
 from mgdask.errors import ParameterError
-from mgdask.execution import progress
+from mgdask.execution import executor, progress
 from mgdask.execution.executor import execute
-from mgdask.execution.results import NoWorkersError, TasksFailedError, describe
+from mgdask.execution.results import LostTasksError, NoWorkersError, TasksFailedError, describe
 from mgdask.store.failures import StorageFullError
 from tests.conftest import NO_PORT, threads_client
 
@@ -160,8 +160,28 @@ def test_a_task_that_is_lost_is_a_failure(threads):
     assert "ancelled" in describe(next(iter(outcome.failures.values())))
 
 
+def test_a_task_that_dask_loses_is_an_error(threads, monkeypatch):
+    """If a thread of Dask runs out of memory, its task is neither run nor refused."""
+
+    def losing(*words, **options):
+        return submit(*words, **options, resources={"none has this": 1})
+
+    submit = threads.submit
+    monkeypatch.setattr(threads, "submit", losing)
+    monkeypatch.setattr(executor, "POLL_INTERVAL", 0.05)
+    with pytest.raises(LostTasksError, match=r"none has run for 1 s.*ulimit -v"):
+        quick(threads, square, tasks_of(3))
+
+
+def test_tasks_that_take_longer_than_the_looks_are_not_lost(threads, monkeypatch):
+    monkeypatch.setattr(executor, "POLL_INTERVAL", 0.02)
+    outcome = quick(threads, time.sleep, [("one", (0.6,)), ("two", (0.6,))])
+    assert len(outcome.results) == 2
+
+
 def test_errors_survive_pickling():
     for error in (
+        LostTasksError(40.0),
         NoWorkersError(3.0),
         TasksFailedError("ingest", "blocks", 2, {"a": ValueError("x")}),
     ):
