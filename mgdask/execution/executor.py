@@ -44,7 +44,7 @@ MAX_SOLO_FAILURES = 3
 POLL_INTERVAL = 2.0
 """Maximum time in s between two checks of the workers."""
 LOST_LOOKS = 20
-"""Checks in a row that find no running task before tasks of this process count as lost."""
+"""Checks in a row without a running task after which tasks count as lost."""
 WAKE_INTERVAL = 0.1
 """Maximum time in s to wait for a notification that may have been missed."""
 
@@ -157,9 +157,9 @@ class _Submission(Generic[T]):
         self.solo_failures = 0
         self.last_worker = time.monotonic()
         # Dask may lose a task without a word if its own threads run out of memory
-        self.in_process = client.scheduler is not None and str(
-            client.scheduler.address
-        ).startswith("inproc://")
+        self.in_process = client.scheduler is not None and str(client.scheduler.address).startswith(
+            "inproc://"
+        )
         self.idle_looks = 0
         self.timeout: float = getattr(client, "no_workers_timeout", NO_WORKERS_TIMEOUT)
 
