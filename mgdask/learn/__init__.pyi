@@ -32,3 +32,5 @@ from .training.card import write_card as write_card
 from .training.logistic import Logistic as Logistic
 from .training.logistic import logistic_regression as logistic_regression
 from .training.model import Model as Model
+from .training.ridge import Ridge as Ridge
+from .training.ridge import ridge as ridge

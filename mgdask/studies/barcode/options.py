@@ -1,0 +1,140 @@
+"""Options of the barcode study, each written once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from mgdask.studies.options import CommandLine, Stores, StudyOptions, as_list
+
+if TYPE_CHECKING:
+    from mgdask.features import SOAP
+
+Paths = Annotated[tuple[Path, ...], BeforeValidator(as_list)]
+"""Any number of paths of stores."""
+
+
+class BarcodeOptions(StudyOptions):
+    """Options of ``BarcodeStudy``."""
+
+    study: ClassVar[str] = "barcode"
+    summary: ClassVar[str] = (
+        "Learn the energy of glasses from their unique local environments (Liu et al. 2023)."
+    )
+    examples: ClassVar[tuple[str, ...]] = (
+        "mgdask study barcode --train a.zarr --train b.zarr --test c.zarr --out barcode",
+        "mgdask study barcode --train a.zarr --train b.zarr --test c.zarr --test-size d.zarr "
+        "--threshold 0.84 --elements 40 --out barcode",
+    )
+
+    train: Stores = Field(
+        description="Store of samples with energies to learn from; repeat for several."
+    )
+    test: Stores = Field(
+        description="Store of samples with energies to test on, from independent runs; repeat "
+        "for several."
+    )
+    test_size: Paths = Field(
+        (),
+        description="Store of samples of another size, tested without training again; repeat "
+        "for several.",
+    )
+    driven: Paths = Field(
+        (),
+        description="Store of samples driven by shear, compared with the thermal ones at equal "
+        "energy; repeat for several.",
+    )
+    threshold: float = Field(
+        0.84,
+        gt=0,
+        lt=1,
+        description="Similarity to every earlier entry below which an environment joins the "
+        "dictionary.",
+    )
+    elements: int = Field(
+        40, ge=1, description="Elements of the barcode: entries with the largest mean |SHAP| value."
+    )
+    per_species: bool = Field(
+        False, description="Compare only environments around atoms of the same element."
+    )
+    r_cut: float = Field(5.0, gt=0, description="Cutoff of SOAP in Å.")
+    n_max: int = Field(11, ge=1, le=40, description="Radial functions of SOAP.")
+    l_max: int = Field(12, ge=0, le=40, description="Highest degree of the harmonics of SOAP.")
+    sigma: float = Field(0.5, gt=0, description="Width of the Gaussians of SOAP in Å.")
+    rbf: Literal["gto", "polynomial"] = Field("gto", description="Radial basis of SOAP.")
+    basis: Literal["exact", "dscribe"] = Field(
+        "exact", description="Numbers of the radial basis: exact, or those of DScribe."
+    )
+    trials: int = Field(
+        20,
+        ge=0,
+        description="Trials of the search for the parameters of the trees; 0 for the published "
+        "ones.",
+    )
+    folds: int = Field(5, ge=2, description="Folds of the cross-validation, by run.")
+    num_boost_round: Annotated[int, CommandLine("--rounds")] = Field(
+        1000, ge=1, description="Maximum number of trees per model."
+    )
+    early_stopping: int = Field(
+        100, ge=1, description="Trees without a better score on the held-out runs to stop after."
+    )
+    distribute_above: float = Field(
+        1.0,
+        ge=0,
+        description="Size of the table of fractions in GiB above which trees are trained on the "
+        "workers of the cluster.",
+    )
+    memory: str = Field("2GiB", description="Memory of one worker process.")
+
+    @model_validator(mode="after")
+    def _stores_differ(self) -> BarcodeOptions:
+        seen: dict[str, str] = {}
+        for name in ("train", "test", "test_size", "driven"):
+            for store in getattr(self, name):
+                if store.stem in seen:
+                    raise ValueError(
+                        f"`{name}`={store}: a store named {store.stem} is already in "
+                        f"`{seen[store.stem]}`. A sample cannot be trained on and tested, and "
+                        "results are kept by name: give another store, or rename it"
+                    )
+                seen[store.stem] = name
+        return self
+
+    def check_inputs(self) -> None:
+        """Raise ``ParameterError`` if samples lack energies or have other elements."""
+        from mgdask.studies.barcode.stores import check_stores
+
+        check_stores(self)
+
+    def soap(self, species: Sequence[str]) -> SOAP:
+        """Return the SOAP of the dictionary.
+
+        Parameters
+        ----------
+        species
+            Element symbols of the training samples.
+        """
+        from mgdask.features import SOAP
+
+        return SOAP(
+            species=tuple(species),
+            r_cut=self.r_cut,
+            n_max=self.n_max,
+            l_max=self.l_max,
+            sigma=self.sigma,
+            rbf=self.rbf,
+            basis=self.basis,
+        )
+
+    def all_stores(self) -> dict[str, Path]:
+        """Return every store by its name: train, test, test_size, driven."""
+        stores = (*self.train, *self.test, *self.test_size, *self.driven)
+        return {store.stem: store for store in stores}
+
+    def search_settings(self) -> dict[str, Any]:
+        """Return the options of boosted trees, for records."""
+        names = ("trials", "folds", "num_boost_round", "early_stopping", "seed")
+        return {name: getattr(self, name) for name in names}

@@ -1,0 +1,131 @@
+"""Stores of samples: energies, runs and elements, checked before anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgdask._typing import AnyArray, FloatArray, IntArray
+from mgdask.elements import atomic_number, symbol
+from mgdask.errors import ParameterError
+from mgdask.store.frame_values import attrs, read_one
+from mgdask.store.open import check_complete
+from mgdask.store.shards import read_array
+
+if TYPE_CHECKING:
+    from mgdask.studies.barcode.options import BarcodeOptions
+
+ENERGY = "energy"
+"""Name of the variable with the energy of all atoms, in eV."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoreOfSamples:
+    """What is known of the samples of a store without their structure.
+
+    Parameters
+    ----------
+    path
+        The store.
+    numbers
+        Atomic numbers (atom,).
+    energy
+        Energy of all atoms in eV (sample,).
+    run
+        Run of each sample (sample,), unique among stores of different names.
+    """
+
+    path: Path
+    numbers: IntArray
+    energy: FloatArray
+    run: AnyArray
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """Element symbols, ordered by atomic number."""
+        return tuple(symbol(int(z)) for z in np.unique(self.numbers))
+
+    def concentration(self, species: Sequence[str]) -> FloatArray:
+        """Return the share of the atoms that each species has (species,)."""
+        counts = [np.count_nonzero(self.numbers == atomic_number(name)) for name in species]
+        return np.array(counts) / len(self.numbers)
+
+
+def read_energies(path: Path) -> StoreOfSamples:
+    """Read the energies of a store of samples.
+
+    Parameters
+    ----------
+    path
+        A finished trajectory store, one sample per frame.
+
+    Raises
+    ------
+    ParameterError
+        If the samples have no energies, or one of them is not finite, or they are not
+        in eV.
+    """
+    group, _ = check_complete(path)
+    energy = read_one(group, ENERGY)
+    if energy is None:
+        raise ParameterError(
+            f"{path} has no energies: its samples cannot be learned from or tested. Add them with "
+            f"mgdask attach {path} --variable energy=FILE:COLUMN (eV of all atoms, one row per "
+            "frame)"
+        )
+    unit = attrs(group, ENERGY).get("units", "eV")
+    if unit != "eV":
+        raise ParameterError(
+            f"{path}: the energy is in {unit!r}; it must be that of all atoms in eV. Replace it "
+            f"with mgdask attach {path} --overwrite --variable energy=FILE:COLUMN"
+        )
+    if len(bad := np.flatnonzero(~np.isfinite(energy))):
+        raise ParameterError(
+            f"{path}: the energy of frame {bad[0]} is {energy[bad[0]]} ({len(bad)} such frames). "
+            f"Add it with mgdask attach {path} --overwrite --variable energy=FILE:COLUMN"
+        )
+    runs = [str(run) for run in read_array(group, "run")]
+    if len(set(runs)) == 1:
+        runs = [path.stem] * len(runs)
+    else:
+        runs = [f"{path.stem}/{run}" for run in runs]
+    numbers = np.asarray(read_array(group, "species"), dtype=np.int64)
+    return StoreOfSamples(path, numbers, energy, np.array(runs))
+
+
+def check_stores(options: BarcodeOptions) -> None:
+    """Check the energies and elements of all stores of a study.
+
+    Parameters
+    ----------
+    options
+        Options of the study.
+
+    Raises
+    ------
+    ParameterError
+        See ``read_energies``. Also if the training stores differ in their elements, or
+        another store has an element that no training store has.
+    """
+    train = [read_energies(path) for path in options.train]
+    known = train[0].species
+    for one in train[1:]:
+        if one.species != known:
+            raise ParameterError(
+                f"{one.path} has the elements {', '.join(one.species)}, but {train[0].path} has "
+                f"{', '.join(known)}; train on samples of the same elements"
+            )
+    if sum(len(one.energy) for one in train) < 2:
+        raise ParameterError(f"{train[0].path} has one sample only; at least two are needed")
+    for path in (*options.test, *options.test_size, *options.driven):
+        one = read_energies(path)
+        if unknown := sorted(set(one.species) - set(known)):
+            raise ParameterError(
+                f"{path} has {', '.join(unknown)}, which the dictionary does not know: the "
+                f"training stores have only {', '.join(known)}. Leave the store out, or train on "
+                "samples with these elements"
+            )
