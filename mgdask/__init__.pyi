@@ -30,6 +30,7 @@ from .features import feature_set as feature_set
 from .features.pair_cutoffs import cargill_spaepen as cargill_spaepen
 from .features.pair_cutoffs import pair_cutoffs as pair_cutoffs
 from .pipelines.attach import attach as attach
+from .pipelines.dictionary.build import build_dictionary as build_dictionary
 from .pipelines.dynamics import mean_squared_displacement as mean_squared_displacement
 from .pipelines.dynamics import overlap as overlap
 from .pipelines.dynamics import self_scattering as self_scattering
@@ -41,4 +42,5 @@ from .pipelines.ingest import ingest as ingest
 from .pipelines.rdf import partial_rdf as partial_rdf
 from .pipelines.unwrap import unwrap as unwrap
 from .pipelines.verify import verify as verify
+from .store.dictionaries import read_dictionary as read_dictionary
 from .store.open import open_store as open_store

@@ -191,6 +191,22 @@ VARIABLES = _table(
 )
 """All variables by name."""
 
+DICTIONARY_VALUES = _table(
+    Variable("vector", ("entry", "column"), "f", "1", "feature vector of an entry, of norm 1"),
+    Variable("species", ("entry",), "i", "Z", "atomic number of the central atom of an entry"),
+    Variable("source", ("entry",), "i", "1", "sample of an entry, as an index of attrs sources"),
+    Variable("frame", ("entry",), "i", "1", "frame of the sample that an entry comes from"),
+    Variable("atom_id", ("entry",), "i", "1", "identity of the central atom of an entry"),
+    Variable(
+        "order",
+        ("entry",),
+        "i",
+        "1",
+        "number of environments before an entry: sample by sample, frame by frame, atom by atom",
+    ),
+)
+"""Variables of a dictionary of local environments, which has one row per entry."""
+
 FRAME_VALUES = _table(
     Variable("temperature", ("frame",), "f", "K", "temperature of the simulation"),
     Variable("energy", ("frame",), "f", "eV", "energy of all atoms"),
@@ -214,6 +230,7 @@ REQUIRED = {
     ),
     "paths": ("path", "cell", "pbc", "step", "run", "atom_id", "species", "mass"),
     "features": ("run", "atom_id", "species"),
+    "dictionary": tuple(DICTIONARY_VALUES),
 }
 """Variables that a store of each kind must have."""
 
@@ -307,6 +324,29 @@ def frame_attrs(name: str) -> dict[str, str]:
     return {"units": variable.unit, "long_name": variable.meaning}
 
 
+def entry_attrs(name: str) -> dict[str, str]:
+    """Return the ``attrs`` that describe a variable of a dictionary.
+
+    Parameters
+    ----------
+    name
+        Name of the variable.
+
+    Returns
+    -------
+    Unit and long name; empty if a dictionary has no such variable.
+
+    Examples
+    --------
+    >>> entry_attrs("species")["units"]
+    'Z'
+    """
+    variable = DICTIONARY_VALUES.get(name)
+    if variable is None:
+        return {}
+    return {"units": variable.unit, "long_name": variable.meaning}
+
+
 def column_units(array: xr.DataArray) -> list[str]:
     """Return the unit of each column of a feature.
 
@@ -343,7 +383,7 @@ def validate(ds: xr.Dataset, kind: str, source: str | Path = "the Dataset") -> N
     ds
         Dataset to check.
     kind
-        ``"trajectory"``, ``"paths"`` or ``"features"``.
+        ``"trajectory"``, ``"paths"``, ``"features"`` or ``"dictionary"``.
     source
         Path of the store, used in the message.
 
@@ -365,22 +405,25 @@ def validate(ds: xr.Dataset, kind: str, source: str | Path = "the Dataset") -> N
     """
     if kind not in REQUIRED:
         raise ParameterError(f"kind={kind!r} is unknown; allowed: {', '.join(REQUIRED)}")
+    table = DICTIONARY_VALUES if kind == "dictionary" else VARIABLES
     problems = [
-        problem for name in ds.variables if name in VARIABLES for problem in _problems(ds, name)
+        problem
+        for name in ds.variables
+        if name in table
+        for problem in _problems(ds, name, table[str(name)])
     ]
     problems += [
         problem
         for name in ds.variables
         if name in FRAME_VALUES and ds.variables[name].dims == ("frame",)
-        for problem in _problems(ds, name)
+        for problem in _problems(ds, name, FRAME_VALUES[str(name)])
     ]
-    problems += [f"{VARIABLES[n]} is missing" for n in REQUIRED[kind] if n not in ds.variables]
+    problems += [f"{table[n]} is missing" for n in REQUIRED[kind] if n not in ds.variables]
     if problems:
         raise StoreError(f"{source} is not a valid {kind} store: {'; '.join(problems)}")
 
 
-def _problems(ds: xr.Dataset, name: Hashable) -> Iterator[str]:
-    expected = VARIABLES.get(str(name)) or FRAME_VALUES[str(name)]
+def _problems(ds: xr.Dataset, name: Hashable, expected: Variable) -> Iterator[str]:
     variable = ds.variables[name]
     dims = tuple(map(str, variable.dims))
     allowed = [expected.dims]

@@ -71,7 +71,7 @@ class Shard:
     @property
     def where(self) -> str:
         """Frames and atoms that the shard holds, as text."""
-        nouns = {"frame": "frames", "atom": "atoms (rows)"}
+        nouns = {"frame": "frames", "atom": "atoms (rows)", "entry": "entries"}
         parts = [
             f"{nouns[dim]} {first} to {last - 1}"
             for dim, (first, last) in zip(self.dims, self.region, strict=True)
@@ -171,13 +171,14 @@ def _valid_records(
     group: zarr.Group, records: Mapping[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     """Return the complete records that match the parameters of the store."""
-    plan, unwrapping = group.attrs.get("plan_digest"), group.attrs.get("paths_digest")
+    plan = group.attrs.get("plan_digest")
+    whole = group.attrs.get("paths_digest") or group.attrs.get("dictionary_digest")
     valid = {}
     for block, record in records.items():
         checksum, files = record.get("checksum"), record.get("files")
         if not isinstance(checksum, dict) or not isinstance(files, dict):
             continue
-        expected = unwrapping if plan is None else digest([plan, block])
+        expected = whole if plan is None else digest([plan, block])
         if expected is None or record.get("digest") == expected:
             valid[block] = record
     return valid

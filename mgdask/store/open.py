@@ -23,19 +23,26 @@ from mgdask.store.staging import is_declared
 if TYPE_CHECKING:  # its import takes half a second, with pandas
     import xarray as xr
 
-KINDS = ("trajectory", "features", "paths")
+KINDS = ("trajectory", "features", "paths", "dictionary")
 """Kinds of stores. ``paths`` are unwrapped trajectories."""
-MADE_BY = {"trajectory": "mgdask ingest", "features": "mgdask featurize", "paths": "mgdask unwrap"}
+MADE_BY = {
+    "trajectory": "mgdask ingest",
+    "features": "mgdask featurize",
+    "paths": "mgdask unwrap",
+    "dictionary": "mgdask dictionary build",
+}
 """The command that makes a store of each kind."""
 CONTENTS = {
     "trajectory": "a trajectory",
     "features": "features",
     "paths": "an unwrapped trajectory",
+    "dictionary": "a dictionary of local environments",
 }
 """What a store of each kind holds, for error messages."""
 
 _FIRST: tuple[Hashable, ...] = ("position", "image", "cell", "origin", "pbc")
 _COORDINATES = ("atom_id", "species", "mass", "time", "step", "run")
+_OF_ENTRIES = ("source", "frame", "order", "column")
 
 
 def check_complete(
@@ -186,7 +193,8 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
     Parameters
     ----------
     path
-        A store of a trajectory, of features, or of an unwrapped trajectory.
+        A store of a trajectory, of features, of an unwrapped trajectory, or of a
+        dictionary of local environments.
     partial
         Open an unfinished store too. Missing blocks read as NaN.
 
@@ -196,6 +204,7 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
         For a trajectory: position(frame, atom, xyz) in Å, image, cell, origin, step,
         species, atom_id and more. For features: <name>(frame, atom, <name>_feature)
         with labeled columns. For an unwrapped trajectory: path(atom, frame, xyz) in Å.
+        For a dictionary: vector(entry, column), and the origin of every entry.
         The Dask chunks are the shards, so one task reads one file.
 
     Raises
@@ -301,6 +310,7 @@ def coordinate_names(arrays: Mapping[Hashable, xr.DataArray], kind: str) -> list
         or _labels_columns(array)
         # in a store of features, data variables are features
         or (kind == "features" and array.dims == ("frame",))
+        or (kind == "dictionary" and name in _OF_ENTRIES)
     ]
 
 

@@ -25,7 +25,12 @@ from mgdask.store.shards import Group, dimension_names, shard_shape
 if TYPE_CHECKING:
     import xarray as xr
 
-DIGESTS = {"trajectory": "input_digest", "features": "plan_digest", "paths": "paths_digest"}
+DIGESTS = {
+    "trajectory": "input_digest",
+    "features": "plan_digest",
+    "paths": "paths_digest",
+    "dictionary": "dictionary_digest",
+}
 """Attribute of each kind of store with the digest of its parameters and its input."""
 
 

@@ -1,0 +1,145 @@
+"""Leader clustering: vectors that are similar to none of the leaders before them.
+
+    M_ij = 1 - sqrt(|p_i - p_j|^2 / 2),   p of norm 1
+
+A vector becomes a leader if M is below the threshold for every earlier leader. The
+result depends on the order of the vectors and on nothing else. Every decision is made
+on the exact distance, so that it is the same for any size of a batch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from mgdask._typing import FloatArray, IntArray
+from mgdask.errors import ParameterError
+
+
+class LeaderClustering:
+    """Leaders of vectors that arrive in batches, in order.
+
+    Parameters
+    ----------
+    max_squared_distance
+        Largest squared distance at which two vectors are similar.
+
+    Attributes
+    ----------
+    n_leaders
+        Number of leaders so far.
+    """
+
+    def __init__(self, max_squared_distance: float) -> None:
+        self.max_squared_distance = max_squared_distance
+        self._vectors: list[FloatArray] = []
+        self._groups: list[int] = []
+
+    @property
+    def n_leaders(self) -> int:
+        """Number of leaders so far."""
+        return len(self._vectors)
+
+    def settle(self, vectors: FloatArray, group: npt.ArrayLike | None = None) -> IntArray:
+        """Decide which vectors of a batch become leaders.
+
+        Parameters
+        ----------
+        vectors
+            Vectors (row, column) of norm 1.
+        group
+            Group (row,) of each. Vectors of different groups are never similar.
+
+        Returns
+        -------
+        rows
+            Increasing indices of the rows that became leaders.
+        """
+        groups = np.zeros(len(vectors), dtype=np.int64) if group is None else np.asarray(group)
+        leaders = []
+        for row in range(len(vectors)):
+            if not self._is_similar(vectors[row], int(groups[row])):
+                self._vectors.append(np.array(vectors[row]))
+                self._groups.append(int(groups[row]))
+                leaders.append(row)
+        return np.array(leaders, dtype=np.int64)
+
+    def _is_similar(self, vector: FloatArray, group: int) -> bool:
+        return any(
+            float(((vector - leader) ** 2).sum()) <= self.max_squared_distance
+            for leader, other in zip(self._vectors, self._groups, strict=True)
+            if other == group
+        )
+
+
+def leaders(
+    vectors: npt.ArrayLike, threshold: float, group: npt.ArrayLike | None = None
+) -> IntArray:
+    """Return the leaders of vectors, in their order.
+
+    The first vector is a leader. Every other one is, if its similarity to each earlier
+    leader is below the threshold::
+
+        M_ij = 1 - sqrt(|p_i - p_j|^2 / 2),   p of norm 1
+
+    Parameters
+    ----------
+    vectors
+        Vectors (row, column), of any length above 0. They are scaled to norm 1.
+    threshold
+        Similarity from which two vectors count as one, from 0 to 1.
+    group
+        Group (row,) of each, an integer. Vectors of different groups are never similar.
+
+    Returns
+    -------
+    rows
+        Increasing indices (leader,) of the rows.
+
+    Raises
+    ------
+    ParameterError
+        If a vector is zero or not finite, or the threshold is out of range.
+
+    References
+    ----------
+    Liu C. et al., Acta Mater. 259, 119281 (2023).
+
+    Examples
+    --------
+    >>> leaders([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]], 0.8).tolist()
+    [0, 2]
+    """
+    check_threshold(threshold)
+    rows = np.array(vectors, dtype=np.float64)
+    if rows.ndim != 2:
+        raise ParameterError(f"vectors must be a 2-D array (row, column); got shape {rows.shape}")
+    norms = np.sqrt((rows * rows).sum(axis=1))
+    bad = np.flatnonzero(~(norms > 0) | ~np.isfinite(norms))
+    if len(bad):
+        raise ParameterError(
+            f"vectors: row {bad[0]} has norm {norms[bad[0]]}, so it has no direction; "
+            f"remove such rows ({len(bad)} of {len(rows)})"
+        )
+    rows /= norms[:, None]
+    groups = None if group is None else np.asarray(group)
+    if groups is not None and groups.shape != (len(rows),):
+        raise ParameterError(
+            f"group has shape {groups.shape}; give one integer for each of the {len(rows)} vectors"
+        )
+    return LeaderClustering(2.0 * (1.0 - threshold) ** 2).settle(rows, groups)
+
+
+def check_threshold(threshold: float) -> None:
+    """Raise ``ParameterError`` unless a threshold is a similarity from 0 to 1.
+
+    Parameters
+    ----------
+    threshold
+        The threshold.
+    """
+    if not 0.0 <= threshold <= 1.0:
+        raise ParameterError(
+            f"threshold={threshold} must be a similarity from 0 (all vectors are similar) to 1 "
+            "(only equal ones are), such as 0.84"
+        )

@@ -1,0 +1,1 @@
+"""Build and extend dictionaries of unique local environments, by tasks."""
