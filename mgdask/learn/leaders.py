@@ -14,6 +14,10 @@ import numpy.typing as npt
 
 from mgdask._typing import FloatArray, IntArray
 from mgdask.errors import ParameterError
+from mgdask.kernels.nearest import VectorIndex, covered, make_index, squared_distances, unit_rows
+
+BATCH = 64
+"""Vectors that are compared with each other at a time."""
 
 
 class LeaderClustering:
@@ -32,13 +36,12 @@ class LeaderClustering:
 
     def __init__(self, max_squared_distance: float) -> None:
         self.max_squared_distance = max_squared_distance
-        self._vectors: list[FloatArray] = []
-        self._groups: list[int] = []
+        self._index: VectorIndex | None = None
 
     @property
     def n_leaders(self) -> int:
         """Number of leaders so far."""
-        return len(self._vectors)
+        return 0 if self._index is None else self._index.n_entries
 
     def settle(self, vectors: FloatArray, group: npt.ArrayLike | None = None) -> IntArray:
         """Decide which vectors of a batch become leaders.
@@ -56,20 +59,35 @@ class LeaderClustering:
             Increasing indices of the rows that became leaders.
         """
         groups = np.zeros(len(vectors), dtype=np.int64) if group is None else np.asarray(group)
-        leaders = []
-        for row in range(len(vectors)):
-            if not self._is_similar(vectors[row], int(groups[row])):
-                self._vectors.append(np.array(vectors[row]))
-                self._groups.append(int(groups[row]))
-                leaders.append(row)
-        return np.array(leaders, dtype=np.int64)
+        found = [
+            first + self._settle(vectors[first : first + BATCH], groups[first : first + BATCH])
+            for first in range(0, len(vectors), BATCH)
+        ]
+        return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
-    def _is_similar(self, vector: FloatArray, group: int) -> bool:
-        return any(
-            float(((vector - leader) ** 2).sum()) <= self.max_squared_distance
-            for leader, other in zip(self._vectors, self._groups, strict=True)
-            if other == group
-        )
+    def _settle(self, vectors: FloatArray, groups: IntArray) -> IntArray:
+        if self._index is None:
+            fresh = np.arange(len(vectors))
+        else:
+            fresh = np.flatnonzero(
+                ~covered(self._index, vectors, self.max_squared_distance, groups)
+            )
+        # the first of them is a leader, and so is each one that is similar to none of these
+        near = squared_distances(vectors[fresh], vectors[fresh]) <= self.max_squared_distance
+        near &= groups[fresh, None] == groups[None, fresh]
+        chosen: list[int] = []
+        for row in range(len(fresh)):
+            if not near[row, chosen].any():
+                chosen.append(row)
+        rows = fresh[chosen]
+        if len(rows):
+            new = np.ascontiguousarray(vectors[rows])
+            self._index = (
+                make_index(new, groups[rows])
+                if self._index is None
+                else self._index.extended(new, groups[rows])
+            )
+        return rows.astype(np.int64)
 
 
 def leaders(
@@ -111,17 +129,17 @@ def leaders(
     [0, 2]
     """
     check_threshold(threshold)
-    rows = np.array(vectors, dtype=np.float64)
+    rows = np.ascontiguousarray(vectors, dtype=np.float64)
     if rows.ndim != 2:
         raise ParameterError(f"vectors must be a 2-D array (row, column); got shape {rows.shape}")
-    norms = np.sqrt((rows * rows).sum(axis=1))
-    bad = np.flatnonzero(~(norms > 0) | ~np.isfinite(norms))
+    rows = unit_rows(rows)
+    norms = np.einsum("ij,ij->i", rows, rows)
+    bad = np.flatnonzero(~(norms > 0.5))
     if len(bad):
         raise ParameterError(
             f"vectors: row {bad[0]} has norm {norms[bad[0]]}, so it has no direction; "
             f"remove such rows ({len(bad)} of {len(rows)})"
         )
-    rows /= norms[:, None]
     groups = None if group is None else np.asarray(group)
     if groups is not None and groups.shape != (len(rows),):
         raise ParameterError(

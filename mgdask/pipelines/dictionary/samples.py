@@ -17,6 +17,7 @@ from mgdask._typing import FloatArray, IntArray
 from mgdask.errors import ParameterError, RunError
 from mgdask.features.environments import LocalEnvironments
 from mgdask.features.feature import Feature, FrameFeature
+from mgdask.kernels.nearest import unit_rows
 from mgdask.pipelines.featurize.block import StoreSource
 from mgdask.pipelines.featurize.reach import check_cutoff
 from mgdask.pipelines.featurize.validation import Frames, frames_text, parse_frames, select_frames
@@ -288,13 +289,14 @@ def scale_to_unit(samples: Samples, batch: Batch) -> FloatArray:
     RunError
         If a vector is zero or not finite.
     """
-    norms = np.sqrt((batch.vectors * batch.vectors).sum(axis=1))
-    bad = np.flatnonzero(~(norms > 0.0) | ~np.isfinite(norms))
+    scaled = unit_rows(batch.vectors)
+    # the norm of each row is 1, except that zeros and NaN stay what they are
+    bad = np.flatnonzero(~(np.abs(np.einsum("ij,ij->i", scaled, scaled) - 1.0) < 0.5))
     if len(bad):
         where = describe_place(samples, batch.order + int(bad[0]))
+        norm = np.linalg.norm(batch.vectors[bad[0]])
         raise RunError(
-            f"{where}: the vector of its environment has norm {norms[bad[0]]:g}, so that it is "
-            "similar to nothing. Leave the frame out (frames=), or choose a larger r_cut"
+            f"{where}: the vector of its environment has norm {norm:g}, so that it is similar to "
+            "nothing. Leave the frame out (frames=), or choose a larger r_cut"
         )
-    scaled: FloatArray = batch.vectors / norms[:, None]
     return scaled
