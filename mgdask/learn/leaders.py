@@ -72,7 +72,7 @@ class LeaderClustering:
             fresh = np.flatnonzero(
                 ~covered(self._index, vectors, self.max_squared_distance, groups)
             )
-        # the first of them is a leader, and so is each one that is similar to none of these
+        # the first one is a leader, and so is each that is similar to no leader of these
         near = squared_distances(vectors[fresh], vectors[fresh]) <= self.max_squared_distance
         near &= groups[fresh, None] == groups[None, fresh]
         chosen: list[int] = []

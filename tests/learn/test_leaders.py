@@ -52,14 +52,13 @@ def test_thresholds_at_their_ends(vectors):
 
 
 def test_a_similarity_equal_to_the_threshold_is_similar():
-    """|p - q|^2 / 2 = 0.25 exactly for two vectors at 41.4 degrees that binary numbers can hold."""
-    p, q = np.array([1.0, 0.0, 0.0, 0.0]), np.array([0.75, 0.25, 0.25, 0.5])
-    squared = float(((p - q) ** 2).sum())
-    assert squared == 0.4375
-    exactly = LeaderClustering(squared)
-    assert exactly.settle(np.array([p, q])).tolist() == [0]
-    below = LeaderClustering(np.nextafter(squared, 0.0))
-    assert below.settle(np.array([p, q])).tolist() == [0, 1]
+    """Two vectors of norm 1 with |p - q|^2 / 2 = 1/4, all of it exact in binary numbers."""
+    p, q = np.eye(8)[0], np.array([0.75, *[0.25] * 7])
+    assert (q**2).sum() == 1.0
+    assert ((p - q) ** 2).sum() == 0.5
+    assert leaders([p, q], 0.5).tolist() == [0]
+    assert leaders([p, q], np.nextafter(0.5, 1.0)).tolist() == [0, 1]
+    assert leaders([p, q], 0.5, group=[29, 40]).tolist() == [0, 1]
 
 
 def test_vectors_are_scaled():
