@@ -21,6 +21,7 @@ from .features import MediumRange as MediumRange
 from .features import Motifs as Motifs
 from .features import NonAffine as NonAffine
 from .features import Packing as Packing
+from .features import SpeciesMean as SpeciesMean
 from .features import SphericalChebyshev as SphericalChebyshev
 from .features import SymmetryFunctions as SymmetryFunctions
 from .features import TrajectoryFeature as TrajectoryFeature

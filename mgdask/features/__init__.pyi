@@ -28,6 +28,7 @@ from .sets import feature_set as feature_set
 from .sets import mro_sets as mro_sets
 from .sets import sro_sets as sro_sets
 from .soap import SOAP as SOAP
+from .species_mean import SpeciesMean as SpeciesMean
 from .symmetry import SymmetryFunctions as SymmetryFunctions
 from .symmetry import roles_by_count as roles_by_count
 from .voronoi import Coordination as Coordination

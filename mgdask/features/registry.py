@@ -25,6 +25,7 @@ from mgdask.features.naming import Named, compact, suggestion
 from mgdask.features.nonaffine import NonAffine
 from mgdask.features.parameters import ParameterValueError, is_required, refusal, schema_of
 from mgdask.features.soap import SOAP
+from mgdask.features.species_mean import SpeciesMean
 from mgdask.features.symmetry import SymmetryFunctions
 from mgdask.features.voronoi import Coordination, FoldSymmetry, Motifs, Packing, VoronoiIndices
 
@@ -34,6 +35,7 @@ _KINDS: tuple[type[Feature], ...] = (
     SOAP,
     Interstice,
     MediumRange,
+    SpeciesMean,
     Coordination,
     VoronoiIndices,
     Motifs,

@@ -22,6 +22,7 @@ from mgdask import (
     Motifs,
     NonAffine,
     Packing,
+    SpeciesMean,
     SphericalChebyshev,
     SymmetryFunctions,
     VoronoiIndices,
@@ -56,6 +57,7 @@ OF_ONE_FRAME = {
         soap(s), statistics=("mean", "std", "min", "max", "sum"), neighbors="cutoff", cutoff=3.6 * s
     ),
     "medium_range of numbers": lambda s: MediumRange(Coordination(cutoff=3.8 * s)),
+    "species_mean": lambda s: SpeciesMean(soap(s), species=SPECIES),
     "coordination": lambda s: Coordination(cutoff=3.8 * s),
     "voronoi_indices": lambda s: VoronoiIndices(),
     "motifs": lambda s: Motifs(),
@@ -104,7 +106,7 @@ def test_columns_follow_their_units(glass, name):
     make, s = OF_ONE_FRAME[name], 1.5
     before = make(1.0).compute(position, cell, numbers, CENTERS)
     after = make(s).compute(s * position, s * cell, numbers, CENTERS)
-    check_powers(make(1.0), before, after, s)
+    check_powers(make(1.0), np.atleast_2d(before), np.atleast_2d(after), s)
 
 
 def test_strain_and_displacement_follow_their_units(glass, rng):

@@ -25,6 +25,7 @@ from mgdask.features import (
     MediumRange,
     Motifs,
     Packing,
+    SpeciesMean,
     SphericalChebyshev,
     SymmetryFunctions,
     VoronoiIndices,
@@ -70,6 +71,7 @@ def every_family():
         Chemistry(species=SPECIES, neighbors=("voronoi", "cutoff"), cutoff=3.4),
         SymmetryFunctions(species=SPECIES, radii=(1.0, 1.1), angular=((1.2, 1, 1),), cutoff=1.6),
         SphericalChebyshev(species=SPECIES, n_max=1, l_max=2, r_cut=4.5),
+        SpeciesMean(replace(soap, l_max=1), species=SPECIES),
         LinearResponse(cutoff=3.5, steps=5),
     ]
 
