@@ -47,8 +47,9 @@ class SpeciesMean(OfSpecies):
     Notes
     -----
     Energies that are sums over atoms are linear in these means, if every energy is
-    linear in the feature: E = sum_s N_s w_s·F_s. There is one row per frame. The mean is NaN if the frame has no
-    such atom, or if a row is NaN. Only 256 rows are in memory at a time.
+    linear in the feature: E = sum_s N_s w_s·F_s. There is one row per frame. The mean
+    is NaN if the frame has no such atom, or if a row is NaN. Only 256 rows are in
+    memory at a time.
 
     References
     ----------
@@ -58,7 +59,8 @@ class SpeciesMean(OfSpecies):
     Examples
     --------
     >>> from mgdask.features import SphericalChebyshev
-    >>> mean = SpeciesMean(SphericalChebyshev(species=("Cu", "Zr")), species=("Cu", "Zr"))
+    >>> chebyshev = SphericalChebyshev(species=("Cu", "Zr"))
+    >>> mean = SpeciesMean(chebyshev, species=("Cu", "Zr"))
     >>> mean.labels[0], mean.n_columns
     ('Cu: type n=0 l=0', 180)
     """

@@ -77,7 +77,7 @@ def test_bad_input_in_words():
     with pytest.raises(ParameterError, match=r"species=\(\) must name at least one"):
         SpeciesMean(CHEBYSHEV, species=())
     position, cell, numbers = box(20)
-    with pytest.raises(ParameterError, match="SpeciesMean: species=.*lacks Zr"):
+    with pytest.raises(ParameterError, match=r"SpeciesMean: species=.*lacks Zr"):
         SpeciesMean(Coordination(cutoff=3.0), species=("Cu",)).compute(position, cell, numbers)
 
 
