@@ -17,6 +17,7 @@ from .features import FrameFeature as FrameFeature
 from .features import Interstice as Interstice
 from .features import LagDisplacement as LagDisplacement
 from .features import LinearResponse as LinearResponse
+from .features import LocalEnvironment as LocalEnvironment
 from .features import MediumRange as MediumRange
 from .features import Motifs as Motifs
 from .features import NonAffine as NonAffine

@@ -110,6 +110,11 @@ VARIABLES = _table(
         "Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013); column order of DScribe",
     ),
     _feature(
+        "local_environment",
+        "most similar unique local environment of a dictionary, or fractions of all of them",
+        "Liu C. et al., Acta Mater. 259, 119281 (2023)",
+    ),
+    _feature(
         "interstice",
         "empty fraction of the distances, triangles and tetrahedra between neighbors",
         "Wang, Jain, Nat. Commun. 10, 5537 (2019)",

@@ -15,6 +15,7 @@ from .feature import feature_dataclass as feature_dataclass
 from .interstice import Interstice as Interstice
 from .lag import LagDisplacement as LagDisplacement
 from .linear_response import LinearResponse as LinearResponse
+from .local_environment import LocalEnvironment as LocalEnvironment
 from .mass_radius import mass_distribution as mass_distribution
 from .mediumrange import MediumRange as MediumRange
 from .nonaffine import NonAffine as NonAffine

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -379,6 +379,21 @@ class Feature(ABC):
         """Return the bytes of working memory for a block.
 
         Inputs, output and neighbor lists are not included.
+        """
+
+    def process_memory(self) -> dict[Hashable, int]:
+        """Return the bytes that a process keeps for all its threads, by what is kept.
+
+        Features that keep the same, under the same key, share it. The default is
+        nothing. ``footprint`` does not include it.
+        """
+        return {}
+
+    def check_inputs(self) -> None:  # noqa: B027
+        """Raise ``MgdaskError`` unless files that the feature reads are as expected.
+
+        A run calls it before and after each block, so it must be cheap. The default
+        does nothing.
         """
 
     @abstractmethod

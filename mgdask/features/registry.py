@@ -20,6 +20,7 @@ from mgdask.features.feature import Feature
 from mgdask.features.interstice import Interstice
 from mgdask.features.lag import LagDisplacement
 from mgdask.features.linear_response import LinearResponse
+from mgdask.features.local_environment import LocalEnvironment
 from mgdask.features.mediumrange import MediumRange
 from mgdask.features.naming import Named, compact, suggestion
 from mgdask.features.nonaffine import NonAffine
@@ -33,6 +34,7 @@ GROUP = "mgdask.features"
 """Entry points of other packages; each has the name of a family."""
 _KINDS: tuple[type[Feature], ...] = (
     SOAP,
+    LocalEnvironment,
     Interstice,
     MediumRange,
     SpeciesMean,

@@ -68,7 +68,7 @@ def threads_for_plan(plan: Plan, max_threads: int) -> int:
     work = plan.work(measure=False).total * n_todo / max(plan.n_tasks, 1)
     if plan.paths or not n_todo or work > MAX_SMALL_WORK:
         return 0
-    fitting = int((plan.allowed - plan.memory.baseline) // plan.memory.per_thread)
+    fitting = int((plan.allowed - plan.memory.per_process) // plan.memory.per_thread)
     return _logged(f"about {work:.2g} core seconds", max(1, min(max_threads, n_todo, fitting)))
 
 

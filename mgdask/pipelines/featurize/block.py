@@ -98,12 +98,17 @@ class Job:
     run: str = ""
 
     def check_inputs(self) -> None:
-        """Raise ``SourceChangedError`` unless the inputs are those of the plan."""
+        """Raise ``SourceChangedError`` unless the inputs are those of the plan.
+
+        The features check what they read themselves.
+        """
         check_unchanged(self.store, self.content)
         if self.values:
             check_values_unchanged(self.store, self.values)
         if self.paths != self.store:
             check_unchanged(self.paths, self.paths_content)
+        for feature in self.features:
+            feature.check_inputs()
 
     @contextmanager
     def inputs_unchanged(self) -> Iterator[None]:

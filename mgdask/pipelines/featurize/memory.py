@@ -2,8 +2,8 @@
 
 Each thread of a worker holds the frames that a block reads, twice while they are
 decompressed. It also holds the working memory of the features, the block itself, and
-copies of the block while Zarr compresses and writes it. The interpreter and its
-libraries add to that.
+copies of the block while Zarr compresses and writes it. The interpreter, its libraries
+and what features keep for all threads add to that.
 """
 
 from __future__ import annotations
@@ -40,15 +40,17 @@ class Memory:
     baseline
         Interpreter, libraries, compiled kernels.
     threads
-        Number of threads. All further terms are those of one thread.
+        Number of threads.
     window
-        Frames that a block reads.
+        Frames that a block of one thread reads.
     working
-        Working memory of the features.
+        Working memory of the features, per thread.
     block
-        The block itself.
+        The block itself, per thread.
     writing
-        Copies of it while it is written.
+        Copies of it while it is written, per thread.
+    shared
+        What the features keep for all threads, such as a dictionary.
     """
 
     baseline: int
@@ -57,6 +59,7 @@ class Memory:
     working: int
     block: int
     writing: int
+    shared: int = 0
 
     @property
     def per_thread(self) -> int:
@@ -64,9 +67,14 @@ class Memory:
         return self.window + self.working + self.block + self.writing
 
     @property
+    def per_process(self) -> int:
+        """Bytes of one worker that do not depend on its threads."""
+        return self.baseline + self.shared
+
+    @property
     def total(self) -> int:
         """Bytes of one worker."""
-        return self.baseline + self.threads * self.per_thread
+        return self.per_process + self.threads * self.per_thread
 
 
 def project_memory(plan: Plan, threads: int) -> Memory:
@@ -84,7 +92,9 @@ def project_memory(plan: Plan, threads: int) -> Memory:
     memory
         The terms of the level whose blocks need the most memory.
     """
-    worst = Memory(BASELINE, threads, 0, 0, 0, 0)
+    kept = {key: size for f in plan.features for key, size in f.process_memory().items()}
+    shared = sum(kept.values())
+    worst = Memory(BASELINE, threads, 0, 0, 0, 0, shared)
     for level in {feature.level for feature in plan.features}:
         features = [feature for feature in plan.features if feature.level == level]
         cut = plan.block_layout(level)
@@ -104,6 +114,7 @@ def project_memory(plan: Plan, threads: int) -> Memory:
             working_memory(features, plan.n_atoms, rows),
             sum(blocks),
             int(WRITE_COPIES * max(blocks)),
+            shared,
         )
         if memory.per_thread > worst.per_thread:
             worst = memory
@@ -141,6 +152,7 @@ def explain_excess(memory: Memory, n_atoms: int, allowed: int) -> str:
     """
     terms = {
         "the interpreter and its libraries": memory.baseline,
+        "what the feature keeps for all threads": memory.shared,
         f"the positions of {n_atoms} atoms": memory.threads * memory.window,
         "the working memory of the feature": memory.threads * memory.working,
         "the block and its copies while it is written": memory.threads

@@ -327,6 +327,7 @@ class Plan:
                 f"{format_bytes(m.total)} of {format_bytes(self.allowed)} allowed",
             ),
             ("  libraries", format_bytes(m.baseline)),
+            *([("  for all threads", format_bytes(m.shared))] if m.shared else []),
             (
                 "  per thread",
                 f"{m.threads} x {format_bytes(m.per_thread)}: positions {format_bytes(m.window)}, "

@@ -222,7 +222,7 @@ def _run(plan: Plan, client: Client | None, retries: int, progress: bool) -> Rep
         sum(result["rows"] for result in results),
         outcome.seconds,
         max((result["peak_memory"] for result in results), default=0),
-        plan.memory.baseline + threads * plan.memory.per_thread,
+        plan.memory.per_process + threads * plan.memory.per_thread,
         max((result["block_memory"] for result in results), default=0),
         threads * plan.memory.per_thread,
         sum(result["cpu"] for result in results),
@@ -255,7 +255,7 @@ def _threads_that_fit(plan: Plan) -> int:
 
 
 def _fitting(plan: Plan) -> int:
-    return int((plan.allowed - plan.memory.baseline) // plan.memory.per_thread)
+    return int((plan.allowed - plan.memory.per_process) // plan.memory.per_thread)
 
 
 def _check_threads(plan: Plan, workers: Client) -> int:

@@ -1,0 +1,379 @@
+"""Which entry of a dictionary of local environments is most similar to each atom's."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BeforeValidator
+
+from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
+from mgdask.elements import atomic_number, symbol
+from mgdask.errors import ParameterError
+from mgdask.features.environments import LocalEnvironments, Neighborhood
+from mgdask.features.feature import (
+    TYPICAL_DENSITY,
+    Feature,
+    FrameFeature,
+    InnerFeature,
+    feature_dataclass,
+)
+from mgdask.features.soap import BATCH
+from mgdask.kernels.nearest import VectorIndex, make_index, nearest, unit_rows
+from mgdask.store.dictionaries import Dictionary, read_dictionary
+from mgdask.store.failures import SourceChangedError
+from mgdask.store.manifest import Manifest
+
+COMPONENTS = 32
+"""Number of components of the bound through which the nearest entry is found."""
+KEPT_DICTIONARIES = 2
+"""Maximum number of dictionaries that a process keeps."""
+LOADING_COPIES = 1.1
+"""Bytes of a dictionary in memory, as a multiple of the bytes of its vectors."""
+
+
+@feature_dataclass
+class LocalEnvironment(FrameFeature):
+    """Most similar entry of a dictionary of unique local environments (ULEs).
+
+        M(i, k) = 1 - sqrt(|p_i - q_k|^2 / 2)
+        entry(i) = argmax_k M(i, k)
+        fraction(k) = (number of atoms i with entry(i) = k) / (number of atoms)
+
+    p_i is the power spectrum of an atom and q_k that of an entry, both scaled to norm
+    1. ``mgdask.build_dictionary`` makes a dictionary.
+
+    Parameters
+    ----------
+    dictionary
+        Path of the dictionary.
+    per
+        "atom" gives the entry and the similarity of each atom. "frame" gives the
+        fraction of the atoms of each entry, one column per entry: the barcode.
+    unmatched
+        What happens to an atom whose best similarity is below the threshold of the
+        dictionary. "nearest" assigns it to the most similar entry like all others.
+        "omit" assigns it to none: its entry is NaN, and it adds to no fraction.
+    feature
+        The SOAP that the dictionary must have been built with. A dictionary of another
+        one is refused. The default is that of the dictionary.
+    content
+        Digest of the content that the dictionary must have. A dictionary that has
+        changed is refused. The default is the present content.
+
+    Notes
+    -----
+    The entry is exact: a lower bound of the distance, from projections, excludes most
+    entries, and the others are compared in float64. If two entries are equally
+    similar, the one with the lower index is taken. Spectra exist only inside a batch
+    of atoms; they are never stored.
+
+    Atoms below the threshold are counted in the attrs of the output, as
+    ``below_threshold``. Fractions are relative to all central atoms, so with "omit"
+    they sum to less than 1.
+
+    The similarity compares the densities of all species around an atom, including the
+    atom itself. Environments of different central species are therefore similar only
+    if the threshold is low. In a dictionary that was built with ``per_species=True``,
+    an atom is compared only with entries of its own species.
+
+    A sample may lack species of the dictionary. A species that the dictionary does not
+    know is refused.
+
+    References
+    ----------
+    Liu C. et al., Acta Mater. 259, 119281 (2023).
+
+    Examples
+    --------
+    >>> feature = LocalEnvironment("ules.zarr", per="frame")  # doctest: +SKIP
+    >>> feature.n_columns  # doctest: +SKIP
+    5223
+    """
+
+    dictionary: Annotated[str, BeforeValidator(os.fspath)]
+    per: Literal["atom", "frame"] = "atom"
+    unmatched: Literal["nearest", "omit"] = "nearest"
+    feature: Annotated[FrameFeature | None, InnerFeature] = None
+    content: str = ""
+
+    family: ClassVar[str] = "local_environment"
+    citation: ClassVar[str] = "Liu C. et al., Acta Mater. 259, 119281 (2023)"
+    example_parameters: ClassVar[Mapping[str, Any]] = {"dictionary": "ules.zarr"}
+
+    def __post_init__(self) -> None:
+        opened = read_dictionary(self.dictionary)
+        if self.content and opened.content != self.content:
+            raise ParameterError(
+                f"LocalEnvironment: the dictionary {self.dictionary} has changed: its content is "
+                f"{opened.content}, and content={self.content!r} is asked for. Restore the "
+                "dictionary, or compute everything again with the new one, without content"
+            )
+        built_with = _feature_of(opened)
+        if self.feature is not None and self.feature != built_with:
+            raise ParameterError(
+                f"LocalEnvironment: the dictionary {self.dictionary} was built with "
+                f"{built_with!r}, and feature={self.feature!r} is asked for: "
+                f"{_differences(built_with, self.feature)}. Leave feature out, or build a "
+                "dictionary with it"
+            )
+        object.__setattr__(self, "content", opened.content)
+        object.__setattr__(self, "feature", built_with)
+        object.__setattr__(self, "_facts", _Facts.of(opened))
+
+    @property
+    def _dictionary(self) -> _Facts:
+        facts: _Facts = self.__dict__["_facts"]
+        return facts
+
+    @property
+    def _spectrum(self) -> FrameFeature:
+        assert self.feature is not None  # set by __post_init__
+        return self.feature
+
+    @property
+    def level(self) -> Literal["atom", "frame"]:
+        """Level of the rows, as ``per``."""
+        return self.per
+
+    @property
+    def long_name(self) -> str:  # type: ignore[override]
+        """Description of the values."""
+        if self.per == "frame":
+            return "fraction of atoms of each unique local environment"
+        return "most similar unique local environment, and its similarity"
+
+    @property
+    def n_columns(self) -> int:
+        """2, or the number of entries of the dictionary."""
+        return 2 if self.per == "atom" else self._dictionary.n_entries
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the columns: entry and similarity, or ULE 0, ULE 1, ...."""
+        if self.per == "atom":
+            return ("entry", "similarity")
+        return tuple(f"ULE {k}" for k in range(self.n_columns))
+
+    def coordinates(self) -> dict[str, AnyArray]:
+        """Return the species (Z) of the center of each entry, for rows per frame."""
+        if self.per == "atom":
+            return {}
+        return {f"{self.name}_species": self._open().species}
+
+    def output_attrs(self) -> dict[str, Any]:
+        """Return the attrs of the output, with the threshold of the dictionary."""
+        return {**super().output_attrs(), "threshold": self._dictionary.threshold}
+
+    def summary(self) -> str:
+        """Return one line: the dictionary, its size and threshold, and parameters."""
+        facts = self._dictionary
+        size = f"{facts.n_entries} entries, threshold {facts.threshold:g}"
+        return f"{super().summary()} ({size})"
+
+    def _default_of(self, item: dataclasses.Field[Any]) -> Any:
+        # what the dictionary itself says is its default
+        return getattr(self, item.name) if item.name in ("feature", "content") else item.default
+
+    @property
+    def example_number(self) -> int:
+        """Atomic number of an element that the dictionary knows."""
+        return self._dictionary.species[0]
+
+    @property
+    def reach(self) -> float:
+        """Cutoff of the SOAP in Å."""
+        return self._spectrum.reach
+
+    def neighbor_lists(self, n_atoms: int, n_centers: int) -> dict[Neighborhood, int]:
+        """Return the lists that the SOAP uses for a batch: none."""
+        return self._spectrum.neighbor_lists(n_atoms, min(BATCH, n_centers))
+
+    def check_species(self, numbers: npt.NDArray[np.integer]) -> None:
+        """Raise ``ParameterError`` if the dictionary does not know a species."""
+        present = {int(z) for z in np.unique(numbers)}
+        known = {atomic_number(name) for name in getattr(self._spectrum, "species", ())}
+        owner = f"LocalEnvironment: the dictionary {self.dictionary}"
+        extend = (
+            "Build a dictionary from samples that contain all species, or extend this one: mgdask "
+            "dictionary extend"
+        )
+        if present - known:
+            raise ParameterError(
+                f"{owner} was built for {_names(known)}, and the atoms contain "
+                f"{_names(present - known)} too. Build a dictionary with all species of the atoms"
+            )
+        entries = set(self._dictionary.species)
+        if self._dictionary.per_species and present - entries:
+            raise ParameterError(
+                f"{owner} is divided by the species of the center. It has entries of "
+                f"{_names(entries)}, and none of {_names(present - entries)}, which the atoms "
+                f"contain too. {extend}"
+            )
+
+    def check_inputs(self) -> None:
+        """Raise ``SourceChangedError`` unless the dictionary has the expected content."""
+        if Manifest(self.dictionary).content() != self.content:
+            raise self._changed()
+
+    def _changed(self) -> SourceChangedError:
+        return SourceChangedError(
+            f"the dictionary {self.dictionary} has changed since the feature was made, or is being "
+            "written now. Results of two dictionaries are never mixed. Restore it and run the same "
+            "command again; finished blocks are kept. Or choose another target"
+        )
+
+    def _open(self) -> Dictionary:
+        """Return the dictionary, which must have the expected content."""
+        opened = read_dictionary(self.dictionary)
+        if opened.content != self.content:
+            raise self._changed()
+        return opened
+
+    def footprint(self, n_atoms: int, n_centers: int) -> int:
+        """Return the bytes of the SOAP, a batch of spectra, and a number per entry."""
+        rows = min(BATCH, n_centers)
+        batch = 8 * rows * (self._spectrum.n_columns + COMPONENTS)
+        bounds = 8 * rows * self._dictionary.n_entries
+        return self._spectrum.footprint(n_atoms, rows) + batch + bounds + 40 * n_centers
+
+    def process_memory(self) -> dict[Hashable, int]:
+        """Return the bytes of the dictionary, which all threads of a process share."""
+        size = 8 * self._dictionary.n_entries * self._spectrum.n_columns
+        return {("dictionary", self.content): int(LOADING_COPIES * size)}
+
+    def cost(self, n_centers: int) -> float:
+        """Return the run time in seconds on one core at a typical density."""
+        return n_centers * self.cost_at(TYPICAL_DENSITY)
+
+    def cost_at(self, density: float) -> float:
+        """Return the time of the SOAP, and of a search that grows with the entries."""
+        facts, columns = self._dictionary, self._spectrum.n_columns
+        search = 3e-6 + 1.5e-9 * columns + 2.5e-9 * facts.n_entries
+        return self._spectrum.cost_at(density) + search
+
+    def prepare(self) -> None:
+        """Load the dictionary and compile by describing five atoms."""
+        super().prepare()
+
+    def describe(
+        self, environments: LocalEnvironments, centers: IntArray, out: AnyArray
+    ) -> dict[str, BoolArray]:
+        """Fill ``out`` and return which atoms (center,) are below the threshold."""
+        entry, squared = self._assign(environments, centers)
+        below = np.asarray(squared > self._dictionary.max_squared_distance)
+        taken = entry >= 0 if self.unmatched == "nearest" else ~below
+        if self.per == "atom":
+            out[:, 0] = np.where(taken, entry, np.nan)
+            out[:, 1] = 1.0 - np.sqrt(0.5 * squared)
+        elif len(centers):
+            out[...] = np.bincount(entry[taken], minlength=self.n_columns) / len(centers)
+        else:
+            out[...] = np.nan
+        return {"below_threshold": below}
+
+    def _assign(
+        self, environments: LocalEnvironments, centers: IntArray
+    ) -> tuple[IntArray, FloatArray]:
+        """Return the most similar entry of each atom and its squared distance."""
+        index = _index(self)
+        group = environments.numbers[centers] if self._dictionary.per_species else None
+        entry, squared = np.empty(len(centers), dtype=np.int64), np.empty(len(centers))
+        rows = np.empty((min(BATCH, len(centers)), self._spectrum.n_columns))
+        for first in range(0, len(centers), BATCH):
+            batch = slice(first, first + BATCH)
+            target = rows[: len(centers[batch])]
+            self._spectrum.describe(environments, centers[batch], target)
+            unit_rows(target, out=target)
+            entry[batch], squared[batch] = nearest(
+                index, target, None if group is None else group[batch]
+            )
+        return entry, squared
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What every task must know of a dictionary; it is small.
+
+    Parameters
+    ----------
+    n_entries
+        Number of entries.
+    threshold
+        Similarity from which an environment belongs to an entry.
+    per_species
+        Whether environments are compared only within a species of the center.
+    max_squared_distance
+        The largest squared distance of two spectra that are similar.
+    species
+        Atomic numbers of the centers of entries, each once, increasing.
+    """
+
+    n_entries: int
+    threshold: float
+    per_species: bool
+    max_squared_distance: float
+    species: tuple[int, ...]
+
+    @classmethod
+    def of(cls, opened: Dictionary) -> _Facts:
+        """Return the facts of a dictionary."""
+        species = tuple(int(z) for z in np.unique(opened.species))
+        return cls(
+            opened.n_entries,
+            opened.threshold,
+            opened.per_species,
+            opened.max_squared_distance,
+            species,
+        )
+
+
+_INDICES: OrderedDict[str, VectorIndex] = OrderedDict()
+_LOADING = threading.Lock()
+
+
+def _index(feature: LocalEnvironment) -> VectorIndex:
+    """Return the searchable dictionary of a feature, loaded once per process."""
+    with _LOADING:  # other threads wait, so that it is in memory only once
+        if feature.content not in _INDICES:
+            opened = feature._open()
+            while len(_INDICES) >= KEPT_DICTIONARIES:
+                _INDICES.popitem(last=False)
+            _INDICES[feature.content] = make_index(
+                opened.vectors(), opened.groups, n_components=COMPONENTS
+            )
+        _INDICES.move_to_end(feature.content)
+        return _INDICES[feature.content]
+
+
+def _feature_of(opened: Dictionary) -> FrameFeature:
+    """Return the feature whose values the dictionary holds, in float64."""
+    # the registry imports this module
+    from mgdask.features.registry import make_feature
+
+    feature = make_feature(opened.feature["family"], opened.feature["parameters"])
+    assert isinstance(feature, FrameFeature)
+    return feature
+
+
+def _names(numbers: Iterable[int]) -> str:
+    return ", ".join(symbol(z) for z in sorted(numbers))
+
+
+def _differences(built_with: Feature, asked: Feature) -> str:
+    """Name the parameters in which two features differ."""
+    if built_with.family != asked.family:
+        return f"{built_with.family} is not {asked.family}"
+    ours, theirs = built_with.parameters(), asked.parameters()
+    return ", ".join(
+        f"{name} is {ours.get(name)!r} and not {theirs.get(name)!r}"
+        for name in {**ours, **theirs}
+        if ours.get(name) != theirs.get(name)
+    )
