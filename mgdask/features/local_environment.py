@@ -35,8 +35,8 @@ COMPONENTS = 32
 """Number of components of the bound through which the nearest entry is found."""
 KEPT_DICTIONARIES = 2
 """Maximum number of dictionaries that a process keeps."""
-LOADING_COPIES = 1.1
-"""Bytes of a dictionary in memory, as a multiple of the bytes of its vectors."""
+SEARCHED = 64
+"""Number of atoms whose entries are searched at a time."""
 
 
 @feature_dataclass
@@ -241,13 +241,16 @@ class LocalEnvironment(FrameFeature):
         """Return the bytes of the SOAP, a batch of spectra, and a number per entry."""
         rows = min(BATCH, n_centers)
         batch = 8 * rows * (self._spectrum.n_columns + COMPONENTS)
-        bounds = 8 * rows * self._dictionary.n_entries
-        return self._spectrum.footprint(n_atoms, rows) + batch + bounds + 40 * n_centers
+        bounds = 4 * min(rows, SEARCHED) * self._dictionary.n_entries
+        counts = 16 * self._dictionary.n_entries if self.per == "frame" else 0
+        own = batch + bounds + counts + 64 * n_centers
+        return self._spectrum.footprint(n_atoms, rows) + own
 
     def process_memory(self) -> dict[Hashable, int]:
         """Return the bytes of the dictionary, which all threads of a process share."""
-        size = 8 * self._dictionary.n_entries * self._spectrum.n_columns
-        return {("dictionary", self.content): int(LOADING_COPIES * size)}
+        columns = self._spectrum.n_columns
+        size = self._dictionary.n_entries * (8 * columns + 4 * COMPONENTS + 64)
+        return {("dictionary", self.content): size + 8 * columns * COMPONENTS}
 
     def cost(self, n_centers: int) -> float:
         """Return the run time in seconds on one core at a typical density."""

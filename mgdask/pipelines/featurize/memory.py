@@ -152,7 +152,7 @@ def explain_excess(memory: Memory, n_atoms: int, allowed: int) -> str:
     """
     terms = {
         "the interpreter and its libraries": memory.baseline,
-        "what the feature keeps for all threads": memory.shared,
+        "what the features keep for all threads": memory.shared,
         f"the positions of {n_atoms} atoms": memory.threads * memory.window,
         "the working memory of the feature": memory.threads * memory.working,
         "the block and its copies while it is written": memory.threads
