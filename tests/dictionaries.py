@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mgdask.kernels.nearest import unit_rows
 from mgdask.store import dictionaries
 from mgdask.store.manifest import Manifest
 
@@ -19,7 +20,7 @@ def write_dictionary(path, soap, vectors, species, *, threshold=0.84, per_specie
         per_species,
         (SOURCE,),
     )
-    unit = vectors / np.linalg.norm(vectors, axis=1)[:, None]
+    unit = unit_rows(vectors)
     order = np.arange(len(unit))
     origins = {
         "species": np.asarray(species),

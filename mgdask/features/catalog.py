@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mgdask.elements import atomic_number
-from mgdask.errors import ParameterError
+from mgdask.errors import ParameterError, StoreError
 from mgdask.features import allowed
 from mgdask.features.feature import Feature, FrameFeature, TrajectoryFeature
 from mgdask.features.naming import nearest
@@ -61,7 +61,7 @@ class FamilyFacts:
         The class.
     example
         A feature with default parameters for Cu-Zr, and those of
-        ``example_parameters``; None if none can be made.
+        ``example_parameters``; None if none can be made without a file.
     """
 
     family: str
@@ -196,7 +196,7 @@ def family_facts(name: str) -> FamilyFacts:
     kind = feature_class(name)
     try:
         example = make_feature(kind.family, kind.example_parameters, EXAMPLE_SPECIES)
-    except ParameterError:  # a package need not give an example
+    except (ParameterError, StoreError):  # a package need not give one; or it needs a file
         example = None
     return FamilyFacts(kind.family, kind, example)
 

@@ -41,14 +41,15 @@ SEARCHED = 64
 
 @feature_dataclass
 class LocalEnvironment(FrameFeature):
-    """Most similar entry of a dictionary of unique local environments (ULEs).
+    """Most similar entry of a dictionary of unique local environments.
 
         M(i, k) = 1 - sqrt(|p_i - q_k|^2 / 2)
         entry(i) = argmax_k M(i, k)
         fraction(k) = (number of atoms i with entry(i) = k) / (number of atoms)
 
     p_i is the power spectrum of an atom and q_k that of an entry, both scaled to norm
-    1. ``mgdask.build_dictionary`` makes a dictionary.
+    1. Entries are unique local environments (ULEs); ``mgdask.build_dictionary`` finds
+    them.
 
     Parameters
     ----------
@@ -102,7 +103,7 @@ class LocalEnvironment(FrameFeature):
     per: Literal["atom", "frame"] = "atom"
     unmatched: Literal["nearest", "omit"] = "nearest"
     feature: Annotated[FrameFeature | None, InnerFeature] = None
-    content: str = ""
+    content: str | None = None
 
     family: ClassVar[str] = "local_environment"
     citation: ClassVar[str] = "Liu C. et al., Acta Mater. 259, 119281 (2023)"
@@ -110,7 +111,7 @@ class LocalEnvironment(FrameFeature):
 
     def __post_init__(self) -> None:
         opened = read_dictionary(self.dictionary)
-        if self.content and opened.content != self.content:
+        if self.content is not None and opened.content != self.content:
             raise ParameterError(
                 f"LocalEnvironment: the dictionary {self.dictionary} has changed: its content is "
                 f"{opened.content}, and content={self.content!r} is asked for. Restore the "
@@ -219,7 +220,7 @@ class LocalEnvironment(FrameFeature):
             )
 
     def check_inputs(self) -> None:
-        """Raise ``SourceChangedError`` unless the dictionary has the expected content."""
+        """Raise ``SourceChangedError`` if the dictionary has changed."""
         if Manifest(self.dictionary).content() != self.content:
             raise self._changed()
 
@@ -344,16 +345,15 @@ _LOADING = threading.Lock()
 
 def _index(feature: LocalEnvironment) -> VectorIndex:
     """Return the searchable dictionary of a feature, loaded once per process."""
+    content = str(feature.content)
     with _LOADING:  # other threads wait, so that it is in memory only once
-        if feature.content not in _INDICES:
+        if content not in _INDICES:
             opened = feature._open()
             while len(_INDICES) >= KEPT_DICTIONARIES:
                 _INDICES.popitem(last=False)
-            _INDICES[feature.content] = make_index(
-                opened.vectors(), opened.groups, n_components=COMPONENTS
-            )
-        _INDICES.move_to_end(feature.content)
-        return _INDICES[feature.content]
+            _INDICES[content] = make_index(opened.vectors(), opened.groups, n_components=COMPONENTS)
+        _INDICES.move_to_end(content)
+        return _INDICES[content]
 
 
 def _feature_of(opened: Dictionary) -> FrameFeature:

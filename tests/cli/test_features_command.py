@@ -73,6 +73,11 @@ def test_a_family_is_shown_from_its_class(family):
         for choice in schema[name].get("enum", []):
             assert choice in words
     feature = facts.example
+    if feature is None:  # it reads a file
+        assert f"--feature {family}:dictionary=ules.zarr --out" in text
+        assert "feature = mgdask.LocalEnvironment(dictionary='ules.zarr')" in text
+        assert kind.citation in words
+        return
     assert f"{feature.n_columns} columns for Cu-Zr" in words
     for label, unit in list(zip(feature.labels, feature.units, strict=True))[:2]:
         assert (label if unit == "1" else f"{label} ({unit})") in words

@@ -24,9 +24,7 @@ from tests.dictionaries import write_dictionary
 from tests.reference import local_environment as reference
 from tests.reference import soap as reference_soap
 
-SMALL = mgdask.SOAP(
-    species=("Cu", "Zr"), r_cut=3.5, n_max=3, l_max=2, sigma=0.5, rbf="polynomial"
-)
+SMALL = mgdask.SOAP(species=("Cu", "Zr"), r_cut=3.5, n_max=3, l_max=2, sigma=0.5, rbf="polynomial")
 CELL = np.array([[9.1, 0.0, 0.0], [2.3, 8.4, 0.0], [-1.2, 1.9, 8.3]])
 PERIODIC = (True, True, True)
 INVENTED = np.tile([29, 40], 4)
@@ -189,7 +187,9 @@ def expected(glass_store, ules):
 
 
 @pytest.mark.parametrize("way", ["processes", "threads", "lazy"])
-def test_every_way_gives_the_same_bits(glass_store, ules, tmp_path, monkeypatch, expected, way, client):
+def test_every_way_gives_the_same_bits(
+    glass_store, ules, tmp_path, monkeypatch, expected, way, client
+):
     features = both(ules) if way != "threads" else both(ules)[1:]
     monkeypatch.setattr(plan_module, "MAX_BLOCK", 400 if way == "threads" else 2**12)
     monkeypatch.setattr(layout, "CHUNK", 2**12)

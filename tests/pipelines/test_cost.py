@@ -28,8 +28,8 @@ from mgdask.pipelines.featurize import calibration, cost, sample
 from mgdask.pipelines.featurize.cost import Work, estimate, learn
 from mgdask.pipelines.featurize.sample import carve, per_center
 from tests.conftest import write_dump
+from tests.execution.test_usage import Hungry
 from tests.pipelines.test_feature_families import every_family
-from tests.pipelines.test_usage import Hungry
 
 SPECIES = ("Cu", "Zr")
 

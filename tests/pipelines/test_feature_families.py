@@ -103,10 +103,12 @@ def marked(out):
 
 # --------------------------------------------------------------------------------------------------- by every way alike
 def test_every_family_is_here():
-    # those made of several frames are in test_motion_in_tasks.py
+    # those made of several frames are in test_motion_in_tasks.py, and the one that needs a
+    # dictionary is in test_local_environment.py
     assert {feature.family for feature in every_family()} | {
         "non_affine",
         "lag_displacement",
+        "local_environment",
     } == set(FEATURES)
 
 
