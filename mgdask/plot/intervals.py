@@ -81,6 +81,72 @@ def draw_bars(
     axes.set_xlabel(xlabel)
 
 
+def draw_rows(
+    axes: Axes,
+    names: Sequence[str],
+    value: npt.ArrayLike,
+    low: npt.ArrayLike,
+    high: npt.ArrayLike,
+    *,
+    colors: Sequence[str | tuple[float, float, float]],
+    markers: Sequence[str],
+    offset: float = 0.0,
+    digits: int | None = None,
+) -> None:
+    """Draw values with intervals as points, one row per name, the first on top.
+
+    Parameters
+    ----------
+    axes
+        matplotlib axes to draw on.
+    names
+        Name of each row.
+    value, low, high
+        Values and the ends of their intervals, each (row,). A value of NaN leaves its
+        row empty; an interval of NaN is not drawn.
+    colors, markers
+        Color and matplotlib marker of each row.
+    offset
+        Distance of the points below the middle of their row, in rows.
+    digits
+        Significant digits of the values, written on the right. Default: not written.
+
+    Examples
+    --------
+    >>> draw_rows(axes, ["a"], [0.5], [0.4], [0.7], colors=[BLUE],
+    ...           markers=["o"])  # doctest: +SKIP
+    """
+    lengths = np.nan_to_num(error_lengths(value, low, high))
+    values = np.asarray(value, dtype=np.float64)
+    for k, (x, color, marker) in enumerate(zip(values, colors, markers, strict=True)):
+        axes.errorbar(
+            x,
+            k + offset,
+            xerr=lengths[:, k : k + 1],
+            fmt=marker,
+            ms=6,
+            color=color,
+            mec="black",
+            mew=0.6,
+            capsize=2.5,
+            elinewidth=1.2,
+        )
+        if digits is not None and np.isfinite(x):
+            axes.annotate(
+                f"{x:.{digits}g}",
+                (1.0, k + offset),
+                xycoords=axes.get_yaxis_transform(),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8.5,
+            )
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(axis="y", color="0.9", lw=0.6)
+    axes.set_axisbelow(True)
+
+
 def draw_points(
     axes: Axes,
     x: npt.ArrayLike,

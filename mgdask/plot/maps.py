@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -235,3 +236,75 @@ def draw_point_groups(axes: Axes, groups: Mapping[str, PointGroup]) -> None:
         markerscale=0.6,
         handletextpad=0.2,
     )
+
+
+def draw_colored_points(
+    axes: Axes,
+    points: FloatArray,
+    values: FloatArray,
+    kind: Sequence[str],
+    *,
+    span: tuple[float, float],
+    cmap: str = "cividis",
+    size: float = 9.0,
+) -> ScalarMappable:
+    """Draw points colored by a value, with one marker per kind.
+
+    Points with large absolute values are drawn last, so that they stay visible.
+
+    Parameters
+    ----------
+    axes
+        matplotlib axes to draw on.
+    points
+        Points (point, 2).
+    values
+        Value of each point (point,). Points with NaN are small open markers.
+    kind
+        Kind of each point (point,). The kinds are legend entries.
+    span
+        Values at the two ends of the color scale.
+    cmap
+        Name of a matplotlib colormap.
+    size
+        Area of a marker in square points.
+
+    Returns
+    -------
+    mappable
+        Mappable for a color bar.
+
+    Examples
+    --------
+    >>> draw_colored_points(axes, points, values, kind, span=(-1, 1))  # doctest: +SKIP
+    """
+    from matplotlib.cm import ScalarMappable as Mappable
+    from matplotlib.colors import Normalize
+
+    kinds = np.asarray(kind)
+    norm, known = Normalize(*span), np.isfinite(values)
+    order = np.argsort(np.nan_to_num(np.abs(values), nan=-1.0), kind="stable")
+    for marker, name in zip(cycle("osD^vP"), dict.fromkeys(sorted(set(kind))), strict=False):
+        some = order[(kinds[order] == name) & known[order]]
+        none = order[(kinds[order] == name) & ~known[order]]
+        axes.scatter(
+            points[none, 0],
+            points[none, 1],
+            s=0.5 * size,
+            marker=marker,
+            facecolors="none",
+            edgecolors="0.7",
+            linewidths=0.4,
+        )
+        axes.scatter(
+            points[some, 0],
+            points[some, 1],
+            c=values[some],
+            norm=norm,
+            cmap=cmap,
+            s=size,
+            marker=marker,
+            linewidths=0.0,
+        )
+        axes.plot([], [], marker, ms=5, mfc="0.5", mec="none", label=str(name))
+    return Mappable(norm, cmap)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -169,6 +170,81 @@ def draw_slab(
     legend_below(axes)
     assert mappable is not None, "a frame has atoms"
     return mappable
+
+
+def draw_slab_groups(
+    axes: Axes,
+    frame: xr.Dataset,
+    group: npt.ArrayLike,
+    groups: Sequence[tuple[str, str]],
+    *,
+    slab: float = 5.0,
+    along: Literal["x", "y", "z"] = "z",
+) -> None:
+    """Draw the atoms of a slab in the color of their group.
+
+    Species are told by their markers and sizes. The legend of groups and species is
+    below the picture.
+
+    Parameters
+    ----------
+    axes
+        matplotlib axes to draw on.
+    frame
+        One frame of an opened trajectory store.
+    group
+        Group of each atom (atom,), an index of ``groups``.
+    groups
+        Name and color of each group. Groups are drawn in this order.
+    slab, along
+        See ``draw_slab``.
+
+    Raises
+    ------
+    ParameterError
+        If ``group`` does not have one index per atom, or ``along`` is not an axis.
+
+    Examples
+    --------
+    >>> groups = [("other", "0.9"), ("icosahedra", "red")]  # doctest: +SKIP
+    >>> draw_slab_groups(axes, frame, icosahedron, groups)  # doctest: +SKIP
+    """
+    index, species = np.asarray(group), frame["species"].values
+    if index.shape != species.shape or index.min() < 0 or index.max() >= len(groups):
+        raise ParameterError(
+            f"group must have one index of {len(groups)} groups for each of {len(species)} atoms; "
+            f"got the shape {index.shape} and values from {index.min()} to {index.max()}"
+        )
+    axis = _axis(along)
+    across, up = (k for k in range(3) if k != axis)
+    inside = slab_atoms(frame, slab=slab, along=along)
+    diameters = marker_diameters(frame, slab=slab, along=along)
+    position = frame["position"].values
+    for k, (name, color) in enumerate(groups):
+        for marker, z in zip(cycle(MARKERS), np.unique(species), strict=False):
+            shown = inside & (species == z) & (index == k)
+            drawn = axes.scatter(
+                position[shown, across],
+                position[shown, up],
+                color=color,
+                marker=marker,
+                edgecolors="0.25",
+                linewidths=0.4,
+            )
+            _measure_in_data(axes, drawn, diameters[int(z)])
+        axes.plot([], [], "h", mfc=color, mec="0.25", mew=0.4, ms=8, label=name)
+    for marker, z in zip(cycle(MARKERS), np.unique(species), strict=False):
+        axes.plot([], [], marker, mfc="white", mec="0.25", label=symbol(int(z)))
+    largest = max(diameters.values())
+    limits = [_limits(position[inside, k], frame, k, largest) for k in (across, up)]
+    axes.set(
+        xlabel=f"{AXES[across]} (Å)",
+        ylabel=f"{AXES[up]} (Å)",
+        aspect="equal",
+        xlim=limits[0],
+        ylim=limits[1],
+    )
+    legend_below(axes)
 
 
 def marker_diameters(frame: xr.Dataset, *, slab: float = 5.0, along: str = "z") -> dict[int, float]:

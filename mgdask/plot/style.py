@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes as Axes
     from matplotlib.cm import ScalarMappable as ScalarMappable
     from matplotlib.figure import Figure as Figure
+    from matplotlib.gridspec import SubplotSpec as SubplotSpec
 
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
 ORANGE, SKY_BLUE, PURPLE, YELLOW = "#E69F00", "#56B4E9", "#CC79A7", "#F0E442"
@@ -99,6 +100,32 @@ def save(fig: Figure, path: str | Path, *, dpi: float = 130.0) -> Path:
     target = Path(path)
     fig.savefig(target, dpi=dpi)
     return target
+
+
+def pale(color: str, share: float = 0.5) -> tuple[float, float, float]:
+    """Mix a color with white.
+
+    Parameters
+    ----------
+    color
+        Any color that matplotlib knows.
+    share
+        Share of white, from 0 to 1.
+
+    Returns
+    -------
+    color
+        Red, green and blue, from 0 to 1.
+
+    Examples
+    --------
+    >>> pale("black", 0.25)
+    (0.25, 0.25, 0.25)
+    """
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = (share + (1.0 - share) * part for part in to_rgb(color))
+    return red, green, blue
 
 
 def legend_below(axes: Axes, *, lines: int = 2) -> None:

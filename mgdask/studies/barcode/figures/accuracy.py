@@ -1,0 +1,89 @@
+"""Figure of the error against the number of ULEs: Fig. A1 of Liu et al. (2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mgdask.plot.intervals import error_lengths
+from mgdask.plot.style import DARK_GREY, figure, save, style
+from mgdask.studies.barcode.figures.looks import LOOKS, PAPER_RMSE, role
+
+PAPER_POINT = (5223, PAPER_RMSE["5223 ULEs"])
+"""ULEs and RMSE (eV per sample) of the paper's triangle in Fig. A1."""
+LINES = ("-", "--", ":")
+"""Lines of curves by decreasing number of coolings."""
+
+
+@style()
+def draw_accuracy(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw the error against the number of ULEs, one curve per number of coolings.
+
+    Models that read no ULEs are horizontal lines. The triangle is the paper's model.
+
+    Parameters
+    ----------
+    rows
+        One mapping per trained model, with ``model``, ``n_entries`` (None for models
+        without ULEs), ``n_runs``, and ``rmse``, ``low``, ``high`` in eV per sample.
+    path
+        PNG file to write.
+
+    Examples
+    --------
+    >>> draw_accuracy(rows, "accuracy.png")  # doctest: +SKIP
+    """
+    fig = figure(8.6, 5.6)
+    axes = fig.subplots()
+    with_ules = [one for one in rows if one.get("n_entries")]
+    runs = sorted({int(one["n_runs"]) for one in rows})
+    for model in dict.fromkeys(str(one["model"]) for one in with_ules):
+        color, marker, _ = LOOKS[role(model)]
+        for k, n in enumerate(runs):
+            curve = sorted(
+                (one for one in with_ules if one["model"] == model and one["n_runs"] == n),
+                key=lambda one: int(one["n_entries"]),
+            )
+            if not curve:
+                continue
+            value, low, high = (
+                np.array([np.nan if one.get(name) is None else one[name] for one in curve])
+                for name in ("rmse", "low", "high")
+            )
+            fewer = len(runs) - 1 - k
+            axes.errorbar(
+                [one["n_entries"] for one in curve],
+                value,
+                np.nan_to_num(error_lengths(value, low, high)),
+                color=color,
+                marker=marker,
+                mfc=color if fewer == 0 else "white",
+                ls=LINES[fewer % len(LINES)],
+                ms=5,
+                capsize=2,
+                label=f"{model}, {n} coolings",
+            )
+    lines = [one for one in rows if not one.get("n_entries")]
+    largest = max(runs)
+    for one, ls in zip(
+        (one for one in lines if one["n_runs"] == largest), ("-", "--", "-.", ":"), strict=False
+    ):
+        axes.axhline(
+            one["rmse"], color=DARK_GREY, ls=ls, lw=1.2, label=f"{one['model']}, {largest} coolings"
+        )
+    axes.plot(*PAPER_POINT, "^", ms=10, color="black", label="paper, 10 000 samples")
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="ULEs in the dictionary",
+        ylabel="RMSE on coolings kept back (eV per sample)",
+    )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    fig.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8.5)
+    save(fig, path)
