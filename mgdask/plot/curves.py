@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mgdask._typing import FloatArray
 
 if TYPE_CHECKING:
-    from mgdask.plot.style import Axes
+    from mgdask.plot.style import Axes, Axis
 
 
 def draw_band(axes: Axes, x: FloatArray, mean: FloatArray, deviation: FloatArray) -> None:
@@ -86,3 +86,23 @@ def use_log_distances(axes: Axes) -> None:
     axes.xaxis.set_major_locator(FixedLocator([2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0]))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def use_plain_log_ticks(*axis: Axis) -> None:
+    """Label logarithmic axes with plain numbers at 1, 2 and 5 of each decade.
+
+    Parameters
+    ----------
+    *axis
+        Logarithmic axes of matplotlib: ``axes.xaxis`` or ``axes.yaxis``.
+
+    Examples
+    --------
+    >>> use_plain_log_ticks(axes.xaxis)  # doctest: +SKIP
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    for one in axis:
+        one.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        one.set_major_formatter("{x:g}")
+        one.set_minor_formatter(NullFormatter())

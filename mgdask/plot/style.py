@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Axes
+    from matplotlib.axis import Axis as Axis
     from matplotlib.cm import ScalarMappable as ScalarMappable
     from matplotlib.figure import Figure as Figure
     from matplotlib.gridspec import SubplotSpec as SubplotSpec

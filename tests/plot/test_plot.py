@@ -48,7 +48,8 @@ def frame(glass_store):
 def test_importing_pictures_does_not_import_matplotlib():
     code = (
         "import sys, mgdask.plot.environments, mgdask.plot.maps, mgdask.plot.curves, "
-        "mgdask.plot.distributions, mgdask.studies.softness.figures, mgdask.datasets.demo; "
+        "mgdask.plot.distributions, mgdask.plot.clusters, mgdask.plot.parity, "
+        "mgdask.studies.softness.figures, mgdask.studies.barcode.report, mgdask.datasets.demo; "
         "assert 'matplotlib' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -106,7 +106,9 @@ def make_folder(
             for (_, store, frame, n, e, _), p in zip(some, predicted, strict=True):
                 rows.append((model, which, store, store, frame, n, repr(float(e)), repr(float(p))))
             rmse = float(np.sqrt(np.mean((predicted - energy) ** 2)))
-            r2 = 1 - float(np.sum((predicted - energy) ** 2) / np.sum((energy - energy.mean()) ** 2))
+            r2 = 1 - float(
+                np.sum((predicted - energy) ** 2) / np.sum((energy - energy.mean()) ** 2)
+            )
             scores.append(
                 {
                     "model": model,
@@ -126,7 +128,10 @@ def make_folder(
         writer.writerow(head)
         writer.writerows(rows)
     elements = [make_element(k, n_elements, rng) for k in range(n_elements)]
-    labels, groups = [one["label"] for one in elements], [one["polyhedron"]["group"] for one in elements]
+    labels, groups = (
+        [one["label"] for one in elements],
+        [one["polyhedron"]["group"] for one in elements],
+    )
     first = np.array(groups) == 1
     energy = np.array([one[4] / one[3] for one in samples])
     values = np.array([one[5] for one in samples])

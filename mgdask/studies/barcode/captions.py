@@ -88,7 +88,9 @@ def bounded(
     """
     if bounds is None or isinstance(bounds, float | int):
         return rounded(bounds, digits, decimals=decimals)
-    value, low, high = (rounded(bounds.get(end), digits, decimals=decimals) for end in ("value", "low", "high"))
+    value, low, high = (
+        rounded(bounds.get(end), digits, decimals=decimals) for end in ("value", "low", "high")
+    )
     return value if "–" in (low, high) else f"{value} [{low}, {high}]"
 
 
@@ -413,8 +415,7 @@ def heterogeneity_caption(comparisons: Sequence[Mapping[str, Any]]) -> list[str]
         + "; ".join(
             f"{one['name']} "
             + ", ".join(
-                f"{bounded(part['ratio'])} in group {part['group']}"
-                for part in one["contrasts"]
+                f"{bounded(part['ratio'])} in group {part['group']}" for part in one["contrasts"]
             )
             for one in comparisons
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mgdask.plot.curves import use_plain_log_ticks
 from mgdask.plot.intervals import error_lengths
 from mgdask.plot.style import DARK_GREY, figure, save, style
 from mgdask.studies.barcode.figures.looks import LOOKS, PAPER_RMSE, role
@@ -81,9 +82,6 @@ def draw_accuracy(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         xlabel="ULEs in the dictionary",
         ylabel="RMSE on coolings kept back (eV per sample)",
     )
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter("")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    use_plain_log_ticks(axes.xaxis, axes.yaxis)
     fig.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8.5)
     save(fig, path)

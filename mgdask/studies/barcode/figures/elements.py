@@ -11,6 +11,7 @@ import numpy as np
 from mgdask._typing import FloatArray, IntArray
 from mgdask.elements import symbol
 from mgdask.plot.clusters import add_species_legend, draw_cluster, species_colors
+from mgdask.plot.curves import use_plain_log_ticks
 from mgdask.plot.intervals import draw_points, error_lengths
 from mgdask.plot.maps import draw_colored_points, draw_rings
 from mgdask.plot.style import DARK_GREY, LIGHT_GREY, VERMILION, figure, save, style
@@ -192,14 +193,9 @@ def draw_importance(shap: FloatArray, n_elements: int, path: Path) -> None:
         drawn = inside & some
         axes.plot(rank[drawn], values[drawn], marker, ms=4.5, color=color, label=label)
     axes.set(
-        xlabel="rank of the ULE",
-        ylabel="mean |SHAP| (eV per sample)",
-        xscale="log",
-        yscale="log",
+        xlabel="rank of the ULE", ylabel="mean |SHAP| (eV per sample)", xscale="log", yscale="log"
     )
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_minor_formatter("")
-        axis.set_major_formatter("{x:g}")
+    use_plain_log_ticks(axes.xaxis, axes.yaxis)
     # on two logarithmic axes, the curve leaves the lower left free
     low, high = axes.get_ylim()
     axes.set_ylim(low * (low / high) ** 0.8, high)

@@ -65,7 +65,8 @@ def draw_heterogeneity(comparisons: Sequence[Mapping[str, Any]], path: Path) -> 
     letter_panels([panels[0], ratio, deviation])
     entries = [axes.get_legend_handles_labels() for axes in (panels[0], deviation)]
     fig.legend(
-        *(sum((list(one[k]) for one in entries), []) for k in (0, 1)),
+        [handle for handles, _ in entries for handle in handles],
+        [label for _, labels in entries for label in labels],
         loc="outside lower center",
         ncols=4,
         fontsize=9,
@@ -73,9 +74,7 @@ def draw_heterogeneity(comparisons: Sequence[Mapping[str, Any]], path: Path) -> 
     save(fig, path)
 
 
-def _draw_pair(
-    axes: Axes, one: Mapping[str, Any], means: Sequence[FloatArray], top: float
-) -> None:
+def _draw_pair(axes: Axes, one: Mapping[str, Any], means: Sequence[FloatArray], top: float) -> None:
     """Draw the mean thermal barcode upward and the mean driven one downward."""
     thermal, driven = means
     group = np.asarray(one["groups"]) - 1
@@ -126,10 +125,8 @@ def _draw_deviations(axes: Axes, comparisons: Sequence[Mapping[str, Any]]) -> No
     if any(strain is not None for strain in strains):
         second = axes.twinx()
         some = [k for k, strain in enumerate(strains) if strain is not None]
-        _draw_bounds(
-            second, place[some], [strain for strain in strains if strain is not None], color=VERMILION, marker="s",
-            line=True,
-        )  # fmt: skip
+        known = [strain for strain in strains if strain is not None]
+        _draw_bounds(second, place[some], known, color=VERMILION, marker="s", line=True)
         second.spines["right"].set_visible(True)
         second.set_ylabel("std. deviation by mean of\nthe von Mises strain", color=VERMILION)
         second.set_ylim(0, 1.1 * second.get_ylim()[1])
@@ -144,9 +141,7 @@ def _spread(strain: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _contrast(comparison: Mapping[str, Any], group: int) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = next(
-        one for one in comparison["contrasts"] if one["group"] == group
-    )
+    found: Mapping[str, Any] = next(one for one in comparison["contrasts"] if one["group"] == group)
     return found
 
 
@@ -259,8 +254,9 @@ def draw_sample_groups(frame: xr.Dataset, group: npt.ArrayLike, path: Path, titl
     groups = [("no element", "0.93"), (GROUPS[1].name, ORANGE), (GROUPS[0].name, BLUE)]
     order = np.array([0, 2, 1])
     draw_slab_groups(axes, frame, order[np.asarray(group)], groups, slab=5.0)
-    entries = axes.get_legend_handles_labels()
-    axes.get_legend().remove()  # too wide for one line below the axes
-    fig.legend(*entries, loc="outside lower center", ncols=3)
-    axes.set_title(title)
+    legend = axes.get_legend()
+    assert legend is not None, "the slab has a legend"
+    legend.remove()  # it is too wide for one line below the axes
+    fig.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    fig.suptitle(title, fontsize=11)
     save(fig, path)

@@ -10,6 +10,7 @@ import numpy as np
 
 from mgdask._typing import FloatArray
 from mgdask.plot.barcodes import draw_barcode
+from mgdask.plot.curves import use_plain_log_ticks
 from mgdask.plot.intervals import draw_rows
 from mgdask.plot.parity import draw_diagonal, draw_error_density, draw_parity
 from mgdask.plot.style import (
@@ -251,6 +252,7 @@ def draw_scores(scores: Sequence[Mapping[str, Any]], path: Path) -> None:
             if len(sets) > 1:
                 axes.plot([], [], "osD^v"[k % 5], color=DARK_GREY, label=SET_NAMES[which])
     left.set_xscale("log")
+    use_plain_log_ticks(left.xaxis)
     for (name, value), line in zip(PAPER_RMSE.items(), ("--", ":"), strict=True):
         left.axvline(
             per_atom(value, PAPER_ATOMS), color="black", lw=1.0, ls=line, label=f"paper, {name}"
