@@ -68,7 +68,7 @@ def principal_coordinates(vectors: npt.ArrayLike, n_dimensions: int = 2) -> Embe
 
     Examples
     --------
-    >>> found = principal_coordinates([[0.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 6.0, 0.0]], 1)
+    >>> found = principal_coordinates([[0.0, 0.0], [0.0, 3.0], [0.0, 6.0]], 1)
     >>> found.coordinates[:, 0].round(6).tolist(), round(found.stress, 6)
     ([3.0, 0.0, -3.0], 0.0)
     """
@@ -164,8 +164,9 @@ def smacof(
     norm = float((target**2).sum())
     if norm == 0.0:
         return start
-    best, done = _raw_stress(x, target) / norm, 0
-    for done in range(1, max_iterations + 1):
+    best, n_done = _raw_stress(x, target) / norm, 0
+    while n_done < max_iterations:
+        n_done += 1
         fresh = np.empty_like(x)
         for first in range(0, n, BLOCK_ROWS):
             part = slice(first, first + BLOCK_ROWS)
@@ -178,7 +179,7 @@ def smacof(
         best = now
         if converged:
             break
-    return Embedding(x, float(np.sqrt(best)), n * (n - 1) // 2, False, start.explained, done)
+    return Embedding(x, float(np.sqrt(best)), n * (n - 1) // 2, False, start.explained, n_done)
 
 
 def stress(

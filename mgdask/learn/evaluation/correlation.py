@@ -124,9 +124,7 @@ class _Pearson:
         member = (group == np.arange(counts.shape[1])[:, None]).astype(np.float64)
         size, sum_y, sum_yy = (counts @ (member @ part) for part in (np.ones_like(y), y, y**2))
         sum_x, sum_xx, sum_xy = (counts @ (member @ part) for part in (x, x**2, y[:, None] * x))
-        return _pearson(
-            size[:, None], sum_x, sum_y[:, None], sum_xx, sum_yy[:, None], sum_xy
-        )
+        return _pearson(size[:, None], sum_x, sum_y[:, None], sum_xx, sum_yy[:, None], sum_xy)
 
 
 def _pearson(

@@ -29,7 +29,7 @@ GROUP_COLORS: dict[int, tuple[float, float, float]] = {
     KASPER: (0.12, 0.47, 0.71),
     NON_KASPER: (1.0, 0.5, 0.05),
 }
-"""Colors (red, green, blue) of the groups: blue and orange as in Fig. 6 of the paper."""
+"""Colors (red, green, blue) of the groups: blue and orange, as in Fig. 6."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +123,7 @@ def environment(
 
 
 def _place(row: int, vector: FloatArray) -> tuple[int, ...]:
-    # images of one atom are at least a cell apart, and rounding differs between the lists
+    # images of an atom are a cell apart; the two lists differ by rounding
     return (int(row), *np.rint(100.0 * vector).astype(int).tolist())
 
 
@@ -206,8 +206,7 @@ def write_elements(
     """
     target = Path(folder)
     texts = [
-        environment_text(one, element)
-        for one, element in zip(found, table.elements, strict=True)
+        environment_text(one, element) for one, element in zip(found, table.elements, strict=True)
     ]
     paths = [target / "elements.extxyz"]
     write_text(paths[0], "".join(texts))
@@ -331,7 +330,8 @@ def extxyz(
 
     Examples
     --------
-    >>> print(extxyz(np.array([29]), np.zeros((1, 3)), {"id": np.array([7])}, {"entry": 3}))
+    >>> copper, ids = np.array([29]), np.array([7])
+    >>> print(extxyz(copper, np.zeros((1, 3)), {"id": ids}, {"entry": 3}))
     1
     Properties=species:S:1:pos:R:3:id:I:1 entry=3 pbc="F F F"
     Cu        0.00000000      0.00000000      0.00000000 7
@@ -344,7 +344,9 @@ def extxyz(
         block = np.asarray(values).reshape(len(numbers), -1)
         if name:
             properties.append(f"{name}:{kinds[block.dtype.kind]}:{block.shape[1]}")
-        fields += [_formatted(block[:, k], "15.8f" if not name else ".8g") for k in range(block.shape[1])]
+        fields += [
+            _formatted(block[:, k], "15.8f" if not name else ".8g") for k in range(block.shape[1])
+        ]
     head = [f"Properties={':'.join(properties)}"]
     head += [f"{name}={_quoted(value)}" for name, value in about.items()]
     head.append(f'pbc="{" ".join("T" if one else "F" for one in pbc)}"')

@@ -10,15 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import numpy as np
 
 from mgdask._typing import BoolArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
-from mgdask.learn.data.arrays import coded, generator
-from mgdask.learn.evaluation.bootstrap import MIN_GROUPS, interval_ends
+from mgdask.learn.data.arrays import coded
 from mgdask.studies.barcode.elements import Barcodes
+from mgdask.studies.barcode.matching import (
+    Draws,
+    counting_noise,
+    draw,
+    halvings,
+    pairwise_std,
+    split_difference,
+    sum_pairs,
+    sum_ratios,
+)
 from mgdask.studies.barcode.polyhedra import KASPER, NON_KASPER
 from mgdask.studies.barcode.records import Bounds, Record
 from mgdask.studies.barcode.strain import StrainSpread
@@ -30,8 +38,6 @@ It is 0.5 eV for 2000 atoms: less than the error of 1 meV per atom of the model 
 paper, and a quarter of the spread of the energies along steady shear flow.
 """
 N_RESAMPLES = 1000
-BLOCK = 5
-"""Number of successive samples of one driven run that are resampled together."""
 NOTE = (
     "delta s is the difference of the barcodes of one thermal and one driven sample whose energies "
     "per atom differ by at most the tolerance; its standard deviation is over the elements of a "
@@ -164,39 +170,6 @@ class Heterogeneity(Record):
     note: str = NOTE
 
 
-@dataclass(frozen=True, eq=False)
-class _Matches:
-    """Sums over pairs of samples of equal energy.
-
-    ``driven`` (driven, run) sums a quantity over pairs of a driven sample and a thermal
-    one of the run; ``thermal`` (driven, run, run) sums it over pairs of thermal samples
-    of two runs that both match the driven one. ``n_driven`` and ``n_thermal`` are the
-    numbers of pairs.
-    """
-
-    driven: FloatArray
-    thermal: FloatArray
-    n_driven: FloatArray
-    n_thermal: FloatArray
-
-    def means(self, weight: FloatArray, counts: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Mean over driven samples of the mean over their pairs: driven and control.
-
-        ``weight`` (resample, driven) and ``counts`` (resample, run) say how often each
-        is drawn. Pairs within one run do not count.
-        """
-        pairs = counts @ self.n_driven.T
-        control_pairs = np.einsum("bi,bj,dij->bd", counts, counts, self.n_thermal, optimize=True)
-        control = np.einsum("bi,bj,dij->bd", counts, counts, self.thermal, optimize=True)
-        # the same driven samples for both, so that both have the same energies
-        used = weight * ((pairs > 0) & (control_pairs > 0))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            each = np.where(used > 0, (counts @ self.driven.T) / pairs, 0.0)
-            each_control = np.where(used > 0, control / control_pairs, 0.0)
-            total = used.sum(axis=1)
-            return (used * each).sum(axis=1) / total, (used * each_control).sum(axis=1) / total
-
-
 def compare(
     name: str,
     thermal: Barcodes,
@@ -247,13 +220,13 @@ def compare(
         gap = np.abs(driven.energy[:, None] - thermal.energy).min()
         raise ParameterError(
             f"{name}: no sample has an energy within {tolerance:g} eV per atom of samples of two "
-            f"thermal runs. The smallest difference to any sample is {gap:.3g} eV per atom. Energies "
-            f"are {driven.energy.min():.4f} to {driven.energy.max():.4f} (driven) and "
+            f"thermal runs. The smallest difference to any sample is {gap:.3g} eV per atom. "
+            f"Energies are {driven.energy.min():.4f} to {driven.energy.max():.4f} (driven) and "
             f"{thermal.energy.min():.4f} to {thermal.energy.max():.4f} (thermal). Give a larger "
             "tolerance or other samples"
         )
     kept, near = driven.take(matched), near[matched]
-    draws = _draws(kept, len(runs), n_resamples, seed)
+    draws = draw(kept, len(runs), n_resamples, seed)
     reference = (near @ thermal.values) / near.sum(axis=1)[:, None]
     return Comparison(
         name=name,
@@ -276,58 +249,6 @@ def compare(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Draws:
-    """How often driven samples (resample, sample) and thermal runs (resample, run) are drawn.
-
-    The first row is the data itself.
-    """
-
-    driven: FloatArray
-    runs: FloatArray
-    resampled: str
-    note: str
-
-    def bounds(self, values: FloatArray) -> Bounds:
-        low, high = interval_ends(values[1:], 0.95)
-        return Bounds(
-            value=float(values[0]),
-            low=float(low),
-            high=float(high),
-            resampled=self.resampled,
-            groups=self.runs.shape[1],
-            reliable=not self.note,
-            note=self.note,
-        )
-
-
-def _draws(driven: Barcodes, n_runs: int, n_resamples: int, seed: int) -> _Draws:
-    if n_resamples < 20:
-        raise ParameterError(f"n_resamples={n_resamples} must be at least 20")
-    rng = generator(seed)
-    names, run = coded("run", list(driven.run))
-    few = len(names) < MIN_GROUPS
-    unit = run
-    if few:
-        # blocks of successive samples of each run
-        place = np.array([int((run[:k] == run[k]).sum()) for k in range(len(run))])
-        _, unit = np.unique(np.column_stack([run, place // BLOCK]), axis=0, return_inverse=True)
-        unit = unit.reshape(-1)
-    n_units = int(unit.max()) + 1
-
-    def drawn(number: int) -> FloatArray:
-        counts = rng.multinomial(number, np.full(number, 1.0 / number), size=n_resamples)
-        return np.vstack([np.ones(number), counts]).astype(np.float64)
-
-    notes = []
-    if few:
-        notes.append(f"{len(names)} driven runs: blocks of {BLOCK} successive samples are drawn")
-    if n_runs < MIN_GROUPS:
-        notes.append(f"{n_runs} thermal runs are too few to estimate their spread")
-    what = f"thermal runs and driven {'blocks' if few else 'runs'}"
-    return _Draws(drawn(n_units)[:, unit], drawn(n_runs), what, "; ".join(notes))
-
-
 def _contrast(
     group: int,
     thermal: Barcodes,
@@ -335,18 +256,18 @@ def _contrast(
     near: BoolArray,
     run: IntArray,
     member: FloatArray,
-    draws: _Draws,
+    draws: Draws,
 ) -> GroupContrast:
     columns = thermal.groups == group
     warm, other = thermal.values[:, columns], driven.values[:, columns]
-    std = _pairwise_std(warm, other)
-    spread = _matches(warm, std, near, member)
+    std = pairwise_std(warm, other)
+    spread = sum_pairs(warm, std, near, member)
     mean, control = spread.means(draws.driven, draws.runs)
-    ratio, ratio_control = _ratios(warm, other, near, member, draws)
+    ratio, ratio_control = sum_ratios(warm, other, near, member, draws)
     difference = ((near @ warm) / near.sum(axis=1)[:, None] - other).mean(axis=0)
-    splits = [np.isin(run, half) for half in _halvings(member.shape[1])]
-    halves = np.array([_split_difference(near, warm, first) for first in splits])
-    single = np.array([_split_difference(near, warm, one > 0) for one in member.T])
+    splits = [np.isin(run, half) for half in halvings(member.shape[1])]
+    halves = np.array([split_difference(near, warm, first) for first in splits])
+    single = np.array([split_difference(near, warm, one > 0) for one in member.T])
     defined = halves[np.isfinite(halves)]
     pairs = std[near]
     return GroupContrast(
@@ -356,7 +277,7 @@ def _contrast(
         std_spread=float(pairs.std()),
         control=draws.bounds(control),
         excess=draws.bounds(mean - control),
-        counting_noise=_counting_noise(thermal, driven, near, columns),
+        counting_noise=counting_noise(thermal, driven, near, columns),
         ratio=draws.bounds(ratio),
         ratio_control=draws.bounds(ratio_control),
         std_of_means=float(difference.std()),
@@ -364,106 +285,6 @@ def _contrast(
         single_runs=single,
         share_of_halves_below=float((defined < difference.std()).mean()),
     )
-
-
-def _pairwise_std(one: FloatArray, other: FloatArray) -> FloatArray:
-    """Standard deviation over elements of other[i] - one[j], for all i and j."""
-    return np.stack([(one - row).std(axis=1) for row in other])
-
-
-def _matches(
-    warm: FloatArray, std: FloatArray, near: BoolArray, member: FloatArray
-) -> _Matches:
-    """Sum standard deviations over pairs of samples of equal energy, by run."""
-    n_driven, n_runs = len(near), member.shape[1]
-    thermal, n_thermal = np.zeros((2, n_driven, n_runs, n_runs))
-    for k, mask in enumerate(near):
-        rows = np.flatnonzero(mask)
-        own = member[rows]
-        thermal[k] = own.T @ _pairwise_std(warm[rows], warm[rows]) @ own
-        n_thermal[k] = np.outer(own.sum(axis=0), own.sum(axis=0))
-    diagonal = np.arange(n_runs)
-    thermal[:, diagonal, diagonal] = n_thermal[:, diagonal, diagonal] = 0.0
-    return _Matches(
-        driven=np.where(near, std, 0.0) @ member,
-        thermal=thermal,
-        n_driven=near @ member,
-        n_thermal=n_thermal,
-    )
-
-
-def _ratios(
-    warm: FloatArray,
-    other: FloatArray,
-    near: BoolArray,
-    member: FloatArray,
-    draws: _Draws,
-) -> tuple[FloatArray, FloatArray]:
-    """Ratios (resample,) of group sums: thermal over driven, and run over other runs."""
-    sums, own = warm.sum(axis=1), other.sum(axis=1)
-    total, count = (near * sums) @ member, near @ member  # (driven, run)
-    drawn, n_drawn = draws.runs @ total.T, draws.runs @ count.T
-    weight = draws.driven * (n_drawn > 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(weight > 0, drawn / n_drawn, 0.0)
-        ratio = (weight * mean).sum(axis=1) / (weight * own).sum(axis=1)
-        # each run in turn is the "driven" one, at the same energies
-        parts = []
-        for r in range(member.shape[1]):
-            rest = draws.runs.copy()
-            rest[:, r] = 0.0
-            n_rest = rest @ count.T
-            both = draws.driven * (n_rest > 0) * (count[:, r] > 0)
-            one = np.divide(total[:, r], count[:, r], where=count[:, r] > 0, out=np.zeros(len(near)))
-            reference = np.where(both > 0, (rest @ total.T) / n_rest, 0.0)
-            value = (both * reference).sum(axis=1) / (both * one).sum(axis=1)
-            parts.append((value, draws.runs[:, r] * np.isfinite(value)))
-        values, weights = (np.stack(part) for part in zip(*parts, strict=True))
-        control = (weights * np.nan_to_num(values)).sum(axis=0) / weights.sum(axis=0)
-    return ratio, control
-
-
-def _split_difference(near: BoolArray, warm: FloatArray, first: BoolArray) -> float:
-    """Standard deviation over elements of the difference of two parts' mean barcodes.
-
-    Each part is averaged at the energies of those driven samples that both can match.
-    """
-    one, other = near & first, near & ~first
-    both = one.any(axis=1) & other.any(axis=1)
-    if not both.any():
-        return float("nan")
-    means = [
-        (half[both] @ warm) / half[both].sum(axis=1)[:, None] for half in (one, other)
-    ]
-    return float((means[0] - means[1]).mean(axis=0).std())
-
-
-def _halvings(n_runs: int) -> list[tuple[int, ...]]:
-    """All ways to halve the runs; of even numbers each way once."""
-    ways = list(combinations(range(n_runs), n_runs // 2))
-    return ways if n_runs % 2 else ways[: len(ways) // 2]
-
-
-def _counting_noise(
-    thermal: Barcodes, driven: Barcodes, near: BoolArray, columns: BoolArray
-) -> float:
-    """Root mean square standard deviation of delta s from multinomial counts alone.
-
-    With c = 1/n + 1/n' for the numbers n, n' of atoms in elements, the covariance of
-    delta s is c (diag(s) - s s^T). The mean variance over K elements is its trace / K
-    minus its sum / K^2.
-    """
-    k = int(columns.sum())
-    squares = []
-    for row, mask in enumerate(near):
-        rows = np.flatnonzero(mask)
-        s = 0.5 * (thermal.values[rows][:, columns] + driven.values[row, columns])
-        n_warm = np.maximum(thermal.covered[rows] * thermal.n_atoms[rows], 1.0)
-        n_own = max(float(driven.covered[row] * driven.n_atoms[row]), 1.0)
-        trace = (s * (1.0 - s)).sum(axis=1) / k
-        whole = (s.sum(axis=1) - s.sum(axis=1) ** 2) / k**2
-        squares.append((trace - whole) * (1.0 / n_warm + 1.0 / n_own))
-    return float(np.sqrt(np.concatenate(squares).mean()))
 
 
 def _check(name: str, thermal: Barcodes, driven: Barcodes, tolerance: float) -> None:
@@ -513,9 +334,7 @@ def heterogeneity(
     """
     comparisons = []
     for name, one in driven:
-        found = compare(
-            name, thermal, one, tolerance=tolerance, n_resamples=n_resamples, seed=seed
-        )
+        found = compare(name, thermal, one, tolerance=tolerance, n_resamples=n_resamples, seed=seed)
         spread = strain(name)
         comparisons.append(found if spread is None else found.with_strain(spread))
     return Heterogeneity(tuple(comparisons))
