@@ -297,8 +297,8 @@ def _check(name: str, thermal: Barcodes, driven: Barcodes, tolerance: float) -> 
         )
     if len(set(thermal.run)) < 2:
         raise ParameterError(
-            f"{name}: the thermal samples are of one run, {thermal.run[0]!r}. Two independent runs "
-            "are needed to tell an effect of driving from chance"
+            f"{name}: the thermal samples are of one run, {str(thermal.run[0])!r}. Two independent "
+            "runs are needed to tell an effect of driving from chance"
         )
 
 

@@ -160,9 +160,13 @@ def pairwise_std(one: FloatArray, other: FloatArray) -> FloatArray:
     Returns
     -------
     std
-        Shape (other sample, sample).
+        Shape (other sample, sample). Values below 1e-8 are rounding noise.
     """
-    return np.stack([(one - row).std(axis=1) for row in other])
+    n_elements = one.shape[1]
+    first, second = (part - part.mean(axis=1)[:, None] for part in (one, other))
+    own, others = (first**2).sum(axis=1), (second**2).sum(axis=1)
+    squares = others[:, None] + own - 2.0 * (second @ first.T)
+    return np.sqrt(np.maximum(squares, 0.0) / n_elements)
 
 
 def sum_pairs(warm: FloatArray, std: FloatArray, near: BoolArray, member: FloatArray) -> PairSums:

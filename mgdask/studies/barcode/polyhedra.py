@@ -3,6 +3,11 @@
 The polyhedron <n3,n4,n5,n6> of an atom counts the facets of its Voronoi cell by their
 number of edges. Liu C. et al., Acta Mater. 259, 119281 (2023), sort local environments
 by it into two groups (section 3.2).
+
+In a polyhedron of which three facets meet at every vertex, 3 n3 + 2 n4 + n5 - n7 - 2 n8
+- ... = 12 (Euler). The rule of the paper, 2 n4 + n5 = 12, therefore selects polyhedra
+without triangles and without facets of more than 6 edges. That includes <0,6,0,8> of
+bcc, which is not one of the Kasper polyhedra in the strict sense.
 """
 
 from __future__ import annotations
