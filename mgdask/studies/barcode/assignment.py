@@ -33,7 +33,7 @@ from mgdask.studies.barcode.polyhedra import (
 from mgdask.studies.barcode.records import Record
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from mgdask.cluster.client import Client
 
 ATOMS_PER_TASK = 20_000
 """Number of atoms of one task, summed over its frames."""

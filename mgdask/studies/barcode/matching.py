@@ -166,7 +166,8 @@ def pairwise_std(one: FloatArray, other: FloatArray) -> FloatArray:
     first, second = (part - part.mean(axis=1)[:, None] for part in (one, other))
     own, others = (first**2).sum(axis=1), (second**2).sum(axis=1)
     squares = others[:, None] + own - 2.0 * (second @ first.T)
-    return np.sqrt(np.maximum(squares, 0.0) / n_elements)
+    result: FloatArray = np.sqrt(np.maximum(squares, 0.0) / n_elements)
+    return result
 
 
 def sum_pairs(warm: FloatArray, std: FloatArray, near: BoolArray, member: FloatArray) -> PairSums:

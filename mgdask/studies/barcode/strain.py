@@ -22,7 +22,7 @@ from mgdask.store.trust import trusting
 from mgdask.studies.barcode.records import Record
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from mgdask.cluster.client import Client
 
 EDGES = np.linspace(0.0, 1.0, 201)
 """Edges of the bins of the strain. Larger strains count in the last bin."""
