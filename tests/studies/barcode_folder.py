@@ -19,11 +19,26 @@ MODELS = {
 }
 """Error in eV per sample, and numbers per sample, of each model."""
 KASPER = ([0, 0, 12, 0], [0, 2, 8, 2], [0, 3, 6, 3])
+STRAIN = {
+    "name": "shear_300",
+    "lag": 1,
+    "cutoff": 4.5,
+    "applied": [0.02, 0.02, 0.02],
+    "mean": [0.05, 0.05, 0.05],
+    "std": [0.02, 0.025, 0.03],
+    "relative": [0.4, 0.5, 0.6],
+    "above": [0.1, 0.1, 0.1],
+    "edges": [0.0, 0.1, 0.2],
+    "density": [9.0, 1.0],
+    "n_undefined": 0,
+    "note": "",
+}
 OTHER = ([1, 2, 5, 4], [0, 4, 5, 2])
 
 
 def bounds(value, width=0.1):
-    return {"value": value, "low": value - width, "high": value + width}
+    ends = {"value": value, "low": value - width, "high": value + width}
+    return {**ends, "level": 0.95, "resampled": "groups", "groups": 2, "reliable": True, "note": ""}
 
 
 def make_element(k, n, rng):
@@ -37,14 +52,25 @@ def make_element(k, n, rng):
         "shap": 0.5 / (k + 1),
         "polyhedron": {
             "name": f"<{','.join(map(str, index))}>",
+            "name_all_facets": "<0,1,10,1>",
             "index": index,
+            "beyond": 0,
             "coordination": sum(index),
             "kasper": first,
             "group": 1 if first else 2,
             "icosahedral": index == [0, 0, 12, 0],
             "shell": {"Cu": 7, "Zr": 5},
         },
-        "assigned": {"n_atoms": 100, "own": 0.25},
+        "assigned": {
+            "n_atoms": 100,
+            "n_distinct": 9,
+            "own": 0.25,
+            "kasper": 0.6,
+            "icosahedral": 0.1,
+            "coordination": 12.4,
+            "names": ["<0,0,12,0>"],
+            "fractions": [0.25],
+        },
         "pearson": bounds(float(rng.uniform(-0.8, 0.8)), 0.15),
         "pearson_barcode": bounds(0.0),
         "fraction": 0.01,
@@ -71,6 +97,11 @@ def extxyz(rng, n_outer=18):
 def make_contrast(group, std, control):
     return {
         "group": group,
+        "n_elements": 3,
+        "std_of_means": 1e-3,
+        "halves": [1e-3, 2e-3],
+        "single_runs": [1e-3, 2e-3],
+        "share_of_halves_below": 0.0,
         "std": bounds(std, 4e-4),
         "std_spread": 1e-3,
         "control": bounds(control, 4e-4),
@@ -152,6 +183,8 @@ def make_folder(
             "elements": elements,
             "n_group1": int(first.sum()),
             "n_group2": int((~first).sum()),
+            "n_samples": len(samples),
+            "n_runs": 2,
             "convention": "Facets smaller than 5 % of the mean facet area are dropped.",
         },
         "barcodes": {
@@ -159,19 +192,24 @@ def make_folder(
             "energy": [one[4] / one[3] for one in samples],
             "n_atoms": [one[3] for one in samples],
             "values": values.tolist(),
+            "covered": [0.4] * len(samples),
             "labels": labels,
             "groups": groups,
         },
         "group_sums": {
+            "run": [one[1] for one in samples],
             "energy": energy.tolist(),
             **{name: one.tolist() for name, one in sums.items()},
             "pearson": {"group1": bounds(-0.2), "group2": bounds(0.2), "icosahedral": bounds(-0.7)},
             "curves": curves,
         },
         "heterogeneity": {
+            "note": "",
             "comparisons": [
                 {
                     "name": name,
+                    "tolerance": 1e-4,
+                    "n_thermal_runs": 2,
                     "n_driven": 30,
                     "n_matched": 28,
                     "n_pairs": 60,
@@ -185,10 +223,10 @@ def make_folder(
                         make_contrast(1, 5e-3, 4.9e-3),
                         make_contrast(2, (7 + k) * 1e-3, 5.0e-3),
                     ],
-                    "strain": {"relative": [0.4, 0.5, 0.6]} if k else None,
+                    "strain": STRAIN if k else None,
                 }
                 for k, name in enumerate(("shear_600", "shear_300"))
-            ]
+            ],
         },
         "embedding": {
             "entries": list(range(n_entries)),
@@ -198,6 +236,9 @@ def make_folder(
             "element": [*range(1, n_elements + 1), *([0] * (n_entries - n_elements))],
             "method": "smacof",
             "stress": 0.21,
+            "stress_pca": 0.42,
+            "n_pairs": n_entries * (n_entries - 1) // 2,
+            "explained": 0.3,
         },
         "accuracy": {
             "rows": [

@@ -15,7 +15,11 @@ from matplotlib.collections import LineCollection, PatchCollection
 from mgdask.errors import StoreError
 from mgdask.plot.style import save
 from mgdask.studies.barcode import captions, report
+from mgdask.studies.barcode.elements import Barcodes, ElementTable
+from mgdask.studies.barcode.embedding import SimilarityMap
 from mgdask.studies.barcode.figures import accuracy, elements, heterogeneity, looks, prediction
+from mgdask.studies.barcode.group_sums import GroupSums
+from mgdask.studies.barcode.heterogeneity import Heterogeneity
 from mgdask.studies.barcode.report_data import read_predictions, read_report_data
 from tests.plot.boxes_of_text import overlapping
 from tests.studies.barcode_folder import KASPER, MODELS, make_folder
@@ -282,6 +286,24 @@ def test_only_what_the_study_has_computed_is_on_the_page(tmp_path, monkeypatch):
     (folder / "scores.json").unlink()
     with pytest.raises(StoreError, match=r"scores\.json is missing.*mgdask study barcode"):
         read_report_data(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        ("element_table", ElementTable),
+        ("barcodes", Barcodes),
+        ("group_sums", GroupSums),
+        ("heterogeneity", Heterogeneity),
+        ("embedding", SimilarityMap),
+    ],
+)
+def test_made_up_files_have_the_form_of_the_studys(folder, name, record):
+    """What the figures read is what the study writes: each file is a record of its own."""
+    plain = json.loads((folder / f"{name}.json").read_text())
+    written = record.from_json(plain).to_json()
+    assert written.keys() == plain.keys()
+    assert written == plain
 
 
 def test_predictions_keep_the_order_of_the_file(folder):
