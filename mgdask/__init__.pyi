@@ -33,6 +33,8 @@ from .features.pair_cutoffs import cargill_spaepen as cargill_spaepen
 from .features.pair_cutoffs import pair_cutoffs as pair_cutoffs
 from .pipelines.attach import attach as attach
 from .pipelines.dictionary.build import build_dictionary as build_dictionary
+from .pipelines.dictionary.build import extend_dictionary as extend_dictionary
+from .pipelines.dictionary.plan import plan_dictionary as plan_dictionary
 from .pipelines.dynamics import mean_squared_displacement as mean_squared_displacement
 from .pipelines.dynamics import overlap as overlap
 from .pipelines.dynamics import self_scattering as self_scattering

@@ -27,6 +27,8 @@ class LeaderClustering:
     ----------
     max_squared_distance
         Largest squared distance at which two vectors are similar.
+    index
+        Leaders that are known already. Default: none.
 
     Attributes
     ----------
@@ -34,9 +36,9 @@ class LeaderClustering:
         Number of leaders so far.
     """
 
-    def __init__(self, max_squared_distance: float) -> None:
+    def __init__(self, max_squared_distance: float, index: VectorIndex | None = None) -> None:
         self.max_squared_distance = max_squared_distance
-        self._index: VectorIndex | None = None
+        self._index = index
 
     @property
     def n_leaders(self) -> int:
@@ -72,7 +74,7 @@ class LeaderClustering:
             fresh = np.flatnonzero(
                 ~covered(self._index, vectors, self.max_squared_distance, groups)
             )
-        # the first one is a leader, and so is each that is similar to no leader of these
+        # the first is a leader, and so is each that is similar to no leader before it
         near = squared_distances(vectors[fresh], vectors[fresh]) <= self.max_squared_distance
         near &= groups[fresh, None] == groups[None, fresh]
         chosen: list[int] = []

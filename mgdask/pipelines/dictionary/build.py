@@ -2,70 +2,139 @@
 
 from __future__ import annotations
 
+import os
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import numpy as np
+from dask.utils import format_bytes
 from rich.table import Table
 
-from mgdask.errors import StoreError
+from mgdask.errors import ParameterError, StoreError
+from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import render
+from mgdask.execution.usage import peak_memory
 from mgdask.features.feature import FrameFeature
-from mgdask.learn.leaders import LeaderClustering, check_threshold
-from mgdask.pipelines.dictionary.samples import (
-    Samples,
-    Stores,
-    check_feature,
-    list_stores,
-    read_samples,
-    scale_to_unit,
+from mgdask.pipelines.dictionary.cost import learn_work
+from mgdask.pipelines.dictionary.known import forget
+from mgdask.pipelines.dictionary.plan import (
+    DictionaryPlan,
+    described,
+    feature_of,
+    plan_dictionary,
+    plan_extension,
+    species_text,
 )
-from mgdask.pipelines.featurize.validation import Frames
+from mgdask.pipelines.dictionary.samples import Stores, check_feature, list_stores, read_samples
+from mgdask.pipelines.dictionary.screen import ScreenJob
+from mgdask.pipelines.dictionary.settle import BuildUsage, Settling
+from mgdask.pipelines.featurize.cost import two_digits
+from mgdask.pipelines.featurize.validation import Frames, parse_frames
+from mgdask.store import staging
 from mgdask.store.dictionaries import (
     ORIGINS,
-    DictionaryDescription,
+    Dictionary,
     create_dictionary,
     max_squared_distance,
     read_dictionary,
     write_entries,
 )
-from mgdask.store.failures import advise_on_target
+from mgdask.store.failures import FatalStoreError, advise_on_target
+from mgdask.store.growing import GrowingEntries
+from mgdask.store.lock import Lock
 from mgdask.store.manifest import Manifest
-from mgdask.store.open import CONTENTS, open_target
-from mgdask.store.shards import open_group, read_array
-from mgdask.store.trust import trusting
+from mgdask.store.open import CONTENTS, check_unchanged, open_target
+from mgdask.store.shards import get_array, open_group
+from mgdask.store.source_checks import check_source
+from mgdask.store.trust import TRUSTED, trusting
 from mgdask.store.writable import check_writable
 
 if TYPE_CHECKING:
     from distributed import Client
 
 
+MIN_KEPT_ROOM = 0.75
+"""Least part of the room for entries that all cores may leave; else fewer are used."""
+
+
 @dataclass(frozen=True)
 class DictionaryReport:
-    """Result of ``build_dictionary``; ``str`` gives a summary.
+    """Result of building or extending a dictionary; ``print`` it for a table.
 
     Attributes
     ----------
     out
         The dictionary.
-    n_entries, n_environments
-        Number of entries, and of environments that were read.
+    n_entries
+        Number of its entries.
+    species
+        Number of entries for each element of the central atom, in words.
+    n_environments
+        Number of environments that were compared for it, in all calls.
+    n_new
+        Number of environments that this call has compared.
+    n_blocks
+        Number of blocks that this call has settled.
+    n_survivors
+        Number of environments that the client compared again.
     seconds
-        Wall-clock time in s.
+        Wall-clock time of this call in s.
+    cpu
+        CPU time of its tasks in s.
+    settling
+        Time in s that the client took to settle blocks.
+    peak_memory, client_memory
+        Highest memory of a worker and of the client in bytes.
+    projected
+        Projected memory of a worker in bytes, with the entries that were found.
+    trusted
+        Whether samples were read without comparing their files with their records.
     """
 
     out: str
     n_entries: int
+    species: str
     n_environments: int
+    n_new: int
+    n_blocks: int
+    n_survivors: int
     seconds: float
+    cpu: float
+    settling: float
+    peak_memory: int
+    client_memory: int
+    projected: int
+    trusted: bool = False
 
     def __str__(self) -> str:
         table = Table(show_header=False, box=None, pad_edge=False)
         table.add_row("dictionary", self.out)
-        table.add_row("entries", f"{self.n_entries} of {self.n_environments} environments")
-        table.add_row("time", f"{self.seconds:.1f} s")
+        table.add_row(
+            "entries", f"{self.n_entries} of {self.n_environments} environments: {self.species}"
+        )
+        if not self.n_new:
+            table.add_row("", "all of it was there before")
+            return render(table)
+        each = 1e6 * self.cpu / self.n_new
+        table.add_row("compared now", f"{self.n_new} environments in {self.n_blocks} blocks")
+        table.add_row(
+            "time",
+            f"{self.seconds:.1f} s; {two_digits(self.cpu)} core seconds in the tasks "
+            f"({each:.0f} µs per environment), {two_digits(self.settling)} s to settle "
+            f"{self.n_survivors} environments in the client",
+        )
+        table.add_row(
+            "peak memory",
+            f"{format_bytes(self.peak_memory)} in a worker (projected "
+            f"{format_bytes(self.projected)}), {format_bytes(self.client_memory)} in the client",
+        )
+        if self.trusted:
+            table.add_row("input", TRUSTED)
         return render(table)
 
 
@@ -82,7 +151,7 @@ def build_dictionary(
     progress: bool = True,
     trust: bool = False,
 ) -> DictionaryReport:
-    """Build a dictionary of unique local environments.
+    """Build a dictionary of unique local environments (ULEs).
 
         M_ij = 1 - sqrt(|p_i - p_j|^2 / 2),   p of norm 1
 
@@ -95,17 +164,116 @@ def build_dictionary(
     stores
         A finished trajectory store, or several in the order in which they are read.
     soap
-        Feature that gives the vectors p, usually ``mgdask.SOAP``.
+        Feature that gives the vectors p, usually ``mgdask.SOAP``. They are scaled to
+        norm 1.
     threshold
-        Similarity from which two environments count as one, from 0 to 1.
+        Similarity from which two environments count as one, from 0 to 1. A similarity
+        equal to it counts as one, too.
     out
-        Dictionary to write.
+        Dictionary to write. Repeating an interrupted call continues where it stopped.
     frames
         A slice or increasing indices, for each store. Default: all frames.
     per_species
         Compare only environments whose central atoms are of one species.
     memory
-        Memory of a worker.
+        Memory of a worker, and of the client. It limits the number of entries.
+    client
+        Dask client. Default: the current one, or a temporary one in this process.
+    progress
+        Show a bar on a terminal, or one log line per minute.
+    trust
+        Read the stores without comparing their files with their records. A damaged file
+        may then give wrong entries.
+
+    Returns
+    -------
+    report
+        A ``DictionaryReport``.
+
+    Raises
+    ------
+    ParameterError
+        If an argument is not allowed, or the feature cannot describe a sample.
+    PlanError
+        If not even a few entries fit into the memory.
+    RunError
+        If a position is not finite, or the entries outgrow the memory. All entries
+        before are kept.
+    StoreError
+        If ``out`` holds anything else, or is being written by another process.
+
+    Notes
+    -----
+    The result is that of the sequential algorithm, bit for bit, for any number of
+    workers and any memory. Blocks are screened in parallel against the entries known so
+    far. What no entry covers is settled in stored order. Every decision is made on a
+    float64 sum of squared differences in a fixed order.
+
+    Environments of different elements may be similar, and are compared unless
+    ``per_species`` is set. The species of the central atom of each entry is stored
+    either way.
+
+    References
+    ----------
+    Liu C. et al., Acta Mater. 259, 119281 (2023), where 0.84 gave 5223 entries.
+
+    Examples
+    --------
+    >>> soap = mgdask.SOAP(("Cu", "Zr"), 5.0, 11, 12, 0.5)  # doctest: +SKIP
+    >>> mgdask.build_dictionary("glass.zarr", soap, out="ules.zarr")  # doctest: +SKIP
+    """
+    began = time.perf_counter()
+    plan = plan_dictionary(
+        stores,
+        soap,
+        threshold=threshold,
+        out=out,
+        frames=frames,
+        per_species=per_species,
+        memory=memory,
+        trust=trust,
+    )
+    with trusting(trust), Manifest(out).locked() as lock:
+        if not _is_begun(plan):
+            create_dictionary(out, plan.description)
+        usage = _complete(plan, lock, client, progress)
+    return _report(plan, usage, began)
+
+
+def extend_dictionary(
+    dictionary: str | Path,
+    stores: Stores,
+    *,
+    out: str | Path | None = None,
+    soap: FrameFeature | None = None,
+    threshold: float | None = None,
+    per_species: bool | None = None,
+    frames: Frames = None,
+    memory: str | int = "2GiB",
+    client: Client | None = None,
+    progress: bool = True,
+    trust: bool = False,
+) -> DictionaryReport:
+    """Extend a dictionary by the environments of further samples.
+
+    The result is, bit for bit, that of ``build_dictionary`` with all samples in this
+    order. The samples that the dictionary was built from are not needed.
+
+    Parameters
+    ----------
+    dictionary
+        A finished dictionary.
+    stores
+        A finished trajectory store, or several in the order in which they are read.
+    out
+        Dictionary to write. Default: replace ``dictionary`` when all is finished.
+    soap, threshold, per_species
+        Given to be sure: anything else than what the dictionary was built with is
+        refused.
+    frames
+        A slice or increasing indices, for each store. Default: all frames.
+    memory
+        Memory of a worker, and of the client. It limits the number of entries.
     client
         Dask client. Default: the current one, or a temporary one in this process.
     progress
@@ -118,70 +286,257 @@ def build_dictionary(
     report
         A ``DictionaryReport``.
 
-    References
-    ----------
-    Liu C. et al., Acta Mater. 259, 119281 (2023).
+    Raises
+    ------
+    ParameterError
+        If the dictionary was built with another feature, threshold or split by species,
+        if its feature cannot describe a sample, or if it has the sample already.
+    RunError
+        As for ``build_dictionary``.
+    StoreError
+        If ``dictionary`` is not a finished one, or ``out`` holds anything else.
+
+    Notes
+    -----
+    A call that was interrupted continues if it is repeated. Until it is finished, the
+    dictionary stays as it was. Features and models that used it refuse the extended
+    one, because its content is another.
 
     Examples
     --------
-    >>> soap = mgdask.SOAP(("Cu", "Zr"), 5.0, 11, 12, 0.5)  # doctest: +SKIP
-    >>> mgdask.build_dictionary("glass.zarr", soap, out="ules.zarr")  # doctest: +SKIP
+    >>> mgdask.extend_dictionary("ules.zarr", "more.zarr")  # doctest: +SKIP
     """
     began = time.perf_counter()
-    check_threshold(threshold)
-    feature = check_feature(soap)
-    with trusting(trust):
-        sources = tuple(read_samples(list_stores(stores), feature, frames))
-        description = DictionaryDescription(
-            {"family": feature.family, "parameters": feature.parameters()},
-            feature.labels,
-            float(threshold),
-            bool(per_species),
-            sources,
+    base = read_dictionary(dictionary)
+    _check_same(base, soap, threshold, per_species)
+    if out is not None and os.path.realpath(out) == os.path.realpath(dictionary):
+        out = None
+    if out is not None:
+        plan = plan_extension(
+            base, stores, out, frames=frames, memory=memory, threads=1, trust=trust
         )
-        with Manifest(out).locked():
-            if not _exists(out, description):
-                create_dictionary(out, description)
-            if Manifest(out).content() is None:
-                _build(out, description, Samples(feature, sources))
-    made = read_dictionary(out)
-    seconds = time.perf_counter() - began
-    return DictionaryReport(str(out), made.n_entries, made.n_environments, seconds)
+        with trusting(trust), Manifest(out).locked() as lock:
+            if not _is_begun(plan):
+                create_dictionary(out, plan.description)
+            usage = _complete(plan, lock, client, progress)
+        return _report(plan, usage, began)
+    with trusting(trust), Manifest(dictionary).locked() as lock:
+        base = read_dictionary(dictionary)  # another process may have extended it
+        if _ends_with(base, stores, frames):
+            return _unchanged(base, began)
+        plan = plan_extension(
+            base, stores, dictionary, frames=frames, memory=memory, threads=1, trust=trust
+        )
+        with _prepared_beside(plan) as folder:
+            usage = _complete(plan, lock, client, progress, folder)
+            lock.check()
+            staging.swap_versions(dictionary, folder, ())
+    return _report(plan, usage, began)
 
 
-def _exists(out: str | Path, description: DictionaryDescription) -> bool:
-    """Return whether a dictionary of the same parameters was begun; refuse others."""
-    check_writable(out)
-    if not Path(out).exists():
+def _check_same(
+    base: Dictionary, soap: FrameFeature | None, threshold: float | None, per_species: bool | None
+) -> None:
+    """Refuse parameters other than those of a dictionary."""
+    advice = "Leave it out to use that of the dictionary, or build a new dictionary"
+    if threshold is not None and float(threshold) != base.threshold:
+        raise ParameterError(
+            f"threshold={threshold}, but {base.path} was built with {base.threshold}. {advice}"
+        )
+    if per_species is not None and bool(per_species) != base.per_species:
+        raise ParameterError(
+            f"per_species={per_species}, but {base.path} was built with {base.per_species}. "
+            f"{advice}"
+        )
+    if soap is None:
+        return
+    given, kept = described(check_feature(soap)), base.feature
+    if given == kept:
+        return
+    if given["family"] != kept["family"]:
+        what = f"{given['family']}, but {base.path} was built with {kept['family']}"
+    else:
+        old = kept["parameters"]
+        changed = {n: v for n, v in given["parameters"].items() if old.get(n) != v}
+        what = ", ".join(f"{name}={value}" for name, value in changed.items())
+        what += f", but {base.path} was built with "
+        what += ", ".join(f"{name}={old.get(name)}" for name in changed)
+    raise ParameterError(f"soap has {what}. {advice}")
+
+
+def _ends_with(base: Dictionary, stores: Stores, frames: Frames) -> bool:
+    """Return whether samples are the last ones of a dictionary already."""
+    paths = list_stores(stores)
+    last = base.sources[-len(paths) :]
+    if len(base.sources) <= len(paths):
         return False
-    attrs = open_target(out).attrs
-    if attrs.get("dictionary_digest") != description.digest():
+    added = read_samples(paths, feature_of(base), frames)
+    return [(s.content, s.frames) for s in added] == [(s.content, s.frames) for s in last]
+
+
+def _unchanged(base: Dictionary, began: float) -> DictionaryReport:
+    seconds = time.perf_counter() - began
+    return DictionaryReport(
+        base.path,
+        base.n_entries,
+        species_text(base.species),
+        base.n_environments,
+        *(0, 0, 0, seconds, 0.0, 0.0, 0, 0, 0),
+    )
+
+
+def _is_begun(plan: DictionaryPlan) -> bool:
+    """Return whether a dictionary of the same parameters was begun; refuse others."""
+    check_writable(plan.out)
+    if not Path(plan.out).exists():
+        return False
+    attrs = open_target(plan.out).attrs
+    if attrs.get("dictionary_digest") != plan.description.digest():
         kind = CONTENTS.get(str(attrs.get("mgdask_kind")), "nothing that mgdask wrote")
-        other = (
-            " with another feature, threshold, samples or frames"
-            if "dictionary_digest" in attrs
-            else ""
-        )
-        advice = advise_on_target(out, deletable="dictionary_digest" in attrs)
+        is_dictionary = "dictionary_digest" in attrs
+        other = " with another feature, threshold, samples or frames" if is_dictionary else ""
+        advice = advise_on_target(plan.out, deletable=is_dictionary)
         raise StoreError(f"{advice}: it holds {kind}{other}")
     return True
 
 
-def _build(out: str | Path, description: DictionaryDescription, samples: Samples) -> None:
-    clustering = LeaderClustering(max_squared_distance(description.threshold))
-    vectors = []
-    origins: dict[str, list[int]] = {name: [] for name in ORIGINS}
-    ids = [read_array(open_group(source.path), "atom_id") for source in samples.sources]
-    for batch in samples.batches(0, description.n_environments):
-        rows = scale_to_unit(samples, batch)
-        for row in clustering.settle(rows, batch.species if description.per_species else None):
-            order = batch.order + int(row)
-            k = samples.locate(order)[0]
-            vectors.append(rows[row].copy())
-            origins["species"].append(int(batch.species[row]))
-            origins["source"].append(k)
-            origins["frame"].append(batch.frame)
-            origins["atom_id"].append(int(ids[k][batch.centers[row]]))
-            origins["order"].append(order)
-    arrays = {name: np.array(values, dtype=np.int64) for name, values in origins.items()}
-    write_entries(out, description, np.array(vectors), arrays)
+@contextmanager
+def _prepared_beside(plan: DictionaryPlan) -> Iterator[Path]:
+    """Yield a folder beside a dictionary in which its extension is prepared.
+
+    What an interrupted call of the same extension left is continued. Anything else is
+    removed.
+    """
+    identity = plan.description.digest()
+    folder = None
+    for begun in staging.folders(plan.out, staging.OVERWRITE):
+        try:
+            same = open_group(begun).attrs.get("dictionary_digest") == identity
+        except FatalStoreError:
+            raise
+        except StoreError:
+            same = False
+        if same and folder is None:
+            folder = begun
+    staging.remove_all(plan.out, *staging.PURPOSES, keep=folder)
+    if folder is None:
+        folder = staging.new_folder(plan.out, staging.OVERWRITE)
+        create_dictionary(folder, plan.description)
+    yield folder
+
+
+def _complete(
+    plan: DictionaryPlan,
+    lock: Lock,
+    client: Client | None,
+    progress: bool,
+    folder: Path | None = None,
+) -> BuildUsage:
+    """Settle what is missing, and finish the store."""
+    out = Path(plan.out) if folder is None else folder
+    description, identity = plan.description, plan.description.digest()
+    entries = GrowingEntries(out, plan.feature.n_columns, identity)
+    if Manifest(out).content() is not None:
+        entries.remove()  # a process was killed before it removed them
+        return BuildUsage()
+    run = uuid4().hex[:12]
+    job = ScreenJob(
+        str(out),
+        identity,
+        plan.feature,
+        max_squared_distance(description.threshold),
+        description.per_species,
+        run,
+    )
+    entries.resume()
+    _begin_with(plan, entries)
+    usage = BuildUsage()
+    try:
+        if entries.n_settled < description.n_environments:
+            _check_samples(plan)
+            with resolve_client(client, _threads_that_fit(plan)) as workers:
+                threads = max(workers.nthreads().values(), default=plan.memory.threads)
+                settling = Settling(
+                    job,
+                    entries,
+                    description.sources,
+                    lock,
+                    max_block=plan.max_block,
+                    max_entries=_room(plan, threads),
+                    allowed=plan.allowed,
+                )
+                settling.run(workers, progress=progress)
+                usage = settling.usage
+        lock.check()
+        _check_unchanged(plan)
+        origins = entries.origins(0, entries.n_entries)
+        columns = {name: origins[:, k] for k, name in enumerate(ORIGINS)}
+        write_entries(out, description, entries.vectors(0, entries.n_entries), columns)
+    finally:
+        forget(run)
+    entries.remove()
+    learn_work(
+        description.sources[-1].path,
+        plan.feature,
+        description.threshold,
+        usage.n_environments,
+        usage.cpu,
+        usage.hosts,
+    )
+    return usage
+
+
+def _begin_with(plan: DictionaryPlan, entries: GrowingEntries) -> None:
+    """Settle the environments of the dictionary that is extended."""
+    base = plan.base
+    if base is None or entries.n_settled:
+        return
+    origins = np.stack([getattr(base, name) for name in ORIGINS], axis=1)
+    entries.settle(base.n_environments, base.vectors(), np.ascontiguousarray(origins))
+
+
+def _check_samples(plan: DictionaryPlan) -> None:
+    """Compare all files that will be read with their records, by size."""
+    for source in plan.description.sources[0 if plan.base is None else len(plan.base.sources) :]:
+        n_frames = get_array(open_group(source.path), "step").shape[0]
+        check_source(source.path, ("position",), parse_frames(source.frames, n_frames))
+
+
+def _check_unchanged(plan: DictionaryPlan) -> None:
+    for source in plan.description.sources[0 if plan.base is None else len(plan.base.sources) :]:
+        check_unchanged(source.path, source.content)
+
+
+def _threads_that_fit(plan: DictionaryPlan) -> int:
+    """Return the threads of a temporary client: all cores, if they leave room."""
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    )
+    while cores > 1 and _room(plan, cores) < MIN_KEPT_ROOM * plan.max_entries:
+        cores -= 1
+    return cores
+
+
+def _room(plan: DictionaryPlan, threads: int) -> int:
+    """Return the number of entries that fit beside so many threads."""
+    return replace(plan.memory, threads=threads).room(plan.allowed)
+
+
+def _report(plan: DictionaryPlan, usage: BuildUsage, began: float) -> DictionaryReport:
+    made = read_dictionary(plan.out)
+    return DictionaryReport(
+        plan.out,
+        made.n_entries,
+        species_text(made.species),
+        made.n_environments,
+        usage.n_environments,
+        usage.n_blocks,
+        usage.n_survivors,
+        time.perf_counter() - began,
+        usage.cpu,
+        usage.settling,
+        usage.peak_memory,
+        peak_memory(),
+        plan.memory.worker(made.n_entries),
+        plan.trust,
+    )

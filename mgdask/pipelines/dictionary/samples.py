@@ -7,7 +7,6 @@ frame by frame and atom by atom. This is the stored order, in which they are com
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -139,13 +138,25 @@ def check_new_sample(sample: DictionarySource, others: Sequence[DictionarySource
             )
 
 
+def first_environments(sources: Sequence[DictionarySource]) -> IntArray:
+    """Return the number of the first environment of each sample, and that of all.
+
+    Parameters
+    ----------
+    sources
+        The samples in order.
+    """
+    counts = [source.n_environments for source in sources]
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
 class Batch(NamedTuple):
     """Environments of some atoms of one frame.
 
     Attributes
     ----------
-    order
-        Number of environments before the first one.
+    first
+        Number of environments of the sample before the first one.
     frame
         Frame of the sample.
     centers
@@ -153,150 +164,84 @@ class Batch(NamedTuple):
     species
         Atomic numbers (row,) of the central atoms.
     vectors
-        Feature vectors (row, column), not scaled. The next batch overwrites them.
+        Vectors (row, column) of norm 1. The next batch overwrites them.
     """
 
-    order: int
+    first: int
     frame: int
     centers: IntArray
     species: IntArray
     vectors: FloatArray
 
 
-@dataclass(frozen=True)
-class Samples:
-    """All samples of a dictionary, and the feature that describes their environments.
+def environments(
+    feature: FrameFeature, source: DictionarySource, first: int, last: int
+) -> Iterator[Batch]:
+    """Describe environments of a sample in order.
 
-    Attributes
+    Parameters
     ----------
     feature
         The feature.
-    sources
-        The samples in order.
-    """
+    source
+        The sample.
+    first, last
+        Number of the first environment in the sample, and of the one after the last.
 
-    feature: FrameFeature
-    sources: tuple[DictionarySource, ...]
-
-    @property
-    def starts(self) -> IntArray:
-        """Number of the first environment of each sample, and the number of all."""
-        counts = [source.n_environments for source in self.sources]
-        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-
-    def locate(self, order: int) -> tuple[int, int, int]:
-        """Return the sample, the selected frame and the atom of an environment.
-
-        Parameters
-        ----------
-        order
-            Number of the environment.
-        """
-        starts = self.starts
-        k = int(np.searchsorted(starts, order, side="right")) - 1
-        frame, atom = divmod(order - int(starts[k]), self.sources[k].n_atoms)
-        return k, frame, atom
-
-    def batches(self, first: int, last: int) -> Iterator[Batch]:
-        """Describe environments in order.
-
-        Parameters
-        ----------
-        first, last
-            Number of the first environment, and of the one after the last.
-
-        Yields
-        ------
-        batch
-            A ``Batch`` of one frame, with at most ``BATCH`` environments.
-
-        Raises
-        ------
-        SourceChangedError
-            If a sample has changed since it was checked.
-        RunError
-            If a position is not finite, or an environment has a vector of norm 0.
-        """
-        while first < last:
-            k, frame, atom = self.locate(first)
-            end = min(last, int(self.starts[k + 1]))
-            source = self.sources[k]
-            with unchanged(source.path, source.content):
-                yield from self._of_sample(k, first, frame, atom, end - first)
-            first = end
-
-    def _of_sample(self, k: int, order: int, frame: int, atom: int, n: int) -> Iterator[Batch]:
-        source = self.sources[k]
-        reader = StoreSource(source.path, source.path)
-        rows = parse_frames(source.frames, get_array(reader.group, "step").shape[0])
-        step = trajectory_layout(source.n_atoms).chunk_frames
-        out = np.empty((BATCH, self.feature.n_columns), dtype=np.float64)
-        while n > 0:
-            window = reader.read_window(rows[frame : frame + step], images=False)
-            for place in range(len(window.frames)):
-                centers = np.arange(atom, min(source.n_atoms, atom + n))
-                environments = LocalEnvironments(
-                    window.position[place],
-                    window.cell[place],
-                    window.numbers,
-                    window.pbc,
-                    centers,
-                    self.feature.dependencies,
-                )
-                for start in range(0, len(centers), BATCH):
-                    batch = centers[start : start + BATCH]
-                    target = out[: len(batch)]
-                    self.feature.describe(environments, batch, target)
-                    species = environments.numbers[batch]
-                    number = int(window.frames[place])
-                    yield Batch(order + start, number, batch, species, target)
-                order, n, atom = order + len(centers), n - len(centers), 0
-                if n <= 0:
-                    break
-            frame += len(window.frames)
-
-
-def describe_place(samples: Samples, order: int) -> str:
-    """Return the store, frame and atom of an environment in words.
-
-    Parameters
-    ----------
-    samples
-        The samples.
-    order
-        Number of the environment.
-    """
-    k, frame, atom = samples.locate(order)
-    source = samples.sources[k]
-    reader = StoreSource(source.path, source.path)
-    rows = parse_frames(source.frames, get_array(reader.group, "step").shape[0])
-    atom_id = int(read_array(reader.group, "atom_id")[atom])
-    return f"{source.path}, frame {rows[frame]}, atom {atom_id}"
-
-
-def scale_to_unit(samples: Samples, batch: Batch) -> FloatArray:
-    """Return the vectors of a batch, scaled to norm 1.
-
-    Parameters
-    ----------
-    samples
-        The samples, for the message.
+    Yields
+    ------
     batch
-        The batch. Its vectors are not changed.
+        A ``Batch`` of one frame, with at most ``BATCH`` environments.
 
     Raises
     ------
+    SourceChangedError
+        If the sample has changed since it was checked.
     RunError
-        If a vector is zero or not finite.
+        If a position is not finite, or an environment has a vector of norm 0.
     """
-    scaled = unit_rows(batch.vectors)
-    # the norm of each row is 1, except that zeros and NaN stay what they are
-    bad = np.flatnonzero(~(np.abs(np.einsum("ij,ij->i", scaled, scaled) - 1.0) < 0.5))
+    with unchanged(source.path, source.content):
+        reader = StoreSource(source.path, source.path)
+        ids = read_array(reader.group, "atom_id")
+        rows = parse_frames(source.frames, get_array(reader.group, "step").shape[0])
+        step = trajectory_layout(source.n_atoms).chunk_frames
+        out = np.empty((BATCH, feature.n_columns), dtype=np.float64)
+        try:
+            while first < last:
+                k, atom = divmod(first, source.n_atoms)
+                n_frames = min(step, -(-last // source.n_atoms) - k)
+                window = reader.read_window(rows[k : k + n_frames], images=False)
+                for place in range(n_frames):
+                    frame = int(window.frames[place])
+                    end = min(source.n_atoms, atom + last - first)
+                    around = LocalEnvironments(
+                        window.position[place],
+                        window.cell[place],
+                        window.numbers,
+                        window.pbc,
+                        np.arange(atom, end),
+                        feature.dependencies,
+                    )
+                    for start in range(atom, end, BATCH):
+                        centers = np.arange(start, min(start + BATCH, end))
+                        vectors = out[: len(centers)]
+                        feature.describe(around, centers, vectors)
+                        unit_rows(vectors, vectors)
+                        _check_direction(vectors, frame, ids[centers])
+                        yield Batch(first, frame, centers, around.numbers[centers], vectors)
+                        first += len(centers)
+                    atom = 0
+        except RunError as error:
+            raise RunError(f"{source.path}: {error}") from None
+
+
+def _check_direction(vectors: FloatArray, frame: int, ids: IntArray) -> None:
+    """Refuse vectors that are zero or not finite; all others have norm 1."""
+    square = np.einsum("ij,ij->i", vectors, vectors)
+    bad = np.flatnonzero(~(np.abs(square - 1.0) < 0.5))
     if len(bad):
-        where = describe_place(samples, batch.order + int(bad[0]))
-        norm = np.linalg.norm(batch.vectors[bad[0]])
         raise RunError(
-            f"{where}: the vector of its environment has norm {norm:g}, so that it is similar to "
-            "nothing. Leave the frame out (frames=), or choose a larger r_cut"
+            f"frame {frame}: the vector of atom {ids[bad[0]]} is "
+            f"{'zero' if square[bad[0]] == 0.0 else 'not finite'}, so that its environment is "
+            "similar to nothing. Leave the frame out (frames=), or choose a larger r_cut"
         )
-    return scaled
