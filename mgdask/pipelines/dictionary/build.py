@@ -25,12 +25,12 @@ from mgdask.pipelines.dictionary.known import forget
 from mgdask.pipelines.dictionary.plan import (
     DictionaryPlan,
     described,
-    feature_of,
     plan_dictionary,
     plan_extension,
+    read_added,
     species_text,
 )
-from mgdask.pipelines.dictionary.samples import Stores, check_feature, list_stores, read_samples
+from mgdask.pipelines.dictionary.samples import Stores, check_feature, list_stores
 from mgdask.pipelines.dictionary.screen import ScreenJob
 from mgdask.pipelines.dictionary.settle import BuildUsage, Settling
 from mgdask.pipelines.featurize.cost import two_digits
@@ -370,7 +370,7 @@ def _ends_with(base: Dictionary, stores: Stores, frames: Frames) -> bool:
     last = base.sources[-len(paths) :]
     if len(base.sources) <= len(paths):
         return False
-    added = read_samples(paths, feature_of(base), frames)
+    added = read_added(base, stores, frames)
     return [(s.content, s.frames) for s in added] == [(s.content, s.frames) for s in last]
 
 

@@ -32,6 +32,7 @@ from mgdask.pipelines.featurize.validation import Frames, memory_of
 from mgdask.store.dictionaries import (
     Dictionary,
     DictionaryDescription,
+    DictionarySource,
     max_squared_distance,
     read_dictionary,
 )
@@ -237,7 +238,7 @@ def plan_dictionary(
     Examples
     --------
     >>> soap = mgdask.SOAP(("Cu", "Zr"), 5.0, 11, 12, 0.5)  # doctest: +SKIP
-    >>> plan = mgdask.plan_dictionary("glass.zarr", soap, out="u.zarr")  # doctest: +SKIP
+    >>> print(mgdask.plan_dictionary("a.zarr", soap, out="u.zarr"))  # doctest: +SKIP
     """
     check_threshold(threshold)
     feature = check_feature(soap)
@@ -276,23 +277,42 @@ def plan_extension(
         If its feature cannot describe a sample, or a sample is in the dictionary.
     """
     feature = feature_of(base)
-    try:
-        with trusting(trust):
-            added = read_samples(list_stores(stores), feature, frames)
-    except ParameterError as error:
-        if "lacks" not in str(error):
-            raise
-        names = "+".join(getattr(feature, "species", ()))
-        raise ParameterError(
-            f"{base.path} describes environments of {names} only, and its feature cannot be "
-            f"changed: {error}, and build a new dictionary of all samples"
-        ) from None
+    with trusting(trust):
+        added = read_added(base, stores, frames)
     for sample in added:
         check_new_sample(sample, base.sources)
     description = DictionaryDescription(
         base.feature, feature.labels, base.threshold, base.per_species, (*base.sources, *added)
     )
     return _make(out, base, description, feature, memory, threads, trust)
+
+
+def read_added(base: Dictionary, stores: Stores, frames: Frames) -> list[DictionarySource]:
+    """Check the samples by which a dictionary is to be extended.
+
+    Parameters
+    ----------
+    base
+        The dictionary.
+    stores, frames
+        As for ``plan_dictionary``.
+
+    Raises
+    ------
+    ParameterError
+        If its feature cannot describe a sample.
+    """
+    feature = feature_of(base)
+    try:
+        return read_samples(list_stores(stores), feature, frames)
+    except ParameterError as error:
+        if " lacks " not in str(error):
+            raise
+        names = "+".join(getattr(feature, "species", ()))
+        raise ParameterError(
+            f"{base.path} describes environments of {names} only, and its feature cannot be "
+            f"changed: {error}, and build a new dictionary of all samples"
+        ) from None
 
 
 def described(feature: FrameFeature) -> dict[str, Any]:
@@ -392,6 +412,7 @@ __all__ = [
     "max_squared_distance",
     "plan_dictionary",
     "plan_extension",
+    "read_added",
     "read_dictionary",
     "species_text",
 ]
