@@ -216,10 +216,12 @@ def plan_dictionary(
 
     Parameters
     ----------
-    stores, soap, threshold, out, frames, per_species, memory, trust
+    stores, soap, threshold, out, frames, per_species, memory
         As for ``mgdask.build_dictionary``.
     threads
         Threads of each worker.
+    trust
+        As for ``mgdask.build_dictionary``.
 
     Returns
     -------
