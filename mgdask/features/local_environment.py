@@ -6,13 +6,13 @@ import dataclasses
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.elements import atomic_number, symbol
@@ -27,6 +27,7 @@ from mgdask.features.feature import (
 )
 from mgdask.features.soap import BATCH
 from mgdask.kernels.nearest import VectorIndex, make_index, nearest, unit_rows
+from mgdask.kernels.similarity import PANEL, add_weights
 from mgdask.store.dictionaries import Dictionary, read_dictionary
 from mgdask.store.failures import SourceChangedError
 from mgdask.store.manifest import Manifest
@@ -35,6 +36,8 @@ COMPONENTS = 32
 """Number of components of the bound through which the nearest entry is found."""
 KEPT_DICTIONARIES = 2
 """Maximum number of dictionaries that a process keeps."""
+EXPONENTS = {"soft": 64, "kernel": 4}
+"""Default exponent of each weighting."""
 SEARCHED = 64
 """Number of atoms whose entries are searched at a time."""
 
@@ -58,10 +61,18 @@ class LocalEnvironment(FrameFeature):
     per
         "atom" gives the entry and the similarity of each atom. "frame" gives the
         fraction of the atoms of each entry, one column per entry: the barcode.
+    weighting
+        "hard" counts an atom for its most similar entry alone. "soft" and "kernel"
+        weight every entry by (p_i . q_k)^exponent, so that distances are not lost.
+        "soft" divides the weights of an atom by their sum, and fractions remain
+        fractions. "kernel" does not: a column is the mean over atoms of a kernel. Both
+        are for rows per frame.
     unmatched
         What happens to an atom whose best similarity is below the threshold of the
         dictionary. "nearest" assigns it to the most similar entry like all others.
         "omit" assigns it to none: its entry is NaN, and it adds to no fraction.
+    exponent
+        Power of the cosine p_i . q_k. The default is 64 for "soft" and 4 for "kernel".
     feature
         The SOAP that the dictionary must have been built with. A dictionary of another
         one is refused. The default is that of the dictionary.
@@ -102,6 +113,8 @@ class LocalEnvironment(FrameFeature):
     dictionary: Annotated[str, BeforeValidator(os.fspath)]
     per: Literal["atom", "frame"] = "atom"
     unmatched: Literal["nearest", "omit"] = "nearest"
+    weighting: Literal["hard", "soft", "kernel"] = "hard"
+    exponent: Annotated[int | None, Field(ge=1, le=4096)] = None
     feature: Annotated[FrameFeature | None, InnerFeature] = None
     content: str | None = None
 
@@ -110,6 +123,17 @@ class LocalEnvironment(FrameFeature):
     example_parameters: ClassVar[Mapping[str, Any]] = {"dictionary": "ules.zarr"}
 
     def __post_init__(self) -> None:
+        if self.weighting != "hard" and self.per != "frame":
+            raise ParameterError(
+                f"LocalEnvironment: weighting={self.weighting!r} gives every atom a weight for "
+                f"every entry, which is not kept per atom; per={self.per!r} must be 'frame'"
+            )
+        if self.weighting == "hard" and self.exponent is not None:
+            raise ParameterError(
+                f"LocalEnvironment: exponent={self.exponent} would not be used, because "
+                "weighting='hard' counts atoms. Take weighting='soft' or 'kernel', or leave "
+                "exponent out"
+            )
         opened = read_dictionary(self.dictionary)
         if self.content is not None and opened.content != self.content:
             raise ParameterError(
@@ -128,6 +152,8 @@ class LocalEnvironment(FrameFeature):
         object.__setattr__(self, "content", opened.content)
         object.__setattr__(self, "feature", built_with)
         object.__setattr__(self, "_facts", _Facts.of(opened))
+        if self.exponent is None:
+            object.__setattr__(self, "exponent", EXPONENTS.get(self.weighting))
 
     @property
     def _dictionary(self) -> _Facts:
@@ -147,6 +173,8 @@ class LocalEnvironment(FrameFeature):
     @property
     def long_name(self) -> str:  # type: ignore[override]
         """Description of the values."""
+        if self.weighting == "kernel":
+            return "mean over atoms of a kernel to each unique local environment"
         if self.per == "frame":
             return "fraction of atoms of each unique local environment"
         return "most similar unique local environment, and its similarity"
@@ -180,6 +208,8 @@ class LocalEnvironment(FrameFeature):
         return f"{super().summary()} ({size})"
 
     def _default_of(self, item: dataclasses.Field[Any]) -> Any:
+        if item.name == "exponent":
+            return EXPONENTS.get(self.weighting)
         # what the dictionary itself says is its default
         return getattr(self, item.name) if item.name in ("feature", "content") else item.default
 
@@ -245,6 +275,9 @@ class LocalEnvironment(FrameFeature):
         bounds = 4 * min(rows, SEARCHED) * self._dictionary.n_entries
         counts = 16 * self._dictionary.n_entries if self.per == "frame" else 0
         own = batch + bounds + counts + 64 * n_centers
+        if self.weighting != "hard":
+            products = 8 * rows * (self._dictionary.n_entries + PANEL)
+            own += products + 8 * PANEL * self._spectrum.n_columns
         return self._spectrum.footprint(n_atoms, rows) + own
 
     def process_memory(self) -> dict[Hashable, int]:
@@ -261,6 +294,8 @@ class LocalEnvironment(FrameFeature):
         """Return the time of the SOAP, and of a search that grows with the entries."""
         facts, columns = self._dictionary, self._spectrum.n_columns
         search = 3e-6 + 1.5e-9 * columns + 2.5e-9 * facts.n_entries
+        if self.weighting != "hard":
+            search += facts.n_entries * (1e-9 + 0.07e-9 * columns)
         return self._spectrum.cost_at(density) + search
 
     def prepare(self) -> None:
@@ -271,35 +306,60 @@ class LocalEnvironment(FrameFeature):
         self, environments: LocalEnvironments, centers: IntArray, out: AnyArray
     ) -> dict[str, BoolArray]:
         """Fill ``out`` and return which atoms (center,) are below the threshold."""
-        entry, squared = self._assign(environments, centers)
+        n, n_entries = len(centers), self._dictionary.n_entries
+        entry, squared = np.empty(n, dtype=np.int64), np.empty(n)
+        weights = None if self.weighting == "hard" else np.zeros(n_entries)
+        for some, rows, group in self._batches(environments, centers):
+            entry[some], squared[some] = nearest(_index(self), rows, group)
+            if weights is not None:
+                self._add_weights(rows, group, self._taken(entry[some], squared[some]), weights)
         below = np.asarray(squared > self._dictionary.max_squared_distance)
-        taken = entry >= 0 if self.unmatched == "nearest" else ~below
+        taken = self._taken(entry, squared)
         if self.per == "atom":
             out[:, 0] = np.where(taken, entry, np.nan)
             out[:, 1] = 1.0 - np.sqrt(0.5 * squared)
-        elif len(centers):
-            out[...] = np.bincount(entry[taken], minlength=self.n_columns) / len(centers)
-        else:
+        elif n == 0:
             out[...] = np.nan
+        elif weights is not None:
+            out[...] = weights / n
+        else:
+            out[...] = np.bincount(entry[taken], minlength=n_entries) / n
         return {"below_threshold": below}
 
-    def _assign(
+    def _batches(
         self, environments: LocalEnvironments, centers: IntArray
-    ) -> tuple[IntArray, FloatArray]:
-        """Return the most similar entry of each atom and its squared distance."""
-        index = _index(self)
-        group = environments.numbers[centers] if self._dictionary.per_species else None
-        entry, squared = np.empty(len(centers), dtype=np.int64), np.empty(len(centers))
-        rows = np.empty((min(BATCH, len(centers)), self._spectrum.n_columns))
+    ) -> Iterator[tuple[slice, FloatArray, IntArray | None]]:
+        """Yield the place, the spectra of norm 1 and the groups of some centers.
+
+        The spectra of one batch are overwritten by those of the next.
+        """
+        buffer = np.empty((min(BATCH, len(centers)), self._spectrum.n_columns))
         for first in range(0, len(centers), BATCH):
-            batch = slice(first, first + BATCH)
-            target = rows[: len(centers[batch])]
-            self._spectrum.describe(environments, centers[batch], target)
-            unit_rows(target, out=target)
-            entry[batch], squared[batch] = nearest(
-                index, target, None if group is None else group[batch]
-            )
-        return entry, squared
+            some = centers[first : first + BATCH]
+            rows = buffer[: len(some)]
+            self._spectrum.describe(environments, some, rows)
+            unit_rows(rows, out=rows)
+            group = environments.numbers[some] if self._dictionary.per_species else None
+            yield slice(first, first + len(some)), rows, group
+
+    def _taken(self, entry: IntArray, squared: FloatArray) -> BoolArray:
+        """Return which atoms (center,) belong to an entry."""
+        taken = entry >= 0
+        if self.unmatched == "omit":
+            taken &= squared <= self._dictionary.max_squared_distance
+        return np.asarray(taken)
+
+    def _add_weights(
+        self, rows: FloatArray, group: IntArray | None, taken: BoolArray, weights: FloatArray
+    ) -> None:
+        """Add the weights of some atoms to those of all entries."""
+        index = _index(self)
+        grouped = group is not None
+        own = np.zeros(len(rows), dtype=np.int64) if group is None else group
+        theirs = np.asarray(index.group)
+        share = self.weighting == "soft"
+        assert self.exponent is not None  # set by __post_init__
+        add_weights(rows, taken, own, index.vectors, theirs, grouped, self.exponent, share, weights)
 
 
 @dataclass(frozen=True)

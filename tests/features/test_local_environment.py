@@ -107,6 +107,39 @@ def test_entries_equal_the_twin(small, split):
         assert (found[:, 0] != other[:, 0]).any()  # the groups did something
 
 
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize(
+    ("weighting", "exponent", "power"),
+    [("soft", None, 64), ("soft", 1000, 1000), ("kernel", None, 4), ("kernel", 1, 1)],
+)
+def test_weights_equal_the_twin(small, split, weighting, exponent, power, monkeypatch):
+    entries = reference.unit(naive_spectra(5))[::3]
+    crowded = crowd(seed=6)
+    feature = LocalEnvironment(small[split], per="frame", weighting=weighting, exponent=exponent)
+    assert feature.exponent == power
+    found = feature.compute(*crowded)
+    groups = (crowded[2], INVENTED) if split else (None, None)
+    want = reference.weights(naive_spectra(6), entries, power, weighting == "soft", *groups)
+    np.testing.assert_allclose(found, want, rtol=1e-6, atol=1e-30)
+    assert (weighting == "soft") == (found.sum() == pytest.approx(1.0))
+    # the same bits for any size of the batches
+    for size in (1, 3, 7, 24):
+        monkeypatch.setattr(local_environment, "BATCH", size)
+        assert feature.compute(*crowded).tobytes() == found.tobytes()
+    if power == 1000:  # nearly the hard assignment
+        hard = LocalEnvironment(small[split], per="frame").compute(*crowded)
+        assert np.abs(found - hard).max() < 0.1
+
+
+def test_weights_of_the_matched_atoms_alone(small):
+    crowded, options = crowd(seed=6), {"per": "frame", "weighting": "kernel"}
+    similarity = LocalEnvironment(small[False]).compute(*crowded)[:, 1]
+    atoms = np.flatnonzero(similarity >= 0.84)
+    found = LocalEnvironment(small[False], unmatched="omit", **options).compute(*crowded)
+    some = LocalEnvironment(small[False], **options).compute(*crowded, centers=atoms)
+    np.testing.assert_allclose(found * 24, some * len(atoms), rtol=1e-14)
+
+
 def test_own_atoms_are_their_entries_and_a_tie_takes_the_first(small, tmp_path):
     position, cell, numbers = crowd()
     pick = np.arange(0, 24, 3)
@@ -171,6 +204,7 @@ def both(ules):
         LocalEnvironment(ules),
         LocalEnvironment(ules, per="frame").named("barcode"),
         LocalEnvironment(ules, per="frame", unmatched="omit").named("sure"),
+        LocalEnvironment(ules, per="frame", weighting="soft").named("soft"),
     ]
 
 
@@ -348,7 +382,17 @@ def test_what_is_not_a_finished_dictionary(small, glass_store, tmp_path):
         LocalEnvironment(path)
 
 
-@pytest.mark.parametrize("options", [{"per": "sample"}, {"unmatched": "drop"}, {"threshold": 1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"per": "sample"},
+        {"unmatched": "drop"},
+        {"threshold": 1},
+        {"weighting": "soft"},
+        {"exponent": 3, "per": "frame"},
+        {"exponent": 0, "per": "frame", "weighting": "kernel"},
+    ],
+)
 def test_parameters_that_are_not_allowed(small, options):
     with pytest.raises((ParameterError, TypeError), match=next(iter(options))):
         LocalEnvironment(small[False], **options)

@@ -33,3 +33,14 @@ def most_similar(spectra, entries, own=None, theirs=None):
 def fractions(entry, n_entries, n_atoms):
     """Share of the atoms that belong to each entry."""
     return np.array([(entry == k).sum() for k in range(n_entries)]) / n_atoms
+
+
+def weights(spectra, entries, exponent, shares, own=None, theirs=None):
+    """Mean over the atoms of max(p.q, 0)^exponent, or of its share of an atom's sum."""
+    total = np.zeros(len(entries))
+    for i, p in enumerate(unit(spectra)):
+        w = np.array([max(p @ q, 0.0) ** exponent for q in entries])
+        if own is not None:
+            w[np.asarray(theirs) != own[i]] = 0.0
+        total += w / w.sum() if shares else w
+    return total / len(spectra)
