@@ -295,7 +295,7 @@ class LocalEnvironment(FrameFeature):
         facts, columns = self._dictionary, self._spectrum.n_columns
         search = 3e-6 + 1.5e-9 * columns + 2.5e-9 * facts.n_entries
         if self.weighting != "hard":
-            search += facts.n_entries * (1e-9 + 0.07e-9 * columns)
+            search += facts.n_entries * (1e-9 + 0.05e-9 * columns)
         return self._spectrum.cost_at(density) + search
 
     def prepare(self) -> None:
