@@ -61,16 +61,16 @@ class LocalEnvironment(FrameFeature):
     per
         "atom" gives the entry and the similarity of each atom. "frame" gives the
         fraction of the atoms of each entry, one column per entry: the barcode.
+    unmatched
+        What happens to an atom whose best similarity is below the threshold of the
+        dictionary. "nearest" assigns it to the most similar entry like all others.
+        "omit" assigns it to none: its entry is NaN, and it adds to no fraction.
     weighting
         "hard" counts an atom for its most similar entry alone. "soft" and "kernel"
         weight every entry by (p_i . q_k)^exponent, so that distances are not lost.
         "soft" divides the weights of an atom by their sum, and fractions remain
         fractions. "kernel" does not: a column is the mean over atoms of a kernel. Both
         are for rows per frame.
-    unmatched
-        What happens to an atom whose best similarity is below the threshold of the
-        dictionary. "nearest" assigns it to the most similar entry like all others.
-        "omit" assigns it to none: its entry is NaN, and it adds to no fraction.
     exponent
         Power of the cosine p_i . q_k. The default is 64 for "soft" and 4 for "kernel".
     feature
