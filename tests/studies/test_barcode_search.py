@@ -14,11 +14,11 @@ from ase.io import read
 from mgdask.errors import ParameterError, StoreError
 from mgdask.features import SOAP
 from mgdask.kernels.nearest import make_index, unit_rows
-from mgdask.studies.barcode import search as module
+from mgdask.studies.barcode import reverse_monte_carlo as module
 from mgdask.studies.barcode.baselines import fit_linear
 from mgdask.studies.barcode.data import Samples
 from mgdask.studies.barcode.moving import Entries, MovingSample
-from mgdask.studies.barcode.search import configuration_of, search
+from mgdask.studies.barcode.reverse_monte_carlo import configuration_of, search
 from mgdask.studies.barcode.search_energy import sample_energy
 from mgdask.studies.barcode.wanted import FREE, wanted_fractions
 from tests.reference.configurations import TRICLINIC, spread
@@ -308,7 +308,7 @@ def test_a_checkpoint_of_another_search_is_refused(tmp_path):
     search(atoms_of(), TARGET, make_entries(), n_moves=1, checkpoint=file)
     for more, word in (
         ({"seed": 1}, "seed=0"),
-        ({"step": 0.3}, "step=0.2"),
+        ({"step": 0.3}, "step=0.1"),
         ({"min_distance": 2.0}, "min_distance=null"),
     ):
         with pytest.raises(ParameterError, match=word):
@@ -338,7 +338,14 @@ def test_the_distance_falls_by_more_than_half_and_atoms_keep_apart():
     entries, sample = make_entries(), atoms_of(7)
     goal = MovingSample(atoms_of(8).positions, CUBE, PERIODIC, sample.numbers, entries)
     result = search(
-        sample, goal.fractions, entries, n_moves=300, min_distance=1.7, check=200, reassign=100
+        sample,
+        goal.fractions,
+        entries,
+        n_moves=300,
+        step=0.3,
+        min_distance=1.7,
+        check=200,
+        reassign=100,
     )
     assert result.distance < 0.5 * result.history.distance[0]
     assert 1.7 <= nearest_pair(result.to_atoms()) < nearest_pair(sample)

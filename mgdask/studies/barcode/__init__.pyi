@@ -2,4 +2,10 @@ from .baselines import LinearEnergy as LinearEnergy
 from .baselines import MeanEnergy as MeanEnergy
 from .baselines import fit_baselines as fit_baselines
 from .data import Samples as Samples
+from .moving import Entries as Entries
+from .moving import MovingSample as MovingSample
 from .options import BarcodeOptions as BarcodeOptions
+from .reverse_monte_carlo import search as search
+from .search_energy import sample_energy as sample_energy
+from .search_result import History as History
+from .search_result import SearchResult as SearchResult
