@@ -203,6 +203,17 @@ def make_folder(
             "pearson": {"group1": bounds(-0.2), "group2": bounds(0.2), "icosahedral": bounds(-0.7)},
             "curves": curves,
         },
+        "voronoi": {
+            "fractions": {
+                "store": [one[1] for one in samples],
+                "frame": [one[2] for one in samples],
+                "kasper": [0.3] * len(samples),
+                "icosahedral": np.linspace(0.08, 0.04, len(samples)).tolist(),
+            },
+            "energy": energy.tolist(),
+            "run": [one[1] for one in samples],
+            "pearson": {"kasper": bounds(-0.5), "icosahedral": bounds(-0.9)},
+        },
         "heterogeneity": {
             "note": "",
             "comparisons": [

@@ -15,6 +15,7 @@ from matplotlib.collections import LineCollection, PatchCollection
 from mgdask.errors import StoreError
 from mgdask.plot.style import save
 from mgdask.studies.barcode import captions, report
+from mgdask.studies.barcode.description import VoronoiBaseline
 from mgdask.studies.barcode.elements import Barcodes, ElementTable
 from mgdask.studies.barcode.embedding import SimilarityMap
 from mgdask.studies.barcode.figures import accuracy, elements, heterogeneity, looks, prediction
@@ -204,7 +205,8 @@ def test_sums_shap_errors_and_atoms_are_counted(figures):
     left, right = figures["group_sums"].axes
     assert len(left.containers) == 2
     assert [text.get_text() for text in right.get_legend().get_texts()] == [
-        "⟨0,0,12,0⟩ elements, r = −0.70"
+        "⟨0,0,12,0⟩, all atoms, r = −0.90",
+        "⟨0,0,12,0⟩ elements, r = −0.70",
     ]
     top = {line.get_label(): line for line in figures["importance"].axes[0].lines}
     values = top[f"the {N} elements of the barcode"].get_ydata()
@@ -272,6 +274,7 @@ def test_only_what_the_study_has_computed_is_on_the_page(tmp_path, monkeypatch):
         "element_table",
         "barcodes",
         "group_sums",
+        "voronoi",
         "heterogeneity",
         "embedding",
         "accuracy",
@@ -294,6 +297,7 @@ def test_only_what_the_study_has_computed_is_on_the_page(tmp_path, monkeypatch):
         ("element_table", ElementTable),
         ("barcodes", Barcodes),
         ("group_sums", GroupSums),
+        ("voronoi", VoronoiBaseline),
         ("heterogeneity", Heterogeneity),
         ("embedding", SimilarityMap),
     ],

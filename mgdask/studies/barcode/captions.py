@@ -243,7 +243,7 @@ def prediction_caption(
         )
     if n_barcodes:
         caption.append(
-            f"(b) Barcodes of {n_barcodes} of these samples, from the lowest to the highest "
+            f"(b) Barcodes of {n_barcodes} samples, from the lowest to the highest "
             "energy. Fractions of the leading ULEs are divided by their sum, as in the paper."
         )
     return caption
@@ -459,19 +459,27 @@ def _excess(bounds: Mapping[str, Any] | None) -> str:
     return "more than by chance" if low > 0 else "less than by chance"
 
 
-def sums_caption(sums: Mapping[str, Any]) -> list[str]:
+def sums_caption(sums: Mapping[str, Any], voronoi: Mapping[str, Any]) -> list[str]:
     """Return the caption of the sums of fractions against energy.
 
     Parameters
     ----------
     sums
         Content of ``group_sums.json``.
+    voronoi
+        Content of ``voronoi.json``.
 
     Returns
     -------
     paragraphs
         One string per paragraph.
     """
+    whole = (
+        "Gray in (b): the fraction of all atoms with ⟨0,0,12,0⟩, which needs neither a dictionary "
+        f"nor a model; its correlation is {bounded(voronoi['pearson']['icosahedral'])}."
+        if voronoi
+        else ""
+    )
     r = {name: bounded(one) for name, one in sums["pearson"].items()}
     return [
         "Sums of the fractions in the barcode against the energy per atom: (a) of each group, "
@@ -481,6 +489,7 @@ def sums_caption(sums: Mapping[str, Any]) -> list[str]:
         f"{r['icosahedral']}. The two groups add up to 1, so their correlations are opposite. In "
         "the paper, the groups show a weak trend at most, and the icosahedral sum falls clearly "
         "with the energy.",
+        whole,
     ]
 
 
@@ -540,6 +549,6 @@ def error_caption(sets: Sequence[Sequence[Predicted]]) -> list[str]:
 
 
 SLAB_CAPTION = (
-    "Atoms of a slab of 5 Å through one sample. Blue: assigned to an element of group 1, orange: "
-    "of group 2, pale: to an entry outside the barcode. The barcode counts the colored atoms only."
+    "Atoms of a slab of 5 Å through the middle of a sample. Blue: assigned to an element of group "
+    "1, orange: of group 2, pale: to an entry outside the barcode. The barcode counts the colored atoms only."
 )

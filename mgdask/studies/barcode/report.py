@@ -40,7 +40,7 @@ from mgdask.studies.barcode.figures import (
     draw_scores,
     draw_similarity_map,
 )
-from mgdask.studies.barcode.report_data import Predicted, ReportData, read_report_data, read_sample
+from mgdask.studies.barcode.report_data import Predicted, ReportData, read_report_data, read_samples
 from mgdask.studies.barcode.tables import element_table, paper_table, score_table
 from mgdask.studies.results import about_rows
 
@@ -82,7 +82,7 @@ def barcode_report(
     """
     source = Path(folder)
     lines = list(about_rows(__version__, "", seed, {}, {}) if about is None else about)
-    page = barcode_page(read_report_data(source), source, lines, read_sample(source))
+    page = barcode_page(read_report_data(source), source, lines, read_samples(source))
     return page.save(source / "report.html")
 
 
@@ -101,7 +101,7 @@ def barcode_page(
     data: ReportData,
     folder: str | Path,
     about: Sequence[tuple[str, str]] = (),
-    sample: Sample | None = None,
+    samples: Sequence[Sample] = (),
 ) -> Page:
     """Draw the figures into a folder, and return the page that shows them.
 
@@ -113,8 +113,8 @@ def barcode_page(
         Folder for the figures.
     about
         Label and text of each line below the title.
-    sample
-        Sample whose atoms are shown in the color of their group.
+    samples
+        Samples whose atoms are shown in the color of their group.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def barcode_page(
         Section("", _first(data)),
         *_predictions(data, target),
         *_elements(data, target),
-        *_heterogeneity(data, target, sample),
+        *_heterogeneity(data, target, samples),
         *_appendix(data, target),
     ]
     return Page(
@@ -187,7 +187,7 @@ def _predictions(data: ReportData, target: Path) -> list[Section]:
 
 
 def representative_barcodes(data: ReportData) -> list[Mapping[str, Any]]:
-    """Select test samples of the lowest, the median and the highest energy.
+    """Select samples of the lowest, the median and the highest energy.
 
     Parameters
     ----------
@@ -197,8 +197,8 @@ def representative_barcodes(data: ReportData) -> list[Mapping[str, Any]]:
     Returns
     -------
     samples
-        ``energy`` (eV), ``name`` and ``values`` (element,) of each; empty if the study
-        has no barcodes of test samples.
+        ``energy`` (eV), ``name`` and ``values`` (element,) of each. They are test
+        samples if the study has their barcodes, and training samples otherwise.
     """
     tested = data.of_set("test")
     if not tested or not data.barcodes or not data.element_list:
@@ -206,8 +206,8 @@ def representative_barcodes(data: ReportData) -> list[Mapping[str, Any]]:
     runs = set(tested[0].run.tolist())
     sizes = np.asarray(data.barcodes["n_atoms"], dtype=np.float64)
     energy = sizes * np.asarray(data.barcodes["energy"], dtype=np.float64)
-    rows = [k for k, run in enumerate(data.barcodes["run"]) if run in runs]
-    rows = [k for k in rows if np.isfinite(energy[k])]
+    tested_rows = [k for k, run in enumerate(data.barcodes["run"]) if run in runs]
+    rows = [k for k in tested_rows or range(len(energy)) if np.isfinite(energy[k])]
     if not rows:
         return []
     order = sorted(rows, key=lambda k: float(energy[k]))
@@ -263,7 +263,7 @@ def _elements(data: ReportData, target: Path) -> list[Section]:
     return [Section("Elements of the barcode (Figs. 3 and 4)", blocks)]
 
 
-def _heterogeneity(data: ReportData, target: Path, sample: Sample | None) -> list[Section]:
+def _heterogeneity(data: ReportData, target: Path, samples: Sequence[Sample]) -> list[Section]:
     sections = []
     comparisons = data.heterogeneity.get("comparisons", ())
     if comparisons:
@@ -280,18 +280,18 @@ def _heterogeneity(data: ReportData, target: Path, sample: Sample | None) -> lis
         blocks = [
             _figure(
                 target / "group_sums.png",
-                lambda path: draw_group_sums(data.group_sums, path),
+                lambda path: draw_group_sums(data.group_sums, data.voronoi, path),
                 "Sums of fractions against energy, two mirrored bands and one falling band.",
-                sums_caption(data.group_sums),
+                sums_caption(data.group_sums, data.voronoi),
             )
         ]
         sections.append(Section("Sums of fractions (Fig. 7)", blocks))
-    if sample is not None:
+    if samples:
         blocks = [
             _figure(
                 target / "slab.png",
-                lambda path: draw_sample_groups(sample.frame, sample.group, path, sample.name),
-                "A square slab of atoms in two colors among many pale ones.",
+                lambda path: draw_sample_groups(samples, path),
+                "Slabs of atoms in two colors among many pale ones.",
                 [SLAB_CAPTION],
             )
         ]

@@ -113,7 +113,7 @@ class ReportData:
         Mean absolute SHAP values of all entries (eV per sample). Empty if missing.
     clusters
         One per element, in the same order. Empty if missing.
-    barcodes, group_sums, heterogeneity, embedding, accuracy
+    barcodes, group_sums, voronoi, heterogeneity, embedding, accuracy
         Content of the JSON files of these names. Empty if missing.
     """
 
@@ -124,6 +124,7 @@ class ReportData:
     clusters: Sequence[Cluster] = ()
     barcodes: Mapping[str, Any] = field(default_factory=dict)
     group_sums: Mapping[str, Any] = field(default_factory=dict)
+    voronoi: Mapping[str, Any] = field(default_factory=dict)
     heterogeneity: Mapping[str, Any] = field(default_factory=dict)
     embedding: Mapping[str, Any] = field(default_factory=dict)
     accuracy: Mapping[str, Any] = field(default_factory=dict)
@@ -187,7 +188,14 @@ def read_report_data(folder: str | Path) -> ReportData:
         clusters=read_clusters(source / CLUSTERS),
         **{
             name: _json(source / f"{name}.json")
-            for name in ("barcodes", "group_sums", "heterogeneity", "embedding", "accuracy")
+            for name in (
+                "barcodes",
+                "group_sums",
+                "voronoi",
+                "heterogeneity",
+                "embedding",
+                "accuracy",
+            )
         },
     )
 
@@ -254,8 +262,8 @@ def read_clusters(path: str | Path) -> list[Cluster]:
     return clusters
 
 
-def read_sample(folder: str | Path) -> Sample | None:
-    """Read the first sample that the study exports with the group of each atom.
+def read_samples(folder: str | Path) -> list[Sample]:
+    """Read the samples that the study exports with the group of each atom.
 
     Parameters
     ----------
@@ -264,15 +272,16 @@ def read_sample(folder: str | Path) -> Sample | None:
 
     Returns
     -------
-    sample
-        None if there is no such file.
+    samples
+        The first three by name.
     """
-    files = sorted(Path(folder).rglob("sample_*.extxyz"))
-    if not files:
-        return None
+    return [_read_sample(path) for path in sorted(Path(folder).glob("sample_*.extxyz"))[:3]]
+
+
+def _read_sample(path: Path) -> Sample:
     from ase.io import read
 
-    atoms = read(files[0], index=0, format="extxyz")
+    atoms = read(path, index=0, format="extxyz")
     frame = xr.Dataset(
         {
             "position": (("atom", "xyz"), np.asarray(atoms.positions, dtype=np.float64)),
@@ -282,7 +291,7 @@ def read_sample(folder: str | Path) -> Sample | None:
             "species": ("atom", np.asarray(atoms.numbers, dtype=np.int64)),
         }
     )
-    name, _, number = files[0].stem.removeprefix("sample_").rpartition("_")
+    name, _, number = path.stem.removeprefix("sample_").rpartition("_")
     return Sample(
         f"{name}, frame {number}", frame, np.asarray(atoms.arrays["group"], dtype=np.int64)
     )

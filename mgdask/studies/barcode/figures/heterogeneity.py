@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mgdask._typing import FloatArray
 from mgdask.plot.barcodes import draw_barcode
@@ -17,9 +16,8 @@ from mgdask.plot.style import BLUE, DARK_GREY, ORANGE, VERMILION, figure, letter
 from mgdask.studies.barcode.figures.looks import GROUP_COLORS, GROUPS, SUM_LOOKS
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from mgdask.plot.style import Axes
+    from mgdask.studies.barcode.report_data import Sample
 
 THOUSAND = 1000.0
 MARKERS = ("o", "^")
@@ -181,22 +179,25 @@ def _number(bounds: Mapping[str, Any] | None, end: str) -> float:
 
 
 @style()
-def draw_group_sums(sums: Mapping[str, Any], path: Path) -> None:
+def draw_group_sums(sums: Mapping[str, Any], voronoi: Mapping[str, Any], path: Path) -> None:
     """Draw the sums of fractions of each group, and of the icosahedral elements.
 
     This is Fig. 7 of Liu et al. (2023). Small points are samples. Large markers are
-    means in bins of energy, with standard deviations.
+    means in bins of energy, with standard deviations. The fraction of all atoms with
+    <0,0,12,0> is drawn beside the icosahedral elements, as a baseline.
 
     Parameters
     ----------
     sums
         Content of ``group_sums.json``.
+    voronoi
+        Content of ``voronoi.json``; empty if there is none.
     path
         PNG file to write.
 
     Examples
     --------
-    >>> draw_group_sums(sums, "group_sums.png")  # doctest: +SKIP
+    >>> draw_group_sums(sums, voronoi, "group_sums.png")  # doctest: +SKIP
     """
     fig = figure(10.6, 4.8)
     left, right = fig.subplots(1, 2)
@@ -204,8 +205,11 @@ def draw_group_sums(sums: Mapping[str, Any], path: Path) -> None:
     for axes, names in ((left, ("group1", "group2")), (right, ("icosahedral",))):
         for name in names:
             label, color, marker = SUM_LOOKS[name]
-            r = _number(sums["pearson"][name], "value")
-            axes.plot(energy, sums[name], marker, ms=2.5, color=color, alpha=0.3, mew=0)
+            values = np.asarray(sums[name], dtype=np.float64)
+            if not values.any():  # no element has such a kernel
+                axes.plot([], [], marker, color=color, label=f"no {label}")
+                continue
+            axes.plot(energy, values, marker, ms=2.5, color=color, alpha=0.3, mew=0)
             curve = sums["curves"][name]
             some = np.asarray(curve["count"]) > 1
             middle, mean, deviation = (
@@ -219,44 +223,56 @@ def draw_group_sums(sums: Mapping[str, Any], path: Path) -> None:
                 color=color,
                 marker=marker,
                 line=True,
-                label=f"{label}, r = {r:+.2f}".replace("-0", "−0"),
+                label=_with_correlation(label, sums["pearson"][name]),
             )
         axes.set(xlabel="energy (eV per atom)", ylabel="sum of fractions in the barcode")
         axes.locator_params(axis="x", nbins=5)
-        axes.legend(loc="best", fontsize=9)
-    left.set_ylim(0, 1)
-    right.set_ylim(0, None)
+    if voronoi:
+        label = _with_correlation("⟨0,0,12,0⟩, all atoms", voronoi["pearson"]["icosahedral"])
+        share = voronoi["fractions"]["icosahedral"]
+        right.plot(voronoi["energy"], share, "s", ms=3, mfc="none", mec=DARK_GREY, label=label)
+        right.set_ylabel("sum of fractions in the barcode,\nor fraction of all atoms")
+    for axes, limits in ((left, (0.0, 1.0)), (right, (0.0, None))):
+        axes.set_ylim(*limits)
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(bottom, top + 0.2 * (top - bottom))
+        axes.legend(loc="upper left", fontsize=9)
     letter_panels((left, right))
     save(fig, path)
 
 
+def _with_correlation(label: str, bounds: Mapping[str, Any]) -> str:
+    r = _number(bounds, "value")
+    return f"{label}, r = {r:+.2f}".replace("-0", "−0") if np.isfinite(r) else label
+
+
 @style()
-def draw_sample_groups(frame: xr.Dataset, group: npt.ArrayLike, path: Path, title: str) -> None:
-    """Draw a slab of a sample, with its atoms in the color of their ULE's group.
+def draw_sample_groups(samples: Sequence[Sample], path: Path) -> None:
+    """Draw slabs of samples, with their atoms in the color of their ULE's group.
 
     Parameters
     ----------
-    frame
-        One frame with ``position``, ``cell``, ``origin`` and ``species``.
-    group
-        1 or 2 for atoms assigned to an element of that group, and 0 for others (atom,).
+    samples
+        Samples, one panel each.
     path
         PNG file to write.
-    title
-        Title of the picture.
 
     Examples
     --------
-    >>> draw_sample_groups(frame, group, "slab.png", "cooling_1")  # doctest: +SKIP
+    >>> draw_sample_groups(samples, "slab.png")  # doctest: +SKIP
     """
-    fig = figure(6.6, 7.2)
-    axes = fig.subplots()
+    n = len(samples)
+    fig = figure(6.6, 7.2) if n == 1 else figure(5.4 * n, 6.0)
     groups = [("no element", "0.93"), (GROUPS[1].name, ORANGE), (GROUPS[0].name, BLUE)]
     order = np.array([0, 2, 1])
-    draw_slab_groups(axes, frame, order[np.asarray(group)], groups, slab=5.0)
-    legend = axes.get_legend()
-    assert legend is not None, "the slab has a legend"
-    legend.remove()  # it is too wide for one line below the axes
-    fig.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    fig.suptitle(title, fontsize=11)
+    panels = fig.subplots(1, n, squeeze=False)[0]
+    for axes, one in zip(panels, samples, strict=True):
+        draw_slab_groups(axes, one.frame, order[one.group], groups, slab=5.0)
+        legend = axes.get_legend()
+        assert legend is not None, "the slab has a legend"
+        legend.remove()  # it is too wide for one line below the axes
+    names = ";   ".join(one.name for one in samples)
+    entries = panels[0].get_legend_handles_labels()
+    fig.legend(*entries, loc="outside lower center", ncols=3 if n == 1 else 5)
+    fig.suptitle(names, fontsize=11)
     save(fig, path)
