@@ -6,6 +6,7 @@ import functools
 import json
 import pickle
 import shutil
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -19,8 +20,11 @@ from mgdask.features.recipe import gather_features
 from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.store import layout
 from mgdask.store.failures import SourceChangedError
+from mgdask.store.manifest import Manifest
 from tests.conftest import threads_client
 from tests.dictionaries import write_dictionary
+from tests.forked import run
+from tests.pipelines.test_featurize import files
 from tests.reference import local_environment as reference
 from tests.reference import soap as reference_soap
 
@@ -396,3 +400,44 @@ def test_what_is_not_a_finished_dictionary(small, glass_store, tmp_path):
 def test_parameters_that_are_not_allowed(small, options):
     with pytest.raises((ParameterError, TypeError), match=next(iter(options))):
         LocalEnvironment(small[False], **options)
+
+
+# ---------------------------------------------------------------------------- kill -9
+KILLED = """
+import os, signal, sys
+import mgdask
+from mgdask.pipelines.featurize import plan as plan_module
+from mgdask.store import layout
+from mgdask.store.manifest import Manifest
+
+store, ules, out, at = sys.argv[1:]
+plan_module.MAX_BLOCK = layout.CHUNK = 2**13
+left, append = [int(at)], Manifest.append
+
+def dies(self, record):
+    if self.store.name == os.path.basename(out):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    append(self, record)
+
+Manifest.append = dies
+features = [
+    mgdask.LocalEnvironment(ules),
+    mgdask.LocalEnvironment(ules, per="frame", weighting="soft").named("soft"),
+]
+print(mgdask.run(mgdask.plan(store, features, out=out, frames=[0, 2]), progress=False))
+"""
+
+
+def test_a_killed_run_is_resumed_byte_for_byte(glass_store, ules, tmp_path):
+    """Killed after a shard was written, and before its record was."""
+    whole, killed = tmp_path / "whole.zarr", tmp_path / "killed.zarr"
+    done = run(KILLED, glass_store, ules, whole, 0)
+    assert done.returncode == 0, done.stderr
+    assert run(KILLED, glass_store, ules, killed, 4).returncode == -signal.SIGKILL
+    kept = len(Manifest(killed).records())
+    assert 1 <= kept < 9
+    again = run(KILLED, glass_store, ules, killed, 0)
+    assert f"{kept} were done before" in again.stdout, again.stderr
+    assert files(killed) == files(whole)
