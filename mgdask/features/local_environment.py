@@ -27,7 +27,7 @@ from mgdask.features.feature import (
 )
 from mgdask.features.soap import BATCH
 from mgdask.kernels.nearest import VectorIndex, make_index, nearest, unit_rows
-from mgdask.kernels.similarity import PANEL, add_weights
+from mgdask.kernels.similarity import PANEL, add_rows, add_weights, products
 from mgdask.store.dictionaries import Dictionary, read_dictionary
 from mgdask.store.failures import SourceChangedError
 from mgdask.store.manifest import Manifest
@@ -36,8 +36,10 @@ COMPONENTS = 32
 """Number of components of the bound through which the nearest entry is found."""
 KEPT_DICTIONARIES = 2
 """Maximum number of dictionaries that a process keeps."""
-EXPONENTS = {"soft": 64, "kernel": 4}
+EXPONENTS = {"soft": 64, "kernel": 1}
 """Default exponent of each weighting."""
+MAX_SPECIES = 10
+"""Number of species of the center that the projected memory allows for."""
 SEARCHED = 64
 """Number of atoms whose entries are searched at a time."""
 
@@ -69,10 +71,12 @@ class LocalEnvironment(FrameFeature):
         "hard" counts an atom for its most similar entry alone. "soft" and "kernel"
         weight every entry by (p_i . q_k)^exponent, so that distances are not lost.
         "soft" divides the weights of an atom by their sum, and fractions remain
-        fractions. "kernel" does not: a column is the mean over atoms of a kernel. Both
-        are for rows per frame.
+        fractions; negative products count as 0. "kernel" does not: a column is the mean
+        of the power over all atoms. Both are for rows per frame.
     exponent
-        Power of the cosine p_i . q_k. The default is 64 for "soft" and 4 for "kernel".
+        Power of the cosine p_i . q_k. The default is 64 for "soft" and 1 for "kernel".
+        Exponent 1 of "kernel" is the product with the mean spectrum, and costs no
+        more than "hard".
     feature
         The SOAP that the dictionary must have been built with. A dictionary of another
         one is refused. The default is that of the dictionary.
@@ -276,8 +280,8 @@ class LocalEnvironment(FrameFeature):
         counts = 16 * self._dictionary.n_entries if self.per == "frame" else 0
         own = batch + bounds + counts + 64 * n_centers
         if self.weighting != "hard":
-            products = 8 * rows * (self._dictionary.n_entries + PANEL)
-            own += products + 8 * PANEL * self._spectrum.n_columns
+            each = 8 * rows * (self._dictionary.n_entries + PANEL)
+            own += each + 8 * (PANEL + MAX_SPECIES) * self._spectrum.n_columns
         return self._spectrum.footprint(n_atoms, rows) + own
 
     def process_memory(self) -> dict[Hashable, int]:
@@ -294,7 +298,7 @@ class LocalEnvironment(FrameFeature):
         """Return the time of the SOAP, and of a search that grows with the entries."""
         facts, columns = self._dictionary, self._spectrum.n_columns
         search = 3e-6 + 1.5e-9 * columns + 2.5e-9 * facts.n_entries
-        if self.weighting != "hard":
+        if self.weighting != "hard" and not self._is_linear:
             search += facts.n_entries * (1e-9 + 0.05e-9 * columns)
         return self._spectrum.cost_at(density) + search
 
@@ -308,11 +312,11 @@ class LocalEnvironment(FrameFeature):
         """Fill ``out`` and return which atoms (center,) are below the threshold."""
         n, n_entries = len(centers), self._dictionary.n_entries
         entry, squared = np.empty(n, dtype=np.int64), np.empty(n)
-        weights = None if self.weighting == "hard" else np.zeros(n_entries)
+        weights = None if self.weighting == "hard" else _Weights(self)
         for some, rows, group in self._batches(environments, centers):
             entry[some], squared[some] = nearest(_index(self), rows, group)
             if weights is not None:
-                self._add_weights(rows, group, self._taken(entry[some], squared[some]), weights)
+                weights.add(rows, group, self._taken(entry[some], squared[some]))
         below = np.asarray(squared > self._dictionary.max_squared_distance)
         taken = self._taken(entry, squared)
         if self.per == "atom":
@@ -321,7 +325,7 @@ class LocalEnvironment(FrameFeature):
         elif n == 0:
             out[...] = np.nan
         elif weights is not None:
-            out[...] = weights / n
+            out[...] = weights.total() / n
         else:
             out[...] = np.bincount(entry[taken], minlength=n_entries) / n
         return {"below_threshold": below}
@@ -349,17 +353,49 @@ class LocalEnvironment(FrameFeature):
             taken &= squared <= self._dictionary.max_squared_distance
         return np.asarray(taken)
 
-    def _add_weights(
-        self, rows: FloatArray, group: IntArray | None, taken: BoolArray, weights: FloatArray
-    ) -> None:
-        """Add the weights of some atoms to those of all entries."""
-        index = _index(self)
-        grouped = group is not None
+    @property
+    def _is_linear(self) -> bool:
+        """Whether the weights of all atoms follow from the sum of their spectra."""
+        return self.weighting == "kernel" and self.exponent == 1
+
+
+class _Weights:
+    """Sum of the weights of atoms for every entry.
+
+    Parameters
+    ----------
+    feature
+        A feature whose weighting is not "hard".
+    """
+
+    def __init__(self, feature: LocalEnvironment) -> None:
+        assert feature.exponent is not None  # set by __post_init__
+        index = _index(feature)
+        self._vectors, self._group = index.vectors, np.asarray(index.group)
+        self._shares, self._exponent = feature.weighting == "soft", feature.exponent
+        self._total = np.zeros(len(self._vectors))
+        # spectra per species of the center, or of all atoms
+        self._slots = np.unique(self._group) if feature._is_linear else self._group[:0]
+        self._sums = np.zeros((len(self._slots), self._vectors.shape[1]))
+
+    def add(self, rows: FloatArray, group: IntArray | None, taken: BoolArray) -> None:
+        """Add atoms with spectra ``rows`` (center, column) that are ``taken``."""
         own = np.zeros(len(rows), dtype=np.int64) if group is None else group
-        theirs = np.asarray(index.group)
-        share = self.weighting == "soft"
-        assert self.exponent is not None  # set by __post_init__
-        add_weights(rows, taken, own, index.vectors, theirs, grouped, self.exponent, share, weights)
+        if len(self._slots):
+            slot = np.searchsorted(self._slots, own)
+            add_rows(rows, taken, slot, self._sums)
+        else:
+            args = rows, taken, own, self._vectors, self._group, group is not None
+            add_weights(*args, self._exponent, self._shares, self._total)
+
+    def total(self) -> FloatArray:
+        """Return the sums (entry,)."""
+        if not len(self._slots):
+            return self._total
+        found = np.empty((len(self._slots), len(self._vectors)))
+        products(self._sums, self._vectors, found)
+        place = np.searchsorted(self._slots, self._group)
+        return np.asarray(found[place, np.arange(len(place))])
 
 
 @dataclass(frozen=True)

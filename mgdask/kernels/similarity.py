@@ -1,6 +1,6 @@
 """Sums over atoms of a smooth weight for every entry of a dictionary.
 
-    kernel:  s_k = sum_i max(p_i.q_k, 0)^z
+    kernel:  s_k = sum_i (p_i.q_k)^z
     shares:  s_k = sum_i max(p_i.q_k, 0)^z / sum_k' max(p_i.q_k', 0)^z
 
 Every product is one chain of fused multiply-adds in the order of the columns
@@ -122,7 +122,8 @@ def add_weights(
         for k in range(n_entries):
             if grouped and group[k] != row_group[i]:
                 base[k] = 0.0
-            base[k] = max(base[k], 0.0)
+            if shares:
+                base[k] = max(base[k], 0.0)
             largest = max(largest, base[k])
         if shares:
             if largest == 0.0:
@@ -141,4 +142,31 @@ def add_weights(
             total[k] += power[k] * scale
 
 
-__all__ = ["PANEL", "add_weights"]
+@kernel(array(float64, 2), array(boolean, 1), array(int64, 1), array(float64, 2, out=True))
+def add_rows(rows: FloatArray, taken: BoolArray, slot: IntArray, total: FloatArray) -> None:
+    """Add rows that are ``taken`` to the total of their slot, in their order.
+
+    Layout ``(row,column),(row,),(row,)->(slot,column)``. Cost: an addition per row and
+    column.
+    """
+    for i in range(len(rows)):
+        if taken[i]:
+            s = slot[i]
+            for c in range(rows.shape[1]):
+                total[s, c] += rows[i, c]
+
+
+@kernel(array(float64, 2), array(float64, 2), array(float64, 2, out=True))
+def products(rows: FloatArray, vectors: FloatArray, out: FloatArray) -> None:
+    """Compute the products (row,entry) of rows and vectors as ``add_weights`` does.
+
+    With exponent 1, the sum of the weights of some rows is the product of their sum.
+    """
+    n_entries = len(vectors)
+    width = -(-n_entries // PANEL) * PANEL
+    padded = np.empty((len(rows), width))
+    _products(rows, vectors, np.zeros((rows.shape[1], PANEL)), padded)
+    out[...] = padded[:, :n_entries]
+
+
+__all__ = ["PANEL", "add_rows", "add_weights", "products"]

@@ -114,7 +114,7 @@ def test_entries_equal_the_twin(small, split):
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize(
     ("weighting", "exponent", "power"),
-    [("soft", None, 64), ("soft", 1000, 1000), ("kernel", None, 4), ("kernel", 1, 1)],
+    [("soft", None, 64), ("soft", 1000, 1000), ("kernel", None, 1), ("kernel", 4, 4)],
 )
 def test_weights_equal_the_twin(small, split, weighting, exponent, power, monkeypatch):
     entries = reference.unit(naive_spectra(5))[::3]
@@ -135,8 +135,10 @@ def test_weights_equal_the_twin(small, split, weighting, exponent, power, monkey
         assert np.abs(found - hard).max() < 0.1
 
 
-def test_weights_of_the_matched_atoms_alone(small):
-    crowded, options = crowd(seed=6), {"per": "frame", "weighting": "kernel"}
+@pytest.mark.parametrize("exponent", [1, 3])
+def test_weights_of_the_matched_atoms_alone(small, exponent):
+    crowded = crowd(seed=6)
+    options = {"per": "frame", "weighting": "kernel", "exponent": exponent}
     similarity = LocalEnvironment(small[False]).compute(*crowded)[:, 1]
     atoms = np.flatnonzero(similarity >= 0.84)
     found = LocalEnvironment(small[False], unmatched="omit", **options).compute(*crowded)

@@ -36,10 +36,10 @@ def fractions(entry, n_entries, n_atoms):
 
 
 def weights(spectra, entries, exponent, shares, own=None, theirs=None):
-    """Mean over the atoms of max(p.q, 0)^exponent, or of its share of an atom's sum."""
+    """Mean over the atoms of (p.q)^exponent, or of its share of an atom's sum."""
     total = np.zeros(len(entries))
     for i, p in enumerate(unit(spectra)):
-        w = np.array([max(p @ q, 0.0) ** exponent for q in entries])
+        w = np.array([(max(p @ q, 0.0) if shares else p @ q) ** exponent for q in entries])
         if own is not None:
             w[np.asarray(theirs) != own[i]] = 0.0
         total += w / w.sum() if shares else w
