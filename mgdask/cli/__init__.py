@@ -34,6 +34,10 @@ COMMANDS = {
         "commands:featurize",
         "Compute features into a store, or resume an interrupted run.",
     ),
+    "dictionary": (
+        "dictionary:dictionary",
+        "Build, extend and show dictionaries of unique local environments.",
+    ),
     "status": ("commands:status", "Show how many blocks of a store are finished."),
     "verify": ("commands:verify", "Compare every file of a store with its recorded checksum."),
     "cluster": ("cluster:cluster", "Show job scripts; start and stop schedulers."),

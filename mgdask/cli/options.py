@@ -321,7 +321,7 @@ def make_plan(
     """Plan the run that the options of ``feature_options`` describe."""
     check_store_exists(store)
     check_writable(out)
-    selected = _select_features(store, **selection)
+    selected = select_features(store_species(store), **selection)
     return mgdask.plan(
         store,
         selected,
@@ -341,15 +341,16 @@ def _parse_frames(store: str, text: str) -> Any:
     return parse_frames(text, get_array(open_group(store), "step").shape[0])
 
 
-def _select_features(
-    store: str,
+def select_features(
+    species: Sequence[str],
     *,
     soaps: Sequence[str],
     features: Sequence[str],
     sets: Sequence[str],
     recipe: str | None,
 ) -> list[Feature]:
+    """Return the features that the options of ``feature_options`` describe."""
     from mgdask.features.recipe import gather_features
 
     texts = [*features, *(f"soap:{text}" for text in soaps)]
-    return gather_features(texts, sets, recipe, store_species(store))
+    return gather_features(texts, sets, recipe, list(species))

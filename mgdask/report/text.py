@@ -11,12 +11,14 @@ from rich.table import Table
 
 from mgdask.elements import symbol
 from mgdask.execution.executor import render
-from mgdask.store.summary import NAMES, size_text, summarize
+from mgdask.store.summary import NAMES, composition, size_text, summarize
 from mgdask.variables import column_units
 
 if TYPE_CHECKING:  # ``mgdask inspect`` needs neither
     import pandas as pd
     import xarray as xr
+
+    from mgdask.store.dictionaries import Dictionary
 
 
 def _facts(ds: xr.Dataset) -> Table:
@@ -25,6 +27,8 @@ def _facts(ds: xr.Dataset) -> Table:
     facts.add_column(style="bold")
     facts.add_column()
     facts.add_row("kind", str(ds.attrs.get("mgdask_kind", "?")))
+    if "entry" in ds.sizes:
+        return _facts_of_dictionary(ds, facts)
     facts.add_row("frames", str(ds.sizes["frame"]))
     facts.add_row(
         "atoms", str(ds.sizes["atom"]) if "atom" in ds.sizes else "averaged over the frame"
@@ -35,6 +39,14 @@ def _facts(ds: xr.Dataset) -> Table:
     for key in ("sources", "image_scheme", "compression", "input", "citation"):
         if key in ds.attrs:
             facts.add_row(key.replace("_", " "), str(ds.attrs[key]))
+    return facts
+
+
+def _facts_of_dictionary(ds: xr.Dataset, facts: Table) -> Table:
+    facts.add_row("entries", f"{ds.sizes['entry']}: {composition(ds['species'].values)}")
+    facts.add_row("samples", ", ".join(source["path"] for source in ds.attrs["sources"]))
+    for key in ("n_environments", "threshold", "similarity", "per_species", "feature", "citation"):
+        facts.add_row(key.replace("_", " "), str(ds.attrs[key]))
     return facts
 
 
@@ -111,6 +123,70 @@ def describe(ds: xr.Dataset, *, width: int | None = None) -> str:
             )
         )
     return "\n\n".join(text)
+
+
+def describe_dictionary(dictionary: Dictionary, *, n_entries: int | None = 10) -> str:
+    """Describe a dictionary of unique local environments for a terminal.
+
+    Parameters
+    ----------
+    dictionary
+        From ``mgdask.read_dictionary``.
+    n_entries
+        Maximum number of entries to list. Default: ten; None for all.
+
+    Returns
+    -------
+    text
+        Feature, threshold, samples, and the origin of the first entries.
+
+    Examples
+    --------
+    >>> print(describe_dictionary(mgdask.read_dictionary("u.zarr")))  # doctest: +SKIP
+    """
+    facts = Table(show_header=False, box=None, pad_edge=False)
+    facts.add_column(style="bold")
+    facts.add_column()
+    parameters = ", ".join(f"{k}={v}" for k, v in dictionary.feature["parameters"].items())
+    facts.add_row("dictionary", dictionary.path)
+    facts.add_row("entries", f"{dictionary.n_entries}: {composition(dictionary.species)}")
+    facts.add_row(
+        "threshold",
+        f"{dictionary.threshold:g}, entries compared with "
+        + ("those of their species" if dictionary.per_species else "all others"),
+    )
+    facts.add_row("feature", f"{dictionary.feature['family']}, {dictionary.n_columns} columns")
+    facts.add_row("parameters", parameters)
+    facts.add_row(
+        "samples",
+        f"{len(dictionary.sources)}, with {dictionary.n_environments} environments in this order:",
+    )
+    counts = np.bincount(dictionary.source, minlength=len(dictionary.sources))
+    for source, count in zip(dictionary.sources, counts, strict=True):
+        facts.add_row(
+            "", f"{source.path}, frames {source.frames} of {source.n_atoms} atoms: {count} entries"
+        )
+    listed = Table(box=None, pad_edge=False)
+    for head in ("entry", "element", "sample", "frame", "atom id", "environments before it"):
+        listed.add_column(head, justify="left" if head == "element" else "right")
+    n = dictionary.n_entries if n_entries is None else min(n_entries, dictionary.n_entries)
+    for k in range(n):
+        listed.add_row(
+            str(k),
+            symbol(int(dictionary.species[k])),
+            *(
+                str(values[k])
+                for values in (
+                    dictionary.source,
+                    dictionary.frame,
+                    dictionary.atom_id,
+                    dictionary.order,
+                )
+            ),
+        )
+    more = dictionary.n_entries - n
+    end = f"\n... and {more} more entries" if more else ""
+    return f"{render(facts)}\n\n{render(listed)}{end}"
 
 
 def describe_rdf(rdf: xr.Dataset) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import zarr
 
 from mgdask.errors import StoreError
+from mgdask.store.growing import BUILDING
 from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import FOLDER, Manifest
 from mgdask.store.shards import open_group
@@ -70,6 +71,9 @@ def read_progress(path: str | Path) -> Progress:
             return Progress(len(Manifest(begun).records()), None, False)
     manifest = Manifest(path)
     done = len(manifest.records())
+    building = manifest.folder / BUILDING
+    if manifest.completion() is None and building.is_dir():  # an unfinished dictionary
+        done = len(Manifest(building).records())
     if (mark := manifest.completion()) is not None:
         return Progress(done, int(mark["blocks"]), True)
     return Progress(done, _count_blocks(group), False)

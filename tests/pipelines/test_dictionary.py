@@ -200,16 +200,15 @@ def stop_at(monkeypatch, owner, name, at, *, after=False):
 
 
 MOMENTS = [
-    (build_module, "create_dictionary", 1, True),
-    (GrowingEntries, "settle", 1, False),
-    (GrowingEntries, "settle", 4, True),
-    (GrowingEntries, "settle", 9, False),
-    (GrowingEntries, "_publish", 3, False),
+    pytest.param(build_module, "create_dictionary", 1, True, marks=pytest.mark.slow),
+    pytest.param(GrowingEntries, "settle", 1, False, marks=pytest.mark.slow),
+    pytest.param(GrowingEntries, "settle", 9, False, marks=pytest.mark.slow),
+    pytest.param(GrowingEntries, "_publish", 3, False, marks=pytest.mark.slow),
     (Manifest, "append", 2, False),  # entries without a record
     (Manifest, "append", 5, True),
-    (build_module, "write_entries", 1, False),
+    pytest.param(build_module, "write_entries", 1, False, marks=pytest.mark.slow),
     (Manifest, "finish", 1, False),
-    (Manifest, "finish", 1, True),
+    pytest.param(Manifest, "finish", 1, True, marks=pytest.mark.slow),
     (GrowingEntries, "remove", 1, False),
 ]
 
@@ -263,7 +262,9 @@ with threads_client(default=False) as client:
 """
 
 
-@pytest.mark.parametrize("at", [3, 9, pytest.param(20, marks=pytest.mark.slow), 60])
+@pytest.mark.parametrize(
+    "at", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 9, 20, 45)), 60]
+)
 def test_a_killed_build_continues_and_no_byte_differs(stores, built, one_thread, tmp_path, at):
     out = tmp_path / "u.zarr"
     assert run(KILLED, at, "build", out, *stores).returncode == -signal.SIGKILL
@@ -290,6 +291,7 @@ def test_damaged_entries_of_an_unfinished_build_are_made_again(
     assert contents(out) == contents(built)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_changes_no_byte(stores, built, tmp_path, small_blocks):
     from distributed import Client, LocalCluster
 
@@ -373,7 +375,7 @@ def test_the_samples_of_a_dictionary_are_not_needed_to_extend_it(
     assert read_dictionary(first).content == read_dictionary(built).content
 
 
-@pytest.mark.parametrize("at", [8, 34, pytest.param(48, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("at", [34, *(pytest.param(n, marks=pytest.mark.slow) for n in (8, 48))])
 def test_a_killed_extension_leaves_the_dictionary_and_continues(
     stores, built, one_thread, tmp_path, at
 ):
@@ -473,6 +475,17 @@ def test_a_position_that_is_not_finite_is_named(stores, tmp_path, small_blocks, 
         )
         entries.resume()
         assert entries.n_settled >= 7 * N_ATOMS  # all before that block is kept
+
+
+def test_an_environment_without_a_direction_is_refused():
+    ids = np.array([11, 12, 13])
+    good = np.array([[0.0, 1.0], [-1.0, 0.0], [0.6, 0.8]])
+    samples_module._check_direction(good, 5, ids)
+    for value, says in ((0.0, "is zero"), (np.nan, "is not finite")):
+        rows = good.copy()
+        rows[1] = value
+        with pytest.raises(RunError, match=f"frame 5: the vector of atom 12 {says}"):
+            samples_module._check_direction(rows, 5, ids)
 
 
 def _identity(path):

@@ -222,7 +222,6 @@ def build_dictionary(
     >>> soap = mgdask.SOAP(("Cu", "Zr"), 5.0, 11, 12, 0.5)  # doctest: +SKIP
     >>> mgdask.build_dictionary("glass.zarr", soap, out="ules.zarr")  # doctest: +SKIP
     """
-    began = time.perf_counter()
     plan = plan_dictionary(
         stores,
         soap,
@@ -233,10 +232,42 @@ def build_dictionary(
         memory=memory,
         trust=trust,
     )
-    with trusting(trust), Manifest(out).locked() as lock:
-        if not _is_begun(plan):
-            create_dictionary(out, plan.description)
-        usage = _complete(plan, lock, client, progress)
+    return run_plan(plan, client, progress=progress)
+
+
+def run_plan(
+    plan: DictionaryPlan, client: Client | None = None, *, progress: bool = True
+) -> DictionaryReport:
+    """Build or extend a dictionary as planned.
+
+    Parameters
+    ----------
+    plan
+        From ``plan_dictionary`` or ``plan_of_extension``.
+    client
+        Dask client. Default: the current one, or a temporary one in this process.
+    progress
+        Show a bar on a terminal, or one log line per minute.
+
+    Returns
+    -------
+    report
+        A ``DictionaryReport``.
+    """
+    began = time.perf_counter()
+    out, base = plan.out, plan.base
+    in_place = base is not None and os.path.realpath(out) == os.path.realpath(base.path)
+    with trusting(plan.trust), Manifest(out).locked() as lock:
+        if base is not None and in_place:
+            check_unchanged(out, base.content)  # another process may have extended it
+            with _prepared_beside(plan) as folder:
+                usage = _complete(plan, lock, client, progress, folder)
+                lock.check()
+                staging.swap_versions(out, folder, ())
+        else:
+            if not _is_begun(plan):
+                create_dictionary(out, plan.description)
+            usage = _complete(plan, lock, client, progress)
     return _report(plan, usage, began)
 
 
@@ -307,31 +338,54 @@ def extend_dictionary(
     >>> mgdask.extend_dictionary("ules.zarr", "more.zarr")  # doctest: +SKIP
     """
     began = time.perf_counter()
-    base = read_dictionary(dictionary)
-    _check_same(base, soap, threshold, per_species)
-    if out is not None and os.path.realpath(out) == os.path.realpath(dictionary):
-        out = None
-    if out is not None:
-        plan = plan_extension(
-            base, stores, out, frames=frames, memory=memory, threads=1, trust=trust
-        )
-        with trusting(trust), Manifest(out).locked() as lock:
-            if not _is_begun(plan):
-                create_dictionary(out, plan.description)
-            usage = _complete(plan, lock, client, progress)
-        return _report(plan, usage, began)
-    with trusting(trust), Manifest(dictionary).locked() as lock:
-        base = read_dictionary(dictionary)  # another process may have extended it
-        if _ends_with(base, stores, frames):
-            return _unchanged(base, began)
-        plan = plan_extension(
-            base, stores, dictionary, frames=frames, memory=memory, threads=1, trust=trust
-        )
-        with _prepared_beside(plan) as folder:
-            usage = _complete(plan, lock, client, progress, folder)
-            lock.check()
-            staging.swap_versions(dictionary, folder, ())
-    return _report(plan, usage, began)
+    _check_same(_open_base(dictionary), soap, threshold, per_species)
+    plan = plan_of_extension(dictionary, stores, out=out, frames=frames, memory=memory, trust=trust)
+    if isinstance(plan, str):
+        return _unchanged(read_dictionary(dictionary), began)
+    return run_plan(plan, client, progress=progress)
+
+
+def plan_of_extension(
+    dictionary: str | Path,
+    stores: Stores,
+    *,
+    out: str | Path | None = None,
+    frames: Frames = None,
+    memory: str | int = "2GiB",
+    threads: int = 1,
+    trust: bool = False,
+) -> DictionaryPlan | str:
+    """Plan the extension of a dictionary.
+
+    Parameters
+    ----------
+    dictionary, stores, out, frames, memory, trust
+        As for ``extend_dictionary``.
+    threads
+        Threads of each worker.
+
+    Returns
+    -------
+    plan
+        A ``DictionaryPlan``, or a text that says why nothing is left to do.
+    """
+    base = _open_base(dictionary)
+    target = dictionary if out is None else out
+    if os.path.realpath(target) == os.path.realpath(dictionary) and _ends_with(
+        base, stores, frames
+    ):
+        return f"{dictionary} has these samples already; nothing is left to do"
+    return plan_extension(
+        base, stores, target, frames=frames, memory=memory, threads=threads, trust=trust
+    )
+
+
+def _open_base(dictionary: str | Path) -> Dictionary:
+    """Open a dictionary that is to be extended."""
+    if staging.swap_was_interrupted(dictionary):
+        with Manifest(dictionary).locked():  # which finishes it
+            pass
+    return read_dictionary(dictionary)
 
 
 def _check_same(

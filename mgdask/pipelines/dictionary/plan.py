@@ -29,6 +29,7 @@ from mgdask.pipelines.dictionary.samples import (
 )
 from mgdask.pipelines.featurize.memory import BASELINE
 from mgdask.pipelines.featurize.validation import Frames, memory_of
+from mgdask.pipelines.small import MAX_SMALL_WORK
 from mgdask.store.dictionaries import (
     Dictionary,
     DictionaryDescription,
@@ -157,6 +158,23 @@ class DictionaryPlan:
             first.path, self.feature, self.n_environments, self.description.threshold, measure
         )
 
+    def small_threads(self, max_threads: int) -> int:
+        """Return how many threads of this process should run the plan.
+
+        Parameters
+        ----------
+        max_threads
+            Maximum number of threads.
+
+        Returns
+        -------
+        n_threads
+            0 if the plan is not small, so that worker processes are worth starting.
+        """
+        if self.work(measure=False).total > MAX_SMALL_WORK:
+            return 0
+        return max(1, min(max_threads, self.n_tasks))
+
     def describe(self, *, measure: bool = True) -> str:
         """Return the plan as a table.
 
@@ -171,8 +189,13 @@ class DictionaryPlan:
         if self.base is not None:
             table.add_row("extends", f"{self.base.path}, {self.base.n_entries} entries")
         table.add_row("feature", f"{self.feature.family}: {self.feature.summary()}")
-        kind = "of one species of the center" if self.description.per_species else "all"
-        table.add_row("threshold", f"{self.description.threshold:g}, compared with entries: {kind}")
+        split = "only" if self.description.per_species else "also"
+        kind = "of the same" if self.description.per_species else "of different"
+        table.add_row(
+            "threshold",
+            f"{self.description.threshold:g}, {split} between central atoms {kind} element"
+            + ("" if self.description.per_species else "s"),
+        )
         names = [source.path for source in new[:3]] + (["..."] if len(new) > 3 else [])
         n_frames = sum(source.n_frames for source in new)
         table.add_row(

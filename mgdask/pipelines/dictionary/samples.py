@@ -237,11 +237,13 @@ def environments(
 
 def _check_direction(vectors: FloatArray, frame: int, ids: IntArray) -> None:
     """Refuse vectors that are zero or not finite; all others have norm 1."""
-    square = np.einsum("ij,ij->i", vectors, vectors)
+    # scaling has made NaN of a whole vector, or zeros where it was not infinite
+    suspicious = np.flatnonzero(~(np.abs(vectors[:, 0]) > 0.0))
+    square = (vectors[suspicious] ** 2).sum(axis=1)
     bad = np.flatnonzero(~(np.abs(square - 1.0) < 0.5))
     if len(bad):
         raise RunError(
-            f"frame {frame}: the vector of atom {ids[bad[0]]} is "
+            f"frame {frame}: the vector of atom {ids[suspicious[bad[0]]]} is "
             f"{'zero' if square[bad[0]] == 0.0 else 'not finite'}, so that its environment is "
             "similar to nothing. Leave the frame out (frames=), or choose a larger r_cut"
         )
