@@ -85,7 +85,7 @@ def test_files(described):
 def test_elements_are_those_of_the_dictionary(described, study):
     """Every exported center is the atom that the dictionary records, with its own neighbors."""
     out, _, ranked, shap = described
-    _, stores, ules, thermal, _ = study
+    _, _, ules, thermal, _ = study
     dictionary, table = mgdask.read_dictionary(ules), read_table(out)
     assert sorted(table.entries.tolist()) == sorted(ranked.tolist())
     frames = ase.io.read(out / "elements" / "elements.extxyz", ":")
