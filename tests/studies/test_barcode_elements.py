@@ -37,7 +37,16 @@ def polyhedron(name):
     kasper = 2 * index[1] + index[2] == 12
     group = 1 if kasper else 2
     return Polyhedron(
-        name, index, 0, sum(index), kasper, group, name == "<0,0,12,0>", {"Cu": sum(index)}, name
+        name,
+        index,
+        0,
+        sum(index),
+        kasper,
+        group,
+        name == "<0,0,12,0>",
+        {"Cu": sum(index)},
+        name,
+        kasper,
     )
 
 

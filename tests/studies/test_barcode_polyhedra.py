@@ -114,4 +114,4 @@ def test_polyhedra_are_plain_data():
 
 
 def _named(name):
-    return Polyhedron(name, (0, 0, 0, 0), 0, 0, False, 2, False, {}, name)
+    return Polyhedron(name, (0, 0, 0, 0), 0, 0, False, 2, False, {}, name, False)

@@ -20,6 +20,7 @@ from mgdask.store.dictionaries import read_dictionary
 from mgdask.store.open import check_complete
 from mgdask.store.shards import read_array
 from mgdask.store.trajectory import read_window
+from mgdask.store.trust import trusting
 from mgdask.studies.barcode.assignment import VoronoiFractions, with_assigned_polyhedra
 from mgdask.studies.barcode.data import Samples
 from mgdask.studies.barcode.elements import (
@@ -29,7 +30,7 @@ from mgdask.studies.barcode.elements import (
     barcodes,
     element_table,
 )
-from mgdask.studies.barcode.embedding import energy_correlations, similarity_map
+from mgdask.studies.barcode.embedding import MIN_POINTS, energy_correlations, similarity_map
 from mgdask.studies.barcode.export import write_elements, write_sample
 from mgdask.studies.barcode.group_sums import group_sums
 from mgdask.studies.barcode.heterogeneity import TOLERANCE, heterogeneity
@@ -45,7 +46,7 @@ TABLE = "element_table.json"
 BARCODES = "barcodes.json"
 GROUP_SUMS = "group_sums.json"
 VORONOI = "voronoi.json"
-MAP = "embedding.json"
+MAP, ELEMENT_MAP = "embedding.json", "embedding_elements.json"
 HETEROGENEITY = "heterogeneity.json"
 ELEMENTS_FOLDER = "elements"
 MAX_FRAMES = 60
@@ -123,14 +124,16 @@ def describe_elements(
     -------
     paths
         All files written: ``element_table.json``, ``barcodes.json``,
-        ``group_sums.json``, ``voronoi.json``, ``embedding.json``,
-        ``elements/*.extxyz`` and ``sample_STORE_FRAME.extxyz``.
+        ``group_sums.json``, ``voronoi.json``, ``embedding.json`` of the dictionary,
+        ``embedding_elements.json`` of the elements alone, ``elements/*.extxyz`` and
+        ``sample_STORE_FRAME.extxyz``.
     """
     target = Path(folder)
     opened = read_dictionary(dictionary)
     ranked = np.asarray(entries, dtype=np.int64).reshape(-1)
     energy, fractions = samples.energy_per_atom, samples.matrix("fractions")
-    origins = entry_frames(opened, ranked, stores)
+    with trusting(trust):
+        origins = entry_frames(opened, ranked, stores)
     table = element_table(
         ranked,
         np.asarray(shap, dtype=np.float64)[ranked],
@@ -163,6 +166,19 @@ def describe_elements(
     correlation = energy_correlations(fractions, energy)
     plane = similarity_map(opened.vectors(), correlation, opened.species, table.entries)
     written.append(_write(target / MAP, plane))
+    if len(ranked) >= MIN_POINTS:
+        written.append(
+            _write(
+                target / ELEMENT_MAP,
+                similarity_map(
+                    opened.vectors(),
+                    correlation,
+                    opened.species,
+                    table.entries,
+                    entries=table.entries,
+                ),
+            )
+        )
     return tuple(written)
 
 

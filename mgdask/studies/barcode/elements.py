@@ -102,6 +102,8 @@ class ElementTable(Record):
         |SHAP|.
     n_group1, n_group2
         Number of elements of each group.
+    n_group1_all_facets
+        Number of elements of group 1 if no small facet is dropped.
     n_samples, n_runs
         Number of samples and of independent runs of the correlations.
     convention
@@ -111,6 +113,7 @@ class ElementTable(Record):
     elements: tuple[Element, ...]
     n_group1: int
     n_group2: int
+    n_group1_all_facets: int
     n_samples: int
     n_runs: int
     convention: str = CONVENTION
@@ -357,6 +360,7 @@ def element_table(
         elements=elements,
         n_group1=int((group == KASPER).sum()),
         n_group2=int((group == NON_KASPER).sum()),
+        n_group1_all_facets=sum(one.kasper_all_facets for one in polyhedra),
         n_samples=len(all_fractions),
         n_runs=len(set(run)),
     )

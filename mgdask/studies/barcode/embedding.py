@@ -20,6 +20,8 @@ MAX_SMACOF = 6000
 Distances of all pairs of them take 290 MB.
 """
 BLOCK_COLUMNS = 1024
+MIN_POINTS = 3
+"""Minimum number of entries of a map."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +107,10 @@ def similarity_map(
         raise ParameterError(f"method={method!r} must be 'smacof', 'pca' or 'auto'")
     chosen = np.arange(len(vectors)) if entries is None else np.asarray(entries, dtype=np.int64)
     scaled = np.asarray(vectors, dtype=np.float64)[chosen] / np.sqrt(2.0)
-    if len(chosen) < 3:
-        raise ParameterError(f"entries has {len(chosen)} entries; a map needs at least 3")
+    if len(chosen) < MIN_POINTS:
+        raise ParameterError(
+            f"entries has {len(chosen)} entries; a map needs at least {MIN_POINTS}"
+        )
     found = flat = principal_coordinates(scaled)
     used = "pca"
     if method == "smacof" or (method == "auto" and len(chosen) <= MAX_SMACOF):

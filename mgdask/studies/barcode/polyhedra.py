@@ -65,6 +65,8 @@ class Polyhedron(Record):
         Number of neighbors across the facets, by element.
     name_all_facets
         Name if no small facet is dropped.
+    kasper_all_facets
+        Whether 2 n4 + n5 = 12 if no small facet is dropped.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Polyhedron(Record):
     icosahedral: bool
     shell: dict[str, int]
     name_all_facets: str
+    kasper_all_facets: bool
 
 
 @dataclass(frozen=True)
@@ -232,6 +235,7 @@ def kernel_polyhedra(
                 icosahedral=bool((count == [*ICOSAHEDRON, 0]).all()),
                 shell={symbol(z): n for z, n in sorted(shell.items())},
                 name_all_facets=_name(complete[k]),
+                kasper_all_facets=closed and bool(is_kasper(complete[k])),
             )
         )
     return tuple(made)
