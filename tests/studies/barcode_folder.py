@@ -53,6 +53,7 @@ def make_element(k, n, rng):
         "polyhedron": {
             "name": f"<{','.join(map(str, index))}>",
             "name_all_facets": "<0,1,10,1>",
+            "kasper_all_facets": True,
             "index": index,
             "beyond": 0,
             "coordination": sum(index),
@@ -183,6 +184,7 @@ def make_folder(
             "elements": elements,
             "n_group1": int(first.sum()),
             "n_group2": int((~first).sum()),
+            "n_group1_all_facets": int(first.sum()),
             "n_samples": len(samples),
             "n_runs": 2,
             "convention": "Facets smaller than 5 % of the mean facet area are dropped.",
