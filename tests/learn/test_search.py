@@ -416,3 +416,34 @@ def test_bad_input_is_refused_in_words():
         RunError, match=r"all of the first 4 trials failed, the first in fold 1: .*max_bin"
     ):
         search(x, y, groups, params={"max_bin": 1}, **OPTIONS)
+
+
+def test_early_stopping_scores_the_best_round():
+    """Against LightGBM's own curve of the fold: five rounds without a better one end it, after one more."""
+    x, _, groups, clean = table()
+    options = {"trials": 1, "folds": 3, "seed": 5, "progress": False, "objective": "regression"}
+    found = search(x, clean, groups, num_boost_round=200, early_stopping=5, **options)
+    fixed = {
+        "objective": "regression", "metric": "rmse", "verbosity": -1, "seed": 5,
+        "deterministic": True, "force_col_wise": True, "num_threads": 1,
+    }  # fmt: skip
+    for k, split in enumerate(group_folds(groups, 3, 5)):
+        training, testing = split.rows(groups)
+        data = lightgbm.Dataset(x[training], clean[training], params={"feature_pre_filter": False})
+        curves: dict = {}
+        lightgbm.train(
+            {**found.params, **fixed},
+            data,
+            200,
+            [data.create_valid(x[testing], clean[testing])],
+            callbacks=[lightgbm.record_evaluation(curves)],
+        )
+        curve = np.array(curves["valid_0"]["rmse"])
+        end = next(n for n in range(6, 200) if n - 1 - np.argmin(curve[:n]) == 5)
+        assert end < 190
+        assert found.scores[k] == pytest.approx(curve[: end + 1].min(), rel=1e-6)
+    assert found.as_dict()["early_stopping"] == 5
+    without = search(x, clean, groups, num_boost_round=200, **options)
+    assert without.digest != found.digest
+    with pytest.raises(ParameterError, match="early_stopping=-1; the minimum is 0"):
+        search(x, clean, groups, early_stopping=-1, **options)

@@ -74,6 +74,8 @@ class Search:
         Digest of data and arguments.
     versions
         Versions of the packages that decide the result.
+    early_stopping
+        Argument of the search.
     """
 
     params: dict[str, Any]
@@ -92,6 +94,7 @@ class Search:
     balance: bool
     digest: str
     versions: dict[str, str]
+    early_stopping: int = 0
 
     @property
     def rounds(self) -> int:
@@ -160,6 +163,7 @@ class _Settings:
     space: dict[str, Range]
     fixed: dict[str, Any]
     balance: bool
+    early_stopping: int
 
     @property
     def direction(self) -> Direction:
@@ -174,6 +178,8 @@ class _Settings:
         """Return the arguments under the names that digests of old searches have."""
         values = dict(vars(self))
         values["rounds"] = values.pop("num_boost_round")
+        if not self.early_stopping:
+            del values["early_stopping"]
         return values
 
 
@@ -197,6 +203,7 @@ def search(
     balance: bool = True,
     batch: int = 4,
     timeout: float | None = None,
+    early_stopping: int = 0,
     progress: bool = True,
 ) -> Search:
     """Search for the parameters of ``train`` with the best mean score over folds.
@@ -245,6 +252,9 @@ def search(
         Number of trials that are chosen at a time.
     timeout
         Seconds after which no further batch begins. Default: no limit.
+    early_stopping
+        Number of rounds without a better score on the test rows of the fold after which
+        its training stops. The best round is then scored. 0: all rounds are trained.
     progress
         Whether to print progress lines to stderr.
 
@@ -290,9 +300,20 @@ def search(
     _validate_counts(trials=trials, num_boost_round=num_boost_round, batch=batch)
     metric = _validate_metric(objective, metric)
     generator(seed)
+    if isinstance(early_stopping, bool) or early_stopping < 0:
+        raise ParameterError(f"early_stopping={early_stopping!r}; the minimum is 0")
     ranges, fixed = _validate_space(space, params)
     settings = _Settings(
-        objective, metric, num_boost_round, folds, int(seed), batch, ranges, fixed, balance
+        objective,
+        metric,
+        num_boost_round,
+        folds,
+        int(seed),
+        batch,
+        ranges,
+        fixed,
+        balance,
+        early_stopping,
     )
     table = Table(x, y, None, None, columns, "x")
     check_labels(table, objective)
@@ -309,6 +330,7 @@ def search(
         num_boost_round,
         int(seed),
         table.columns,
+        early_stopping,
     )
     say = printer(progress)
     place = "in this process"

@@ -82,7 +82,7 @@ class Work:
         Labels (row,).
     parts
         Training rows and test rows of each fold, both increasing.
-    objective, metric, num_boost_round, seed, columns
+    objective, metric, num_boost_round, seed, columns, early_stopping
         See ``search``.
     """
 
@@ -94,6 +94,7 @@ class Work:
     num_boost_round: int
     seed: int
     columns: tuple[str, ...]
+    early_stopping: int = 0
 
     def rows(self, index: IntArray) -> AnyArray:
         """Read rows of the matrix.
@@ -137,6 +138,8 @@ def score_fold(work: Work, params: Mapping[str, Any], fold: int) -> FoldOutcome:
             objective=work.objective,
             params=params,
             num_boost_round=work.num_boost_round,
+            early_stopping=work.early_stopping,
+            valid=(work.rows(testing), work.y[testing]) if work.early_stopping else None,
             columns=work.columns,
             seed=work.seed,
             threads=1,
