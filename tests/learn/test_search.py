@@ -426,10 +426,11 @@ def test_early_stopping_scores_the_best_round():
     fixed = {
         "objective": "regression", "metric": "rmse", "verbosity": -1, "seed": 5,
         "deterministic": True, "force_col_wise": True, "num_threads": 1,
+        "feature_pre_filter": False,
     }  # fmt: skip
     for k, split in enumerate(group_folds(groups, 3, 5)):
         training, testing = split.rows(groups)
-        data = lightgbm.Dataset(x[training], clean[training], params={"feature_pre_filter": False})
+        data = lightgbm.Dataset(x[training], clean[training], params={**found.params, **fixed})
         curves: dict = {}
         lightgbm.train(
             {**found.params, **fixed},
