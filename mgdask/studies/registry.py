@@ -132,3 +132,4 @@ SOFTNESS = "mgdask.studies.softness"
 register("softness", SOFTNESS, study="SoftnessStudy", options="SoftnessOptions")
 register("compare", SOFTNESS, study="ComparisonStudy", options="ComparisonOptions")
 register("transfer", SOFTNESS, study="TransferStudy", options="TransferOptions")
+register("barcode", "mgdask.studies.barcode", study="BarcodeStudy", options="BarcodeOptions")

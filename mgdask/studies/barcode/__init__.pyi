@@ -1,3 +1,4 @@
+from .barcode_study import BarcodeStudy as BarcodeStudy
 from .baselines import LinearEnergy as LinearEnergy
 from .baselines import MeanEnergy as MeanEnergy
 from .baselines import fit_baselines as fit_baselines

@@ -100,6 +100,13 @@ class LinearEnergy:
         return {"name": self.name, "matrix": self.matrix, "fit": self.fit.to_json()}
 
 
+def baseline_from_json(plain: dict[str, Any]) -> MeanEnergy | LinearEnergy:
+    """Build a model from the values of its ``to_json``."""
+    if "fit" not in plain:
+        return MeanEnergy(plain["value"], plain["name"])
+    return LinearEnergy(plain["name"], plain["matrix"], Ridge.from_json(plain["fit"]))
+
+
 def fit_mean(samples: Samples) -> MeanEnergy:
     """Return the mean energy per atom of samples as a model.
 

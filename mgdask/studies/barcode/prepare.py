@@ -1,0 +1,159 @@
+"""Structure of the samples of all stores, computed as tasks and read as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgdask._typing import FloatArray
+from mgdask.features import SOAP, Feature, SpeciesMean, SphericalChebyshev
+from mgdask.features.local_environment import LocalEnvironment
+from mgdask.pipelines.featurize.plan import plan
+from mgdask.pipelines.featurize.run import run
+from mgdask.store.open import open_store
+from mgdask.studies.barcode.data import Samples
+from mgdask.studies.barcode.stores import StoreOfSamples, read_energies
+
+if TYPE_CHECKING:
+    from mgdask.cluster.client import Client
+
+FRACTIONS, MEANS = "fractions", "means"
+"""Ends of the names of the two stores of each store of samples."""
+SOAP_NAME, CHEBYSHEV_NAME, FRACTIONS_NAME = "mean_soap", "mean_chebyshev", "fractions"
+"""Names of the variables in them."""
+SMALL_SOAP = {"r_cut": 5.0, "n_max": 6, "l_max": 6, "sigma": 0.5, "rbf": "gto"}
+"""SOAP of the mean vectors. A line needs fewer columns than a dictionary."""
+
+
+def mean_features(species: Sequence[str]) -> list[Feature]:
+    """Return the mean SOAP vector and the mean Chebyshev vector per species.
+
+    Parameters
+    ----------
+    species
+        Element symbols of the training samples.
+    """
+    names = tuple(species)
+    soap = SOAP(species=names, **SMALL_SOAP)  # type: ignore[arg-type]
+    return [
+        SpeciesMean(soap, species=names).named(SOAP_NAME),
+        SpeciesMean(SphericalChebyshev(species=names), species=names).named(CHEBYSHEV_NAME),
+    ]
+
+
+def compute_means(
+    stores: Sequence[Path],
+    species: Sequence[str],
+    out: Path,
+    *,
+    memory: str = "2GiB",
+    client: Client | None = None,
+    progress: bool = True,
+) -> None:
+    """Compute the mean vectors of all samples, unless they are in ``out``.
+
+    Parameters
+    ----------
+    stores
+        Stores of samples.
+    species
+        Element symbols of the training samples.
+    out
+        Folder for the results, one store each.
+    memory
+        Memory of one worker process.
+    client
+        Dask client. Default: the current one, or else threads of this process.
+    progress
+        Whether to report progress.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    features = mean_features(species)
+    for store in stores:
+        target = feature_path(out, store, MEANS)
+        run(plan(store, features, out=target, memory=memory), client, progress=progress)
+
+
+def compute_fractions(
+    stores: Sequence[Path],
+    dictionary: Path,
+    out: Path,
+    *,
+    memory: str = "2GiB",
+    client: Client | None = None,
+    progress: bool = True,
+) -> None:
+    """Compute the fractions of the entries in all samples, unless they are in ``out``.
+
+    Parameters
+    ----------
+    stores
+        Stores of samples.
+    dictionary
+        Dictionary of unique local environments.
+    out, memory, client, progress
+        See ``compute_means``.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    feature = LocalEnvironment(str(dictionary), per="frame").named(FRACTIONS_NAME)
+    for store in stores:
+        target = feature_path(out, store, FRACTIONS)
+        run(plan(store, feature, out=target, memory=memory), client, progress=progress)
+
+
+def feature_path(out: Path, store: Path, what: str) -> Path:
+    """Return where the features of a store are: OUT/<name>-<what>.zarr."""
+    return out / f"{store.stem}-{what}.zarr"
+
+
+def read_samples(stores: Sequence[Path], species: Sequence[str], out: Path) -> Samples:
+    """Read the samples of some stores, whose features have been computed.
+
+    Parameters
+    ----------
+    stores
+        Stores of samples, in order.
+    species
+        Element symbols of the training samples.
+    out
+        Folder of the features.
+
+    Returns
+    -------
+    samples
+        ``unmatched`` is the mean over the samples of a store.
+    """
+    return Samples.join(
+        [_read_store(read_energies(store), tuple(species), out) for store in stores]
+    )
+
+
+def _read_store(store: StoreOfSamples, species: tuple[str, ...], out: Path) -> Samples:
+    n, n_atoms = len(store.energy), len(store.numbers)
+    means = open_store(feature_path(out, store.path, MEANS))
+    fractions = open_store(feature_path(out, store.path, FRACTIONS))[FRACTIONS_NAME]
+    marked = fractions.attrs.get("marked_atoms", {}).get("below_threshold", 0)
+    shares = store.concentration(species)
+    return Samples.of(
+        store.energy,
+        n_atoms,
+        store.run,
+        store=store.path.stem,
+        frame=np.arange(n),
+        species=species,
+        concentration=shares,
+        fractions=np.asarray(fractions.values, dtype=np.float64),
+        unmatched=np.full(n, marked / (n * n_atoms)),
+        mean_soap=_of_present(means[SOAP_NAME].values, shares),
+        mean_chebyshev=_of_present(means[CHEBYSHEV_NAME].values, shares),
+    )
+
+
+def _of_present(values: FloatArray, shares: FloatArray) -> FloatArray:
+    """Return means per species with zeros for an absent one, whose mean is NaN."""
+    parts = np.array(values, dtype=np.float64).reshape(len(values), len(shares), -1)
+    parts[:, shares == 0.0] = 0.0
+    return parts.reshape(len(values), -1)
