@@ -34,7 +34,7 @@ def pair_energy(position, kind, side):
         for j in range(i):
             if distance[i, j] < 4.0:
                 well = (1 - (distance[i, j] / 4.0) ** 2) ** 2
-                total -= DEPTH[tuple(sorted((kind[i], kind[j])))] * well
+                total -= DEPTH.get((min(kind[i], kind[j]), max(kind[i], kind[j])), 0.3) * well
     return total
 
 

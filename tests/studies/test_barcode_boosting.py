@@ -164,9 +164,7 @@ def test_one_run_has_folds_of_blocks(tmp_path):
 @pytest.mark.slow
 def test_a_large_table_is_trained_on_the_workers(tmp_path, client, monkeypatch):
     """The same trees; without sampling of rows, which depends on the number of ranks."""
-    monkeypatch.setattr(
-        boosting, "PUBLISHED_BEST", {**boosting.PUBLISHED_BEST, "subsample": 1.0}
-    )
+    monkeypatch.setattr(boosting, "PUBLISHED_BEST", {**boosting.PUBLISHED_BEST, "subsample": 1.0})
     samples, settings = made(90), replace(QUICK, num_boost_round=4, folds=2)
     here = fit_trees(samples, tmp_path / "here", settings=settings, progress=False)
     there = fit_trees(

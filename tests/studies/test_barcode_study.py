@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
+import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -13,8 +16,9 @@ from click.testing import CliRunner
 import mgdask
 from mgdask.cli import cli
 from mgdask.errors import ParameterError
-from mgdask.studies.barcode import BarcodeOptions, BarcodeStudy, barcode_study, prepare
+from mgdask.studies.barcode import BarcodeOptions, BarcodeStudy, prepare
 from mgdask.studies.stages import StageRunner
+from tests import forked
 from tests.studies.barcode_stores import write_store
 
 pytest.importorskip("optuna")
@@ -38,9 +42,9 @@ MODELS = (
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small_means():
-    """Mean vectors that fit into the small boxes."""
+@contextmanager
+def small_parts():
+    """Use mean vectors that fit into the small boxes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "SMALL_SOAP", {"r_cut": 4.0, "n_max": 3, "l_max": 2, "sigma": 0.5})
         patch.setattr(
@@ -48,6 +52,12 @@ def small_means():
             "SphericalChebyshev",
             lambda species: mgdask.SphericalChebyshev(species=species, n_max=4, l_max=2, r_cut=4.4),
         )
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_means():
+    with small_parts():
         yield
 
 
@@ -155,39 +165,96 @@ def contents(out):
         if path.is_file() and "progress" not in path.parts and path.name != "results.json":
             kept[str(path.relative_to(out))] = path.read_bytes()
     plain = json.loads((out / "results.json").read_text())
+    del plain["options"]["out"]
     plain["timing"] = sorted(plain["timing"])
     return kept | {"results.json": json.dumps(plain).encode()}
 
 
-@pytest.mark.parametrize(
-    "stage", ["dictionary", "samples", "baselines", "boosted trees, all ULEs", "SHAP", "tables"]
+RUN = """
+import sys
+from tests.studies import test_barcode_study as here
+with here.small_parts():
+    here.BarcodeStudy(here.options(here.Path(sys.argv[1]), here.Path(sys.argv[2]))).run(progress=False)
+"""
+KILLED_AT = (
+    "ules.zarr",
+    "features/b-means.zarr",
+    "features/d-fractions.zarr",
+    "barcode/baselines.json",
+    "barcode/trees/search.journal",
+    "barcode/elements.json",
+    "barcode/predictions.csv",
+    "barcode/element_table.json",
 )
-def test_an_interrupted_study_resumes_byte_for_byte(done, stores, tmp_path, monkeypatch, stage):
-    """Everything of later stages is gone, and the stage itself ended before its record."""
-    _, whole = done
-    out = tmp_path / "out"
-    shutil.copytree(whole, out)
-    before = contents(whole)
+"""Files during whose stage the study is killed as soon as they are there."""
 
-    class Interrupted(StageRunner):
-        def __call__(self, name, compute, **more):
-            def cut(timer):
-                compute(timer)
-                raise KeyboardInterrupt
 
-            return super().__call__(name, cut if name == stage else compute, **more)
-
-    record = out / "barcode" / "progress"
-    names = {json.loads(path.read_text())["stage"]: path for path in record.glob("*.json") if path.name != "date.json"}
-    later = list(barcode_study.STAGES)[barcode_study.STAGES.index(stage) :] if stage in barcode_study.STAGES else []
-    for name in {stage, *later} & set(names):
-        names[name].unlink()
-    with monkeypatch.context() as patch:
-        patch.setattr("mgdask.studies.study.StageRunner", Interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            BarcodeStudy(options(stores, out)).run(progress=False)
+@pytest.mark.slow
+def test_a_killed_study_resumes_byte_for_byte(done, stores, tmp_path):
+    out, killed = tmp_path / "out", 0
+    for name in KILLED_AT:
+        process = forked.Forked(RUN, stores, out)
+        while not (out / name).exists() and process.poll() is None:
+            time.sleep(0.002)
+        process.kill()
+        killed += process.wait() == -signal.SIGKILL
+    assert killed >= 6
     results = BarcodeStudy(options(stores, out)).run(progress=False)
-    after = contents(out)
+    before, after = contents(done[1]), contents(out)
     assert after.keys() == before.keys()
     assert [name for name in after if after[name] != before[name]] == []
     assert results.metrics == done[0].metrics
+
+
+def test_a_finished_study_is_read(done, stores):
+    """And a changed option repeats only what depends on it."""
+    results, out = done
+    before = contents(out)
+    again = BarcodeStudy(options(stores, out)).run(progress=False)
+    assert contents(out) == before
+    assert again.timing == results.timing
+
+
+# ------------------------------------------------------------------------------------------------------- wrong input
+@pytest.fixture(scope="module")
+def odd_stores(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("odd")
+    few = {"n_frames": 2, "n": 12}
+    write_store(folder, "bare", energy=False, **few)
+    write_store(folder, "foreign", types=(1, 2, 3), **few)
+    write_store(folder, "copper", types=(1,), **few)
+    write_store(folder, "single", n_frames=1, n=12)
+    return folder
+
+
+def test_wrong_stores_are_refused_in_words(stores, odd_stores, tmp_path):
+    def refused(match, **more):
+        with pytest.raises(ParameterError, match=match):
+            BarcodeStudy(options(stores, tmp_path / "out", **more)).run(progress=False)
+        assert not (tmp_path / "out" / "ules.zarr").exists()
+
+    bare, foreign, copper = (odd_stores / f"{n}.zarr" for n in ("bare", "foreign", "copper"))
+    refused(r"bare.zarr has no energies.*mgdask attach .*bare.zarr --variable energy=", test=bare)
+    refused(r"bare.zarr has no energies", driven=bare)
+    refused("foreign.zarr has Al, which the dictionary does not know.*only Cu, Zr", test=foreign)
+    refused(
+        "copper.zarr has the elements Cu, but .*a.zarr has Cu, Zr",
+        train=[stores / "a.zarr", copper],
+    )
+    refused("single.zarr has one sample only; at least two", train=odd_stores / "single.zarr")
+    refused("a store named d is already in `?train", train=stores / "d.zarr")
+
+
+def test_the_command(stores, odd_stores, tmp_path):
+    runner = CliRunner()
+    help_text = runner.invoke(cli, ["study", "barcode", "--help"]).output
+    for word in ("--train", "--test-size", "--threshold", "--elements", "--driven", "0.84", "40"):
+        assert word in help_text
+    words = ["study", "barcode", "--train", stores / "a.zarr", "--test", odd_stores / "bare.zarr"]
+    found = runner.invoke(cli, [*map(str, words), "--out", str(tmp_path / "out")])
+    assert found.exit_code != 0
+    assert "bare.zarr has no energies" in str(found.exception or found.output)
+    twice = ["study", "barcode", "--train", stores / "a.zarr", "--test", stores / "a.zarr"]
+    found = runner.invoke(cli, [*map(str, twice), "--out", str(tmp_path / "out")])
+    assert found.exit_code != 0
+    assert "a store named a is already in --train" in " ".join(found.output.split())

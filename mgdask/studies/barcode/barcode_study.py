@@ -19,6 +19,7 @@ from mgdask.store.dictionaries import Dictionary, read_dictionary
 from mgdask.studies.barcode.baselines import EnergyModel, baseline_from_json, fit_baselines
 from mgdask.studies.barcode.boosting import (
     ALL,
+    JOURNAL,
     BoostedEnergy,
     TreeSettings,
     elements_name,
@@ -27,8 +28,10 @@ from mgdask.studies.barcode.boosting import (
     mean_absolute_shap,
 )
 from mgdask.studies.barcode.data import Samples
+from mgdask.studies.barcode.description import TABLE, compare_driven, describe_elements
 from mgdask.studies.barcode.options import BarcodeOptions
 from mgdask.studies.barcode.prepare import compute_fractions, compute_means, read_samples
+from mgdask.studies.barcode.report import barcode_report
 from mgdask.studies.barcode.results import (
     DRIVEN,
     TEST,
@@ -101,7 +104,7 @@ class BarcodeStudy(Study[BarcodeOptions]):
                 outputs=lambda: [self.folder / "baselines.json"],
             )
         )
-        trees, _ = self._trees(stages, train, how)
+        trees, importance = self._trees(stages, train, how)
         models += trees
         tested = predictions(models, sets, train)
         rows = stages(
@@ -114,11 +117,20 @@ class BarcodeStudy(Study[BarcodeOptions]):
             write_text(files[1], json.dumps(rows, indent=1) + "\n")
 
         stages("tables", write, load=lambda: None, outputs=lambda: files)
+        self._elements(stages, trees, importance, train, how)
+        skipped = self._driven(stages, train, sets.get(DRIVEN), how)
+        stages(
+            "report",
+            lambda _: self._report(stages),
+            load=lambda: None,
+            outputs=lambda: [self.folder / "report.html"],
+        )
         text = [
             verdict(tested, options.seed),
             *score_lines(rows),
             self._about_dictionary(dictionary, train, sets),
             *self._about_training(train, trees),
+            *skipped,
         ]
         return Outcome(score_metrics(rows), "\n".join(text))
 
@@ -203,6 +215,8 @@ class BarcodeStudy(Study[BarcodeOptions]):
                     train, target, entries=entries, name=name, settings=settings, **how
                 )
                 model.save(target)
+                # the trials are in the model; the journal has the times of this run
+                (target / JOURNAL).unlink(missing_ok=True)
                 return model
 
             return stages(
@@ -239,6 +253,63 @@ class BarcodeStudy(Study[BarcodeOptions]):
         some = fitted(elements_name(len(entries)), folder / "trees_elements", entries)
         return [every, some], importance
 
+    def _elements(
+        self,
+        stages: StageRunner,
+        trees: Sequence[BoostedEnergy],
+        importance: FloatArray,
+        train: Samples,
+        how: dict[str, Any],
+    ) -> None:
+        """Describe the leading entries: polyhedra, correlations, environments, map."""
+        if len(trees) < 2:
+            return
+        written: list[Path] = []
+
+        def describe(_: StageTimer) -> list[str]:
+            written[:] = describe_elements(
+                self.folder,
+                self.dictionary,
+                trees[1].entries,
+                importance,
+                train,
+                self.options.train,
+                seed=self.options.seed,
+                **how,
+            )
+            return [str(path.relative_to(self.options.out)) for path in written]
+
+        stages("elements", describe, outputs=lambda: written)
+
+    def _driven(
+        self, stages: StageRunner, train: Samples, driven: Samples | None, how: dict[str, Any]
+    ) -> list[str]:
+        """Compare driven samples with thermal ones; say why if this is not possible."""
+        if driven is None:
+            return []
+        if len(train.runs) < 2 or not (self.folder / TABLE).exists():
+            why = "one thermal run" if len(train.runs) < 2 else "a barcode without elements"
+            return [f"driven samples are not compared: {why} has nothing to compare with"]
+        written: list[Path] = []
+
+        def compare(_: StageTimer) -> list[str]:
+            written[:] = compare_driven(
+                self.folder,
+                train,
+                driven,
+                self.options.driven,
+                dictionary=self.dictionary,
+                seed=self.options.seed,
+                **how,
+            )
+            return [str(path.relative_to(self.options.out)) for path in written]
+
+        stages("driven samples", compare, outputs=lambda: written)
+        return []
+
+    def _report(self, stages: StageRunner) -> None:
+        barcode_report(self.folder, self.about(stages), seed=self.options.seed)
+
     def _about_dictionary(
         self, dictionary: Dictionary, train: Samples, sets: dict[str, Samples]
     ) -> str:
@@ -272,4 +343,4 @@ class BarcodeStudy(Study[BarcodeOptions]):
 
     def page(self, results: Results) -> str:
         """Return the report page."""
-        return results.page().render()
+        return (self.folder / "report.html").read_text(encoding="utf-8")

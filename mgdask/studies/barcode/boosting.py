@@ -52,6 +52,8 @@ MAX_LEAVES = 4096
 """Maximum number of leaves of a tree, for its memory."""
 KINDS = {"max_depth": "int", "min_gain_to_split": "log"}
 """Kind of the range of each parameter; the others are linear."""
+JOURNAL = "search.journal"
+"""Name of the file from which an interrupted search goes on."""
 ALL = "boosted trees, all ULEs"
 """Name of the model of all entries. That of the elements has their number instead."""
 
@@ -372,7 +374,7 @@ def fit_trees(
             columns=None if table.distributed else table.columns,
             seed=settings.seed,
             client=client,
-            storage=folder / "search.journal",
+            storage=folder / JOURNAL,
             progress=progress,
         )
         params, trials = found.params, found.trials
