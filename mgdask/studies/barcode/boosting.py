@@ -26,7 +26,7 @@ from mgdask.studies.barcode.data import Samples
 from mgdask.studies.stages import write_text
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from mgdask.cluster.client import Client
 
 PUBLISHED_SAMPLES = 10_000
 """Training samples of the paper. Bounds on the samples of a leaf are shares of them."""
