@@ -18,7 +18,8 @@ of ``projection.error_of``, relative to |p| |q|:
 1. Both projections are wrong by h, which changes a_p.a_q by less than 2.1 h.
 2. r is computed from above, so r_p r_q is never too small. It is too large by less than
    the root of 4 h |p|^2, which only weakens the limits.
-3. a and r are rounded to float32 and multiplied there in any order: (k + 4) v.
+3. a and r are rounded to float32 and multiplied there in any order, for the first few
+   components and for all: (k + 8) v.
 4. The distance that decides is computed in float64 within 2 n 2^-53 of itself.
 5. The number that a product is compared with is rounded to float32 too: 2 v.
 6. |q|^2 is taken to be 1, which ``make_index`` has checked within 1e-9.
@@ -37,10 +38,21 @@ import numpy as np
 from mgdask._typing import BoolArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
 from mgdask.kernels.distances import addresses, squared_distances, unit_rows
-from mgdask.kernels.projection import WIDTH, Single, allowance_of, error_of, project, strips_of
+from mgdask.kernels.projection import (
+    WIDTH,
+    Single,
+    allowance_of,
+    error_of,
+    project,
+    rest_width,
+    strips_of,
+)
 from mgdask.kernels.pruning import covered_rows, nearest_entries
 
-COMPONENTS = 32
+COMPONENTS = 47
+"""Components of the tighter limits; one less than a multiple of 16 is best."""
+FEW = 8
+"""Components of the limits for all entries."""
 _UNIT = 1e-9
 _SAMPLE = 512
 _REBASE = 4
@@ -70,17 +82,19 @@ class _Entries:
     more does not disturb the shorter ones.
     """
 
-    def __init__(self, n_numbers: int, room: int) -> None:
-        self.tiles = np.zeros((-(-room // WIDTH), n_numbers, WIDTH), dtype=np.float32)
+    def __init__(self, few: int, more: int, room: int) -> None:
+        self.tiles = np.zeros((-(-room // WIDTH), few + 1, WIDTH), dtype=np.float32)
+        self.rest = np.zeros((room, more), dtype=np.float32)
         self.group = np.zeros(room, dtype=np.int64)
         self.place = np.zeros(room, dtype=np.int64)
         self.filled = 0
         self.lock = threading.Lock()
 
-    def add(self, projected: Single, group: IntArray, place: IntArray) -> None:
+    def add(self, projected: tuple[Single, Single], group: IntArray, place: IntArray) -> None:
         """Append entries; there must be room."""
         entry = np.arange(self.filled, self.filled + len(place))
-        self.tiles[entry // WIDTH, :, entry % WIDTH] = projected
+        self.tiles[entry // WIDTH, :, entry % WIDTH] = projected[0]
+        self.rest[entry] = projected[1]
         self.group[entry] = group
         self.place[entry] = place
         self.filled += len(place)
@@ -89,9 +103,11 @@ class _Entries:
         """Return these entries, or a copy of the first ``n_entries``, with room."""
         if self.filled == n_entries and n_entries + more <= len(self.place):
             return self
-        grown = _Entries(self.tiles.shape[1], 2 * (n_entries + more))
+        shape = self.tiles.shape[1] - 1, self.rest.shape[1]
+        grown = _Entries(*shape, 2 * (n_entries + more))
         last = -(-n_entries // WIDTH)
         grown.tiles[:last] = self.tiles[:last]
+        grown.rest[:n_entries] = self.rest[:n_entries]
         grown.group[:n_entries] = self.group[:n_entries]
         grown.place[:n_entries] = self.place[:n_entries]
         grown.filled = n_entries
@@ -151,7 +167,8 @@ class VectorIndex:
         if self.n_when_based and n > _REBASE * self.n_when_based:
             groups = np.concatenate([self.group, group])
             return _assemble(parts, groups, None, self.basis.shape[1])
-        projected, _ = project(vectors, self.strips, self.basis.shape[1], self.error)
+        k = self.basis.shape[1]
+        projected = project(vectors, self.strips, k, min(FEW, k), self.error)
         with self.entries.lock:
             entries = self.entries.with_room(self.n_entries, len(vectors))
             entries.add(projected, group, addresses(vectors))
@@ -236,20 +253,21 @@ def _assemble(
         single = np.ascontiguousarray(basis, dtype=np.float32)
     error, strips = error_of(single), strips_of(single)
     k = single.shape[1]
-    entries = _Entries(k + 1, n)
+    few = min(FEW, k)
+    entries = _Entries(few, rest_width(k, few), n)
     at = 0
     for part in parts:
-        projected, _ = project(part, strips, k, error)
+        projected = project(part, strips, k, few, error)
         entries.add(projected, group[at : at + len(part)], addresses(part))
         at += len(part)
     return VectorIndex(parts, n, single, based, error, strips, entries)
 
 
-def _slacks(index: VectorIndex) -> tuple[float, float, float]:
-    """Return the allowance of residuals, and the slacks of products and of squares."""
+def _slacks(index: VectorIndex) -> tuple[int, float, float, float]:
+    """Return k, the allowance of residuals, and slacks of products and of squares."""
     n, k = index.basis.shape
-    slack = 1.1 * (2.1 * index.error + (k + 6) * 2.0**-24)
-    return allowance_of(n, index.error), slack, 1.1 * (4.0 * n * 2.0**-53 + _UNIT)
+    slack = 1.1 * (2.1 * index.error + (k + 10) * 2.0**-24)
+    return k, allowance_of(n, index.error), slack, 1.1 * (4.0 * n * 2.0**-53 + _UNIT)
 
 
 def _rows_of(
@@ -292,6 +310,35 @@ def nearest(
         squared distance (row,). They are -1 and infinity if there is no entry, or none
         of the group, and for rows that contain NaN.
     """
+    return _search(index, rows, group, False, np.inf)
+
+
+def nearest_within(
+    index: VectorIndex, rows: FloatArray, max_squared_distance: float, group: IntArray | None = None
+) -> tuple[IntArray, BoolArray]:
+    """Find the entry nearest to every row, and whether it is within a squared distance.
+
+    Both are those of ``nearest``. This is faster, because a row with only one possible
+    entry need not be compared with it.
+
+    Parameters
+    ----------
+    index, rows, group
+        As in ``nearest``.
+    max_squared_distance
+        Largest squared distance; an entry exactly at it is within.
+
+    Returns
+    -------
+        Index (row,) of the entry or -1, and whether it is within the distance (row,).
+    """
+    found, best = _search(index, rows, group, True, max_squared_distance)
+    return found, np.asarray(best <= max_squared_distance) & (found >= 0)
+
+
+def _search(
+    index: VectorIndex, rows: FloatArray, group: IntArray | None, only_entries: bool, most: float
+) -> tuple[IntArray, FloatArray]:
     rows, group, grouped = _rows_of(index, rows, group)
     found, best = np.full(len(rows), -1, dtype=np.int64), np.full(len(rows), np.inf)
     entries = index.entries
@@ -302,9 +349,12 @@ def nearest(
         index.strips,
         *_slacks(index),
         entries.tiles,
+        entries.rest,
         index.n_entries,
         entries.place,
         entries.group,
+        only_entries,
+        most,
         found,
         best,
     )
@@ -333,6 +383,7 @@ def covered(
         index.strips,
         *_slacks(index),
         entries.tiles,
+        entries.rest,
         index.n_entries,
         entries.place,
         entries.group,

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import float32, float64, types
+from numba import float32, float64, int64, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -133,6 +133,36 @@ def at_least(typingctx: Any, c: Any, limit: Any, bits: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def single_product(typingctx: Any, a: Any, b: Any, count: Any) -> Any:
+    """Compute a.b of ``count * WIDTH`` numbers in float32."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        fma = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(_vector(), [_vector()] * 3), f"llvm.fma.v{WIDTH}f32"
+        )
+        total = cgutils.alloca_once_value(builder, ir.Constant(_vector(), [0.0] * WIDTH))
+        with cgutils.for_range(builder, args[2]) as step:
+            at = [builder.mul(step.index, _offset(WIDTH))]
+            left, right = (_load(builder, builder.gep(args[i], at)) for i in range(2))
+            builder.store(builder.call(fma, [left, right, builder.load(total)]), total)
+        value, width = builder.load(total), WIDTH
+        while width > 1:
+            width //= 2
+            undefined = ir.Constant(value.type, ir.Undefined)
+            kind = ir.VectorType(ir.IntType(32), width)
+            halves = [
+                builder.shuffle_vector(
+                    value, undefined, ir.Constant(kind, list(range(start, start + width)))
+                )
+                for start in (0, width)
+            ]
+            value = builder.fadd(*halves)
+        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+    return types.float32(a, b, types.int64), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def lowest_bit(typingctx: Any, bits: Any) -> Any:
     """Return the position of the lowest bit that is set; ``bits`` is not 0."""
 
@@ -155,6 +185,7 @@ def project_rows(
     tile: Single,
     total: FloatArray,
     out: Single,
+    rest: Single,
     square: FloatArray,
 ) -> None:
     """Project ``count`` rows from ``first``; see ``project``.
@@ -163,7 +194,7 @@ def project_rows(
     ``zeros`` (column,), ``some`` (ROWS,STRETCH), ``tile`` (ROWS,WIDTH) and ``total``
     (ROWS,padded component) are scratch.
     """
-    n = rows.shape[1]
+    n, few = rows.shape[1], out.shape[1] - 1
     for start in range(0, count, ROWS):
         m_end = min(ROWS, count - start)
         for m in range(ROWS):
@@ -191,36 +222,50 @@ def project_rows(
                         total[m, strip * WIDTH + c] += tile[m, c]
         for m in range(ROWS):
             if m >= m_end:
-                for c in range(k + 1):
+                for c in range(few + 1):
                     out[start + m, c] = 0.0
                 square[start + m] = 0.0
                 continue
             norm = squared_distance(
                 address(rows, (first + start + m) * n), address(zeros, 0), n, np.inf
             )
-            rest = norm
-            for c in range(k):
+            left = norm
+            for c in range(few):
                 out[start + m, c] = total[m, c]
-                rest -= total[m, c] * total[m, c]
-            out[start + m, k] = np.sqrt(max(rest, 0.0) + allowance * norm)
+                left -= total[m, c] * total[m, c]
+            out[start + m, few] = np.sqrt(max(left, 0.0) + allowance * norm)
+            for c in range(few, k):
+                rest[start + m, c - few] = total[m, c]
+                left -= total[m, c] * total[m, c]
+            rest[start + m, k - few] = np.sqrt(max(left, 0.0) + allowance * norm)
             square[start + m] = norm
 
 
 @kernel(
     array(float64, 2),
     array(float32, 3),
+    int64,
     float64,
+    array(float32, 2, out=True),
     array(float32, 2, out=True),
     array(float64, 1, out=True),
 )
 def _project(
-    rows: FloatArray, strips: Single, allowance: float, out: Single, square: FloatArray
+    rows: FloatArray,
+    strips: Single,
+    k: int,
+    allowance: float,
+    out: Single,
+    rest: Single,
+    square: FloatArray,
 ) -> None:
-    n, k = rows.shape[1], out.shape[1] - 1
+    n = rows.shape[1]
     zeros, some = np.zeros(n), np.zeros((ROWS, STRETCH), dtype=np.float32)
     tile = np.zeros((ROWS, WIDTH), dtype=np.float32)
     total = np.zeros((ROWS, len(strips) * WIDTH))
-    project_rows(rows, 0, len(rows), strips, k, allowance, zeros, some, tile, total, out, square)
+    project_rows(
+        rows, 0, len(rows), strips, k, allowance, zeros, some, tile, total, out, rest, square
+    )
 
 
 def strips_of(basis: Single) -> Single:
@@ -261,13 +306,34 @@ def allowance_of(n: int, h: float) -> float:
     return 2.2 * h + 4.0 * (n + 8) * 2.0**-53
 
 
-def project(rows: FloatArray, strips: Single, k: int, h: float) -> tuple[Single, FloatArray]:
-    """Return k components and the residual (row,k+1) in float32, and the squared norms.
+def rest_width(k: int, few: int) -> int:
+    """Return the room for the components after the first few, and their residual."""
+    return -(-(k - few + 1) // WIDTH) * WIDTH
 
-    The residual is not below the exact one of the exact projection. Twin: a product in
-    NumPy, in ``tests/kernels/test_nearest.py``.
+
+def project(rows: FloatArray, strips: Single, k: int, few: int, h: float) -> tuple[Single, Single]:
+    """Project rows on k vectors.
+
+    Parameters
+    ----------
+    rows
+        Vectors (row, column).
+    strips
+        The basis; see ``strips_of``.
+    k, few
+        Number of components, and how many of them are in the first part.
+    h
+        Error of a component; see ``error_of``.
+
+    Returns
+    -------
+    first, rest
+        Components in float32, followed by what they leave: (row, few + 1), and the
+        others (row, k - few + 1), padded with 0. The residuals are not below the exact
+        ones.
     """
     padded = -(-len(rows) // ROWS) * ROWS
-    out, square = np.empty((padded, k + 1), dtype=np.float32), np.empty(padded)
-    _project(rows, strips, allowance_of(rows.shape[1], h), out, square)
-    return out[: len(rows)], square[: len(rows)]
+    first = np.empty((padded, few + 1), dtype=np.float32)
+    rest = np.zeros((padded, rest_width(k, few)), dtype=np.float32)
+    _project(rows, strips, k, allowance_of(rows.shape[1], h), first, rest, np.empty(padded))
+    return first[: len(rows)], rest[: len(rows)]

@@ -20,13 +20,14 @@ os.environ.update(
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 import mgdask
 from mgdask.features.local_environment import LocalEnvironment
-from mgdask.kernels.nearest import covered, make_index, nearest, unit_rows
+from mgdask.kernels.nearest import covered, make_index, nearest, nearest_within, unit_rows
 from mgdask.learn.leaders import LeaderClustering
 from tests.dictionaries import write_dictionary
 
@@ -107,13 +108,11 @@ def main():
 
     functions = {
         "DScribe, polynomial": (lambda: theirs.compute(*sample, some), len(some)),
-        "NumPy, float32 product and arg-max": (
-            lambda: (few @ single.T).argmax(axis=1),
-            len(few),
-        ),
+        "NumPy, float32 product and arg-max": (lambda: (few @ single.T).argmax(axis=1), len(few)),
         "mgdask, positions to indices and similarities": (lambda: ours.compute(*sample), n),
         "of this, spectra (written to memory)": (lambda: soap.compute(*sample), n),
         "search alone": (lambda: nearest(index, rows), n),
+        "search, only entries": (lambda: nearest_within(index, rows, limit), n),
         "search, only whether within the threshold": (lambda: covered(index, rows, limit), n),
     }
     times = {name: [] for name in functions}
@@ -131,7 +130,8 @@ def main():
     for size in (500, 1500, 5000, 15000, 60000):
         if size <= len(vectors):
             part = make_index(vectors[:size])
-            show(f"search among {size}", [cpu(lambda: nearest(part, rows), n) for _ in range(5)])
+            search = partial(nearest, part, rows)
+            show(f"search among {size}", [cpu(search, n) for _ in range(5)])
 
 
 if __name__ == "__main__":
