@@ -310,35 +310,6 @@ def nearest(
         squared distance (row,). They are -1 and infinity if there is no entry, or none
         of the group, and for rows that contain NaN.
     """
-    return _search(index, rows, group, False, np.inf)
-
-
-def nearest_within(
-    index: VectorIndex, rows: FloatArray, max_squared_distance: float, group: IntArray | None = None
-) -> tuple[IntArray, BoolArray]:
-    """Find the entry nearest to every row, and whether it is within a squared distance.
-
-    Both are those of ``nearest``. This is faster, because a row with only one possible
-    entry need not be compared with it.
-
-    Parameters
-    ----------
-    index, rows, group
-        As in ``nearest``.
-    max_squared_distance
-        Largest squared distance; an entry exactly at it is within.
-
-    Returns
-    -------
-        Index (row,) of the entry or -1, and whether it is within the distance (row,).
-    """
-    found, best = _search(index, rows, group, True, max_squared_distance)
-    return found, np.asarray(best <= max_squared_distance) & (found >= 0)
-
-
-def _search(
-    index: VectorIndex, rows: FloatArray, group: IntArray | None, only_entries: bool, most: float
-) -> tuple[IntArray, FloatArray]:
     rows, group, grouped = _rows_of(index, rows, group)
     found, best = np.full(len(rows), -1, dtype=np.int64), np.full(len(rows), np.inf)
     entries = index.entries
@@ -353,8 +324,6 @@ def _search(
         index.n_entries,
         entries.place,
         entries.group,
-        only_entries,
-        most,
         found,
         best,
     )

@@ -47,15 +47,10 @@ def _refined(
     product: float, left: float, right: float, other: Single, i: int, rest: Single, j: int
 ) -> float:
     # the residuals of the first components are replaced by the other components
-    return (
-        product
-        - left * right
-        + single_product(
-            address(other, i * other.shape[1]),
-            address(rest, j * rest.shape[1]),
-            rest.shape[1] // WIDTH,
-        )
+    others = single_product(
+        address(other, i * other.shape[1]), address(rest, j * rest.shape[1]), rest.shape[1] // WIDTH
     )
+    return product - left * right + float(others)
 
 
 @inner
@@ -103,8 +98,6 @@ def _compare(
     int64,
     array(int64, 1),
     array(int64, 1),
-    boolean,
-    float64,
     array(int64, 1, out=True),
     array(float64, 1, out=True),
 )
@@ -122,8 +115,6 @@ def nearest_entries(
     n_entries: int,
     place: IntArray,
     group: IntArray,
-    only_entries: bool,
-    most: float,
     found: IntArray,
     best: FloatArray,
 ) -> None:
@@ -131,10 +122,8 @@ def nearest_entries(
 
     Layout ``(row,column),(row,),(strip,column,WIDTH),(tile,few+1,WIDTH),(entry,others),
     (entry,),(entry,)->(row,),(row,)``. ``found`` is -1 and ``best`` infinity on
-    entry. If ``only_entries``, a row with one candidate that is certainly within or
-    beyond ``most`` is not compared in full. Its ``best`` is then some number on the
-    same side of ``most``. Cost: 10 to 20 microseconds per row at 5223 entries and 3289
-    columns, half of it for the projection. Twin: ``tests/reference/nearest.py``.
+    entry. Cost: 15 to 25 microseconds per row at 5223 entries and 3289 columns, a third
+    of it for the projection. Twin: ``tests/reference/nearest.py``.
     """
     n, width = rows.shape[1], tiles.shape[1]
     few, more = width - 1, rest.shape[1]
@@ -213,21 +202,6 @@ def nearest_entries(
                                 upper[i] = above
                                 limit[i] = _least(square[i], norm, above, slack, tiny)
         for i in range(count):
-            if only_entries and found[first + i] < 0:
-                remaining, at = 0, -1
-                for c in range(n_candidates[i]):
-                    if product[i, c] >= limit[i]:
-                        remaining, at = remaining + 1, c
-                if remaining == 1:
-                    j, norm = candidate[i, at], np.sqrt(square[i])
-                    margin = 2.0 * (slack * norm + tiny * (norm + 1.0) ** 2)
-                    below = square[i] + 1.0 - 2.0 * product[i, at] - margin
-                    above = below + 4.0 * other[i, k - few] * rest[j, k - few] + 2.0 * margin
-                    if below > most or above <= most:
-                        found[first + i], best[first + i] = j, 0.5 * (below + above)
-                        if below > most:
-                            best[first + i] = above
-                        continue
             _compare(
                 rows,
                 first + i,

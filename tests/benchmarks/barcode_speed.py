@@ -27,7 +27,7 @@ import numpy as np
 
 import mgdask
 from mgdask.features.local_environment import LocalEnvironment
-from mgdask.kernels.nearest import covered, make_index, nearest, nearest_within, unit_rows
+from mgdask.kernels.nearest import covered, make_index, nearest, unit_rows
 from mgdask.learn.leaders import LeaderClustering
 from tests.dictionaries import write_dictionary
 
@@ -112,7 +112,6 @@ def main():
         "mgdask, positions to indices and similarities": (lambda: ours.compute(*sample), n),
         "of this, spectra (written to memory)": (lambda: soap.compute(*sample), n),
         "search alone": (lambda: nearest(index, rows), n),
-        "search, only entries": (lambda: nearest_within(index, rows, limit), n),
         "search, only whether within the threshold": (lambda: covered(index, rows, limit), n),
     }
     times = {name: [] for name in functions}
