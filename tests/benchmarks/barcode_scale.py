@@ -2,7 +2,7 @@
 
 OMP_NUM_THREADS=1 nice python tests/benchmarks/barcode_scale.py --data ../shared/data --work /tmp/scale
     [--samples 10000] [--thresholds 0.84,0.88,0.9] [--workers 2] [--memory 1GiB] [--rbf polynomial]
-    [--noise 0.05] [--kill 24] [--only kill|scale] [--profile]
+    [--noise 0.01] [--kill 24] [--only kill|scale] [--profile]
 
 The real inherent structures of the seven shared coolings are repeated with Gaussian noise, so that every environment
 differs. Each pass is a process of its own with its workers. CPU time is that of all of them, memory the highest sum of
@@ -48,7 +48,7 @@ def make_store(data, work, samples, noise):
     """The store of all samples. Not part of what is measured."""
     import mgdask
 
-    path = work / f"samples-{samples}.zarr"
+    path = work / f"samples-{samples}-{noise:g}.zarr"
     if path.exists():
         return path
     frames = []
@@ -63,7 +63,7 @@ def make_store(data, work, samples, noise):
     frames = np.concatenate(frames)
     head = f"{len(species)}\nITEM: BOX BOUNDS pp pp pp\n" + f"0.0 {side!r}\n" * 3 + "ITEM: ATOMS id type x y z\n"
     words = [f"{k + 1} {1 if z == 40 else 2} " for k, z in enumerate(species.tolist())]
-    dump = work / f"samples-{samples}.dump"
+    dump = work / f"samples-{samples}-{noise:g}.dump"
     with open(dump, "w") as out:
         for k in range(samples):
             # the first samples are of all coolings and temperatures
@@ -222,26 +222,56 @@ def kill(args):
         ules = whole
 
 
+class Parts:
+    """CPU time of some functions in all threads of this process; inner ones are not subtracted from outer ones."""
+
+    def __init__(self, functions):
+        self.seconds, self.calls = {}, {}
+        for owner, name in functions:
+            setattr(owner, name, self.timed(f"{owner.__name__.rpartition('.')[2]}.{name}", getattr(owner, name)))
+
+    def timed(self, label, function):
+        self.seconds[label], self.calls[label] = 0.0, 0
+
+        def call(*args, **more):
+            began = time.thread_time()
+            try:
+                return function(*args, **more)
+            finally:
+                self.seconds[label] += time.thread_time() - began
+                self.calls[label] += 1
+
+        return call
+
+
 def profile(args):
-    """What one process does in both passes, by function."""
-    import cProfile
-    import pstats
-
+    """What dominates both passes, in one thread of one process."""
     import mgdask
+    from mgdask.features import local_environment
+    from mgdask.pipelines.dictionary import samples, screen, settle
 
-    store, threshold = make_store(args.data, args.work, args.samples, args.noise), args.thresholds[0]
-    ules, fractions = fresh(args.work / "profiled.zarr"), fresh(args.work / "profiled-fractions.zarr")
-    for name in ("dictionary", "fractions"):
-        runner = cProfile.Profile()
-        runner.enable()
-        if name == "dictionary":
-            mgdask.build_dictionary(store, soap(args.rbf), threshold=threshold, out=ules, memory=args.memory, progress=False)
-        else:
-            feature = mgdask.LocalEnvironment(dictionary=str(ules), per="frame")
-            mgdask.run(mgdask.plan(store, [feature], out=fractions, memory=args.memory), progress=False)
-        runner.disable()
-        print(name, n_entries(ules), "entries")
-        pstats.Stats(runner).sort_stats("tottime").print_stats(14)
+    store, n = make_store(args.data, args.work, args.samples, args.noise), args.samples * 2000
+    kind = mgdask.SOAP
+    for threshold in args.thresholds:
+        ules, fractions = fresh(args.work / "profiled.zarr"), fresh(args.work / "profiled-fractions.zarr")
+        for name in ("dictionary", "fractions"):
+            places = [(kind, "describe"), (samples, "unit_rows"), (screen, "covered"), (screen.ScreenJob, "known"), (settle.Settling, "_settle")]
+            if name == "fractions":
+                places = [(kind, "describe"), (local_environment, "unit_rows"), (local_environment, "nearest")]
+            kept = [(owner, each, getattr(owner, each)) for owner, each in places]
+            soap(args.rbf).prepare()
+            parts, began = Parts(places), time.process_time()
+            if name == "dictionary":
+                mgdask.build_dictionary(store, soap(args.rbf), threshold=threshold, out=ules, memory=args.memory, progress=False)
+            else:
+                feature = mgdask.LocalEnvironment(dictionary=str(ules), per="frame")
+                mgdask.run(mgdask.plan(store, [feature], out=fractions, memory=args.memory), progress=False)
+            total = time.process_time() - began
+            for owner, each, function in kept:
+                setattr(owner, each, function)
+            print(f"{threshold} {name}: {n_entries(ules)} entries, {total:.1f} CPU s, {1e6 * total / n:.1f} us/environment", flush=True)
+            for label, seconds in sorted(parts.seconds.items(), key=lambda item: -item[1]):
+                print(f"    {label:28}{seconds:8.2f} s{100 * seconds / total:6.1f} %{1e6 * seconds / n:8.2f} us/environment, {parts.calls[label]} calls")
 
 
 def main():
@@ -253,7 +283,7 @@ def main():
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--memory", default="1GiB")
     parser.add_argument("--rbf", default="polynomial")
-    parser.add_argument("--noise", type=float, default=0.05)
+    parser.add_argument("--noise", type=float, default=0.01)
     parser.add_argument("--kill", type=int, default=24, help="samples of the comparison after kill -9")
     parser.add_argument("--only", choices=("kill", "scale"))
     parser.add_argument("--profile", action="store_true")

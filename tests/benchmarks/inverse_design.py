@@ -2,6 +2,7 @@
 
 nice python tests/benchmarks/inverse_design.py --data ../shared/data --work /tmp/inverse --moves 20000
 nice python tests/benchmarks/inverse_design.py --data ../shared/data --work /tmp/inverse --elements 40 --moves 5000
+nice python tests/benchmarks/inverse_design.py --data ../shared/data --work /tmp/inverse --elements 10 --factor 2 --moves 5000
 
 The sample is a cube cut from an inherent structure of a cooling that is in no training set, closed periodically,
 minimized in the potential. The wanted barcode is the mean of the last inherent structures of three other coolings.
@@ -26,6 +27,7 @@ from mgdask.features import SOAP
 from mgdask.kernels.neighbors import list_neighbors, make_cell_list
 from mgdask.studies.barcode import Entries, MovingSample, Samples, sample_energy, search
 from mgdask.studies.barcode.baselines import fit_linear
+from mgdask.studies.barcode.wanted import wanted_fractions
 
 TRAIN = ("cooling_1", "cooling_4", "cooling_7")
 WIDE = SOAP(species=("Cu", "Zr"), r_cut=5.0, n_max=11, l_max=12, sigma=0.5, rbf="polynomial")
@@ -144,6 +146,7 @@ def main():
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--moves", type=int, default=20_000)
     parser.add_argument("--elements", type=int, default=0, help="entries of the target; 0: all")
+    parser.add_argument("--factor", type=float, default=1.0, help="of the fractions of the target, with --elements")
     parser.add_argument("--every", type=int, default=12, help="every which frame the dictionary and the model read")
     parser.add_argument("--options", default="{}", help="further options of search, as JSON")
     args = parser.parse_args()
@@ -162,18 +165,22 @@ def main():
     target = want
     if args.elements:
         leading = np.argsort(-want, kind="stable")[: args.elements]
-        target = {int(k): float(want[k]) for k in leading}
+        target = {int(k): args.factor * float(want[k]) for k in leading}
     energy = sample_energy(model, soap=SMALL)
+    # what as many atoms drawn at random from the target have
+    drawn = np.random.default_rng(0).multinomial(len(start), want / want.sum(), 200)
+    noise = [wanted_fractions(want if not args.elements else {k: float(want[k]) for k in target}, len(want)).distance(x) for x in drawn]
+    print(f"distance of {len(start)} atoms drawn at random from the glasses of the target to their fractions: {np.mean(noise):.3f}")
     print(f"{entries.n_entries} entries; {len(start)} atoms, composition {start.symbols.formula}")
     print(f"model: {model.n_numbers} numbers, per atom {[round(energy(g) / len(g), 4) for g in glasses]} eV on the target's glasses, "
           f"{[round(float(x.energy) / 2000, 4) for x in last]} by the potential")  # fmt: skip
     began = time.process_time()
-    checkpoint = args.work / f"search-{args.elements}.npz"
+    checkpoint = args.work / f"search-{args.elements}-{args.factor:g}.npz"
     result = search(start, target, entries, n_moves=args.moves, energy=energy, checkpoint=checkpoint, **json.loads(args.options))
     seconds = time.process_time() - began
-    result.write(args.work / f"designed-{args.elements}.xyz")
+    result.write(args.work / f"designed-{args.elements}-{args.factor:g}.xyz")
     history = result.history
-    result.write_history(args.work / f"history-{args.elements}.csv")
+    result.write_history(args.work / f"history-{args.elements}-{args.factor:g}.csv")
     for k in np.unique(np.linspace(0, len(history) - 1, 11).astype(int)):
         print(f"{history.move[k]:6d} moves  distance {history.distance[k]:.3f}  excess {history.excess[k]:.2f}  "
               f"accepted {history.accepted[k]:.2f}  model {history.energy[k] / len(start):.4f} eV/atom")  # fmt: skip

@@ -472,3 +472,24 @@ def test_a_species_without_entries_is_refused():
     copper = Entries(SMALL, make_index(vectors, entries.species[only]), entries.species[only])
     with pytest.raises(ParameterError, match=r"atom \d+ \(Z = 40\) has no entry of its species"):
         search(atoms_of(), {0: 0.5}, copper)
+
+
+@pytest.mark.parametrize("per_species", [False, True])
+def test_a_dictionary_may_be_a_path(glass_store, tmp_path, per_species):
+    import mgdask
+
+    path = tmp_path / "ules.zarr"
+    mgdask.build_dictionary(
+        glass_store, SMALL, threshold=0.6, out=path, frames=[0], per_species=per_species,
+        progress=False,
+    )  # fmt: skip
+    entries, opened = Entries.of(path), mgdask.read_dictionary(path)
+    assert entries.soap == SMALL
+    assert entries.n_entries == opened.n_entries
+    assert (entries.species is not None) == per_species
+    one = search(atoms_of(), {0: 0.5}, path, n_moves=5)
+    same(one, search(atoms_of(), {0: 0.5}, entries, n_moves=5))
+    # as the feature of the same dictionary says
+    feature = mgdask.LocalEnvironment(dictionary=str(path), per="frame")
+    row = feature.compute(one.position, CUBE, one.numbers)
+    np.testing.assert_allclose(row.ravel(), one.fractions, atol=1e-12)
