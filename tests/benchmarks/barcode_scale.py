@@ -27,7 +27,9 @@ import time
 from pathlib import Path
 
 os.environ.update(
-    dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+    dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+    )
 )
 
 import numpy as np
@@ -61,7 +63,11 @@ def make_store(data, work, samples, noise):
             frames.append(store.position.values)
             species, side = store.species.values, float(store.cell[0, 0, 0])
     frames = np.concatenate(frames)
-    head = f"{len(species)}\nITEM: BOX BOUNDS pp pp pp\n" + f"0.0 {side!r}\n" * 3 + "ITEM: ATOMS id type x y z\n"
+    head = (
+        f"{len(species)}\nITEM: BOX BOUNDS pp pp pp\n"
+        + f"0.0 {side!r}\n" * 3
+        + "ITEM: ATOMS id type x y z\n"
+    )
     words = [f"{k + 1} {1 if z == 40 else 2} " for k, z in enumerate(species.tolist())]
     dump = work / f"samples-{samples}-{noise:g}.dump"
     with open(dump, "w") as out:
@@ -70,7 +76,12 @@ def make_store(data, work, samples, noise):
             place = frames[(k * 61) % len(frames)]
             place = (place + np.random.default_rng([7, k]).normal(0, noise, place.shape)) % side
             out.write(f"ITEM: TIMESTEP\n{k}\nITEM: NUMBER OF ATOMS\n{head}")
-            out.write("".join(f"{w}{x:.5f} {y:.5f} {z:.5f}\n" for w, (x, y, z) in zip(words, place.tolist(), strict=True)))
+            out.write(
+                "".join(
+                    f"{w}{x:.5f} {y:.5f} {z:.5f}\n"
+                    for w, (x, y, z) in zip(words, place.tolist(), strict=True)
+                )
+            )
     mgdask.ingest(str(dump), path, species={1: "Zr", 2: "Cu"})
     dump.unlink()
     return path
@@ -127,7 +138,10 @@ def command(args, kind, store, out, threshold, dictionary=None):
 
 
 def start(line):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]),
+    }
     return subprocess.Popen(line, start_new_session=True, env=environment)
 
 
@@ -165,13 +179,18 @@ def scale(args):
                      f"with local_client({args.workers}, memory='{args.memory}'): pass"])  # fmt: skip
     print(f"{args.samples} samples, {n} environments, {args.rbf}, noise {args.noise} Å, {args.workers} workers of {args.memory}; "
           f"starting and closing the workers takes {idle[1]:.1f} CPU s, {idle[0]:.1f} s", flush=True)  # fmt: skip
-    print("threshold pass        entries    wall s     CPU s  us/environment   all GiB  largest GiB", flush=True)
+    print(
+        "threshold pass        entries    wall s     CPU s  us/environment   all GiB  largest GiB",
+        flush=True,
+    )
     for threshold in args.thresholds:
         ules = fresh(args.work / f"ules-{args.samples}-{threshold}.zarr")
         fractions = fresh(args.work / f"fractions-{args.samples}-{threshold}.zarr")
         total = 0.0
         for kind, out in (("dictionary", ules), ("fractions", fractions)):
-            wall, cpu, everything, largest = measured(command(args, kind, store, out, threshold, ules))
+            wall, cpu, everything, largest = measured(
+                command(args, kind, store, out, threshold, ules)
+            )
             total += cpu
             print(f"{threshold:9.2f} {kind:11}{n_entries(ules):8}{wall:10.1f}{cpu:10.1f}{1e6 * cpu / n:16.1f}{everything / 2**30:10.2f}"
                   f"{largest / 2**30:13.2f}", flush=True)  # fmt: skip
@@ -202,11 +221,17 @@ def kill(args):
             process = start(command(args, kind, store, broken, threshold, ules))
             try:
                 # from the first tasks to the last ones, and in the end not at all
-                if process.wait(timeout=None if attempt == 6 else wall * (0.35 + 0.1 * attempt)) == 0:
+                if (
+                    process.wait(timeout=None if attempt == 6 else wall * (0.35 + 0.1 * attempt))
+                    == 0
+                ):
                     break
                 raise SystemExit(f"{kind}: could not continue after {kills} kills")
             except subprocess.TimeoutExpired:
-                family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+                family = [
+                    psutil.Process(process.pid),
+                    *psutil.Process(process.pid).children(recursive=True),
+                ]
                 for each in family:
                     try:
                         each.send_signal(signal.SIGKILL)
@@ -216,7 +241,10 @@ def kill(args):
                 kills += 1
         one, other = files(whole), files(broken)
         differ = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
-        print(f"{kind}: {kills} kills, {len(one)} files, {'all byte-equal' if not differ else f'DIFFERENT: {differ}'}", flush=True)
+        print(
+            f"{kind}: {kills} kills, {len(one)} files, {'all byte-equal' if not differ else f'DIFFERENT: {differ}'}",
+            flush=True,
+        )
         if differ or not kills:
             raise SystemExit(1)
         ules = whole
@@ -228,7 +256,11 @@ class Parts:
     def __init__(self, functions):
         self.seconds, self.calls = {}, {}
         for owner, name in functions:
-            setattr(owner, name, self.timed(f"{owner.__name__.rpartition('.')[2]}.{name}", getattr(owner, name)))
+            setattr(
+                owner,
+                name,
+                self.timed(f"{owner.__name__.rpartition('.')[2]}.{name}", getattr(owner, name)),
+            )
 
     def timed(self, label, function):
         self.seconds[label], self.calls[label] = 0.0, 0
@@ -253,38 +285,73 @@ def profile(args):
     store, n = make_store(args.data, args.work, args.samples, args.noise), args.samples * 2000
     kind = mgdask.SOAP
     for threshold in args.thresholds:
-        ules, fractions = fresh(args.work / "profiled.zarr"), fresh(args.work / "profiled-fractions.zarr")
+        ules, fractions = (
+            fresh(args.work / "profiled.zarr"),
+            fresh(args.work / "profiled-fractions.zarr"),
+        )
         for name in ("dictionary", "fractions"):
-            places = [(kind, "describe"), (samples, "unit_rows"), (screen, "covered"), (screen.ScreenJob, "known"), (settle.Settling, "_settle")]
+            places = [
+                (kind, "describe"),
+                (samples, "unit_rows"),
+                (screen, "covered"),
+                (screen.ScreenJob, "known"),
+                (settle.Settling, "_settle"),
+            ]
             if name == "fractions":
-                places = [(kind, "describe"), (local_environment, "unit_rows"), (local_environment, "nearest")]
+                places = [
+                    (kind, "describe"),
+                    (local_environment, "unit_rows"),
+                    (local_environment, "nearest"),
+                ]
             kept = [(owner, each, getattr(owner, each)) for owner, each in places]
             soap(args.rbf).prepare()
             parts, began = Parts(places), time.process_time()
             if name == "dictionary":
-                mgdask.build_dictionary(store, soap(args.rbf), threshold=threshold, out=ules, memory=args.memory, progress=False)
+                mgdask.build_dictionary(
+                    store,
+                    soap(args.rbf),
+                    threshold=threshold,
+                    out=ules,
+                    memory=args.memory,
+                    progress=False,
+                )
             else:
                 feature = mgdask.LocalEnvironment(dictionary=str(ules), per="frame")
-                mgdask.run(mgdask.plan(store, [feature], out=fractions, memory=args.memory), progress=False)
+                mgdask.run(
+                    mgdask.plan(store, [feature], out=fractions, memory=args.memory), progress=False
+                )
             total = time.process_time() - began
             for owner, each, function in kept:
                 setattr(owner, each, function)
-            print(f"{threshold} {name}: {n_entries(ules)} entries, {total:.1f} CPU s, {1e6 * total / n:.1f} us/environment", flush=True)
+            print(
+                f"{threshold} {name}: {n_entries(ules)} entries, {total:.1f} CPU s, {1e6 * total / n:.1f} us/environment",
+                flush=True,
+            )
             for label, seconds in sorted(parts.seconds.items(), key=lambda item: -item[1]):
-                print(f"    {label:28}{seconds:8.2f} s{100 * seconds / total:6.1f} %{1e6 * seconds / n:8.2f} us/environment, {parts.calls[label]} calls")
+                print(
+                    f"    {label:28}{seconds:8.2f} s{100 * seconds / total:6.1f} %{1e6 * seconds / n:8.2f} us/environment, {parts.calls[label]} calls"
+                )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--samples", type=int, default=10_000)
-    parser.add_argument("--thresholds", type=lambda text: [float(word) for word in text.split(",")], default=[0.84, 0.88, 0.9])
+    parser.add_argument(
+        "--thresholds",
+        type=lambda text: [float(word) for word in text.split(",")],
+        default=[0.84, 0.88, 0.9],
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--memory", default="1GiB")
     parser.add_argument("--rbf", default="polynomial")
     parser.add_argument("--noise", type=float, default=0.01)
-    parser.add_argument("--kill", type=int, default=24, help="samples of the comparison after kill -9")
+    parser.add_argument(
+        "--kill", type=int, default=24, help="samples of the comparison after kill -9"
+    )
     parser.add_argument("--only", choices=("kill", "scale"))
     parser.add_argument("--profile", action="store_true")
     for name in ("run", "store", "out", "dictionary"):

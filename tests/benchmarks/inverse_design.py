@@ -68,7 +68,12 @@ class EmbeddedAtoms:
         cells = make_cell_list(position, cell, (True,) * 3, self.cutoff)
         offset, j, vector, d = list_neighbors(cells, np.arange(n))
         i = np.repeat(np.arange(n), np.diff(offset))
-        rho, slope_i, slope_j, slope = np.zeros(n), np.zeros(len(d)), np.zeros(len(d)), np.zeros(len(d))
+        rho, slope_i, slope_j, slope = (
+            np.zeros(n),
+            np.zeros(len(d)),
+            np.zeros(len(d)),
+            np.zeros(len(d)),
+        )
         energy = 0.0
         for a in range(len(self.z)):
             of = kind[j] == a
@@ -103,7 +108,9 @@ def store_of(name, data, work):
     if not path.exists():
         folder = data / "zrcu_inherent"
         energies = {"energy": (str(folder / f"{name}.energy.txt"), 3)}
-        mgdask.ingest(str(folder / f"{name}.dump.gz"), path, species={1: "Zr", 2: "Cu"}, variables=energies)
+        mgdask.ingest(
+            str(folder / f"{name}.dump.gz"), path, species={1: "Zr", 2: "Cu"}, variables=energies
+        )
     return path
 
 
@@ -119,7 +126,9 @@ def start_of(data, work, potential):
             d = atoms.get_all_distances(mic=True)
             np.fill_diagonal(d, np.inf)
             del atoms[int(np.unravel_index(d.argmin(), d.shape)[0])]
-        atoms.positions, _ = potential.minimized(atoms.positions, np.asarray(atoms.cell), atoms.numbers, 400)
+        atoms.positions, _ = potential.minimized(
+            atoms.positions, np.asarray(atoms.cell), atoms.numbers, 400
+        )
         atoms.wrap()
         atoms.write(path)
     return read(path)
@@ -136,18 +145,26 @@ def linear_model(data, work, every):
             energy.append(float(store.energy[f]))
             run.append(name)
     share = [0.56, 0.44]
-    samples = Samples.of(energy, 2000, run, species=("Cu", "Zr"), concentration=share, mean_soap=np.array(means))
+    samples = Samples.of(
+        energy, 2000, run, species=("Cu", "Zr"), concentration=share, mean_soap=np.array(means)
+    )
     return fit_linear(samples, "mean_soap")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--moves", type=int, default=20_000)
     parser.add_argument("--elements", type=int, default=0, help="entries of the target; 0: all")
-    parser.add_argument("--factor", type=float, default=1.0, help="of the fractions of the target, with --elements")
-    parser.add_argument("--every", type=int, default=12, help="every which frame the dictionary and the model read")
+    parser.add_argument(
+        "--factor", type=float, default=1.0, help="of the fractions of the target, with --elements"
+    )
+    parser.add_argument(
+        "--every", type=int, default=12, help="every which frame the dictionary and the model read"
+    )
     parser.add_argument("--options", default="{}", help="further options of search, as JSON")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
@@ -160,7 +177,10 @@ def main():
     start = start_of(args.data, args.work, potential)
     model = linear_model(args.data, args.work, args.every)
     last = [mgdask.open_store(store).isel(frame=-1) for store in stores]
-    glasses = [MovingSample(x.position.values, x.cell.values, (True,) * 3, x.species.values, entries) for x in last]
+    glasses = [
+        MovingSample(x.position.values, x.cell.values, (True,) * 3, x.species.values, entries)
+        for x in last
+    ]
     want = np.mean([glass.fractions for glass in glasses], axis=0)
     target = want
     if args.elements:
@@ -169,14 +189,29 @@ def main():
     energy = sample_energy(model, soap=SMALL)
     # what as many atoms drawn at random from the target have
     drawn = np.random.default_rng(0).multinomial(len(start), want / want.sum(), 200)
-    noise = [wanted_fractions(want if not args.elements else {k: float(want[k]) for k in target}, len(want)).distance(x) for x in drawn]
-    print(f"distance of {len(start)} atoms drawn at random from the glasses of the target to their fractions: {np.mean(noise):.3f}")
+    noise = [
+        wanted_fractions(
+            want if not args.elements else {k: float(want[k]) for k in target}, len(want)
+        ).distance(x)
+        for x in drawn
+    ]
+    print(
+        f"distance of {len(start)} atoms drawn at random from the glasses of the target to their fractions: {np.mean(noise):.3f}"
+    )
     print(f"{entries.n_entries} entries; {len(start)} atoms, composition {start.symbols.formula}")
     print(f"model: {model.n_numbers} numbers, per atom {[round(energy(g) / len(g), 4) for g in glasses]} eV on the target's glasses, "
           f"{[round(float(x.energy) / 2000, 4) for x in last]} by the potential")  # fmt: skip
     began = time.process_time()
     checkpoint = args.work / f"search-{args.elements}-{args.factor:g}.npz"
-    result = search(start, target, entries, n_moves=args.moves, energy=energy, checkpoint=checkpoint, **json.loads(args.options))
+    result = search(
+        start,
+        target,
+        entries,
+        n_moves=args.moves,
+        energy=energy,
+        checkpoint=checkpoint,
+        **json.loads(args.options),
+    )
     seconds = time.process_time() - began
     result.write(args.work / f"designed-{args.elements}-{args.factor:g}.xyz")
     history = result.history
@@ -186,10 +221,15 @@ def main():
               f"accepted {history.accepted[k]:.2f}  model {history.energy[k] / len(start):.4f} eV/atom")  # fmt: skip
     print(f"best {result.distance:.4f} after {result.move} moves, {seconds:.0f} CPU s in this call")
     cell, n = result.cell, len(start)
-    before, after = (potential(x, cell, z)[0] / n for x, z in ((result.start, result.start_numbers), (result.position, result.numbers)))
+    before, after = (
+        potential(x, cell, z)[0] / n
+        for x, z in ((result.start, result.start_numbers), (result.position, result.numbers))
+    )
     relaxed, minimum = potential.minimized(result.position, cell, result.numbers, 400)
     again = MovingSample(relaxed, cell, (True,) * 3, result.numbers, entries)
-    wanted_distance = search(Atoms(result.numbers, relaxed, cell=cell, pbc=True), target, entries, n_moves=0).distance
+    wanted_distance = search(
+        Atoms(result.numbers, relaxed, cell=cell, pbc=True), target, entries, n_moves=0
+    ).distance
     print(f"by the potential: start {before:.4f}, designed {after:.4f}, minimized {minimum / n:.4f} eV/atom; distance then {wanted_distance:.4f}, "
           f"model {energy(again) / n:.4f} eV/atom")  # fmt: skip
 

@@ -143,9 +143,20 @@ def search(
     correction for ``preference`` the moves satisfy detailed balance with respect to
     exp(-O / T) as long as the goals stay. New goals never raise O, but break it.
 
-    The same seed gives the same bits on one machine. Energies are not part of the
-    objective: the sample is not relaxed, and its true energy is higher than that of a
-    glass with the same barcode unless it is minimized afterwards.
+    The same seed gives the same bits on one machine. Energies are recorded, but do not
+    decide. On a Zr-Cu glass, displacements of 0.13 Å reach a barcode far from the
+    glass's own. If the potential's energy is minimized afterwards, the atoms and the
+    barcode go back. See the manual, "Move a sample toward a wanted barcode".
+
+    References
+    ----------
+    Liu C. et al., Acta Mater. 259, 119281 (2023), conclusions. McGreevy and Pusztai,
+    Mol. Simul. 1, 359 (1988), for reverse Monte Carlo.
+
+    Examples
+    --------
+    >>> result = search(atoms, {12: 0.06}, "ules.zarr")  # doctest: +SKIP
+    >>> result.write("designed.xyz")  # doctest: +SKIP
     """
     position, cell, pbc, numbers = configuration_of(sample)
     entries = dictionary if isinstance(dictionary, Entries) else Entries.of(dictionary)
