@@ -30,6 +30,7 @@ SECTIONS = {
     "mgdask.studies": "Published studies, each from stores to results.",
     "mgdask.studies.study": "What every study is.",
     "mgdask.studies.softness": "Quench-in softness of Wang and Jain (2019).",
+    "mgdask.studies.barcode": "The barcode of a glass of Liu et al. (2023).",
     "mgdask.datasets": "The data shipped with the package.",
     "mgdask.plot.environments": "Pictures of atoms colored by a value.",
     "mgdask.errors": "All errors derive from ``MgdaskError``.",

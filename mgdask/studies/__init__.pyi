@@ -1,4 +1,7 @@
+from . import barcode as barcode
 from . import softness as softness
+from .barcode import BarcodeOptions as BarcodeOptions
+from .barcode import BarcodeStudy as BarcodeStudy
 from .registry import available as available
 from .registry import get_options as get_options
 from .registry import get_study as get_study

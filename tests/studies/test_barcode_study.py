@@ -16,7 +16,7 @@ from click.testing import CliRunner
 import mgdask
 from mgdask.cli import cli
 from mgdask.errors import ParameterError
-from mgdask.studies.barcode import BarcodeOptions, BarcodeStudy, prepare
+from mgdask.studies.barcode import BarcodeOptions, BarcodeStudy, prepare, results
 from mgdask.studies.stages import StageRunner
 from tests import forked
 from tests.studies.barcode_stores import write_store
@@ -46,6 +46,7 @@ MODELS = (
 def small_parts():
     """Use mean vectors that fit into the small boxes."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(results, "N_RESAMPLES", 60)
         patch.setattr(prepare, "SMALL_SOAP", {"r_cut": 4.0, "n_max": 3, "l_max": 2, "sigma": 0.5})
         patch.setattr(
             prepare,
