@@ -115,6 +115,7 @@ def smacof(
     vectors: npt.ArrayLike,
     n_dimensions: int = 2,
     *,
+    start: Embedding | None = None,
     max_iterations: int = 300,
     tolerance: float = 1e-5,
 ) -> Embedding:
@@ -131,6 +132,8 @@ def smacof(
         Shape (vector, column).
     n_dimensions
         Number of dimensions of the map.
+    start
+        First map. Default: ``principal_coordinates``.
     max_iterations
         Maximum number of iterations.
     tolerance
@@ -158,7 +161,7 @@ def smacof(
     True
     """
     rows = np.asarray(matrix("vectors", vectors), dtype=np.float64)
-    start = principal_coordinates(rows, n_dimensions)
+    start = principal_coordinates(rows, n_dimensions) if start is None else start
     x, n = start.coordinates.copy(), len(rows)
     target = _all_distances(rows)
     norm = float((target**2).sum())

@@ -103,6 +103,7 @@ def make_contrast(group, std, control):
         "halves": [1e-3, 2e-3],
         "single_runs": [1e-3, 2e-3],
         "share_of_halves_below": 0.0,
+        "share_of_single_runs_below": 0.0,
         "std": bounds(std, 4e-4),
         "std_spread": 1e-3,
         "control": bounds(control, 4e-4),

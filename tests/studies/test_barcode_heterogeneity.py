@@ -139,6 +139,8 @@ def test_an_effect_in_one_group_is_found(rng):
     assert second.excess.low > 0.02
     assert second.share_of_halves_below == 1.0
     assert second.std_of_means > 3 * second.single_runs.max()
+    assert second.share_of_single_runs_below == 1.0
+    assert second.single_runs.shape == (6,)
 
 
 def test_unmatched_samples_are_left_out():

@@ -114,7 +114,7 @@ def similarity_map(
     found = flat = principal_coordinates(scaled)
     used = "pca"
     if method == "smacof" or (method == "auto" and len(chosen) <= MAX_SMACOF):
-        found, used = smacof(scaled), "smacof"
+        found, used = smacof(scaled, start=flat), "smacof"
     number = np.zeros(len(vectors), dtype=np.int64)
     leading = np.asarray(elements, dtype=np.int64)
     number[leading] = np.arange(1, len(leading) + 1)

@@ -78,8 +78,9 @@ class GroupContrast(Record):
         The same between the two halves of the thermal runs, for each way to halve them.
     single_runs
         The same between each thermal run and the others (run,).
-    share_of_halves_below
-        Fraction of ``halves`` that are smaller than ``std_of_means``.
+    share_of_halves_below, share_of_single_runs_below
+        Fractions of ``halves`` and of ``single_runs`` that are smaller than
+        ``std_of_means``.
     """
 
     group: int
@@ -95,6 +96,7 @@ class GroupContrast(Record):
     halves: FloatArray
     single_runs: FloatArray
     share_of_halves_below: float
+    share_of_single_runs_below: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,7 +270,6 @@ def _contrast(
     splits = [np.isin(run, half) for half in halvings(member.shape[1])]
     halves = np.array([split_difference(near, warm, first) for first in splits])
     single = np.array([split_difference(near, warm, one > 0) for one in member.T])
-    defined = halves[np.isfinite(halves)]
     pairs = std[near]
     return GroupContrast(
         group=group,
@@ -283,8 +284,14 @@ def _contrast(
         std_of_means=float(difference.std()),
         halves=halves,
         single_runs=single,
-        share_of_halves_below=float((defined < difference.std()).mean()),
+        share_of_halves_below=_share_below(halves, float(difference.std())),
+        share_of_single_runs_below=_share_below(single, float(difference.std())),
     )
+
+
+def _share_below(values: FloatArray, limit: float) -> float:
+    defined = values[np.isfinite(values)]
+    return float((defined < limit).mean()) if len(defined) else float("nan")
 
 
 def _check(name: str, thermal: Barcodes, driven: Barcodes, tolerance: float) -> None:
