@@ -159,17 +159,15 @@ class Batch(NamedTuple):
         Number of environments of the sample before the first one.
     frame
         Frame of the sample.
-    centers
-        Indices (row,) of the central atoms.
-    species
-        Atomic numbers (row,) of the central atoms.
+    atom_id, species
+        Ids and atomic numbers (row,) of the central atoms.
     vectors
         Vectors (row, column) of norm 1. The next batch overwrites them.
     """
 
     first: int
     frame: int
-    centers: IntArray
+    atom_id: IntArray
     species: IntArray
     vectors: FloatArray
 
@@ -202,7 +200,7 @@ def environments(
     """
     with unchanged(source.path, source.content):
         reader = StoreSource(source.path, source.path)
-        ids = read_array(reader.group, "atom_id")
+        ids = read_array(reader.group, "atom_id").astype(np.int64)
         rows = parse_frames(source.frames, get_array(reader.group, "step").shape[0])
         step = trajectory_layout(source.n_atoms).chunk_frames
         out = np.empty((BATCH, feature.n_columns), dtype=np.float64)
@@ -228,7 +226,7 @@ def environments(
                         feature.describe(around, centers, vectors)
                         unit_rows(vectors, vectors)
                         _check_direction(vectors, frame, ids[centers])
-                        yield Batch(first, frame, centers, around.numbers[centers], vectors)
+                        yield Batch(first, frame, ids[centers], around.numbers[centers], vectors)
                         first += len(centers)
                     atom = 0
         except RunError as error:

@@ -20,7 +20,6 @@ from mgdask.pipelines.featurize.calibration import note_compiled
 from mgdask.store.dictionaries import DictionarySource
 from mgdask.store.failures import FatalStoreError
 from mgdask.store.growing import GrowingEntries, Survivors
-from mgdask.store.shards import open_group, read_array
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,6 @@ def screen(job: ScreenJob, block: Block) -> Screened:
 
 def _survivors(job: ScreenJob, block: Block, known: Known) -> Iterator[tuple[FloatArray, IntArray]]:
     """Yield vectors and origins of the environments that no known entry covers."""
-    ids = read_array(open_group(block.source.path), "atom_id").astype(np.int64)
     first, last = block.first - block.start, block.last - block.start
     for batch in environments(job.feature, block.source, first, last):
         fresh = np.arange(len(batch.vectors))
@@ -188,6 +186,6 @@ def _survivors(job: ScreenJob, block: Block, known: Known) -> Iterator[tuple[Flo
             origins[:, 0] = batch.species[fresh]
             origins[:, 1] = block.number
             origins[:, 2] = batch.frame
-            origins[:, 3] = ids[batch.centers[fresh]]
+            origins[:, 3] = batch.atom_id[fresh]
             origins[:, 4] = block.start + batch.first + fresh
             yield batch.vectors[fresh], origins
