@@ -290,6 +290,26 @@ def working_memory(features: Sequence[Feature], n_atoms: int, n_centers: int) ->
     return shared + sum(feature.footprint(n_atoms, n_centers) for feature in features)
 
 
+def block_limit(features: Sequence[Feature], n_centers: int, limit: int) -> int:
+    """Return the maximum size of a block in bytes, by size and by ``block_atoms``.
+
+    Parameters
+    ----------
+    features
+        Features of one level.
+    n_centers
+        Central atoms of a frame.
+    limit
+        Maximum size in bytes.
+    """
+    row_bytes = max(feature.n_columns * feature.output_dtype.itemsize for feature in features)
+    most = [feature.block_atoms for feature in features if feature.block_atoms is not None]
+    if not most:
+        return limit
+    rows = min(most) if features[0].level == "atom" else max(1, min(most) // max(n_centers, 1))
+    return min(limit, rows * row_bytes)
+
+
 def _depth(feature: Feature) -> int:
     """Return the number of levels of features that a feature is made of."""
     return 1 + max((_depth(other) for other in feature.dependencies), default=-1)

@@ -381,6 +381,15 @@ class Feature(ABC):
         Inputs, output and neighbor lists are not included.
         """
 
+    @property
+    def block_atoms(self) -> int | None:
+        """Maximum number of central atoms times frames of a block; default no limit.
+
+        Blocks are otherwise made by the size of the output. A feature with few columns
+        that takes long needs smaller ones, or a killed run would lose minutes.
+        """
+        return None
+
     def process_memory(self) -> dict[Hashable, int]:
         """Return the bytes that a process keeps for all its threads, by what is kept.
 

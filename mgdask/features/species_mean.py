@@ -15,6 +15,7 @@ from mgdask.elements import atomic_number
 from mgdask.errors import ParameterError
 from mgdask.features.environments import LocalEnvironments, Neighborhood
 from mgdask.features.feature import (
+    TYPICAL_DENSITY,
     FrameFeature,
     InnerFeature,
     OfSpecies,
@@ -155,8 +156,8 @@ class SpeciesMean(OfSpecies):
         return self.feature.footprint(n_atoms, size) + row * size + 16 * n_centers
 
     def cost(self, n_centers: int) -> float:
-        """Return the run time of the feature in seconds on one core."""
-        return self.feature.cost(n_centers)
+        """Return the run time in seconds on one core at a typical density."""
+        return n_centers * self.cost_at(TYPICAL_DENSITY)
 
     def cost_at(self, density: float) -> float:
         """Return the time of the feature, and 1 ns per column."""

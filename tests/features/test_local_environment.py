@@ -288,7 +288,8 @@ def test_a_dictionary_counts_once_per_process(glass_store, ules, tmp_path):
     size = 8 * 50 * soap.n_columns
     for threads in (1, 4):
         plan = mgdask.plan(glass_store, features, out=tmp_path / "f.zarr", threads=threads)
-        assert size <= plan.memory.shared < 3 * size + 100_000
+        # once for all features
+        assert size < plan.memory.shared < 6 * size
         terms = plan.memory.baseline + plan.memory.shared + threads * plan.memory.per_thread
         assert plan.memory.total == terms
     assert "for all threads" in str(plan)
@@ -319,6 +320,20 @@ def test_tasks_carry_no_vectors_and_a_process_loads_them_once(small, monkeypatch
         assert len(pickle.dumps(copy)) == len(sent)
     LocalEnvironment(small[False], per="frame").compute(*crowd())
     assert loaded == [1]
+
+
+def test_blocks_take_seconds_whatever_the_size_of_the_output(glass_store, ules, tmp_path):
+    def blocks(**options):
+        feature = LocalEnvironment(ules, **options)
+        plan = mgdask.plan(glass_store, feature, out=tmp_path / "f.zarr")
+        return {len(block.frames) * block.n_rows for block in plan.blocks}
+
+    assert blocks() == {8 * 2000} == blocks(per="frame")
+    assert blocks(per="frame", weighting="soft") == {4 * 2000}
+    assert blocks(per="frame", weighting="kernel") == {8 * 2000}
+    soft = LocalEnvironment(ules, per="frame", weighting="soft")
+    lazy = mgdask.featurize(mgdask.open_store(glass_store), soft)
+    assert lazy[soft.name].chunks[0] == (4, 4)
 
 
 def test_cost_grows_with_the_dictionary(small):

@@ -15,6 +15,7 @@ from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
 from mgdask.features.engine import (
     FeatureKinds,
+    block_limit,
     compute_features,
     compute_trajectories,
     compute_window,
@@ -31,7 +32,7 @@ from mgdask.pipelines.featurize.validation import (
     select_centers,
     select_rows,
 )
-from mgdask.store.layout import block_layout
+from mgdask.store.layout import MAX_BLOCK, block_layout
 from mgdask.variables import VARIABLES
 
 _NEEDED = ("position", "cell", "species")
@@ -182,6 +183,7 @@ class _LazySource:
             position.shape[0],
             len(centers) if per_atom else 1,
             feature.n_columns * feature.output_dtype.itemsize,
+            limit=block_limit((feature,), len(centers), MAX_BLOCK),
         )
         r, box = (array.rechunk({0: cut.frames, 1: -1, 2: -1}) for array in (position, self._cell))
         rows = min(cut.rows, len(centers)) if per_atom else len(centers)

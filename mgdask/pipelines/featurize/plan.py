@@ -15,7 +15,7 @@ from rich.table import Table
 from mgdask import variables
 from mgdask._typing import AnyArray, IntArray
 from mgdask.errors import ParameterError, PlanError
-from mgdask.features.engine import FeatureKinds, frames_needed
+from mgdask.features.engine import FeatureKinds, block_limit, frames_needed
 from mgdask.features.feature import Feature
 from mgdask.features.window import FrameAxis
 from mgdask.pipelines.featurize.block import Block, Job, read_axis
@@ -147,11 +147,11 @@ class Plan:
 
         Every feature has its own files, so the widest feature decides.
         """
-        bytes_per_row = max(
-            f.n_columns * f.output_dtype.itemsize for f in self.features if f.level == level
-        )
+        features = [f for f in self.features if f.level == level]
+        bytes_per_row = max(f.n_columns * f.output_dtype.itemsize for f in features)
         rows = len(self.centers) if level == "atom" else 1
-        return block_layout(len(self.frames), rows, bytes_per_row, limit=self.limit)
+        limit = block_limit(features, len(self.centers), self.limit)
+        return block_layout(len(self.frames), rows, bytes_per_row, limit=limit)
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
