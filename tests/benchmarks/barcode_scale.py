@@ -36,8 +36,8 @@ import numpy as np
 import psutil
 
 COOLINGS = ("1", "4", "7", "41", "42", "43", "51")
-JOURNALS = ("manifest", "lock", "progress", "_mgdask")
-"""Beginnings of names of files that hold times or process numbers."""
+JOURNALS = ("blocks.jsonl", "lock", "progress")
+"""Beginnings of names of files with records in the order in which blocks were finished, times or process numbers."""
 
 
 def soap(rbf):
