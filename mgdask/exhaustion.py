@@ -45,6 +45,7 @@ def ended_without_memory(describe: Callable[[], str]) -> Iterator[None]:
     watch = _Watch(describe)
     logger = logging.getLogger(LOGGER)
     hooks = threading.excepthook, sys.unraisablehook
+    shows_tracebacks, logging.raiseExceptions = logging.raiseExceptions, False
     threading.excepthook = watch.hook(hooks[0])
     sys.unraisablehook = watch.hook(hooks[1])
     logger.addFilter(watch.filter)
@@ -54,6 +55,7 @@ def ended_without_memory(describe: Callable[[], str]) -> Iterator[None]:
     finally:
         watch.armed = False
         threading.excepthook, sys.unraisablehook = hooks
+        logging.raiseExceptions = shows_tracebacks
         logger.removeFilter(watch.filter)
         watch.free()
 

@@ -200,6 +200,7 @@ def explanation(error: BaseException) -> MgdaskError | None:
             isinstance(link, MemoryError)
             or (isinstance(link, OSError) and link.errno == errno.ENOMEM)
             or (isinstance(link, RuntimeError) and "can't start new thread" in str(link))
+            or "Failed to launch worker thread" in str(link)  # of Arrow
             or "std::bad_alloc" in str(link)  # of libraries in C++, such as LightGBM
             or (isinstance(link, ImportError) and _NO_ROOM_FOR_LIBRARY.search(str(link)))
         ):
@@ -291,7 +292,7 @@ def _free(path: Path | None) -> str:
 def _lack_of_memory(error: BaseException) -> str:
     """Describe a lack of memory, or of threads, and what to do about it."""
     limit = _limit("RLIMIT_AS", "; its address space is limited to {:.3g} GB, ulimit -v", 1e-9)
-    if "new thread" in str(error):
+    if "new thread" in str(error) or "worker thread" in str(error):
         return (
             f"this process can start no more threads{limit}. Raise the limit of memory or of "
             "processes (ulimit -v, ulimit -u), then run the same command again"

@@ -18,7 +18,7 @@ import numpy as np
 import zarr
 
 from mgdask._typing import AnyArray
-from mgdask.errors import MgdaskError
+from mgdask.errors import MgdaskError, RunError
 from mgdask.store.checks import Shard
 from mgdask.store.failures import DamagedStoreError, check_cause, more_damaged, repair_advice
 from mgdask.store.layout import ceil_div
@@ -262,7 +262,7 @@ class SourceArray:
     def _shard(self, file: str, region: tuple[tuple[int, int], ...]) -> Shard:
         return Shard(self.name, file, dimension_names(self._array), region, None, -1, "")
 
-    def _explain(self, key: Key, error: Exception) -> DamagedStoreError:
+    def _explain(self, key: Key, error: Exception) -> MgdaskError:
         """Return the error for a part that cannot be read, which names the file."""
         what = f"cannot be read ({type(error).__name__}: {error})"
         files = list(self._files(key))
@@ -270,8 +270,24 @@ class SourceArray:
             try:
                 self._array[tuple(slice(*pair) for pair in region)]
             except Exception:
+                if self._is_as_written(error):
+                    return RunError(
+                        f"{self.store}: the file {file} is as it was written, but {what}. "
+                        "Memory ran out, probably: give the process more memory, then run the "
+                        "same command again"
+                    )
                 return damaged_shard(self.store, self._shard(file, region), what)
         return damaged_shard(self.store, self._shard(*files[0]), what)
+
+    def _is_as_written(self, error: Exception) -> bool:
+        """Return whether an error comes from a codec after a checksum that was right.
+
+        Blosc reports damaged data and a lack of memory alike, but zarr compares the
+        CRC32C of a chunk before it decompresses it.
+        """
+        codecs: Any = self._array.metadata.to_dict()["codecs"]
+        inner = codecs[0].get("configuration", {}).get("codecs", codecs)
+        return "decompression" in str(error) and inner[-1]["name"] == "crc32c"
 
 
 def _bounds(key: Key, shape: tuple[int, ...]) -> list[tuple[int, int]]:

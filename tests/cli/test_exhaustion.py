@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import threading
@@ -125,6 +126,8 @@ def test_hooks_are_put_back():
     with ended_without_memory(lambda: pytest.fail("no lack of memory")):
         assert threading.excepthook != hooks[0]
         assert sys.unraisablehook != hooks[1]
+        assert not logging.raiseExceptions  # a log line without memory shows no traceback
+    assert logging.raiseExceptions
     assert (threading.excepthook, sys.unraisablehook) == hooks
 
 

@@ -9,12 +9,13 @@ import os
 import shutil
 from pathlib import Path
 
+import numcodecs
 import numpy as np
 import pytest
 import zarr
 
 import mgdask
-from mgdask.errors import MgdaskError, StoreError
+from mgdask.errors import MgdaskError, RunError, StoreError
 from mgdask.learn.data.rows import Part, Rows
 from mgdask.learn.predict import predict
 from mgdask.learn.training.boosting import train
@@ -399,6 +400,20 @@ def test_a_sound_file_is_compared_once_and_again_when_it_changes(copies, monkeyp
     assert np.array_equal(array[3:11], plain[3:11])
     assert len(calls) == N_FRAMES // 8 + 1
     assert Manifest(folder / "a.zarr").content()
+
+
+def test_a_sound_file_that_cannot_be_decoded_is_a_lack_of_memory(copies, monkeypatch):
+    """Blosc returns the same error for damaged data and for a buffer it cannot allocate."""
+
+    def fail(*_):
+        raise RuntimeError("error during blosc decompression: -1")
+
+    folder, _ = copies
+    array = sources.source_array(open_group(folder / "a.zarr"), "position")
+    monkeypatch.setattr(numcodecs.blosc, "decompress", fail)
+    monkeypatch.setattr(numcodecs.blosc.Blosc, "decode", fail)
+    with pytest.raises(RunError, match=r"position/c/0\S* is as it was written, .*Memory ran out"):
+        array[0]
 
 
 @pytest.mark.parametrize(
