@@ -19,6 +19,7 @@ MATRICES = {
     "fractions": "fractions of the unique local environments",
     "mean_soap": "mean SOAP vectors",
     "mean_chebyshev": "mean Chebyshev vectors",
+    "mean_pairs": "smoothed counts of neighbors",
 }
 """Matrices (sample, column) that samples may have, in words."""
 
@@ -53,6 +54,8 @@ class Samples:
     mean_soap, mean_chebyshev
         Vectors averaged over the atoms of each species (sample, species * column): all
         columns of the first species, then those of the second, and so on.
+    mean_pairs
+        Smoothed counts of neighbors in the same layout; see ``pairs.pair_feature``.
     """
 
     store: AnyArray
@@ -66,6 +69,7 @@ class Samples:
     unmatched: FloatArray
     mean_soap: FloatArray
     mean_chebyshev: FloatArray
+    mean_pairs: FloatArray
 
     @classmethod
     def of(
@@ -82,6 +86,7 @@ class Samples:
         unmatched: npt.ArrayLike | None = None,
         mean_soap: npt.ArrayLike | None = None,
         mean_chebyshev: npt.ArrayLike | None = None,
+        mean_pairs: npt.ArrayLike | None = None,
     ) -> Self:
         """Make samples from plain arrays.
 
@@ -102,7 +107,7 @@ class Samples:
         concentration
             Share of each species (sample, species), or (species,) for all samples.
             Default: the same share of each.
-        fractions, mean_soap, mean_chebyshev
+        fractions, mean_soap, mean_chebyshev, mean_pairs
             Matrices (sample, column). Default: no columns.
         unmatched
             Fraction of the atoms (sample,). Default: zero.
@@ -146,6 +151,7 @@ class Samples:
             unmatched=np.zeros(n) if unmatched is None else np.asarray(unmatched, np.float64),
             mean_soap=columns(mean_soap),
             mean_chebyshev=columns(mean_chebyshev),
+            mean_pairs=columns(mean_pairs),
         )
         samples.check()
         return samples
@@ -201,7 +207,7 @@ class Samples:
         Parameters
         ----------
         name
-            "fractions", "mean_soap" or "mean_chebyshev".
+            "fractions", "mean_soap", "mean_chebyshev" or "mean_pairs".
 
         Raises
         ------
