@@ -40,6 +40,12 @@ MODELS = (
     "boosted trees, all ULEs",
     "boosted trees, 5 ULEs",
 )
+OURS = (
+    "pair distances",
+    "soft barcode, 5 elements",
+    "kernel ridge on all entries",
+    "kernel ridge on all entries and pairs",
+)
 
 
 @contextmanager
@@ -92,9 +98,13 @@ def test_the_line_finds_the_known_energy(done):
     results, _ = done
     value = {(one.model, one.test, one.name): one.value for one in results.metrics}
     assert tuple(dict.fromkeys(one.model for one in results.metrics))[:6] == MODELS
+    assert tuple(dict.fromkeys(one.model for one in results.metrics))[6:] == OURS
     # a sum of pair energies is nearly a line in the mean spectrum, and none in the counts
     assert value["ridge on mean SOAP", "pooled", "r2"] > 0.8
     assert value["ridge on mean SOAP", "long (test size)", "r2"] > 0.8
+    # the pairs are those of which the energy is made
+    assert value["pair distances", "pooled", "r2"] > 0.8
+    assert value["kernel ridge on all entries and pairs", "long (test size)", "r2"] > 0.8
     for model in MODELS[:2] + MODELS[4:]:
         assert value[model, "pooled", "rmse"] > 2 * value["ridge on mean SOAP", "pooled", "rmse"]
     first = results.summary.splitlines()[0]

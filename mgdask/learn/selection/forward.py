@@ -52,7 +52,7 @@ def forward_selection(x: npt.ArrayLike, y: npt.ArrayLike, n_columns: int) -> Int
 
     Examples
     --------
-    >>> x = np.array([[1.0, 0.0, 2.0], [0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [0.0, 0.0, 5.0]])
+    >>> x = np.array([[1, 0, 2], [0, 1, 1], [1, 1, 0], [0, 0, 5]])
     >>> forward_selection(x, 3 * x[:, 1] + 0.1 * x[:, 0], 2).tolist()
     [1, 0]
     """

@@ -18,7 +18,8 @@ def landmark_basis(landmarks: npt.ArrayLike) -> FloatArray:
 
     For the kernel k(p, q) = p·q, kernel ridge regression with landmarks q_m minimizes::
 
-        1/n sum_i (y_i - b - sum_m a_m k(x_i, q_m))² + penalty a·K a,   K_ml = k(q_m, q_l)
+        1/n sum_i (y_i - b - sum_m a_m k(x_i, q_m))² + penalty a·K a
+        K_ml = k(q_m, q_l)
 
     With the singular value decomposition Q = U S V^T of the landmarks, this is a ridge
     regression on the columns X V, where V is the basis that is returned.

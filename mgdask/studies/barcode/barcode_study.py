@@ -29,8 +29,15 @@ from mgdask.studies.barcode.boosting import (
 )
 from mgdask.studies.barcode.data import Samples
 from mgdask.studies.barcode.description import TABLE, compare_driven, describe_elements
+from mgdask.studies.barcode.entry_vectors import degree_weights, entry_vectors
+from mgdask.studies.barcode.models import fit_models, model_from_json
 from mgdask.studies.barcode.options import BarcodeOptions
-from mgdask.studies.barcode.prepare import compute_fractions, compute_means, read_samples
+from mgdask.studies.barcode.prepare import (
+    compute_fractions,
+    compute_means,
+    read_samples,
+    small_soap,
+)
 from mgdask.studies.barcode.report import barcode_report
 from mgdask.studies.barcode.results import (
     DRIVEN,
@@ -106,6 +113,7 @@ class BarcodeStudy(Study[BarcodeOptions]):
         )
         trees, importance = self._trees(stages, train, how)
         models += trees
+        models += self._close_the_gap(stages, dictionary, train)
         tested = predictions(models, sets, train)
         rows = stages(
             "scores", lambda _: [to_plain(score_row(one, options.seed)) for one in tested]
@@ -194,6 +202,24 @@ class BarcodeStudy(Study[BarcodeOptions]):
     def _read_baselines(self) -> Sequence[EnergyModel]:
         plain = json.loads((self.folder / "baselines.json").read_text(encoding="utf-8"))
         return [baseline_from_json(one) for one in plain]
+
+    def _close_the_gap(
+        self, stages: StageRunner, dictionary: Dictionary, train: Samples
+    ) -> Sequence[EnergyModel]:
+        """Fit pair counts, the soft barcode, and all entries as landmarks."""
+        path = self.folder / "models.json"
+
+        def fit(_: StageTimer) -> Sequence[EnergyModel]:
+            soap = small_soap(train.species)
+            vectors = entry_vectors(dictionary, soap, self.options.train)
+            models = fit_models(train, vectors, degree_weights(soap), self.options.elements)
+            write_text(path, json.dumps([one.to_json() for one in models]) + "\n")
+            return models
+
+        def load() -> Sequence[EnergyModel]:
+            return [model_from_json(one) for one in json.loads(path.read_text(encoding="utf-8"))]
+
+        return stages("models", fit, load=load, outputs=lambda: [path])
 
     def _trees(
         self, stages: StageRunner, train: Samples, how: dict[str, Any]

@@ -29,7 +29,13 @@ PAIR_SHARE = 10.0
 
 
 def soft_name(n_elements: int) -> str:
-    """Return the name of the soft barcode in tables, such as "soft barcode, 40 elements"."""
+    """Return the name of the soft barcode in tables.
+
+    Examples
+    --------
+    >>> soft_name(40)
+    'soft barcode, 40 elements'
+    """
     return f"soft barcode, {n_elements} elements"
 
 
@@ -199,7 +205,7 @@ class LandmarkEnergy:
     @property
     def n_numbers(self) -> int:
         """Similarities to all entries, and counts of pairs."""
-        return self.n_entries + len(self.fit.weights) - self.basis.shape[1]
+        return self.n_entries + len(self.fit.weights) - int(self.basis.shape[1])
 
     def predict(self, samples: Samples) -> FloatArray:
         """Return the energy per atom in eV (sample,)."""

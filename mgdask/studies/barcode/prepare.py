@@ -15,6 +15,7 @@ from mgdask.pipelines.featurize.plan import plan
 from mgdask.pipelines.featurize.run import run
 from mgdask.store.open import open_store
 from mgdask.studies.barcode.data import Samples
+from mgdask.studies.barcode.pairs import pair_feature
 from mgdask.studies.barcode.stores import StoreOfSamples, read_energies
 
 if TYPE_CHECKING:
@@ -23,13 +24,25 @@ if TYPE_CHECKING:
 FRACTIONS, MEANS = "fractions", "means"
 """Ends of the names of the two stores of each store of samples."""
 SOAP_NAME, CHEBYSHEV_NAME, FRACTIONS_NAME = "mean_soap", "mean_chebyshev", "fractions"
+PAIRS_NAME = "mean_pairs"
 """Names of the variables in them."""
 SMALL_SOAP = {"r_cut": 5.0, "n_max": 6, "l_max": 6, "sigma": 0.5, "rbf": "gto"}
 """SOAP of the mean vectors. A line needs fewer columns than a dictionary."""
 
 
+def small_soap(species: Sequence[str]) -> SOAP:
+    """Return the SOAP of the mean vectors.
+
+    Parameters
+    ----------
+    species
+        Element symbols of the training samples.
+    """
+    return SOAP(species=tuple(species), **SMALL_SOAP)  # type: ignore[arg-type]
+
+
 def mean_features(species: Sequence[str]) -> list[Feature]:
-    """Return the mean SOAP vector and the mean Chebyshev vector per species.
+    """Return the mean SOAP and Chebyshev vectors and the pair counts per species.
 
     Parameters
     ----------
@@ -37,10 +50,10 @@ def mean_features(species: Sequence[str]) -> list[Feature]:
         Element symbols of the training samples.
     """
     names = tuple(species)
-    soap = SOAP(species=names, **SMALL_SOAP)  # type: ignore[arg-type]
     return [
-        SpeciesMean(soap, species=names).named(SOAP_NAME),
+        SpeciesMean(small_soap(names), species=names).named(SOAP_NAME),
         SpeciesMean(SphericalChebyshev(species=names), species=names).named(CHEBYSHEV_NAME),
+        pair_feature(names).named(PAIRS_NAME),
     ]
 
 
@@ -149,6 +162,7 @@ def _read_store(store: StoreOfSamples, species: tuple[str, ...], out: Path) -> S
         unmatched=np.full(n, marked / (n * n_atoms)),
         mean_soap=_of_present(means[SOAP_NAME].values, shares),
         mean_chebyshev=_of_present(means[CHEBYSHEV_NAME].values, shares),
+        mean_pairs=_of_present(means[PAIRS_NAME].values, shares),
     )
 
 

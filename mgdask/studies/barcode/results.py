@@ -16,6 +16,7 @@ from mgdask.learn.training.ridge import Ridge
 from mgdask.studies.barcode.baselines import MEAN, RIDGES, EnergyModel, LinearEnergy
 from mgdask.studies.barcode.boosting import BoostedEnergy
 from mgdask.studies.barcode.data import Samples
+from mgdask.studies.barcode.models import PAIRS
 from mgdask.studies.results import POOLED, Metric
 
 TRAIN, TEST, TEST_SIZE, DRIVEN = "train", "test", "test_size", "driven"
@@ -271,7 +272,7 @@ def verdict(tested: Sequence[Tested], seed: int = 0) -> str:
     together = pooled(tested)
     error = {one.model: _rmse(one) for one in together}
     by_name = {one.model: one for one in together}
-    simple = min((name for name in error if name in (MEAN, *RIDGES)), key=error.__getitem__)
+    simple = min((name for name in error if name in (MEAN, *RIDGES, PAIRS)), key=error.__getitem__)
     trees = [name for name in error if name.startswith("boosted trees")]
     if not trees:
         return f"{_said(by_name[simple])}."
@@ -323,13 +324,13 @@ def score_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
             f"{title} ({own[0]['n_samples']} of {own[0]['n_runs']} "
             f"{'run' if own[0]['n_runs'] == 1 else 'runs'}):"
         )
-        lines.append(f"  {'model':34} {'numbers':>7}  {'RMSE, eV':22} {'meV/atom':>8}  {'R²':>6}")
+        lines.append(f"  {'model':36} {'numbers':>7}  {'RMSE, eV':22} {'meV/atom':>8}  {'R²':>6}")
         for row in own:
             rmse = row["rmse"]
             interval = f"{rmse['value']:.3f} [{rmse['low']:.3f}, {rmse['high']:.3f}]"
             r2 = f"{row['r2']['value']:6.3f}" if "r2" in row else "     –"
             lines.append(
-                f"  {row['model']:34} {row['n_numbers']:7}  {interval:22} "
+                f"  {row['model']:36} {row['n_numbers']:7}  {interval:22} "
                 f"{row['rmse_per_atom']['value']:8.3f}  {r2}"
             )
         if not own[0]["rmse"]["reliable"]:
