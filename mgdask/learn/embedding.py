@@ -68,9 +68,9 @@ def principal_coordinates(vectors: npt.ArrayLike, n_dimensions: int = 2) -> Embe
 
     Examples
     --------
-    >>> found = principal_coordinates([[0.0, 0.0], [0.0, 3.0], [0.0, 6.0]], 1)
+    >>> found = principal_coordinates([[0.0, 0.0], [0.0, 3.0], [0.0, 9.0]], 1)
     >>> found.coordinates[:, 0].round(6).tolist(), round(found.stress, 6)
-    ([3.0, 0.0, -3.0], 0.0)
+    ([-4.0, -1.0, 5.0], 0.0)
     """
     rows = np.asarray(matrix("vectors", vectors), dtype=np.float64)
     if not 1 <= n_dimensions <= rows.shape[1]:

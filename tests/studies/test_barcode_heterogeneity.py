@@ -163,9 +163,21 @@ def test_bad_input_is_refused():
         compare("s", warm, replace(driven, groups=GROUPS[::-1]))
 
 
+def test_a_group_of_one_element_has_no_deviation():
+    groups = np.array([1, 1, 1, 1, 1, 2])
+    driven = replace(samples(np.tile(BASE, (6, 1)), np.full(6, -4.8), ["s"] * 6), groups=groups)
+    first, second = compare("s", replace(thermal(), groups=groups), driven).contrasts
+    assert first.std.value == pytest.approx(0.0, abs=1e-8)
+    assert np.isnan(second.std.value)
+    assert (second.n_elements, second.std.note) == (1, "the group has 1 elements")
+
+
 def test_all_comparisons_survive_json():
     driven = samples(np.tile(BASE, (6, 1)), np.full(6, -4.8), ["s"] * 6)
-    found = heterogeneity(thermal(), [("s", driven)], n_resamples=20)
+    far = replace(driven, energy=driven.energy + 0.1)
+    found = heterogeneity(thermal(), [("far", far), ("s", driven)], n_resamples=20)
+    assert [one.name for one in found.comparisons] == ["s"]
+    assert found.left_out[0].startswith("far: no sample has an energy within 0.00025 eV per atom")
     text = json.dumps(found.to_json())
     again = Heterogeneity.from_json(json.loads(text))
     assert json.dumps(again.to_json()) == text

@@ -334,7 +334,7 @@ def extxyz(
     >>> print(extxyz(copper, np.zeros((1, 3)), {"id": ids}, {"entry": 3}))
     1
     Properties=species:S:1:pos:R:3:id:I:1 entry=3 pbc="F F F"
-    Cu        0.00000000      0.00000000      0.00000000 7
+    Cu      0.00000000      0.00000000      0.00000000 7
     <BLANKLINE>
     """
     kinds = {"f": "R", "i": "I", "b": "L"}

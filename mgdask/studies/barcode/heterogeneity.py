@@ -47,6 +47,10 @@ NOTE = (
 )
 
 
+class NoEqualEnergyError(ParameterError):
+    """No driven sample has the energy of thermal samples."""
+
+
 @dataclass(frozen=True, eq=False)
 class GroupContrast(Record):
     """Difference of the barcodes within one group of elements.
@@ -56,7 +60,7 @@ class GroupContrast(Record):
     group
         1 for Kasper polyhedra, 2 for all others.
     n_elements
-        Number of elements of the group.
+        Number of elements of the group. With fewer than 2, all numbers are NaN.
     std
         Mean over pairs of the standard deviation of delta s over the elements.
     std_spread
@@ -164,11 +168,14 @@ class Heterogeneity(Record):
     ----------
     comparisons
         One per driven set.
+    left_out
+        Why a driven set is not compared, in words, one per such set.
     note
         How pairs and control are made, in words.
     """
 
     comparisons: tuple[Comparison, ...]
+    left_out: tuple[str, ...] = ()
     note: str = NOTE
 
 
@@ -202,9 +209,10 @@ def compare(
 
     Raises
     ------
+    NoEqualEnergyError
+        If no energies are equal.
     ParameterError
-        If elements differ, the thermal samples have fewer than two runs, or no energies
-        are equal.
+        If elements differ, or the thermal samples have fewer than two runs.
 
     Notes
     -----
@@ -220,7 +228,7 @@ def compare(
     matched = runs_of.sum(axis=1) >= 2  # the control needs two runs
     if not matched.any():
         gap = np.abs(driven.energy[:, None] - thermal.energy).min()
-        raise ParameterError(
+        raise NoEqualEnergyError(
             f"{name}: no sample has an energy within {tolerance:g} eV per atom of samples of two "
             f"thermal runs. The smallest difference to any sample is {gap:.3g} eV per atom. "
             f"Energies are {driven.energy.min():.4f} to {driven.energy.max():.4f} (driven) and "
@@ -246,7 +254,6 @@ def compare(
         contrasts=tuple(
             _contrast(group, thermal, kept, near, run, member, draws)
             for group in (KASPER, NON_KASPER)
-            if (thermal.groups == group).sum() >= 2
         ),
     )
 
@@ -261,6 +268,8 @@ def _contrast(
     draws: Draws,
 ) -> GroupContrast:
     columns = thermal.groups == group
+    if columns.sum() < 2:
+        return _undefined(group, int(columns.sum()), member.shape[1])
     warm, other = thermal.values[:, columns], driven.values[:, columns]
     std = pairwise_std(warm, other)
     spread = sum_pairs(warm, std, near, member)
@@ -286,6 +295,16 @@ def _contrast(
         single_runs=single,
         share_of_halves_below=_share_below(halves, float(difference.std())),
         share_of_single_runs_below=_share_below(single, float(difference.std())),
+    )
+
+
+def _undefined(group: int, n_elements: int, n_runs: int) -> GroupContrast:
+    """Return NaN for a group with too few elements for a standard deviation."""
+    nan = float("nan")
+    none = Bounds(nan, reliable=False, note=f"the group has {n_elements} elements")
+    halves, single = np.full(len(halvings(n_runs)), nan), np.full(n_runs, nan)
+    return GroupContrast(
+        group, n_elements, none, nan, none, none, nan, none, none, nan, halves, single, nan, nan
     )
 
 
@@ -337,11 +356,18 @@ def heterogeneity(
 
     Returns
     -------
-    The comparisons, in the order of ``driven``.
+    The comparisons, in the order of ``driven``. Sets whose energies no thermal sample
+    has are left out.
     """
-    comparisons = []
+    comparisons, left_out = [], []
     for name, one in driven:
-        found = compare(name, thermal, one, tolerance=tolerance, n_resamples=n_resamples, seed=seed)
+        try:
+            found = compare(
+                name, thermal, one, tolerance=tolerance, n_resamples=n_resamples, seed=seed
+            )
+        except NoEqualEnergyError as error:
+            left_out.append(str(error))
+            continue
         spread = strain(name)
         comparisons.append(found if spread is None else found.with_strain(spread))
-    return Heterogeneity(tuple(comparisons))
+    return Heterogeneity(tuple(comparisons), tuple(left_out))
