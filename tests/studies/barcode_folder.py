@@ -219,6 +219,7 @@ def make_folder(
         },
         "heterogeneity": {
             "note": "",
+            "left_out": [],
             "comparisons": [
                 {
                     "name": name,
