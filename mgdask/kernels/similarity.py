@@ -15,9 +15,9 @@ from numba import boolean, float64, int64
 
 from mgdask._typing import BoolArray, FloatArray, IntArray
 from mgdask.kernels._jit import array, inner, kernel
-from mgdask.kernels.simd import LANES, ROWS, address, tile
+from mgdask.kernels.simd import PRODUCT_LANES, ROWS, address, tile
 
-PANEL = 2 * LANES
+PANEL = 2 * PRODUCT_LANES
 """Entries whose products with some atoms are computed together."""
 
 

@@ -19,15 +19,15 @@ from mgdask._typing import FloatArray, IntArray
 from mgdask.kernels._jit import array, inner, kernel
 from mgdask.kernels.harmonics import next_degree, start_powers
 from mgdask.kernels.neighbors import GRID, CellList, gather
-from mgdask.kernels.simd import LANES, ROWS, address, contract, scaled_copy, tile
+from mgdask.kernels.simd import LANES, PRODUCT_LANES, ROWS, address, contract, scaled_copy, tile
 
-_TWO = 2 * LANES
+_TWO, _THREE = 2 * PRODUCT_LANES, 3 * PRODUCT_LANES
 STENCIL = 6
 
 
 def padded(n_max: int) -> int:
     """Round the number of radial functions up to whole vector registers."""
-    return -(-n_max // LANES) * LANES
+    return -(-n_max // PRODUCT_LANES) * PRODUCT_LANES
 
 
 @inner
@@ -103,7 +103,21 @@ def _expand(
         for i in range(filled):
             at = (degree * n_knots + knot[i]) * width
             column = 0
-            while column + _TWO <= width:
+            while column + _THREE <= width:
+                tile(
+                    address(w, i * STENCIL),
+                    1,
+                    0,
+                    address(table, at + column),
+                    width,
+                    address(radial, i * width + column),
+                    width,
+                    STENCIL,
+                    1,
+                    3,
+                )
+                column += _THREE
+            if column + _TWO <= width:
                 tile(
                     address(w, i * STENCIL),
                     1,
