@@ -84,7 +84,7 @@ class SpeciesMean(OfSpecies):
 
     @property
     def default_name(self) -> str:
-        """Name of the variable: species_mean_ and the name of the feature."""
+        """Name of the variable: ``species_mean_`` and the name of the feature."""
         return f"{self.family}_{self.feature.name}"
 
     @property

@@ -55,7 +55,9 @@ class BarcodeOptions(StudyOptions):
         "dictionary.",
     )
     elements: int = Field(
-        40, ge=1, description="Elements of the barcode: entries with the largest mean |SHAP| value."
+        40,
+        ge=1,
+        description="Elements of the barcode: entries with the largest mean absolute SHAP value.",
     )
     per_species: bool = Field(
         False, description="Compare only environments around atoms of the same element."
