@@ -550,5 +550,6 @@ def error_caption(sets: Sequence[Sequence[Predicted]]) -> list[str]:
 
 SLAB_CAPTION = (
     "Atoms of a slab of 5 Å through the middle of a sample. Blue: assigned to an element of group "
-    "1, orange: of group 2, pale: to an entry outside the barcode. The barcode counts the colored atoms only."
+    "1, orange: of group 2, pale: to an entry outside the barcode. The barcode counts the colored "
+    "atoms only."
 )
