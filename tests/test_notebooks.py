@@ -101,6 +101,8 @@ def test_notebook_runs_as_it_is(name, monkeypatch):
 
 
 NEEDED = {
+    "barcode": ["zrcu_4.lammpstrj.zst", "zrcu_7.lammpstrj.zst"]
+    + [f"zrcu_{k}.energy.txt" for k in (1, 4, 7)],
     "dynamics": [f"hemg_{t}.lammpstrj.gz" for t in (1000, 1200, 1300, 2000)]
     + ["deformed_slab.lammpstrj.gz"],
     "softness": ["cu65zr35_1.lammpstrj.zst", "cu65zr35_2.lammpstrj.zst"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import shutil
@@ -17,9 +18,11 @@ import mgdask
 from mgdask.cli import cli
 from mgdask.errors import ParameterError
 from mgdask.studies.barcode import BarcodeOptions, BarcodeStudy, prepare, results
+from mgdask.studies.barcode.captions import bounded
 from mgdask.studies.stages import StageRunner
 from tests import forked
 from tests.studies.barcode_stores import write_store
+from tests.studies.test_softness_report import Page
 
 pytest.importorskip("optuna")
 QUICK = {
@@ -139,6 +142,24 @@ def test_scores_are_those_of_the_predictions(done, stores):
     assert {row["n_atoms"] for row in rows if row["set"] == "test_size"} == {"64"}
     scores = json.loads((out / "barcode" / "scores.json").read_text())
     assert {row["test"] for row in scores if row["set"] == "test"} == {"pooled", "d"}
+
+
+def test_the_page_shows_every_picture_and_the_scores_of_the_results(done):
+    """Pictures are those of the folder; a simple model is first; rows are ``results.json``."""
+    found, out = done
+    page = Page((out / "report.html").read_text(encoding="utf-8"))
+    pictures = [base64.b64decode(source.split(",", 1)[1]) for source, _ in page.pictures]
+    files = sorted((out / "barcode").glob("*.png"))
+    assert {path.stem for path in files} >= {"prediction", "scores", "errors", "correlation"}
+    assert sorted(pictures) == sorted(path.read_bytes() for path in files)
+    assert page.captions[0].startswith("A simple model predicts the energy better")
+    told = {(one.model, one.test, one.name): one for one in found.metrics}
+    for test in ("pooled", "long (test size)"):
+        for model in MODELS:
+            row = [
+                bounded(told[model, test, name].model_dump()) for name in ("rmse", "rmse_per_atom")
+            ]
+            assert any(cells[0] == model and cells[3:5] == row for cells in page.rows)
 
 
 def test_fractions_are_those_of_a_naive_search(done, stores):

@@ -47,6 +47,8 @@ from mgdask.studies.results import about_rows
 if TYPE_CHECKING:
     from mgdask.studies.barcode.report_data import Sample
 
+SHOWN_SETS = ("test", "test_size", "driven")
+"""Sets of samples whose scores are shown, in this order."""
 N_BARCODES = 3
 """Barcodes beside the predicted energies: lowest, median and highest energy."""
 
@@ -145,7 +147,7 @@ def _figure(path: Path, draw: Callable[[Path], None], alt: str, caption: Sequenc
 
 def _first(data: ReportData) -> list[Block]:
     scores = data.pooled_scores()
-    sets = [name for name in ("test", "test_size") if any(one["set"] == name for one in scores)]
+    sets = [name for name in SHOWN_SETS if any(one["set"] == name for one in scores)]
     return [
         Text([*verdict(data), BARCODE]),
         *(score_table(scores, name) for name in sets),
@@ -163,7 +165,7 @@ def _predictions(data: ReportData, target: Path) -> list[Section]:
     larger.sort(key=lambda one: names.index(one.model))
     some = representative_barcodes(data)
     groups = np.array([one["polyhedron"]["group"] for one in data.element_list], dtype=np.float64)
-    scores = [one for one in data.pooled_scores() if one["set"] in ("test", "test_size")]
+    scores = [one for one in data.pooled_scores() if one["set"] in SHOWN_SETS]
     return [
         Section(
             "Predicted energies (Fig. 2)",
