@@ -286,6 +286,13 @@ def test_only_what_the_study_has_computed_is_on_the_page(tmp_path, monkeypatch):
     page = Page(report.barcode_report(folder).read_text())
     assert len(page.pictures) == 3
     assert "nan" not in re.sub(r'base64,[^"]*', "", (folder / "report.html").read_text()).lower()
+    reason = "shear_300: no sample has an energy within 0.00025 eV per atom"
+    (folder / "heterogeneity.json").write_text(
+        json.dumps({"comparisons": [], "left_out": [reason]})
+    )
+    page = Page(report.barcode_report(folder).read_text())
+    assert reason in page.captions
+    assert len(page.pictures) == 3
     (folder / "scores.json").unlink()
     with pytest.raises(StoreError, match=r"scores\.json is missing.*mgdask study barcode"):
         read_report_data(folder)

@@ -268,15 +268,20 @@ def _elements(data: ReportData, target: Path) -> list[Section]:
 def _heterogeneity(data: ReportData, target: Path, samples: Sequence[Sample]) -> list[Section]:
     sections = []
     comparisons = data.heterogeneity.get("comparisons", ())
+    # why a driven set is not compared, in words
+    left_out = [str(reason) for reason in data.heterogeneity.get("left_out", ())]
+    blocks: list[Block] = [Text(left_out)] if left_out else []
     if comparisons:
-        blocks: list[Block] = [
+        blocks.insert(
+            0,
             _figure(
                 target / "heterogeneity.png",
                 lambda path: draw_heterogeneity(comparisons, path),
                 "Barcodes of pairs of sets, ratios near one, and standard deviations by group.",
                 heterogeneity_caption(comparisons),
-            )
-        ]
+            ),
+        )
+    if blocks:
         sections.append(Section("Structural heterogeneity (Fig. 6)", blocks))
     if data.group_sums:
         blocks = [

@@ -127,6 +127,8 @@ def draw_correlation(elements: Sequence[Mapping[str, Any]], path: Path) -> None:
             draw_points(
                 axes, place[some], value[some], lengths, color=color, marker=marker, label=label
             )
+    # larger, so that they stand out without colors
+    axes.plot(place[icosahedral], value[icosahedral], "o", ms=9, color=ICOSAHEDRAL, mec="black")
     axes.axhline(0.0, color="black", lw=0.8)
     first = sum(one["polyhedron"]["group"] == 1 for one in elements)
     ends = (0.3, len(elements) + 0.7)
