@@ -204,9 +204,10 @@ def contents(out):
 
 RUN = """
 import sys
+from pathlib import Path
 from tests.studies import test_barcode_study as here
 with here.small_parts():
-    here.BarcodeStudy(here.options(here.Path(sys.argv[1]), here.Path(sys.argv[2]))).run(progress=False)
+    here.BarcodeStudy(here.options(Path(sys.argv[1]), Path(sys.argv[2]))).run(progress=False)
 """
 KILLED_AT = (
     "ules.zarr",
@@ -229,7 +230,9 @@ def test_a_killed_study_resumes_byte_for_byte(done, stores, tmp_path):
         while not (out / name).exists() and process.poll() is None:
             time.sleep(0.002)
         process.kill()
-        killed += process.wait() == -signal.SIGKILL
+        ended = process.wait()
+        assert ended in (0, -signal.SIGKILL), process.printed(process.stderr)
+        killed += ended == -signal.SIGKILL
     assert killed >= 6
     results = BarcodeStudy(options(stores, out)).run(progress=False)
     before, after = contents(done[1]), contents(out)
