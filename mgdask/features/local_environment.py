@@ -26,7 +26,7 @@ from mgdask.features.feature import (
     feature_dataclass,
 )
 from mgdask.features.soap import BATCH
-from mgdask.kernels.nearest import VectorIndex, make_index, nearest, unit_rows
+from mgdask.kernels.nearest import COMPONENTS, VectorIndex, make_index, nearest, unit_rows
 from mgdask.kernels.similarity import PANEL, add_rows, add_weights, products
 from mgdask.store.dictionaries import Dictionary, read_dictionary
 from mgdask.store.failures import SourceChangedError
@@ -34,8 +34,6 @@ from mgdask.store.manifest import Manifest
 
 BLOCK_ATOMS = 2**16
 """Maximum number of atoms of a block; fewer if every entry has a weight."""
-COMPONENTS = 32
-"""Number of components of the bound through which the nearest entry is found."""
 KEPT_DICTIONARIES = 2
 """Maximum number of dictionaries that a process keeps."""
 EXPONENTS = {"soft": 64, "kernel": 1}
@@ -463,7 +461,7 @@ def _index(feature: LocalEnvironment) -> VectorIndex:
             opened = feature._open()
             while len(_INDICES) >= KEPT_DICTIONARIES:
                 _INDICES.popitem(last=False)
-            _INDICES[content] = make_index(opened.vectors(), opened.groups, n_components=COMPONENTS)
+            _INDICES[content] = make_index(opened.vectors(), opened.groups)
         _INDICES.move_to_end(content)
         return _INDICES[content]
 

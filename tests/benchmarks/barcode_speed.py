@@ -6,8 +6,8 @@ One core; peer and mgdask alternate in one process. The peer computes the polyno
 DScribe (r_cut=5 n_max=11 l_max=12 sigma=0.5) and takes the arg-max of a float32 matrix product.
 mgdask goes from positions to indices and exact similarities with ``LocalEnvironment``.
 The dictionary is a leader clustering of the stores, cut at 5223 entries, and kept in FOLDER. Rows
-are atoms of the last frame of the last store. The table also gives the parts: the spectra, and the
-search alone at several sizes of the dictionary.
+are atoms of the last frame of the last store. The table also gives the search alone, at several
+sizes of the dictionary.
 """
 
 from __future__ import annotations
@@ -110,7 +110,6 @@ def main():
         "DScribe, polynomial": (lambda: theirs.compute(*sample, some), len(some)),
         "NumPy, float32 product and arg-max": (lambda: (few @ single.T).argmax(axis=1), len(few)),
         "mgdask, positions to indices and similarities": (lambda: ours.compute(*sample), n),
-        "of this, spectra (written to memory)": (lambda: soap.compute(*sample), n),
         "search alone": (lambda: nearest(index, rows), n),
         "search, only whether within the threshold": (lambda: covered(index, rows, limit), n),
     }
