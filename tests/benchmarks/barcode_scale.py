@@ -179,7 +179,7 @@ def scale(args):
     print(f"{args.samples} samples, {n} environments, {args.rbf}, noise {args.noise} Å, {args.workers} workers of {args.memory}; "
           f"starting and closing the workers takes {idle[1]:.1f} CPU s, {idle[0]:.1f} s", flush=True)  # fmt: skip
     print(
-        "threshold pass        entries    wall s     CPU s  us/environment   all GiB  largest GiB",
+        "threshold pass       environments entries    wall s     CPU s  us/environment   all GiB  largest GiB",
         flush=True,
     )
     small = 0 if args.samples == 10_000 else min(args.base, args.samples // 2)
@@ -358,6 +358,9 @@ def main():
     parser.add_argument("--memory", default="1GiB")
     parser.add_argument("--rbf", default="polynomial")
     parser.add_argument("--noise", type=float, default=0.01)
+    parser.add_argument(
+        "--base", type=int, default=12, help="samples of the small run, for extrapolation"
+    )
     parser.add_argument(
         "--kill",
         type=int,
