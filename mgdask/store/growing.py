@@ -100,7 +100,9 @@ class GrowingEntries:
                 sha256.update(stream.read(size * min(ROWS_AT_ONCE, count - first)))
         return sha256.hexdigest()
 
-    def settle(self, last: int, vectors: FloatArray, origins: IntArray) -> None:
+    def settle(
+        self, last: int, vectors: FloatArray, origins: IntArray, rows: IntArray | None = None
+    ) -> None:
         """Append entries, and record that all environments before ``last`` are settled.
 
         All of it is on disk when this returns.
@@ -110,24 +112,29 @@ class GrowingEntries:
         last
             Number of the first environment that is not settled.
         vectors
-            Vectors (entry, column) of the new entries.
+            Vectors (row, column), which may be mapped from a file.
         origins
-            Their origins (entry, one of ``ORIGINS``).
+            Their origins (row, one of ``ORIGINS``).
+        rows
+            Rows (entry,) of the new entries. Default: all.
         """
+        if rows is None:
+            rows = np.arange(len(vectors))
         sha256 = hashlib.sha256()
         with explained(self.out):
-            for path, rows in ((self._vectors, vectors), (self._origins, origins)):
-                size = rows.shape[1] * 8
+            for path, values in ((self._vectors, vectors), (self._origins, origins)):
+                size = values.shape[1] * 8
                 with open(path, "r+b") as stream:
                     stream.seek(self.n_entries * size)
                     for first in range(0, len(rows), ROWS_AT_ONCE):
-                        data = np.ascontiguousarray(rows[first : first + ROWS_AT_ONCE]).data
+                        some = values[rows[first : first + ROWS_AT_ONCE]]
+                        data = np.ascontiguousarray(some).data
                         stream.write(data)
                         sha256.update(data)
                     if len(rows):
                         stream.flush()
                         os.fsync(stream.fileno())
-            n_entries = self.n_entries + len(vectors)
+            n_entries = self.n_entries + len(rows)
             Manifest(self.folder).append(
                 {
                     "block": _name(self.n_settled),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -519,10 +519,15 @@ def _complete(
                     max_entries=_room(plan, threads),
                     allowed=plan.allowed,
                 )
-                settling.run(workers, progress=progress)
+                try:
+                    settling.run(workers, progress=progress)
+                finally:
+                    with suppress(Exception):  # workers may be gone
+                        workers.run(forget, run)
                 usage = settling.usage
         lock.check()
         _check_unchanged(plan)
+        forget(run)  # all entries are mapped once more
         origins = entries.origins(0, entries.n_entries)
         columns = {name: origins[:, k] for k, name in enumerate(ORIGINS)}
         write_entries(out, description, entries.vectors(0, entries.n_entries), columns)

@@ -16,6 +16,7 @@ from mgdask.execution.executor import render
 from mgdask.features.engine import working_memory
 from mgdask.features.feature import FrameFeature
 from mgdask.features.registry import make_feature
+from mgdask.kernels.nearest import COMPONENTS, FEW
 from mgdask.learn.leaders import check_threshold
 from mgdask.pipelines.dictionary import settle
 from mgdask.pipelines.dictionary.cost import DictionaryWork, estimate_work
@@ -42,7 +43,7 @@ from mgdask.store.trust import trusting
 
 MIN_ROOM = 256
 """Minimum number of entries for which a plan must have room."""
-PROJECTED = 33
+PROJECTED = COMPONENTS + FEW + 1
 """Numbers per entry that the search reads, each of 4 bytes."""
 SEARCHED = 64
 """Environments of one search, which has a number of 4 bytes per entry for each."""

@@ -197,7 +197,7 @@ class Settling:
         rows = clustering.settle(vectors, species if self.job.per_species else None)
         self._check_room(self.entries.n_entries + len(rows), block)
         self.lock.check()
-        self.entries.settle(block.last, vectors[rows], origins[rows])
+        self.entries.settle(block.last, vectors, origins, rows)
         survivors.remove()
         self.usage.add(block, screened, time.perf_counter() - began)
         if self._reporter is not None:
