@@ -32,6 +32,7 @@ MODULES = (
     "mgdask.plot.environments",
     "mgdask.studies",
     "mgdask.studies.softness",
+    "mgdask.studies.barcode",
 )
 CHECKS = {
     "GL03",  # two blank lines

@@ -21,6 +21,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+MIN_SHARE = 0.01
+"""Share of the tasks that must be done before the time left is estimated."""
 REPORT_INTERVAL = 60.0
 """Seconds between two progress lines in a log."""
 
@@ -136,7 +138,7 @@ class ProgressReporter:
     def _line(self, done: int, failed: int, threads: int) -> str:
         workers = f"{threads} threads" if threads else "waiting for workers"
         left = ""
-        if done:
+        if done and done >= MIN_SHARE * self.total:
             seconds = (self.total - done) * (self.last_line - self.started) / done
             left = f", about {seconds / 60:.0f} min left"
         return f"{self.what}: {done} of {self.total} {self.unit}, {failed} failed, {workers}{left}"

@@ -308,7 +308,8 @@ def interval_of(
     warning = []
     if n_groups is not None and n_groups < MIN_GROUPS:
         warning.append(
-            f"{n_groups} groups are too few to estimate their spread, the interval is unreliable"
+            f"{n_groups} {'group is' if n_groups == 1 else 'groups are'} too few to estimate "
+            "their spread, the interval is unreliable"
         )
     if n_undefined:
         warning.append(

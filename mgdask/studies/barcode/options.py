@@ -66,8 +66,8 @@ class BarcodeOptions(StudyOptions):
     n_max: int = Field(11, ge=1, le=40, description="Radial functions of SOAP.")
     l_max: int = Field(12, ge=0, le=40, description="Highest degree of the harmonics of SOAP.")
     sigma: float = Field(0.5, gt=0, description="Width of the Gaussians of SOAP in Å.")
-    # The paper does not name its basis. At its threshold, "gto" gives a few hundred entries,
-    # "polynomial" thousands, as in the paper.
+    # The paper does not name its basis. At its threshold, "gto" gives a few hundred
+    # entries. "polynomial" comes closer to the 5223 of the paper.
     rbf: Literal["gto", "polynomial"] = Field("polynomial", description="Radial basis of SOAP.")
     basis: Literal["exact", "dscribe"] = Field(
         "exact", description="Numbers of the radial basis: exact, or those of DScribe."
