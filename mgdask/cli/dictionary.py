@@ -51,7 +51,7 @@ def _shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--memory",
             default="2GiB",
             show_default=True,
-            help="Memory of each worker, and of this process. It limits the number of entries.",
+            help="Memory of each worker and of this process. It limits the number of entries.",
         ),
         click.option("--plan", "only_plan", is_flag=True, help="Show the plan, and stop."),
         trust_option,
@@ -75,25 +75,25 @@ def _shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "soaps",
     multiple=True,
     shell_complete=complete_features,
-    help="SOAP with its parameters, such as r_cut=5,n_max=11,l_max=12,sigma=0.5.",
+    help="Parameters of SOAP, such as r_cut=5,n_max=11,l_max=12,sigma=0.5.",
 )
 @click.option(
     "--feature",
     "features",
     multiple=True,
     shell_complete=complete_features,
-    help="Another feature of atoms instead of SOAP, with its parameters.",
+    help="Another per-atom feature instead of SOAP, with its parameters.",
 )
 @click.option(
     "--threshold",
     default=0.84,
     show_default=True,
-    help="Similarity from which two environments count as one, from 0 to 1.",
+    help="Similarity at or above which an entry covers an environment, from 0 to 1.",
 )
 @click.option(
     "--per-species",
     is_flag=True,
-    help="Compare only environments whose central atoms are of one species.",
+    help="Compare only environments whose central atoms are of the same species.",
 )
 @click.option("--out", required=True, help="Dictionary to write.")
 @_shared_options
@@ -109,7 +109,7 @@ def build(
     """Build a dictionary from trajectory stores, or resume an interrupted build.
 
     Environments are compared in stored order: store by store, frame by frame, atom
-    by atom. One becomes an entry if it is similar to no earlier entry.
+    by atom. An environment becomes an entry if it is not similar to any earlier entry.
     """
     check_writable(out)
 
@@ -140,8 +140,8 @@ def build(
 def extend(path: str, stores: tuple[str, ...], out: str | None, **options: Any) -> None:
     """Extend a dictionary by the environments of further trajectory stores.
 
-    The result is that of a build from all stores in this order. Until it is
-    finished, DICTIONARY stays as it was.
+    The result is the same as building from all stores in this order. Until the
+    extension is finished, DICTIONARY does not change.
     """
     check_store_exists(path)
 
@@ -159,7 +159,7 @@ def extend(path: str, stores: tuple[str, ...], out: str | None, **options: Any) 
 @click.argument("path", metavar="DICTIONARY")
 @click.option("--all", "show_all", is_flag=True, help="List every entry, not only the first ten.")
 def show(path: str, show_all: bool) -> None:
-    """Show what a dictionary holds: feature, threshold, samples and entries."""
+    """Show the feature, threshold, samples and entries of a dictionary."""
     check_store_exists(path)
     from mgdask.report.text import describe_dictionary
     from mgdask.store.dictionaries import read_dictionary
@@ -212,7 +212,7 @@ def _one_feature(
     """Return the feature that the options describe."""
     if len(soaps) + len(features) != 1:
         raise ParameterError(
-            f"{len(soaps) + len(features)} features were given; a dictionary has exactly one. Give "
+            f"{len(soaps) + len(features)} features were given, but a dictionary has one. Give "
             "--soap once, such as --soap r_cut=5,n_max=11,l_max=12,sigma=0.5"
         )
     from mgdask.elements import atomic_number

@@ -41,7 +41,7 @@ EXPONENTS = {"soft": 64, "kernel": 1}
 MAX_SPECIES = 10
 """Number of species of the center that the projected memory allows for."""
 LOADING = 220 * 2**20
-"""Bytes that a process keeps of what it took to load a dictionary, at most.
+"""Maximum number of bytes that remain allocated after loading a dictionary.
 
 Measured with 1300, 5223 and 15 000 entries of 3289 columns.
 """
@@ -73,28 +73,28 @@ class LocalEnvironment(FrameFeature):
         dictionary. "nearest" assigns it to the most similar entry like all others.
         "omit" assigns it to none: its entry is NaN, and it adds to no fraction.
     weighting
-        "hard" counts an atom for its most similar entry alone. "soft" and "kernel"
-        weight every entry by (p_i . q_k)^exponent, so that distances are not lost.
-        "soft" divides the weights of an atom by their sum, and fractions remain
-        fractions; negative products count as 0. "kernel" does not: a column is the mean
-        of the power over all atoms. Both are for rows per frame.
+        "hard" counts an atom only for its most similar entry. "soft" and "kernel"
+        weight every entry by (p_i . q_k)^exponent, which keeps the distances. "soft"
+        divides the weights of an atom by their sum, so the columns are fractions;
+        negative products count as 0. With "kernel", a column is the mean of the power
+        over all atoms. Both need ``per="frame"``.
     exponent
         Power of the cosine p_i . q_k. The default is 64 for "soft" and 1 for "kernel".
-        Exponent 1 of "kernel" is the product with the mean spectrum, and costs no
-        more than "hard".
+        "kernel" with exponent 1 is the product with the mean spectrum, and is no slower
+        than "hard".
     feature
-        The SOAP that the dictionary must have been built with. A dictionary of another
-        one is refused. The default is that of the dictionary.
+        SOAP that the dictionary must have been built with. A dictionary of another SOAP
+        is refused. The default is that of the dictionary.
     content
         Digest of the content that the dictionary must have. A dictionary that has
         changed is refused. The default is the present content.
 
     Notes
     -----
-    The entry is exact: a lower bound of the distance, from projections, excludes most
-    entries, and the others are compared in float64. If two entries are equally
-    similar, the one with the lower index is taken. Spectra exist only inside a batch
-    of atoms; they are never stored.
+    The entry is exact. A lower bound of the distance, from projections, excludes most
+    entries, and the others are compared in float64. If two entries are equally similar,
+    the one with the lower index is chosen. Spectra exist only for one batch of atoms at
+    a time, and are never stored.
 
     Atoms below the threshold are counted in the attrs of the output, as
     ``below_threshold``. Fractions are relative to all central atoms, so with "omit"
@@ -105,8 +105,8 @@ class LocalEnvironment(FrameFeature):
     if the threshold is low. In a dictionary that was built with ``per_species=True``,
     an atom is compared only with entries of its own species.
 
-    A sample may lack species of the dictionary. A species that the dictionary does not
-    know is refused.
+    A sample may lack species of the dictionary. A species that the dictionary lacks is
+    refused.
 
     References
     ----------
@@ -139,22 +139,21 @@ class LocalEnvironment(FrameFeature):
             )
         if self.weighting == "hard" and self.exponent is not None:
             raise ParameterError(
-                f"LocalEnvironment: exponent={self.exponent} would not be used, because "
-                "weighting='hard' counts atoms. Take weighting='soft' or 'kernel', or leave "
-                "exponent out"
+                f"LocalEnvironment: exponent={self.exponent} has no effect with "
+                "weighting='hard'. Choose weighting='soft' or 'kernel', or leave exponent out"
             )
         opened = read_dictionary(self.dictionary)
         if self.content is not None and opened.content != self.content:
             raise ParameterError(
                 f"LocalEnvironment: the dictionary {self.dictionary} has changed: its content is "
-                f"{opened.content}, and content={self.content!r} is asked for. Restore the "
-                "dictionary, or compute everything again with the new one, without content"
+                f"{opened.content}, but content={self.content!r} is required. Restore the "
+                "dictionary, or leave content out and compute everything again"
             )
         built_with = _feature_of(opened)
         if self.feature is not None and self.feature != built_with:
             raise ParameterError(
                 f"LocalEnvironment: the dictionary {self.dictionary} was built with "
-                f"{built_with!r}, and feature={self.feature!r} is asked for: "
+                f"{built_with!r}, but feature={self.feature!r} is required: "
                 f"{_differences(built_with, self.feature)}. Leave feature out, or build a "
                 "dictionary with it"
             )
@@ -247,15 +246,15 @@ class LocalEnvironment(FrameFeature):
         )
         if present - known:
             raise ParameterError(
-                f"{owner} was built for {_names(known)}, and the atoms contain "
-                f"{_names(present - known)} too. Build a dictionary with all species of the atoms"
+                f"{owner} was built for {_names(known)}, but the atoms also contain "
+                f"{_names(present - known)}. Build a dictionary with all species of the atoms"
             )
         entries = set(self._dictionary.species)
         if self._dictionary.per_species and present - entries:
             raise ParameterError(
-                f"{owner} is divided by the species of the center. It has entries of "
-                f"{_names(entries)}, and none of {_names(present - entries)}, which the atoms "
-                f"contain too. {extend}"
+                f"{owner} was built with per_species=True. It has entries of "
+                f"{_names(entries)}, but none of {_names(present - entries)}, which the atoms "
+                f"also contain. {extend}"
             )
 
     def check_inputs(self) -> None:
@@ -266,8 +265,8 @@ class LocalEnvironment(FrameFeature):
     def _changed(self) -> SourceChangedError:
         return SourceChangedError(
             f"the dictionary {self.dictionary} has changed since the feature was made, or is being "
-            "written now. Results of two dictionaries are never mixed. Restore it and run the same "
-            "command again; finished blocks are kept. Or choose another target"
+            "written. Results of two dictionaries are never mixed. Restore it and run the same "
+            "command again, which keeps finished blocks; or choose another target"
         )
 
     def _open(self) -> Dictionary:
@@ -308,7 +307,7 @@ class LocalEnvironment(FrameFeature):
     def cost_at(self, density: float) -> float:
         """Return the time of the SOAP, and of a search that grows with the entries.
 
-        5223 entries of 3289 columns add about 22 µs, weights of all of them 0.9 ms.
+        5223 entries of 3289 columns add about 22 µs per atom, or 0.9 ms with weights.
         """
         facts, columns = self._dictionary, self._spectrum.n_columns
         search = 1e-6 + 3.2e-9 * columns + facts.n_entries * (0.4e-9 + 0.45e-12 * columns)
@@ -414,7 +413,7 @@ class _Weights:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What every task must know of a dictionary; it is small.
+    """Properties of a dictionary that every task needs.
 
     Parameters
     ----------
@@ -486,7 +485,7 @@ def _differences(built_with: Feature, asked: Feature) -> str:
         return f"{built_with.family} is not {asked.family}"
     ours, theirs = built_with.parameters(), asked.parameters()
     return ", ".join(
-        f"{name} is {ours.get(name)!r} and not {theirs.get(name)!r}"
+        f"{name} is {ours.get(name)!r}, not {theirs.get(name)!r}"
         for name in {**ours, **theirs}
         if ours.get(name) != theirs.get(name)
     )

@@ -42,14 +42,14 @@ class SpeciesMean(OfSpecies):
     feature
         Any feature with one row per atom.
     species
-        Element symbols. The columns are all means over atoms of the first, then those
-        of the second, and so on, always ordered by atomic number.
+        Element symbols. They are ordered by atomic number. The columns are all means
+        over atoms of the first species, then those of the second, and so on.
 
     Notes
     -----
-    Energies that are sums over atoms are linear in these means, if every energy is
-    linear in the feature: E = sum_s N_s w_s·F_s. There is one row per frame. The mean
-    is NaN if the frame has no such atom, or if a row is NaN. Only 256 rows are in
+    If the energy of each atom is linear in the feature, the total energy is linear in
+    these means: E = sum_s N_s w_s·F_s. There is one row per frame. The mean is NaN if
+    the frame has no atom of the species, or if a row is NaN. Only 256 rows are in
     memory at a time.
 
     References

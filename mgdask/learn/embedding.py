@@ -1,4 +1,4 @@
-"""Maps of vectors in few dimensions that keep their distances as far as possible."""
+"""Maps of vectors in a few dimensions that approximate their distances."""
 
 from __future__ import annotations
 
@@ -142,12 +142,13 @@ def smacof(
     Returns
     -------
     embedding
-        With the stress of all pairs.
+        The map, with the stress of all pairs.
 
     Notes
     -----
-    Memory and the time of an iteration grow with the square of the number of vectors:
-    218 MB for 5223 vectors. Distances below 1e-7 of the largest are rounding noise.
+    Memory and the time of an iteration grow with the square of the number of vectors.
+    Distances of 5223 vectors take 218 MB. Distances below 1e-7 of the largest are
+    rounding noise.
 
     References
     ----------

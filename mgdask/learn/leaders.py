@@ -1,10 +1,10 @@
-"""Leader clustering: vectors that are similar to none of the leaders before them.
+"""Leader clustering: select vectors that are not similar to any earlier leader.
 
     M_ij = 1 - sqrt(|p_i - p_j|^2 / 2),   p of norm 1
 
 A vector becomes a leader if M is below the threshold for every earlier leader. The
-result depends on the order of the vectors and on nothing else. Every decision is made
-on the exact distance, so that it is the same for any size of a batch.
+result depends on the order of the vectors. Every decision compares a distance computed
+in a fixed order, so the result is the same for any batch size.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class LeaderClustering:
     max_squared_distance
         Largest squared distance at which two vectors are similar.
     index
-        Leaders that are known already. Default: none.
+        Leaders that are already known. Default: none.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ def leaders(
     vectors
         Vectors (row, column), of any length above 0. They are scaled to norm 1.
     threshold
-        Similarity from which two vectors count as one, from 0 to 1.
+        Similarity at or above which two vectors are similar, from 0 to 1.
     group
         Group (row,) of each, an integer. Vectors of different groups are never similar.
 
@@ -160,6 +160,6 @@ def check_threshold(threshold: float) -> None:
     """
     if not 0.0 <= threshold <= 1.0:
         raise ParameterError(
-            f"threshold={threshold} must be a similarity from 0 (all vectors are similar) to 1 "
-            "(only equal ones are), such as 0.84"
+            f"threshold={threshold} must be a similarity from 0 to 1, such as 0.84. At 1, only "
+            "equal vectors are similar"
         )

@@ -1,4 +1,4 @@
-"""Fractions of many kinds side by side, in groups that differ by color and hatch."""
+"""Bars for the fractions of many kinds, in groups that differ by color and hatch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BarGroup:
-    """Look of the bars of one group.
+    """Appearance of the bars of one group.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class BarGroup:
     color
         Fill color.
     hatch
-        matplotlib hatch, so that groups differ in gray, too; none if empty.
+        matplotlib hatch, which distinguishes groups in grayscale; empty for none.
     """
 
     name: str
@@ -52,7 +52,7 @@ def draw_barcode(
     group
         Group of each kind (kind,), an index of ``looks``.
     looks
-        Look of each group.
+        Appearance of each group.
     deviation
         Length of the error bar of each kind (kind,). Default: none.
     labeled

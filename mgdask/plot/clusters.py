@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SHELL_SIZE, OUTER_SIZE = 0.44, 0.17
 """Drawn radii of the atoms of the shell and of those outside it, in atomic radii."""
 FADE = 0.65
-"""Share of white in the color of the farthest atom."""
+"""Fraction of white in the color of the farthest atom."""
 TILT = (-65.0, 25.0)
 """Rotations in degrees about the horizontal and the viewing axis."""
 
@@ -27,8 +27,8 @@ TILT = (-65.0, 25.0)
 def view_rotation(shell: npt.ArrayLike) -> FloatArray:
     """Compute the orientation from which a shell is seen.
 
-    The principal axes of the shell are aligned with the picture, and then tilted. The
-    picture of a rotated cluster is therefore the same.
+    The principal axes of the shell are aligned with the picture, and then tilted. A
+    rotated cluster therefore gives the same picture.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def draw_cluster(
     colors
         Colors by atomic number. Default: those of ``species_colors``.
     limit
-        Half of the width of the picture in Å. Default: the largest distance and 10 %.
+        Half of the width of the picture in Å. Default: 1.1 times the largest distance.
 
     Raises
     ------

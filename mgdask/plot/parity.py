@@ -115,7 +115,7 @@ def draw_error_density(
     filled
         Whether the histogram is filled with a pale color.
     normal
-        Whether the normal density of equal mean and standard deviation is drawn, too.
+        Whether to add the normal density of equal mean and standard deviation.
     label
         Legend entry.
 

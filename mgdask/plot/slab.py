@@ -183,8 +183,8 @@ def draw_slab_groups(
 ) -> None:
     """Draw the atoms of a slab in the color of their group.
 
-    Species are told by their markers and sizes. The legend of groups and species is
-    below the picture.
+    Markers and sizes distinguish the species. The legend of groups and species is below
+    the picture.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ MAX_LOADED = 4
 
 @dataclass(frozen=True)
 class DictionarySource:
-    """A sample that a dictionary was built from.
+    """A sample from which a dictionary was built.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class DictionaryDescription:
     labels
         Labels of its columns.
     threshold
-        Similarity from which an environment counts as one that is known.
+        Similarity at or above which an environment is covered by an entry.
     per_species
         Whether only environments with central atoms of one species are compared.
     sources
@@ -108,7 +108,7 @@ class DictionaryDescription:
         return sum(source.n_environments for source in self.sources)
 
     def digest(self) -> str:
-        """Return what identifies the dictionary. Paths of samples do not matter."""
+        """Return a digest that identifies the dictionary, whatever the sample paths."""
         sources = [[source.content, source.frames] for source in self.sources]
         described = [self.feature, float(self.threshold), self.per_species, sources]
         return digest([FORMAT, *described])
@@ -228,8 +228,8 @@ def read_dictionary(path: str | Path) -> Dictionary:
     Returns
     -------
     dictionary
-        Threshold, feature, and the origin of every entry. Its ``vectors()`` are read
-        when they are asked for.
+        Threshold, feature, and the origin of every entry. ``vectors()`` reads the
+        vectors on demand.
 
     Raises
     ------
@@ -282,7 +282,7 @@ def _read_vectors(path: str, content: str) -> FloatArray:
     group, found = check_complete(path, kind="dictionary")
     if found != content:
         raise StoreError(
-            f"{path} has changed since it was opened: it is another dictionary now. Open it again"
+            f"{path} has changed since it was opened. Open it again to use the new dictionary"
         )
     array = source_array(group, "vector")
     vectors = np.empty(array.shape, dtype=np.float64)

@@ -1,10 +1,10 @@
-"""Entries of a dictionary that is being built: files that only grow, and their records.
+"""Entries of a dictionary that is being built: append-only files, and their records.
 
-They lie in the manifest of the unfinished store. Vectors and origins of new entries are
-appended and flushed. A record then states up to which environment all are settled. A
-process that is killed leaves rows without a record, which are cut off when the same
-call continues. Only the process that holds the lock of the store writes here. Tasks map
-the files, and read how many entries are valid from a small file.
+The files are in the manifest of the unfinished store. Vectors and origins of new
+entries are appended and flushed. A record then states how many environments are
+settled. If the process is killed, rows without a record may remain. They are truncated
+when the same call resumes. Only the process that holds the lock of the store writes.
+Tasks map the files, and read the number of valid entries from a small file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROWS_AT_ONCE = 256
 
 
 class GrowingEntries:
-    """Entries that are settled so far, on disk.
+    """Entries that have been settled so far, on disk.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class GrowingEntries:
         return 8 * self.n_columns
 
     def resume(self) -> None:
-        """Find what is settled, and cut off what is not.
+        """Find the settled entries, and truncate the files after them.
 
         Raises
         ------
@@ -105,7 +105,7 @@ class GrowingEntries:
     ) -> None:
         """Append entries, and record that all environments before ``last`` are settled.
 
-        All of it is on disk when this returns.
+        Everything is on disk when this returns.
 
         Parameters
         ----------
@@ -150,7 +150,7 @@ class GrowingEntries:
             self._publish()
 
     def _publish(self) -> None:
-        """Tell tasks how many entries they may read."""
+        """Publish the number of entries that tasks may read."""
         fresh = self._newest.with_suffix(".new")
         fresh.write_text(json.dumps({"entries": self.n_entries}), encoding="utf-8")
         os.replace(fresh, self._newest)
@@ -176,9 +176,9 @@ class GrowingEntries:
 
 
 class Survivors:
-    """Environments of one block that are similar to no known entry, in files.
+    """Files with the environments of a block that are not similar to any known entry.
 
-    A task writes them, and the client reads them when their turn comes.
+    A task writes them. The client reads them when all earlier blocks are settled.
 
     Parameters
     ----------

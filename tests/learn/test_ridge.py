@@ -109,7 +109,7 @@ def test_json():
 
 def test_bad_input_in_words():
     x, y, groups = table()
-    with pytest.raises(ParameterError, match=r"one group only \('a'\).*blocks of successive"):
+    with pytest.raises(ParameterError, match=r"only one group \('a'\).*blocks of successive"):
         ridge(x, y, ["a"] * len(y))
     with pytest.raises(ParameterError, match="penalties has 0; each must be above 0"):
         ridge(x, y, groups, penalties=[0.0, 1.0])

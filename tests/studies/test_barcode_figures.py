@@ -92,7 +92,7 @@ def test_axes_are_labeled_with_units_and_no_text_lies_over_another(figures):
         "correlation": ("element $i$", "Pearson correlation of $s_i$\nwith the energy per atom"),
         "group_sums": ("energy (eV per atom)", "sum of fractions in the barcode"),
         "slab": ("x (Å)", "y (Å)"),
-        "accuracy": ("ULEs in the dictionary", "RMSE on coolings kept back (eV per sample)"),
+        "accuracy": ("ULEs in the dictionary", "RMSE on held-out coolings (eV per sample)"),
         "importance": ("rank of the ULE", "mean |SHAP| (eV per sample)"),
         "errors": ("predicted minus true energy (eV per sample)", "density (1/eV)"),
     }.items():

@@ -112,7 +112,7 @@ def test_the_line_finds_the_known_energy(done):
         assert value[model, "pooled", "rmse"] > 2 * value["ridge on mean SOAP", "pooled", "rmse"]
     first = results.summary.splitlines()[0]
     assert first.startswith("A simple model wins: ridge on mean SOAP")
-    assert "throws away how far it is" in first
+    assert "discards the distance" in first
 
 
 def test_scores_are_those_of_the_predictions(done, stores):
@@ -280,7 +280,7 @@ def test_wrong_stores_are_refused_in_words(stores, odd_stores, tmp_path):
         "copper.zarr has the elements Cu, but .*a.zarr has Cu, Zr",
         train=[stores / "a.zarr", copper],
     )
-    refused("single.zarr has one sample only; at least two", train=odd_stores / "single.zarr")
+    refused("single.zarr has only one sample; at least two", train=odd_stores / "single.zarr")
     refused("a store named d is already in `?train", train=stores / "d.zarr")
 
 

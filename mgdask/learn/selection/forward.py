@@ -1,4 +1,4 @@
-"""Forward selection: the columns that explain a value best, one after the other."""
+"""Forward selection of the columns that explain a value best."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mgdask.execution.executor import one_library_thread
 from mgdask.learn.data.arrays import matrix, refuse_nan, vector
 
 INDEPENDENT = 1e-5
-"""Smallest share of a column that earlier ones must leave unexplained, as a norm."""
+"""Minimum fraction of a column's norm that earlier columns leave unexplained."""
 
 
 def forward_selection(x: npt.ArrayLike, y: npt.ArrayLike, n_columns: int) -> IntArray:
-    """Choose columns for a straight line, each time the one that helps most.
+    """Select columns for a linear regression, one at a time.
 
-    With the columns chosen so far, the next one has the least squared error of a linear
-    regression with an intercept (orthogonal least squares).
+    Each step adds the column that minimizes the squared error of a linear regression
+    with an intercept on all selected columns (orthogonal least squares).
 
     Parameters
     ----------
@@ -32,8 +32,9 @@ def forward_selection(x: npt.ArrayLike, y: npt.ArrayLike, n_columns: int) -> Int
     Returns
     -------
     columns
-        Indices in the order of choice. They are fewer if no other column is independent
-        of those chosen. Of equally good columns, the first is chosen.
+        Indices in the order of selection. There are fewer than ``n_columns`` if no
+        other column is independent of those selected. Of equally good columns, the
+        first is selected.
 
     Raises
     ------
@@ -42,8 +43,8 @@ def forward_selection(x: npt.ArrayLike, y: npt.ArrayLike, n_columns: int) -> Int
 
     Notes
     -----
-    A column of which the earlier ones explain all but 1e-5 of its norm is not chosen.
-    The result does not depend on the scale of the columns. One BLAS thread is used, so
+    A column is not selected if the earlier ones explain all but 1e-5 of its norm. The
+    result does not depend on the scale of the columns. One BLAS thread is used, so
     the same rows in the same order give the same choice.
 
     References

@@ -32,7 +32,7 @@ def landmark_basis(landmarks: npt.ArrayLike) -> FloatArray:
     Returns
     -------
     basis
-        Orthonormal directions (column, direction), by falling singular value.
+        Orthonormal directions (column, direction), by decreasing singular value.
 
     Notes
     -----

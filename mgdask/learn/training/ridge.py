@@ -27,9 +27,9 @@ class Ridge:
     Parameters
     ----------
     mean, scale
-        Mean of each training column, and what it is divided by (column,).
+        Mean and divisor of each training column (column,).
     weights
-        Coefficients of the columns so scaled (column,); 0 for a constant column.
+        Coefficients of the scaled columns (column,); 0 for a constant column.
     intercept
         Prediction at the mean of all columns.
     penalty
@@ -54,9 +54,9 @@ class Ridge:
 
     @property
     def error(self) -> float:
-        """Root of the mean squared error on the groups left out.
+        """Root mean square error on the groups left out.
 
-        The penalty was chosen to make it small, so it is slightly optimistic.
+        The penalty was chosen to minimize it, so it is slightly optimistic.
         """
         return float(self.errors.min())
 
@@ -68,7 +68,7 @@ class Ridge:
         return "highest" if self.penalty == self.penalties[-1] else ""
 
     def coefficients(self) -> FloatArray:
-        """Return the coefficients (column,) of the columns as they were given."""
+        """Return the coefficients (column,) of the unscaled columns."""
         return np.asarray(self.weights / self.scale, dtype=np.float64)
 
     def predict(self, x: npt.ArrayLike) -> FloatArray:
@@ -175,10 +175,10 @@ def ridge(
 
         y_g - yhat_g(without g) = (1 - H_gg)^-1 (y_g - (H y)_g)
 
-    Means and deviations of the columns are those of all rows, also for the groups left
-    out. The intercept is not penalized, so the means do not matter. A group that is
-    left out does therefore not change its own prediction, except through the scale.
-    One BLAS thread is used, so the same rows in the same order give the same bits.
+    Means and deviations of the columns are those of all rows, including the groups left
+    out. The intercept is not penalized, so the means do not affect the predictions. A
+    group left out therefore affects its own prediction only through the scale. One BLAS
+    thread is used, so the same rows in the same order give the same bits.
 
     References
     ----------
@@ -198,7 +198,7 @@ def ridge(
     kinds, group = coded("groups", groups, len(values))
     if len(kinds) < MIN_GROUPS:
         raise ParameterError(
-            f"groups has one group only ({kinds[0]!r}), so none can be left out; "
+            f"groups has only one group ({kinds[0]!r}), so none can be left out; "
             "give at least two, such as blocks of successive frames"
         )
     tried = np.unique(vector("penalties", penalties))
@@ -243,7 +243,7 @@ def _decomposed(standard: FloatArray) -> tuple[FloatArray, FloatArray, FloatArra
 
 
 class _Part(NamedTuple):
-    """What the residuals of a group need for every penalty."""
+    """Quantities of a group from which its residuals follow for every penalty."""
 
     rows: IntArray
     left: FloatArray
@@ -257,7 +257,7 @@ class _Part(NamedTuple):
 def _parts(
     left: FloatArray, target: FloatArray, along: FloatArray, masks: Sequence[BoolArray]
 ) -> list[_Part]:
-    """Cut out what belongs to each group.
+    """Yield the quantities of each group.
 
     1 - H is written as a sum of two parts that are not negative. As a difference, it
     would be lost in rounding for a small penalty and more columns than rows.
@@ -279,7 +279,7 @@ def _parts(
 def _residuals(
     parts: Sequence[_Part], singular: FloatArray, along: FloatArray, penalty: float
 ) -> FloatArray:
-    """Return what the rows (row,) are off if predicted without their group."""
+    """Return the residuals (row,) of rows that are predicted without their group."""
     out = np.empty(sum(len(part.rows) for part in parts))
     kept = penalty / (singular**2 + penalty)
     for part in parts:

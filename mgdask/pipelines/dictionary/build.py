@@ -59,27 +59,27 @@ if TYPE_CHECKING:
 
 
 MIN_KEPT_ROOM = 0.75
-"""Least part of the room for entries that all cores may leave; else fewer are used."""
+"""Minimum fraction of the room for entries that must remain to use all cores."""
 
 
 @dataclass(frozen=True)
 class DictionaryReport:
-    """Result of building or extending a dictionary; ``print`` it for a table.
+    """Result of building or extending a dictionary. ``print`` shows it as a table.
 
     Attributes
     ----------
     out
         The dictionary.
     n_entries
-        Number of its entries.
+        Number of entries.
     species
         Number of entries for each element of the central atom, in words.
     n_environments
-        Number of environments that were compared for it, in all calls.
+        Number of environments that were compared, over all calls.
     n_new
-        Number of environments that this call has compared.
+        Number of environments that this call compared.
     n_blocks
-        Number of blocks that this call has settled.
+        Number of blocks that this call settled.
     n_survivors
         Number of environments that the client compared again.
     seconds
@@ -87,11 +87,11 @@ class DictionaryReport:
     cpu
         CPU time of its tasks in s.
     settling
-        Time in s that the client took to settle blocks.
+        Time in s that the client spent settling blocks.
     peak_memory, client_memory
-        Highest memory of a worker and of the client in bytes.
+        Peak memory of a worker and of the client in bytes.
     projected
-        Projected memory of a worker in bytes, with the entries that were found.
+        Projected memory of a worker in bytes, for the number of entries found.
     trusted
         Whether samples were read without comparing their files with their records.
     """
@@ -118,7 +118,7 @@ class DictionaryReport:
             "entries", f"{self.n_entries} of {self.n_environments} environments: {self.species}"
         )
         if not self.n_new:
-            table.add_row("", "all of it was there before")
+            table.add_row("", "nothing was left to do")
             return render(table)
         each = 1e6 * self.cpu / self.n_new
         table.add_row("compared now", f"{self.n_new} environments in {self.n_blocks} blocks")
@@ -167,16 +167,15 @@ def build_dictionary(
         Feature that gives the vectors p, usually ``mgdask.SOAP``. They are scaled to
         norm 1.
     threshold
-        Similarity from which two environments count as one, from 0 to 1. A similarity
-        equal to it counts as one, too.
+        Similarity at or above which an entry covers an environment, from 0 to 1.
     out
         Dictionary to write. Repeating an interrupted call continues where it stopped.
     frames
         A slice or increasing indices, for each store. Default: all frames.
     per_species
-        Compare only environments whose central atoms are of one species.
+        Compare only environments whose central atoms are of the same species.
     memory
-        Memory of a worker, and of the client. It limits the number of entries.
+        Memory of a worker and of the client. It limits the number of entries.
     client
         Dask client. Default: the current one, or a temporary one in this process.
     progress
@@ -197,21 +196,21 @@ def build_dictionary(
     PlanError
         If not even a few entries fit into the memory.
     RunError
-        If a position is not finite, or the entries outgrow the memory. All entries
-        before are kept.
+        If a position is not finite, or the entries exceed the memory. All earlier
+        entries are kept.
     StoreError
         If ``out`` holds anything else, or is being written by another process.
 
     Notes
     -----
-    The result is that of the sequential algorithm, bit for bit, for any number of
+    The result equals that of the sequential algorithm, bit for bit, for any number of
     workers and any memory. Blocks are screened in parallel against the entries known so
-    far. What no entry covers is settled in stored order. Every decision is made on a
-    float64 sum of squared differences in a fixed order.
+    far. The client compares the remaining environments in stored order. Every decision
+    uses a float64 sum of squared differences in a fixed order.
 
-    Environments of different elements may be similar, and are compared unless
-    ``per_species`` is set. The species of the central atom of each entry is stored
-    either way.
+    Environments of different central elements may be similar. They are compared unless
+    ``per_species`` is set. The species of the central atom of each entry is stored in
+    both cases.
 
     References
     ----------
@@ -287,8 +286,8 @@ def extend_dictionary(
 ) -> DictionaryReport:
     """Extend a dictionary by the environments of further samples.
 
-    The result is, bit for bit, that of ``build_dictionary`` with all samples in this
-    order. The samples that the dictionary was built from are not needed.
+    The result is identical, bit for bit, to ``build_dictionary`` with all samples in
+    this order. The earlier samples are not needed.
 
     Parameters
     ----------
@@ -297,10 +296,9 @@ def extend_dictionary(
     stores
         A finished trajectory store, or several in the order in which they are read.
     out
-        Dictionary to write. Default: replace ``dictionary`` when all is finished.
+        Dictionary to write. Default: replace ``dictionary`` when the work is finished.
     soap, threshold, per_species
-        Given to be sure: anything else than what the dictionary was built with is
-        refused.
+        Optional checks. Values other than those of the dictionary are refused.
     frames
         A slice or increasing indices, for each store. Default: all frames.
     memory
@@ -320,8 +318,8 @@ def extend_dictionary(
     Raises
     ------
     ParameterError
-        If the dictionary was built with another feature, threshold or split by species,
-        if its feature cannot describe a sample, or if it has the sample already.
+        If the dictionary was built with another feature, threshold or ``per_species``,
+        if its feature cannot describe a sample, or if it already has the sample.
     RunError
         As for ``build_dictionary``.
     StoreError
@@ -329,9 +327,9 @@ def extend_dictionary(
 
     Notes
     -----
-    A call that was interrupted continues if it is repeated. Until it is finished, the
-    dictionary stays as it was. Features and models that used it refuse the extended
-    one, because its content is another.
+    To continue an interrupted call, repeat it. Until it is finished, the dictionary
+    does not change. Features and models that use the old dictionary refuse the extended
+    one, because its content differs.
 
     Examples
     --------
@@ -374,7 +372,7 @@ def plan_of_extension(
     if os.path.realpath(target) == os.path.realpath(dictionary) and _ends_with(
         base, stores, frames
     ):
-        return f"{dictionary} has these samples already; nothing is left to do"
+        return f"{dictionary} already has these samples; nothing is left to do"
     return plan_extension(
         base, stores, target, frames=frames, memory=memory, threads=threads, trust=trust
     )
@@ -458,7 +456,7 @@ def _is_begun(plan: DictionaryPlan) -> bool:
 def _prepared_beside(plan: DictionaryPlan) -> Iterator[Path]:
     """Yield a folder beside a dictionary in which its extension is prepared.
 
-    What an interrupted call of the same extension left is continued. Anything else is
+    An interrupted call of the same extension is continued. Any other content is
     removed.
     """
     identity = plan.description.digest()

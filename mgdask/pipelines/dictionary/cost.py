@@ -1,8 +1,8 @@
-"""CPU time that the build of a dictionary needs.
+"""Projected CPU time of building a dictionary.
 
-What the feature costs per environment is known from runs of ``mgdask featurize``, or
-measured on a piece of a frame. Comparing an environment with the entries is added. A
-build corrects both for later plans.
+The cost of the feature per environment is known from runs of ``mgdask featurize``, or
+measured on part of a frame. The cost of comparisons with the entries is added. A build
+corrects both for later plans.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SCREENING = 12e-6
 It depends on their number. Measured with 5000 entries.
 """
 MIN_LEARNED = 1.0
-"""CPU time in s of a build from which it corrects the figures."""
+"""Minimum CPU time in s of a build that corrects the estimates."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class DictionaryWork:
     comparing
         Time to compare environments with entries.
     where
-        Where the figures were measured; empty if they are typical ones.
+        Where the times were measured; empty if they are typical values.
     """
 
     describing: float
@@ -69,7 +69,7 @@ def estimate_work(
     Parameters
     ----------
     store
-        A sample, whose density counts.
+        A sample; its density is used.
     feature
         The feature.
     n_environments
@@ -77,7 +77,7 @@ def estimate_work(
     threshold
         Threshold of the dictionary.
     measure
-        Measure the feature if nothing is known of its speed.
+        Measure the feature if its speed is not known.
     """
     plan = plan_features(store, [feature], out="not-written.zarr", memory=2**40)
     figures = figures_of(plan, "atom", (feature,), measure=measure)

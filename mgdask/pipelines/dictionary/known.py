@@ -1,7 +1,8 @@
-"""The entries that a process knows, prepared for the search.
+"""Entries that a process has loaded, prepared for the search.
 
-The threads of a process, and the client if it is the same process, share one index. It
-grows with the files of the dictionary, whose pages the system shares between processes.
+The threads of a process share one index, also with the client if it runs in the same
+process. It grows with the files of the dictionary. Processes share the pages of these
+files.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ def known_entries(run: str, entries: GrowingEntries, *, per_species: bool) -> Kn
     Parameters
     ----------
     run
-        Identifies the run. Rows that an earlier run wrote may have been cut off.
+        Identifies the run. Rows of an earlier run may have been truncated.
     entries
-        Where the entries are.
+        Files of the entries.
     per_species
         Whether entries are grouped by the species of the central atom.
     """

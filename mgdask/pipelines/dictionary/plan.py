@@ -46,7 +46,7 @@ MIN_ROOM = 256
 PROJECTED = COMPONENTS + FEW + 1
 """Numbers per entry that the search reads, each of 4 bytes."""
 SEARCHED = 64
-"""Environments of one search, which has a number of 4 bytes per entry for each."""
+"""Environments per search; each needs 4 bytes per entry."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class DictionaryMemory:
 
 @dataclass(frozen=True, eq=False)
 class DictionaryPlan:
-    """What the build of a dictionary would compute and need; ``print`` it for a table.
+    """Tasks, memory and time of a build. ``print`` shows them as a table.
 
     Attributes
     ----------
@@ -152,7 +152,7 @@ class DictionaryPlan:
         Parameters
         ----------
         measure
-            Measure the feature if nothing is known of its speed, for about a second.
+            Measure the feature for about a second if its speed is not known.
         """
         first = self.description.sources[-1]
         return estimate_work(
@@ -205,16 +205,16 @@ class DictionaryPlan:
         row = 8 * self.feature.n_columns
         table.add_row(
             "environments",
-            f"{self.n_environments} of {self.feature.n_columns} columns; as an array they would "
-            f"take {format_bytes(self.n_environments * row)}, which are never stored",
+            f"{self.n_environments} of {self.feature.n_columns} columns; they are never stored "
+            f"(as an array, they would take {format_bytes(self.n_environments * row)})",
         )
         table.add_row("tasks", f"about {self.n_tasks}, of at most {self.max_block} environments")
         few = 1000
         table.add_row(
             "memory",
             f"{format_bytes(self.memory.worker(few))} per worker and "
-            f"{format_bytes(self.memory.client(few))} in the client with {few} entries, and "
-            f"{format_bytes(self.memory.per_entry)} more for each further entry",
+            f"{format_bytes(self.memory.client(few))} in the client with {few} entries, plus "
+            f"{format_bytes(self.memory.per_entry)} per further entry",
         )
         table.add_row("room", f"{self.max_entries} entries in memory={format_bytes(self.allowed)}")
         table.add_row("time", str(self.work(measure=measure)))
@@ -337,7 +337,7 @@ def read_added(base: Dictionary, stores: Stores, frames: Frames) -> list[Diction
         names = "+".join(getattr(feature, "species", ()))
         raise ParameterError(
             f"{base.path} describes environments of {names} only, and its feature cannot be "
-            f"changed: {error}, and build a new dictionary of all samples"
+            f"changed: {error}. Then build a new dictionary of all samples"
         ) from None
 
 

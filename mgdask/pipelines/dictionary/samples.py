@@ -29,7 +29,7 @@ Stores: TypeAlias = str | Path | Sequence[str | Path]
 """One trajectory store, or several in the order in which they are read."""
 
 BATCH = 256
-"""Environments that are described and compared at a time."""
+"""Number of environments that are described and compared at a time."""
 
 
 def list_stores(stores: Stores) -> list[str]:
@@ -108,7 +108,7 @@ def read_samples(
             rows = select_frames(frames, len(read_array(group, "step")))
             feature.check_species(np.unique(numbers))
             if not len(numbers):
-                raise ParameterError("it has no atoms, so that there is nothing to describe")
+                raise ParameterError("it has no atoms, so there is nothing to describe")
             check_cutoff(store, rows, feature.reach, feature.name)
         except ParameterError as error:
             raise ParameterError(f"{store}: {error}") from None
@@ -121,7 +121,7 @@ def read_samples(
 
 
 def check_new_sample(sample: DictionarySource, others: Sequence[DictionarySource]) -> None:
-    """Raise ``ParameterError`` if a sample is among others already.
+    """Raise ``ParameterError`` if a sample was already given.
 
     Parameters
     ----------
@@ -133,8 +133,8 @@ def check_new_sample(sample: DictionarySource, others: Sequence[DictionarySource
     for other in others:
         if (other.content, other.frames) == (sample.content, sample.frames):
             raise ParameterError(
-                f"{sample.path} has the same content and frames as {other.path}, which comes "
-                "before it; give every sample once"
+                f"{sample.path} has the same content and frames as {other.path}, which was "
+                "given before it; give every sample once"
             )
 
 
@@ -242,6 +242,6 @@ def _check_direction(vectors: FloatArray, frame: int, ids: IntArray) -> None:
     if len(bad):
         raise RunError(
             f"frame {frame}: the vector of atom {ids[suspicious[bad[0]]]} is "
-            f"{'zero' if square[bad[0]] == 0.0 else 'not finite'}, so that its environment is "
-            "similar to nothing. Leave the frame out (frames=), or choose a larger r_cut"
+            f"{'zero' if square[bad[0]] == 0.0 else 'not finite'}, so its environment is not "
+            "similar to any other. Leave the frame out (frames=), or choose a larger r_cut"
         )

@@ -50,7 +50,7 @@ class ScreenJob:
     run: str
 
     def entries(self) -> GrowingEntries:
-        """Return where the entries are."""
+        """Return the files of the entries."""
         return GrowingEntries(self.out, self.feature.n_columns, self.identity)
 
     def survivors(self, first: int) -> Survivors:
@@ -129,7 +129,7 @@ class Screened:
 
 
 def screen(job: ScreenJob, block: Block) -> Screened:
-    """Write the environments of a block that are similar to no known entry.
+    """Write the environments of a block that are not similar to any known entry.
 
     This is the task that workers run. An error is returned rather than raised, so that
     the client reports the one that comes first in stored order.

@@ -2,8 +2,8 @@
 
 Tasks finish in any order. A block is settled when all blocks before it are. Its
 survivors are then compared with all entries in order, and the new entries are written.
-So every environment is compared with all entries before it, as the sequential algorithm
-does.
+Every environment is thus compared with all earlier entries, as in the sequential
+algorithm.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from distributed import Client
 
 FIRST_ROUND = 256
-"""Environments of the first round. Every round doubles the number of all before it.
+"""Number of environments of the first round. Every round doubles the total.
 
-The first environments nearly all become entries. Rounds of growing size keep few
-environments waiting that the entries found meanwhile would have covered.
+Nearly all of the first environments become entries. With rounds of growing size, few
+environments are screened before the entries that would cover them are known.
 """
 MAX_BLOCK = 16_384
 """Maximum number of environments of a block."""
@@ -128,7 +128,7 @@ class Settling:
         self._threads = 1
 
     def run(self, client: Client, *, progress: bool) -> None:
-        """Screen and settle what is left, in rounds.
+        """Screen and settle the remaining environments in rounds.
 
         Parameters
         ----------
@@ -171,7 +171,7 @@ class Settling:
             first = block.last
 
     def _block(self, first: int, last: int) -> Block:
-        """Return a block that ends with a frame if it has a whole one."""
+        """Return a block that ends at the end of a frame if it contains a whole one."""
         number = int(np.searchsorted(self.starts, first, side="right")) - 1
         start, source = int(self.starts[number]), self.sources[number]
         last = min(last, int(self.starts[number + 1]))
@@ -179,7 +179,7 @@ class Settling:
         return Block(first, of_frames if of_frames > first else last, source, number, start)
 
     def _keep(self, name: str, screened: Screened) -> Screened:
-        """Take the result of a task, and settle what can be settled."""
+        """Keep the result of a task, and settle all blocks that are ready."""
         block = self._blocks[name]
         self._waiting[block.first] = block, screened
         while self.entries.n_settled in self._waiting:
@@ -209,5 +209,5 @@ class Settling:
                 f"the dictionary has {n_entries} entries after {block.last} of {self.starts[-1]} "
                 f"environments, and memory={format_bytes(self.allowed)} has room for "
                 f"{self.max_entries}. Give more memory (memory=, --memory) and run the same "
-                "command again, which continues here; or choose a lower threshold and another out="
+                "command again to continue; or choose a lower threshold and another out="
             )

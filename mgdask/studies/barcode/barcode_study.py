@@ -314,8 +314,8 @@ class BarcodeStudy(Study[BarcodeOptions]):
         if driven is None:
             return []
         if len(train.runs) < 2 or not (self.folder / TABLE).exists():
-            why = "one thermal run" if len(train.runs) < 2 else "a barcode without elements"
-            return [f"driven samples are not compared: {why} has nothing to compare with"]
+            why = "there is only one thermal run" if len(train.runs) < 2 else "no elements remain"
+            return [f"driven samples are not compared, because {why}"]
         written: list[Path] = []
 
         def compare(_: StageTimer) -> list[str]:
@@ -362,7 +362,7 @@ class BarcodeStudy(Study[BarcodeOptions]):
             )
         if trees and (short := self.options.elements - trees[-1].n_numbers) > 0:
             lines.append(
-                f"only {trees[-1].n_numbers} ULEs are used by the trees, {short} fewer than "
+                f"the trees use only {trees[-1].n_numbers} ULEs, {short} fewer than "
                 f"elements={self.options.elements}"
             )
         return lines

@@ -53,7 +53,7 @@ MAX_LEAVES = 4096
 KINDS = {"max_depth": "int", "min_gain_to_split": "log"}
 """Kind of the range of each parameter; the others are linear."""
 JOURNAL = "search.journal"
-"""Name of the file from which an interrupted search goes on."""
+"""Name of the file from which an interrupted search resumes."""
 ALL = "boosted trees, all ULEs"
 """Name of the model of all entries. That of the elements has their number instead."""
 
@@ -138,10 +138,11 @@ def published_params(n_samples: int) -> dict[str, Any]:
 def fixed_params(n_samples: int) -> dict[str, Any]:
     """Return what LightGBM needs to grow XGBoost's trees.
 
-    XGBoost grows all leaves of a level, and LightGBM the best leaf first. Both end with
-    the same tree if depth, gain and samples of a leaf stop them. The number of leaves
-    must therefore not: it is the number of samples, at most ``MAX_LEAVES``. XGBoost
-    adds 1 to the Hessians of a leaf (lambda). It has no minimum number of samples.
+    XGBoost grows level by level, and LightGBM splits the best leaf first. Both end with
+    the same tree if growth is stopped by depth, gain and samples per leaf, and not by
+    the number of leaves. Its limit is therefore the number of samples, at most
+    ``MAX_LEAVES``. XGBoost adds 1 to the Hessians of a leaf (lambda). It has no minimum
+    number of samples.
     """
     return {
         "num_leaves": int(np.clip(n_samples, 2, MAX_LEAVES)),
@@ -164,7 +165,7 @@ class TreeSettings:
     num_boost_round
         Maximum number of trees.
     early_stopping
-        Trees without a better score after which training stops.
+        Number of trees without a better score after which training stops.
     seed
         Seed of folds, search and trees.
     small
@@ -200,8 +201,8 @@ class BoostedEnergy:
     params
         Parameters of LightGBM.
     error
-        Root of the mean squared error on the runs left out, in eV per atom. They chose
-        the parameters and the number of trees, so it is optimistic.
+        Root mean square error on the runs left out, in eV per atom. It is optimistic,
+        because these runs also select the parameters and the number of trees.
     left_out
         Prediction (sample,) of each training sample without its run, in eV per atom.
     how
@@ -318,9 +319,9 @@ def fit_trees(
 ) -> BoostedEnergy:
     """Fit boosted trees of the energy on fractions.
 
-    The parameters have the least error on runs left out, each with as many trees as are
-    best there. The model is then trained on all samples, with the mean of these
-    numbers.
+    The parameters minimize the cross-validation error over runs, with the best number
+    of trees in each fold. The model is then trained on all samples, with the mean of
+    these numbers of trees.
 
     Parameters
     ----------
@@ -345,7 +346,7 @@ def fit_trees(
 
     Notes
     -----
-    With one run, folds are blocks of its successive samples, see ``Samples.groups``.
+    With one run, folds are blocks of its successive samples; see ``Samples.groups``.
     """
     chosen = np.arange(samples.matrix("fractions").shape[1]) if entries is None else entries
     chosen = np.asarray(chosen, dtype=np.int64)
@@ -425,7 +426,7 @@ def fit_trees(
 
 
 def _lasting_card(model: Model) -> dict[str, Any]:
-    """Return the card without what differs from run to run: times of files, losses."""
+    """Return the card without values that differ between runs: file times, losses."""
     return {
         name: value
         for name, value in model.card.items()
@@ -481,7 +482,7 @@ def leading_entries(model: BoostedEnergy, importance: FloatArray, n: int) -> Int
     importance
         Mean |SHAP| (column,).
     n
-        Number of entries wanted. Entries of no importance are not returned.
+        Maximum number of entries. Entries with a mean |SHAP| of 0 are not returned.
 
     Returns
     -------

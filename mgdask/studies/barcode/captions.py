@@ -29,17 +29,17 @@ BARCODE = (
     f"barcode of the sample ({CITATION})."
 )
 WHY_SIMPLE = (
-    "The reason is plain. The energy is a sum over atoms of a smooth function of their "
-    "environments. The mean SOAP vector of each species keeps such sums of smooth functions, and a "
-    "linear model reads them. A hard assignment counts an atom as its nearest entry and discards "
-    "its distance from it. Trees must then rebuild a sum from steps."
+    "The energy is a sum over atoms of a smooth function of their environments. Averages over "
+    "atoms, such as the mean SOAP vector of each species, preserve such sums, and a linear model "
+    "can read them. A hard assignment replaces an atom by its nearest entry and discards the "
+    "distance to it. Trees must then approximate a smooth sum by steps."
 )
 WHY_DIFFERENT = (
     "The paper trains on 10 000 samples from coolings at 1e10 to 1e13 K/s, many of them annealed "
     "for 10 ns between 500 and 700 K, and tests on 10 000 others. A study of few coolings has "
-    "fewer samples, and the samples of one cooling are similar. Its range of energies differs, "
-    "too: it depends on the temperatures and rates of the coolings. Compare R², and the error of "
-    "the mean as a guess, before the errors themselves; the paper reports neither."
+    "fewer samples, and the samples of one cooling are similar. Its range of energies also "
+    "differs, because it depends on the temperatures and rates of the coolings. Compare R² and "
+    "the error of the mean before the errors themselves. The paper reports neither."
 )
 PAPER_A1_LEAST = 0.8159
 """Smallest error of the paper in eV per sample (Fig. A1)."""
@@ -155,18 +155,18 @@ def verdict(data: ReportData) -> list[str]:
     simple_text = f"{best} {bounded(scores[best].get('rmse'))} eV per sample"
     tree_text = f"{tree} {bounded(scores[tree].get('rmse'))} eV per sample"
     tail = f" The other trees: {others}." if others else ""
-    mean = f" The mean as a guess has {rounded(error('mean'))} eV." if "mean" in scores else ""
+    mean = f" For the mean it is {rounded(error('mean'))} eV." if "mean" in scores else ""
     runs = _runs_won(data, best, tree)
     wins = error(best) < error(tree)
     if wins:
         head = (
             "A simple model predicts the energy better than the boosted trees of the paper. RMSE "
-            f"on coolings kept back: {simple_text}, {tree_text}.{runs}{tail}{mean}"
+            f"on held-out coolings: {simple_text}, {tree_text}.{runs}{tail}{mean}"
         )
     else:
         head = (
             "The boosted trees of the paper predict the energy better than the simple models. "
-            f"RMSE on coolings kept back: {tree_text}, {simple_text}.{runs}{tail}{mean}"
+            f"RMSE on held-out coolings: {tree_text}, {simple_text}.{runs}{tail}{mean}"
         )
     ours = [one for one in scores if role(one) == "ours"]
     texts = [head, *([WHY_SIMPLE] if wins else [])]
@@ -229,15 +229,15 @@ def prediction_caption(
     runs = len(set(shown[0].run.tolist()))
     caption = [
         f"(a) Predicted against true inherent-structure energy of {len(shown[0].energy)} samples "
-        f"from {runs} {_plural('run', runs)} that no model has seen. RMSE: "
+        f"from {runs} held-out {_plural('run', runs)}. RMSE: "
         + ", ".join(f"{one.model} {rounded(one.rmse)} eV" for one in shown)
-        + f". In the paper, the trees on 40 ULEs have {PAPER_RMSE['40 ULEs']} eV."
+        + f". In the paper, it is {PAPER_RMSE['40 ULEs']} eV for the trees on 40 ULEs."
     ]
     if other_size:
         sizes = np.unique(other_size[0].n_atoms)
         caption.append(
             f"Inset: {len(other_size[0].energy)} samples of {_span(sizes)} atoms, predicted "
-            "without training again. RMSE: "
+            "without retraining. RMSE: "
             + ", ".join(f"{one.model} {rounded(one.rmse)} eV" for one in other_size)
             + "."
         )
@@ -286,13 +286,13 @@ def environment_caption(elements: Sequence[Mapping[str, Any]], note: str) -> lis
     icosahedral = sum(bool(one["polyhedron"]["icosahedral"]) for one in elements)
     return [
         "Atoms around the center of each element, within the cutoff of SOAP. The yellow polyhedron "
-        "connects the Voronoi neighbors of the center (the kernel); atoms outside it are small. "
-        "Far atoms are paler. The title has the number of the element, its central atom, and the "
-        "Voronoi index ⟨n3,n4,n5,n6⟩ of the kernel.",
+        "connects the Voronoi neighbors of the center (the kernel). Atoms outside it are small. "
+        "More distant atoms are paler. The title gives the number of the element, its central "
+        "atom, and the Voronoi index ⟨n3,n4,n5,n6⟩ of the kernel.",
         f"{first} of {len(elements)} elements have a Kasper kernel, 2 n4 + n5 = 12, and "
         f"{icosahedral} have ⟨0,0,12,0⟩. {shared} share their index with another element. In the "
-        f"paper, {PAPER_KASPER} of {PAPER_ELEMENTS} have a Kasper kernel. It does not say how "
-        "small facets are treated, and its samples and models are others.",
+        f"paper, {PAPER_KASPER} of {PAPER_ELEMENTS} have a Kasper kernel. It does not state how "
+        "small facets are treated, and its samples and models differ.",
         note,
     ]
 
@@ -349,11 +349,11 @@ def importance_caption(shap: Sequence[float] | np.ndarray, n_elements: int) -> l
     used = int((values > 0).sum())
     return [
         f"Mean absolute SHAP value of each of {len(values)} ULEs in the trees on all ULEs. "
-        f"{used} are above 0. The {n_elements} elements of the barcode hold "
-        f"{100 * share:.0f} % of the sum. Inset: histogram; the dashed line is the limit of the "
-        "elements.",
-        "In the paper, about 40 of 5223 values are above 0.05. Its unit is not stated, and SHAP "
-        "values grow with the range of energies, so the two numbers cannot be compared.",
+        f"{used} are above 0. The {n_elements} elements of the barcode contribute "
+        f"{100 * share:.0f} % of the sum. Inset: histogram, with the smallest value of an element "
+        "as a dashed line.",
+        "In the paper, about 40 of 5223 values are above 0.05. It does not state their unit, and "
+        "SHAP values grow with the range of energies, so the values cannot be compared.",
     ]
 
 
@@ -386,8 +386,8 @@ def map_caption(embedding: Mapping[str, Any]) -> list[str]:
         how = f"The axes are the first two principal components of the power spectra{held}."
     return [
         f"The {n} entries of the dictionary; similar ones are close. {how} The color is the "
-        "correlation of the fraction with the energy per atom. Open markers have none, because "
-        "their fractions do not vary. Rings: elements of the barcode. The paper has no such map."
+        "correlation of the fraction with the energy per atom. Open markers: entries whose "
+        "fractions do not vary. Rings: elements of the barcode. The paper has no such map."
     ]
 
 
@@ -409,9 +409,8 @@ def heterogeneity_caption(comparisons: Sequence[Mapping[str, Any]]) -> list[str]
         for one in comparisons
     )
     texts = [
-        f"(a) Mean barcodes of thermal samples (up) and driven ones (down) of equal energy "
-        f"({pairs}).",
-        "(b) Ratios of the sums of each group, thermal by driven: "
+        f"(a) Mean barcodes of thermal (up) and driven (down) samples of equal energy ({pairs}).",
+        "(b) Ratios of the sums of each group, thermal divided by driven: "
         + "; ".join(
             f"{one['name']} "
             + ", ".join(
@@ -421,8 +420,8 @@ def heterogeneity_caption(comparisons: Sequence[Mapping[str, Any]]) -> list[str]
         )
         + ". In the paper, all are close to 1.",
         "(c) Standard deviation of δs = s(thermal) − s(driven) within each group. Gray: the same "
-        "for pairs of thermal samples of different runs, which differ by chance only. The paper "
-        "has no such control.",
+        "for pairs of thermal samples from different runs, which differ only by chance. The "
+        "paper has no such control.",
     ]
     for one in comparisons:
         parts = [
@@ -432,9 +431,9 @@ def heterogeneity_caption(comparisons: Sequence[Mapping[str, Any]]) -> list[str]
         ]
         texts.append(f"{one['name']}, in 10⁻³: {'; '.join(parts)}.")
     texts.append(
-        "In the paper, the deviation of group 2 grows with heterogeneity, and that of group 1 is "
-        "almost flat. Its samples were sheared at 1e7 per s at 300 to 700 K; another shear rate "
-        "and another dictionary change the deviations."
+        "In the paper, the standard deviation of group 2 grows with heterogeneity, and that of "
+        "group 1 is almost constant. Its samples were sheared at 1e7 per s at 300 to 700 K. The "
+        "values depend on the shear rate and on the dictionary."
     )
     return texts
 
@@ -509,13 +508,14 @@ def accuracy_caption(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     best = min(rows, key=lambda one: one["rmse"])
     entries = f" and {best['n_entries']} ULEs" if best.get("n_entries") else ""
     return [
-        "RMSE on coolings kept back against the number of ULEs, which a threshold sets, for models "
-        "trained on several numbers of coolings. Gray lines: baselines that read no ULEs. "
+        "RMSE on held-out coolings against the number of ULEs, which is set by the threshold. "
+        "Each curve is for one number of training coolings. Gray lines: baselines without ULEs. "
         f"Smallest error: {best['model']} with {best['n_runs']} coolings{entries}, "
         f"{bounded({'value': best['rmse'], 'low': best.get('low'), 'high': best.get('high')})} eV "
         "per sample.",
-        f"The triangle is the paper's model of 10 000 samples, {PAPER_RMSE['5223 ULEs']} eV with "
-        f"5223 ULEs. The smallest error of its Fig. A1 is {PAPER_A1_LEAST} eV, with 30 coolings "
+        f"The triangle is the paper's model, trained on 10 000 samples: {PAPER_RMSE['5223 ULEs']} "
+        f"eV with 5223 ULEs. The smallest error in its Fig. A1 is {PAPER_A1_LEAST} eV, with 30 "
+        "coolings "
         "of 1000 samples each.",
     ]
 
@@ -541,15 +541,15 @@ def error_caption(sets: Sequence[Sequence[Predicted]]) -> list[str]:
         sizes = _span(np.unique(some[0].n_atoms))
         texts.append(f"{sizes} atoms, mean ± standard deviation in eV: {text}.")
     return [
-        "Distributions of the errors, with normal distributions of the same mean and standard "
-        "deviation (thin).",
+        "Distributions of the errors. Thin curves: normal distributions with the same mean and "
+        "standard deviation.",
         *texts,
         "In the paper, the distributions for 2000 and 4000 atoms are alike and nearly normal.",
     ]
 
 
 SLAB_CAPTION = (
-    "Atoms of a slab of 5 Å through the middle of a sample. Blue: assigned to an element of group "
-    "1, orange: of group 2, pale: to an entry outside the barcode. The barcode counts the colored "
-    "atoms only."
+    "Atoms in a slab of 5 Å through the middle of a sample. Blue: assigned to an element of group "
+    "1. Orange: to an element of group 2. Pale: to an entry outside the barcode. The barcode "
+    "counts only the colored atoms."
 )

@@ -1,7 +1,6 @@
-"""Models of the energy that close the gap of the barcode.
+"""Linear models of the energy that are more accurate than the barcode.
 
-All are straight lines in numbers that add up over atoms, so they apply to samples of
-any size.
+All are linear in numbers that add up over atoms, so they apply to samples of any size.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ def mean_vectors(samples: Samples, width: int) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class PairEnergy:
-    """Energy per atom as a straight line in smoothed counts of pairs.
+    """Linear model of the energy per atom in smoothed counts of pairs.
 
         E / N = b + sum_k w_k n_k
 
@@ -102,13 +101,13 @@ class PairEnergy:
 
 @dataclass(frozen=True, eq=False)
 class SoftBarcode:
-    """Energy per atom as a straight line in similarities to a few environments.
+    """Linear model of the energy per atom in similarities to a few environments.
 
         s_k = p·q_k / |q_k|^2,   E / N = b + sum_k w_k s_k
 
-    p is the mean vector of the atoms of a sample, q_k that of the environment of an
-    entry. Columns of degree l are first multiplied with their weight. s_k is the mean
-    over all atoms of their similarity to the environment. It is 1 if all equal it.
+    p is the mean vector of the atoms of a sample, and q_k the vector of an entry.
+    Columns are first multiplied by their weights. s_k is the mean over all atoms of
+    their similarity to the entry. It is 1 if all environments equal that of the entry.
 
     Parameters
     ----------
@@ -121,8 +120,8 @@ class SoftBarcode:
     fit
         The regression on the similarities.
     left_out
-        Energy per atom of each training sample without its run (sample,). Elements are
-        chosen anew without the run.
+        Predicted energy per atom of each training sample without its run (sample,).
+        Elements are also chosen without the run.
     name
         Name in tables.
     """
@@ -189,7 +188,7 @@ class LandmarkEnergy:
     n_entries
         Number of entries.
     pair_scale
-        What the counts of pairs are multiplied with; 0 if there are none.
+        Factor of the counts of pairs; 0 if there are none.
     fit
         The regression on the components and the scaled counts.
     name
@@ -248,7 +247,7 @@ def model_from_json(plain: Mapping[str, Any]) -> OurModel:
 
 
 def fit_pairs(samples: Samples) -> PairEnergy:
-    """Fit a straight line in the smoothed counts of pairs.
+    """Fit a ridge regression on the smoothed counts of pairs.
 
     Parameters
     ----------
@@ -272,7 +271,7 @@ def fit_pairs(samples: Samples) -> PairEnergy:
 def fit_soft_barcode(
     samples: Samples, vectors: FloatArray, column_weights: FloatArray, n_elements: int = 40
 ) -> SoftBarcode:
-    """Choose elements of a soft barcode, and fit a straight line in their similarities.
+    """Choose elements of a soft barcode, and fit a ridge regression on similarities.
 
     Parameters
     ----------
@@ -296,8 +295,8 @@ def fit_soft_barcode(
 
     Notes
     -----
-    Elements are chosen by forward selection. It is repeated without each run for
-    ``left_out``, so that a run that is predicted had no part in the choice.
+    Elements are chosen by forward selection. For ``left_out``, the selection is
+    repeated without each run, so the held-out run has no part in it.
     """
     q = _weighted(vectors, column_weights)
     values = _similarities(mean_vectors(samples, q.shape[1]) * column_weights, q)

@@ -61,9 +61,8 @@ def barcode_report(
     Parameters
     ----------
     folder
-        Folder with the results of the study, see ``read_report_data``. Figures and
-        ``report.html`` are written to it. Results that are missing leave their section
-        out.
+        Folder with the results of the study; see ``read_report_data``. Figures and
+        ``report.html`` are written to it. Sections without results are left out.
     about
         Label and text of each line below the title. Default: version and seed.
     seed
@@ -134,7 +133,7 @@ def barcode_page(
     return Page(
         "The barcode of a glass",
         sections,
-        footer=f"Method and numbers of figures: {CITATION}. Models, scores, predictions, elements "
+        footer=f"Method and figure numbers: {CITATION}. Models, scores, predictions, elements "
         "and environments are in the folder barcode.",
         about=about,
     )

@@ -16,7 +16,7 @@ from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.errors import StoreError
 
 PREDICTIONS, SCORES = "predictions.csv", "scores.json"
-"""Files that a report cannot do without."""
+"""Files that every report needs."""
 CLUSTERS = "elements/elements.extxyz"
 """Atoms around the center of each element, in the order of the barcode."""
 POOLED = "pooled"

@@ -24,10 +24,10 @@ TRAIN, TEST, TEST_SIZE, DRIVEN = "train", "test", "test_size", "driven"
 N_RESAMPLES = 1000
 """Bootstrap resamples of every interval."""
 WHY_LINES_WIN = (
-    "The energy is a sum of smooth functions of the environments of all atoms, so it is a straight "
-    "line in their mean. A fraction only says which entry is nearest: it throws away how far it is."
+    "The energy is a sum of smooth functions of the environments of all atoms, so it is nearly "
+    "linear in their mean. A fraction only says which entry is nearest, and discards the distance."
 )
-"""Why a line on mean vectors is better than fractions, in words."""
+"""Why a linear model of mean vectors is better than fractions, in words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Tested:
     set
         "train", "test", "test_size" or "driven".
     n_numbers
-        Numbers that the model reads of a sample.
+        Number of inputs of the model per sample.
     samples
         The samples.
     predicted
@@ -266,8 +266,8 @@ def verdict(tested: Sequence[Tested], seed: int = 0) -> str:
     Returns
     -------
     text
-        Sentences with the numbers. If a straight line is better than the boosted trees
-        on the fractions, it comes first with the reason.
+        Sentences with the numbers. If a linear model is better than the boosted trees
+        on the fractions, it comes first, with the reason.
     """
     together = pooled(tested)
     error = {one.model: _rmse(one) for one in together}
@@ -312,8 +312,8 @@ def score_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     """
     titles = {
         TEST: "test samples",
-        TEST_SIZE: "samples of another size, not trained again",
-        DRIVEN: "samples driven by shear, not trained on",
+        TEST_SIZE: "samples of another size, without retraining",
+        DRIVEN: "samples driven by shear, not used in training",
     }
     lines: list[str] = []
     for name, title in titles.items():

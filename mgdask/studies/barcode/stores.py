@@ -73,15 +73,15 @@ def read_energies(path: Path) -> StoreOfSamples:
     energy = read_one(group, ENERGY)
     if energy is None:
         raise ParameterError(
-            f"{path} has no energies: its samples cannot be learned from or tested. Add them with "
+            f"{path} has no energies, so it cannot be used for training or testing. Add them with "
             f"mgdask attach {path} --variable energy=FILE:COLUMN (eV of all atoms, one row per "
             "frame)"
         )
     unit = attrs(group, ENERGY).get("units", "eV")
     if unit != "eV":
         raise ParameterError(
-            f"{path}: the energy is in {unit!r}; it must be that of all atoms in eV. Replace it "
-            f"with mgdask attach {path} --overwrite --variable energy=FILE:COLUMN"
+            f"{path}: the energy is in {unit!r}; it must be the energy of all atoms in eV. Replace "
+            f"it with mgdask attach {path} --overwrite --variable energy=FILE:COLUMN"
         )
     if len(bad := np.flatnonzero(~np.isfinite(energy))):
         raise ParameterError(
@@ -120,7 +120,7 @@ def check_stores(options: BarcodeOptions) -> None:
                 f"{', '.join(known)}; train on samples of the same elements"
             )
     if sum(len(one.energy) for one in train) < 2:
-        raise ParameterError(f"{train[0].path} has one sample only; at least two are needed")
+        raise ParameterError(f"{train[0].path} has only one sample; at least two are needed")
     for path in (*options.test, *options.test_size, *options.driven):
         one = read_energies(path)
         if unknown := sorted(set(one.species) - set(known)):

@@ -64,12 +64,12 @@ def score_table(scores: Sequence[Mapping[str, Any]], which: str) -> Table:
         ),
         rows,
         note="Brackets: 95 % intervals from resampling whole runs. They are too narrow if there "
-        "are few runs. The mean is the mean energy per atom of the training samples.",
+        "are only a few runs. The mean is the mean energy per atom of the training samples.",
     )
 
 
 def paper_table(data: ReportData) -> Table:
-    """Return the table of the numbers of the paper beside ours, with the reasons.
+    """Return a table that compares the paper's numbers with ours, and gives reasons.
 
     Parameters
     ----------
@@ -100,21 +100,21 @@ def paper_table(data: ReportData) -> Table:
                 "elements with a Kasper kernel",
                 f"{PAPER_KASPER} of {PAPER_ELEMENTS}",
                 f"{kasper} of {len(elements)}",
-                "other elements; the paper does not state its small facets",
+                "other elements; the paper does not state how small facets are treated",
             )
         )
     for one in data.heterogeneity.get("comparisons", ()):
         ratios = ", ".join(rounded(value_of(part, "ratio")) for part in one["contrasts"])
         rows.append(
             (
-                f"ratio of group sums, thermal by {one['name']}",
+                f"ratio of group sums, thermal / {one['name']}",
                 "close to 1",
                 ratios,
                 "other rates of cooling and shear",
             )
         )
     return Table(
-        "The paper's numbers beside ours",
+        "Comparison with the paper",
         ("number", "paper", "here", "why they may differ"),
         rows,
         note=WHY_DIFFERENT,

@@ -80,7 +80,7 @@ def draw_accuracy(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         xscale="log",
         yscale="log",
         xlabel="ULEs in the dictionary",
-        ylabel="RMSE on coolings kept back (eV per sample)",
+        ylabel="RMSE on held-out coolings (eV per sample)",
     )
     use_plain_log_ticks(axes.xaxis, axes.yaxis)
     fig.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8.5)

@@ -29,7 +29,7 @@ def draw_heterogeneity(comparisons: Sequence[Mapping[str, Any]], path: Path) -> 
     """Draw barcodes of thermal and driven samples of equal energy, and how they differ.
 
     The panels follow Fig. 6 of Liu et al. (2023). Left: mean barcodes of each pair of
-    sets. Middle: the ratio of the sums of each group, thermal by driven. Right: the
+    sets. Middle: ratio of the sums of each group, thermal divided by driven. Right: the
     standard deviation of delta s within each group, with that of pairs of thermal
     samples as a control, and the spread of the von Mises strain.
 
@@ -99,7 +99,7 @@ def _draw_ratios(axes: Axes, comparisons: Sequence[Mapping[str, Any]]) -> None:
             label=look.name,
         )  # fmt: skip
     axes.axhline(1.0, color="black", lw=0.8, ls=":")
-    axes.set(ylabel="ratio of group sums,\nthermal by driven", xlim=ends)
+    axes.set(ylabel="ratio of group sums,\nthermal / driven", xlim=ends)
     axes.set_xticks(place, [str(one["name"]) for one in comparisons])
 
 
@@ -126,7 +126,7 @@ def _draw_deviations(axes: Axes, comparisons: Sequence[Mapping[str, Any]]) -> No
         known = [strain for strain in strains if strain is not None]
         _draw_bounds(second, place[some], known, color=VERMILION, marker="s", line=True)
         second.spines["right"].set_visible(True)
-        second.set_ylabel("std. deviation by mean of\nthe von Mises strain", color=VERMILION)
+        second.set_ylabel("std. deviation / mean of\nthe von Mises strain", color=VERMILION)
         second.set_ylim(0, 1.1 * second.get_ylim()[1])
         axes.plot([], [], "s--", color=VERMILION, ms=4, label="von Mises strain (right axis)")
 

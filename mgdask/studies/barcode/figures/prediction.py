@@ -43,7 +43,7 @@ MAX_SETS = 2
 """Sets of samples in one panel of errors: those of two sizes."""
 SET_NAMES = {
     "train": "training samples",
-    "test": "coolings kept back",
+    "test": "held-out coolings",
     "test_size": "samples of another size",
     "driven": "sheared samples",
 }
@@ -68,7 +68,7 @@ def draw_prediction(
     Parameters
     ----------
     predicted
-        Predictions of one model each, for the same test samples.
+        Predictions of each model for the same test samples.
     other_size
         The same models for samples of another size. Empty: no inset.
     barcodes
