@@ -1,4 +1,4 @@
-"""Simple models of the energy: the mean, and straight lines in averages over atoms."""
+"""Simple models of the energy: the mean, and ridge regressions on atom averages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RIDGES = {
     "ridge on mean SOAP": "mean_soap",
     "ridge on mean Chebyshev": "mean_chebyshev",
 }
-"""Matrix of each straight line by the name of the model."""
+"""Matrix that each ridge regression reads, by the name of the model."""
 
 
 class EnergyModel(Protocol):
@@ -30,7 +30,7 @@ class EnergyModel(Protocol):
 
     @property
     def n_numbers(self) -> int:
-        """Numbers that the model reads of a sample."""
+        """Number of inputs of the model per sample."""
 
     def predict(self, samples: Samples) -> FloatArray:
         """Return the energy per atom in eV (sample,)."""
@@ -47,8 +47,6 @@ class MeanEnergy:
     ----------
     value
         Energy per atom in eV.
-    name
-        Name of the model in tables.
     """
 
     value: float
@@ -121,7 +119,7 @@ def fit_mean(samples: Samples) -> MeanEnergy:
 
 
 def fit_linear(samples: Samples, matrix: str, name: str = "") -> LinearEnergy:
-    """Fit a ridge regression of the energy per atom; runs left out choose its penalty.
+    """Fit a ridge regression of the energy per atom, cross-validated over runs.
 
     Parameters
     ----------
@@ -143,8 +141,8 @@ def fit_linear(samples: Samples, matrix: str, name: str = "") -> LinearEnergy:
 
     Notes
     -----
-    With one run, blocks of its successive samples are left out, see
-    ``Samples.groups``.
+    The penalty is chosen by leaving out one run at a time. With one run, blocks of its
+    successive samples are left out; see ``Samples.groups``.
     """
     named = {value: key for key, value in RIDGES.items()}
     groups, _ = samples.groups()
@@ -155,7 +153,7 @@ def fit_linear(samples: Samples, matrix: str, name: str = "") -> LinearEnergy:
 
 
 def fit_baselines(samples: Samples) -> list[MeanEnergy | LinearEnergy]:
-    """Fit the mean, and a straight line on each matrix that the samples have.
+    """Fit the mean, and a ridge regression on each matrix that the samples have.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ class Samples:
         Fraction of the atoms whose nearest entry of the dictionary is each entry
         (sample, entry).
     unmatched
-        Fraction of the atoms that are not similar to any entry (sample,).
+        Fraction of the atoms that are below the threshold for every entry (sample,).
     mean_soap, mean_chebyshev
         Vectors averaged over the atoms of each species (sample, species * column): all
         columns of the first species, then those of the second, and so on.
@@ -83,10 +83,10 @@ class Samples:
         species: Sequence[str] = (),
         concentration: npt.ArrayLike | None = None,
         fractions: npt.ArrayLike | None = None,
+        unmatched: npt.ArrayLike | None = None,
         mean_soap: npt.ArrayLike | None = None,
         mean_chebyshev: npt.ArrayLike | None = None,
         mean_pairs: npt.ArrayLike | None = None,
-        unmatched: npt.ArrayLike | None = None,
     ) -> Self:
         """Make samples from plain arrays.
 
@@ -322,7 +322,7 @@ class Samples:
         """Return the groups that folds leave out, and what they are in words.
 
         Runs are left out as a whole. A single run is cut into blocks of successive
-        samples, which is said, because neighbors of a block are not independent of it.
+        samples. The text says so, because neighboring blocks are not independent.
 
         Parameters
         ----------

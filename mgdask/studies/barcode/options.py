@@ -31,28 +31,28 @@ class BarcodeOptions(StudyOptions):
     )
 
     train: Stores = Field(
-        description="Store of samples with energies to learn from; repeat for several."
+        description="Store of training samples with energies; repeat for several."
     )
     test: Stores = Field(
-        description="Store of samples with energies to test on, from independent runs; repeat "
-        "for several."
+        description="Store of test samples with energies, from independent runs; repeat for "
+        "several."
     )
     test_size: Paths = Field(
         (),
-        description="Store of samples of another size, tested without training again; repeat "
+        description="Store of test samples of another size, predicted without retraining; repeat "
         "for several.",
     )
     driven: Paths = Field(
         (),
-        description="Store of samples driven by shear, compared with the thermal ones at equal "
+        description="Store of samples driven by shear, compared with thermal samples of equal "
         "energy; repeat for several.",
     )
     threshold: float = Field(
         0.84,
         gt=0,
         lt=1,
-        description="Similarity to every earlier entry below which an environment joins the "
-        "dictionary.",
+        description="Threshold of the dictionary. An environment joins it if its similarity to "
+        "every entry is below.",
     )
     elements: int = Field(
         40,
@@ -63,35 +63,37 @@ class BarcodeOptions(StudyOptions):
         False, description="Compare only environments around atoms of the same element."
     )
     r_cut: float = Field(5.0, gt=0, description="Cutoff of SOAP in Å.")
-    n_max: int = Field(11, ge=1, le=40, description="Radial functions of SOAP.")
-    l_max: int = Field(12, ge=0, le=40, description="Highest degree of the harmonics of SOAP.")
+    n_max: int = Field(11, ge=1, le=40, description="Number of radial functions of SOAP.")
+    l_max: int = Field(
+        12, ge=0, le=40, description="Maximum degree of spherical harmonics of SOAP."
+    )
     sigma: float = Field(0.5, gt=0, description="Width of the Gaussians of SOAP in Å.")
-    # The paper does not name its basis. At its threshold, "gto" gives a few hundred
-    # entries. "polynomial" comes closer to the 5223 of the paper.
+    # The paper does not name its basis. At its threshold, "gto" gives a few hundred entries,
+    # "polynomial" thousands, as in the paper.
     rbf: Literal["gto", "polynomial"] = Field("polynomial", description="Radial basis of SOAP.")
     basis: Literal["exact", "dscribe"] = Field(
-        "exact", description="Numbers of the radial basis: exact, or those of DScribe."
+        "exact", description="Coefficients of the radial basis: exact, or those of DScribe."
     )
     trials: int = Field(
         20,
         ge=0,
-        description="Trials of the search for the parameters of the trees; 0 for the published "
-        "ones.",
+        description="Number of trials of the parameter search for the trees; 0 uses the published "
+        "parameters.",
     )
-    folds: int = Field(5, ge=2, description="Folds of the cross-validation, by run.")
+    folds: int = Field(5, ge=2, description="Number of cross-validation folds over runs.")
     num_boost_round: Annotated[int, CommandLine("--rounds")] = Field(
         1000, ge=1, description="Maximum number of trees per model."
     )
     early_stopping: int = Field(
-        100, ge=1, description="Trees without a better score on the held-out runs to stop after."
+        100, ge=1, description="Stop training after this many trees without a better score."
     )
     distribute_above: float = Field(
         1.0,
         ge=0,
-        description="Size of the table of fractions in GiB above which trees are trained on the "
-        "workers of the cluster.",
+        description="Train trees on the workers of the cluster if the table of fractions is larger "
+        "than this (GiB).",
     )
-    memory: str = Field("2GiB", description="Memory of one worker process.")
+    memory: str = Field("2GiB", description="Memory per worker process.")
 
     @model_validator(mode="after")
     def _stores_differ(self) -> BarcodeOptions:
@@ -101,8 +103,8 @@ class BarcodeOptions(StudyOptions):
                 if store.stem in seen:
                     raise ValueError(
                         f"`{name}`={store}: a store named {store.stem} is already in "
-                        f"`{seen[store.stem]}`. A sample cannot be trained on and tested, and "
-                        "results are kept by name: give another store, or rename it"
+                        f"`{seen[store.stem]}`. Training and test samples must differ, and results "
+                        "are stored by name. Give another store, or rename it"
                     )
                 seen[store.stem] = name
         return self
