@@ -53,7 +53,7 @@ def score_table(scores: Sequence[Mapping[str, Any]], which: str) -> Table:
     ]
     n_samples, n_runs = (some[0].get(name, "?") for name in ("n_samples", "n_runs"))
     return Table(
-        f"Energy of {SET_NAMES[which]}: {n_samples} samples of {n_runs} runs",
+        f"Energy of {SET_NAMES[which]}: {n_samples} samples of {n_runs} {'run' if n_runs == 1 else 'runs'}",
         (
             "model",
             "whose",
