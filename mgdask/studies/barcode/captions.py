@@ -204,7 +204,8 @@ def _runs_won(data: ReportData, first: str, second: str) -> str:
         bool(np.mean(a.errors[a.run == run] ** 2) < np.mean(b.errors[b.run == run] ** 2))
         for run in runs
     )
-    return f" {_begin(first)} has the smaller error in {won} of {len(runs)} {'run' if len(runs) == 1 else 'runs'}."
+    noun = "run" if len(runs) == 1 else "runs"
+    return f" {_begin(first)} has the smaller error in {won} of {len(runs)} {noun}."
 
 
 def prediction_caption(

@@ -68,8 +68,8 @@ class BarcodeOptions(StudyOptions):
         12, ge=0, le=40, description="Maximum degree of spherical harmonics of SOAP."
     )
     sigma: float = Field(0.5, gt=0, description="Width of the Gaussians of SOAP in Å.")
-    # The paper does not name its basis. At its threshold, "gto" gives a few hundred entries,
-    # "polynomial" thousands, as in the paper.
+    # The paper does not name its basis. At its threshold, "gto" gives a few hundred
+    # entries. "polynomial" comes closer to the 5223 of the paper.
     rbf: Literal["gto", "polynomial"] = Field("polynomial", description="Radial basis of SOAP.")
     basis: Literal["exact", "dscribe"] = Field(
         "exact", description="Coefficients of the radial basis: exact, or those of DScribe."

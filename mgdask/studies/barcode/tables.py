@@ -52,8 +52,9 @@ def score_table(scores: Sequence[Mapping[str, Any]], which: str) -> Table:
         for one in some
     ]
     n_samples, n_runs = (some[0].get(name, "?") for name in ("n_samples", "n_runs"))
+    noun = "run" if n_runs == 1 else "runs"
     return Table(
-        f"Energy of {SET_NAMES[which]}: {n_samples} samples of {n_runs} {'run' if n_runs == 1 else 'runs'}",
+        f"Energy of {SET_NAMES[which]}: {n_samples} samples of {n_runs} {noun}",
         (
             "model",
             "whose",
