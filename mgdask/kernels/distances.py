@@ -59,6 +59,23 @@ def at_address(typingctx: Any, place: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def zero_sums(typingctx: Any) -> Any:
+    """Return the pointer to ``CHAINS`` zeros on the stack of the calling function.
+
+    An array of NumPy would not do: numba frees it after the last use of its name, and
+    ``address`` does not count as a use of what it points to.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.ArrayType(ir.DoubleType(), CHAINS)
+        place = cgutils.alloca_once(builder, kind)
+        builder.store(ir.Constant(kind, [0.0] * CHAINS), place)
+        return builder.bitcast(place, ir.DoubleType().as_pointer())
+
+    return types.CPointer(types.float64)(), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def element(typingctx: Any, pointer: Any, index: Any) -> Any:
     """Return element ``index`` of a pointer."""
 
@@ -175,8 +192,7 @@ def squared_distance(left: Any, right: Any, n: int, limit: float) -> float:
 
     If it exceeds ``limit``, any number that also does may be returned.
     """
-    sums = np.zeros(CHAINS)
-    place = address(sums, 0)
+    place = zero_sums()
     blocks = n // CHAINS
     done = 0
     while done < blocks:
@@ -205,9 +221,8 @@ def _all_pairs(rows: IntArray, others: IntArray, n: int, out: FloatArray) -> Non
 def _unit_rows(rows: FloatArray, out: FloatArray) -> None:
     n = rows.shape[1]
     zeros = np.zeros(n)
-    origin = address(zeros, 0)
     for i in range(len(rows)):
-        square = squared_distance(address(rows, i * n), origin, n, np.inf)
+        square = squared_distance(address(rows, i * n), address(zeros, 0), n, np.inf)
         scale = 1.0
         if square < 1e-200 or square > 1e200:
             # a power of two first, or the squares lose digits
@@ -219,7 +234,7 @@ def _unit_rows(rows: FloatArray, out: FloatArray) -> None:
         if scale != 1.0:
             for c in range(n):
                 out[i, c] = rows[i, c] * scale
-            square = squared_distance(address(out, i * n), origin, n, np.inf)
+            square = squared_distance(address(out, i * n), address(zeros, 0), n, np.inf)
             inverse = 1.0 / np.sqrt(square)
             for c in range(n):
                 out[i, c] *= inverse

@@ -40,7 +40,12 @@ BESIDE = 8
 
 @intrinsic  # type: ignore[untyped-decorator]
 def address(typingctx: Any, array: Any, index: Any) -> Any:
-    """Return a pointer to element ``index``, counted flat, of a contiguous array."""
+    """Return a pointer to element ``index``, counted flat, of a contiguous array.
+
+    The pointer does not keep the array. Numba frees an array after the last use of its
+    name, so take the address inside the loop that uses it, of an array that is an
+    argument, that an outer loop needs again, or that is read afterwards.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
