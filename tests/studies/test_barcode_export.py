@@ -200,7 +200,7 @@ def test_frames_of_entries(glass_store, glass, tmp_path):
     with pytest.raises(StoreError, match=r"ules\.zarr: sample 0, .*away\.zarr"):
         entry_frames(away, [0])
     other = dictionary_of(moved, [5], [0], "0")
-    with pytest.raises(StoreError, match=r"moved\.zarr has other content"):
+    with pytest.raises(StoreError, match=r"moved\.zarr has different content"):
         entry_frames(other, [0])
 
 

@@ -92,8 +92,8 @@ def with_assigned_polyhedra(
 ) -> tuple[ElementTable, VoronoiFractions]:
     """Count the polyhedra of all atoms assigned to each element.
 
-    An entry of a dictionary is one atom. Its polyhedron stands for the entry only as
-    far as atoms that are assigned to it have the same one.
+    An entry of a dictionary is one atom. Its polyhedron is representative only if the
+    atoms assigned to the entry have the same one.
 
     Parameters
     ----------

@@ -100,8 +100,8 @@ def similarity_map(
 
     Notes
     -----
-    Vectors of a glass fill many dimensions, so that no plane keeps their distances. The
-    stress says how far they are kept.
+    Vectors of a glass fill many dimensions, so no plane preserves their distances. The
+    stress measures how well they are preserved.
     """
     if method not in ("auto", "pca", "smacof"):
         raise ParameterError(f"method={method!r} must be 'smacof', 'pca' or 'auto'")

@@ -20,7 +20,7 @@ have an error of 0.52 eV instead of 0.35 on coolings left out.
 
 
 def degree_weights(soap: SOAP, power: float = POWER) -> FloatArray:
-    """Return what each column of a SOAP is multiplied with (column,).
+    """Return the weight of each column of a SOAP (column,).
 
         1 / (1 + l)^power
 
@@ -42,16 +42,16 @@ def degree_weights(soap: SOAP, power: float = POWER) -> FloatArray:
 
 
 def entry_vectors(dictionary: Entries, soap: SOAP, stores: Sequence[str | Path] = ()) -> FloatArray:
-    """Describe the environments of all entries by a SOAP of one's choice.
+    """Describe the environments of all entries with any SOAP.
 
     Parameters
     ----------
     dictionary
         The dictionary.
     soap
-        The SOAP. It need not be that of the dictionary.
+        The SOAP. It may differ from that of the dictionary.
     stores
-        Stores to look into if one has moved since the dictionary was built.
+        Stores to search if one has moved since the dictionary was built.
 
     Returns
     -------

@@ -1,9 +1,9 @@
 """Barcodes of driven and of thermal samples at equal energy.
 
 Liu C. et al., Acta Mater. 259, 119281 (2023), section 3.3 and Fig. 6, compare samples
-made by cooling with samples driven by shear. They read the heterogeneity off the
-standard deviation of the difference of two barcodes. Here the same number is also taken
-between independent coolings, which shows how much of it is chance.
+made by cooling with samples driven by shear. They measure the heterogeneity by the
+standard deviation of the difference of two barcodes. Here the same quantity is also
+computed between independent coolings, which shows how much of it is chance.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from mgdask.studies.barcode.records import Bounds, Record
 from mgdask.studies.barcode.strain import StrainSpread
 
 TOLERANCE = 0.25e-3
-"""Largest difference of energies that count as equal, in eV per atom.
+"""Maximum difference between energies that count as equal, in eV per atom.
 
-It is 0.5 eV for 2000 atoms: less than the error of 1 meV per atom of the model of the
-paper, and a quarter of the spread of the energies along steady shear flow.
+For 2000 atoms it is 0.5 eV, about half of the 0.98 eV error of the paper's model. It is
+a quarter of the spread of the energies along steady shear flow.
 """
 N_RESAMPLES = 1000
 NOTE = (
     "delta s is the difference of the barcodes of one thermal and one driven sample whose energies "
     "per atom differ by at most the tolerance; its standard deviation is over the elements of a "
     "group, and is averaged over all such pairs. The control takes pairs of thermal samples of "
-    "different coolings at the energies of the same driven samples. Counting noise is what two "
-    "samples of one and the same barcode would give, because each has a finite number of atoms."
+    "different coolings at the energies of the same driven samples. Counting noise is the value "
+    "for two samples of one underlying barcode, because each has a finite number of atoms."
 )
 
 
@@ -217,8 +217,8 @@ def compare(
     Notes
     -----
     Thermal runs are drawn whole. Driven runs are drawn whole if there are at least 5;
-    otherwise blocks of 5 successive samples are drawn, since there is no more
-    information. The interval is then too narrow, and marked as unreliable.
+    otherwise blocks of 5 successive samples are drawn. The interval is then too narrow,
+    and is marked as unreliable.
     """
     _check(name, thermal, driven, tolerance)
     runs, run = coded("run", list(thermal.run))
@@ -319,12 +319,12 @@ def _check(name: str, thermal: Barcodes, driven: Barcodes, tolerance: float) -> 
     if thermal.labels != driven.labels or not np.array_equal(thermal.groups, driven.groups):
         raise ParameterError(
             f"{name}: the driven samples have {len(driven.labels)} elements and the thermal ones "
-            f"{len(thermal.labels)}, or other groups; make both from one table"
+            f"{len(thermal.labels)}, or their groups differ; make both from one table"
         )
     if len(set(thermal.run)) < 2:
         raise ParameterError(
             f"{name}: the thermal samples are of one run, {str(thermal.run[0])!r}. Two independent "
-            "runs are needed to tell an effect of driving from chance"
+            "runs are needed to distinguish an effect of driving from chance"
         )
 
 

@@ -1,4 +1,4 @@
-"""Pairs of samples of equal energy, and what they differ by.
+"""Pairs of samples of equal energy, and their differences.
 
 Samples of different runs are independent; those of one run are not. Pairs are therefore
 summed by run, and resamples draw whole runs.

@@ -1,15 +1,15 @@
-"""A sample whose entries stay known while its atoms move.
+"""A sample whose entries are updated while its atoms move.
 
 A SOAP row depends on the atoms within r_cut + sigma sqrt(-2 ln 1e-3) of its center. If
-an atom moves, only the rows change whose neighborhood contains its old or its new
-position, and its own. About 80 of 500 atoms are touched by one move at r_cut = 5 Å.
+an atom moves, its own row changes, and the rows of atoms near its old or new position.
+About 80 of 500 atoms are touched by one move at r_cut = 5 Å.
 
-All numbers have the bits of a computation from scratch. The cell list is made anew for
-every move, in O(atoms) time. A row is a sum over neighbors in the order of that list,
-whatever other centers are computed with it. The order of the neighbors of an untouched
-atom is the same before and after the move, because the bins of the atoms that stay are.
-Only along free axes do the bins span the atoms and may shift. If they do, all atoms
-count as touched.
+All numbers have the same bits as a computation from scratch. The cell list is rebuilt
+for every move, in O(atoms) time. A row is a sum over neighbors in the order of that
+list, whatever other centers are computed with it. The order of the neighbors of an
+untouched atom does not change, because the bins of the other atoms do not. Only along
+free axes do the bins span the atoms, so they may shift. In that case, all atoms count
+as touched.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from mgdask.store.dictionaries import Dictionary, read_dictionary
 
 @dataclass(frozen=True)
 class Entries:
-    """The unique local environments that atoms are assigned to.
+    """Unique local environments to which atoms are assigned.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Entries:
         if self.index.n_columns != self.soap.n_columns:
             raise ParameterError(
                 f"entries have {self.index.n_columns} columns, but SOAP({self.soap.summary()}) has "
-                f"{self.soap.n_columns}; give the feature that the dictionary was made with"
+                f"{self.soap.n_columns}; give the feature that the dictionary was built with"
             )
 
     @classmethod
@@ -79,15 +79,15 @@ class Entries:
         Raises
         ------
         ParameterError
-            If it was not made with SOAP rows of single atoms.
+            If it was not built with SOAP rows of single atoms.
         """
         if not isinstance(dictionary, Dictionary):
             dictionary = read_dictionary(dictionary)
         feature = make_feature(dictionary.feature["family"], dictionary.feature["parameters"])
         if not isinstance(feature, SOAP):
             raise ParameterError(
-                f"dictionary {dictionary.path} was made with {feature.family}; a search needs one "
-                "that was made with SOAP"
+                f"dictionary {dictionary.path} was built with {feature.family}; a search needs one "
+                "that was built with SOAP"
             )
         return cls(feature, make_index(dictionary.vectors(), dictionary.groups), dictionary.groups)
 
@@ -166,7 +166,7 @@ class Update:
 
 
 class MovingSample:
-    """A sample with the entry of every atom, updated move by move.
+    """A sample with the entry of each atom, updated after each move.
 
     Parameters
     ----------

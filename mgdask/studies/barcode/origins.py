@@ -1,4 +1,4 @@
-"""Frames and atoms that entries of a dictionary come from."""
+"""Frames and atoms from which the entries of a dictionary come."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mgdask.studies.barcode.polyhedra import Polyhedron, kernel_polyhedra
 
 
 class Source(Protocol):
-    """A sample that a dictionary was built from."""
+    """A sample from which a dictionary was built."""
 
     @property
     def path(self) -> str:
@@ -36,7 +36,7 @@ class Source(Protocol):
 
 
 class Entries(Protocol):
-    """What is read of a dictionary: ``mgdask.store.dictionaries.Dictionary`` has it."""
+    """Interface of ``mgdask.store.dictionaries.Dictionary`` that is used here."""
 
     @property
     def path(self) -> str:
@@ -130,7 +130,7 @@ class EntryFrame:
 def entry_frames(
     dictionary: Entries, entries: npt.ArrayLike, stores: Sequence[str | Path] = ()
 ) -> tuple[EntryFrame, ...]:
-    """Read the frames that entries come from.
+    """Read the frames from which entries come.
 
     Parameters
     ----------
@@ -139,8 +139,8 @@ def entry_frames(
     entries
         Entries (element,).
     stores
-        Stores to look into if one has moved since the dictionary was built. They are
-        recognized by the digest of their content.
+        Stores to search if one has moved since the dictionary was built. They are
+        identified by the digest of their content.
 
     Returns
     -------
@@ -195,7 +195,7 @@ def _located(dictionary: Entries, source: int, stores: Sequence[str | Path]) -> 
             continue
         if content == about.content:
             return path
-        reasons.append(f"{path} has other content")
+        reasons.append(f"{path} has different content")
     raise StoreError(
         f"{dictionary.path}: sample {source}, {about.path}, from which entries come, is not found "
         f"as it was when the dictionary was built. {'; '.join(reasons)}. Restore it, or build the "

@@ -1,4 +1,4 @@
-"""Smoothed counts of pairs of atoms by distance, the simplest numbers of a sample."""
+"""Smoothed counts of pairs of atoms by distance, the simplest descriptors."""
 
 from __future__ import annotations
 

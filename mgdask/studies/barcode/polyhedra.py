@@ -36,7 +36,7 @@ CONVENTION = (
     "6 edges count in the coordination number, but not in the name. Cells are cut halfway between "
     "atoms, without radii."
 )
-"""What a polyhedron means here, in words. The paper does not state its convention."""
+"""Convention for polyhedra, in words. The paper does not state its own."""
 MOST_NAMES = 10
 """Number of polyhedra of the assigned atoms that are listed for an entry."""
 

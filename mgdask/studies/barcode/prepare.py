@@ -27,7 +27,7 @@ SOAP_NAME, CHEBYSHEV_NAME, FRACTIONS_NAME = "mean_soap", "mean_chebyshev", "frac
 PAIRS_NAME = "mean_pairs"
 """Names of the variables in them."""
 SMALL_SOAP = {"r_cut": 5.0, "n_max": 6, "l_max": 6, "sigma": 0.5, "rbf": "gto"}
-"""SOAP of the mean vectors. A line needs fewer columns than a dictionary."""
+"""SOAP of the mean vectors. A linear model needs fewer columns than a dictionary."""
 
 
 def small_soap(species: Sequence[str]) -> SOAP:
@@ -66,7 +66,7 @@ def compute_means(
     client: Client | None = None,
     progress: bool = True,
 ) -> None:
-    """Compute the mean vectors of all samples, unless they are in ``out``.
+    """Compute the mean vectors of all samples, unless ``out`` already has them.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def compute_fractions(
     client: Client | None = None,
     progress: bool = True,
 ) -> None:
-    """Compute the fractions of the entries in all samples, unless they are in ``out``.
+    """Compute the fractions of the entries in all samples, unless ``out`` has them.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ def _restored(hint: Any, value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Bounds(Record):
-    """A value with the interval that resampling gives it.
+    """A value with its interval from resampling.
 
     Parameters
     ----------

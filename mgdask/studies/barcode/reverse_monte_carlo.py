@@ -1,7 +1,7 @@
-"""Inverse design: move a sample toward a wanted barcode by reverse Monte Carlo.
+"""Inverse design: move a sample toward a target barcode by reverse Monte Carlo.
 
 Liu C. et al. propose it in their conclusions (Acta Mater. 259, 119281 (2023)). A move
-displaces one atom or swaps two unlike ones. It is accepted by Metropolis' rule on
+displaces one atom or swaps two unlike ones. It is accepted by the Metropolis rule on
 
     O = N D(f, t) + g sum_i u_i,
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mgdask.store.dictionaries import Dictionary
 
 ROUNDING = 1e-12
-"""Distance that is as good as zero."""
+"""Distance that counts as zero."""
 Energy = Callable[[MovingSample], float]
 """Energy of a sample; it may use its fractions, positions and atomic numbers."""
 
@@ -76,7 +76,7 @@ def search(
     stop_at: float = 0.0,
     checkpoint: str | Path | None = None,
 ) -> SearchResult:
-    """Move a sample toward a wanted barcode by reverse Monte Carlo.
+    """Move a sample toward a target barcode by reverse Monte Carlo.
 
     Parameters
     ----------
@@ -84,31 +84,31 @@ def search(
         ``ase.Atoms``, or a Dataset with one frame (``position``, ``cell``, ``species``
         and ``pbc``), such as ``mgdask.open_store(path).isel(frame=0)``.
     target
-        Wanted fraction by entry, or fractions (entry,) of all entries, with NaN for
-        entries that may have any. All of these together should have the rest.
+        Target fraction by entry, or fractions (entry,) of all entries, with NaN for
+        entries that may have any fraction. These entries share the rest.
     dictionary
         Unique local environments that the atoms are assigned to: the path of a
         dictionary, the dictionary, or its ``Entries``.
     n_moves
-        Number of proposed moves, those of an earlier, resumed search included.
+        Number of proposed moves, including those of an earlier, resumed search.
     step
         Maximum displacement in Å along each axis.
     swap
         Fraction of the moves that swap two atoms of unlike species.
     temperature
-        Temperature of Metropolis' rule, in atoms of a wrong entry. With 0 only moves
-        that do not raise the objective are accepted.
+        Temperature of the Metropolis rule, in atoms of a wrong entry. With 0, only
+        moves that do not increase the objective are accepted.
     guidance
-        Weight of the smooth term, in atoms per unit of the squared distance. With 0 the
-        landscape is flat.
+        Weight of the smooth term, in atoms per unit of the squared distance. With 0,
+        most moves leave the objective unchanged.
     preference
-        How much more often, minus 1, an atom that is not at its goal is moved than
-        another. Acceptance is corrected for it.
+        Atoms that are not at their goal are moved 1 + ``preference`` times as often as
+        others. The acceptance probability is corrected for it.
     min_distance
-        Minimum distance in Å of two atoms. The default is, for every pair of species,
-        the smallest distance in the sample at the start.
+        Minimum distance in Å between two atoms. Default: for each pair of species, the
+        smallest distance in the initial sample.
     energy
-        Function of the sample, such as a linear model, that is recorded.
+        Energy to record, as a function of the sample, such as a linear model.
     seed
         Seed of the random numbers.
     record
@@ -117,11 +117,11 @@ def search(
         Number of moves after which the state is compared with a computation from
         scratch, and the checkpoint is written.
     reassign
-        Number of moves after which the goals are assigned anew.
+        Number of moves after which the goals are reassigned.
     stop_at
         Distance at which the search stops.
     checkpoint
-        File from which the search resumes if it exists, and that is written otherwise.
+        Checkpoint file. If it exists, the search resumes from it.
 
     Returns
     -------
@@ -135,18 +135,19 @@ def search(
 
     Notes
     -----
-    The distance is the total variation, half of the sum of |f_k - t_k| over the wanted
-    entries and over all others together. It is the smallest fraction of atoms that must
-    change their entry.
+    The distance is the total variation, half of the sum of |f_k - t_k| over the target
+    entries, where all others count as one. It is the smallest fraction of atoms that
+    must change their entry.
 
     Displacements are uniform in a cube and swaps are uniform among pairs. With the
-    correction for ``preference`` the moves satisfy detailed balance with respect to
-    exp(-O / T) as long as the goals stay. New goals never raise O, but break it.
+    correction for ``preference``, the moves satisfy detailed balance with respect to
+    exp(-O / T) while the goals are fixed. New goals never increase O, but break
+    detailed balance.
 
-    The same seed gives the same bits on one machine. Energies are recorded, but do not
-    decide. On a Zr-Cu glass, displacements of 0.13 Å reach a barcode far from the
-    glass's own. If the potential's energy is minimized afterwards, the atoms and the
-    barcode go back. See the manual, "Move a sample toward a wanted barcode".
+    The same seed gives the same bits on one machine. Energies are recorded but do not
+    affect the search. In a Zr-Cu glass, displacements of 0.13 Å reach a barcode far
+    from that of the glass. If the energy is minimized afterwards, the atoms move back.
+    See "Move a sample toward a target barcode" in the manual.
 
     References
     ----------
@@ -352,7 +353,7 @@ class _Walk:
         if difference is not None:
             raise MgdaskError(
                 f"after {self.move} moves the state of the search differs from a computation from "
-                f"scratch in {difference}; this is an error of mgdask, please report it"
+                f"scratch in {difference}. This is a bug in mgdask; please report it"
             )
 
     def record_now(self) -> None:
@@ -478,7 +479,7 @@ def _settings(
     wanted: Wanted,
     state: MovingSample,
 ) -> dict[str, Any]:
-    """Return the parameters that decide every bit of a search, as plain values."""
+    """Return the parameters that determine every bit of a search, as plain values."""
     index = state.entries.index
     arrays = (state.position, state.cell, np.array(state.pbc), state.numbers)
     vectors = hashlib.sha256()

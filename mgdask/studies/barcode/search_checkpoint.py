@@ -23,7 +23,7 @@ _ARRAYS = ("position", "numbers", "goal", "best_position", "best_numbers", "reco
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a search has come.
+    """State of a search, as saved in a checkpoint.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def write_checkpoint(path: Path, progress: Progress, settings: Mapping[str, Any]
     progress
         State of the search.
     settings
-        Parameters that decide its course.
+        Parameters that determine its course.
     """
     plain = {
         each.name: getattr(progress, each.name)
@@ -87,7 +87,7 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> Progress:
     path
         The file.
     settings
-        Parameters that decide the course of the search.
+        Parameters that determine the course of the search.
 
     Raises
     ------

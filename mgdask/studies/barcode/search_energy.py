@@ -17,7 +17,7 @@ from mgdask.studies.barcode.moving import MovingSample
 def sample_energy(
     model: EnergyModel, *, soap: FrameFeature | None = None, chebyshev: FrameFeature | None = None
 ) -> Callable[[MovingSample], float]:
-    """Return the energy of a sample by a model, as ``search(energy=...)`` wants it.
+    """Return a function for ``search(energy=...)`` that evaluates a model.
 
     Parameters
     ----------

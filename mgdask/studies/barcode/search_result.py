@@ -45,13 +45,13 @@ class History:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """A sample moved toward a wanted barcode.
+    """A sample moved toward a target barcode.
 
     Parameters
     ----------
     position
-        Positions (atom, xyz) in Å of the state with the smallest distance. They are
-        continuous: not wrapped into the cell.
+        Positions (atom, xyz) in Å of the state with the smallest distance. They are not
+        wrapped into the cell.
     numbers
         Atomic numbers (atom,) of that state.
     cell

@@ -32,9 +32,9 @@ ATOMS_PER_TASK = 50_000
 NOTE = (
     "Strain of atoms between two inherent structures of steady flow, from the neighbors within the "
     "cutoff (Shimizu, Ogata, Li, Mater. Trans. 48, 2923 (2007)). Liu C. et al. show the strain of "
-    "whole samples and state neither the reference nor the cutoff, so that values cannot be "
-    "compared with theirs. The order of the samples can. Samples at rest have no such strain: the "
-    "frames of a cooling differ by thermal motion and diffusion."
+    "whole samples but state neither the reference nor the cutoff. Only the order of the samples "
+    "can therefore be compared with theirs. Samples at rest have no such strain: the frames of a "
+    "cooling differ by thermal motion and diffusion."
 )
 """What can be compared with the paper, in words."""
 
@@ -104,7 +104,7 @@ def strain_spread(
     Parameters
     ----------
     store
-        A trajectory store of one sheared run, in order of the strain.
+        A trajectory store of one sheared run, in order of increasing strain.
     lag
         Number of frames between the two configurations of a pair.
     cutoff
@@ -128,10 +128,10 @@ def strain_spread(
 
     Notes
     -----
-    LAMMPS replaces a strongly tilted cell by an equivalent one (a flip). Cells are
-    turned back to the one that continues the frame before. Atoms then take the path of
-    ``nearest_path``, from frame to frame. This is valid if no atom moves by half the
-    cell relative to it between successive frames.
+    LAMMPS replaces a strongly tilted cell by an equivalent one (a flip). Flips are
+    undone, so that each cell continues that of the previous frame. Atoms are then
+    unwrapped from frame to frame with ``nearest_path``. This is valid if no atom moves
+    by half the cell relative to it between successive frames.
 
     Examples
     --------

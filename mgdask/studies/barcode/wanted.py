@@ -1,16 +1,16 @@
-"""The wanted barcode of a search, its distance, and a goal for every atom.
+"""The target barcode of a search, its distance, and a goal for each atom.
 
-The distance of a sample with fractions f to the wanted fractions t of some entries is
-half of the sum of |f_k - t_k|, with all other entries together as one more term. It is
-the total variation: the smallest fraction of atoms that must change their entry.
+The distance of a sample with fractions f to the target fractions t of some entries is
+half of the sum of |f_k - t_k|, where all other entries count as one. It is the total
+variation: the smallest fraction of atoms that must change their entry.
 
-A count of atoms is flat: most moves change no entry. A goal makes it smooth. Every
-atom that should change gets an entry as its goal, and its excess is
+Most moves change no entry, so this distance gives no direction. Each atom that must
+change therefore gets an entry as its goal. Its excess is
 
     u_i = |p_i - q_goal|^2 - |p_i - q_nearest|^2 >= 0,
 
-which vanishes if and only if the atom is assigned to its goal. Goals are the assignment
-of atoms to wanted counts with the smallest sum of excesses (the Hungarian method).
+which vanishes if and only if the atom is assigned to its goal. Goals assign atoms to
+the target counts with the smallest sum of excesses (the Hungarian method).
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from mgdask.kernels.nearest import squared_distances
 from mgdask.studies.barcode.moving import MovingSample
 
 FREE = -1
-"""Goal of an atom that may be in any entry that is not wanted."""
+"""Goal of an atom that may be in any entry without a target."""
 ROUNDING = 1e-6
-"""Largest excess of the sum of wanted fractions over 1."""
+"""Maximum excess of the sum of target fractions over 1."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Wanted fractions of some entries; the others together have the rest.
+    """Target fractions of some entries; the others share the rest.
 
     Parameters
     ----------
     entry
         Entries (wanted,) in ascending order.
     fraction
-        Wanted fraction (wanted,) of atoms in each.
+        Target fraction (wanted,) of atoms in each.
     n_entries
         Number of entries of the dictionary.
     """
@@ -52,7 +52,7 @@ class Wanted:
     n_entries: int
 
     def distance(self, counts: IntArray) -> float:
-        """Return the total variation between a sample and the wanted fractions.
+        """Return the total variation between a sample and the target fractions.
 
         Parameters
         ----------
@@ -66,13 +66,13 @@ class Wanted:
 
     @property
     def rest(self) -> float:
-        """Wanted fraction of all other entries together."""
+        """Target fraction of all other entries together."""
         return max(0.0, 1.0 - float(self.fraction.sum()))
 
     def counts(self, n_atoms: int) -> IntArray:
-        """Return the wanted number of atoms (wanted + 1,); the last is of the rest.
+        """Return the target number of atoms (wanted + 1,); the last is for the rest.
 
-        They are rounded such that the largest remainders are rounded up.
+        The largest remainders are rounded up.
         """
         exact = np.append(self.fraction, self.rest)
         exact = exact / exact.sum() * n_atoms
@@ -119,7 +119,7 @@ class Wanted:
     def _nearest_other(
         self, sample: MovingSample, is_wanted: BoolArray
     ) -> tuple[IntArray, FloatArray]:
-        """Return the nearest entry that is not wanted, and its squared distance."""
+        """Return the nearest entry without a target, and its squared distance."""
         others = np.flatnonzero(~is_wanted)
         nearest, squared = sample.entry.copy(), sample.squared_distance.copy()
         for number in np.unique(sample.numbers):
@@ -167,19 +167,19 @@ def excess(
 
 
 def wanted_fractions(target: Mapping[int, float] | npt.ArrayLike, n_entries: int) -> Wanted:
-    """Check the wanted fractions.
+    """Check the target fractions.
 
     Parameters
     ----------
     target
         Fraction by entry, or fractions (entry,) of all entries. NaN means that an entry
-        is not wanted in particular.
+        has no target.
     n_entries
         Number of entries of the dictionary.
 
     Returns
     -------
-    The wanted fractions.
+    The target fractions.
 
     Raises
     ------
