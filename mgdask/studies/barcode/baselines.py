@@ -47,6 +47,8 @@ class MeanEnergy:
     ----------
     value
         Energy per atom in eV.
+    name
+        Name of the model in tables.
     """
 
     value: float

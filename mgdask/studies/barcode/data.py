@@ -83,10 +83,10 @@ class Samples:
         species: Sequence[str] = (),
         concentration: npt.ArrayLike | None = None,
         fractions: npt.ArrayLike | None = None,
-        unmatched: npt.ArrayLike | None = None,
         mean_soap: npt.ArrayLike | None = None,
         mean_chebyshev: npt.ArrayLike | None = None,
         mean_pairs: npt.ArrayLike | None = None,
+        unmatched: npt.ArrayLike | None = None,
     ) -> Self:
         """Make samples from plain arrays.
 
