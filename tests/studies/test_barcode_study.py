@@ -263,6 +263,7 @@ def odd_stores(tmp_path_factory):
     write_store(folder, "foreign", types=(1, 2, 3), **few)
     write_store(folder, "copper", types=(1,), **few)
     write_store(folder, "single", n_frames=1, n=12)
+    write_store(folder, "few", n_frames=8, n=12)
     return folder
 
 
@@ -281,6 +282,10 @@ def test_wrong_stores_are_refused_in_words(stores, odd_stores, tmp_path):
         train=[stores / "a.zarr", copper],
     )
     refused("single.zarr has only one sample; at least two", train=odd_stores / "single.zarr")
+    refused(
+        r"have 8 samples of 1 run\. Without the largest of 5 folds, 6 are left, .*at least 20",
+        train=odd_stores / "few.zarr",
+    )
     refused("a store named d is already in `?train", train=stores / "d.zarr")
 
 

@@ -13,6 +13,9 @@ from mgdask.errors import ParameterError
 from mgdask.learn.data.rows import Rows
 from mgdask.learn.training.rank_worker import run_lengths
 
+MIN_ROWS = 20
+"""Minimum number of rows to train trees."""
+
 
 class Table:
     """Labels, weights and groups of ``Rows`` or of a matrix.
@@ -167,8 +170,10 @@ def check_labels(table: Table, objective: str, training: bool = True) -> float |
         If the labels cannot be learned.
     """
     y, w = table.y, table.w
-    if table.n < 20 and training:
-        raise ParameterError(f"{table.n} rows; at least 20 are needed")
+    if table.n < MIN_ROWS and training:
+        raise ParameterError(
+            f"{table.n} rows are too few to train trees; at least {MIN_ROWS} are needed"
+        )
     if w is not None and (w < 0).any():
         raise ParameterError(
             f"weights of {table.name} are negative at row {np.flatnonzero(w < 0)[0]}; they "

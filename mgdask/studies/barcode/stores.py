@@ -12,6 +12,8 @@ import numpy as np
 from mgdask._typing import AnyArray, FloatArray, IntArray
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
+from mgdask.learn.data.splits import group_folds
+from mgdask.learn.data.tables import MIN_ROWS
 from mgdask.store.frame_values import attrs, read_one
 from mgdask.store.open import check_complete
 from mgdask.store.shards import read_array
@@ -129,3 +131,21 @@ def check_stores(options: BarcodeOptions) -> None:
                 f"training stores have only {', '.join(known)}. Leave the store out, or train on "
                 "samples with these elements"
             )
+    _check_folds(np.concatenate([one.run for one in train]), options.folds, options.seed)
+
+
+def _check_folds(run: AnyArray, folds: int, seed: int) -> None:
+    """Raise ``ParameterError`` if a fold leaves too few samples to train trees."""
+    n, n_runs = len(run), len(set(run.tolist()))
+    if n_runs == 1:  # folds are blocks of its samples
+        n_folds = min(folds, n)
+        largest = -(-n // n_folds)
+    else:
+        n_folds = min(folds, n_runs)
+        largest = max(len(split.rows(run)[1]) for split in group_folds(run, n_folds, seed))
+    if n - largest < MIN_ROWS:
+        raise ParameterError(
+            f"the training stores have {n} samples of {n_runs} {'run' if n_runs == 1 else 'runs'}. "
+            f"Without the largest of {n_folds} folds, {n - largest} are left, but boosted trees "
+            f"need at least {MIN_ROWS}: train on more samples"
+        )
