@@ -35,7 +35,7 @@ def test_build_extend_show(stores, tmp_path):
     found = read_dictionary(out)
     assert found.threshold == 0.96
     assert found.feature["parameters"]["species"] == ["Cu", "Zr"]
-    assert "all of it was there before" in call(*words)
+    assert "nothing was left to do" in call(*words)
     assert f"compared now  {2 * N_ATOMS} environments" in call("extend", out, stores[1])
     assert "nothing is left to do" in call("extend", out, stores[1])
     shown = call("show", out)
