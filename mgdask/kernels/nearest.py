@@ -233,7 +233,7 @@ def make_index(
     Raises
     ------
     ParameterError
-        If a vector has not the norm 1.
+        If the norm of a vector is not 1.
     """
     vectors, group = _checked(vectors, group, None)
     return _assemble((vectors,), group, basis, n_components)

@@ -73,7 +73,7 @@ def correlation_intervals(
     Returns
     -------
     intervals
-        One per column, as of ``bootstrap``. They hold for each column alone, and do not
+        One per column, from ``bootstrap``. They hold for each column alone, and do not
         allow for the number of columns.
 
     Raises

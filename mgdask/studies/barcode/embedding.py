@@ -83,7 +83,7 @@ def similarity_map(
     vectors
         Vectors (entry, column) of norm 1 of the whole dictionary.
     correlation
-        Correlation (entry,) with the energy, as of ``energy_correlations``.
+        Correlation (entry,) with the energy, from ``energy_correlations``.
     species
         Atomic number (entry,) of the central atom.
     elements

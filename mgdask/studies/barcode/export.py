@@ -127,27 +127,6 @@ def _place(row: int, vector: FloatArray) -> tuple[int, ...]:
     return (int(row), *np.rint(100.0 * vector).astype(int).tolist())
 
 
-def write_environment(path: str | Path, found: Environment, element: Element) -> Path:
-    """Write the environment of one element as an extended XYZ file.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    found
-        Its environment.
-    element
-        The element.
-
-    Returns
-    -------
-    Path of the file.
-    """
-    target = Path(path)
-    write_text(target, environment_text(found, element))
-    return target
-
-
 def environment_text(found: Environment, element: Element) -> str:
     """Return the environment of one element as a frame of an extended XYZ file.
 

@@ -178,7 +178,7 @@ def sum_pairs(warm: FloatArray, std: FloatArray, near: BoolArray, member: FloatA
     warm
         Barcodes (thermal, element) of the thermal samples.
     std
-        Standard deviations (driven, thermal), as of ``pairwise_std``.
+        Standard deviations (driven, thermal), from ``pairwise_std``.
     near
         Whether energies are equal (driven, thermal).
     member

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -139,8 +139,3 @@ class BarcodeOptions(StudyOptions):
         """Return every store by its name: train, test, test_size, driven."""
         stores = (*self.train, *self.test, *self.test_size, *self.driven)
         return {store.stem: store for store in stores}
-
-    def search_settings(self) -> dict[str, Any]:
-        """Return the options of boosted trees, for records."""
-        names = ("trials", "folds", "num_boost_round", "early_stopping", "seed")
-        return {name: getattr(self, name) for name in names}

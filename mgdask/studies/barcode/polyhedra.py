@@ -269,7 +269,7 @@ class PolyhedronCounts:
         place
             Element of each atom (atom,), -1 for none.
         counts
-            Facet counts (atom, 5), as of ``facet_counts``.
+            Facet counts (atom, 5), from ``facet_counts``.
         """
         kept = place >= 0
         key = np.column_stack([place[kept], counts[kept]])

@@ -87,17 +87,6 @@ def barcode_report(
     return page.save(source / "report.html")
 
 
-def figure_names(folder: str | Path) -> list[Path]:
-    """Return the figures in a folder that a report has drawn, sorted by name.
-
-    Parameters
-    ----------
-    folder
-        Folder of the report.
-    """
-    return sorted(Path(folder).glob("*.png"))
-
-
 def barcode_page(
     data: ReportData,
     folder: str | Path,

@@ -247,7 +247,7 @@ def read_clusters(path: str | Path) -> list[Cluster]:
     Returns
     -------
     clusters
-        One per element; none if there is no file.
+        One per element. Empty if there is no file.
     """
     if not Path(path).is_file():
         return []

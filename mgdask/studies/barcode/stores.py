@@ -17,6 +17,7 @@ from mgdask.learn.data.tables import MIN_ROWS
 from mgdask.store.frame_values import attrs, read_one
 from mgdask.store.open import check_complete
 from mgdask.store.shards import read_array
+from mgdask.studies.barcode.data import Samples
 
 if TYPE_CHECKING:
     from mgdask.studies.barcode.options import BarcodeOptions
@@ -131,21 +132,24 @@ def check_stores(options: BarcodeOptions) -> None:
                 f"training stores have only {', '.join(known)}. Leave the store out, or train on "
                 "samples with these elements"
             )
-    _check_folds(np.concatenate([one.run for one in train]), options.folds, options.seed)
+    _check_folds(train, options)
 
 
-def _check_folds(run: AnyArray, folds: int, seed: int) -> None:
+def _check_folds(train: Sequence[StoreOfSamples], options: BarcodeOptions) -> None:
     """Raise ``ParameterError`` if a fold leaves too few samples to train trees."""
-    n, n_runs = len(run), len(set(run.tolist()))
-    if n_runs == 1:  # folds are blocks of its samples
-        n_folds = min(folds, n)
-        largest = -(-n // n_folds)
-    else:
-        n_folds = min(folds, n_runs)
-        largest = max(len(split.rows(run)[1]) for split in group_folds(run, n_folds, seed))
-    if n - largest < MIN_ROWS:
+    samples = Samples.of(
+        np.concatenate([one.energy for one in train]),
+        np.concatenate([np.full(len(one.energy), len(one.numbers)) for one in train]),
+        np.concatenate([one.run for one in train]),
+    )
+    groups, _ = samples.groups(options.folds)
+    n, n_runs = len(samples), len(samples.runs)
+    n_folds = min(options.folds, len(set(groups.tolist())))
+    splits = group_folds(groups, n_folds, options.seed)
+    left = min(len(split.rows(groups)[0]) for split in splits)
+    if left < MIN_ROWS:
         raise ParameterError(
             f"the training stores have {n} samples of {n_runs} {'run' if n_runs == 1 else 'runs'}. "
-            f"Without the largest of {n_folds} folds, {n - largest} are left, but boosted trees "
+            f"Without the largest of {n_folds} folds, {left} are left, but boosted trees "
             f"need at least {MIN_ROWS}: train on more samples"
         )
