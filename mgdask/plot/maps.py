@@ -308,3 +308,77 @@ def draw_colored_points(
         )
         axes.plot([], [], marker, ms=5, mfc="0.5", mec="none", label=str(name))
     return Mappable(norm, cmap)
+
+
+def draw_signed_matrix(
+    axes: Axes,
+    values: FloatArray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    signs: Mapping[str, Sequence[Sequence[str]]],
+    *,
+    colors: Mapping[str, str],
+    span: tuple[float, float],
+    cmap: str = "PuOr",
+) -> ScalarMappable:
+    """Draw a matrix with its values, and the signs of groups in each cell.
+
+    Parameters
+    ----------
+    axes
+        matplotlib axes to draw on.
+    values
+        Values (row, column). Cells with NaN stay gray and empty.
+    rows, columns
+        Names of rows and columns.
+    signs
+        Sign of each cell (row, column) by group: "++", "+", "0", "-", "--" or "". The
+        first group is at the lower left, the second at the lower right.
+    colors
+        Color of the signs of each group.
+    span
+        Values at the two ends of the color scale.
+    cmap
+        Name of a diverging matplotlib colormap with a pale middle.
+
+    Returns
+    -------
+    mappable
+        Mappable for a color bar.
+
+    Examples
+    --------
+    >>> draw_signed_matrix(axes, alpha, names, names, {"hot": signs},
+    ...                    colors={"hot": "red"}, span=(-0.5, 0.5))  # doctest: +SKIP
+    """
+    image = axes.imshow(values, cmap=cmap, vmin=span[0], vmax=span[1], aspect="equal")
+    axes.set_facecolor("0.9")
+    middle, half = 0.5 * (span[0] + span[1]), 0.5 * (span[1] - span[0])
+    for i, k in zip(*np.nonzero(np.isfinite(values)), strict=True):
+        dark = abs(values[i, k] - middle) > 0.72 * half
+        text = f"{values[i, k]:.2f}".replace("-", "−")
+        axes.text(
+            k,
+            i - 0.16,
+            text,
+            ha="center",
+            va="center",
+            fontsize=9.5,
+            color="white" if dark else "black",
+        )
+        for shift, (name, group) in zip((-0.27, 0.27), signs.items(), strict=False):
+            axes.text(
+                k + shift,
+                i + 0.27,
+                group[i][k].replace("-", "−"),
+                ha="center",
+                va="center",
+                fontsize=9,
+                fontweight="bold",
+                color=colors[name],
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
+            )
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(length=0)
+    return image

@@ -1,0 +1,340 @@
+"""What the figures of the temperature study show, as plain arrays.
+
+``report_data`` fills these from the files of a study. A figure needs nothing else, so
+each can be drawn and tested without a study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from mgdask._typing import BoolArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Thermometer:
+    """Machine-learned temperatures of isothermal runs.
+
+    Parameters
+    ----------
+    form
+        "run" or "none"; see ``looks.FORMS``.
+    model
+        Name of the model.
+    temperature
+        Temperature of each run in K (run,).
+    unseen
+        Whether a temperature was left out of the training data (run,).
+    species
+        Names of the rows; the last is "all".
+    mean, deviation
+        Mean and standard deviation over atoms in K (species, run).
+    """
+
+    form: str
+    model: str
+    temperature: FloatArray
+    unseen: BoolArray
+    species: tuple[str, ...]
+    mean: FloatArray
+    deviation: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class PutIn:
+    """Mean T_ML of runs against the temperature that is put into the feature.
+
+    Parameters
+    ----------
+    put_in
+        Temperatures that the feature is computed with, in K (temperature,).
+    run
+        True temperature of each run in K (run,).
+    mean
+        Mean T_ML in K (run, temperature).
+    consistent
+        Solution of T_ML(T) = T for each run in K (run,); NaN if there is none.
+    """
+
+    put_in: FloatArray
+    run: FloatArray
+    mean: FloatArray
+    consistent: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """Qualified clusters of the random subsets (Supplementary Fig. 1).
+
+    Parameters
+    ----------
+    temperature
+        Temperatures in K (temperature,).
+    count
+        Clusters that carry each temperature, over all subsets (temperature,).
+    chosen
+        Whether a temperature is a representative class (temperature,).
+    n_subsets
+        Number of subsets.
+    cutoff
+        Cutoff of single linkage.
+    min_leaves
+        Minimum number of leaves of a qualified cluster.
+    rule
+        How classes follow from the counts, in words.
+    """
+
+    temperature: FloatArray
+    count: IntArray
+    chosen: BoolArray
+    n_subsets: int
+    cutoff: float
+    min_leaves: int
+    rule: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """ReliefF weights of the lags (Supplementary Fig. 2).
+
+    Parameters
+    ----------
+    lag
+        Lags in ps (lag,).
+    weight
+        Weight of each lag (lag,), by the name of the form of ReliefF.
+    kept
+        Whether a lag is kept (lag,).
+    rule
+        How the lags that are kept follow from the weights, in words.
+    """
+
+    lag: FloatArray
+    weight: Mapping[str, FloatArray]
+    kept: BoolArray
+    rule: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class NeighborCurve:
+    """Validation error against the number of neighbors (Supplementary Fig. 3).
+
+    Parameters
+    ----------
+    n_neighbors
+        Numbers of neighbors k (k,).
+    rmse
+        Error of each k in K (k,), by the form of the feature.
+    best
+        Selected k, by form.
+    scheme
+        How the error is measured, in words.
+    """
+
+    n_neighbors: IntArray
+    rmse: Mapping[str, FloatArray]
+    best: Mapping[str, int]
+    scheme: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class AveragingCurve:
+    """Error against the radius over which motion is averaged.
+
+    Parameters
+    ----------
+    radius
+        Radii in Å (radius,); 0 is the atom alone.
+    rmse, low, high
+        Error and its interval in K (radius,).
+    """
+
+    radius: FloatArray
+    rmse: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Distribution:
+    """Distribution of T_ML of one trajectory in one form (Fig. 2C).
+
+    Parameters
+    ----------
+    name, form
+        Name of the store, and form of the feature.
+    edges
+        Edges of the bins in K (bin + 1,).
+    density
+        Probability density in 1/K (bin,).
+    center, width, area
+        Position and standard deviation of the Gaussian peak in K, and its share of the
+        atoms. NaN if no peak was fitted.
+    tail
+        Share of the atoms in the excess tail above the peak; NaN without a peak.
+    above
+        Share of the atoms above the glass transition; NaN if it is not given.
+    control
+        Whether this is the unstressed control.
+    """
+
+    name: str
+    form: str
+    edges: FloatArray
+    density: FloatArray
+    center: float = np.nan
+    width: float = np.nan
+    area: float = np.nan
+    tail: float = np.nan
+    above: float = np.nan
+    control: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class CreepCurve:
+    """Creep strain over time, and its steady state (Fig. 2B).
+
+    Parameters
+    ----------
+    name
+        Name of the store.
+    time, strain
+        Time in ps, and strain (point,).
+    stress
+        Stress in GPa; NaN if unknown.
+    rate, rate_error
+        Steady rate and its standard error in 1/ps; NaN if there is no steady stage.
+    offset
+        Strain at t = 0 of the line of steady creep.
+    window
+        First and last time of the steady stage in ps.
+    reason
+        Why there is no steady stage; empty if there is one.
+    """
+
+    name: str
+    time: FloatArray
+    strain: FloatArray
+    stress: float = np.nan
+    rate: float = np.nan
+    rate_error: float = np.nan
+    offset: float = np.nan
+    window: tuple[float, float] = (np.nan, np.nan)
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class LagCorrelation:
+    """Pearson correlation of T_ML with the backward D2min against lag (Fig. 3F).
+
+    Parameters
+    ----------
+    name, form
+        Name of the store, and form of the feature.
+    lag
+        Lags of D2min in ps (lag,).
+    value, low, high
+        Correlation and its interval (lag,).
+    """
+
+    name: str
+    form: str
+    lag: FloatArray
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class SlabMap:
+    """Atoms with their T_ML and D2min (Figs. 3A to 3E).
+
+    Parameters
+    ----------
+    name
+        Name of the store.
+    frame
+        ``position``, ``cell``, ``origin``, ``pbc``, ``species`` and ``atom_id``, as in
+        a store.
+    t_ml
+        T_ML in K (atom,).
+    d2min
+        D2min in Å² (atom,), by lag in ps.
+    slab
+        Thickness of the slab in Å.
+    """
+
+    name: str
+    frame: xr.Dataset
+    t_ml: FloatArray
+    d2min: Mapping[float, FloatArray]
+    slab: float = 3.8
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """Structure of liquid-like and solid-like atoms (Figs. 4 and 5).
+
+    Parameters
+    ----------
+    name
+        Name of the store.
+    n_atoms
+        Number of atoms in each group.
+    fraction
+        Fraction of all atoms in each group.
+    polyhedra, composition, coordination, order
+        Results of ``mgdask.analysis`` in plain form: arrays of values by variable, with
+        the names of groups, species and polyhedra. Empty if not computed.
+    """
+
+    name: str
+    n_atoms: int
+    fraction: float
+    polyhedra: Mapping[str, Any] = field(default_factory=dict)
+    composition: Mapping[str, Any] = field(default_factory=dict)
+    coordination: Mapping[str, Any] = field(default_factory=dict)
+    order: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class PairDistances:
+    """Partial radial distribution functions with their cutoffs (Supplementary Fig. 4).
+
+    Parameters
+    ----------
+    r
+        Distances in Å (r,).
+    g
+        Partial g(r) (r,), by pair such as "Cu-Zr".
+    cutoff
+        First trough of each in Å; NaN if none was found.
+    """
+
+    r: FloatArray
+    g: Mapping[str, FloatArray]
+    cutoff: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class StressStrain:
+    """Stress over strain of a tensile test (Fig. 2A).
+
+    Parameters
+    ----------
+    name
+        Name of the store.
+    strain
+        Strain (point,).
+    stress
+        Stress in GPa (point,).
+    """
+
+    name: str
+    strain: FloatArray
+    stress: FloatArray
