@@ -37,7 +37,7 @@ The kinetic temperature of N atoms fluctuates by (2 / 3N)^(1/2): 1.8 % for 2048 
 class LagDisplacement(TrajectoryFeature):
     """Displacement of each atom over a list of lag times, one column per lag.
 
-        r = |r(t0 + lag) - r(t0)|,     r^2,     lg[r^2 / (T m^-1)]
+        r = |r(t0 + lag) - r(t0)|,     r^2,     lg[r^2 / (T m^-1)],     lg[r^2 m]
 
     Parameters
     ----------
@@ -49,7 +49,8 @@ class LagDisplacement(TrajectoryFeature):
         its first. A list gives times in ps after the first frame of each run.
     scaling
         "displacement" is r in Å, "squared" is r^2 in Å². "logarithmic" is lg[r^2 / (T
-        m^-1)] with r^2 in Å², T in K and m in u. It is -inf if an atom has not moved.
+        m^-1)] with r^2 in Å², T in K and m in u. "logarithmic_mass" is lg[r^2 m], which
+        needs no temperature. Both are -inf if an atom has not moved.
     temperature
         T in K for "logarithmic". Default: the temperature of the frame t0, read from
         the variable ``temperature`` of the trajectory.
@@ -74,6 +75,9 @@ class LagDisplacement(TrajectoryFeature):
     within the lag. Rows in which T changes by more than 5 % are kept, and counted in
     the attrs of the output as ``temperature_changes``.
 
+    "logarithmic_mass" is "logarithmic" plus lg T. It suits a model that predicts T,
+    because "logarithmic" contains the T that the model is to find.
+
     The temperature is stored with the run. Set it with ``mgdask.ingest(...,
     temperature=...)`` or ``mgdask.attach``. ``plan`` raises an error if it is missing.
 
@@ -96,7 +100,7 @@ class LagDisplacement(TrajectoryFeature):
         | Annotated[int, Field(ge=1)]
         | tuple[Annotated[float, Field(ge=0)], ...]
     ) = "first"
-    scaling: Literal["displacement", "squared", "logarithmic"] = "squared"
+    scaling: Literal["displacement", "squared", "logarithmic", "logarithmic_mass"] = "squared"
     temperature: Positive | None = None
     missing: Literal["refuse", "nan"] = "refuse"
     tolerance: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
@@ -127,8 +131,8 @@ class LagDisplacement(TrajectoryFeature):
 
     @property
     def units(self) -> tuple[str, ...]:
-        """Å, Å² or, for the logarithm, 1."""
-        unit = {"displacement": "Å", "squared": "Å²", "logarithmic": "1"}[self.scaling]
+        """Å, Å² or, for the logarithms, 1."""
+        unit = {"displacement": "Å", "squared": "Å²"}.get(self.scaling, "1")
         return (unit,) * self.n_columns
 
     def coordinates(self) -> dict[str, AnyArray]:
@@ -233,6 +237,9 @@ class LagDisplacement(TrajectoryFeature):
             kelvin = self._temperatures(trajectories, origins)
             with np.errstate(divide="ignore"):
                 out[...] = np.log10(out * (trajectories.mass[None, :, None] / kelvin))
+        elif self.scaling == "logarithmic_mass":
+            with np.errstate(divide="ignore"):
+                out[...] = np.log10(out * trajectories.mass[None, :, None])
         rows = {"no_later_frame": np.asarray(later.min(axis=1) < 0)}
         if self._reads_temperature:
             rows["temperature_changes"] = self._temperature_changes(trajectories, origins, later)
@@ -279,7 +286,7 @@ class LagDisplacement(TrajectoryFeature):
         time
             Increasing times (frame,) in ps.
         mass
-            Masses (atom,) in u, needed for "logarithmic" and to remove drift.
+            Masses (atom,) in u, needed for the logarithms and to remove drift.
         temperature
             Temperature (frame,) in K, or one for all frames.
         numbers
@@ -318,10 +325,10 @@ class LagDisplacement(TrajectoryFeature):
     ) -> FloatArray:
         if mass is None and numbers is not None:
             mass = [standard_mass(int(z)) for z in np.asarray(numbers)]
-        if mass is None and (self.scaling == "logarithmic" or self.remove_drift):
+        if mass is None and (self.scaling.startswith("logarithmic") or self.remove_drift):
             raise ParameterError(
-                "LagDisplacement: mass= (or numbers=) is needed for scaling='logarithmic' "
-                "and for remove_drift"
+                "LagDisplacement: mass= (or numbers=) is needed for scaling='logarithmic' or "
+                "'logarithmic_mass', and for remove_drift"
             )
         m = np.ones(n_atoms) if mass is None else np.asarray(mass, dtype=np.float64)
         if m.shape != (n_atoms,) or not (m > 0).all():

@@ -113,6 +113,19 @@ def test_the_scalings(rng):
     )
     by_element = one.compute(path, time, numbers=[29, 40, 28, 22, 46])
     np.testing.assert_allclose(by_element, found, rtol=0, atol=1e-4)
+    plain_mass = LagDisplacement(scaling="logarithmic_mass", **options)
+    assert plain_mass.frame_values == ()  # no temperature in the store is needed
+    np.testing.assert_allclose(
+        plain_mass.compute(path, time, mass=mass),
+        np.log10(squared * mass[None, :, None]),
+        rtol=0,
+        atol=1e-13,
+    )
+    np.testing.assert_allclose(
+        plain_mass.compute(path, time, mass=mass) - np.log10(500.0), found, rtol=0, atol=1e-13
+    )
+    still = plain_mass.compute(np.zeros((12, 1, 3)), time, mass=[1.0])
+    assert (still == -np.inf).all()
     still = one.compute(np.zeros((12, 1, 3)), time, mass=[1.0])
     assert (still == -np.inf).all()
 
@@ -478,7 +491,11 @@ def test_input_is_checked(rng):
         feature.compute(path, [0.0, 1.0, 1.0, 2.0])
     with pytest.raises(ParameterError, match=r"the frames have no times; ingest with timestep="):
         feature.compute(path, [0.0, 1.0, np.nan, 3.0])
-    for options in ({"scaling": "logarithmic", "temperature": 300.0}, {"remove_drift": True}):
+    for options in (
+        {"scaling": "logarithmic", "temperature": 300.0},
+        {"scaling": "logarithmic_mass"},
+        {"remove_drift": True},
+    ):
         with pytest.raises(ParameterError, match=r"mass= \(or numbers=\) is needed"):
             LagDisplacement(lags=(1.0,), **options).compute(path, time)
     with pytest.raises(ParameterError, match=r"scaling='logarithmic' needs temperature="):

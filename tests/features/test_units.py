@@ -119,14 +119,16 @@ def test_strain_and_displacement_follow_their_units(glass, rng):
     check_powers(make(1.0), before, after, s)
 
 
-@pytest.mark.parametrize("scaling", ["displacement", "squared", "logarithmic"])
+@pytest.mark.parametrize(
+    "scaling", ["displacement", "squared", "logarithmic", "logarithmic_mass"]
+)
 def test_displacements_follow_their_units(rng, scaling):
     path, time, s = rng.normal(size=(3, 5, 3)), np.array([0, 0.5, 1.0]), 1.5
     more = {"temperature": 300.0} if scaling == "logarithmic" else {}
     feature = OVER_TIME["lag_displacement"](1.0, scaling=scaling, **more)
     before = feature.compute(path, time, numbers=[29] * 5)[0]
     after = feature.compute(s * path, time, numbers=[29] * 5)[0]
-    if scaling == "logarithmic":  # a sum, whose unit is that of the argument's logarithm
+    if scaling.startswith("logarithmic"):  # a sum, whose unit is that of the argument's logarithm
         np.testing.assert_allclose(after - before, 2 * np.log10(s), rtol=1e-9)
         assert set(feature.units) == {"1"}
     else:

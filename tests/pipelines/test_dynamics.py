@@ -178,6 +178,7 @@ def test_lags_from_the_trajectory(constant, tmp_path, monkeypatch, request, way)
     features = [
         every_second(),
         every_second(scaling="logarithmic").named("lg"),
+        every_second(scaling="logarithmic_mass").named("lg_mass"),
         every_second(scaling="displacement", lags=(1.0,)).named("far"),
         every_second(lags=(0.5, 4.0), temperature=300.0, scaling="logarithmic").named("warm"),
     ]
