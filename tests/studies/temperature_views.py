@@ -265,3 +265,34 @@ def every_figure():
         "k_curve": lambda path: f.draw_neighbor_curve(neighbor_curve(), path),
         "rdf": lambda path: f.draw_pair_distances(pair_distances(), path),
     }
+
+
+def report_data(**changes):
+    """Return the content of a made-up report, with every figure."""
+    from dataclasses import replace
+
+    from mgdask.studies.temperature.report_data import ReportData
+
+    rows = [{"scheme": "halves of atoms", **row} for row in validation_rows(0.8)]
+    rows += [{"scheme": "temperatures left out", **row} for row in validation_rows()]
+    data = ReportData(
+        rows=rows,
+        unseen="temperatures left out",
+        thermometers=thermometers(),
+        put_in=put_in(),
+        control=control_rows(),
+        averaging=averaging_curve(),
+        clusters=clusters(),
+        weights=weights(),
+        neighbor_curve=neighbor_curve(),
+        distributions=distributions(),
+        creep=creep_curves(),
+        stress_strain=stress_strain(),
+        correlations=lag_correlations(),
+        slab_maps=[slab_map()],
+        structures=[structure()],
+        distances=pair_distances(),
+        volume={"value": 31.0, "error": 4.0, "note": ""},
+        glass_temperature=700.0,
+    )
+    return replace(data, **changes)

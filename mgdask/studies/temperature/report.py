@@ -1,0 +1,289 @@
+"""The report of a temperature study: one page with its figures, tables and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mgdask.report.page import Block, Figure, Page, Section, Text
+from mgdask.studies.temperature.captions import (
+    CIRCULAR,
+    MEANING,
+    averaging_caption,
+    classes_caption,
+    composition_caption,
+    control_caption,
+    correlation_caption,
+    creep_caption,
+    distances_caption,
+    distribution_caption,
+    map_caption,
+    neighbor_caption,
+    polyhedra_caption,
+    put_in_caption,
+    thermometer_caption,
+    validation_caption,
+    verdict,
+    weights_caption,
+)
+from mgdask.studies.temperature.figures import (
+    draw_averaging,
+    draw_classes,
+    draw_composition,
+    draw_control,
+    draw_creep,
+    draw_distributions,
+    draw_lag_correlations,
+    draw_maps,
+    draw_neighbor_curve,
+    draw_pair_distances,
+    draw_polyhedra,
+    draw_put_in,
+    draw_thermometer,
+    draw_validation,
+    draw_weights,
+)
+from mgdask.studies.temperature.figures.looks import CITATION
+from mgdask.studies.temperature.report_data import ReportData
+from mgdask.studies.temperature.tables import (
+    distribution_table,
+    paper_table,
+    thermometer_table,
+    validation_table,
+)
+
+
+def temperature_page(
+    data: ReportData, folder: str | Path, about: Sequence[tuple[str, str]] = ()
+) -> Page:
+    """Draw the figures into a folder, and return the page that shows them.
+
+    Parameters
+    ----------
+    data
+        Results of the study.
+    folder
+        Folder for the figures.
+    about
+        Label and text of each line below the title.
+
+    Returns
+    -------
+    page
+        The page, not yet written.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    sections = [
+        Section("", _first(data)),
+        *_section("Validation", _validation(data, target)),
+        *_section("Machine-learned temperature in creep (Figs. 2 and 3)", _motion(data, target)),
+        *_section("Liquid-like and solid-like atoms (Figs. 4 and 5)", _structure(data, target)),
+        *_section("Classes, lags and neighbors (Supplementary)", _training(data, target)),
+    ]
+    return Page(
+        "Machine-learned temperature",
+        sections,
+        footer=f"Method and figure numbers: {CITATION}. Results are in the folder temperature, "
+        "and T_ML of every atom in the stores in t_ml.",
+        about=about,
+    )
+
+
+def _section(heading: str, blocks: Sequence[Block]) -> list[Section]:
+    return [Section(heading, blocks)] if blocks else []
+
+
+def _first(data: ReportData) -> list[Block]:
+    tables: list[Block] = [
+        validation_table(scheme, rows) for scheme, rows in data.schemes().items()
+    ]
+    comparison = paper_table(data)
+    if comparison.rows:
+        tables.append(comparison)
+    return [Text([*verdict(data), MEANING, CIRCULAR]), *tables]
+
+
+def _figure(path: Path, draw: Callable[[Path], None], alt: str, caption: Sequence[str]) -> Figure:
+    draw(path)
+    return Figure.read(path, alt, caption)
+
+
+def _validation(data: ReportData, target: Path) -> list[Block]:
+    blocks: list[Block] = []
+    if data.thermometers:
+        curves = data.thermometers
+        blocks += [
+            _figure(
+                target / "thermometer.png",
+                lambda path: draw_thermometer(curves, path),
+                "Mean machine-learned temperature against temperature beside a diagonal, one "
+                "panel per species.",
+                thermometer_caption(curves),
+            ),
+            thermometer_table(curves),
+        ]
+    schemes = data.schemes()
+    if schemes:
+        blocks.append(
+            _figure(
+                target / "validation.png",
+                lambda path: draw_validation(schemes, path),
+                "Errors of every model as points with intervals, one row per model and one panel "
+                "per scheme.",
+                validation_caption(schemes),
+            )
+        )
+    if data.averaging is not None:
+        averaging = data.averaging
+        blocks.append(
+            _figure(
+                target / "averaging.png",
+                lambda path: draw_averaging(averaging, path),
+                "Error against the radius over which motion is averaged.",
+                averaging_caption(averaging),
+            )
+        )
+    if data.put_in is not None:
+        put_in = data.put_in
+        blocks.append(
+            _figure(
+                target / "put_in.png",
+                lambda path: draw_put_in(put_in, path),
+                "Falling curves of the mean machine-learned temperature over the temperature put "
+                "in, which cross a diagonal.",
+                put_in_caption(put_in),
+            )
+        )
+    if data.control:
+        control = data.control
+        blocks.append(
+            _figure(
+                target / "control.png",
+                lambda path: draw_control(control, path),
+                "Explained variance of each model after shuffling, as points beside zero.",
+                control_caption(control),
+            )
+        )
+    return blocks
+
+
+def _motion(data: ReportData, target: Path) -> list[Block]:
+    blocks: list[Block] = []
+    if data.creep or data.stress_strain:
+        blocks.append(
+            _figure(
+                target / "creep.png",
+                lambda path: draw_creep(data.creep, path, data.stress_strain),
+                "Creep strain over time with a shaded steady stage.",
+                creep_caption(data.creep, data.volume),
+            )
+        )
+    if data.distributions:
+        some = data.distributions
+        blocks += [
+            _figure(
+                target / "distribution.png",
+                lambda path: draw_distributions(some, path, data.glass_temperature),
+                "Histograms of the machine-learned temperature with Gaussian peaks, one panel per "
+                "form of the feature.",
+                distribution_caption(some, data.glass_temperature),
+            ),
+            distribution_table(some, data.glass_temperature),
+        ]
+    for k, one in enumerate(data.slab_maps):
+        blocks.append(
+            _figure(
+                target / f"maps{_number(k)}.png",
+                lambda path, one=one: draw_maps(one, path),  # type: ignore[misc]
+                "Slices of atoms colored by machine-learned temperature and by non-affine "
+                "displacement.",
+                map_caption(one),
+            )
+        )
+    if data.correlations:
+        blocks.append(
+            _figure(
+                target / "correlation.png",
+                lambda path: draw_lag_correlations(data.correlations, path),
+                "Correlation against lag for both forms of the feature, with the paper's values "
+                "as lines.",
+                correlation_caption(data.correlations),
+            )
+        )
+    return blocks
+
+
+def _number(k: int) -> str:
+    return "" if k == 0 else f"_{k + 1}"
+
+
+def _structure(data: ReportData, target: Path) -> list[Block]:
+    blocks: list[Block] = []
+    for k, one in enumerate(data.structures):
+        if one.polyhedra:
+            blocks.append(
+                _figure(
+                    target / f"polyhedra{_number(k)}.png",
+                    lambda path, one=one: draw_polyhedra(one, path),  # type: ignore[misc]
+                    "Columns that end in bubbles for each polyhedron, and the same bubbles over "
+                    "five-fold symmetry.",
+                    polyhedra_caption(one),
+                )
+            )
+        if one.composition and one.coordination and one.order:
+            blocks.append(
+                _figure(
+                    target / f"composition{_number(k)}.png",
+                    lambda path, one=one: draw_composition(one, path),  # type: ignore[misc]
+                    "Bars of the composition, points of the change of coordination, and a matrix "
+                    "of pairs with signs.",
+                    composition_caption(one),
+                )
+            )
+    if data.distances is not None:
+        distances = data.distances
+        blocks.append(
+            _figure(
+                target / "rdf.png",
+                lambda path: draw_pair_distances(distances, path),
+                "Partial radial distribution functions, each with a dashed line at its cutoff.",
+                distances_caption(distances),
+            )
+        )
+    return blocks
+
+
+def _training(data: ReportData, target: Path) -> list[Block]:
+    blocks: list[Block] = []
+    if data.clusters is not None:
+        clusters = data.clusters
+        blocks.append(
+            _figure(
+                target / "classes.png",
+                lambda path: draw_classes(clusters, path),
+                "Bars of the number of clusters that carry each temperature.",
+                classes_caption(clusters),
+            )
+        )
+    if data.weights is not None:
+        weights = data.weights
+        blocks.append(
+            _figure(
+                target / "weights.png",
+                lambda path: draw_weights(weights, path),
+                "Weights over lag on a logarithmic axis, with a vertical line at the knee.",
+                weights_caption(weights),
+            )
+        )
+    if data.neighbor_curve is not None:
+        curve = data.neighbor_curve
+        blocks.append(
+            _figure(
+                target / "k_curve.png",
+                lambda path: draw_neighbor_curve(curve, path),
+                "Error against the number of neighbors, with a marker at the selected number.",
+                neighbor_caption(curve),
+            )
+        )
+    return blocks

@@ -1,0 +1,82 @@
+"""What the report of a temperature study is made from: the files in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mgdask.studies.temperature.views import (
+    AveragingCurve,
+    Clusters,
+    CreepCurve,
+    Distribution,
+    LagCorrelation,
+    NeighborCurve,
+    PairDistances,
+    PutIn,
+    SlabMap,
+    StressStrain,
+    Structure,
+    Thermometer,
+    Weights,
+)
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class ReportData:
+    """Content of the folder of a study, as far as the report shows it.
+
+    Parameters
+    ----------
+    rows
+        Errors of every model: ``scheme``, ``model``, ``form``, ``n_train``, ``n_test``,
+        and ``rmse``, ``low``, ``high`` in K.
+    unseen
+        Name of the scheme with temperatures that were not trained on.
+    thermometers, put_in, control, averaging
+        Validation: T_ML of runs, temperatures put in, shuffled motion, and averages.
+    clusters, weights, neighbor_curve
+        Training.
+    distributions, creep, stress_strain, correlations, slab_maps, structures, distances
+        Applications. Empty if nothing was applied.
+    volume
+        Activation volume: ``value`` and ``error`` in Å³, and a ``note``. Empty if it is
+        not known.
+    applied_form
+        Form of the feature with which the model was applied.
+    glass_temperature
+        Glass transition in K; None if it is not given.
+    notes
+        Reservations in words, shown below the verdict.
+    """
+
+    rows: Sequence[Row] = ()
+    unseen: str = ""
+    thermometers: Sequence[Thermometer] = ()
+    put_in: PutIn | None = None
+    control: Sequence[Row] = ()
+    averaging: AveragingCurve | None = None
+    clusters: Clusters | None = None
+    weights: Weights | None = None
+    neighbor_curve: NeighborCurve | None = None
+    distributions: Sequence[Distribution] = ()
+    creep: Sequence[CreepCurve] = ()
+    stress_strain: Sequence[StressStrain] = ()
+    correlations: Sequence[LagCorrelation] = ()
+    slab_maps: Sequence[SlabMap] = ()
+    structures: Sequence[Structure] = ()
+    distances: PairDistances | None = None
+    volume: Mapping[str, Any] = field(default_factory=dict)
+    applied_form: str = "none"
+    glass_temperature: float | None = None
+    notes: Sequence[str] = ()
+
+    def schemes(self) -> dict[str, list[Row]]:
+        """Return the rows of each scheme, that of unseen temperatures first."""
+        found: dict[str, list[Row]] = {}
+        for row in sorted(self.rows, key=lambda row: row["scheme"] != self.unseen):
+            found.setdefault(str(row["scheme"]), []).append(row)
+        return found

@@ -1,0 +1,185 @@
+"""Tables of the temperature report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mgdask.report.page import Table
+from mgdask.studies.temperature.captions import (
+    FEW_TEMPERATURES,
+    error_text,
+    kelvin,
+    percent,
+    rounded,
+)
+from mgdask.studies.temperature.figures.looks import (
+    FORMS,
+    PAPER_AREA,
+    PAPER_CLASSES,
+    PAPER_FEATURES,
+    PAPER_NEIGHBORS,
+    PAPER_PEAK,
+    PAPER_PEARSON,
+    role,
+)
+from mgdask.studies.temperature.report_data import ReportData, Row
+from mgdask.studies.temperature.views import Distribution, Thermometer
+
+ROLES = {"baseline": "baseline", "paper": "the paper's", "ours": "ours"}
+NO_FORM = ""
+
+
+def validation_table(scheme: str, rows: Sequence[Row]) -> Table:
+    """Return the table of the errors of all models in both forms.
+
+    Parameters
+    ----------
+    scheme
+        Name of the scheme in words.
+    rows
+        Errors of each model and form.
+
+    Returns
+    -------
+    table
+        One row per model, in the order of the study.
+    """
+    found = {(str(row["model"]), str(row["form"])): row for row in rows}
+    cells = []
+    for model in dict.fromkeys(str(row["model"]) for row in rows):
+        both = found.get((model, NO_FORM))
+        texts = [
+            "–" if one is None else error_text(one)
+            for one in (found.get((model, form), both) for form in FORMS)
+        ]
+        cells.append((model, ROLES[role(model)], *texts))
+    numbers = [row.get("n_test") for row in rows if row.get("n_test")]
+    atoms = f", {numbers[0]} test atoms" if numbers else ""
+    return Table(
+        f"RMSE in K: {scheme}{atoms}",
+        ("model", "whose", *FORMS.values()),
+        cells,
+        note=f"Brackets: 95 % intervals. {FEW_TEMPERATURES}",
+    )
+
+
+def thermometer_table(curves: Sequence[Thermometer]) -> Table:
+    """Return the table of the mean T_ML of each run in each form.
+
+    Parameters
+    ----------
+    curves
+        T_ML of the same runs, one per form.
+
+    Returns
+    -------
+    table
+        One row per run.
+    """
+    first = curves[0]
+    rows = [
+        (
+            f"{t:g}",
+            "no" if first.unseen[k] else "yes",
+            *(
+                f"{kelvin(float(one.mean[-1, k]))} ± {kelvin(float(one.deviation[-1, k]))}"
+                for one in curves
+            ),
+        )
+        for k, t in enumerate(first.temperature)
+    ]
+    return Table(
+        "Mean T_ML in K and its standard deviation over atoms",
+        ("temperature of the run (K)", "trained on", *(FORMS[one.form] for one in curves)),
+        rows,
+        note=f"Model: {first.model}.",
+    )
+
+
+def distribution_table(
+    distributions: Sequence[Distribution], glass_temperature: float | None
+) -> Table:
+    """Return the table of Gaussian peaks and tails of T_ML.
+
+    Parameters
+    ----------
+    distributions
+        Distributions of applications and controls.
+    glass_temperature
+        Glass transition in K; None if it is not given.
+
+    Returns
+    -------
+    table
+        One row per trajectory and form.
+    """
+    head = ["trajectory", "feature", "peak (K)", "width (K)", "area of the peak", "excess tail"]
+    if glass_temperature is not None:
+        head.append(f"above {glass_temperature:g} K")
+    rows = []
+    for one in distributions:
+        name = f"{one.name} (unstressed control)" if one.control else one.name
+        row = [name, FORMS[one.form], kelvin(one.center), kelvin(one.width)]
+        row += [percent(one.area), percent(one.tail)]
+        if glass_temperature is not None:
+            row.append(percent(one.above))
+        rows.append(row)
+    return Table("Distribution of T_ML", head, rows)
+
+
+def paper_table(data: ReportData) -> Table:
+    """Return a table that compares the paper's numbers with ours, and gives reasons.
+
+    Parameters
+    ----------
+    data
+        Results of the study.
+
+    Returns
+    -------
+    table
+        One row per number.
+    """
+    rows: list[tuple[str, str, str, str]] = []
+    if data.clusters is not None:
+        chosen = ", ".join(f"{t:g}" for t in data.clusters.temperature[data.clusters.chosen])
+        paper = ", ".join(str(t) for t in PAPER_CLASSES)
+        rows.append(
+            ("representative classes (K)", paper, chosen or "none", "other temperatures and atoms")
+        )
+    if data.weights is not None:
+        rows.append(
+            (
+                "lags kept",
+                f"{PAPER_FEATURES} of 41",
+                f"{int(data.weights.kept.sum())} of {len(data.weights.lag)}",
+                "the paper sees the knee by eye",
+            )
+        )
+    if data.neighbor_curve is not None:
+        best = ", ".join(f"{k} ({FORMS[form]})" for form, k in data.neighbor_curve.best.items())
+        rows.append(("neighbors k", str(PAPER_NEIGHBORS), best, "fewer atoms per temperature"))
+    stressed = [one for one in data.distributions if not one.control]
+    if stressed:
+        why = "other stress, time and model"
+        peaks = ", ".join(f"{kelvin(one.center)} ({FORMS[one.form]})" for one in stressed)
+        rows.append(("peak of T_ML in creep (K)", f"about {PAPER_PEAK:g}", peaks, why))
+        areas = ", ".join(f"{percent(one.area)} ({FORMS[one.form]})" for one in stressed)
+        paper = f"{percent(PAPER_AREA[0], 0)} to {percent(PAPER_AREA[1], 0)}"
+        rows.append(("area of the peak", paper, areas, why))
+    for one in data.correlations:
+        rows.append(
+            (
+                f"Pearson of T_ML and D²min, {one.name}, {FORMS[one.form]}",
+                f"{PAPER_PEARSON[0]:g} to {PAPER_PEARSON[1]:g}",
+                f"{rounded(float(one.value[0]), decimals=2)} to "
+                f"{rounded(float(one.value[-1]), decimals=2)} "
+                f"(largest {rounded(float(np.nanmax(one.value)), decimals=2)})",
+                "other stress; the paper gives no intervals",
+            )
+        )
+    return Table(
+        "Comparison with the paper", ("number", "paper", "here", "why they may differ"), rows
+    )
