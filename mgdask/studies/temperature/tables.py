@@ -22,6 +22,8 @@ from mgdask.studies.temperature.figures.looks import (
     PAPER_NEIGHBORS,
     PAPER_PEAK,
     PAPER_PEARSON,
+    PAPER_TEMPERATURES,
+    SHORT,
     role,
 )
 from mgdask.studies.temperature.report_data import ReportData, Row
@@ -29,6 +31,9 @@ from mgdask.studies.temperature.views import Distribution, Thermometer
 
 ROLES = {"baseline": "baseline", "paper": "the paper's", "ours": "ours"}
 NO_FORM = ""
+FORM_NOTE = "Features with T: {}; without T: {}.".format(
+    *(text.partition(",")[0] for text in FORMS.values())
+)
 
 
 def validation_table(scheme: str, rows: Sequence[Row]) -> Table:
@@ -59,9 +64,9 @@ def validation_table(scheme: str, rows: Sequence[Row]) -> Table:
     atoms = f", {numbers[0]} test atoms" if numbers else ""
     return Table(
         f"RMSE in K: {scheme}{atoms}",
-        ("model", "whose", *FORMS.values()),
+        ("model", "whose", *SHORT.values()),
         cells,
-        note=f"Brackets: 95 % intervals. {FEW_TEMPERATURES}",
+        note=f"{FORM_NOTE} Brackets: 95 % intervals. {FEW_TEMPERATURES}",
     )
 
 
@@ -92,9 +97,9 @@ def thermometer_table(curves: Sequence[Thermometer]) -> Table:
     ]
     return Table(
         "Mean T_ML in K and its standard deviation over atoms",
-        ("temperature of the run (K)", "trained on", *(FORMS[one.form] for one in curves)),
+        ("temperature of the run (K)", "trained on", *(SHORT[one.form] for one in curves)),
         rows,
-        note=f"Model: {first.model}.",
+        note=f"Model: {first.model}. {FORM_NOTE}",
     )
 
 
@@ -121,7 +126,7 @@ def distribution_table(
     rows = []
     for one in distributions:
         name = f"{one.name} (unstressed control)" if one.control else one.name
-        row = [name, FORMS[one.form], kelvin(one.center), kelvin(one.width)]
+        row = [name, SHORT[one.form], kelvin(one.center), kelvin(one.width)]
         row += [percent(one.area), percent(one.tail)]
         if glass_temperature is not None:
             row.append(percent(one.above))
@@ -144,11 +149,14 @@ def paper_table(data: ReportData) -> Table:
     """
     rows: list[tuple[str, str, str, str]] = []
     if data.clusters is not None:
-        chosen = ", ".join(f"{t:g}" for t in data.clusters.temperature[data.clusters.chosen])
-        paper = ", ".join(str(t) for t in PAPER_CLASSES)
-        rows.append(
-            ("representative classes (K)", paper, chosen or "none", "other temperatures and atoms")
+        paper, chosen = (
+            f"{len(some)} of {of}"
+            for some, of in (
+                (PAPER_CLASSES, PAPER_TEMPERATURES),
+                (np.flatnonzero(data.clusters.chosen), len(data.clusters.temperature)),
+            )
         )
+        rows.append(("representative classes", paper, chosen, "other temperatures and atoms"))
     if data.weights is not None:
         rows.append(
             (
@@ -159,20 +167,20 @@ def paper_table(data: ReportData) -> Table:
             )
         )
     if data.neighbor_curve is not None:
-        best = ", ".join(f"{k} ({FORMS[form]})" for form, k in data.neighbor_curve.best.items())
+        best = ", ".join(f"{k} ({SHORT[form]})" for form, k in data.neighbor_curve.best.items())
         rows.append(("neighbors k", str(PAPER_NEIGHBORS), best, "fewer atoms per temperature"))
     stressed = [one for one in data.distributions if not one.control]
     if stressed:
         why = "other stress, time and model"
-        peaks = ", ".join(f"{kelvin(one.center)} ({FORMS[one.form]})" for one in stressed)
+        peaks = ", ".join(f"{kelvin(one.center)} ({SHORT[one.form]})" for one in stressed)
         rows.append(("peak of T_ML in creep (K)", f"about {PAPER_PEAK:g}", peaks, why))
-        areas = ", ".join(f"{percent(one.area)} ({FORMS[one.form]})" for one in stressed)
+        areas = ", ".join(f"{percent(one.area)} ({SHORT[one.form]})" for one in stressed)
         paper = f"{percent(PAPER_AREA[0], 0)} to {percent(PAPER_AREA[1], 0)}"
         rows.append(("area of the peak", paper, areas, why))
     for one in data.correlations:
         rows.append(
             (
-                f"Pearson of T_ML and D²min, {one.name}, {FORMS[one.form]}",
+                f"Pearson with D²min, {one.name}, {SHORT[one.form]}",
                 f"{PAPER_PEARSON[0]:g} to {PAPER_PEARSON[1]:g}",
                 f"{rounded(float(one.value[0]), decimals=2)} to "
                 f"{rounded(float(one.value[-1]), decimals=2)} "

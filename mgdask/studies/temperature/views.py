@@ -86,7 +86,9 @@ class Clusters:
     min_leaves
         Minimum number of leaves of a qualified cluster.
     rule
-        How classes follow from the counts, in words.
+        How classes follow from the counts, and what was found, in words.
+    chance
+        ``count`` of every temperature if labels were drawn at random; NaN if unknown.
     """
 
     temperature: FloatArray
@@ -96,6 +98,7 @@ class Clusters:
     cutoff: float
     min_leaves: int
     rule: str = ""
+    chance: float = np.nan
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,8 @@ ROLES: dict[Role, Look] = {
 """Baselines, the paper's model and ours differ in color, marker and filling."""
 FORMS = {"run": "lg[r²/(T/m)], with T", "none": "lg[r²m], without T"}
 """The two forms of the feature in words: the paper's, and that without temperature."""
+SHORT = {"run": "with T", "none": "without T"}
+"""The forms in tables with little space."""
 FORM_LOOKS = {"run": Look(VERMILION, "o", False), "none": Look(BLUE, "D")}
 """The paper's form has open circles, the form without temperature filled diamonds."""
 RUN_LOOKS = {"application": Look(VERMILION, "o"), "control": Look(DARK_GREY, "s", False)}
@@ -43,6 +45,8 @@ SPECIES_LOOKS = (
 
 PAPER_CLASSES = (100, 800, 1000, 1100, 1200, 1300, 2000)
 """Representative classes of the paper in K."""
+PAPER_TEMPERATURES = 20
+"""Temperatures of the paper before the selection of classes."""
 PAPER_NEIGHBORS = 50
 """Best number of neighbors in the paper (Supplementary Fig. 3)."""
 PAPER_FEATURES, PAPER_FIRST_LAG = 17, 5.0

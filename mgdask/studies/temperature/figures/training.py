@@ -68,6 +68,8 @@ def draw_classes(clusters: Clusters, path: Path) -> None:
         ms=6,
         label="class of the paper",
     )
+    if np.isfinite(clusters.chance):
+        axes.axhline(clusters.chance, color="black", lw=1.0, ls=":", label="random labels")
     turned = 45 if n > 12 else 0
     axes.set_xticks(places, [f"{t:g}" for t in clusters.temperature], rotation=turned)
     axes.set(
@@ -75,7 +77,7 @@ def draw_classes(clusters: Clusters, path: Path) -> None:
         ylabel=f"qualified clusters\nin {clusters.n_subsets} subsets",
         ylim=(0, 1.14 * top),
     )
-    fig.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+    fig.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
     save(fig, path)
 
 
