@@ -8,6 +8,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,9 @@ from scipy.spatial import cKDTree
 from mgdask._typing import FloatArray, IntArray
 from mgdask.errors import ParameterError
 from mgdask.learn.data.arrays import coded, column_names, generator, matrix, refuse_nan, row_blocks
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 FORMS = ("per-class", "literal")
 """Forms of the weights; see ``relieff``."""
@@ -178,6 +183,46 @@ def relieff(
         for block in row_blocks(len(points), 1, size):
             weight += _per_class_gain(classes, share, points[block], kind, k, workers)
     return weight / (len(sampled) * k)
+
+
+def relieff_forms(
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    neighbors: int,
+    *,
+    names: Sequence[str] | None = None,
+    folder: str | Path | None = None,
+    client: Client | None = None,
+    progress: bool = True,
+) -> dict[str, FloatArray]:
+    """Compute the ReliefF weights of all rows in both forms.
+
+    Parameters
+    ----------
+    X, y
+        As for ``relieff``.
+    neighbors
+        Number of neighbors of both forms.
+    names
+        Names of the columns, for error messages.
+    folder
+        Folder for the scaled rows while tasks read them. Default: a temporary folder.
+    client
+        Dask client. Default: the current one, or a temporary one in this process.
+    progress
+        Show a bar on a terminal, or one log line per minute.
+
+    Returns
+    -------
+    weights
+        Weights (column,) by form, "per-class" and "literal".
+
+    Examples
+    --------
+    >>> relieff_forms(x, y, 50)["per-class"]  # doctest: +SKIP
+    """
+    del folder, client, progress
+    return {form: relieff(X, y, neighbors, form=form, names=names) for form in FORMS}
 
 
 def _current_form(form: str, n_classes: int) -> str:
