@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 
 import numpy as np
 import pytest
@@ -259,3 +260,15 @@ def test_signs_of_a_matrix_with_an_empty_cell():
         span=(-0.3, 0.3),
     )
     assert [text.get_text() for text in axes.texts] == ["0.20", "++", "−0.30", "−", "0.00", "0"]
+
+
+def test_views_come_back_from_json():
+    """What a stage writes as JSON is what the figure gets, missing numbers included."""
+    every = [
+        *made.thermometers(), made.put_in(), made.clusters(), made.weights(), made.neighbor_curve(),
+        made.averaging_curve(), *made.distributions(), *made.creep_curves(), *made.stress_strain(),
+        *made.lag_correlations(), made.structure(), made.pair_distances(),
+    ]  # fmt: skip
+    for one in every:
+        text = json.dumps(one.to_json(), allow_nan=False)
+        assert type(one).from_json(json.loads(text)).to_json() == one.to_json()

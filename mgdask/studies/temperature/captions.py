@@ -18,6 +18,7 @@ from mgdask.studies.temperature.figures.looks import (
     PAPER_PEAK,
     PAPER_PEARSON,
     PAPER_VOLUME,
+    form_text,
     lag_text,
     role,
     shown_polyhedron,
@@ -242,7 +243,7 @@ def thermometer_caption(curves: Sequence[Thermometer]) -> list[str]:
     for one in curves:
         cold, hot = int(np.argmin(one.temperature)), int(np.argmax(one.temperature))
         texts.append(
-            f"{FORMS[one.form]}: the run at {one.temperature[cold]:g} K has a mean T_ML of "
+            f"{form_text(one.form)}: the run at {one.temperature[cold]:g} K has a mean T_ML of "
             f"{kelvin(float(one.mean[-1, cold]))} K, and that at {one.temperature[hot]:g} K of "
             f"{kelvin(float(one.mean[-1, hot]))} K."
         )
@@ -354,7 +355,7 @@ def distribution_caption(
             if np.isfinite(one.center)
             else "no Gaussian peak was fitted"
         )
-        texts.append(f"{one.name}{control}, {FORMS[one.form]}: {peak}{above}.")
+        texts.append(f"{one.name}{control}, {form_text(one.form)}: {peak}{above}.")
     texts.append(
         f"In the paper, the peak is at about {PAPER_PEAK:g} K, and its area falls from "
         f"{percent(PAPER_AREA[0], 0)} to {percent(PAPER_AREA[1], 0)} with stress. It has no "
@@ -382,7 +383,7 @@ def correlation_caption(curves: Sequence[LagCorrelation]) -> list[str]:
         values = ", ".join(rounded(value, decimals=2) for value in one.value)
         change = "rises" if one.value[-1] > one.value[0] else "falls"
         texts.append(
-            f"{one.name}, {FORMS[one.form]}: {values} at "
+            f"{one.name}, {form_text(one.form)}: {values} at "
             f"{listed([lag_text(lag) for lag in one.lag])}. It {change} from the shortest to the "
             "longest lag."
         )
@@ -535,7 +536,7 @@ def weights_caption(one: Weights) -> list[str]:
 def neighbor_caption(one: NeighborCurve) -> list[str]:
     """Return the caption of the error against the number of neighbors."""
     parts = [
-        f"{FORMS.get(form, form)}: k = {best} with "
+        f"{form_text(form)}: k = {best} with "
         f"{kelvin(float(one.rmse[form][int(np.argmin(np.abs(one.n_neighbors - best)))]))} K"
         for form, best in one.best.items()
     ]

@@ -24,6 +24,7 @@ from mgdask.studies.temperature.figures.looks import (
     PAPER_PEARSON,
     PAPER_TEMPERATURES,
     SHORT,
+    form_text,
     role,
 )
 from mgdask.studies.temperature.report_data import ReportData, Row
@@ -97,7 +98,11 @@ def thermometer_table(curves: Sequence[Thermometer]) -> Table:
     ]
     return Table(
         "Mean T_ML in K and its standard deviation over atoms",
-        ("temperature of the run (K)", "trained on", *(SHORT[one.form] for one in curves)),
+        (
+            "temperature of the run (K)",
+            "trained on",
+            *(form_text(one.form, short=True) for one in curves),
+        ),
         rows,
         note=f"Model: {first.model}. {FORM_NOTE}",
     )
@@ -126,7 +131,7 @@ def distribution_table(
     rows = []
     for one in distributions:
         name = f"{one.name} (unstressed control)" if one.control else one.name
-        row = [name, SHORT[one.form], kelvin(one.center), kelvin(one.width)]
+        row = [name, form_text(one.form, short=True), kelvin(one.center), kelvin(one.width)]
         row += [percent(one.area), percent(one.tail)]
         if glass_temperature is not None:
             row.append(percent(one.above))
@@ -167,20 +172,26 @@ def paper_table(data: ReportData) -> Table:
             )
         )
     if data.neighbor_curve is not None:
-        best = ", ".join(f"{k} ({SHORT[form]})" for form, k in data.neighbor_curve.best.items())
+        best = ", ".join(
+            f"{k} ({form_text(form, short=True)})" for form, k in data.neighbor_curve.best.items()
+        )
         rows.append(("neighbors k", str(PAPER_NEIGHBORS), best, "fewer atoms per temperature"))
     stressed = [one for one in data.distributions if not one.control]
     if stressed:
         why = "other stress, time and model"
-        peaks = ", ".join(f"{kelvin(one.center)} ({SHORT[one.form]})" for one in stressed)
+        peaks = ", ".join(
+            f"{kelvin(one.center)} ({form_text(one.form, short=True)})" for one in stressed
+        )
         rows.append(("peak of T_ML in creep (K)", f"about {PAPER_PEAK:g}", peaks, why))
-        areas = ", ".join(f"{percent(one.area)} ({SHORT[one.form]})" for one in stressed)
+        areas = ", ".join(
+            f"{percent(one.area)} ({form_text(one.form, short=True)})" for one in stressed
+        )
         paper = f"{percent(PAPER_AREA[0], 0)} to {percent(PAPER_AREA[1], 0)}"
         rows.append(("area of the peak", paper, areas, why))
     for one in data.correlations:
         rows.append(
             (
-                f"Pearson with D²min, {one.name}, {SHORT[one.form]}",
+                f"Pearson with D²min, {one.name}, {form_text(one.form, short=True)}",
                 f"{PAPER_PEARSON[0]:g} to {PAPER_PEARSON[1]:g}",
                 f"{rounded(float(one.value[0]), decimals=2)} to "
                 f"{rounded(float(one.value[-1]), decimals=2)} "

@@ -1,7 +1,7 @@
 """What the figures of the temperature study show, as plain arrays.
 
-``report_data`` fills these from the files of a study. A figure needs nothing else, so
-each can be drawn and tested without a study.
+``report_data`` reads these from the files of a study, which hold them as JSON. A figure
+needs nothing else, so each can be drawn and tested without a study.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import numpy as np
 import xarray as xr
 
 from mgdask._typing import BoolArray, FloatArray, IntArray
+from mgdask.studies.records import Record
 
 
 @dataclass(frozen=True, eq=False)
-class Thermometer:
+class Thermometer(Record):
     """Machine-learned temperatures of isothermal runs.
 
     Parameters
@@ -46,7 +47,7 @@ class Thermometer:
 
 
 @dataclass(frozen=True, eq=False)
-class PutIn:
+class PutIn(Record):
     """Mean T_ML of runs against the temperature that is put into the feature.
 
     Parameters
@@ -68,7 +69,7 @@ class PutIn:
 
 
 @dataclass(frozen=True, eq=False)
-class Clusters:
+class Clusters(Record):
     """Qualified clusters of the random subsets (Supplementary Fig. 1).
 
     Parameters
@@ -102,7 +103,7 @@ class Clusters:
 
 
 @dataclass(frozen=True, eq=False)
-class Weights:
+class Weights(Record):
     """ReliefF weights of the lags (Supplementary Fig. 2).
 
     Parameters
@@ -124,7 +125,7 @@ class Weights:
 
 
 @dataclass(frozen=True, eq=False)
-class NeighborCurve:
+class NeighborCurve(Record):
     """Validation error against the number of neighbors (Supplementary Fig. 3).
 
     Parameters
@@ -146,7 +147,7 @@ class NeighborCurve:
 
 
 @dataclass(frozen=True, eq=False)
-class AveragingCurve:
+class AveragingCurve(Record):
     """Error against the radius over which motion is averaged.
 
     Parameters
@@ -164,7 +165,7 @@ class AveragingCurve:
 
 
 @dataclass(frozen=True, eq=False)
-class Distribution:
+class Distribution(Record):
     """Distribution of T_ML of one trajectory in one form (Fig. 2C).
 
     Parameters
@@ -199,7 +200,7 @@ class Distribution:
 
 
 @dataclass(frozen=True, eq=False)
-class CreepCurve:
+class CreepCurve(Record):
     """Creep strain over time, and its steady state (Fig. 2B).
 
     Parameters
@@ -232,7 +233,7 @@ class CreepCurve:
 
 
 @dataclass(frozen=True, eq=False)
-class LagCorrelation:
+class LagCorrelation(Record):
     """Pearson correlation of T_ML with the backward D2min against lag (Fig. 3F).
 
     Parameters
@@ -280,7 +281,7 @@ class SlabMap:
 
 
 @dataclass(frozen=True, eq=False)
-class Structure:
+class Structure(Record):
     """Structure of liquid-like and solid-like atoms (Figs. 4 and 5).
 
     Parameters
@@ -306,7 +307,7 @@ class Structure:
 
 
 @dataclass(frozen=True, eq=False)
-class PairDistances:
+class PairDistances(Record):
     """Partial radial distribution functions with their cutoffs (Supplementary Fig. 4).
 
     Parameters
@@ -325,7 +326,7 @@ class PairDistances:
 
 
 @dataclass(frozen=True, eq=False)
-class StressStrain:
+class StressStrain(Record):
     """Stress over strain of a tensile test (Fig. 2A).
 
     Parameters

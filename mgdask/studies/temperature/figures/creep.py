@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgdask.plot.style import DARK_GREY, figure, letter_panels, save, style
-from mgdask.studies.temperature.figures.looks import FORMS, RUN_LOOKS, species_look
+from mgdask.studies.temperature.figures.looks import RUN_LOOKS, form_text, species_look
 
 if TYPE_CHECKING:
     from mgdask.plot.style import Axes
@@ -111,7 +111,7 @@ def draw_distributions(
     --------
     >>> draw_distributions(distributions, "distribution.png")  # doctest: +SKIP
     """
-    forms = [form for form in FORMS if any(one.form == form for one in distributions)]
+    forms = list(dict.fromkeys(one.form for one in distributions))
     fig = figure(5.4 * len(forms) if len(forms) > 1 else 7.4, 4.9)
     panels = fig.subplots(1, len(forms), squeeze=False)[0]
     for axes, form in zip(panels, forms, strict=True):
@@ -125,7 +125,9 @@ def draw_distributions(
             n_applied += not one.control
         if glass_temperature is not None:
             axes.axvline(glass_temperature, color="black", lw=1.0, ls=":", label="glass transition")
-        axes.set(xlabel="$T_{ML}$ (K)", title=FORMS[form])
+        used = np.concatenate([one.edges[1:][one.density > 0] for one in some])
+        axes.set_xlim(right=1.05 * float(used.max(initial=1.0)))
+        axes.set(xlabel="$T_{ML}$ (K)", title=form_text(form))
         axes.set_yscale("log")
         positive = np.concatenate([one.density[one.density > 0] for one in some])
         # a peak falls without end on this axis; the bins of single atoms are its bottom

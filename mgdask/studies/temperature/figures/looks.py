@@ -68,6 +68,32 @@ By its formula, 27 nm³ at 100 K would multiply the rate by e^1130 for each 0.1 
 """
 
 
+def form_text(form: str, *, short: bool = False) -> str:
+    """Return a form of the feature in words.
+
+    Parameters
+    ----------
+    form
+        "run", "none", or a temperature in K that is put in.
+    short
+        Whether to return few words, for tables.
+
+    Examples
+    --------
+    >>> form_text("none"), form_text("run", short=True), form_text("300", short=True)
+    ('lg[r²m], without T', 'with T', 'T = 300 K')
+    """
+    names = SHORT if short else FORMS
+    if form in names:
+        return names[form]
+    return f"T = {form} K" if short else f"lg[r²/(T/m)], T = {form} K"
+
+
+def form_look(form: str) -> Look:
+    """Return the look of a form of the feature."""
+    return FORM_LOOKS.get(form, Look(GREEN, "^"))
+
+
 def role(model: str) -> Role:
     """Return whether a model is a baseline, the paper's, or ours.
 

@@ -12,7 +12,7 @@ import xarray as xr
 from mgdask.plot.intervals import error_lengths
 from mgdask.plot.slab import draw_slab
 from mgdask.plot.style import DARK_GREY, LIGHT_GREY, figure, letter_panels, save, style
-from mgdask.studies.temperature.figures.looks import FORM_LOOKS, FORMS, PAPER_PEARSON, lag_text
+from mgdask.studies.temperature.figures.looks import PAPER_PEARSON, form_look, form_text, lag_text
 
 if TYPE_CHECKING:
     from mgdask._typing import FloatArray
@@ -97,12 +97,12 @@ def draw_lag_correlations(curves: Sequence[LagCorrelation], path: Path) -> None:
     axes = fig.subplots()
     names = list(dict.fromkeys(one.name for one in curves))
     lines = ("-", "--", ":", "-.")
-    forms = [form for form in FORMS if any(one.form == form for one in curves)]
+    forms = list(dict.fromkeys(one.form for one in curves))
     for one in curves:
-        look, k = FORM_LOOKS[one.form], names.index(one.name)
+        look, k = form_look(one.form), names.index(one.name)
         # the forms have the same lags; a small factor keeps their bars apart
         x = one.lag * 1.03 ** (forms.index(one.form) - 0.5 * (len(forms) - 1))
-        text = FORMS[one.form] if len(names) == 1 else f"{one.name}, {FORMS[one.form]}"
+        text = form_text(one.form) if len(names) == 1 else f"{one.name}, {form_text(one.form)}"
         axes.errorbar(
             x,
             one.value,

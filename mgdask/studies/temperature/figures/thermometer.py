@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgdask.plot.style import LIGHT_GREY, figure, letter_panels, save, style
-from mgdask.studies.temperature.figures.looks import FORM_LOOKS, FORMS, SPECIES_LOOKS, species_look
+from mgdask.studies.temperature.figures.looks import (
+    SPECIES_LOOKS,
+    form_look,
+    form_text,
+    species_look,
+)
 
 if TYPE_CHECKING:
     from mgdask.plot.style import Axes
@@ -54,14 +59,14 @@ def draw_thermometer(curves: Sequence[Thermometer], path: Path) -> None:
     for axes in panels[len(names) :]:
         axes.set_visible(False)
     for one in curves:
-        look = FORM_LOOKS[one.form]
+        look = form_look(one.form)
         panels[0].plot(
             [],
             [],
             look.marker,
             color=look.color,
             mfc=_face(look.filled, look.color),
-            label=FORMS[one.form],
+            label=form_text(one.form),
         )
     if any(one.unseen.any() for one in curves):
         panels[0].plot([], [], "o", ms=11, mfc="none", mec="black", mew=0.9, label="not trained on")
@@ -76,7 +81,7 @@ def _face(filled: bool, color: str) -> str:
 
 
 def _draw_curve(axes: Axes, one: Thermometer, k: int, *, shift: float) -> None:
-    look = FORM_LOOKS[one.form]
+    look = form_look(one.form)
     x = one.temperature + shift  # apart, so that the bars of both forms are seen
     axes.errorbar(
         x,

@@ -10,12 +10,11 @@ import numpy as np
 from mgdask.plot.curves import use_plain_log_ticks
 from mgdask.plot.style import DARK_GREY, LIGHT_GREY, SKY_BLUE, figure, letter_panels, save, style
 from mgdask.studies.temperature.figures.looks import (
-    FORM_LOOKS,
-    FORMS,
     PAPER_CLASSES,
     PAPER_FIRST_LAG,
     PAPER_NEIGHBORS,
-    species_look,
+    form_look,
+    form_text,
 )
 
 if TYPE_CHECKING:
@@ -149,8 +148,8 @@ def draw_neighbor_curve(curve: NeighborCurve, path: Path) -> None:
     """
     fig = figure(7.4, 4.4)
     axes = fig.subplots()
-    for k, (form, rmse) in enumerate(curve.rmse.items()):
-        look = FORM_LOOKS.get(form, species_look(k))
+    for form, rmse in curve.rmse.items():
+        look = form_look(form)
         best = curve.best.get(form)
         axes.plot(
             curve.n_neighbors,
@@ -158,7 +157,7 @@ def draw_neighbor_curve(curve: NeighborCurve, path: Path) -> None:
             color=look.color,
             ls="-" if look.filled else "--",
             lw=1.6,
-            label=FORMS.get(form, form),
+            label=form_text(form),
         )
         if best is not None and best in curve.n_neighbors:
             at = int(np.flatnonzero(curve.n_neighbors == best)[0])
