@@ -119,9 +119,7 @@ def test_strain_and_displacement_follow_their_units(glass, rng):
     check_powers(make(1.0), before, after, s)
 
 
-@pytest.mark.parametrize(
-    "scaling", ["displacement", "squared", "logarithmic", "logarithmic_mass"]
-)
+@pytest.mark.parametrize("scaling", ["displacement", "squared", "logarithmic", "logarithmic_mass"])
 def test_displacements_follow_their_units(rng, scaling):
     path, time, s = rng.normal(size=(3, 5, 3)), np.array([0, 0.5, 1.0]), 1.5
     more = {"temperature": 300.0} if scaling == "logarithmic" else {}
