@@ -1,0 +1,153 @@
+"""Lag displacements of all atoms, computed as tasks and checked for unusable values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgdask.errors import ParameterError
+from mgdask.execution.client import resolve_client
+from mgdask.execution.executor import Task, execute
+from mgdask.features.lag import LIU_2022, LagDisplacement
+from mgdask.pipelines.featurize.plan import plan
+from mgdask.pipelines.featurize.run import run
+from mgdask.studies.temperature.data import (
+    BLOCK_BYTES,
+    FEATURE,
+    Instances,
+    Run,
+    feature_path,
+    features_of,
+    read_instances,
+)
+from mgdask.studies.temperature.stores import name_of
+
+if TYPE_CHECKING:
+    from mgdask.cluster.client import Client
+
+
+def lag_feature(lags: Sequence[float]) -> LagDisplacement:
+    """Return the feature of the study: lg[r² m] from the first frame of each run.
+
+    Parameters
+    ----------
+    lags
+        Lags in ps.
+    """
+    times = tuple(float(lag) for lag in lags)
+    feature = LagDisplacement(
+        lags="liu2022" if times == LIU_2022 else times, scaling="logarithmic_mass"
+    )
+    return feature.named(FEATURE)
+
+
+def compute_lags(
+    stores: Sequence[Path],
+    out: Path,
+    lags: Sequence[float] = LIU_2022,
+    *,
+    memory: str = "2GiB",
+    client: Client | None = None,
+    progress: bool = True,
+) -> Instances:
+    """Compute lg[r² m] of all atoms and lags, unless ``out`` already has them.
+
+    Parameters
+    ----------
+    stores
+        Trajectory stores.
+    out
+        Folder for the feature stores, one per store.
+    lags
+        Lags in ps.
+    memory
+        Memory of one worker process.
+    client
+        Dask client. Default: the current one, or else threads of this process.
+    progress
+        Whether to report progress.
+
+    Returns
+    -------
+    instances
+        Atoms of all runs of these stores, in order.
+
+    Raises
+    ------
+    ParameterError
+        If an atom has not moved at a lag, or a value is NaN.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    feature = lag_feature(lags)
+    with resolve_client(client) as workers:
+        for store in stores:
+            target = feature_path(out, store)
+            run(plan(store, feature, out=target, memory=memory), workers, progress=progress)
+        instances = read_instances(stores, out)
+        check_finite(instances, client=workers, progress=progress)
+    return instances
+
+
+def check_finite(
+    instances: Instances, *, client: Client | None = None, progress: bool = True
+) -> None:
+    """Check as tasks that all features are finite.
+
+    Parameters
+    ----------
+    instances
+        Atoms whose features are checked.
+    client
+        Dask client. Default: the current one, or else threads of this process.
+    progress
+        Whether to report progress.
+
+    Raises
+    ------
+    ParameterError
+        If one is not. The message says how many, and names the first atom and lag.
+    """
+    size = max(1, BLOCK_BYTES // (8 * len(instances.lags)))
+    tasks: list[Task] = [
+        (f"{k} {start}", (one, start, min(start + size, one.n_atoms)))
+        for k, one in enumerate(instances.runs)
+        for start in range(0, one.n_atoms, size)
+    ]
+    with resolve_client(client) as workers:
+        outcome = execute(
+            workers, _count_unusable, tasks, what="check of the features", progress=progress
+        )
+    for k, one in enumerate(instances.runs):
+        found = [outcome.results[name] for name, (same, *_) in tasks if same is one]
+        n_infinite, n_nan = sum(part[0] for part in found), sum(part[1] for part in found)
+        if n_infinite or n_nan:
+            atom, lag = next(part[2] for part in found if part[2] is not None)
+            raise _unusable(instances.runs[k], n_infinite, n_nan, atom, instances.lags[lag])
+
+
+def _count_unusable(run: Run, start: int, stop: int) -> tuple[int, int, tuple[int, int] | None]:
+    """Return the numbers of infinite and NaN values, and the first atom and lag."""
+    values = features_of(run)[run.frame, start:stop]
+    bad = ~np.isfinite(values)
+    if not bad.any():
+        return 0, 0, None
+    atom, lag = (int(k) for k in np.argwhere(bad)[0])
+    return int(np.isinf(values).sum()), int(np.isnan(values).sum()), (start + atom, lag)
+
+
+def _unusable(run: Run, n_infinite: int, n_nan: int, atom: int, lag: float) -> ParameterError:
+    who = f"atom {run.atom_id[atom]} ({name_of(int(run.species[atom]))}) at {lag:g} ps"
+    where = f"{run.source}: the run {run.label!r}"
+    if n_infinite:
+        return ParameterError(
+            f"{where} has {n_infinite} displacements of zero, whose logarithm is -inf; the first "
+            f"is of {who}. Atoms that are held fixed, or frames that were written twice, have no "
+            "temperature of their own: leave these atoms or lags out"
+        )
+    return ParameterError(
+        f"{where} has {n_nan} displacements that are NaN; the first is of {who}. The run lacks a "
+        "frame at this lag: leave the lag out with --lags, or give a longer run"
+    )
