@@ -53,9 +53,16 @@ def draw_creep(
                 look = species_look(k)
                 axes.plot(100 * one.strain, one.stress, color=look.color, lw=1.6, label=one.name)
             axes.set(xlabel="strain (%)", ylabel="stress (GPa)")
-            axes.legend(fontsize=9)
     if len(panels) > 1:
         letter_panels(panels)
+    entries = [axes.get_legend_handles_labels() for axes in panels]
+    fig.legend(
+        [handle for handles, _ in entries for handle in handles],
+        [label for _, labels in entries for label in labels],
+        loc="outside lower center",
+        ncols=2,
+        fontsize=9,
+    )
     save(fig, path)
 
 
@@ -75,7 +82,7 @@ def _draw_curves(axes: Axes, curves: Sequence[CreepCurve]) -> None:
         )
         if np.isfinite(one.rate) and not one.reason:
             ends = np.array(one.window)
-            axes.axvspan(*ends, color=look.color, alpha=0.1, lw=0)
+            axes.axvspan(*ends, color=look.color, alpha=0.08, lw=0)
             axes.plot(
                 ends,
                 100 * (one.offset + one.rate * ends),
@@ -87,7 +94,6 @@ def _draw_curves(axes: Axes, curves: Sequence[CreepCurve]) -> None:
         else:
             axes.plot([], [], " ", label="no steady stage found")
     axes.set(xlabel="time at constant stress (ps)", ylabel="creep strain (%)")
-    axes.legend(fontsize=9, loc="best")
 
 
 @style()
@@ -121,7 +127,7 @@ def draw_distributions(
             color = (
                 DARK_GREY if one.control else species_look(3 if n_applied == 0 else n_applied).color
             )
-            _draw_one(axes, one, color)
+            _draw_one(axes, one, color, filled=not one.control and n_applied == 0)
             n_applied += not one.control
         if glass_temperature is not None:
             axes.axvline(glass_temperature, color="black", lw=1.0, ls=":", label="glass transition")
@@ -145,11 +151,11 @@ def draw_distributions(
     save(fig, path)
 
 
-def _draw_one(axes: Axes, one: Distribution, color: str) -> None:
+def _draw_one(axes: Axes, one: Distribution, color: str, *, filled: bool) -> None:
     look = RUN_LOOKS["control" if one.control else "application"]
     name = f"{one.name}, unstressed" if one.control else one.name
     line = "--" if one.control else "-"
-    if not one.control:
+    if filled:
         axes.stairs(one.density, one.edges, fill=True, color=color, alpha=0.18)
     axes.stairs(one.density, one.edges, color=color, ls=line, lw=1.3, label=name)
     if np.isfinite(one.center) and np.isfinite(one.width) and one.width > 0:

@@ -45,7 +45,7 @@ def draw_validation(schemes: Mapping[str, Sequence[Row]], path: Path) -> None:
     """
     models = list(dict.fromkeys(str(row["model"]) for rows in schemes.values() for row in rows))
     n = len(schemes)
-    fig = figure(min(11.0, 4.4 + 3.2 * (n - 1) + 2.0), 1.9 + 0.55 * len(models))
+    fig = figure(min(11.0, 4.8 + 3.2 * n), 1.9 + 0.55 * len(models))
     panels = fig.subplots(1, n, sharey=True, squeeze=False)[0]
     for axes, (scheme, rows) in zip(panels, schemes.items(), strict=True):
         for form in dict.fromkeys(str(row["form"]) for row in rows):
