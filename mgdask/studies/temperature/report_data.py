@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from mgdask.studies.temperature.classes import ClusterStatistics
 from mgdask.studies.temperature.views import (
     AveragingCurve,
     Clusters,
@@ -21,6 +24,7 @@ from mgdask.studies.temperature.views import (
     Thermometer,
     Weights,
 )
+from mgdask.studies.temperature.weights import LagWeights
 
 Row = Mapping[str, Any]
 
@@ -80,3 +84,49 @@ class ReportData:
         for row in sorted(self.rows, key=lambda row: row["scheme"] != self.unseen):
             found.setdefault(str(row["scheme"]), []).append(row)
         return found
+
+
+CLASSES, WEIGHTS, NEIGHBORS, VALIDATION = (
+    "classes.json",
+    "weights.json",
+    "k_curve.json",
+    "validation.json",
+)
+"""Files that the stages write."""
+WEIGHT_NAMES = {"per-class": "hits and misses of each class", "literal": "Eq. (1) as printed"}
+"""Forms of ReliefF in words."""
+
+
+def read_clusters(path: Path) -> Clusters | None:
+    """Read the statistics of the representative classes; None without the file."""
+    plain = read_plain(path)
+    if not plain:
+        return None
+    found = ClusterStatistics.from_json(plain)
+    how = "They were given." if found.given else found.rule
+    return Clusters(
+        found.temperature,
+        found.count,
+        found.used,
+        found.n_subsets,
+        found.cutoff,
+        found.min_leaves,
+        " ".join(filter(None, (found.verdict, how))),
+        found.chance,
+    )
+
+
+def read_weights(path: Path) -> Weights | None:
+    """Read the weights of the lags; None without the file."""
+    plain = read_plain(path)
+    if not plain:
+        return None
+    found = LagWeights.from_json(plain)
+    weight = {WEIGHT_NAMES.get(name, name): values for name, values in found.weight.items()}
+    how = "They were given." if found.given else found.rule
+    return Weights(found.lag, weight, found.kept, " ".join(filter(None, (found.verdict, how))))
+
+
+def read_plain(path: Path) -> Any:
+    """Return the content of a JSON file; an empty mapping without the file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
