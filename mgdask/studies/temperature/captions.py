@@ -516,7 +516,9 @@ def classes_caption(one: Clusters) -> list[str]:
     return [
         f"Clusters of at least {one.min_leaves} leaves in {one.n_subsets} random subsets (single "
         f"linkage, cutoff {one.cutoff:g}), by the most frequent temperature of their leaves.",
-        f"Representative classes: {listed(chosen) if chosen else 'none'} K. {one.rule}".strip(),
+        f"Representative classes (bold): {listed(chosen) if chosen else 'none'} K. "
+        f"{one.verdict}".strip(),
+        one.rule,
         f"The paper has {listed([str(t) for t in PAPER_CLASSES])} K from 20 temperatures. It does "
         "not state the rule that turns clusters into classes.",
     ]
@@ -528,7 +530,8 @@ def weights_caption(one: Weights) -> list[str]:
     first = f", from {lag_text(float(kept.min()))}" if len(kept) else ""
     return [
         f"ReliefF weight of each lag. {int(one.kept.sum())} of {len(one.lag)} lags are kept"
-        f"{first}. {one.rule}".strip(),
+        f"{first}.",
+        f"{one.verdict} {one.rule}".strip(),
         f"The paper keeps {PAPER_FEATURES} lags of {PAPER_FIRST_LAG:g} ps and more.",
     ]
 

@@ -111,8 +111,9 @@ def read_clusters(path: Path) -> Clusters | None:
         found.n_subsets,
         found.cutoff,
         found.min_leaves,
-        " ".join(filter(None, (found.verdict, how))),
+        how,
         found.chance,
+        found.verdict,
     )
 
 
@@ -124,7 +125,7 @@ def read_weights(path: Path) -> Weights | None:
     found = LagWeights.from_json(plain)
     weight = {WEIGHT_NAMES.get(name, name): values for name, values in found.weight.items()}
     how = "They were given." if found.given else found.rule
-    return Weights(found.lag, weight, found.kept, " ".join(filter(None, (found.verdict, how))))
+    return Weights(found.lag, weight, found.kept, how, found.verdict)
 
 
 def read_plain(path: Path) -> Any:

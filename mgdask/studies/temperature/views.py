@@ -87,7 +87,9 @@ class Clusters(Record):
     min_leaves
         Minimum number of leaves of a qualified cluster.
     rule
-        How classes follow from the counts, and what was found, in words.
+        How classes follow from the counts, in words.
+    verdict
+        What was found, in words.
     chance
         ``count`` of every temperature if labels were drawn at random; NaN if unknown.
     """
@@ -100,6 +102,7 @@ class Clusters(Record):
     min_leaves: int
     rule: str = ""
     chance: float = np.nan
+    verdict: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,12 +119,15 @@ class Weights(Record):
         Whether a lag is kept (lag,).
     rule
         How the lags that are kept follow from the weights, in words.
+    verdict
+        What was found, in words.
     """
 
     lag: FloatArray
     weight: Mapping[str, FloatArray]
     kept: BoolArray
     rule: str = ""
+    verdict: str = ""
 
 
 @dataclass(frozen=True, eq=False)

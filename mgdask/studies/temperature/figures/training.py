@@ -47,7 +47,9 @@ def draw_classes(clusters: Clusters, path: Path) -> None:
         (True, SKY_BLUE, "", "representative class"),
         (False, LIGHT_GREY, "///", "left out"),
     ):
-        some = clusters.chosen == chosen
+        some = (clusters.chosen == chosen) & (clusters.count > 0)
+        if not some.any():
+            continue
         axes.bar(
             places[some],
             clusters.count[some],
@@ -71,6 +73,9 @@ def draw_classes(clusters: Clusters, path: Path) -> None:
         axes.axhline(clusters.chance, color="black", lw=1.0, ls=":", label="random labels")
     turned = 45 if n > 12 else 0
     axes.set_xticks(places, [f"{t:g}" for t in clusters.temperature], rotation=turned)
+    for tick, chosen in zip(axes.get_xticklabels(), clusters.chosen, strict=True):
+        tick.set_fontweight("bold" if chosen else "normal")
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set(
         xlabel="temperature (K)",
         ylabel=f"qualified clusters\nin {clusters.n_subsets} subsets",
