@@ -75,7 +75,7 @@ def draw_classes(clusters: Clusters, path: Path) -> None:
     axes.set_xticks(places, [f"{t:g}" for t in clusters.temperature], rotation=turned)
     for tick, chosen in zip(axes.get_xticklabels(), clusters.chosen, strict=True):
         tick.set_fontweight("bold" if chosen else "normal")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="y", integer=True)
     axes.set(
         xlabel="temperature (K)",
         ylabel=f"qualified clusters\nin {clusters.n_subsets} subsets",
