@@ -140,8 +140,11 @@ def _parameter(name: str, field: FieldInfo, options: type[StudyOptions]) -> clic
         value_type = click.STRING
     multiple = several and not typed.separator
     # click treats an explicit default of None as a given value
-    absent = field.is_required() or (multiple and not field.default)
-    default = {} if absent else {"default": field.default}
+    absent = field.is_required() or (several and not field.default)
+    value = field.default
+    if typed.separator and isinstance(value, tuple):
+        value = typed.separator.join(f"{one:g}" if kind is float else str(one) for one in value)
+    default = {} if absent else {"default": value}
     return click.Option(
         [typed.option, name],
         type=value_type,

@@ -1,5 +1,6 @@
 from . import barcode as barcode
 from . import softness as softness
+from . import temperature as temperature
 from .barcode import BarcodeOptions as BarcodeOptions
 from .barcode import BarcodeStudy as BarcodeStudy
 from .registry import available as available
@@ -16,3 +17,5 @@ from .study import StageRunner as StageRunner
 from .study import Study as Study
 from .study import StudyOptions as StudyOptions
 from .study import options_table as options_table
+from .temperature import TemperatureOptions as TemperatureOptions
+from .temperature import TemperatureStudy as TemperatureStudy

@@ -219,7 +219,8 @@ def default_text(field: FieldInfo) -> str | None:
     if field.is_required() or field.default is None or field.default is False:
         return None
     if isinstance(field.default, tuple):
-        return ",".join(map(str, field.default)) or None
+        shown = [f"{one:g}" if isinstance(one, float) else str(one) for one in field.default]
+        return ",".join(shown) or None
     return str(field.default)
 
 

@@ -133,3 +133,9 @@ register("softness", SOFTNESS, study="SoftnessStudy", options="SoftnessOptions")
 register("compare", SOFTNESS, study="ComparisonStudy", options="ComparisonOptions")
 register("transfer", SOFTNESS, study="TransferStudy", options="TransferOptions")
 register("barcode", "mgdask.studies.barcode", study="BarcodeStudy", options="BarcodeOptions")
+register(
+    "temperature",
+    "mgdask.studies.temperature",
+    study="TemperatureStudy",
+    options="TemperatureOptions",
+)

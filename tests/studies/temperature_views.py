@@ -41,14 +41,19 @@ def put_in():
 def clusters(n=7):
     t = RUNS if n == 7 else 100.0 * np.arange(1, n + 1)
     count = (37 * np.arange(1, n + 1)) % 101
-    return views.Clusters(t, count, count > 30, 25, 3.6, 160, "Classes have at least 31 clusters.", 40.0)
+    return views.Clusters(
+        t, count, count > 30, 25, 3.6, 160, "Classes have at least 31 clusters.", 40.0
+    )
 
 
 def weights():
     values = 0.1 + 0.05 * np.tanh(np.log(LAGS / 5.0))
     kept = LAGS >= 5.0
     return views.Weights(
-        LAGS, {"literal Eq. (1)": values, "standard": 3 * values}, kept, "The knee is found by two lines."
+        LAGS,
+        {"literal Eq. (1)": values, "standard": 3 * values},
+        kept,
+        "The knee is found by two lines.",
     )
 
 

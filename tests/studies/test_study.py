@@ -285,7 +285,7 @@ def test_registry():
             assert info.description, f"{name}: {field}"
 
 
-@pytest.mark.parametrize("name", ["softness", "compare", "transfer"])
+@pytest.mark.parametrize("name", ["softness", "compare", "transfer", "temperature"])
 def test_options_that_are_not_typed_have_their_defaults(monkeypatch, tmp_path, name):
     """``mgdask study transfer`` without --features was given none, and refused itself."""
     options, seen = get_options(name), []

@@ -14,9 +14,8 @@ from mgdask.studies.options import CommandLine, Stores, StudyOptions, as_list, s
 
 Paths = Annotated[tuple[Path, ...], BeforeValidator(as_list)]
 """Any number of paths of stores."""
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Numbers = Annotated[tuple[Positive, ...], BeforeValidator(split_commas), CommandLine(separator=",")]
-"""Positive numbers, typed as one text with commas."""
+Numbers = Annotated[tuple[float, ...], BeforeValidator(split_commas), CommandLine(separator=",")]
+"""Numbers, typed as one text with commas."""
 FeatureTemperature = Literal["run"] | float | None
 """T in lg[r² m / T]: that of the run, a number in K, or None for lg[r² m]."""
 
@@ -105,6 +104,8 @@ class TemperatureOptions(StudyOptions):
     @field_validator("lags", "selected_lags", "d2min_lags", "classes")
     @classmethod
     def _increases(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < value < math.inf for value in values):
+            raise ValueError("must be positive")
         if any(b <= a for a, b in itertools.pairwise(values)):
             raise ValueError("must increase")
         return values

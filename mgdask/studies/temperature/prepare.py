@@ -82,12 +82,12 @@ def compute_lags(
     """
     out.mkdir(parents=True, exist_ok=True)
     feature = lag_feature(lags)
-    with resolve_client(client) as workers:
-        for store in stores:
-            target = feature_path(out, store)
-            run(plan(store, feature, out=target, memory=memory), workers, progress=progress)
-        instances = read_instances(stores, out)
-        check_finite(instances, client=workers, progress=progress)
+    for store in stores:
+        target = feature_path(out, store)
+        # without a client, each run takes as many threads as its plan has memory for
+        run(plan(store, feature, out=target, memory=memory), client, progress=progress)
+    instances = read_instances(stores, out)
+    check_finite(instances, client=client, progress=progress)
     return instances
 
 

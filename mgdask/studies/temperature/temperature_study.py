@@ -1,0 +1,140 @@
+"""The temperature study: from stores to lag features, classes, models, T_ML and a page.
+
+Liu X. et al., J. Mater. Inf. 2, 20 (2022).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mgdask.execution.client import resolve_client
+from mgdask.execution.deferred import deferred
+from mgdask.studies.records import Record
+from mgdask.studies.stages import StageRunner, write_text
+from mgdask.studies.study import Outcome, Study
+from mgdask.studies.temperature.classes import ClusterStatistics, representative_classes
+from mgdask.studies.temperature.data import Instances, feature_path, read_instances
+from mgdask.studies.temperature.options import TemperatureOptions
+from mgdask.studies.temperature.prepare import compute_lags
+from mgdask.studies.temperature.results import about_training
+from mgdask.studies.temperature.weights import LagWeights, lag_weights
+from mgdask.studies.timing import StageTimer
+
+if TYPE_CHECKING:
+    from mgdask.cluster.client import Client
+
+R = TypeVar("R", bound=Record)
+FEATURES = "features"
+"""Folder of the feature stores in the folder of a study."""
+
+
+class TemperatureStudy(Study[TemperatureOptions]):
+    """Machine-learned temperature: learn the temperature of atoms from their motion.
+
+    Lag displacements are in ``OUT/features``, and T_ML of the applied stores is in
+    ``OUT/t_ml``. Classes, weights, models, scores, figures and the page are in
+    ``OUT/temperature``.
+
+    Parameters
+    ----------
+    options
+        All options of the study.
+
+    References
+    ----------
+    Liu X. et al., J. Mater. Inf. 2, 20 (2022).
+
+    Examples
+    --------
+    >>> options = TemperatureOptions(  # doctest: +SKIP
+    ...     train=["100.zarr", "1000.zarr", "2000.zarr"], apply="creep.zarr", out="out"
+    ... )
+    >>> print(TemperatureStudy(options).run())  # doctest: +SKIP
+    """
+
+    @property
+    def folder(self) -> Path:
+        """Folder of results, figures and the page."""
+        return self.options.out / "temperature"
+
+    def compute(self, stages: StageRunner, client: Client | None, progress: bool) -> Outcome:
+        """Compute features, classes, weights and models, apply and report."""
+        train = self._features(stages, {"client": client, "progress": progress})
+        with deferred(resolve_client(client)) as workers:
+            how: dict[str, Any] = {"client": workers, "progress": progress}
+            classes = self._classes(stages, train, how)
+            chosen = train.of_temperatures(classes.classes)
+            weights = self._weights(stages, chosen, how)
+        return Outcome([], "\n".join(about_training(train, classes, weights)))
+
+    def _features(self, stages: StageRunner, how: dict[str, Any]) -> Instances:
+        """Compute the lag features of all stores; return the training instances."""
+        options, folder = self.options, self.options.out / FEATURES
+        stores = list(options.all_stores().values())
+
+        def compute(_: StageTimer) -> Instances:
+            return compute_lags(stores, folder, options.lags, memory=options.memory, **how)
+
+        stages(
+            "features",
+            compute,
+            load=lambda: read_instances(stores, folder),
+            outputs=lambda: [feature_path(folder, store) for store in stores],
+        )
+        return read_instances(options.train, folder)
+
+    def _classes(
+        self, stages: StageRunner, train: Instances, how: dict[str, Any]
+    ) -> ClusterStatistics:
+        """Find the representative classes."""
+        options = self.options
+
+        def compute() -> ClusterStatistics:
+            return representative_classes(
+                train,
+                feature_temperature=options.applied_temperature,
+                classes=options.classes or None,
+                subset_rows=options.subset_rows,
+                cutoff=options.linkage_cutoff,
+                min_leaves=options.min_leaves,
+                seed=options.seed,
+                **how,
+            )
+
+        return self._recorded(stages, "classes", compute, ClusterStatistics)
+
+    def _weights(self, stages: StageRunner, chosen: Instances, how: dict[str, Any]) -> LagWeights:
+        """Weigh the lags, and select those that are used."""
+        options = self.options
+
+        def compute() -> LagWeights:
+            form = options.applied_temperature
+            return lag_weights(
+                chosen.matrix(feature_temperature=form),
+                chosen.labels().temperature,
+                chosen.lags,
+                feature_temperature=form,
+                selected=options.selected_lags or None,
+                neighbors=options.relief_neighbors,
+                **how,
+            )
+
+        return self._recorded(stages, "weights", compute, LagWeights)
+
+    def _recorded(
+        self, stages: StageRunner, name: str, compute: Callable[[], R], kind: type[R]
+    ) -> R:
+        """Run a stage whose result is the record in ``OUT/temperature/<name>.json``."""
+        path = self.folder / f"{name.replace(' ', '_')}.json"
+
+        def read() -> R:
+            return kind.from_json(json.loads(path.read_text(encoding="utf-8")))
+
+        def write(_: StageTimer) -> R:
+            write_text(path, json.dumps(compute().to_json(), indent=1) + "\n")
+            return read()
+
+        return stages(name, write, load=read, outputs=lambda: [path])

@@ -1,0 +1,177 @@
+"""The temperature study from stores to results: kill and resume, number of workers, a second run, the command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import mgdask
+from mgdask.cli import cli
+from mgdask.studies.stages import StageRunner
+from mgdask.studies.temperature import TemperatureOptions, TemperatureStudy
+from tests import forked
+from tests.studies.temperature_stores import LAGS, write_store
+
+QUICK = {
+    "lags": LAGS,
+    "subset_rows": 60,
+    "min_leaves": 5,
+    "relief_neighbors": 5,
+    "folds": 3,
+    "max_neighbors": 8,
+    "d2min_lags": (5.0, 20.0),
+}
+SETS = {
+    "train": ("300", "900", "1500"),
+    "test": ("1200",),
+    "apply": ("creep",),
+    "control": ("300",),
+}
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stores")
+    for kelvin in (300, 900, 1200, 1500):
+        write_store(folder, str(kelvin), kelvin, seed=kelvin)
+    write_store(folder, "creep", 300, seed=7, hot=6)
+    return folder
+
+
+def options(stores, out, **more):
+    sets = {name: [stores / f"{one}.zarr" for one in names] for name, names in SETS.items()}
+    return TemperatureOptions(**{**sets, **QUICK, "out": out, **more})
+
+
+@pytest.fixture(scope="module")
+def done(stores, tmp_path_factory):
+    out = tmp_path_factory.mktemp("study") / "out"
+    return TemperatureStudy(options(stores, out)).run(progress=False), out
+
+
+def contents(out):
+    """Every file that does not hold times, and results.json without them."""
+    kept = {}
+    for path in sorted(out.rglob("*")):
+        timed = {"progress", "manifest"} & set(path.parts) or path.name == "results.json"
+        if path.is_file() and not timed:
+            kept[str(path.relative_to(out))] = path.read_bytes()
+    plain = json.loads((out / "results.json").read_text())
+    del plain["options"]["out"]
+    plain["timing"] = sorted(plain["timing"])
+    return kept | {"results.json": json.dumps(plain).encode()}
+
+
+def test_what_was_trained_on_is_said(done):
+    results, out = done
+    text = str(results)
+    assert "training: 180 atoms of 3 runs at 300, 900, 1500 K" in text
+    classes = json.loads((out / "temperature" / "classes.json").read_text())
+    assert f"classes: {', '.join(f'{t:g}' for t in classes['classes'])} K" in text
+    weights = json.loads((out / "temperature" / "weights.json").read_text())
+    assert weights["lag"] == list(LAGS)
+    features = mgdask.open_store(out / "features" / "creep.zarr")
+    np.testing.assert_array_equal(features.lag_displacement_lag, LAGS)
+
+
+def test_a_finished_study_is_read(done, stores, monkeypatch):
+    """And a temperature that was attached since repeats what depends on it."""
+    results, out = done
+    before, ran = contents(out), []
+    skip = StageRunner._finished
+
+    def watched(self, path, identity):
+        record = skip(self, path, identity)
+        ran.extend([path.stem] if record is None else [])
+        return record
+
+    monkeypatch.setattr(StageRunner, "_finished", watched)
+    again = TemperatureStudy(options(stores, out)).run(progress=False)
+    assert ran == []
+    assert contents(out) == before
+    assert again.timing == results.timing
+
+
+def test_other_temperatures_are_noticed(done, stores, tmp_path):
+    """Temperatures are not part of a store's content; a study that was finished must not keep the old ones."""
+    mgdask.ingest(
+        str(stores / "300.dump"),
+        tmp_path / "300.zarr",
+        species={1: "Cu", 2: "Zr"},
+        timestep=0.001,
+        temperature=300.0,
+        run="300K",
+    )
+    train = [tmp_path / "300.zarr", stores / "900.zarr"]
+    given = {"train": train, "control": (), "apply": (), "test": ()}
+    one = options(stores, tmp_path / "out", **given).parameters()
+    mgdask.attach(tmp_path / "300.zarr", temperature=310.0, overwrite=True)
+    other = options(stores, tmp_path / "out", **given).parameters()
+    assert one["temperatures"].keys() == other["temperatures"].keys() == {"300", "900"}
+    assert one["temperatures"]["300"] != other["temperatures"]["300"]
+    assert one["temperatures"]["900"] == other["temperatures"]["900"]
+
+
+def test_the_same_bits_with_two_processes(done, stores, tmp_path, client):
+    _, out = done
+    TemperatureStudy(options(stores, tmp_path / "out")).run(client, progress=False)
+    one, two = contents(out), contents(tmp_path / "out")
+    assert one.keys() == two.keys()
+    assert [name for name in one if one[name] != two[name]] == []
+
+
+RUN = """
+import sys
+from pathlib import Path
+from tests.studies import test_temperature_study as here
+options = here.options(Path(sys.argv[1]), Path(sys.argv[2]))
+here.TemperatureStudy(options).run(progress=False)
+"""
+KILLED_AT = ("features/900.zarr", "features/creep.zarr", "temperature/classes.json")
+"""Files after which the study is killed as soon as they are there."""
+
+
+@pytest.mark.slow
+def test_a_killed_study_resumes_byte_for_byte(done, stores, tmp_path):
+    out, killed = tmp_path / "out", 0
+    for name in KILLED_AT:
+        process = forked.Forked(RUN, stores, out)
+        while not (out / name).exists() and process.poll() is None:
+            time.sleep(0.002)
+        process.kill()
+        ended = process.wait()
+        assert ended in (0, -signal.SIGKILL), process.printed(process.stderr)
+        killed += ended == -signal.SIGKILL
+    assert killed >= len(KILLED_AT) - 1
+    resumed = TemperatureStudy(options(stores, out)).run(progress=False)
+    before, after = contents(done[1]), contents(out)
+    assert after.keys() == before.keys()
+    assert [name for name in after if after[name] != before[name]] == []
+    assert resumed.metrics == done[0].metrics
+
+
+def test_the_command(stores, tmp_path):
+    runner = CliRunner()
+    help_text = runner.invoke(cli, ["study", "temperature", "--help"]).output
+    for word in ("--train", "--apply", "--control", "--feature-temperature", "0.01,0.02", "3.6"):
+        assert word in help_text
+    shutil.copytree(stores / "300.zarr", tmp_path / "300.zarr")
+    words = ["--train", stores / "300.zarr", "--test", tmp_path / "300.zarr"]
+    found = runner.invoke(
+        cli, ["study", "temperature", *map(str, words), "--out", str(tmp_path / "out")]
+    )
+    assert found.exit_code != 0
+    assert "another store named 300 is in --train" in " ".join(found.output.split())
+    words = ["--train", stores / "300.zarr", "--lags", "0.1,1,5,20"]
+    found = runner.invoke(
+        cli, ["study", "temperature", *map(str, words), "--out", str(tmp_path / "out")]
+    )
+    assert found.exit_code != 0
+    assert "With one class there is nothing to learn" in str(found.exception or found.output)
+    assert not (tmp_path / "out" / "features").exists()
