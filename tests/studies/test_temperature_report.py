@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 
+from mgdask.errors import StoreError
 from mgdask.plot.style import save
 from mgdask.studies.temperature import captions, tables
 from mgdask.studies.temperature.figures import (
@@ -20,7 +21,7 @@ from mgdask.studies.temperature.figures import (
     training,
     validation,
 )
-from mgdask.studies.temperature.report import temperature_page
+from mgdask.studies.temperature.report import temperature_page, temperature_report
 from mgdask.studies.temperature.report_data import ReportData
 from tests.studies import temperature_views as made
 from tests.studies.test_softness_report import Page
@@ -158,3 +159,8 @@ def test_only_what_the_study_has_computed_is_on_the_page(coarse, tmp_path):
     assert tables.paper_table(ReportData()).rows == []
     empty = Page(temperature_page(ReportData(), tmp_path).render())
     assert (empty.pictures, empty.rows) == ([], [])
+
+
+def test_report_of_a_folder_without_results_is_refused(tmp_path):
+    with pytest.raises(StoreError, match=r"classes\.json is missing.*mgdask study temperature"):
+        temperature_report(tmp_path)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mgdask._version import __version__
 from mgdask.report.page import Block, Figure, Page, Section, Text
+from mgdask.studies.results import about_rows
 from mgdask.studies.temperature.captions import (
     CIRCULAR,
     MEANING,
@@ -44,13 +46,46 @@ from mgdask.studies.temperature.figures import (
     draw_weights,
 )
 from mgdask.studies.temperature.figures.looks import CITATION
-from mgdask.studies.temperature.report_data import ReportData
+from mgdask.studies.temperature.report_data import ReportData, read_report_data
 from mgdask.studies.temperature.tables import (
     distribution_table,
     paper_table,
     thermometer_table,
     validation_table,
 )
+
+
+def temperature_report(
+    folder: str | Path, about: Sequence[tuple[str, str]] | None = None, *, seed: int = 0
+) -> Path:
+    """Draw the figures of a study, and write its page.
+
+    Parameters
+    ----------
+    folder
+        Folder with the results of the study; see ``read_report_data``. Figures and
+        ``report.html`` are written to it. Sections without results are left out.
+    about
+        Label and text of each line below the title. Default: version and seed.
+    seed
+        Seed of the study, for the default of ``about``.
+
+    Returns
+    -------
+    path
+        Path of ``report.html``.
+
+    References
+    ----------
+    Liu X. et al., J. Mater. Inf. 2, 20 (2022).
+
+    Examples
+    --------
+    >>> temperature_report("out/temperature")  # doctest: +SKIP
+    """
+    source = Path(folder)
+    lines = list(about_rows(__version__, "", seed, {}, {}) if about is None else about)
+    return temperature_page(read_report_data(source), source, lines).save(source / "report.html")
 
 
 def temperature_page(

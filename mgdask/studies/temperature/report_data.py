@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mgdask.errors import StoreError
 from mgdask.studies.temperature.classes import ClusterStatistics
 from mgdask.studies.temperature.views import (
     AveragingCurve,
@@ -95,6 +96,40 @@ CLASSES, WEIGHTS, NEIGHBORS, VALIDATION = (
 """Files that the stages write."""
 WEIGHT_NAMES = {"per-class": "hits and misses of each class", "literal": "Eq. (1) as printed"}
 """Forms of ReliefF in words."""
+
+
+def read_report_data(folder: str | Path) -> ReportData:
+    """Read the results of a study for its report.
+
+    Parameters
+    ----------
+    folder
+        Folder with ``classes.json``, ``weights.json`` and the other results.
+
+    Returns
+    -------
+    data
+        Content of the files. What is missing is empty.
+
+    Raises
+    ------
+    StoreError
+        If the classes are missing, so that no study has written to the folder.
+
+    Examples
+    --------
+    >>> read_report_data("out/temperature").clusters.temperature  # doctest: +SKIP
+    array([ 100., 1000., 2000.])
+    """
+    source = Path(folder)
+    if not (source / CLASSES).is_file():
+        raise StoreError(
+            f"{source / CLASSES} is missing; the report shows the results of a study. Run "
+            "`mgdask study temperature` with this folder's parent as --out again"
+        )
+    return ReportData(
+        clusters=read_clusters(source / CLASSES), weights=read_weights(source / WEIGHTS)
+    )
 
 
 def read_clusters(path: Path) -> Clusters | None:
