@@ -12,6 +12,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from mgdask.features.lag import LIU_2022
 from mgdask.studies.options import CommandLine, Stores, StudyOptions, as_list, split_commas
 
+D2MIN_LAGS = (5.0, 20.0, 50.0, 100.0, 200.0)
+"""Lags of D²min in ps by default: those of Liu X. et al. (2022), Fig. 3, and 200 ps."""
 Paths = Annotated[tuple[Path, ...], BeforeValidator(as_list)]
 """Any number of paths of stores."""
 Numbers = Annotated[tuple[float, ...], BeforeValidator(split_commas), CommandLine(separator=",")]
@@ -95,8 +97,9 @@ class TemperatureOptions(StudyOptions):
         0.1, gt=0, lt=0.5, description="Fraction of atoms called liquid-like, and solid-like."
     )
     d2min_lags: Numbers = Field(
-        (5.0, 20.0, 50.0, 100.0, 200.0),
-        description="Lags in ps of D²min, which T_ML is correlated with.",
+        D2MIN_LAGS,
+        description="Lags in ps of D²min, which T_ML is correlated with. Of the default, those "
+        "that a run has are taken.",
     )
     slab: float = Field(3.8, gt=0, description="Thickness of the drawn slab in Å.")
     memory: str = Field("2GiB", description="Memory per worker process.")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from mgdask._typing import FloatArray
+from mgdask.studies.results import Metric
+from mgdask.studies.temperature.captions import FEW_TEMPERATURES
 from mgdask.studies.temperature.classes import ClusterStatistics
 from mgdask.studies.temperature.data import Instances
+from mgdask.studies.temperature.figures.looks import SHORT, form_text
 from mgdask.studies.temperature.weights import LagWeights
 
 SAME_TEMPERATURE = 0.01
@@ -53,3 +57,58 @@ def _lags(weights: LagWeights) -> str:
 
 def _listed(values: Sequence[float] | FloatArray) -> str:
     return ", ".join(f"{value:g}" for value in values)
+
+
+def score_metrics(rows: Sequence[Mapping[str, Any]]) -> list[Metric]:
+    """Return the RMSE of every model, form and scheme as metrics of ``results.json``.
+
+    Parameters
+    ----------
+    rows
+        Rows of ``validation.json``.
+    """
+    return [
+        Metric(
+            model=f"{row['model']}, {form_text(row['form'])}" if row["form"] else row["model"],
+            test=row["scheme"],
+            name="rmse",
+            value=row["rmse"],
+            low=row.get("low"),
+            high=row.get("high"),
+            unit="K",
+        )
+        for row in rows
+    ]
+
+
+def score_lines(schemes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """Return the errors of each scheme as lines of a table for a terminal.
+
+    Parameters
+    ----------
+    schemes
+        Rows of ``validation.json`` by scheme. A model without features has the form "".
+    """
+    lines: list[str] = []
+    for scheme, rows in schemes.items():
+        n_test = next((row["n_test"] for row in rows if row.get("n_test")), None)
+        atoms = "" if n_test is None else f" ({n_test} atoms)"
+        lines.append(f"RMSE in K, {scheme}{atoms}:")
+        lines.append(f"  {'model':36}  {SHORT['run']:20}  {SHORT['none']:20}")
+        found = {(row["model"], row["form"]): row for row in rows}
+        for model in dict.fromkeys(row["model"] for row in rows):
+            cells = [
+                _error_text(found.get((model, form), found.get((model, "")))) for form in SHORT
+            ]
+            lines.append(f"  {model:36}  {cells[0]:20}  {cells[1]:20}".rstrip())
+    if lines:
+        lines.append(FEW_TEMPERATURES)
+    return lines
+
+
+def _error_text(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "–"
+    if row.get("low") is None or row.get("high") is None:
+        return f"{row['rmse']:.0f}"
+    return f"{row['rmse']:.0f} [{row['low']:.0f}, {row['high']:.0f}]"

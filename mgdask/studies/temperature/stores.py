@@ -20,6 +20,7 @@ from mgdask.pipelines.frame_values import attach_command
 from mgdask.store.frame_values import read_one, values_digest
 from mgdask.store.open import check_complete
 from mgdask.store.shards import read_array
+from mgdask.studies.temperature.options import D2MIN_LAGS
 
 if TYPE_CHECKING:
     from mgdask.studies.temperature.options import TemperatureOptions
@@ -174,6 +175,9 @@ def check_stores(options: TemperatureOptions) -> None:
     _check_classes(options, train)
     for store in stores.values():
         check_lags(store, options.lags)
+    if options.d2min_lags != D2MIN_LAGS:
+        for path in options.apply:
+            check_lags(stores[path.stem], options.d2min_lags, option="d2min_lags (--d2min-lags)")
     _check_species(options, train, list(stores.values()))
     _check_neighbors(options, train)
     if options.feature_temperature == "run":
@@ -222,7 +226,7 @@ def _check_classes(options: TemperatureOptions, train: Sequence[StoreOfRuns]) ->
         )
 
 
-def check_lags(store: StoreOfRuns, lags: Sequence[float]) -> None:
+def check_lags(store: StoreOfRuns, lags: Sequence[float], *, option: str = "lags (--lags)") -> None:
     """Check that every run has a frame at every lag after its first frame.
 
     Parameters
@@ -231,6 +235,8 @@ def check_lags(store: StoreOfRuns, lags: Sequence[float]) -> None:
         The store.
     lags
         Lags in ps.
+    option
+        Option that names the lags.
 
     Raises
     ------
@@ -242,12 +248,11 @@ def check_lags(store: StoreOfRuns, lags: Sequence[float]) -> None:
         length = float(axis.time[run.last - 1] - axis.time[run.first])
         if length < lags[-1] * (1 - TOLERANCE):
             left = [lag for lag in lags if lag <= length * (1 + TOLERANCE)]
-            advice = (
-                f"--lags {','.join(f'{lag:g}' for lag in left)}" if left else "a longer trajectory"
-            )
+            advice = "" if not left else f", or only {','.join(f'{lag:g}' for lag in left)}"
             raise ParameterError(
                 f"{store.path}: the run {run.label!r} is {length:g} ps long, shorter than the "
-                f"longest lag of {lags[-1]:g} ps. All runs need the same lags: give {advice}"
+                f"longest lag of {lags[-1]:g} ps of {option}. All runs need the same lags: give a "
+                f"longer trajectory{advice}"
             )
         missing = [lag for lag in lags if axis.later(run.first, lag, TOLERANCE) < 0]
         if missing:
@@ -255,8 +260,8 @@ def check_lags(store: StoreOfRuns, lags: Sequence[float]) -> None:
             raise ParameterError(
                 f"{store.path}: the run {run.label!r} has no frame {missing[0]:g} ps after its "
                 f"first ({len(missing)} of {len(lags)} lags are missing; the nearest that exists "
-                f"is {nearest:g} ps). All runs need the same lags: leave these out with --lags, "
-                "or give a trajectory that was written at them"
+                f"is {nearest:g} ps). All runs need the same lags: leave these out of "
+                f"{option}, or give a trajectory that was written at them"
             )
 
 
