@@ -133,7 +133,13 @@ from tests.studies import test_temperature_study as here
 options = here.options(Path(sys.argv[1]), Path(sys.argv[2]))
 here.TemperatureStudy(options).run(progress=False)
 """
-KILLED_AT = ("features/900.zarr", "features/creep.zarr", "temperature/classes.json")
+KILLED_AT = (
+    "features/900.zarr",
+    "features/creep.zarr",
+    "temperature/classes.json",
+    "temperature/weights.json",
+    "temperature/classes.png",
+)
 """Files after which the study is killed as soon as they are there."""
 
 

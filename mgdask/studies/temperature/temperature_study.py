@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mgdask.execution.client import resolve_client
 from mgdask.execution.deferred import deferred
 from mgdask.studies.records import Record
+from mgdask.studies.results import Results
 from mgdask.studies.stages import StageRunner, write_text
 from mgdask.studies.study import Outcome, Study
+from mgdask.studies.temperature.captions import verdict
 from mgdask.studies.temperature.classes import ClusterStatistics, representative_classes
 from mgdask.studies.temperature.data import Instances, feature_path, read_instances
 from mgdask.studies.temperature.options import TemperatureOptions
 from mgdask.studies.temperature.prepare import compute_lags
-from mgdask.studies.temperature.results import about_training
+from mgdask.studies.temperature.report import temperature_report
+from mgdask.studies.temperature.report_data import read_report_data
+from mgdask.studies.temperature.results import about_training, score_lines, score_metrics
 from mgdask.studies.temperature.weights import LagWeights, lag_weights
 from mgdask.studies.timing import StageTimer
 
@@ -68,7 +72,23 @@ class TemperatureStudy(Study[TemperatureOptions]):
             classes = self._classes(stages, train, how)
             chosen = train.of_temperatures(classes.classes)
             weights = self._weights(stages, chosen, how)
-        return Outcome([], "\n".join(about_training(train, classes, weights)))
+        stages(
+            "report",
+            lambda _: temperature_report(self.folder, self.about(stages)),
+            load=lambda: self.folder / "report.html",
+            outputs=lambda: [self.folder / "report.html"],
+        )
+        data = read_report_data(self.folder)
+        text = [
+            *verdict(data),
+            *score_lines(data.schemes()),
+            *about_training(train, classes, weights),
+        ]
+        return Outcome(score_metrics(data.rows), "\n".join(text))
+
+    def page(self, results: Results) -> str:
+        """Return the report page."""
+        return (self.folder / "report.html").read_text(encoding="utf-8")
 
     def _features(self, stages: StageRunner, how: dict[str, Any]) -> Instances:
         """Compute the lag features of all stores; return the training instances."""
