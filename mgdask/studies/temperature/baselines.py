@@ -95,7 +95,8 @@ class IsotonicTemperature:
     def predict(self, matrix: FloatArray, species: IntArray) -> FloatArray:
         """Return T_ML in K (row,)."""
         x = checked_features(matrix, species, self.n_columns, self.known)
-        return np.interp(x.mean(axis=1), self.mobility, self.temperature)
+        values = np.interp(x.mean(axis=1), self.mobility, self.temperature)
+        return np.asarray(values, dtype=np.float64)
 
     def to_json(self) -> dict[str, Any]:
         """Return the model as plain values."""
@@ -321,8 +322,8 @@ def baseline_from_json(plain: Mapping[str, Any]) -> TemperatureModel:
         return ConstantTemperature(plain["value"], plain["name"])
     known = np.array(plain["known"], dtype=np.int64)
     if kind == "isotonic":
-        corners = (np.array(plain[key], dtype=np.float64) for key in ("mobility", "temperature"))
-        return IsotonicTemperature(*corners, plain["n_columns"], known, plain["name"])
+        mobility, kelvin = (np.array(plain[key]) for key in ("mobility", "temperature"))
+        return IsotonicTemperature(mobility, kelvin, plain["n_columns"], known, plain["name"])
     if kind == "ridge":
         coefficients = np.array(plain["coefficients"], dtype=np.float64)
         return RidgeTemperature(

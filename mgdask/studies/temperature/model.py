@@ -35,7 +35,7 @@ class TemperatureModel(Protocol):
         """Name in tables."""
 
     def predict(self, matrix: FloatArray, species: IntArray) -> FloatArray:
-        """Return T_ML in K (row,) for features (row, column) of atoms of ``species``."""
+        """Return T_ML in K (row,) for features (row, column) and species (row,)."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the model as plain values, without training rows."""
@@ -47,7 +47,7 @@ class Fit(Protocol):
     def __call__(
         self, matrix: FloatArray, temperature: FloatArray, species: IntArray
     ) -> TemperatureModel:
-        """Fit to features (row, column), temperatures in K (row,) and species (row,)."""
+        """Fit to features (row, column), temperatures in K and species (row,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,8 +283,8 @@ def load_model(folder: Path) -> TemperatureModel:
     StoreError
         If there is no finished model.
     """
-    from mgdask.studies.temperature.likelihood import MotionLikelihood
     from mgdask.studies.temperature.baselines import baseline_from_json
+    from mgdask.studies.temperature.likelihood import MotionLikelihood
 
     path = folder / MODEL_FILE
     try:

@@ -159,7 +159,7 @@ def temperatures_left_out(temperature: FloatArray, *, ends: bool = False) -> lis
 
 
 def atom_folds(temperature: FloatArray, n_folds: int, seed: int) -> IntArray:
-    """Return the fold (row,) of each row; every temperature is spread evenly over folds.
+    """Return the fold (row,) of each row, even within every temperature.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def fold_splits(fold: IntArray) -> list[Split]:
 
 
 def half_splits(temperature: FloatArray, seed: int) -> list[Split]:
-    """Return one split: half of the rows of every temperature train, the others test."""
+    """Return one split: half of the rows of every temperature train, half test."""
     return fold_splits(atom_folds(temperature, 2, seed))[1:]
 
 
