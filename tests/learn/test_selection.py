@@ -12,7 +12,7 @@ from mgdask.errors import ParameterError
 from mgdask.learn.selection import elimination as selection
 from mgdask.learn.selection import relief
 from mgdask.learn.selection.elimination import correlation, drop_correlated, recursive_elimination
-from mgdask.learn.selection.relief import relieff
+from mgdask.learn.selection.relief import relieff, relieff_forms
 
 
 def test_examples():
@@ -175,6 +175,33 @@ def test_relieff_is_its_formula(rng, form, classes):
     assert not np.array_equal(got, relieff(x, y, 6, samples=40, seed=5, form=form))
 
 
+def test_both_forms_come_from_one_search_with_the_same_bits_for_any_cut(rng, client, monkeypatch):
+    x, y = rng.normal(size=(700, 6)), rng.choice(3, 700, p=[0.05, 0.35, 0.6])
+    truth = {form: relieff(x, y, 12, form=form) for form in ("per-class", "literal")}
+    monkeypatch.setattr(relief, "_BLOCK_NEIGHBORS", 12 * 3 * 16)
+    blocks = {form: relieff(x, y, 12, form=form) for form in truth}
+    for n_tasks in (1, 7):
+        monkeypatch.setattr(relief, "_TASKS", n_tasks)
+        found = relieff_forms(x, y, 12, client=client, progress=False)
+        assert list(found) == ["per-class", "literal"]
+        for form, weights in found.items():
+            assert np.array_equal(weights, blocks[form])
+            np.testing.assert_allclose(weights, truth[form], atol=1e-14)
+    for form, weights in relieff_forms(x, y, 12, workers=2).items():
+        assert np.array_equal(weights, blocks[form])
+    some = relieff(x, y, 12, samples=90, seed=3, client=client, progress=False)
+    assert np.array_equal(some, relieff(x, y, 12, samples=90, seed=3))
+
+
+def test_of_rows_at_one_distance_the_first_are_neighbors(rng):
+    # a grid of quarters: distances are exact, and most are equal
+    x = np.concatenate([rng.integers(0, 5, (90, 3)), [[0, 0, 0], [4, 4, 4]]]) / 4.0
+    y = rng.integers(0, 3, 92)
+    for form in ("per-class", "literal"):
+        expected = naive(x, y, 4, range(92), form)
+        np.testing.assert_allclose(relieff(x, y, 4, form=form), expected, atol=1e-13)
+
+
 def test_relieff_by_default_is_per_class_with_10_and_literal_with_50_neighbors(rng):
     x, y = rng.normal(size=(90, 3)), rng.integers(0, 3, 90)
     np.testing.assert_allclose(relieff(x, y), naive(x, y, 10, range(90), "per-class"), atol=1e-12)
@@ -231,9 +258,6 @@ def test_relieff_leaves_a_row_out_of_its_own_hits():
     y = np.tile([0, 1], 20)  # every row among equal rows of both classes
     for form in ("per-class", "literal"):
         assert relieff(x, y, 5, form=form).tolist() == [0.0]
-    rows = np.arange(40)
-    others = relief._Rows(x, rows, relief.cKDTree(x)).others(rows, 5, 1)
-    assert not (others == rows[:, None]).any()
 
 
 def test_refusals_in_words(rng):

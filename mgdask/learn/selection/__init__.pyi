@@ -6,6 +6,6 @@ from .elimination import held_out_score as held_out_score
 from .elimination import recursive_elimination as recursive_elimination
 from .forward import forward_selection as forward_selection
 from .knee import Knee as Knee
-from .knee import knee as knee
+from .knee import find_knee as find_knee
 from .relief import relieff as relieff
 from .relief import relieff_forms as relieff_forms

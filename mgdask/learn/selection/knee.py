@@ -38,7 +38,7 @@ class Knee:
     depth: float
 
 
-def knee(weights: npt.ArrayLike) -> Knee:
+def find_knee(weights: npt.ArrayLike) -> Knee:
     """Find the knee of weights and keep those above it.
 
     The weights are sorted, w_1 >= w_2 >= ... >= w_n. The depth of point i below the
@@ -80,7 +80,7 @@ def knee(weights: npt.ArrayLike) -> Knee:
 
     Examples
     --------
-    >>> knee([9.0, 0.3, 8.0, 0.1, 0.2]).kept.tolist()
+    >>> find_knee([9.0, 0.3, 8.0, 0.1, 0.2]).kept.tolist()
     [True, False, True, False, False]
     """
     values = vector("weights", weights)

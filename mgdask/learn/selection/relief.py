@@ -5,18 +5,24 @@ No model is trained.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
-from mgdask._typing import FloatArray, IntArray
+from mgdask._typing import AnyArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
+from mgdask.execution.executor import execute
+from mgdask.execution.scratch import scratch_folder
+from mgdask.kernels.cityblock import CityblockIndex, cityblock_index, nearest_by_cityblock
+from mgdask.kernels.relief import relief_gains
 from mgdask.learn.data.arrays import coded, column_names, generator, matrix, refuse_nan, row_blocks
 
 if TYPE_CHECKING:
@@ -26,33 +32,10 @@ FORMS = ("per-class", "literal")
 """Forms of the weights; see ``relieff``."""
 NEIGHBORS = {"per-class": 10, "literal": 50}
 """Default number of neighbors: the usual one, and that of Liu X. et al. (2022)."""
-_BLOCK_VALUES = 2**23
-"""Numbers in the largest temporary array."""
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """A subset of the rows and its search tree."""
-
-    x: FloatArray
-    rows: IntArray
-    tree: cKDTree
-
-    def nearest(self, points: IntArray, k: int, workers: int) -> IntArray:
-        """Find the ``k`` nearest rows by Manhattan distance, shape (point, k)."""
-        _, place = self.tree.query(self.x[points], k=np.arange(1, k + 1), p=1.0, workers=workers)
-        return np.asarray(self.rows[np.asarray(place)], dtype=np.int64)
-
-    def others(self, points: IntArray, k: int, workers: int) -> IntArray:
-        """Find the ``k`` nearest rows of points among these rows, excluding each point.
-
-        The point may be at any position among rows at distance 0.
-        """
-        neighbors = self.nearest(points, k + 1, workers)
-        other = neighbors != points[:, None]
-        # a point that is not among its k + 1 nearest: all of them are at distance 0
-        other[other.all(axis=1), -1] = False
-        return np.asarray(neighbors[other].reshape(len(points), k), dtype=np.int64)
+_BLOCK_NEIGHBORS = 2**18
+"""Neighbors of a block of points, over all classes. Sums of a block have one order."""
+_TASKS = 128
+"""Number of tasks that a client gets, if there are as many blocks."""
 
 
 def relieff(
@@ -64,6 +47,10 @@ def relieff(
     form: str = "per-class",
     names: Sequence[str] | None = None,
     workers: int = 1,
+    *,
+    client: Client | None = None,
+    folder: str | Path | None = None,
+    progress: bool = True,
 ) -> FloatArray:
     """Compute the ReliefF weights of columns for two or more classes.
 
@@ -103,7 +90,15 @@ def relieff(
     names
         Names of the columns, for error messages.
     workers
-        Threads of the neighbor search; -1 for all. The result does not depend on it.
+        Threads of this process; -1 for one per core. The result does not depend on it.
+    client
+        Dask client that computes blocks of rows as tasks. Default: threads of this
+        process.
+    folder
+        Folder for the scaled rows, which all workers of the client can read. Default: a
+        temporary folder of this machine.
+    progress
+        Show the progress of the client.
 
     Returns
     -------
@@ -130,12 +125,13 @@ def relieff(
     * Duplicates of a column all have the same weight.
     * Classes count in proportion to their number of rows in the sample. If one is rare,
       undersample first.
-    * If several rows are at the same distance, the search tree decides which of them
-      are neighbors.
+    * If several rows are at the same distance, the first of them are the neighbors.
 
-    The cost is m searches. With more than about ten columns, each search visits nearly
-    all rows. With 80 columns, 1000 samples take about 1 s among 2e4 rows and 18 s among
-    1e5. Memory: two copies of X as float64.
+    The neighbors are exact: those of comparing all pairs of rows. The search and the
+    sums have a fixed order, so any number of threads, workers and tasks gives the same
+    bits. The cost is that of all pairs: see the benchmarks page. Memory: each thread
+    holds a few MB beside one copy of X as float64 and its rounded values. With a
+    client, these are in files that the workers of a machine share.
 
     References
     ----------
@@ -151,6 +147,99 @@ def relieff(
     >>> int(relieff(x, x[:, 1] > 0).argmax())
     1
     """
+    job = _prepared(X, y, neighbors, samples, seed, form, names)
+    return _weights(job, workers, client, folder, progress)[job.form]
+
+
+def relieff_forms(
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    neighbors: int,
+    *,
+    names: Sequence[str] | None = None,
+    workers: int = 1,
+    client: Client | None = None,
+    folder: str | Path | None = None,
+    progress: bool = True,
+) -> dict[str, FloatArray]:
+    """Compute the ReliefF weights of all rows in both forms, with one search.
+
+    Parameters
+    ----------
+    X, y
+        As for ``relieff``.
+    neighbors
+        Number of neighbors of both forms.
+    names, workers, client, folder, progress
+        As for ``relieff``.
+
+    Returns
+    -------
+    weights
+        Weights (column,) by form, "per-class" and "literal".
+
+    Raises
+    ------
+    ParameterError
+        As ``relieff`` for the form "per-class".
+
+    Examples
+    --------
+    >>> relieff_forms(x, y, 50)["per-class"]  # doctest: +SKIP
+    """
+    job = _prepared(X, y, neighbors, None, 0, "per-class", names)
+    return _weights(job, workers, client, folder, progress)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """Rows in their order, and what is asked of them."""
+
+    values: AnyArray
+    label: IntArray
+    count: IntArray
+    sampled: IntArray
+    k: int
+    form: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Classes:
+    """Scaled rows sorted by class, and the points whose neighbors are wanted.
+
+    Parameters
+    ----------
+    index
+        The rows, prepared for the search.
+    kind, number
+        Class of each row, and its number in the original order (row,).
+    bounds
+        First row of each class, and the number of rows (class+1,).
+    points
+        Rows whose neighbors are wanted (point,).
+    prior
+        Factor of a difference between a row and a neighbor, by their classes
+        (class, class).
+    """
+
+    index: CityblockIndex
+    kind: IntArray
+    number: IntArray
+    bounds: IntArray
+    points: IntArray
+    prior: FloatArray
+
+
+def _prepared(
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    neighbors: int | None,
+    samples: int | None,
+    seed: int,
+    form: str,
+    names: Sequence[str] | None,
+) -> _Job:
+    """Check the arguments of ``relieff``."""
     values = matrix("X", X)
     refuse_nan("X", values, column_names(names, values.shape[1]))
     kinds, label = coded("y", y, len(values))
@@ -164,65 +253,120 @@ def relieff(
         if samples is None
         else np.sort(rng.choice(len(label), samples, replace=False))
     )
-    low, high = values.min(axis=0).astype(np.float64), values.max(axis=0).astype(np.float64)
-    x = values - low
-    # a constant column becomes 0 and adds nothing to any distance
-    x /= np.where(high > low, high - low, 1.0)
-    share = count / len(label)
-    weight = np.zeros(x.shape[1])
-    if form == "literal":
-        every = _Rows(x, np.arange(len(x)), cKDTree(x))
-        for block in row_blocks(len(sampled), 1, max(1, _BLOCK_VALUES // (x.shape[1] * k))):
-            weight += _literal_gain(every, label, share, sampled[block], k, workers)
-        return weight / (len(sampled) * k)
-    members = [np.flatnonzero(label == c) for c in range(len(kinds))]
-    classes = [_Rows(x, rows, cKDTree(x[rows])) for rows in members]
-    size = max(1, _BLOCK_VALUES // (x.shape[1] * k * len(kinds)))
-    for kind in range(len(kinds)):
-        points = sampled[label[sampled] == kind]
-        for block in row_blocks(len(points), 1, size):
-            weight += _per_class_gain(classes, share, points[block], kind, k, workers)
-    return weight / (len(sampled) * k)
+    return _Job(values, label, count, sampled, k, form)
 
 
-def relieff_forms(
-    X: npt.ArrayLike,
-    y: npt.ArrayLike,
-    neighbors: int,
-    *,
-    names: Sequence[str] | None = None,
-    folder: str | Path | None = None,
-    client: Client | None = None,
-    progress: bool = True,
+def _weights(
+    job: _Job, workers: int, client: Client | None, folder: str | Path | None, progress: bool
 ) -> dict[str, FloatArray]:
-    """Compute the ReliefF weights of all rows in both forms.
+    """Return the weights of both forms; those of "per-class" may lack neighbors."""
+    size = max(1, _BLOCK_NEIGHBORS // (job.k * len(job.count)))
+    blocks = list(row_blocks(len(job.sampled), 1, size))
+    if client is None:
+        classes = _sorted_by_class(job)
+        with ThreadPoolExecutor((os.cpu_count() or 1) if workers < 0 else workers) as pool:
+            gains = list(pool.map(lambda block: _gain(classes, job.k, block), blocks))
+    else:
+        gains = _gains_of_tasks(job, blocks, client, folder, progress)
+    # blocks are added in order
+    gain = np.add.reduce(np.array(gains), axis=0) / (len(job.sampled) * job.k)
+    return {"per-class": gain[0], "literal": gain[1]}
 
-    Parameters
-    ----------
-    X, y
-        As for ``relieff``.
-    neighbors
-        Number of neighbors of both forms.
-    names
-        Names of the columns, for error messages.
-    folder
-        Folder for the scaled rows while tasks read them. Default: a temporary folder.
-    client
-        Dask client. Default: the current one, or a temporary one in this process.
-    progress
-        Show a bar on a terminal, or one log line per minute.
 
-    Returns
-    -------
-    weights
-        Weights (column,) by form, "per-class" and "literal".
+def _sorted_by_class(job: _Job, folder: Path | None = None) -> _Classes:
+    """Scale the rows and sort them by class, in memory or in files of a folder."""
+    n_rows, n = job.values.shape
+    order = np.argsort(job.label, kind="stable")
+    low = job.values.min(axis=0).astype(np.float64)
+    high = job.values.max(axis=0).astype(np.float64)
+    # a constant column becomes 0 and adds nothing to any distance
+    scale = np.where(high > low, high - low, 1.0)
+    shape = (n_rows, n)
+    x: FloatArray = (
+        np.empty(shape)
+        if folder is None
+        else np.lib.format.open_memmap(folder / "rows.npy", "w+", np.float64, shape)
+    )
+    for rows in row_blocks(n_rows, n):
+        x[rows] = (job.values[order[rows]] - low) / scale
+    index = cityblock_index(x, np.zeros(n), (high > low).astype(np.float64))
+    place = np.empty(n_rows, dtype=np.int64)
+    place[order] = np.arange(n_rows)
+    share = job.count / n_rows
+    prior = np.asarray(share[None, :] / (1.0 - share[:, None]), dtype=np.float64)
+    np.fill_diagonal(prior, -1.0)
+    return _Classes(
+        index,
+        job.label[order],
+        order,
+        np.concatenate([[0], np.cumsum(job.count)]),
+        np.sort(place[job.sampled]),
+        prior,
+    )
 
-    Examples
-    --------
-    >>> relieff_forms(x, y, 50)["per-class"]  # doctest: +SKIP
-    """
-    del folder, client, progress
-    return {form: relieff(X, y, neighbors, form=form, names=names) for form in FORMS}
+
+def _gain(classes: _Classes, k: int, block: slice) -> FloatArray:
+    """Sum the differences of a block of points in both forms, shape (2, column)."""
+    points = np.ascontiguousarray(classes.points[block])
+    n_classes = len(classes.prior)
+    neighbor = np.empty((len(points), n_classes, k), dtype=np.int64)
+    distance = np.empty((len(points), n_classes, k))
+    x = classes.index.x
+    queries = x[points]
+    for c in range(n_classes):
+        first, last = (int(i) for i in classes.bounds[c : c + 2])
+        neighbor[:, c], distance[:, c] = nearest_by_cityblock(
+            classes.index, queries, k, first=first, last=last, own=points
+        )
+    gain = np.zeros((2, x.shape[1]))
+    relief_gains(x, classes.kind, classes.number, points, classes.prior, neighbor, distance, gain)
+    return gain
+
+
+def _gains_of_tasks(
+    job: _Job, blocks: Sequence[slice], client: Client, folder: str | Path | None, progress: bool
+) -> list[FloatArray]:
+    """Return the sums of all blocks from tasks that read the rows from files."""
+    per_task = max(1, len(blocks) // _TASKS)
+    with scratch_folder(None if folder is None else Path(folder)) as scratch:
+        place = Path(scratch)
+        classes = _sorted_by_class(job, place)
+        np.save(place / "tiles.npy", classes.index.tiles)
+        np.savez(
+            place / "classes.npz",
+            low=classes.index.low,
+            step=np.array(classes.index.step),
+            kind=classes.kind,
+            number=classes.number,
+            bounds=classes.bounds,
+            points=classes.points,
+            prior=classes.prior,
+        )
+        del classes
+        tasks = [
+            (f"points from {some[0].start}", (scratch, job.k, some))
+            for some in (blocks[i : i + per_task] for i in range(0, len(blocks), per_task))
+        ]
+        outcome = execute(client, _gains_from_files, tasks, what="relieff", progress=progress)
+    return [gain for name, _ in tasks for gain in outcome.results[name]]
+
+
+def _gains_from_files(folder: str, k: int, blocks: Sequence[slice]) -> list[FloatArray]:
+    """Task: sum the differences of some blocks of points."""
+    classes = _opened(folder)
+    return [_gain(classes, k, block) for block in blocks]
+
+
+@lru_cache(maxsize=1)
+def _opened(folder: str) -> _Classes:
+    """Open the rows of a folder, once per worker. Large arrays are memory-mapped."""
+    place = Path(folder)
+    x = np.load(place / "rows.npy", mmap_mode="r")
+    tiles = np.load(place / "tiles.npy", mmap_mode="r")
+    with np.load(place / "classes.npz") as rest:
+        index = CityblockIndex(x, rest["low"], float(rest["step"]), tiles)
+        names = ("kind", "number", "bounds", "points", "prior")
+        return _Classes(index, *(rest[name] for name in names))
 
 
 def _current_form(form: str, n_classes: int) -> str:
@@ -269,35 +413,3 @@ def _validate(
         raise ParameterError(
             f"samples={samples} must be between 1 and the number of rows, {n_rows}, or None for all"
         )
-
-
-def _literal_gain(
-    every: _Rows, label: IntArray, share: FloatArray, points: IntArray, k: int, workers: int
-) -> FloatArray:
-    """Return Eq. (1) of Liu X. et al. (2022) summed over points, shape (column,)."""
-    neighbors = every.others(points, k, workers)
-    own = label[points][:, None]
-    prior = np.where(label[neighbors] == own, -1.0, share[label[neighbors]] / (1.0 - share[own]))
-    difference = np.abs(every.x[points][:, None, :] - every.x[neighbors])
-    return np.asarray((prior[:, :, None] * difference).sum(axis=(0, 1)), dtype=np.float64)
-
-
-def _per_class_gain(
-    classes: Sequence[_Rows], share: FloatArray, points: IntArray, kind: int, k: int, workers: int
-) -> FloatArray:
-    """Sum the differences to misses minus those to hits over points of one class.
-
-    Returns an array of shape (column,).
-    """
-    x = classes[kind].x
-    gain = -_difference(x, points, classes[kind].others(points, k, workers))
-    for c, one in enumerate(classes):
-        if c != kind:
-            prior = share[c] / (1.0 - share[kind])
-            gain += prior * _difference(x, points, one.nearest(points, k, workers))
-    return gain
-
-
-def _difference(x: FloatArray, points: IntArray, rows: IntArray) -> FloatArray:
-    """Sum |x_i - x_j| over points i and their neighbors j, shape (column,)."""
-    return np.asarray(np.abs(x[points][:, None, :] - x[rows]).sum(axis=(0, 1)), dtype=np.float64)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from mgdask._typing import BoolArray, FloatArray
 from mgdask.errors import ParameterError
-from mgdask.learn.selection.knee import RULE, knee
+from mgdask.learn.selection.knee import RULE, find_knee
 from mgdask.learn.selection.relief import relieff_forms
 from mgdask.studies.records import Record
 from mgdask.studies.temperature.classes import form_of
@@ -156,7 +156,7 @@ def lag_weights(
         client=client,
         progress=progress,
     )
-    knees = {name: knee(values) for name, values in weight.items()}
+    knees = {name: find_knee(values) for name, values in weight.items()}
     above = {name: columns[one.kept] for name, one in knees.items()}
     return LagWeights(
         form=form_of(feature_temperature),
