@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import xarray as xr
 
 from mgdask.analysis.groups import composition, coordination_change, extreme_groups, polyhedra
 from mgdask.analysis.order import cargill_spaepen
@@ -177,22 +176,13 @@ def slab_map(n=400, length=18.0):
     rng = np.random.default_rng(3)
     position = rng.uniform(0.0, length, (n, 3))
     species = np.array(NUMBERS)[rng.integers(0, 5, n)]
-    frame = xr.Dataset(
-        {
-            "position": (("atom", "xyz"), position),
-            "cell": (("vector", "xyz"), length * np.eye(3)),
-            "origin": ("xyz", np.zeros(3)),
-            "pbc": ("vector", np.ones(3, dtype=bool)),
-            "species": ("atom", species),
-        },
-        coords={"atom_id": ("atom", np.arange(1, n + 1))},
-    )
     hot = np.exp(-((position - 9.0) ** 2).sum(1) / 30.0)
-    d2min = {
-        lag: hot * lag**0.5 + 0.1 * rng.exponential(size=n)
-        for lag in (5.0, 20.0, 50.0, 100.0, 200.0)
-    }
-    return views.SlabMap("creep_100", frame, 150.0 + 900.0 * hot, d2min, 3.8)
+    lag = np.array([5.0, 20.0, 50.0, 100.0, 200.0])
+    d2min = hot * lag[:, None] ** 0.5 + 0.1 * rng.exponential(size=(5, n))
+    cell, ids = length * np.eye(3), rng.permutation(n) + 1
+    return views.SlabMap(
+        "creep_100", "none", position, species, ids, cell, np.zeros(3), 150.0 + 900.0 * hot, lag, d2min
+    )
 
 
 def structure(n=3000):
@@ -301,3 +291,53 @@ def report_data(**changes):
         glass_temperature=700.0,
     )
     return replace(data, **changes)
+
+
+def make_folder(folder):
+    """Write the files of a study, made up of the views above; return the folder."""
+    import json
+
+    from mgdask.studies.temperature.classes import ClusterStatistics
+    from mgdask.studies.temperature.weights import LagWeights
+
+    t, classes = RUNS, RUNS[RUNS != 500]
+    counts = np.arange(1, 8)
+    statistics = ClusterStatistics(
+        "none", t, 700, 25, 3.6, 160, 0, counts, counts, t / 2000, counts, t / 2000, 4.0, 0.4, 0.2,
+        np.eye(7), np.arange(7), classes, classes, verdict="Six groups were found.",
+    )  # fmt: skip
+    values = weights().weight["standard"]
+    lag_weights = LagWeights(
+        "none", LAGS, {"per-class": values, "literal": values}, {}, {}, {}, LAGS[LAGS >= 5], False,
+        700, classes, 50, verdict="The knee is at 5 ps.",
+    )  # fmt: skip
+    data = report_data()
+    parts = {
+        "classes": statistics.to_json(),
+        "weights": lag_weights.to_json(),
+        "k_curve": data.neighbor_curve.to_json(),
+        "validation": {
+            "rows": data.rows,
+            "thermometers": [one.to_json() for one in data.thermometers],
+            "put_in": data.put_in.to_json(),
+            "control": data.control,
+            "averaging": data.averaging.to_json(),
+        },
+    }
+    for name in ("creep_100", "100"):
+        parts[f"application_{name}"] = {
+            "distributions": [one.to_json() for one in data.distributions if one.name == name]
+        }
+    parts["application_creep_100"] |= {
+        "creep": [one.to_json() for one in data.creep],
+        "stress_strain": [one.to_json() for one in data.stress_strain],
+        "correlations": [one.to_json() for one in data.correlations],
+        "map": data.slab_maps[0].to_json(),
+        "structure": data.structures[0].to_json(),
+        "distances": data.distances.to_json(),
+        "volume": data.volume,
+        "glass_temperature": data.glass_temperature,
+    }
+    for name, plain in parts.items():
+        (folder / f"{name}.json").write_text(json.dumps(plain, allow_nan=False))
+    return folder

@@ -161,7 +161,7 @@ def test_maps_show_the_same_atoms_of_the_slab(drawn):
     panels = [axes for axes in drawn["maps"].axes if axes.get_xlabel() == "x (Å)"]
     assert len(panels) == 5
     one = made.slab_map()
-    depth = np.abs(one.frame["position"].values[:, 2] - 9.0)
+    depth = np.abs(one.position[:, 2] - 9.0)
     for axes in panels:
         assert sum(len(points.get_offsets()) for points in axes.collections) == (depth < 1.9).sum()
         assert axes.get_aspect() == 1.0
@@ -267,7 +267,7 @@ def test_views_come_back_from_json():
     every = [
         *made.thermometers(), made.put_in(), made.clusters(), made.weights(), made.neighbor_curve(),
         made.averaging_curve(), *made.distributions(), *made.creep_curves(), *made.stress_strain(),
-        *made.lag_correlations(), made.structure(), made.pair_distances(),
+        *made.lag_correlations(), made.slab_map(), made.structure(), made.pair_distances(),
     ]  # fmt: skip
     for one in every:
         text = json.dumps(one.to_json(), allow_nan=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import doctest
+import json
 import re
 
 import numpy as np
@@ -22,7 +23,7 @@ from mgdask.studies.temperature.figures import (
     validation,
 )
 from mgdask.studies.temperature.report import temperature_page, temperature_report
-from mgdask.studies.temperature.report_data import ReportData
+from mgdask.studies.temperature.report_data import ReportData, read_validation
 from tests.studies import temperature_views as made
 from tests.studies.test_softness_report import Page
 
@@ -44,8 +45,8 @@ def coarse():
 @pytest.fixture(scope="module")
 def written(coarse, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    page = temperature_page(made.report_data(), folder, [("seed", "7")])
-    return folder, page.render()
+    path = temperature_report(made.make_folder(folder), [("seed", "7")])
+    return folder, path.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def test_tables_of_runs_and_tails(page):
 
 def test_the_papers_numbers_stand_beside_ours(page):
     rows = {row[0]: row[1:3] for row in page.rows if len(row) == 4}
-    assert rows["representative classes"] == ["7 of 20", "5 of 7"]
+    assert rows["representative classes"] == ["7 of 20", "6 of 7"]
     assert rows["lags kept"] == ["17 of 41", f"{(made.LAGS >= 5).sum()} of 12"]
     curve = made.neighbor_curve()
     assert rows["neighbors k"][0] == "50"
@@ -164,3 +165,17 @@ def test_only_what_the_study_has_computed_is_on_the_page(coarse, tmp_path):
 def test_report_of_a_folder_without_results_is_refused(tmp_path):
     with pytest.raises(StoreError, match=r"classes\.json is missing.*mgdask study temperature"):
         temperature_report(tmp_path)
+
+
+def test_errors_without_more_still_have_a_thermometer(tmp_path):
+    """Rows of errors per temperature are enough for the panel of all atoms."""
+    at = [{"temperature": t, "mean": t + 10, "deviation": 5.0} for t in (1000.0, 500.0)]
+    row = {"scheme": "temperatures left out", "model": "k nearest neighbors", "form": "none",
+           "rmse": 150.0, "low": None, "high": None, "temperatures": at}  # fmt: skip
+    (tmp_path / "validation.json").write_text(json.dumps([row]))
+    found = read_validation(tmp_path / "validation.json")
+    assert found["unseen"] == "temperatures left out"
+    (one,) = found["thermometers"]
+    assert one.temperature.tolist() == [500.0, 1000.0]
+    assert one.mean.tolist() == [[510.0, 1010.0]]
+    assert one.unseen.all()

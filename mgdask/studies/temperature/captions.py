@@ -366,11 +366,12 @@ def distribution_caption(
 
 def map_caption(one: SlabMap) -> list[str]:
     """Return the caption of the maps of T_ML and D2min (Figs. 3A to 3E)."""
-    lags = listed([lag_text(lag) for lag in sorted(one.d2min)[:4]])
+    lags = listed([lag_text(lag) for lag in one.lag[:4]])
     return [
-        f"{one.name}: a slice of {one.slab:g} Å with atoms colored by T_ML, and by the backward "
-        f"non-affine displacement D²min (Eq. 2) over {lags}. Each color scale spans the 2nd to the "
-        "98th percentile of all atoms. In the paper, hot atoms are isolated spots in a cold matrix."
+        f"{one.name}: a slice of {one.slab:g} Å with atoms colored by T_ML "
+        f"({form_text(one.form)}), and by the backward non-affine displacement D²min (Eq. 2) over "
+        f"{lags}. Each color scale spans the 2nd to the 98th percentile.",
+        "In the paper, hot atoms are isolated spots in a cold matrix.",
     ]
 
 

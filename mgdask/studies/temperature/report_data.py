@@ -6,10 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from mgdask.errors import StoreError
+from mgdask.studies.records import Record
 from mgdask.studies.temperature.classes import ClusterStatistics
+from mgdask.studies.temperature.figures.looks import FORMS, role
 from mgdask.studies.temperature.views import (
     AveragingCurve,
     Clusters,
@@ -28,6 +32,19 @@ from mgdask.studies.temperature.views import (
 from mgdask.studies.temperature.weights import LagWeights
 
 Row = Mapping[str, Any]
+CLASSES, WEIGHTS, NEIGHBORS, VALIDATION = (
+    "classes.json",
+    "weights.json",
+    "k_curve.json",
+    "validation.json",
+)
+"""Files that the stages write."""
+UNSEEN = ("temperatures left out", "test runs", "extrapolation")
+"""Schemes in which temperatures were not trained on, the main one first."""
+SHOWN = ("mean", "deviation")
+R = TypeVar("R", bound=Record)
+WEIGHT_NAMES = {"per-class": "hits and misses of each class", "literal": "Eq. (1) as printed"}
+"""Forms of ReliefF in words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,17 +104,6 @@ class ReportData:
         return found
 
 
-CLASSES, WEIGHTS, NEIGHBORS, VALIDATION = (
-    "classes.json",
-    "weights.json",
-    "k_curve.json",
-    "validation.json",
-)
-"""Files that the stages write."""
-WEIGHT_NAMES = {"per-class": "hits and misses of each class", "literal": "Eq. (1) as printed"}
-"""Forms of ReliefF in words."""
-
-
 def read_report_data(folder: str | Path) -> ReportData:
     """Read the results of a study for its report.
 
@@ -127,9 +133,134 @@ def read_report_data(folder: str | Path) -> ReportData:
             f"{source / CLASSES} is missing; the report shows the results of a study. Run "
             "`mgdask study temperature` with this folder's parent as --out again"
         )
+    validation, applied = read_validation(source / VALIDATION), read_applications(source)
     return ReportData(
-        clusters=read_clusters(source / CLASSES), weights=read_weights(source / WEIGHTS)
+        clusters=read_clusters(source / CLASSES),
+        weights=read_weights(source / WEIGHTS),
+        neighbor_curve=_record(NeighborCurve, read_plain(source / NEIGHBORS)),
+        **validation,
+        **applied,
     )
+
+
+def read_validation(path: Path) -> dict[str, Any]:
+    """Read the validation, as arguments of ``ReportData``.
+
+    Parameters
+    ----------
+    path
+        JSON file with ``rows``, which may be the whole file, and with ``thermometers``,
+        ``put_in``, ``control`` and ``averaging``: views of these names, all optional.
+
+    Returns
+    -------
+    arguments
+        Empty without the file.
+    """
+    plain = read_plain(path)
+    if not plain:
+        return {}
+    parts: Mapping[str, Any] = {"rows": plain} if isinstance(plain, list) else plain
+    rows = [dict(row) for row in parts.get("rows", ())]
+    schemes = {str(row["scheme"]) for row in rows}
+    return {
+        "rows": rows,
+        "unseen": next((name for name in UNSEEN if name in schemes), ""),
+        "thermometers": _records(Thermometer, parts.get("thermometers")) or thermometers_of(rows),
+        "put_in": _record(PutIn, parts.get("put_in")),
+        "control": list(parts.get("control") or ()),
+        "averaging": _record(AveragingCurve, parts.get("averaging")),
+        "notes": [str(note) for note in parts.get("notes", ())],
+    }
+
+
+def thermometers_of(rows: Sequence[Row]) -> list[Thermometer]:
+    """Return T_ML of all atoms of the runs that the paper's model was not trained on.
+
+    Parameters
+    ----------
+    rows
+        Errors of every model, with ``temperatures``: ``temperature``, ``mean`` and
+        ``deviation`` in K.
+    """
+    found = []
+    for form in FORMS:
+        some = [
+            row
+            for row in rows
+            if row["form"] == form
+            and role(str(row["model"])) == "paper"
+            and str(row["scheme"]) in UNSEEN
+            and row.get("temperatures")
+        ]
+        points = {float(one["temperature"]): one for row in some for one in row["temperatures"]}
+        if points:
+            t = sorted(points)
+            mean, deviation = (np.array([[points[k][name] for k in t]]) for name in SHOWN)
+            unseen = np.ones(len(t), dtype=bool)
+            found.append(
+                Thermometer(
+                    form, str(some[0]["model"]), np.array(t), unseen, ("all",), mean, deviation
+                )
+            )
+    return found
+
+
+def read_applications(folder: Path) -> dict[str, Any]:
+    """Read all applications and controls, as arguments of ``ReportData``.
+
+    Parameters
+    ----------
+    folder
+        Folder with ``application_STORE.json``. Each has ``distributions``, ``creep``,
+        ``stress_strain``, ``correlations``, ``map``, ``structure`` and ``distances``:
+        views, all optional. ``volume`` and ``glass_temperature`` are as in
+        ``ReportData``.
+
+    Returns
+    -------
+    arguments
+        Empty without such files.
+    """
+    every = [read_plain(path) for path in sorted(folder.glob("application_*.json"))]
+    if not every:
+        return {}
+    distances = (_record(PairDistances, one.get("distances")) for one in every)
+    volumes = (one["volume"] for one in every if one.get("volume"))
+    return {
+        "distributions": [
+            x for one in every for x in _records(Distribution, one.get("distributions"))
+        ],
+        "creep": _all(CreepCurve, every, "creep"),
+        "stress_strain": [
+            x for one in every for x in _records(StressStrain, one.get("stress_strain"))
+        ],
+        "correlations": [
+            x for one in every for x in _records(LagCorrelation, one.get("correlations"))
+        ],
+        "slab_maps": _all(SlabMap, every, "map"),
+        "structures": _all(Structure, every, "structure"),
+        "distances": next((one for one in distances if one is not None), None),
+        "volume": next(volumes, {}),
+        "glass_temperature": next(
+            (one["glass_temperature"] for one in every if one.get("glass_temperature")), None
+        ),
+    }
+
+
+def _all(kind: type[R], every: Sequence[Mapping[str, Any]], name: str) -> list[R]:
+    return [record for one in every for record in _records(kind, one.get(name))]
+
+
+def _record(kind: type[R], plain: Any) -> R | None:
+    return kind.from_json(plain) if plain else None
+
+
+def _records(kind: type[R], plain: Any) -> list[R]:
+    """Return records of one plain value or of several; none for none."""
+    if not plain:
+        return []
+    return [kind.from_json(one) for one in (plain if isinstance(plain, list) else [plain])]
 
 
 def read_clusters(path: Path) -> Clusters | None:

@@ -261,29 +261,55 @@ class LagCorrelation(Record):
 
 
 @dataclass(frozen=True, eq=False)
-class SlabMap:
-    """Atoms with their T_ML and D2min (Figs. 3A to 3E).
+class SlabMap(Record):
+    """Atoms of a slab with their T_ML and D2min (Figs. 3A to 3E).
 
     Parameters
     ----------
-    name
-        Name of the store.
-    frame
-        ``position``, ``cell``, ``origin``, ``pbc``, ``species`` and ``atom_id``, as in
-        a store.
+    name, form
+        Name of the store, and form of the feature.
+    position
+        Positions in Å (atom, 3). Atoms outside the slab are not drawn.
+    species, atom_id
+        Atomic numbers and identifiers (atom,).
+    cell, origin
+        Cell vectors (vector, 3) and origin (3,) in Å.
     t_ml
         T_ML in K (atom,).
+    lag
+        Lags of D2min in ps (lag,).
     d2min
-        D2min in Å² (atom,), by lag in ps.
+        D2min in Å² (lag, atom).
     slab
-        Thickness of the slab in Å.
+        Thickness of the slab in Å, in the middle of the cell and normal to z.
     """
 
     name: str
-    frame: xr.Dataset
+    form: str
+    position: FloatArray
+    species: IntArray
+    atom_id: IntArray
+    cell: FloatArray
+    origin: FloatArray
     t_ml: FloatArray
-    d2min: Mapping[float, FloatArray]
+    lag: FloatArray
+    d2min: FloatArray
     slab: float = 3.8
+
+    @property
+    def frame(self) -> xr.Dataset:
+        """The atoms as one frame of a store, sorted by their identifiers."""
+        order = np.argsort(self.atom_id, kind="stable")
+        return xr.Dataset(
+            {
+                "position": (("atom", "xyz"), self.position[order]),
+                "cell": (("vector", "xyz"), self.cell),
+                "origin": ("xyz", self.origin),
+                "pbc": ("vector", np.ones(3, dtype=bool)),
+                "species": ("atom", self.species[order]),
+            },
+            coords={"atom_id": ("atom", self.atom_id[order])},
+        )
 
 
 @dataclass(frozen=True, eq=False)

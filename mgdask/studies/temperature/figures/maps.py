@@ -42,16 +42,16 @@ def draw_maps(one: SlabMap, path: Path) -> None:
     --------
     >>> draw_maps(slab_map, "maps.png")  # doctest: +SKIP
     """
-    lags = sorted(one.d2min)[:MAX_MAPS]
+    lags = one.lag[:MAX_MAPS]
     n = 1 + len(lags)
     n_columns = 3 if n > 2 else n
     n_rows = -(-n // n_columns)
     fig = figure(3.75 * n_columns, 4.0 * n_rows + 0.4)
     panels = fig.subplots(n_rows, n_columns, squeeze=False).ravel()
     _draw_map(fig, panels[0], one, one.t_ml, "$T_{ML}$ (K)", "machine-learned temperature")
-    for axes, lag in zip(panels[1:], lags, strict=False):
+    for axes, lag, d2min in zip(panels[1:], lags, one.d2min, strict=False):
         title = f"$D^2_{{min}}$ over {lag_text(lag)}"
-        _draw_map(fig, axes, one, one.d2min[lag], "$D^2_{min}$ (Å²)", title)
+        _draw_map(fig, axes, one, d2min, "$D^2_{min}$ (Å²)", title)
     for axes in panels[n:]:
         axes.set_visible(False)
     fig.legend(
@@ -64,7 +64,7 @@ def draw_maps(one: SlabMap, path: Path) -> None:
 def _draw_map(
     fig: Figure, axes: Axes, one: SlabMap, values: FloatArray, label: str, title: str
 ) -> None:
-    array = xr.DataArray(values, dims="atom", coords={"atom_id": one.frame["atom_id"].variable})
+    array = xr.DataArray(values, dims="atom", coords={"atom_id": ("atom", one.atom_id)})
     mappable = draw_slab(axes, one.frame, array, slab=one.slab, cmap=CMAP)
     legend = axes.get_legend()
     if legend is not None:
