@@ -8,6 +8,7 @@ from . import plot as plot
 from . import studies as studies
 from ._version import __version__ as __version__
 from .features import SOAP as SOAP
+from .features import AveragedDisplacement as AveragedDisplacement
 from .features import BondOrder as BondOrder
 from .features import Chemistry as Chemistry
 from .features import Coordination as Coordination

@@ -1,3 +1,4 @@
+from .averaged_displacement import AveragedDisplacement as AveragedDisplacement
 from .bondorder import BondMoments as BondMoments
 from .bondorder import BondOrder as BondOrder
 from .chebyshev import SphericalChebyshev as SphericalChebyshev

@@ -13,6 +13,7 @@ from typing import Any
 
 from mgdask.errors import ParameterError
 from mgdask.features.allowed import from_text, to_text
+from mgdask.features.averaged_displacement import AveragedDisplacement
 from mgdask.features.bondorder import BondMoments, BondOrder
 from mgdask.features.chebyshev import SphericalChebyshev
 from mgdask.features.chemistry import Chemistry
@@ -51,6 +52,7 @@ _KINDS: tuple[type[Feature], ...] = (
     LinearResponse,
     NonAffine,
     LagDisplacement,
+    AveragedDisplacement,
 )
 FEATURES: Named[type[Feature]] = Named(
     {kind.family: kind for kind in _KINDS},

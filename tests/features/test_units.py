@@ -11,6 +11,7 @@ import zarr
 import mgdask
 from mgdask import (
     SOAP,
+    AveragedDisplacement,
     BondOrder,
     Chemistry,
     Coordination,
@@ -78,6 +79,7 @@ OF_ONE_FRAME = {
 }
 OVER_TIME = {
     "lag_displacement": lambda s, **options: LagDisplacement(lags=(0.5, 1.0), **options),
+    "averaged_displacement": lambda s: AveragedDisplacement(lags=(0.5, 1.0)),
     "non_affine": lambda s: NonAffine(
         cutoff=3.8 * s, quantities=("d2min", "d2min_sum", "shear", "volumetric", "F")
     ),

@@ -108,6 +108,7 @@ def test_every_family_is_here():
     assert {feature.family for feature in every_family()} | {
         "non_affine",
         "lag_displacement",
+        "averaged_displacement",
         "local_environment",
     } == set(FEATURES)
 
