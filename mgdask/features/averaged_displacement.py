@@ -36,6 +36,10 @@ class AveragedDisplacement(TrajectoryFeature):
     tolerance
         Maximum deviation of a frame from t0 + lag, as a fraction of the lag.
 
+    See Also
+    --------
+    LagDisplacement : The displacements themselves, of chosen origins.
+
     Notes
     -----
     The row belongs to the first frame of its run. Origins whose frame at t0 + lag was
@@ -46,10 +50,6 @@ class AveragedDisplacement(TrajectoryFeature):
     References
     ----------
     Rahman, Phys. Rev. 136, A405 (1964): mean squared displacement over time origins.
-
-    See Also
-    --------
-    LagDisplacement : The displacements themselves, of chosen origins.
 
     Examples
     --------
