@@ -136,6 +136,11 @@ class StudyOptions(BaseModel):
     """One sentence on what the study does."""
     examples: ClassVar[tuple[str, ...]] = ()
     """Command lines that the help of the study shows."""
+    adding_stages: ClassVar[frozenset[str]] = frozenset()
+    """Options that only add stages, whose names contain their values.
+
+    Other stages are not repeated if they change.
+    """
 
     out: Path = Field(description="Folder for everything that the study writes.")
     seed: int = Field(0, ge=0, description="Seed of all random choices.")

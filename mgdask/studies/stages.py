@@ -145,6 +145,22 @@ class StageRunner:
         self._advance(record)
         return result
 
+    def branch(self) -> StageRunner:
+        """Return a runner for stages on which later stages do not depend.
+
+        Its stages depend on all stages before it. Other branches may then be added or
+        left out without repeating them.
+
+        Returns
+        -------
+        stages
+            Runner with the same folders, timer and list of skipped stages.
+        """
+        other = StageRunner(self.out, self.records, self._study)
+        other._identity = self._identity
+        other.timer, other.skipped = self.timer, self.skipped
+        return other
+
     @cached_property
     def date(self) -> str:
         """Day (UTC) on which the study was first run with these options and inputs.

@@ -161,7 +161,17 @@ class Study(ABC, Generic[Options]):
             if not path.is_file():
                 check_source(path)
         identity = digest([name, __version__, options.parameters(), inputs])
-        stages = StageRunner(options.out, options.out / name / "progress", identity)
+        # a later run may add stages, and then repeats no other
+        common = {
+            key: value
+            for key, value in options.parameters().items()
+            if key not in options.adding_stages
+        }
+        stages = StageRunner(
+            options.out,
+            options.out / name / "progress",
+            digest([name, __version__, common, inputs]),
+        )
         outcome = self.compute(stages, client, progress)
         results = Results(
             study=name,

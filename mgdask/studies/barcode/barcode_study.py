@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mgdask._typing import FloatArray, IntArray
-from mgdask.pipelines.dictionary.build import build_dictionary
 from mgdask.report.json import to_plain
 from mgdask.store.dictionaries import Dictionary, read_dictionary
+from mgdask.studies.barcode.accuracy import ACCURACY, run_accuracy
 from mgdask.studies.barcode.baselines import EnergyModel, baseline_from_json, fit_baselines
 from mgdask.studies.barcode.boosting import (
     ALL,
     JOURNAL,
     BoostedEnergy,
-    TreeSettings,
     elements_name,
     fit_trees,
     leading_entries,
     mean_absolute_shap,
+    tree_settings,
 )
 from mgdask.studies.barcode.data import Samples
 from mgdask.studies.barcode.description import TABLE, compare_driven, describe_elements
@@ -33,6 +33,7 @@ from mgdask.studies.barcode.entry_vectors import degree_weights, entry_vectors
 from mgdask.studies.barcode.models import fit_models, model_from_json
 from mgdask.studies.barcode.options import BarcodeOptions
 from mgdask.studies.barcode.prepare import (
+    build_ules,
     compute_fractions,
     compute_means,
     read_samples,
@@ -127,6 +128,11 @@ class BarcodeStudy(Study[BarcodeOptions]):
         stages("tables", write, load=lambda: None, outputs=lambda: files)
         self._elements(stages, trees, importance, train, how)
         skipped = self._driven(stages, train, sets.get(DRIVEN), how)
+        if options.accuracy:
+            run_accuracy(options, stages, dictionary, train, sets[TEST], how)
+        else:
+            # of an earlier run with other options
+            (self.folder / ACCURACY).unlink(missing_ok=True)
         stages(
             "report",
             lambda _: self._report(stages),
@@ -147,15 +153,7 @@ class BarcodeStudy(Study[BarcodeOptions]):
         options = self.options
 
         def build(_: StageTimer) -> Dictionary:
-            build_dictionary(
-                options.train,
-                options.soap(self.species),
-                threshold=options.threshold,
-                out=self.dictionary,
-                per_species=options.per_species,
-                memory=options.memory,
-                **how,
-            )
+            build_ules(options, self.dictionary, options.threshold, self.species, **how)
             return read_dictionary(self.dictionary)
 
         return stages(
@@ -226,14 +224,7 @@ class BarcodeStudy(Study[BarcodeOptions]):
     ) -> tuple[list[BoostedEnergy], FloatArray]:
         """Train trees on all entries and on the leading ones."""
         options, folder = self.options, self.folder
-        settings = TreeSettings(
-            options.trials,
-            options.folds,
-            options.num_boost_round,
-            options.early_stopping,
-            options.seed,
-            int(options.distribute_above * 2**30),
-        )
+        settings = tree_settings(options)
 
         def fitted(name: str, target: Path, entries: IntArray | None) -> BoostedEnergy:
             def fit(_: StageTimer) -> BoostedEnergy:

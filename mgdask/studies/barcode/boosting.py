@@ -27,6 +27,7 @@ from mgdask.studies.stages import write_text
 
 if TYPE_CHECKING:
     from mgdask.cluster.client import Client
+    from mgdask.studies.barcode.options import BarcodeOptions
 
 PUBLISHED_SAMPLES = 10_000
 """Training samples of the paper. Bounds on the samples of a leaf are shares of them."""
@@ -178,6 +179,24 @@ class TreeSettings:
     early_stopping: int = 100
     seed: int = 0
     small: int = 2**30
+
+
+def tree_settings(options: BarcodeOptions) -> TreeSettings:
+    """Return how a study trains trees.
+
+    Parameters
+    ----------
+    options
+        Options of the study.
+    """
+    return TreeSettings(
+        options.trials,
+        options.folds,
+        options.num_boost_round,
+        options.early_stopping,
+        options.seed,
+        int(options.distribute_above * 2**30),
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,15 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from mgdask.studies.options import CommandLine, Stores, StudyOptions, as_list
+from mgdask.studies.options import CommandLine, Stores, StudyOptions, as_list, split_commas
 
 if TYPE_CHECKING:
     from mgdask.features import SOAP
 
+
+def _similarity(value: float) -> float:
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(
+            "a threshold must be a similarity from 0 to 1, such as 0.84. At 1, only equal "
+            "environments are similar"
+        )
+    return value
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, int | float) else split_commas(value)
+
+
+def _different(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("a number is given twice; leave one out")
+    return values
+
+
+Threshold = Annotated[float, AfterValidator(_similarity)]
+"""A similarity from 0 to 1."""
 Paths = Annotated[tuple[Path, ...], BeforeValidator(as_list)]
 """Any number of paths of stores."""
 
@@ -21,6 +43,7 @@ class BarcodeOptions(StudyOptions):
     """Options of ``BarcodeStudy``."""
 
     study: ClassVar[str] = "barcode"
+    adding_stages: ClassVar[frozenset[str]] = frozenset({"accuracy", "accuracy_runs"})
     summary: ClassVar[str] = (
         "Learn the energy of glasses from their unique local environments (Liu et al. 2023)."
     )
@@ -47,10 +70,8 @@ class BarcodeOptions(StudyOptions):
         description="Store of samples driven by shear, compared with thermal samples of equal "
         "energy; repeat for several.",
     )
-    threshold: float = Field(
+    threshold: Threshold = Field(
         0.84,
-        gt=0,
-        lt=1,
         description="Threshold of the dictionary. An environment joins it if its similarity to "
         "every entry is below.",
     )
@@ -93,6 +114,25 @@ class BarcodeOptions(StudyOptions):
         description="Train trees on the workers of the cluster if the table of fractions is larger "
         "than this (GiB).",
     )
+    accuracy: Annotated[
+        tuple[Threshold, ...],
+        BeforeValidator(_listed),
+        AfterValidator(_different),
+        CommandLine(separator=","),
+    ] = Field(
+        (),
+        description="Also compute the error of the trees at these thresholds (Fig. A1 of the "
+        "paper), such as 0.75,0.8,0.84. Each needs a dictionary of its own.",
+    )
+    accuracy_runs: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...],
+        BeforeValidator(_listed),
+        AfterValidator(_different),
+        CommandLine(separator=","),
+    ] = Field(
+        (),
+        description="Numbers of training runs for --accuracy, such as 1,2,3 [default: all runs].",
+    )
     memory: str = Field("2GiB", description="Memory per worker process.")
 
     @model_validator(mode="after")
@@ -107,6 +147,15 @@ class BarcodeOptions(StudyOptions):
                         "are stored by name. Give another store, or rename it"
                     )
                 seen[store.stem] = name
+        return self
+
+    @model_validator(mode="after")
+    def _accuracy_is_asked_for(self) -> BarcodeOptions:
+        if self.accuracy_runs and not self.accuracy:
+            raise ValueError(
+                "`accuracy_runs` has no effect without `accuracy`; give thresholds, such as "
+                "0.75,0.84"
+            )
         return self
 
     def check_inputs(self) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from mgdask._typing import FloatArray
 from mgdask.features import SOAP, Feature, SpeciesMean, SphericalChebyshev
 from mgdask.features.local_environment import LocalEnvironment
+from mgdask.pipelines.dictionary.build import build_dictionary
 from mgdask.pipelines.featurize.plan import plan
 from mgdask.pipelines.featurize.run import run
 from mgdask.store.open import open_store
@@ -20,6 +21,7 @@ from mgdask.studies.barcode.stores import StoreOfSamples, read_energies
 
 if TYPE_CHECKING:
     from mgdask.cluster.client import Client
+    from mgdask.studies.barcode.options import BarcodeOptions
 
 FRACTIONS, MEANS = "fractions", "means"
 """Ends of the names of the two stores of each store of samples."""
@@ -55,6 +57,42 @@ def mean_features(species: Sequence[str]) -> list[Feature]:
         SpeciesMean(SphericalChebyshev(species=names), species=names).named(CHEBYSHEV_NAME),
         pair_feature(names).named(PAIRS_NAME),
     ]
+
+
+def build_ules(
+    options: BarcodeOptions,
+    out: Path,
+    threshold: float,
+    species: Sequence[str],
+    *,
+    client: Client | None = None,
+    progress: bool = True,
+) -> None:
+    """Build the dictionary of the training samples, unless it is there.
+
+    Parameters
+    ----------
+    options
+        Options of the study.
+    out
+        Dictionary to write.
+    threshold
+        Its threshold.
+    species
+        Element symbols of the training samples.
+    client, progress
+        See ``compute_means``.
+    """
+    build_dictionary(
+        options.train,
+        options.soap(species),
+        threshold=threshold,
+        out=out,
+        per_species=options.per_species,
+        memory=options.memory,
+        client=client,
+        progress=progress,
+    )
 
 
 def compute_means(
@@ -122,7 +160,9 @@ def feature_path(out: Path, store: Path, what: str) -> Path:
     return out / f"{store.stem}-{what}.zarr"
 
 
-def read_samples(stores: Sequence[Path], species: Sequence[str], out: Path) -> Samples:
+def read_samples(
+    stores: Sequence[Path], species: Sequence[str], out: Path, *, fractions: Path | None = None
+) -> Samples:
     """Read the samples of some stores, whose features have been computed.
 
     Parameters
@@ -133,6 +173,8 @@ def read_samples(stores: Sequence[Path], species: Sequence[str], out: Path) -> S
         Element symbols of the training samples.
     out
         Folder of the features.
+    fractions
+        Folder of the fractions, if it is another one.
 
     Returns
     -------
@@ -140,14 +182,19 @@ def read_samples(stores: Sequence[Path], species: Sequence[str], out: Path) -> S
         ``unmatched`` is the mean over the samples of a store.
     """
     return Samples.join(
-        [_read_store(read_energies(store), tuple(species), out) for store in stores]
+        [
+            _read_store(read_energies(store), tuple(species), out, fractions or out)
+            for store in stores
+        ]
     )
 
 
-def _read_store(store: StoreOfSamples, species: tuple[str, ...], out: Path) -> Samples:
+def _read_store(
+    store: StoreOfSamples, species: tuple[str, ...], out: Path, counted: Path
+) -> Samples:
     n, n_atoms = len(store.energy), len(store.numbers)
     means = open_store(feature_path(out, store.path, MEANS))
-    fractions = open_store(feature_path(out, store.path, FRACTIONS))[FRACTIONS_NAME]
+    fractions = open_store(feature_path(counted, store.path, FRACTIONS))[FRACTIONS_NAME]
     marked = fractions.attrs.get("marked_atoms", {}).get("below_threshold", 0)
     shares = store.concentration(species)
     return Samples.of(

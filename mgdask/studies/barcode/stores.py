@@ -18,6 +18,7 @@ from mgdask.store.frame_values import attrs, read_one
 from mgdask.store.open import check_complete
 from mgdask.store.shards import read_array
 from mgdask.studies.barcode.data import Samples
+from mgdask.studies.barcode.training_sets import training_sets
 
 if TYPE_CHECKING:
     from mgdask.studies.barcode.options import BarcodeOptions
@@ -132,16 +133,23 @@ def check_stores(options: BarcodeOptions) -> None:
                 f"training stores have only {', '.join(known)}. Leave the store out, or train on "
                 "samples with these elements"
             )
-    _check_folds(train, options)
-
-
-def _check_folds(train: Sequence[StoreOfSamples], options: BarcodeOptions) -> None:
-    """Raise ``ParameterError`` if a fold leaves too few samples to train trees."""
     samples = Samples.of(
         np.concatenate([one.energy for one in train]),
         np.concatenate([np.full(len(one.energy), len(one.numbers)) for one in train]),
         np.concatenate([one.run for one in train]),
     )
+    _check_folds(samples, options, "the training stores have")
+    for n_runs in options.accuracy_runs:
+        for one_set in training_sets(samples.runs, n_runs):
+            _check_folds(
+                samples.take(np.isin(samples.run, one_set)),
+                options,
+                f"accuracy_runs={n_runs}: {', '.join(one_set)} have",
+            )
+
+
+def _check_folds(samples: Samples, options: BarcodeOptions, what: str) -> None:
+    """Raise ``ParameterError`` if a fold leaves too few samples to train trees."""
     groups, _ = samples.groups(options.folds)
     n, n_runs = len(samples), len(samples.runs)
     n_folds = min(options.folds, len(set(groups.tolist())))
@@ -149,7 +157,7 @@ def _check_folds(train: Sequence[StoreOfSamples], options: BarcodeOptions) -> No
     left = min(len(split.rows(groups)[0]) for split in splits)
     if left < MIN_ROWS:
         raise ParameterError(
-            f"the training stores have {n} samples of {n_runs} {'run' if n_runs == 1 else 'runs'}. "
+            f"{what} {n} samples of {n_runs} {'run' if n_runs == 1 else 'runs'}. "
             f"Without the largest of {n_folds} folds, {left} are left, but boosted trees "
             f"need at least {MIN_ROWS}: train on more samples"
         )
