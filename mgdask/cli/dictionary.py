@@ -198,11 +198,12 @@ def _run(
         if isinstance(made, str):
             click.echo(made)
             return
+        from mgdask.pipelines.dictionary.build import is_begun, run_plan
+
+        is_begun(made)  # refuses other content before anything is printed
         # the build measures the cost anyway
         click.echo(made.describe(measure=only_plan))
         if not only_plan:
-            from mgdask.pipelines.dictionary.build import run_plan
-
             click.echo(str(run_plan(made, client)))
 
 

@@ -99,8 +99,9 @@ def study_command(name: str) -> click.Command:
             check_study(settings)  # before the libraries of the study are imported
             results = get_study(name)(settings).run(client, trust=trust)
         click.echo(str(results))
+        width = max(map(len, results.timing), default=0)
         for stage, seconds in results.timing.items():
-            click.echo(f"  {stage:20} {seconds:8.1f} s")
+            click.echo(f"  {stage:{width}} {seconds:8.1f} s")
         click.echo(f"results {settings.out / 'results.json'}, page {settings.out / 'report.html'}")
 
     run = trust_option(worker_options(run))

@@ -191,7 +191,10 @@ def scale(args):
             each = (spent[args.samples] - spent[small]) / (args.samples - small)
             total = spent[small] + each * (10_000 - small)
             if each <= 0.0:
-                print("          no extrapolation: fixed costs outweigh so few samples, or kernels were compiled", flush=True)
+                print(
+                    "          no extrapolation: fixed costs outweigh so few samples, or kernels were compiled",
+                    flush=True,
+                )
                 continue
             print(f"          EXTRAPOLATED from the difference, 10 000 samples: {1e6 * each / 2000:.0f} us/environment in both passes, "
                   f"{total / 2 / 60:.0f} min on 2 cores; more entries at full size are not in it", flush=True)  # fmt: skip

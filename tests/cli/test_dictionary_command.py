@@ -53,3 +53,7 @@ def test_what_is_not_allowed_is_refused_in_words(stores, tmp_path):
     assert "is not a Zarr store" in call("show", tmp_path / "none.zarr", status=1)
     assert "holds a trajectory" in call("show", stores[0], status=1)
     assert not out.exists()
+    words = ["dictionary", "build", stores[0], "--soap", SOAP, "--out", stores[1]]
+    result = CliRunner().invoke(cli, list(map(str, words)), standalone_mode=False)
+    assert "it holds a trajectory" in str(result.exception)
+    assert not result.stdout  # not even the table of the plan

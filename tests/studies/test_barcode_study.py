@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import logging
 import shutil
 import signal
 import time
@@ -88,8 +89,17 @@ def options(stores, out, **more):
 
 @pytest.fixture(scope="module")
 def done(stores, tmp_path_factory):
-    out = tmp_path_factory.mktemp("study") / "out"
-    return BarcodeStudy(options(stores, out)).run(progress=False), out
+    out, said = tmp_path_factory.mktemp("study") / "out", []
+    watch = logging.Handler(logging.WARNING)
+    watch.emit = lambda record: said.append(record.getMessage())
+    logging.getLogger("mgdask.featurize").addHandler(watch)
+    found = BarcodeStudy(options(stores, out)).run(progress=False)
+    logging.getLogger("mgdask.featurize").removeHandler(watch)
+    # boxes of 9 Å are too small; said once for each cutoff, not for each store
+    assert [one.split(" exceeds")[0] for one in said if "half the smallest" in one] == [
+        "a.zarr: mean_pairs: the cutoff of 7 Å"
+    ]
+    return found, out
 
 
 def read_csv(path):
@@ -287,6 +297,8 @@ def test_wrong_stores_are_refused_in_words(stores, odd_stores, tmp_path):
         train=odd_stores / "few.zarr",
     )
     refused("a store named d is already in `?train", train=stores / "d.zarr")
+    refused(r"threshold=2: a threshold must be a similarity from 0 to 1", threshold=2)
+    assert options(stores, tmp_path, threshold=1.0).threshold == 1.0  # as a dictionary may have
 
 
 def test_the_command(stores, odd_stores, tmp_path):

@@ -255,7 +255,7 @@ def run_plan(
     """
     began = time.perf_counter()
     out, base = plan.out, plan.base
-    in_place = base is not None and os.path.realpath(out) == os.path.realpath(base.path)
+    in_place = _is_in_place(plan)
     with trusting(plan.trust), Manifest(out).locked() as lock:
         if base is not None and in_place:
             check_unchanged(out, base.content)  # another process may have extended it
@@ -264,7 +264,7 @@ def run_plan(
                 lock.check()
                 staging.swap_versions(out, folder, ())
         else:
-            if not _is_begun(plan):
+            if not is_begun(plan):
                 create_dictionary(out, plan.description)
             usage = _complete(plan, lock, client, progress)
     return _report(plan, usage, began)
@@ -437,10 +437,26 @@ def _unchanged(base: Dictionary, began: float) -> DictionaryReport:
     )
 
 
-def _is_begun(plan: DictionaryPlan) -> bool:
-    """Return whether a dictionary of the same parameters was begun; refuse others."""
+def _is_in_place(plan: DictionaryPlan) -> bool:
+    base = plan.base
+    return base is not None and os.path.realpath(plan.out) == os.path.realpath(base.path)
+
+
+def is_begun(plan: DictionaryPlan) -> bool:
+    """Return whether a dictionary of the same parameters was begun.
+
+    Parameters
+    ----------
+    plan
+        From ``plan_dictionary`` or ``plan_of_extension``.
+
+    Raises
+    ------
+    StoreError
+        If ``out`` holds anything else, or cannot be written.
+    """
     check_writable(plan.out)
-    if not Path(plan.out).exists():
+    if _is_in_place(plan) or not Path(plan.out).exists():
         return False
     attrs = open_target(plan.out).attrs
     if attrs.get("dictionary_digest") != plan.description.digest():

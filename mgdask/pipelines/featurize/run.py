@@ -194,13 +194,13 @@ def _run(plan: Plan, client: Client | None, retries: int, progress: bool) -> Rep
         if plan.paths:
             unwrap(plan.store, plan.paths, client=client, progress=progress)
         create_output(plan)
-        for remark in remarks(plan):
-            logger.warning("%s", remark)
         frame_values.copy(open_group(plan.store), plan.out, plan.frames)
         plan.job().check_inputs()  # these values are of the same version
         records = manifest.records()
         todo = [b for b in plan.blocks if not manifest.done(b.name, plan.block_digest(b), records)]
         if todo:
+            for remark in remarks(plan):
+                logger.warning("%s: %s", os.path.basename(plan.store), remark)
             _check_sources(plan, todo)
             with resolve_client(client, _threads_that_fit(plan)) as workers:
                 threads = _check_threads(plan, workers)

@@ -510,7 +510,8 @@ def accuracy_caption(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     entries = f" and {best['n_entries']} ULEs" if best.get("n_entries") else ""
     return [
         "RMSE on held-out coolings against the number of ULEs, which is set by the threshold. "
-        "Each curve is for one number of training coolings. Gray lines: baselines without ULEs. "
+        "Each curve is for one number of training coolings. Bars: 95 % intervals from resamples "
+        "of test coolings and of sets of training coolings. Gray lines: baselines without ULEs. "
         f"Smallest error: {best['model']} with {best['n_runs']} coolings{entries}, "
         f"{bounded({'value': best['rmse'], 'low': best.get('low'), 'high': best.get('high')})} eV "
         "per sample.",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,9 +125,10 @@ def compute_means(
     """
     out.mkdir(parents=True, exist_ok=True)
     features = mean_features(species)
-    for store in stores:
-        target = feature_path(out, store, MEANS)
-        run(plan(store, features, out=target, memory=memory), client, progress=progress)
+    with _said_once():
+        for store in stores:
+            target = feature_path(out, store, MEANS)
+            run(plan(store, features, out=target, memory=memory), client, progress=progress)
 
 
 def compute_fractions(
@@ -150,9 +153,30 @@ def compute_fractions(
     """
     out.mkdir(parents=True, exist_ok=True)
     feature = LocalEnvironment(str(dictionary), per="frame").named(FRACTIONS_NAME)
-    for store in stores:
-        target = feature_path(out, store, FRACTIONS)
-        run(plan(store, feature, out=target, memory=memory), client, progress=progress)
+    with _said_once():
+        for store in stores:
+            target = feature_path(out, store, FRACTIONS)
+            run(plan(store, feature, out=target, memory=memory), client, progress=progress)
+
+
+@contextmanager
+def _said_once() -> Iterator[None]:
+    """Log a remark on several stores for the first of them only."""
+    logger, said = logging.getLogger("mgdask.featurize"), set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING or not isinstance(record.args, tuple):
+            return True
+        remark = record.args[-1:]  # after the name of the store
+        new = remark not in said
+        said.add(remark)
+        return new
+
+    logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_new)
 
 
 def feature_path(out: Path, store: Path, what: str) -> Path:
