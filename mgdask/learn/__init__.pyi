@@ -22,6 +22,10 @@ from .evaluation.single_models import SingleModelScores as SingleModelScores
 from .evaluation.single_models import single_model_scores as single_model_scores
 from .explain.importance import partial_dependence as partial_dependence
 from .explain.importance import permutation_importance as permutation_importance
+from .neighbors import NeighborsClassifier as NeighborsClassifier
+from .neighbors import NeighborsRegressor as NeighborsRegressor
+from .neighbors import nearest_rows as nearest_rows
+from .neighbors import nearest_rows_tasks as nearest_rows_tasks
 from .selection.elimination import drop_correlated as drop_correlated
 from .selection.elimination import recursive_elimination as recursive_elimination
 from .selection.relief import relieff as relieff

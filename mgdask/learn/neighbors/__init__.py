@@ -1,0 +1,5 @@
+"""Nearest neighbors: exact search, as tasks, and estimators built on it."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
