@@ -212,9 +212,10 @@ def check_study(options: StudyOptions) -> dict[str, str]:
     StoreError
         If an input is missing or unfinished, or the folder cannot be written.
     ParameterError
-        If the folder holds the results of another study, or the inputs do not suit the
-        options.
+        If the folder is a file or a store, or holds the results of another study. Also
+        if the inputs do not suit the options.
     """
+    _check_folder(options.out)
     refuse_other_study(options.out, type(options).study)
     check_writable(options.out)
     inputs = {
@@ -224,6 +225,20 @@ def check_study(options: StudyOptions) -> dict[str, str]:
     }
     options.check_inputs()
     return inputs
+
+
+def _check_folder(out: Path) -> None:
+    """Raise ``ParameterError`` if the folder of a study is a file or a store."""
+    if out.is_file():
+        raise ParameterError(
+            f"out={str(out)!r} is a file; a study writes into a folder of its own. Give another "
+            f"name, such as {str(out.with_suffix(''))!r}"
+        )
+    if (out / "zarr.json").exists() or (out / "manifest").is_dir():
+        raise ParameterError(
+            f"out={str(out)!r} is a store; results written into it would be lost with it. Give a "
+            f"folder of its own, such as {str(out.with_suffix('')) + '-study'!r}"
+        )
 
 
 def refuse_other_study(out: Path, name: str) -> None:

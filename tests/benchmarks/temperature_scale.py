@@ -377,7 +377,9 @@ def main():
     if args.only == "rows":
         return
     train, creep = make_stores(args)
-    size = f"{len(train)} temperatures x {args.atoms} atoms, {args.workers} workers of {args.memory}"
+    size = (
+        f"{len(train)} temperatures x {args.atoms} atoms, {args.workers} workers of {args.memory}"
+    )
     if args.only in (None, "lags"):
         print(f"lag features: {size}", flush=True)
         measured(command(args, "lags", train, fresh(args.work / "lags")))

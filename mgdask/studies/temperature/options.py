@@ -138,6 +138,12 @@ class TemperatureOptions(StudyOptions):
                 f"`selected_lags` has {_list(unknown)} ps, which are not in `lags`: "
                 f"{_list(self.lags)}"
             )
+        if self.min_leaves > self.subset_rows:
+            raise ValueError(
+                f"`min_leaves`={self.min_leaves} is more than the {self.subset_rows} atoms of a "
+                "subset (`subset_rows`), so no cluster could support a class. Give a smaller one; "
+                "the paper takes 4 % of a subset"
+            )
         if len(self.classes) == 1:
             raise ValueError(
                 f"`classes`={self.classes[0]:g}: with one class there is nothing to learn. Give at "

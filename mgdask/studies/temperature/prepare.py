@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mgdask.errors import ParameterError
+from mgdask.errors import ParameterError, StoreError
 from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import Task, execute
 from mgdask.features.lag import LIU_2022, LagDisplacement
 from mgdask.pipelines.featurize.plan import plan
 from mgdask.pipelines.featurize.run import run
+from mgdask.store.open import check_complete
 from mgdask.studies.temperature.data import (
     BLOCK_BYTES,
     FEATURE,
@@ -84,11 +85,28 @@ def compute_lags(
     feature = lag_feature(lags)
     for store in stores:
         target = feature_path(out, store)
-        # without a client, each run takes as many threads as its plan has memory for
-        run(plan(store, feature, out=target, memory=memory), client, progress=progress)
+        if not _has_feature(target, store, feature):
+            # without a client, a run takes as many threads as its plan has memory for
+            run(plan(store, feature, out=target, memory=memory), client, progress=progress)
     instances = read_instances(stores, out)
     check_finite(instances, client=client, progress=progress)
     return instances
+
+
+def _has_feature(target: Path, store: Path, feature: LagDisplacement) -> bool:
+    """Return whether a target is finished, with the same feature of the same content.
+
+    Its blocks may be others: they depend on the memory, and the values do not.
+    """
+    try:
+        attrs = check_complete(target)[0].attrs
+    except StoreError:
+        return False
+    wanted = {
+        "features": [{feature.name: feature.parameters()}],
+        "input_content": check_complete(store)[1],
+    }
+    return all(attrs.get(name) == value for name, value in wanted.items())
 
 
 def check_finite(

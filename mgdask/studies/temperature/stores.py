@@ -16,6 +16,7 @@ from mgdask.errors import ParameterError
 from mgdask.features.lag import TEMPERATURE_TOLERANCE, LagDisplacement, check_times
 from mgdask.features.window import FrameAxis
 from mgdask.pipelines.featurize.block import read_axis
+from mgdask.pipelines.featurize.validation import memory_of
 from mgdask.pipelines.frame_values import attach_command
 from mgdask.store.frame_values import read_one, values_digest
 from mgdask.store.open import check_complete
@@ -167,6 +168,7 @@ def check_stores(options: TemperatureOptions) -> None:
         one class. Also if a run lacks a lag, a store has species or masses that no
         training store has, or a species has fewer atoms than neighbors are asked for.
     """
+    memory_of(options.memory)
     stores = {name: read_store(path) for name, path in options.all_stores().items()}
     train = [stores[path.stem] for path in options.train]
     for path in (*options.train, *options.test):
@@ -296,11 +298,26 @@ def _check_neighbors(options: TemperatureOptions, train: Sequence[StoreOfRuns]) 
     k = options.neighbors or 1
     name = "neighbors (--neighbors)" if options.neighbors else "the model"
     total: Counter[int] = Counter()
+    by_class: Counter[float] = Counter()
     for store in train:
         for run in store.runs:
             if not options.classes or run.temperature in options.classes:
                 total.update(store.counts)
+                by_class[run.temperature] += sum(store.counts.values())
+    kelvin, fewest = min(by_class.items(), key=lambda item: (item[1], item[0]))
+    if fewest <= options.relief_neighbors:
+        raise ParameterError(
+            f"relief_neighbors (--relief-neighbors) is {options.relief_neighbors}, but the "
+            f"training runs at {kelvin:g} K have {fewest} atoms: give at most {fewest - 1}, or "
+            "train on larger runs"
+        )
     for species, n in sorted(total.items()):
+        if n < options.folds:
+            raise ParameterError(
+                f"{options.folds} folds (--folds) need as many atoms of {name_of(species)}, but "
+                f"the training runs have {n} in all: give at most --folds {max(n, 2)}, or train "
+                "on more runs"
+            )
         left = n - -(-n // options.folds)  # without the largest fold
         if left < k:
             raise ParameterError(
