@@ -1,0 +1,257 @@
+"""Stages that fit and validate models: as tasks that read their own rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mgdask._typing import IntArray
+from mgdask.execution.client import resolve_client
+from mgdask.execution.executor import Task, execute
+from mgdask.studies.temperature.baselines import (
+    CONSTANT,
+    LIGHTGBM,
+    ONE_NUMBER,
+    RIDGE,
+    fit_boosted,
+    fit_constant,
+    fit_isotonic,
+    fit_ridge,
+)
+from mgdask.studies.temperature.data import FeatureTemperature, Instances, Labels
+from mgdask.studies.temperature.likelihood import OURS, fit_likelihood
+from mgdask.studies.temperature.model import NEAREST, Fit, fit_nearest, save_model
+from mgdask.studies.temperature.validation import (
+    EXTRAPOLATION,
+    FOLDS,
+    FORMS,
+    HALVES,
+    LEFT_OUT,
+    MAX_TRAINING,
+    TEST_RUNS,
+    Score,
+    Split,
+    atom_folds,
+    cross_predicted,
+    fold_splits,
+    half_splits,
+    score,
+    temperatures_left_out,
+)
+
+if TYPE_CHECKING:
+    from mgdask.cluster.client import Client
+
+LIMITED = (ONE_NUMBER, RIDGE, LIGHTGBM)
+"""Models that train on at most ``MAX_TRAINING`` rows."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What models are trained on, and how.
+
+    Parameters
+    ----------
+    instances
+        Runs of the representative classes.
+    columns
+        Indices of the lags that are used.
+    n_neighbors
+        Number of neighbors of the paper's model.
+    folds
+        Number of folds of atoms.
+    seed
+        Seed of folds, trees and resamples.
+    """
+
+    instances: Instances
+    columns: tuple[int, ...]
+    n_neighbors: int
+    folds: int
+    seed: int
+
+    def fits(self) -> dict[str, Fit]:
+        """Return the function that fits each model, in the order of every table."""
+        lags = self.instances.lags[list(self.columns)]
+        return {
+            CONSTANT: fit_constant,
+            ONE_NUMBER: fit_isotonic,
+            RIDGE: fit_ridge,
+            LIGHTGBM: partial(fit_boosted, seed=self.seed),
+            NEAREST: partial(fit_nearest, n_neighbors=self.n_neighbors),
+            OURS: partial(fit_likelihood, lags=lags),
+        }
+
+
+def feature_temperature_of(form: str) -> FeatureTemperature:
+    """Return the argument of ``Instances.matrix`` for a form of the feature.
+
+    Parameters
+    ----------
+    form
+        "run", "none", or a temperature in K as text.
+    """
+    return None if form == "none" else "run" if form == "run" else float(form)
+
+
+def validate_models(
+    training: Training,
+    test: Instances | None,
+    *,
+    client: Client | None = None,
+    progress: bool = True,
+) -> list[Score]:
+    """Return the errors of all models in both forms under all schemes, as tasks.
+
+    Parameters
+    ----------
+    training
+        What models are trained on.
+    test
+        Runs that are only tested on; None if there are none.
+    client
+        Dask client. Default: the current one, or else threads of this process.
+    progress
+        Whether to report progress.
+
+    Returns
+    -------
+    scores
+        By scheme, then by form and model. Schemes that need more temperatures than
+        there are, are left out.
+    """
+    schemes = [FOLDS, HALVES]
+    if test is not None:
+        schemes.insert(0, TEST_RUNS)
+    if len(training.instances.temperatures) >= 3:
+        schemes = [LEFT_OUT, *schemes, EXTRAPOLATION]
+    tasks: list[Task] = [
+        (f"{scheme}, {form}, {name}", (training, test, scheme, form, name))
+        for scheme in schemes
+        for form in FORMS
+        for name in training.fits()
+    ]
+    with resolve_client(client) as workers:
+        outcome = execute(
+            workers, _score, tasks, what="validation", unit="models", progress=progress
+        )
+    return [outcome.results[name] for name, _ in tasks]
+
+
+def _score(training: Training, test: Instances | None, scheme: str, form: str, name: str) -> Score:
+    """Task: train and test one model under one scheme."""
+    instances = training.instances
+    if scheme == TEST_RUNS and test is not None:
+        instances = Instances((*instances.runs, *test.runs), instances.lags)
+    labels = instances.labels()
+    splits = _splits(training, labels, scheme)
+    x = instances.matrix(columns=training.columns, feature_temperature=feature_temperature_of(form))
+    limit = MAX_TRAINING if name in LIMITED else None
+    predicted = cross_predicted(
+        training.fits()[name], x, labels.temperature, labels.species, splits, limit=limit
+    )
+    fewest = min(len(one.train) for one in splits)
+    return score(
+        predicted,
+        labels.temperature,
+        scheme=scheme,
+        form=form,
+        model=name,
+        n_train=fewest if limit is None else min(fewest, limit),
+        note=_note(training, test) if scheme == TEST_RUNS else "",
+        seed=training.seed,
+    )
+
+
+def _splits(training: Training, labels: Labels, scheme: str) -> Sequence[Split]:
+    temperature = labels.temperature
+    if scheme in (LEFT_OUT, EXTRAPOLATION):
+        return temperatures_left_out(temperature, ends=scheme == EXTRAPOLATION)
+    if scheme == TEST_RUNS:
+        n = training.instances.n_rows
+        return [Split(np.arange(n), np.arange(n, len(temperature)))]
+    if scheme == HALVES:
+        return half_splits(temperature, training.seed)
+    return fold_splits(atom_folds(temperature, training.folds, training.seed))
+
+
+def _note(training: Training, test: Instances | None) -> str:
+    """Say which temperatures of the test runs were trained on."""
+    if test is None:
+        return ""
+    known = np.intersect1d(test.temperatures, training.instances.temperatures)
+    if not len(known):
+        return ""
+    return f"trained on {', '.join(f'{kelvin:g}' for kelvin in known)} K, in other runs"
+
+
+def fit_models(training: Training, forms: Sequence[str], folder: Path) -> dict[str, Path]:
+    """Fit the paper's model in some forms, and ours without T, on all rows.
+
+    Parameters
+    ----------
+    training
+        What models are trained on.
+    forms
+        Forms of the feature of the paper's model.
+    folder
+        Folder of the models.
+
+    Returns
+    -------
+    paths
+        Folder of each model, by its name and form.
+    """
+    labels = training.instances.labels()
+    paths = model_paths(forms, folder)
+    for name, path in paths.items():
+        kind, _, form = name.rpartition(", ")
+        x = training.instances.matrix(
+            columns=training.columns, feature_temperature=feature_temperature_of(form)
+        )
+        save_model(training.fits()[kind](x, labels.temperature, labels.species), path)
+    return paths
+
+
+def model_paths(forms: Sequence[str], folder: Path) -> dict[str, Path]:
+    """Return the folder of each model of ``fit_models``, by its name and form.
+
+    Parameters
+    ----------
+    forms, folder
+        As in ``fit_models``.
+    """
+    return {
+        **{f"{NEAREST}, {form}": folder / f"nearest_{form}" for form in forms},
+        f"{OURS}, none": folder / "ours_none",
+    }
+
+
+def fewest_atoms(species: IntArray, folds: int) -> int:
+    """Return how many atoms the rarest species has outside of one fold.
+
+    Parameters
+    ----------
+    species
+        Atomic number of each training row (row,).
+    folds
+        Number of folds.
+    """
+    n = int(np.unique(species, return_counts=True)[1].min())
+    return n - -(-n // folds)
+
+
+def rows_of(scores: Sequence[Score]) -> list[dict[str, Any]]:
+    """Return the rows of ``validation.json``.
+
+    Parameters
+    ----------
+    scores
+        From ``validate_models``.
+    """
+    return [one.to_json() for one in scores]
