@@ -138,6 +138,8 @@ KILLED_AT = (
     "features/creep.zarr",
     "temperature/classes.json",
     "temperature/weights.json",
+    "temperature/validation.json",
+    "temperature/models/nearest_none/model.json",
     "temperature/classes.png",
 )
 """Files after which the study is killed as soon as they are there."""

@@ -10,8 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from mgdask.execution.client import resolve_client
 from mgdask.execution.deferred import deferred
+from mgdask.report.json import to_plain
 from mgdask.studies.records import Record
 from mgdask.studies.results import Results
 from mgdask.studies.stages import StageRunner, write_text
@@ -19,11 +22,21 @@ from mgdask.studies.study import Outcome, Study
 from mgdask.studies.temperature.captions import verdict
 from mgdask.studies.temperature.classes import ClusterStatistics, representative_classes
 from mgdask.studies.temperature.data import Instances, feature_path, read_instances
+from mgdask.studies.temperature.fitting import (
+    Training,
+    fewest_atoms,
+    fit_models,
+    model_paths,
+    rows_of,
+    validate_models,
+)
+from mgdask.studies.temperature.model import PAPER_NEIGHBORS
 from mgdask.studies.temperature.options import TemperatureOptions
 from mgdask.studies.temperature.prepare import compute_lags
 from mgdask.studies.temperature.report import temperature_report
-from mgdask.studies.temperature.report_data import read_report_data
+from mgdask.studies.temperature.report_data import VALIDATION, read_report_data
 from mgdask.studies.temperature.results import about_training, score_lines, score_metrics
+from mgdask.studies.temperature.validation import FORMS
 from mgdask.studies.temperature.weights import LagWeights, lag_weights
 from mgdask.studies.timing import StageTimer
 
@@ -72,6 +85,9 @@ class TemperatureStudy(Study[TemperatureOptions]):
             classes = self._classes(stages, train, how)
             chosen = train.of_temperatures(classes.classes)
             weights = self._weights(stages, chosen, how)
+            training = self._training(chosen, weights)
+            self._validation(stages, training, how)
+            self._models(stages, training)
         stages(
             "report",
             lambda _: temperature_report(self.folder, self.about(stages)),
@@ -143,6 +159,45 @@ class TemperatureStudy(Study[TemperatureOptions]):
             )
 
         return self._recorded(stages, "weights", compute, LagWeights)
+
+    def _training(self, chosen: Instances, weights: LagWeights) -> Training:
+        options = self.options
+        fewest = fewest_atoms(chosen.labels().species, options.folds)
+        return Training(
+            chosen,
+            tuple(int(k) for k in np.flatnonzero(weights.kept)),
+            options.neighbors or min(PAPER_NEIGHBORS, fewest),
+            options.folds,
+            options.seed,
+        )
+
+    def _validation(self, stages: StageRunner, training: Training, how: dict[str, Any]) -> None:
+        """Test all models on atoms and temperatures that they were not trained on."""
+        path = self.folder / VALIDATION
+        tested = self.options.test
+        test = read_instances(tested, self.options.out / FEATURES) if tested else None
+
+        def validate(_: StageTimer) -> None:
+            rows = rows_of(validate_models(training, test, **how))
+            write_text(path, json.dumps(to_plain({"rows": rows}), indent=1) + "\n")
+
+        stages("validation", validate, load=lambda: None, outputs=lambda: [path])
+
+    def _models(self, stages: StageRunner, training: Training) -> dict[str, Path]:
+        """Fit the models that are applied."""
+        forms = list(dict.fromkeys([*FORMS, self.options.feature_temperature]))
+        folder = self.folder / "models"
+
+        def files() -> list[Path]:
+            folders = model_paths(forms, folder).values()
+            return [file for path in folders for file in path.iterdir()]
+
+        return stages(
+            "models",
+            lambda _: fit_models(training, forms, folder),
+            load=lambda: model_paths(forms, folder),
+            outputs=files,
+        )
 
     def _recorded(
         self, stages: StageRunner, name: str, compute: Callable[[], R], kind: type[R]
