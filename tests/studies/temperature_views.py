@@ -181,7 +181,16 @@ def slab_map(n=400, length=18.0):
     d2min = hot * lag[:, None] ** 0.5 + 0.1 * rng.exponential(size=(5, n))
     cell, ids = length * np.eye(3), rng.permutation(n) + 1
     return views.SlabMap(
-        "creep_100", "none", position, species, ids, cell, np.zeros(3), 150.0 + 900.0 * hot, lag, d2min
+        "creep_100",
+        "none",
+        position,
+        species,
+        ids,
+        cell,
+        np.zeros(3),
+        150.0 + 900.0 * hot,
+        lag,
+        d2min,
     )
 
 

@@ -6,20 +6,41 @@ import json
 import shutil
 import signal
 import time
+from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from distributed import Client
 
 import mgdask
 from mgdask.cli import cli
+from mgdask.plot.style import save
 from mgdask.studies.stages import StageRunner
-from mgdask.studies.temperature import TemperatureOptions, TemperatureStudy
+from mgdask.studies.temperature import (
+    TemperatureOptions,
+    TemperatureStudy,
+    baselines,
+    fitting,
+    read_instances,
+)
+from mgdask.studies.temperature.figures import (
+    creep,
+    distances,
+    maps,
+    structure,
+    thermometer,
+    training,
+    validation,
+)
 from tests import forked
 from tests.studies.temperature_stores import LAGS, write_store
 
 QUICK = {
     "lags": LAGS,
+    "selected_lags": (1.0, 5.0, 20.0),
+    "neighbors": 5,
     "subset_rows": 60,
     "min_leaves": 5,
     "relief_neighbors": 5,
@@ -28,17 +49,28 @@ QUICK = {
     "d2min_lags": (5.0, 20.0),
 }
 SETS = {
-    "train": ("300", "900", "1500"),
+    "train": ("300", "800", "1500"),
     "test": ("1200",),
     "apply": ("creep",),
     "control": ("300",),
 }
 
 
+@contextmanager
+def small_parts():
+    """Use few trees and resamples, and draw coarsely."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "ROUNDS", 5)
+        patch.setattr(fitting, "score", partial(fitting.score, n_resamples=40))
+        for module in (creep, distances, maps, structure, thermometer, training, validation):
+            patch.setattr(module, "save", lambda fig, path: save(fig, path, dpi=20))
+        yield
+
+
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stores")
-    for kelvin in (300, 900, 1200, 1500):
+    for kelvin in (300, 800, 1200, 1500):
         write_store(folder, str(kelvin), kelvin, seed=kelvin)
     write_store(folder, "creep", 300, seed=7, hot=6)
     return folder
@@ -52,7 +84,8 @@ def options(stores, out, **more):
 @pytest.fixture(scope="module")
 def done(stores, tmp_path_factory):
     out = tmp_path_factory.mktemp("study") / "out"
-    return TemperatureStudy(options(stores, out)).run(progress=False), out
+    with small_parts():
+        return TemperatureStudy(options(stores, out)).run(progress=False), out
 
 
 def contents(out):
@@ -71,13 +104,58 @@ def contents(out):
 def test_what_was_trained_on_is_said(done):
     results, out = done
     text = str(results)
-    assert "training: 180 atoms of 3 runs at 300, 900, 1500 K" in text
+    assert "training: 180 atoms of 3 runs at 300, 800, 1500 K" in text
     classes = json.loads((out / "temperature" / "classes.json").read_text())
     assert f"classes: {', '.join(f'{t:g}' for t in classes['classes'])} K" in text
     weights = json.loads((out / "temperature" / "weights.json").read_text())
     assert weights["lag"] == list(LAGS)
     features = mgdask.open_store(out / "features" / "creep.zarr")
     np.testing.assert_array_equal(features.lag_displacement_lag, LAGS)
+
+
+def test_errors_are_those_of_the_predictions(done):
+    """Rows of validation.json against metrics and the printed table; the constant against its closed form."""
+    results, out = done
+    rows = json.loads((out / "temperature" / "validation.json").read_text())["rows"]
+    metrics = {(one.test, one.model): one for one in results.metrics}
+    assert len(rows) == len(metrics) == 5 * 2 * 6
+    for row in rows:
+        form = "with T" if row["form"] == "run" else "without T"
+        (one,) = (
+            metric
+            for (test, model), metric in metrics.items()
+            if test == row["scheme"] and model.startswith(row["model"]) and model.endswith(form)
+        )
+        assert (one.value, one.low, one.high) == (row["rmse"], row["low"], row["high"])
+        assert one.unit == "K"
+        at = row["temperatures"]
+        square = sum(k["n"] * k["rmse"] ** 2 for k in at) / sum(k["n"] for k in at)
+        assert row["rmse"] == pytest.approx(square**0.5, rel=1e-9)
+        if row["model"] == "constant" and row["scheme"] == "temperatures left out":
+            assert row["rmse"] == pytest.approx(100.0)  # 800 K against the mean of 300 and 1500 K
+        if row["model"] == "constant" and row["scheme"] == "extrapolation":
+            # 300 K against 1150 K, and 1500 K against 550 K
+            assert row["rmse"] == pytest.approx(((850**2 + 950**2) / 2) ** 0.5)
+        if row["model"] == "constant" and row["scheme"] == "test runs":
+            assert row["rmse"] == pytest.approx(1200.0 - 2600.0 / 3.0)
+        assert f"{row['rmse']:.0f} [{row['low']:.0f}, {row['high']:.0f}]" in str(results)
+
+
+def test_the_verdict_comes_first(done):
+    results, _ = done
+    first = str(results).splitlines()[0]
+    assert "RMSE on temperatures that were not trained on" in first
+    assert "k nearest neighbors" in first
+    assert "A constant has 100 K." in first
+
+
+def test_ours_is_left_out_with_few_lags_or_atoms(done, stores):
+    _, out = done
+    instances = read_instances([stores / "300.zarr", stores / "800.zarr"], out / "features")
+    few = fitting.Training(instances, (1, 2), 5, 3, 0)
+    assert few.why_not_ours == "it needs 3 lags, and 2 are used"
+    assert "ours" not in few.fits()
+    assert "ours" in fitting.Training(instances, (1, 2, 3), 5, 3, 0).fits()
 
 
 def test_a_finished_study_is_read(done, stores, monkeypatch):
@@ -108,20 +186,23 @@ def test_other_temperatures_are_noticed(done, stores, tmp_path):
         temperature=300.0,
         run="300K",
     )
-    train = [tmp_path / "300.zarr", stores / "900.zarr"]
+    train = [tmp_path / "300.zarr", stores / "800.zarr"]
     given = {"train": train, "control": (), "apply": (), "test": ()}
     one = options(stores, tmp_path / "out", **given).parameters()
     mgdask.attach(tmp_path / "300.zarr", temperature=310.0, overwrite=True)
     other = options(stores, tmp_path / "out", **given).parameters()
-    assert one["temperatures"].keys() == other["temperatures"].keys() == {"300", "900"}
+    assert one["temperatures"].keys() == other["temperatures"].keys() == {"300", "800"}
     assert one["temperatures"]["300"] != other["temperatures"]["300"]
-    assert one["temperatures"]["900"] == other["temperatures"]["900"]
+    assert one["temperatures"]["800"] == other["temperatures"]["800"]
 
 
-def test_the_same_bits_with_two_processes(done, stores, tmp_path, client):
-    _, out = done
-    TemperatureStudy(options(stores, tmp_path / "out")).run(client, progress=False)
-    one, two = contents(out), contents(tmp_path / "out")
+@pytest.mark.slow
+def test_the_same_bits_with_two_processes(stores, tmp_path, client):
+    """Trees and resamples are not fewer here, since processes do not know of it."""
+    with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as own:
+        TemperatureStudy(options(stores, tmp_path / "one")).run(own, progress=False)
+    TemperatureStudy(options(stores, tmp_path / "two")).run(client, progress=False)
+    one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
     assert one.keys() == two.keys()
     assert [name for name in one if one[name] != two[name]] == []
 
@@ -131,10 +212,11 @@ import sys
 from pathlib import Path
 from tests.studies import test_temperature_study as here
 options = here.options(Path(sys.argv[1]), Path(sys.argv[2]))
-here.TemperatureStudy(options).run(progress=False)
+with here.small_parts():
+    here.TemperatureStudy(options).run(progress=False)
 """
 KILLED_AT = (
-    "features/900.zarr",
+    "features/800.zarr",
     "features/creep.zarr",
     "temperature/classes.json",
     "temperature/weights.json",
@@ -157,7 +239,8 @@ def test_a_killed_study_resumes_byte_for_byte(done, stores, tmp_path):
         assert ended in (0, -signal.SIGKILL), process.printed(process.stderr)
         killed += ended == -signal.SIGKILL
     assert killed >= len(KILLED_AT) - 1
-    resumed = TemperatureStudy(options(stores, out)).run(progress=False)
+    with small_parts():
+        resumed = TemperatureStudy(options(stores, out)).run(progress=False)
     before, after = contents(done[1]), contents(out)
     assert after.keys() == before.keys()
     assert [name for name in after if after[name] != before[name]] == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,9 @@ from mgdask.studies.temperature.baselines import (
     fit_ridge,
 )
 from mgdask.studies.temperature.data import FeatureTemperature, Instances, Labels
-from mgdask.studies.temperature.likelihood import OURS, fit_likelihood
+from mgdask.studies.temperature.likelihood import N_NUMBERS, OURS, fit_likelihood
 from mgdask.studies.temperature.model import NEAREST, Fit, fit_nearest, save_model
+from mgdask.studies.temperature.stores import name_of
 from mgdask.studies.temperature.validation import (
     EXTRAPOLATION,
     FOLDS,
@@ -77,15 +78,33 @@ class Training:
 
     def fits(self) -> dict[str, Fit]:
         """Return the function that fits each model, in the order of every table."""
-        lags = self.instances.lags[list(self.columns)]
-        return {
+        fits: dict[str, Fit] = {
             CONSTANT: fit_constant,
             ONE_NUMBER: fit_isotonic,
             RIDGE: fit_ridge,
             LIGHTGBM: partial(fit_boosted, seed=self.seed),
             NEAREST: partial(fit_nearest, n_neighbors=self.n_neighbors),
-            OURS: partial(fit_likelihood, lags=lags),
         }
+        if not self.why_not_ours:
+            fits[OURS] = partial(fit_likelihood, lags=self.instances.lags[list(self.columns)])
+        return fits
+
+    @cached_property
+    def why_not_ours(self) -> str:
+        """Why our model cannot be fitted, in words; empty if it can."""
+        if len(self.columns) < N_NUMBERS:
+            return f"it needs {N_NUMBERS} lags, and {len(self.columns)} are used"
+        labels = self.instances.labels()
+        for kelvin in self.instances.temperatures:
+            for species in np.unique(labels.species):
+                here = (labels.temperature == kelvin) & (labels.species == species)
+                n, needed = np.count_nonzero(here), 4 * N_NUMBERS  # half of them train
+                if n < needed:
+                    return (
+                        f"it needs {needed} atoms of each species at each temperature, and there "
+                        f"are {n} of {name_of(int(species))} at {kelvin:g} K"
+                    )
+        return ""
 
 
 def feature_temperature_of(form: str) -> FeatureTemperature:
@@ -208,7 +227,7 @@ def fit_models(training: Training, forms: Sequence[str], folder: Path) -> dict[s
         Folder of each model, by its name and form.
     """
     labels = training.instances.labels()
-    paths = model_paths(forms, folder)
+    paths = model_paths(forms, folder, ours=not training.why_not_ours)
     for name, path in paths.items():
         kind, _, form = name.rpartition(", ")
         x = training.instances.matrix(
@@ -218,18 +237,18 @@ def fit_models(training: Training, forms: Sequence[str], folder: Path) -> dict[s
     return paths
 
 
-def model_paths(forms: Sequence[str], folder: Path) -> dict[str, Path]:
+def model_paths(forms: Sequence[str], folder: Path, *, ours: bool = True) -> dict[str, Path]:
     """Return the folder of each model of ``fit_models``, by its name and form.
 
     Parameters
     ----------
     forms, folder
         As in ``fit_models``.
+    ours
+        Whether our model is among them.
     """
-    return {
-        **{f"{NEAREST}, {form}": folder / f"nearest_{form}" for form in forms},
-        f"{OURS}, none": folder / "ours_none",
-    }
+    paths = {f"{NEAREST}, {form}": folder / f"nearest_{form}" for form in forms}
+    return paths | ({f"{OURS}, none": folder / "ours_none"} if ours else {})
 
 
 def fewest_atoms(species: IntArray, folds: int) -> int:

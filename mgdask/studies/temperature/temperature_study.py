@@ -99,6 +99,7 @@ class TemperatureStudy(Study[TemperatureOptions]):
             *verdict(data),
             *score_lines(data.schemes()),
             *about_training(train, classes, weights),
+            *([f"ours is left out: {why}"] if (why := training.why_not_ours) else []),
         ]
         return Outcome(score_metrics(data.rows), "\n".join(text))
 
@@ -187,16 +188,12 @@ class TemperatureStudy(Study[TemperatureOptions]):
         """Fit the models that are applied."""
         forms = list(dict.fromkeys([*FORMS, self.options.feature_temperature]))
         folder = self.folder / "models"
-
-        def files() -> list[Path]:
-            folders = model_paths(forms, folder).values()
-            return [file for path in folders for file in path.iterdir()]
-
+        paths = model_paths(forms, folder, ours=not training.why_not_ours)
         return stages(
             "models",
             lambda _: fit_models(training, forms, folder),
-            load=lambda: model_paths(forms, folder),
-            outputs=files,
+            load=lambda: paths,
+            outputs=lambda: [file for path in paths.values() for file in path.iterdir()],
         )
 
     def _recorded(
