@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mgdask.studies.temperature.views import AveragingCurve
 
 Row = Mapping[str, Any]
+MAX_COLUMNS = 3
+"""Most panels beside each other; more stand below."""
 OFFSET = {"run": -0.15, "none": 0.15, "": 0.0}
 """Place of each form beside the middle of its row."""
 
@@ -44,9 +46,13 @@ def draw_validation(schemes: Mapping[str, Sequence[Row]], path: Path) -> None:
     >>> draw_validation({"temperatures left out": rows}, "v.png")  # doctest: +SKIP
     """
     models = list(dict.fromkeys(str(row["model"]) for rows in schemes.values() for row in rows))
-    n = len(schemes)
-    fig = figure(min(11.0, 4.8 + 3.2 * n), 1.9 + 0.55 * len(models))
-    panels = fig.subplots(1, n, sharey=True, squeeze=False)[0]
+    n, n_columns = len(schemes), min(len(schemes), MAX_COLUMNS)
+    n_rows = -(-n // n_columns)
+    fig = figure(min(11.0, 4.8 + 3.2 * n_columns), 1.0 + n_rows * (0.9 + 0.55 * len(models)))
+    grid = fig.subplots(n_rows, n_columns, sharey=True, squeeze=False).ravel()
+    panels = grid[:n]
+    for axes in grid[n:]:
+        axes.set_axis_off()
     for axes, (scheme, rows) in zip(panels, schemes.items(), strict=True):
         for form in dict.fromkeys(str(row["form"]) for row in rows):
             _draw_form(axes, models, [row for row in rows if row["form"] == form], form)
