@@ -1,0 +1,98 @@
+"""Motion averaged over the neighbors of an atom, and what that does to the error.
+
+Averaging over neighbors approaches the mean of the run, whose temperature is easy to
+tell. A smaller error with a larger radius therefore says little about atoms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from mgdask._typing import FloatArray, IntArray
+from mgdask.kernels.neighbors import neighbor_list
+from mgdask.studies.temperature.model import Fit
+from mgdask.studies.temperature.validation import LEFT_OUT, Split, cross_predicted, score
+from mgdask.studies.temperature.views import AveragingCurve
+
+RADII = (0.0, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0)
+"""Default radii in Å."""
+BLOCK = 8192
+"""Atoms whose neighbors are listed at a time."""
+
+
+def averaged_over_neighbors(
+    matrix: FloatArray, position: FloatArray, cell: FloatArray, radius: float
+) -> FloatArray:
+    """Return the mean of each column over an atom and its neighbors (row, column).
+
+    Parameters
+    ----------
+    matrix
+        Features of all atoms of one frame (atom, column).
+    position
+        Positions in Å (atom, 3).
+    cell
+        Cell vectors in Å (3, 3), one per row; periodic in all directions.
+    radius
+        Largest distance of a neighbor in Å. 0 leaves the atom alone.
+    """
+    if radius == 0.0:
+        return matrix
+    out = matrix.copy()
+    for start in range(0, len(matrix), BLOCK):
+        centers = np.arange(start, min(start + BLOCK, len(matrix)))
+        offset, row, _, _ = neighbor_list(position, cell, radius, centers=centers)
+        count = np.diff(offset)
+        center = np.repeat(centers, count)
+        for column in range(matrix.shape[1]):
+            out[centers, column] += np.bincount(
+                center - start, weights=matrix[row, column], minlength=len(centers)
+            )
+        out[centers] /= (count + 1)[:, None]
+    return out
+
+
+def averaging_curve(
+    fit: Fit,
+    averaged: Callable[[float], FloatArray],
+    temperature: FloatArray,
+    species: IntArray,
+    splits: Sequence[Split],
+    *,
+    radii: Sequence[float] = RADII,
+    seed: int = 0,
+) -> AveragingCurve:
+    """Return the error on temperatures left out against the radius of averaging.
+
+    Parameters
+    ----------
+    fit
+        Function that fits a model.
+    averaged
+        Function that returns features (row, column) averaged within a radius in Å.
+    temperature, species
+        Temperature in K (row,) and species (row,).
+    splits
+        Rows that train and test.
+    radii
+        Radii in Å.
+    seed
+        Seed of the resamples.
+    """
+    rows = []
+    for radius in radii:
+        predicted = cross_predicted(fit, averaged(radius), temperature, species, splits)
+        one = score(
+            predicted,
+            temperature,
+            scheme=LEFT_OUT,
+            form="none",
+            model=f"{radius:g} Å",
+            n_train=0,
+            seed=seed,
+        )
+        rows.append((one.rmse, one.low, one.high))
+    rmse, low, high = np.array(rows).T
+    return AveragingCurve(np.array(radii, dtype=np.float64), rmse, low, high)
