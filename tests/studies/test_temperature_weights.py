@@ -7,6 +7,7 @@ import pytest
 
 from mgdask.errors import ParameterError
 from mgdask.learn import relieff
+from mgdask.studies.temperature import weights as weights_module
 from mgdask.studies.temperature.weights import LagWeights, lag_weights
 
 LAGS = np.array([0.1, 1.0, 2.5, 5.0, 20.0, 200.0])
@@ -76,3 +77,12 @@ def test_refusals(rows, client):
     ):
         with pytest.raises(ParameterError, match=words):
             lag_weights(*args, LAGS, neighbors=k, client=client, progress=False)
+
+
+def test_of_more_rows_than_the_paper_a_sample_is_taken(rows, client, monkeypatch):
+    monkeypatch.setattr(weights_module, "MAX_PAIRS", 180 * 45 + 7)
+    found = lag_weights(*rows, LAGS, neighbors=7, seed=3, client=client, progress=False)
+    for form, values in found.weight.items():
+        expected = relieff(*rows, 7, samples=45, seed=3, form=form)
+        np.testing.assert_allclose(values, expected, atol=1e-12)
+    assert (found.n_rows, found.n_sampled) == (180, 45)

@@ -156,13 +156,15 @@ def relieff_forms(
     y: npt.ArrayLike,
     neighbors: int,
     *,
+    samples: int | None = None,
+    seed: int = 0,
     names: Sequence[str] | None = None,
     workers: int = 1,
     client: Client | None = None,
     folder: str | Path | None = None,
     progress: bool = True,
 ) -> dict[str, FloatArray]:
-    """Compute the ReliefF weights of all rows in both forms, with one search.
+    """Compute the ReliefF weights of columns in both forms, with one search.
 
     Parameters
     ----------
@@ -170,7 +172,7 @@ def relieff_forms(
         As for ``relieff``.
     neighbors
         Number of neighbors of both forms.
-    names, workers, client, folder, progress
+    samples, seed, names, workers, client, folder, progress
         As for ``relieff``.
 
     Returns
@@ -187,7 +189,7 @@ def relieff_forms(
     --------
     >>> relieff_forms(x, y, 50)["per-class"]  # doctest: +SKIP
     """
-    job = _prepared(X, y, neighbors, None, 0, "per-class", names)
+    job = _prepared(X, y, neighbors, samples, seed, "per-class", names)
     return _weights(job, workers, client, folder, progress)
 
 

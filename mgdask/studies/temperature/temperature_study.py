@@ -156,6 +156,7 @@ class TemperatureStudy(Study[TemperatureOptions]):
                 feature_temperature=form,
                 selected=options.selected_lags or None,
                 neighbors=options.relief_neighbors,
+                seed=options.seed,
                 **how,
             )
 

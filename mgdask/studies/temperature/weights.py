@@ -27,6 +27,8 @@ NEIGHBORS = 50
 """Number of neighbors of Liu X. et al. (2022)."""
 PAPER_FIRST_LAG = 5.0
 """The paper keeps 17 of 41 lags: this one in ps, and all longer ones."""
+MAX_PAIRS = 350_000**2
+"""Most pairs of rows that are compared: those of all rows at the size of the paper."""
 DECIDING = "per-class"
 """Form of ReliefF whose knee selects the lags; see ``relieff``."""
 
@@ -61,6 +63,8 @@ class LagWeights(Record):
         How the knee is found, in words.
     verdict
         What was found, beside the paper, in words.
+    n_sampled
+        Number of rows whose neighbors are searched among all rows.
     """
 
     form: str
@@ -76,6 +80,7 @@ class LagWeights(Record):
     n_neighbors: int
     rule: str = RULE
     verdict: str = ""
+    n_sampled: int = 0
 
     @property
     def kept(self) -> BoolArray:
@@ -91,6 +96,7 @@ def lag_weights(
     feature_temperature: str | float | None = None,
     selected: Sequence[float] | None = None,
     neighbors: int = NEIGHBORS,
+    seed: int = 0,
     folder: str | Path | None = None,
     client: Client | None = None,
     progress: bool = True,
@@ -112,6 +118,8 @@ def lag_weights(
         Lags to keep, in ps. Default: those above the knee of the form "per-class".
     neighbors
         Number of neighbors.
+    seed
+        Seed of the sample of rows, if there are more than 350 000.
     folder
         Folder for the scaled rows while tasks read them, reachable by all workers.
         Default: a temporary folder of this machine.
@@ -132,6 +140,10 @@ def lag_weights(
 
     Notes
     -----
+    The neighbors of all rows are searched, up to the 350 000 of the paper. Of more rows
+    a random sample is taken, so that as many pairs of rows are compared. Its neighbors
+    are searched among all rows.
+
     The paper keeps "the features above the knee" by eye, at 5 ps. The rule of ``knee``
     is ours. Weights of the form "literal" are shown, but they do not select: see the
     notes of ``relieff``.
@@ -147,10 +159,14 @@ def lag_weights(
     columns = np.asarray(lags, dtype=np.float64)
     kinds = np.unique(np.asarray(temperature, dtype=np.float64))
     kept = None if selected is None else given_lags(selected, columns)
+    n_rows = len(np.asarray(temperature))
+    samples = min(n_rows, max(1, MAX_PAIRS // n_rows))
     weight = relieff_forms(
         X,
         temperature,
         neighbors,
+        samples=None if samples == n_rows else samples,
+        seed=seed,
         names=[f"{lag:g} ps" for lag in columns],
         folder=folder,
         client=client,
@@ -167,10 +183,11 @@ def lag_weights(
         depth={name: one.depth for name, one in knees.items()},
         selected=above[DECIDING] if kept is None else kept,
         given=kept is not None,
-        n_rows=len(np.asarray(temperature)),
+        n_rows=n_rows,
         classes=kinds,
         n_neighbors=int(neighbors),
         verdict=_verdict(columns, above[DECIDING]),
+        n_sampled=samples,
     )
 
 
