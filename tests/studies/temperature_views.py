@@ -137,6 +137,26 @@ def distributions():
     return found
 
 
+def bounds(value):
+    return {"value": value, "low": value - 0.01, "high": value + 0.02}
+
+
+def excess_rows():
+    return [
+        {"name": "creep_100", "form": form, "control": "100", "threshold": 410.0, "share": bounds(0.12),
+         "excess": bounds(0.11), "moved": bounds(value), "chance": 0.02}
+        for form, value in (("run", 0.3), ("none", 0.25))
+    ]
+
+
+def model_rows():
+    return [
+        {"name": one.name, "model": model, "form": one.form, "mean": 300.0, "quantile": [0.5, 0.99],
+         "t_ml": [280.0, 900.0], "correlation": one.to_json()}
+        for one, model in zip(lag_correlations(), ("k nearest neighbors", "ours"), strict=True)
+    ]
+
+
 def creep_curves():
     t = np.linspace(0.0, 200.0, 41)
     return [
@@ -296,6 +316,9 @@ def report_data(**changes):
         slab_maps=[slab_map()],
         structures=[structure()],
         distances=pair_distances(),
+        excess=excess_rows(),
+        models=model_rows(),
+        application_notes=["creep_100: some atoms share their T_ML."],
         volume={"value": 31.0, "error": 4.0, "note": ""},
         glass_temperature=700.0,
     )
@@ -344,6 +367,9 @@ def make_folder(folder):
         "map": data.slab_maps[0].to_json(),
         "structure": data.structures[0].to_json(),
         "distances": data.distances.to_json(),
+        "excess": data.excess,
+        "models": data.models,
+        "notes": data.application_notes,
         "volume": data.volume,
         "glass_temperature": data.glass_temperature,
     }

@@ -55,7 +55,8 @@ def page(written):
 
 
 def test_examples():
-    assert doctest.testmod(captions).failed == 0
+    for module in (captions, tables):
+        assert doctest.testmod(module).failed == 0
 
 
 def test_no_picture_is_missing(written, page):
@@ -105,7 +106,7 @@ def test_numbers_of_the_validation_are_those_of_the_results(page):
 
 
 def test_tables_of_runs_and_tails(page):
-    rows = {row[0]: row for row in page.rows if row}
+    rows = {row[0]: row for row in reversed(page.rows) if row}  # the first of each name
     assert rows["800"][1] == "no"
     assert rows["100"][1] == "yes"
     mean, deviation = made.thermometers()[0].mean[-1, 0], made.thermometers()[0].deviation[-1, 0]
@@ -124,6 +125,18 @@ def test_the_papers_numbers_stand_beside_ours(page):
     assert all(f"{curve.best[form]} (" in rows["neighbors k"][1] for form in curve.best)
     name = "Pearson with D²min, creep_100, without T"
     assert rows[name] == ["0.24 to 0.49", "0.54 to 0.31 (largest 0.59)"]
+
+
+def test_excess_over_the_control_and_all_models_are_tables(page):
+    rows = [row for row in page.rows if row]
+    assert [
+        "creep_100", "with T", "100", "410", "12.0 [11.0, 14.0] %", "11.0 [10.0, 13.0] %",
+        "30.0 [29.0, 32.0] %", "2.0 %",
+    ] in rows  # fmt: skip
+    assert [
+        "creep_100", "ours", "without T", "300", "280", "900", "0.54, 0.59, 0.58, 0.51, 0.31"
+    ] in rows  # fmt: skip
+    assert "creep_100: some atoms share their T_ML." in page.captions
 
 
 def test_captions_state_what_is_seen(page):

@@ -335,9 +335,10 @@ def creep_caption(curves: Sequence[CreepCurve], volume: Mapping[str, Any]) -> li
 
 
 def distribution_caption(
-    some: Sequence[Distribution], glass_temperature: float | None
+    some: Sequence[Distribution], glass_temperature: float | None, peaks: Sequence[Row] = ()
 ) -> list[str]:
     """Return the caption of the distributions of T_ML (Fig. 2C)."""
+    reasons = {(row["name"], row["form"]): str(row.get("reason", "")) for row in peaks}
     texts = [
         "Distribution of T_ML with a Gaussian fitted to its peak, on a logarithmic axis. Dashed: "
         "the unstressed control at the same temperature."
@@ -353,7 +354,7 @@ def distribution_caption(
             f"peak at {kelvin(one.center)} K with {percent(one.area)} of the atoms, excess tail "
             f"{percent(one.tail)}"
             if np.isfinite(one.center)
-            else "no Gaussian peak was fitted"
+            else reasons.get((one.name, one.form)) or "no Gaussian peak was fitted"
         )
         texts.append(f"{one.name}{control}, {form_text(one.form)}: {peak}{above}.")
     texts.append(

@@ -49,6 +49,8 @@ from mgdask.studies.temperature.figures.looks import CITATION
 from mgdask.studies.temperature.report_data import ReportData, read_report_data
 from mgdask.studies.temperature.tables import (
     distribution_table,
+    excess_table,
+    model_table,
     paper_table,
     thermometer_table,
     validation_table,
@@ -222,10 +224,12 @@ def _motion(data: ReportData, target: Path) -> list[Block]:
                 lambda path: draw_distributions(some, path, data.glass_temperature),
                 "Histograms of the machine-learned temperature with Gaussian peaks, one panel per "
                 "form of the feature.",
-                distribution_caption(some, data.glass_temperature),
+                distribution_caption(some, data.glass_temperature, data.peaks),
             ),
             distribution_table(some, data.glass_temperature),
         ]
+    if data.excess:
+        blocks.append(excess_table(data.excess))
     for k, one in enumerate(data.slab_maps):
         blocks.append(
             _figure(
@@ -246,6 +250,10 @@ def _motion(data: ReportData, target: Path) -> list[Block]:
                 correlation_caption(data.correlations),
             )
         )
+    if data.models:
+        blocks.append(model_table(data.models))
+    if data.application_notes:
+        blocks.append(Text(data.application_notes))
     return blocks
 
 

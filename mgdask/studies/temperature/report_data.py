@@ -71,8 +71,13 @@ class ReportData:
         Form of the feature with which the model was applied.
     glass_temperature
         Glass transition in K; None if it is not given.
+    peaks, excess, models
+        Intervals of the Gaussian peaks, hot atoms in excess of the control, and T_ML of
+        all models: rows with ``name`` and ``form``.
     notes
         Reservations in words, shown below the verdict.
+    application_notes
+        Reservations about applications in words.
     """
 
     rows: Sequence[Row] = ()
@@ -94,7 +99,11 @@ class ReportData:
     volume: Mapping[str, Any] = field(default_factory=dict)
     applied_form: str = "none"
     glass_temperature: float | None = None
+    peaks: Sequence[Row] = ()
+    excess: Sequence[Row] = ()
+    models: Sequence[Row] = ()
     notes: Sequence[str] = ()
+    application_notes: Sequence[str] = ()
 
     def schemes(self) -> dict[str, list[Row]]:
         """Return the rows of each scheme, that of unseen temperatures first."""
@@ -214,8 +223,8 @@ def read_applications(folder: Path) -> dict[str, Any]:
     folder
         Folder with ``application_STORE.json``. Each has ``distributions``, ``creep``,
         ``stress_strain``, ``correlations``, ``map``, ``structure`` and ``distances``:
-        views, all optional. ``volume`` and ``glass_temperature`` are as in
-        ``ReportData``.
+        views, all optional. ``volume``, ``peaks``, ``excess``, ``models``, ``notes`` and
+        ``glass_temperature`` are as in ``ReportData``.
 
     Returns
     -------
@@ -242,6 +251,11 @@ def read_applications(folder: Path) -> dict[str, Any]:
         "structures": _all(Structure, every, "structure"),
         "distances": next((one for one in distances if one is not None), None),
         "volume": next(volumes, {}),
+        **{
+            name: [row for one in every for row in one.get(name) or ()]
+            for name in ("peaks", "excess", "models")
+        },
+        "application_notes": [str(note) for one in every for note in one.get("notes") or ()],
         "glass_temperature": next(
             (one["glass_temperature"] for one in every if one.get("glass_temperature")), None
         ),

@@ -27,8 +27,9 @@ from mgdask.studies.temperature.figures.looks import (
     form_text,
     role,
 )
+from mgdask.studies.temperature.figures.validation import number
 from mgdask.studies.temperature.report_data import ReportData, Row
-from mgdask.studies.temperature.views import Distribution, Thermometer
+from mgdask.studies.temperature.views import Distribution, LagCorrelation, Thermometer
 
 ROLES = {"baseline": "baseline", "paper": "the paper's", "ours": "ours"}
 NO_FORM = ""
@@ -137,6 +138,108 @@ def distribution_table(
             row.append(percent(one.above))
         rows.append(row)
     return Table("Distribution of T_ML", head, rows)
+
+
+def excess_table(rows: Sequence[Row]) -> Table:
+    """Return the table of hot atoms in excess of the unstressed control.
+
+    Parameters
+    ----------
+    rows
+        ``name``, ``form``, ``control``, ``threshold`` in K, ``share``, ``excess`` and
+        ``moved`` with intervals, and ``chance``.
+
+    Returns
+    -------
+    table
+        One row per trajectory and form.
+    """
+    return Table(
+        "Hot atoms in excess of the unstressed control",
+        (
+            "trajectory",
+            "feature",
+            "control",
+            "threshold (K)",
+            "atoms above",
+            "excess over the control",
+            "became hotter",
+            "by chance",
+        ),
+        [
+            (
+                str(row["name"]),
+                form_text(str(row["form"]), short=True),
+                str(row["control"]),
+                kelvin(number(row, "threshold")),
+                *(share_text(row[part]) for part in ("share", "excess", "moved")),
+                percent(number(row, "chance")),
+            )
+            for row in rows
+        ],
+        note="The threshold is the 99th percentile of T_ML of the control. The last columns are "
+        "the largest difference of the shares of atoms above any T_ML, and what 95 % of runs "
+        "without a difference stay below. Brackets: 95 % intervals from resampling atoms.",
+    )
+
+
+def share_text(bounds: Row) -> str:
+    """Format a share with its interval in percent.
+
+    Examples
+    --------
+    >>> share_text({"value": 0.1, "low": 0.08, "high": 0.125})
+    '10.0 [8.0, 12.5] %'
+    """
+    value, low, high = (
+        rounded(100 * number(bounds, end), decimals=1) for end in ("value", "low", "high")
+    )
+    return f"{value} %" if "–" in (low, high) else f"{value} [{low}, {high}] %"
+
+
+def model_table(rows: Sequence[Row]) -> Table:
+    """Return the table of T_ML of all applied models on the same atoms.
+
+    Parameters
+    ----------
+    rows
+        ``name``, ``model``, ``form``, ``mean`` in K, ``quantile`` and its ``t_ml`` in
+        K, and ``correlation``: the view of its correlation with D2min.
+
+    Returns
+    -------
+    table
+        One row per trajectory, model and form.
+    """
+    cells = []
+    for row in rows:
+        quantile: dict[float, float] = dict(zip(row["quantile"], row["t_ml"], strict=True))
+        pearson = LagCorrelation.from_json(row["correlation"])
+        cells.append(
+            (
+                str(row["name"]),
+                str(row["model"]),
+                form_text(str(row["form"]), short=True),
+                kelvin(number(row, "mean")),
+                *(kelvin(quantile.get(q, np.nan)) for q in (0.5, 0.99)),
+                ", ".join(rounded(float(value), decimals=2) for value in pearson.value),
+            )
+        )
+    lags = LagCorrelation.from_json(rows[0]["correlation"]).lag
+    return Table(
+        "T_ML of all models on the same atoms",
+        (
+            "trajectory",
+            "model",
+            "feature",
+            "mean (K)",
+            "median (K)",
+            "99th percentile (K)",
+            "Pearson with D²min",
+        ),
+        cells,
+        note=f"Lags of D²min: {', '.join(f'{lag:g}' for lag in lags)} ps.",
+    )
 
 
 def paper_table(data: ReportData) -> Table:
