@@ -223,8 +223,8 @@ def read_applications(folder: Path) -> dict[str, Any]:
     folder
         Folder with ``application_STORE.json``. Each has ``distributions``, ``creep``,
         ``stress_strain``, ``correlations``, ``map``, ``structure`` and ``distances``:
-        views, all optional. ``volume``, ``peaks``, ``excess``, ``models``, ``notes`` and
-        ``glass_temperature`` are as in ``ReportData``.
+        views, all optional. ``volume``, ``peaks``, ``excess``, ``models``, ``notes``
+        and ``glass_temperature`` are as in ``ReportData``.
 
     Returns
     -------
