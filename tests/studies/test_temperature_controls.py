@@ -7,9 +7,11 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from mgdask.errors import ParameterError
+from mgdask.features.window import FrameAxis
 from mgdask.studies.temperature import baselines, circularity, neighborhood, validation
 from mgdask.studies.temperature.model import fit_nearest, nearest
 from mgdask.studies.temperature.neighbor_curve import fold_errors, neighbor_curve
+from mgdask.studies.temperature.prepare import averaged_feature
 from tests.studies.test_temperature_models import LEVELS, motion
 
 
@@ -146,3 +148,13 @@ def test_the_error_of_every_number_of_neighbors_is_that_of_its_model(train):
     assert curve.best["none"] == int(np.argmin(errors)) + 1
     with pytest.raises(ParameterError, match="max_neighbors=70, but"):
         fold_errors(x, temperature, species, fold, 70)
+
+
+def test_lags_that_most_origins_have_are_averaged():
+    dense = FrameAxis(np.arange(81) * 2.5, np.full(81, "a"))
+    sparse = FrameAxis(np.array([0.0, 5, 6.3, 10, 20, 50, 100, 200]), np.full(8, "a"))
+    lags = (0.5, 5.0, 6.3, 10.0, 20.0, 50.0, 100.0, 200.0)
+    found = averaged_feature([dense], lags)
+    # 0.5 ps is too short, 6.3 ps is between frames, and 200 ps has one origin only
+    assert found.lags == (5.0, 10.0, 20.0, 50.0, 100.0)
+    assert averaged_feature([dense, sparse], lags) is None

@@ -7,7 +7,7 @@ lg[r² m / T], differs by lg T and is made when rows are read.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,8 @@ from mgdask.store.sources import SourceArray, source_array
 
 FEATURE = "lag_displacement"
 """Name of the variable in the feature stores."""
+AVERAGED = "averaged_displacement"
+"""Name of the variable with averages over origins; stores may lack it."""
 BLOCK_BYTES = 16 * 2**20
 """Bytes of features read at a time, beside the matrix that is filled."""
 FeatureTemperature = Literal["run"] | float | None
@@ -120,10 +122,13 @@ class Instances:
         Runs, in row order.
     lags
         Lag times in ps (lag,).
+    variable
+        ``FEATURE``, or ``AVERAGED`` for averages over origins.
     """
 
     runs: tuple[Run, ...]
     lags: FloatArray
+    variable: str = FEATURE
 
     @property
     def n_rows(self) -> int:
@@ -143,7 +148,18 @@ class Instances:
         runs
             Indices of runs.
         """
-        return Instances(tuple(self.runs[int(k)] for k in runs), self.lags)
+        return replace(self, runs=tuple(self.runs[int(k)] for k in runs))
+
+    def averaged(self) -> Instances | None:
+        """Return lg[<r²> m] of the same rows, averaged over origins.
+
+        The result is None if the feature stores have no averages.
+        """
+        group, _ = check_complete(self.runs[0].path, kind="features")
+        if AVERAGED not in group:
+            return None
+        lags = np.asarray(read_array(group, f"{AVERAGED}_lag"), dtype=np.float64)
+        return Instances(self.runs, lags, AVERAGED)
 
     def of_temperatures(self, temperatures: Sequence[float] | FloatArray) -> Instances:
         """Return the runs at some temperatures, in their order.
@@ -215,7 +231,7 @@ class Instances:
                 shift = _shift(run, feature_temperature)
                 atoms = ordered[low:high] - first
                 places: AnyArray | slice = slice(low, high) if order is None else order[low:high]
-                _fill(out, places, run, atoms, picked, shift)
+                _fill(out, places, features_of(run, self.variable), run.frame, atoms, picked, shift)
             first += run.n_atoms
         return out
 
@@ -248,13 +264,13 @@ def _shift(run: Run, feature_temperature: FeatureTemperature) -> float:
 def _fill(
     out: FloatArray,
     places: AnyArray | slice,
-    run: Run,
+    array: SourceArray,
+    frame: int,
     atoms: IntArray,
     columns: IntArray,
     shift: float,
 ) -> None:
     """Read some atoms of a run into rows ``places`` of ``out``."""
-    array = features_of(run)
     size = max(1, BLOCK_BYTES // (8 * array.shape[2]))
     for start in range(int(atoms[0]) // size * size, int(atoms[-1]) + 1, size):
         low, high = np.searchsorted(atoms, [start, start + size])
@@ -262,7 +278,7 @@ def _fill(
             continue
         here = atoms[low:high]
         begin, end = int(here[0]), int(here[-1]) + 1
-        block = array[run.frame, begin:end]
+        block = array[frame, begin:end]
         values = block[np.ix_(here - begin, columns)]
         if shift:
             values -= shift
@@ -272,9 +288,9 @@ def _fill(
             out[places[low:high]] = values
 
 
-def features_of(run: Run) -> SourceArray:
+def features_of(run: Run, variable: str = FEATURE) -> SourceArray:
     """Return the features (frame, atom, lag) of a run to read from."""
-    return source_array(check_complete(run.path, kind="features")[0], FEATURE)
+    return source_array(check_complete(run.path, kind="features")[0], variable)
 
 
 def read_instances(stores: Sequence[Path], features_folder: Path) -> Instances:

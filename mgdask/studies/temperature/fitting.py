@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mgdask._typing import IntArray
+from mgdask._typing import FloatArray, IntArray
 from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import Task, execute
 from mgdask.studies.temperature.baselines import (
@@ -24,7 +24,7 @@ from mgdask.studies.temperature.baselines import (
     fit_ridge,
 )
 from mgdask.studies.temperature.data import FeatureTemperature, Instances, Labels
-from mgdask.studies.temperature.likelihood import N_NUMBERS, OURS, fit_likelihood
+from mgdask.studies.temperature.likelihood import N_NUMBERS, OURS, OURS_AVERAGED, fit_likelihood
 from mgdask.studies.temperature.model import NEAREST, Fit, fit_nearest, save_model
 from mgdask.studies.temperature.stores import name_of
 from mgdask.studies.temperature.validation import (
@@ -86,8 +86,43 @@ class Training:
             NEAREST: partial(fit_nearest, n_neighbors=self.n_neighbors),
         }
         if not self.why_not_ours:
-            fits[OURS] = partial(fit_likelihood, lags=self.instances.lags[list(self.columns)])
+            fits[OURS] = partial(fit_likelihood, lags=self.lags)
+            averaged = self.instances.averaged()
+            if averaged is not None:
+                fits[OURS_AVERAGED] = partial(
+                    fit_likelihood, lags=averaged.lags, name=OURS_AVERAGED
+                )
         return fits
+
+    @property
+    def lags(self) -> FloatArray:
+        """Lags in ps that are used (column,)."""
+        return self.instances.lags[list(self.columns)]
+
+    def matrix(self, name: str, form: str, instances: Instances | None = None) -> FloatArray:
+        """Read the features of a model.
+
+        Parameters
+        ----------
+        name
+            Name of the model.
+        form
+            "run", "none", or a temperature in K as text.
+        instances
+            Runs to read. Default: those of training.
+
+        Returns
+        -------
+        matrix
+            Values (row, column).
+        """
+        kelvin = feature_temperature_of(form)
+        rows = self.instances if instances is None else instances
+        if name == OURS_AVERAGED:
+            averaged = rows.averaged()
+            assert averaged is not None
+            return averaged.matrix(feature_temperature=kelvin)
+        return rows.matrix(columns=self.columns, feature_temperature=kelvin)
 
     @cached_property
     def why_not_ours(self) -> str:
@@ -166,10 +201,10 @@ def _score(training: Training, test: Instances | None, scheme: str, form: str, n
     """Task: train and test one model under one scheme."""
     instances = training.instances
     if scheme == TEST_RUNS and test is not None:
-        instances = Instances((*instances.runs, *test.runs), instances.lags)
+        instances = replace(instances, runs=(*instances.runs, *test.runs))
     labels = instances.labels()
     splits = _splits(training, labels, scheme)
-    x = instances.matrix(columns=training.columns, feature_temperature=feature_temperature_of(form))
+    x = training.matrix(name, form, instances)
     limit = MAX_TRAINING if name in LIMITED else None
     predicted = cross_predicted(
         training.fits()[name], x, labels.temperature, labels.species, splits, limit=limit
@@ -227,28 +262,27 @@ def fit_models(training: Training, forms: Sequence[str], folder: Path) -> dict[s
         Folder of each model, by its name and form.
     """
     labels = training.instances.labels()
-    paths = model_paths(forms, folder, ours=not training.why_not_ours)
+    paths = model_paths(forms, folder, tuple(training.fits()))
     for name, path in paths.items():
         kind, _, form = name.rpartition(", ")
-        x = training.instances.matrix(
-            columns=training.columns, feature_temperature=feature_temperature_of(form)
-        )
+        x = training.matrix(kind, form)
         save_model(training.fits()[kind](x, labels.temperature, labels.species), path)
     return paths
 
 
-def model_paths(forms: Sequence[str], folder: Path, *, ours: bool = True) -> dict[str, Path]:
+def model_paths(forms: Sequence[str], folder: Path, names: Sequence[str]) -> dict[str, Path]:
     """Return the folder of each model of ``fit_models``, by its name and form.
 
     Parameters
     ----------
     forms, folder
         As in ``fit_models``.
-    ours
-        Whether our model is among them.
+    names
+        Names of all models that can be fitted.
     """
     paths = {f"{NEAREST}, {form}": folder / f"nearest_{form}" for form in forms}
-    return paths | ({f"{OURS}, none": folder / "ours_none"} if ours else {})
+    ours = {OURS: "ours_none", OURS_AVERAGED: "averaged_none"}
+    return paths | {f"{name}, none": folder / ours[name] for name in names if name in ours}
 
 
 def fewest_atoms(species: IntArray, folds: int) -> int:

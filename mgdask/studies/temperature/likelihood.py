@@ -20,7 +20,8 @@ from mgdask.errors import ParameterError
 from mgdask.studies.temperature.model import checked_features, checked_training
 
 OURS = "ours"
-"""Name in tables."""
+OURS_AVERAGED = "ours, averaged over origins"
+"""Names in tables."""
 STEP = 5.0
 """Largest step of the temperatures at which the likelihood is evaluated, in K."""
 MAX_POINTS = 400

@@ -11,11 +11,15 @@ import numpy as np
 from mgdask.errors import ParameterError, StoreError
 from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import Task, execute
+from mgdask.features.averaged_displacement import AveragedDisplacement
+from mgdask.features.feature import Feature
 from mgdask.features.lag import LIU_2022, LagDisplacement
+from mgdask.features.window import FrameAxis
 from mgdask.pipelines.featurize.plan import plan
 from mgdask.pipelines.featurize.run import run
 from mgdask.store.open import check_complete
 from mgdask.studies.temperature.data import (
+    AVERAGED,
     BLOCK_BYTES,
     FEATURE,
     Instances,
@@ -24,10 +28,19 @@ from mgdask.studies.temperature.data import (
     features_of,
     read_instances,
 )
-from mgdask.studies.temperature.stores import name_of
+from mgdask.studies.temperature.stores import name_of, read_store
 
 if TYPE_CHECKING:
     from mgdask.cluster.client import Client
+
+SHORTEST = 1 / 40
+"""Shortest averaged lag over the longest lag: 5 ps of 200 ps."""
+MIN_ORIGINS = 10
+"""Minimum number of origins of an averaged lag."""
+MOST_ORIGINS = 0.75
+"""Minimum share of the possible origins that have the lag."""
+MIN_LAGS = 3
+"""Minimum number of averaged lags."""
 
 
 def lag_feature(lags: Sequence[float]) -> LagDisplacement:
@@ -45,6 +58,49 @@ def lag_feature(lags: Sequence[float]) -> LagDisplacement:
     return feature.named(FEATURE)
 
 
+def averaged_feature(
+    axes: Sequence[FrameAxis], lags: Sequence[float]
+) -> AveragedDisplacement | None:
+    """Return the feature that averages over origins, with the lags that allow it.
+
+    Parameters
+    ----------
+    axes
+        Times and runs of the frames of every store.
+    lags
+        Lags in ps, increasing.
+
+    Returns
+    -------
+    feature
+        lg[<r²> m]. Its spacing is the shortest lag from ``SHORTEST`` of the longest
+        that most origins have. All longer lags that most origins have are averaged.
+        None if fewer than ``MIN_LAGS`` are.
+    """
+    found: list[float] = []
+    for lag in lags:
+        spacing = found[0] if found else lag
+        if lag >= SHORTEST * lags[-1] and all(_has_origins(axis, lag, spacing) for axis in axes):
+            found.append(float(lag))
+    if len(found) < MIN_LAGS:
+        return None
+    feature = AveragedDisplacement(lags=tuple(found), scaling="logarithmic_mass")
+    return feature.named(AVERAGED)
+
+
+def _has_origins(axis: FrameAxis, lag: float, spacing: float) -> bool:
+    """Return whether all runs have most of the origins that a lag could have."""
+    feature = AveragedDisplacement(lags=(lag,), spacing=spacing)
+    for first, last in axis.runs():
+        duration = float(axis.time[last - 1] - axis.time[first])
+        n_possible = int((duration - lag) / spacing + 1e-9) + 1
+        origins = feature.averaged_origins(axis, first, last)
+        n_origins = int((axis.laters(lag, feature.tolerance)[origins] >= 0).sum())
+        if n_possible < MIN_ORIGINS or n_origins < MOST_ORIGINS * n_possible:
+            return False
+    return True
+
+
 def compute_lags(
     stores: Sequence[Path],
     out: Path,
@@ -55,6 +111,8 @@ def compute_lags(
     progress: bool = True,
 ) -> Instances:
     """Compute lg[r² m] of all atoms and lags, unless ``out`` already has them.
+
+    Averages over origins are computed too if the frames allow it.
 
     Parameters
     ----------
@@ -82,19 +140,22 @@ def compute_lags(
         If an atom has not moved at a lag, or a value is NaN.
     """
     out.mkdir(parents=True, exist_ok=True)
-    feature = lag_feature(lags)
+    features: list[Feature] = [lag_feature(lags)]
+    averaged = averaged_feature([read_store(store).axis for store in stores], lags)
+    if averaged is not None:
+        features.append(averaged)
     for store in stores:
         target = feature_path(out, store)
-        if not _has_feature(target, store, feature):
+        if not _has_features(target, store, features):
             # without a client, a run takes as many threads as its plan has memory for
-            run(plan(store, feature, out=target, memory=memory), client, progress=progress)
+            run(plan(store, features, out=target, memory=memory), client, progress=progress)
     instances = read_instances(stores, out)
     check_finite(instances, client=client, progress=progress)
     return instances
 
 
-def _has_feature(target: Path, store: Path, feature: LagDisplacement) -> bool:
-    """Return whether a target is finished, with the same feature of the same content.
+def _has_features(target: Path, store: Path, features: Sequence[Feature]) -> bool:
+    """Return whether a target is finished, with the same features of the same content.
 
     Its blocks may be others: they depend on the memory, and the values do not.
     """
@@ -103,7 +164,7 @@ def _has_feature(target: Path, store: Path, feature: LagDisplacement) -> bool:
     except StoreError:
         return False
     wanted = {
-        "features": [{feature.name: feature.parameters()}],
+        "features": [{feature.name: feature.parameters()} for feature in features],
         "input_content": check_complete(store)[1],
     }
     return all(attrs.get(name) == value for name, value in wanted.items())

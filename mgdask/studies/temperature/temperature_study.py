@@ -189,7 +189,7 @@ class TemperatureStudy(Study[TemperatureOptions]):
         """Fit the models that are applied."""
         forms = list(dict.fromkeys([*FORMS, self.options.feature_temperature]))
         folder = self.folder / "models"
-        paths = model_paths(forms, folder, ours=not training.why_not_ours)
+        paths = model_paths(forms, folder, tuple(training.fits()))
         return stages(
             "models",
             lambda _: fit_models(training, forms, folder),
