@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from mgdask.errors import ParameterError
 from mgdask.features.window import FrameAxis
 from mgdask.studies.temperature import baselines, circularity, neighborhood, validation
-from mgdask.studies.temperature.model import fit_nearest, nearest
+from mgdask.studies.temperature.model import fit_nearest
 from mgdask.studies.temperature.neighbor_curve import fold_errors, neighbor_curve
 from mgdask.studies.temperature.prepare import averaged_feature
 from tests.studies.test_temperature_models import LEVELS, motion
@@ -113,22 +113,6 @@ def test_the_averaging_curve_falls_because_the_mean_of_a_run_is_approached(train
     assert curve.rmse[1] < curve.rmse[0]
     assert (curve.low < curve.rmse).all()
     assert (curve.rmse < curve.high).all()
-
-
-@pytest.mark.parametrize("k", [1, 5, 40])
-def test_nearest_rows_are_those_of_all_distances(rng, k):
-    reference = 100 + rng.normal(size=(300, 6))
-    reference[50:60] = reference[40:50]  # ties
-    queries = np.concatenate([reference[40:45], 100 + rng.normal(size=(40, 6))])
-    square = ((queries[:, None] - reference[None]) ** 2).sum(axis=2)
-    expected = np.argsort(square, axis=1, kind="stable")[:, :k]
-    np.testing.assert_array_equal(nearest(reference, queries, k), expected)
-
-
-def test_nearest_rows_survive_many_equal_rows():
-    reference = np.concatenate([np.zeros((50, 2)), np.ones((50, 2))])
-    assert nearest(reference, np.zeros((1, 2)), 3).tolist() == [[0, 1, 2]]
-    assert nearest(reference, np.ones((1, 2)), 3).tolist() == [[50, 51, 52]]
 
 
 def test_the_error_of_every_number_of_neighbors_is_that_of_its_model(train):

@@ -17,19 +17,13 @@ import numpy as np
 from mgdask._typing import FloatArray, IntArray
 from mgdask.elements import symbol
 from mgdask.errors import ParameterError, StoreError
-from mgdask.execution.executor import one_library_thread
+from mgdask.learn.neighbors import nearest_rows
 from mgdask.studies.stages import write_text
 
 NEAREST = "k nearest neighbors"
 """Name of the paper's model in tables."""
 PAPER_NEIGHBORS = 50
 """Number of neighbors in the paper (Supplementary Fig. 3)."""
-SPARE = 8
-"""Candidates of a search besides the k nearest."""
-MATRIX_VALUES = 2**23
-"""Distances that are in memory at a time."""
-ROUNDING = 1e-15
-"""Bound of the relative rounding error of a squared distance, per column."""
 MODEL_FILE, ROWS_FILE = "model.json", "rows.npy"
 """Files of a saved model: plain values, and the training rows if it needs them."""
 
@@ -106,12 +100,10 @@ class NearestTemperatures:
         """
         x = checked_features(matrix, species, len(self.low), np.unique(self.species))
         scaled = (x - self.low) / self.width
-        out = np.empty(len(x))
-        for kind in np.unique(species):
-            here, there = np.flatnonzero(species == kind), np.flatnonzero(self.species == kind)
-            near = nearest(self.rows[there], scaled[here], self.n_neighbors)
-            out[here] = self.temperature[there][near].mean(axis=1)
-        return out
+        near, _ = nearest_rows(
+            self.rows, scaled, self.n_neighbors, group=self.species, query_group=species
+        )
+        return np.asarray(self.temperature[near].mean(axis=1), dtype=np.float64)
 
     def to_json(self) -> dict[str, Any]:
         """Return the model as plain values, without the scaled rows."""
@@ -194,46 +186,6 @@ def scaling(x: FloatArray) -> tuple[FloatArray, FloatArray]:
             f"{low[np.argmin(width)]:g} in all {len(x)} rows; leave that lag out"
         )
     return low, width
-
-
-def nearest(reference: FloatArray, queries: FloatArray, k: int) -> IntArray:
-    """Return the k nearest rows of ``reference`` for each query (query, k).
-
-    Distances are Euclidean. Rows at the same distance are taken in their order.
-
-    Notes
-    -----
-    Candidates come from |q|² - 2 q·r + |r|², which one matrix product gives, after
-    subtracting the mean of the reference. They are ranked by sums of squared
-    differences. A query is compared with all rows if rounding may have cost it a
-    candidate, so the result is that of comparing all.
-    """
-    middle = reference.mean(axis=0)
-    r, q = reference - middle, queries - middle
-    squares = np.einsum("ij,ij->i", r, r)
-    n_candidates = min(k + SPARE, len(r))
-    out = np.empty((len(q), k), dtype=np.int64)
-    block = max(1, MATRIX_VALUES // len(r))
-    for start in range(0, len(q), block):
-        here = q[start : start + block]
-        with one_library_thread():
-            # |q|² is the same for all rows of the reference
-            rough = squares - 2.0 * (here @ r.T)
-        near = np.argpartition(rough, n_candidates - 1, axis=1)[:, :n_candidates]
-        near.sort(axis=1)
-        exact = ((queries[start : start + block, None, :] - reference[near]) ** 2).sum(axis=2)
-        order = np.argsort(exact, axis=1, kind="stable")[:, :k]
-        out[start : start + block] = np.take_along_axis(near, order, axis=1)
-        # rows that are no candidates are at least this far
-        own = np.einsum("ij,ij->i", here, here)
-        bound = np.take_along_axis(rough, near, axis=1).max(axis=1) + own
-        error = ROUNDING * r.shape[1] * (own + squares.max())
-        last = np.take_along_axis(exact, order[:, -1:], axis=1)[:, 0]
-        if n_candidates < len(r):
-            for row in np.flatnonzero(last + error >= bound):
-                square = ((queries[start + row] - reference) ** 2).sum(axis=1)
-                out[start + row] = np.argsort(square, kind="stable")[:k]
-    return out
 
 
 def checked_training(matrix: FloatArray, temperature: FloatArray, species: IntArray) -> FloatArray:

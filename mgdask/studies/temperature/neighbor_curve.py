@@ -7,9 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from mgdask._typing import FloatArray, IntArray
+from mgdask.elements import symbol
 from mgdask.errors import ParameterError
-from mgdask.studies.temperature.model import checked_training, nearest, scaling
+from mgdask.learn.neighbors import neighbor_index
+from mgdask.studies.temperature.model import checked_training, scaling
 from mgdask.studies.temperature.views import NeighborCurve
+
+BLOCK = 4096
+"""Rows whose neighbors are in memory at a time."""
 
 
 def fold_errors(
@@ -41,20 +46,21 @@ def fold_errors(
     x = checked_training(matrix, temperature, species)
     low, width = scaling(x)
     x = (x - low) / width
-    total = np.zeros(max_neighbors)
     for kind in np.unique(species):
-        for f in np.unique(fold):
-            here = np.flatnonzero((species == kind) & (fold == f))
-            there = np.flatnonzero((species == kind) & (fold != f))
-            if len(there) < max_neighbors:
-                raise ParameterError(
-                    f"max_neighbors={max_neighbors}, but a species has only {len(there)} atoms "
-                    f"outside of a fold; take at most {len(there)}, or more training runs"
-                )
-            if len(here):
-                kelvin = temperature[there][nearest(x[there], x[here], max_neighbors)]
-                mean = np.cumsum(kelvin, axis=1) / np.arange(1, max_neighbors + 1)
-                total += ((mean - temperature[here, None]) ** 2).sum(axis=0)
+        own = np.bincount(fold[species == kind], minlength=2)
+        n_others = int(own.sum() - own.max())
+        if n_others < max_neighbors:
+            raise ParameterError(
+                f"max_neighbors={max_neighbors}, but {symbol(int(kind))} has only {n_others} atoms "
+                f"outside of a fold; take at most {n_others}, or more training runs"
+            )
+    index = neighbor_index(x, group=species, exclude=fold)
+    total = np.zeros(max_neighbors)
+    for start in range(0, len(x), BLOCK):
+        here = slice(start, start + BLOCK)
+        near, _ = index.nearest(x[here], max_neighbors, group=species[here], exclude=fold[here])
+        mean = np.cumsum(temperature[near], axis=1) / np.arange(1, max_neighbors + 1)
+        total += ((mean - temperature[here, None]) ** 2).sum(axis=0)
     return np.sqrt(total / len(x))
 
 
