@@ -199,7 +199,7 @@ def verdict(data: ReportData) -> list[str]:
                 else f"It is not the best: {_named(next_best)} has {error_text(next_best)} K."
             )
         )
-    return [*texts, *data.notes]
+    return texts
 
 
 def control_text(rows: Sequence[Row]) -> str:

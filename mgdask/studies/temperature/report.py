@@ -192,6 +192,8 @@ def _validation(data: ReportData, target: Path) -> list[Block]:
                 put_in_caption(put_in),
             )
         )
+    if data.notes:
+        blocks.append(Text(data.notes))
     if data.control:
         control = data.control
         blocks.append(

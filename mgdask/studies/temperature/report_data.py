@@ -39,6 +39,8 @@ CLASSES, WEIGHTS, NEIGHBORS, VALIDATION = (
     "validation.json",
 )
 """Files that the stages write."""
+THERMOMETERS, AVERAGING = "thermometers.json", "averaging.json"
+"""Views of these names: a list, and one."""
 UNSEEN = ("temperatures left out", "test runs", "extrapolation")
 """Schemes in which temperatures were not trained on, the main one first."""
 SHOWN = ("mean", "deviation")
@@ -75,7 +77,7 @@ class ReportData:
         Intervals of the Gaussian peaks, hot atoms in excess of the control, and T_ML of
         all models: rows with ``name`` and ``form``.
     notes
-        Reservations in words, shown below the verdict.
+        Reservations about the validation in words.
     application_notes
         Reservations about applications in words.
     """
@@ -143,6 +145,12 @@ def read_report_data(folder: str | Path) -> ReportData:
             "`mgdask study temperature` with this folder's parent as --out again"
         )
     validation, applied = read_validation(source / VALIDATION), read_applications(source)
+    thermometers = _records(Thermometer, read_plain(source / THERMOMETERS))
+    if thermometers:
+        validation["thermometers"] = thermometers
+    averaging = _record(AveragingCurve, read_plain(source / AVERAGING))
+    if averaging is not None:
+        validation["averaging"] = averaging
     return ReportData(
         clusters=read_clusters(source / CLASSES),
         weights=read_weights(source / WEIGHTS),
