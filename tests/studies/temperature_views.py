@@ -143,16 +143,31 @@ def bounds(value):
 
 def excess_rows():
     return [
-        {"name": "creep_100", "form": form, "control": "100", "threshold": 410.0, "share": bounds(0.12),
-         "excess": bounds(0.11), "moved": bounds(value), "chance": 0.02}
+        {
+            "name": "creep_100",
+            "form": form,
+            "control": "100",
+            "threshold": 410.0,
+            "share": bounds(0.12),
+            "excess": bounds(0.11),
+            "moved": bounds(value),
+            "chance": 0.02,
+        }
         for form, value in (("run", 0.3), ("none", 0.25))
     ]
 
 
 def model_rows():
     return [
-        {"name": one.name, "model": model, "form": one.form, "mean": 300.0, "quantile": [0.5, 0.99],
-         "t_ml": [280.0, 900.0], "correlation": one.to_json()}
+        {
+            "name": one.name,
+            "model": model,
+            "form": one.form,
+            "mean": 300.0,
+            "quantile": [0.5, 0.99],
+            "t_ml": [280.0, 900.0],
+            "correlation": one.to_json(),
+        }
         for one, model in zip(lag_correlations(), ("k nearest neighbors", "ours"), strict=True)
     ]
 

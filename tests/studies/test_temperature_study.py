@@ -152,10 +152,10 @@ def test_the_verdict_comes_first(done):
 def test_ours_is_left_out_with_few_lags_or_atoms(done, stores):
     _, out = done
     instances = read_instances([stores / "300.zarr", stores / "800.zarr"], out / "features")
-    few = fitting.Training(instances, (1, 2), 5, 3, 0)
+    few = fitting.Training(instances, (1, 2), {"none": 5}, 3, 0)
     assert few.why_not_ours == "it needs 3 lags, and 2 are used"
-    assert "ours" not in few.fits()
-    assert "ours" in fitting.Training(instances, (1, 2, 3), 5, 3, 0).fits()
+    assert "ours" not in few.fits("none")
+    assert "ours" in fitting.Training(instances, (1, 2, 3), {"none": 5}, 3, 0).fits("run")
 
 
 def test_a_finished_study_is_read(done, stores, monkeypatch):
@@ -220,6 +220,8 @@ KILLED_AT = (
     "features/creep.zarr",
     "temperature/classes.json",
     "temperature/weights.json",
+    "temperature/k_curve.json",
+    "temperature/progress/schemes.json",
     "temperature/validation.json",
     "temperature/models/nearest_none/model.json",
     "temperature/classes.png",

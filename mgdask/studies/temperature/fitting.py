@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -63,7 +63,7 @@ class Training:
     columns
         Indices of the lags that are used.
     n_neighbors
-        Number of neighbors of the paper's model.
+        Number of neighbors of the paper's model, by form of the feature.
     folds
         Number of folds of atoms.
     seed
@@ -72,18 +72,26 @@ class Training:
 
     instances: Instances
     columns: tuple[int, ...]
-    n_neighbors: int
+    n_neighbors: Mapping[str, int]
     folds: int
     seed: int
 
-    def fits(self) -> dict[str, Fit]:
-        """Return the function that fits each model, in the order of every table."""
+    def fits(self, form: str = "none") -> dict[str, Fit]:
+        """Return the function that fits each model, in the order of every table.
+
+        Parameters
+        ----------
+        form
+            Form of the feature. A temperature that is put in shifts all features of
+            "none", and changes no neighbor.
+        """
+        k = self.n_neighbors.get(form, self.n_neighbors["none"])
         fits: dict[str, Fit] = {
             CONSTANT: fit_constant,
             ONE_NUMBER: fit_isotonic,
             RIDGE: fit_ridge,
             LIGHTGBM: partial(fit_boosted, seed=self.seed),
-            NEAREST: partial(fit_nearest, n_neighbors=self.n_neighbors),
+            NEAREST: partial(fit_nearest, n_neighbors=k),
         }
         if not self.why_not_ours:
             fits[OURS] = partial(fit_likelihood, lags=self.lags)
@@ -99,7 +107,9 @@ class Training:
         """Lags in ps that are used (column,)."""
         return self.instances.lags[list(self.columns)]
 
-    def matrix(self, name: str, form: str, instances: Instances | None = None) -> FloatArray:
+    def matrix(
+        self, name: str, form: str, instances: Instances | None = None, rows: IntArray | None = None
+    ) -> FloatArray:
         """Read the features of a model.
 
         Parameters
@@ -110,6 +120,8 @@ class Training:
             "run", "none", or a temperature in K as text.
         instances
             Runs to read. Default: those of training.
+        rows
+            Row numbers among these. Default: all.
 
         Returns
         -------
@@ -117,12 +129,12 @@ class Training:
             Values (row, column).
         """
         kelvin = feature_temperature_of(form)
-        rows = self.instances if instances is None else instances
+        chosen = self.instances if instances is None else instances
         if name == OURS_AVERAGED:
-            averaged = rows.averaged()
+            averaged = chosen.averaged()
             assert averaged is not None
-            return averaged.matrix(feature_temperature=kelvin)
-        return rows.matrix(columns=self.columns, feature_temperature=kelvin)
+            return averaged.matrix(rows=rows, feature_temperature=kelvin)
+        return chosen.matrix(columns=self.columns, rows=rows, feature_temperature=kelvin)
 
     @cached_property
     def why_not_ours(self) -> str:
@@ -188,7 +200,7 @@ def validate_models(
         (f"{scheme}, {form}, {name}", (training, test, scheme, form, name))
         for scheme in schemes
         for form in FORMS
-        for name in training.fits()
+        for name in training.fits(form)
     ]
     with resolve_client(client) as workers:
         outcome = execute(
@@ -207,7 +219,7 @@ def _score(training: Training, test: Instances | None, scheme: str, form: str, n
     x = training.matrix(name, form, instances)
     limit = MAX_TRAINING if name in LIMITED else None
     predicted = cross_predicted(
-        training.fits()[name], x, labels.temperature, labels.species, splits, limit=limit
+        training.fits(form)[name], x, labels.temperature, labels.species, splits, limit=limit
     )
     fewest = min(len(one.train) for one in splits)
     return score(
@@ -266,7 +278,7 @@ def fit_models(training: Training, forms: Sequence[str], folder: Path) -> dict[s
     for name, path in paths.items():
         kind, _, form = name.rpartition(", ")
         x = training.matrix(kind, form)
-        save_model(training.fits()[kind](x, labels.temperature, labels.species), path)
+        save_model(training.fits(form)[kind](x, labels.temperature, labels.species), path)
     return paths
 
 

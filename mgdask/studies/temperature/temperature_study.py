@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +22,7 @@ from mgdask.studies.stages import StageRunner, write_text
 from mgdask.studies.study import Outcome, Study
 from mgdask.studies.temperature.captions import verdict
 from mgdask.studies.temperature.classes import ClusterStatistics, representative_classes
+from mgdask.studies.temperature.controls import run_controls, validate_neighbors
 from mgdask.studies.temperature.data import Instances, feature_path, read_instances
 from mgdask.studies.temperature.fitting import (
     Training,
@@ -30,13 +32,13 @@ from mgdask.studies.temperature.fitting import (
     rows_of,
     validate_models,
 )
-from mgdask.studies.temperature.model import PAPER_NEIGHBORS
 from mgdask.studies.temperature.options import TemperatureOptions
 from mgdask.studies.temperature.prepare import compute_lags
 from mgdask.studies.temperature.report import temperature_report
 from mgdask.studies.temperature.report_data import VALIDATION, read_report_data
 from mgdask.studies.temperature.results import about_training, score_lines, score_metrics
 from mgdask.studies.temperature.validation import FORMS
+from mgdask.studies.temperature.views import NeighborCurve
 from mgdask.studies.temperature.weights import LagWeights, lag_weights
 from mgdask.studies.timing import StageTimer
 
@@ -85,7 +87,7 @@ class TemperatureStudy(Study[TemperatureOptions]):
             classes = self._classes(stages, train, how)
             chosen = train.of_temperatures(classes.classes)
             weights = self._weights(stages, chosen, how)
-            training = self._training(chosen, weights)
+            training = self._training(stages, chosen, weights, how)
             self._validation(stages, training, how)
             self._models(stages, training)
         stages(
@@ -162,28 +164,33 @@ class TemperatureStudy(Study[TemperatureOptions]):
 
         return self._recorded(stages, "weights", compute, LagWeights)
 
-    def _training(self, chosen: Instances, weights: LagWeights) -> Training:
+    def _training(
+        self, stages: StageRunner, chosen: Instances, weights: LagWeights, how: dict[str, Any]
+    ) -> Training:
+        """Select the number of neighbors; return what models are trained on."""
         options = self.options
-        fewest = fewest_atoms(chosen.labels().species, options.folds)
-        return Training(
-            chosen,
-            tuple(int(k) for k in np.flatnonzero(weights.kept)),
-            options.neighbors or min(PAPER_NEIGHBORS, fewest),
-            options.folds,
-            options.seed,
+        columns = tuple(int(k) for k in np.flatnonzero(weights.kept))
+        none: dict[str, int] = {}
+        first = Training(chosen, columns, none, options.folds, options.seed)
+        most = min(options.max_neighbors, fewest_atoms(chosen.labels().species, options.folds))
+        curve = self._recorded(
+            stages, "k curve", lambda: validate_neighbors(first, most, **how), NeighborCurve
         )
+        k = {form: options.neighbors or best for form, best in curve.best.items()}
+        return replace(first, n_neighbors=k)
 
     def _validation(self, stages: StageRunner, training: Training, how: dict[str, Any]) -> None:
         """Test all models on atoms and temperatures that they were not trained on."""
         path = self.folder / VALIDATION
         tested = self.options.test
         test = read_instances(tested, self.options.out / FEATURES) if tested else None
+        rows = stages("schemes", lambda _: rows_of(validate_models(training, test, **how)))
+        controls = stages("controls", lambda _: run_controls(training, **how).to_json())
 
-        def validate(_: StageTimer) -> None:
-            rows = rows_of(validate_models(training, test, **how))
-            write_text(path, json.dumps(to_plain({"rows": rows}), indent=1) + "\n")
+        def write(_: StageTimer) -> None:
+            write_text(path, json.dumps(to_plain({"rows": rows, **controls}), indent=1) + "\n")
 
-        stages("validation", validate, load=lambda: None, outputs=lambda: [path])
+        stages("validation", write, load=lambda: None, outputs=lambda: [path])
 
     def _models(self, stages: StageRunner, training: Training) -> dict[str, Path]:
         """Fit the models that are applied."""

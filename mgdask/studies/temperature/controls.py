@@ -1,0 +1,155 @@
+"""Tasks of the neighbor curve, and of what the T inside the feature does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mgdask._typing import FloatArray, IntArray
+from mgdask.execution.client import resolve_client
+from mgdask.execution.executor import Task, execute
+from mgdask.report.json import to_plain
+from mgdask.studies.temperature.circularity import Solutions, shuffled_motion, temperature_put_in
+from mgdask.studies.temperature.fitting import Training, feature_temperature_of
+from mgdask.studies.temperature.model import NEAREST
+from mgdask.studies.temperature.neighbor_curve import fold_errors, neighbor_curve
+from mgdask.studies.temperature.validation import FORMS, Form, atom_folds, spread
+from mgdask.studies.temperature.views import NeighborCurve, PutIn
+
+if TYPE_CHECKING:
+    from mgdask.cluster.client import Client
+
+MAX_ROWS = 20_000
+"""Most rows of these controls, spread evenly over temperatures."""
+
+
+def validate_neighbors(
+    training: Training, max_neighbors: int, *, client: Client | None = None, progress: bool = True
+) -> NeighborCurve:
+    """Return the validation error against the number of neighbors in both forms.
+
+    Parameters
+    ----------
+    training
+        What models are trained on; its number of neighbors is not used.
+    max_neighbors
+        Largest number of neighbors.
+    client
+        Dask client. Default: the current one, or else threads of this process.
+    progress
+        Whether to report progress.
+    """
+    tasks: list[Task] = [(form, (training, form, max_neighbors)) for form in FORMS]
+    with resolve_client(client) as workers:
+        outcome = execute(
+            workers, _fold_errors, tasks, what="neighbors", unit="forms", progress=progress
+        )
+    return neighbor_curve({form: outcome.results[form] for form in FORMS}, training.folds)
+
+
+def _fold_errors(training: Training, form: str, max_neighbors: int) -> FloatArray:
+    """Task: return the error of each number of neighbors in one form (k,)."""
+    labels = training.instances.labels()
+    return fold_errors(
+        training.instances.matrix(
+            columns=training.columns, feature_temperature=feature_temperature_of(form)
+        ),
+        labels.temperature,
+        labels.species,
+        atom_folds(labels.temperature, training.folds, training.seed),
+        max_neighbors,
+    )
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What the T inside the feature does.
+
+    Parameters
+    ----------
+    put_in
+        Mean T_ML of each run against the T that is put in; None if there are fewer
+        than three temperatures.
+    solutions
+        Solutions of T_ML(T) = T of each run.
+    shuffled
+        Variance of temperature that is predicted from shuffled motion.
+    """
+
+    put_in: PutIn | None
+    solutions: tuple[Solutions, ...]
+    shuffled: list[dict[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return ``put_in``, ``control`` and ``notes`` of ``validation.json``."""
+        plain: dict[str, Any] = {
+            "put_in": self.put_in,
+            "solutions": self.solutions,
+            "control": self.shuffled,
+            "notes": self._notes(),
+        }
+        return to_plain(plain)  # type: ignore[no-any-return]
+
+    def _notes(self) -> list[str]:
+        if self.put_in is None:
+            return [
+                "There are two temperatures only, so none could be left out between two others."
+            ]
+        pairs = zip(self.put_in.run, self.solutions, strict=True)
+        found = [f"{kelvin:g} K: {one.note}" for kelvin, one in pairs if one.note]
+        return [f"T_ML(T) = T of runs left out. {'; '.join(found)}."] if found else []
+
+
+def run_controls(
+    training: Training, *, client: Client | None = None, progress: bool = True
+) -> Controls:
+    """Return how T_ML depends on the T put in, and what is predicted without motion.
+
+    Parameters
+    ----------
+    training
+        What models are trained on. At most ``MAX_ROWS`` rows are used.
+    client
+        Dask client. Default: the current one, or else threads of this process.
+    progress
+        Whether to report progress.
+    """
+    tasks: list[Task] = [
+        (f"shuffled, {form}, {name}", (_shuffled, training, form, name))
+        for form in FORMS
+        for name in training.fits(form)
+    ]
+    several = len(training.instances.temperatures) >= 3
+    if several:
+        tasks.insert(0, ("put in", (_put_in, training, "run", NEAREST)))
+    with resolve_client(client) as workers:
+        outcome = execute(workers, _call, tasks, what="controls", unit="models", progress=progress)
+    results = outcome.results
+    put_in, solutions = results["put in"] if several else (None, ())
+    shuffled = [row for name, _ in tasks if name != "put in" for row in results[name]]
+    return Controls(put_in, solutions, shuffled)
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+def _few_rows(training: Training, name: str) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Return lg[r² m], temperature and species of at most ``MAX_ROWS`` rows."""
+    labels = training.instances.labels()
+    every = np.arange(len(labels.temperature))
+    rows = spread(every, labels.temperature, MAX_ROWS)
+    x = training.matrix(name, "none", rows=rows)
+    return x, labels.temperature[rows], labels.species[rows]
+
+
+def _put_in(training: Training, form: Form, name: str) -> tuple[PutIn, tuple[Solutions, ...]]:
+    return temperature_put_in(training.fits(form)[name], *_few_rows(training, name))
+
+
+def _shuffled(training: Training, form: Form, name: str) -> list[dict[str, Any]]:
+    fits = {name: training.fits(form)[name]}
+    return shuffled_motion(fits, *_few_rows(training, name), seed=training.seed, forms=(form,))
