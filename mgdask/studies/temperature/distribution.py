@@ -1,0 +1,396 @@
+"""Distribution of T_ML: its Gaussian peak, and what stress adds to a control.
+
+Liu X. et al., J. Mater. Inf. 2, 20 (2022), Fig. 2C, describe T_ML as a Gaussian peak with
+a fat tail of hot atoms. The paper does not say how the peak is fitted, so the rule is
+ours. It is stated in ``fit_peak``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import log_ndtr, ndtr
+
+from mgdask._typing import FloatArray
+from mgdask.learn.evaluation.bootstrap import interval_ends
+from mgdask.learn.evaluation.calibration import wilson_interval
+from mgdask.studies.records import Record
+from mgdask.studies.temperature.views import Distribution
+
+COLD, HOT = 2.5, 1.0
+"""Window of the fit in widths below and above the center."""
+PASSES = 8
+"""Fits, each in the window of the one before."""
+LARGEST_SHARE = 0.2
+"""Share of atoms with exactly the same T_ML above which there is no Gaussian."""
+FEWEST = 50
+"""Atoms that a fit needs."""
+TAIL = 3.0
+"""Widths above the center beyond which atoms are counted as the tail."""
+CONTROL_QUANTILE = 0.99
+"""Quantile of the control above which atoms are hot."""
+N_RESAMPLES, LEVEL = 200, 0.95
+N_BINS = 60
+
+
+@dataclass(frozen=True)
+class Measured(Record):
+    """A number with its bootstrap interval over atoms.
+
+    Parameters
+    ----------
+    value
+        The number; NaN if it is not defined.
+    low, high
+        Ends of the 95 % interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class GaussianPeak(Record):
+    """Gaussian peak of a distribution of T_ML (Fig. 2C).
+
+    Parameters
+    ----------
+    center, width
+        Center and standard deviation in K.
+    area
+        Share of the atoms in the Gaussian. It may exceed 1 if the peak is not Gaussian.
+    tail
+        Share of the atoms more than 3 widths above the center, minus the 0.13 % of the
+        Gaussian that are there.
+    misfit
+        Largest distance of the cumulated distributions of data and Gaussian in the
+        window of the fit; 0 for a perfect Gaussian.
+    reason
+        Why no peak was fitted; empty if there is one.
+    """
+
+    center: Measured
+    width: Measured
+    area: Measured
+    tail: Measured
+    misfit: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Excess(Record):
+    """Hot atoms of a run in excess of its unstressed control.
+
+    Parameters
+    ----------
+    control
+        Name of the control.
+    threshold
+        99th percentile of T_ML of the control in K.
+    share
+        Share of the atoms of the run above the threshold.
+    excess
+        That share minus the share of the atoms of the control above it.
+    moved
+        Largest difference over T of the shares of atoms above T in the run and in the
+        control. At least this share of the atoms became hotter.
+    chance
+        Value of ``moved`` that 95 % of runs without a difference stay below.
+    """
+
+    control: str
+    threshold: float
+    share: Measured
+    excess: Measured
+    moved: Measured
+    chance: float
+
+
+def fit_peak(t_ml: FloatArray, *, seed: int = 0, n_resamples: int = N_RESAMPLES) -> GaussianPeak:
+    """Fit a Gaussian to the peak of a distribution, without its tails.
+
+    The fit is the most likely Gaussian of the atoms in a window::
+
+        center - 2.5 width < T_ML < center + width
+
+    The window is cut off where the hot tail begins, and the Gaussian is normalized in
+    it. The first window comes from the half-sample mode and the median deviation of the
+    atoms below it. Eight fits follow, each in the window of the one before. The area is
+    the share of the atoms in the window, divided by that of a Gaussian, 0.835.
+
+    Parameters
+    ----------
+    t_ml
+        T_ML in K (atom,).
+    seed
+        Seed of the bootstrap.
+    n_resamples
+        Resamples of atoms for the intervals.
+
+    Returns
+    -------
+    peak
+        The fit. It has a ``reason`` instead if there are under 50 atoms, or if over
+        20 % of them have exactly the same T_ML. This happens if all neighbors of
+        many atoms are of the coldest class, which no Gaussian describes.
+
+    Notes
+    -----
+    Intervals are too narrow, because neighboring atoms are not independent. Hot atoms
+    below ``center + width`` count as a part of the peak.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> t = np.concatenate([rng.normal(300, 40, 8000), rng.uniform(500, 1500, 2000)])
+    >>> peak = fit_peak(t, n_resamples=20)
+    >>> round(peak.center.value), round(peak.area.value, 2)
+    (300, 0.8)
+    """
+    x = np.sort(np.asarray(t_ml, dtype=np.float64))
+    reason = _why_none(x)
+    if reason:
+        nothing = Measured(np.nan, np.nan, np.nan)
+        return GaussianPeak(nothing, nothing, nothing, nothing, np.nan, reason)
+    rng = np.random.default_rng(seed)
+    values = np.array(_fit(x))
+    drawn = np.array(
+        [_fit(x[np.sort(rng.integers(0, len(x), len(x)))]) for _ in range(n_resamples)]
+    )
+    low, high = interval_ends(drawn, LEVEL)
+    parts = [
+        Measured(float(v), float(a), float(b)) for v, a, b in zip(values, low, high, strict=True)
+    ]
+    return GaussianPeak(*parts, misfit=_misfit(x, values[0], values[1]))
+
+
+def _why_none(x: FloatArray) -> str:
+    if len(x) < FEWEST:
+        return f"{len(x)} atoms are too few for a peak; at least {FEWEST} are needed"
+    value, count = np.unique(x, return_counts=True)
+    share = float(count.max() / len(x))
+    if share > LARGEST_SHARE:
+        return (
+            f"{100 * share:.0f} % of the atoms have a T_ML of exactly {value[count.argmax()]:.0f} "
+            "K, so the distribution is not a Gaussian"
+        )
+    return ""
+
+
+def _fit(x: FloatArray) -> tuple[float, float, float, float]:
+    """Return center, width, area and tail of sorted values."""
+    center = half_sample_mode(x)
+    below = center - x[x <= center]
+    width = float(np.median(below)) / 0.6745 or float(x.std()) or 1.0
+    total, square = (np.concatenate([[0.0], np.cumsum(part)]) for part in (x, x**2))
+    for _ in range(PASSES):
+        ends = center - COLD * width, center + HOT * width
+        first, last = np.searchsorted(x, ends)
+        n = int(last - first)
+        if n < FEWEST // 2:
+            return (np.nan,) * 4
+        mean = float(total[last] - total[first]) / n
+        variance = max(float(square[last] - square[first]) / n - mean**2, 1e-12)
+        found = minimize(
+            _cost,
+            [0.0, 0.0],
+            args=((mean - center) / width, variance / width**2),
+            method="Nelder-Mead",
+            options={"xatol": 1e-5, "fatol": 1e-9},
+        ).x
+        # a step that leaves the window by far says that the window has no maximum
+        center = center + width * float(np.clip(found[0], -1.0, 1.0))
+        width = width * float(np.exp(np.clip(found[1], -0.7, 0.7)))
+    first, last = np.searchsorted(x, [center - COLD * width, center + HOT * width])
+    area = float(last - first) / len(x) / float(ndtr(HOT) - ndtr(-COLD))
+    hot = len(x) - int(np.searchsorted(x, center + TAIL * width))
+    return center, width, area, hot / len(x) - area * float(ndtr(-TAIL))
+
+
+def _cost(parameters: FloatArray, mean: float, variance: float) -> float:
+    """Minus the mean log likelihood of a Gaussian normalized in the window.
+
+    Lengths are in units of the last width, from the last center.
+    """
+    center, log_width = (float(value) for value in parameters)
+    width = np.exp(log_width)
+    high, low = log_ndtr((HOT - center) / width), log_ndtr((-COLD - center) / width)
+    inside = high + np.log1p(-np.exp(min(low - high, -1e-300)))
+    return float(0.5 * (variance + (mean - center) ** 2) / width**2 + log_width + inside)
+
+
+def _misfit(x: FloatArray, center: float, width: float) -> float:
+    inside = x[(x > center - COLD * width) & (x < center + HOT * width)]
+    if len(inside) < 2:
+        return np.nan
+    value, count = np.unique(inside, return_counts=True)
+    expected = (ndtr((value - center) / width) - ndtr(-COLD)) / (ndtr(HOT) - ndtr(-COLD))
+    # the middle of a step: T_ML is a mean of k classes and has steps
+    middle = (np.cumsum(count) - 0.5 * count) / len(inside)
+    return float(np.abs(middle - expected).max())
+
+
+def half_sample_mode(x: FloatArray) -> float:
+    """Return the half-sample mode: the densest half of the densest half of ....
+
+    Parameters
+    ----------
+    x
+        Sorted values (row,).
+
+    References
+    ----------
+    Bickel, Fruehwirth, Comput. Stat. Data Anal. 50, 3500 (2006).
+
+    Examples
+    --------
+    >>> half_sample_mode(np.array([0.0, 1.0, 1.1, 1.2, 5.0, 9.0]))
+    1.15
+    """
+    while len(x) > 3:
+        n = (len(x) + 1) // 2
+        spans = x[n - 1 :] - x[: len(x) - n + 1]
+        narrow = np.flatnonzero(spans == spans.min())
+        first = int(narrow[len(narrow) // 2])
+        x = x[first : first + n]
+    if len(x) == 3:
+        x = x[:2] if x[1] - x[0] < x[2] - x[1] else x[1:]
+    return float(x.mean())
+
+
+def excess_over(
+    t_ml: FloatArray,
+    control: FloatArray,
+    name: str,
+    *,
+    seed: int = 0,
+    n_resamples: int = N_RESAMPLES,
+) -> Excess:
+    """Compare hot atoms of a run with those of its unstressed control.
+
+    Parameters
+    ----------
+    t_ml
+        T_ML in K (atom,).
+    control
+        T_ML of the control from the same model (atom,).
+    name
+        Name of the control.
+    seed
+        Seed of the bootstrap.
+    n_resamples
+        Resamples of the atoms of both.
+
+    Examples
+    --------
+    >>> cold = np.arange(1000.0)
+    >>> hot = np.where(np.arange(1000) < 100, 5000.0, cold)
+    >>> excess_over(hot, cold, "100", n_resamples=20).excess.value
+    0.1
+    """
+    x, y = (np.sort(np.asarray(part, dtype=np.float64)) for part in (t_ml, control))
+    rng = np.random.default_rng(seed)
+    threshold = float(np.quantile(y, CONTROL_QUANTILE))
+    drawn, chance = [], []
+    both = np.sort(np.concatenate([x, y]))
+    for _ in range(n_resamples):
+        a, b = (np.sort(part[rng.integers(0, len(part), len(part))]) for part in (x, y))
+        # the threshold is estimated too
+        limit = float(np.quantile(b, CONTROL_QUANTILE))
+        drawn.append((_above(a, limit), _above(a, limit) - _above(b, limit), _moved(a, b)))
+        a, b = (np.sort(both[rng.integers(0, len(both), len(part))]) for part in (x, y))
+        chance.append(_moved(a, b))
+    low, high = interval_ends(np.array(drawn), LEVEL)
+    share = _above(x, threshold)
+    values = (share, share - _above(y, threshold), _moved(x, y))
+    parts = [
+        Measured(float(v), float(a), float(b)) for v, a, b in zip(values, low, high, strict=True)
+    ]
+    return Excess(name, threshold, *parts, chance=float(np.quantile(chance, 0.95)))
+
+
+def _above(x: FloatArray, limit: float) -> float:
+    """Return the share of sorted values above a limit."""
+    return float(1.0 - np.searchsorted(x, limit, side="right") / len(x))
+
+
+def _moved(x: FloatArray, y: FloatArray) -> float:
+    """Return the largest excess of the share above any limit; both are sorted."""
+    at = np.unique(np.concatenate([x, y]))
+    shares = [np.searchsorted(part, at, side="right") / len(part) for part in (x, y)]
+    return float(max((shares[1] - shares[0]).max(), 0.0))
+
+
+def share_above(t_ml: FloatArray, limit: float) -> Measured:
+    """Return the share of the atoms above a temperature, with Wilson's interval.
+
+    Parameters
+    ----------
+    t_ml
+        T_ML in K (atom,).
+    limit
+        Temperature in K, such as the glass transition.
+    """
+    n, hot = np.array([len(t_ml)]), np.array([int((t_ml > limit).sum())])
+    low, high = wilson_interval(hot, n, LEVEL)
+    return Measured(float(hot[0] / n[0]), float(low[0]), float(high[0]))
+
+
+def bin_edges(every: Sequence[FloatArray]) -> FloatArray:
+    """Return edges of bins that hold all values, 60 bins of equal width.
+
+    Parameters
+    ----------
+    every
+        T_ML in K of the distributions that share the bins.
+    """
+    low = min(float(part.min()) for part in every)
+    high = max(float(part.max()) for part in every)
+    return np.linspace(low, high if high > low else low + 1.0, N_BINS + 1)
+
+
+def distribution_of(
+    name: str,
+    form: str,
+    t_ml: FloatArray,
+    edges: FloatArray,
+    peak: GaussianPeak,
+    *,
+    glass_temperature: float | None = None,
+    control: bool = False,
+) -> Distribution:
+    """Return the view of a distribution for the figures.
+
+    Parameters
+    ----------
+    name, form
+        Name of the store, and form of the feature.
+    t_ml
+        T_ML in K (atom,).
+    edges
+        Edges of the bins in K.
+    peak
+        Its Gaussian peak.
+    glass_temperature
+        Glass transition in K; None if it is not given.
+    control
+        Whether this is the unstressed control.
+    """
+    count, _ = np.histogram(t_ml, edges)
+    above = np.nan if glass_temperature is None else share_above(t_ml, glass_temperature).value
+    return Distribution(
+        name,
+        form,
+        edges,
+        count / (len(t_ml) * np.diff(edges)),
+        peak.center.value,
+        peak.width.value,
+        peak.area.value,
+        peak.tail.value,
+        above,
+        control,
+    )
