@@ -1,7 +1,7 @@
 """Creep curves, steady rates and the activation volume: Figs. 2A and 2B.
 
-Liu X. et al., J. Mater. Inf. 2, 20 (2022). Strain is read from the cell, so it starts at
-the first frame of the store. Elastic strain of loading before that frame is not in it.
+Liu X. et al., J. Mater. Inf. 2, 20 (2022). Strain is read from the cell, so it starts
+at the first frame of the run. Elastic strain of loading before that frame is not in it.
 """
 
 from __future__ import annotations
@@ -110,11 +110,14 @@ def stress_of(values: FloatArray | None, unit: str | None) -> tuple[float, str]:
         Unit of the values; None if the store does not state it.
     """
     if values is None:
-        return np.nan, "the store has no variable stress; add it with mgdask attach --stress"
-    if unit not in TO_GPA:
+        return np.nan, (
+            "the store has no variable stress; add it with mgdask attach STORE --variable "
+            "'stress[GPa]=1.4'"
+        )
+    if unit is None or unit not in TO_GPA:
         return np.nan, (
             f"the unit of stress is {unit!r}; it must be one of {', '.join(TO_GPA)}, as in "
-            "mgdask attach --set 'stress[GPa]=1.4'"
+            "mgdask attach --variable 'stress[GPa]=1.4'"
         )
     if not np.isfinite(values).all():
         return np.nan, "stress is missing in some frames"
@@ -199,9 +202,7 @@ def volume_of(curves: Sequence[Creep], temperatures: Sequence[float]) -> Volume:
     names = tuple(curve.name for curve, _ in steady)
     different = len({curve.stress for curve, _ in steady})
     if different < 2:
-        why = [
-            f"{one.curve.name}: {one.stress_note}" for one in unknown if one.stress_note
-        ] + [
+        why = [f"{one.curve.name}: {one.stress_note}" for one in unknown if one.stress_note] + [
             f"{one.curve.name}: no positive steady rate"
             for one in curves
             if np.isfinite(one.curve.stress) and (one.curve.reason or not one.curve.rate > 0)
@@ -247,6 +248,8 @@ def stress_strain_of(
     unit
         Unit of the stress.
     """
-    if stress is None or strain is None or unit not in TO_GPA or np.ptp(stress) == 0:
+    if stress is None or strain is None or unit is None or unit not in TO_GPA:
+        return None
+    if np.ptp(stress) == 0:
         return None
     return StressStrain(name, strain, stress * TO_GPA[unit])

@@ -1,8 +1,8 @@
 """Distribution of T_ML: its Gaussian peak, and what stress adds to a control.
 
-Liu X. et al., J. Mater. Inf. 2, 20 (2022), Fig. 2C, describe T_ML as a Gaussian peak with
-a fat tail of hot atoms. The paper does not say how the peak is fitted, so the rule is
-ours. It is stated in ``fit_peak``.
+Liu X. et al., J. Mater. Inf. 2, 20 (2022), Fig. 2C, describe T_ML as a Gaussian peak
+with a fat tail of hot atoms. The paper does not say how the peak is fitted, so the rule
+is ours. It is stated in ``fit_peak``.
 """
 
 from __future__ import annotations
@@ -162,10 +162,14 @@ def fit_peak(t_ml: FloatArray, *, seed: int = 0, n_resamples: int = N_RESAMPLES)
         [_fit(x[np.sort(rng.integers(0, len(x), len(x)))]) for _ in range(n_resamples)]
     )
     low, high = interval_ends(drawn, LEVEL)
-    parts = [
+    center, width, area, tail = _measured(values, low, high)
+    return GaussianPeak(center, width, area, tail, _misfit(x, values[0], values[1]))
+
+
+def _measured(values: FloatArray, low: FloatArray, high: FloatArray) -> list[Measured]:
+    return [
         Measured(float(v), float(a), float(b)) for v, a, b in zip(values, low, high, strict=True)
     ]
-    return GaussianPeak(*parts, misfit=_misfit(x, values[0], values[1]))
 
 
 def _why_none(x: FloatArray) -> str:
@@ -306,11 +310,9 @@ def excess_over(
         chance.append(_moved(a, b))
     low, high = interval_ends(np.array(drawn), LEVEL)
     share = _above(x, threshold)
-    values = (share, share - _above(y, threshold), _moved(x, y))
-    parts = [
-        Measured(float(v), float(a), float(b)) for v, a, b in zip(values, low, high, strict=True)
-    ]
-    return Excess(name, threshold, *parts, chance=float(np.quantile(chance, 0.95)))
+    values = np.array([share, share - _above(y, threshold), _moved(x, y)])
+    hot, excess, moved = _measured(values, low, high)
+    return Excess(name, threshold, hot, excess, moved, float(np.quantile(chance, 0.95)))
 
 
 def _above(x: FloatArray, limit: float) -> float:

@@ -1,8 +1,8 @@
 """D²min over several lags beside T_ML: Fig. 3, with intervals and for any trajectory.
 
-Liu X. et al., J. Mater. Inf. 2, 20 (2022), Eq. (2): the mean over the neighbors of an atom,
-with the frame at t + Δt mapped back onto the frame at t. Neighbors are those at t, the
-first frame of the run, within the first troughs of the partial g(r).
+Liu X. et al., J. Mater. Inf. 2, 20 (2022), Eq. (2): the mean over the neighbors of an
+atom, with the frame at t + Δt mapped back onto the frame at t. Neighbors are those at
+t, the first frame of the run, within the first troughs of the partial g(r).
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ def d2min_features(lags: Sequence[float], cutoffs: Mapping[str, float]) -> list[
     """
     return [
         NonAffine(
-            cutoff=dict(cutoffs), quantities=("d2min",), lag=float(lag), direction="backward"
+            cutoff=tuple(cutoffs.items()),
+            quantities=("d2min",),
+            lag=float(lag),
+            direction="backward",
         ).named(d2min_name(lag))
         for lag in lags
     ]

@@ -1,9 +1,9 @@
-"""Structure of liquid-like and solid-like atoms: Figs. 4 and 5, and the features for it.
+"""Structure of liquid-like and solid-like atoms: Figs. 4 and 5, and its features.
 
-Liu X. et al., J. Mater. Inf. 2, 20 (2022): liquid-like and solid-like atoms are the tenths
-with the highest and the lowest T_ML of all atoms, whatever their species. Their structure
-is that of the first frame of the run, from which displacements are measured. The paper
-does not name its frame. Only the first one precedes all of the motion.
+Liu X. et al., J. Mater. Inf. 2, 20 (2022): liquid-like and solid-like atoms are the
+tenths with the highest and the lowest T_ML of all atoms, whatever their species. Their
+structure is that of the first frame of the run, from which displacements are measured.
+The paper does not name its frame. Only the first one precedes all of the motion.
 """
 
 from __future__ import annotations
@@ -93,8 +93,39 @@ def structure_of(
     )
 
 
+def ranks_of(
+    t_ml: FloatArray, motion: FloatArray, species: IntArray, atom_id: IntArray
+) -> FloatArray:
+    """Return ranks by T_ML, then by motion within the species, then by identifier.
+
+    Parameters
+    ----------
+    t_ml
+        T_ML in K (atom,).
+    motion
+        Mean of lg[r²m] over the lags (atom,). It counts relative to the mean of the
+        species, because heavy atoms have a larger r²m at the same temperature.
+    species
+        Atomic numbers (atom,).
+    atom_id
+        Identifiers (atom,).
+
+    Examples
+    --------
+    >>> t, motion = np.array([5.0, 5.0, 1.0]), np.array([2.0, 1.0, 9.0])
+    >>> ranks_of(t, motion, np.full(3, 29), np.arange(3)).tolist()
+    [2.0, 1.0, 0.0]
+    """
+    relative = np.array(motion, dtype=np.float64)
+    for kind in np.unique(species):
+        relative[species == kind] -= motion[species == kind].mean()
+    ranks = np.empty(len(t_ml))
+    ranks[np.lexsort((atom_id, relative, t_ml))] = np.arange(len(t_ml))
+    return ranks
+
+
 def tied_share(t_ml: FloatArray, fraction: float = 0.1) -> float:
-    """Return the share of solid-like atoms that identifiers alone have chosen.
+    """Return the share of solid-like atoms that T_ML alone does not decide.
 
     Parameters
     ----------
@@ -137,8 +168,8 @@ def structure_features(
         Chemistry(
             species=species_of(numbers),
             quantities=("count",),
-            neighbors="cutoff",
-            pair_cutoffs=dict(cutoffs),
+            neighbors=("cutoff",),
+            pair_cutoffs=tuple(cutoffs.items()),
         ).named(NEIGHBORS),
     )
 

@@ -1,0 +1,290 @@
+"""T_ML of every atom of a store, written as a store that users join by ``atom_id``.
+
+A task predicts the atoms of one block with every model, and owns one shard of the
+output. It reads its own rows, and each worker reads a model once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mgdask._typing import AnyArray, FloatArray
+from mgdask.errors import ParameterError, RunError
+from mgdask.execution.client import resolve_client
+from mgdask.execution.executor import Task, describe, execute
+from mgdask.execution.records import record
+from mgdask.store import features
+from mgdask.store.layout import BlockLayout
+from mgdask.store.manifest import Manifest
+from mgdask.store.open import check_complete
+from mgdask.store.provenance import digest, versions
+from mgdask.store.shards import (
+    FEATURE_COMPRESSION,
+    dimension_names,
+    open_group,
+    read_array,
+    write_shard,
+)
+from mgdask.studies.stages import fingerprint
+from mgdask.studies.temperature.data import FeatureTemperature, Instances
+from mgdask.studies.temperature.model import MODEL_FILE, ROWS_FILE, TemperatureModel, load_model
+
+if TYPE_CHECKING:
+    from mgdask.cluster.client import Client
+
+T_ML = "t_ml"
+"""Name of the variable with T_ML in K, and of the folder of these stores."""
+ROWS = 4096
+"""Atoms of a block."""
+
+
+@dataclass(frozen=True)
+class AppliedModel:
+    """A fitted model, and the form of the feature that it reads.
+
+    Parameters
+    ----------
+    name
+        Name of the model, as in tables.
+    form
+        "run", "none", or a temperature in K as text.
+    folder
+        Folder of the model; its name labels the column of the store.
+    """
+
+    name: str
+    form: str
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        """Label of the column."""
+        return self.folder.name
+
+    @property
+    def feature_temperature(self) -> FeatureTemperature:
+        """``form`` as the argument of ``Instances.matrix``."""
+        return {"none": None, "run": "run"}[self.form] if not self._number else float(self.form)
+
+    @property
+    def _number(self) -> bool:
+        return self.form not in ("none", "run")
+
+
+def applied_models(paths: Mapping[str, Path]) -> tuple[AppliedModel, ...]:
+    """Return models from folders by "NAME, FORM".
+
+    Parameters
+    ----------
+    paths
+        Folder of each model, as ``fit_models`` returns them.
+    """
+    named = [(*text.rpartition(", ")[::2], folder) for text, folder in paths.items()]
+    return tuple(AppliedModel(name, form, folder) for name, form, folder in named)
+
+
+def predict_store(
+    instances: Instances,
+    models: Sequence[AppliedModel],
+    columns: Sequence[int],
+    out: Path,
+    *,
+    client: Client | None = None,
+    progress: bool = True,
+) -> tuple[AppliedModel, ...]:
+    """Write T_ML of every atom of one store.
+
+    Parameters
+    ----------
+    instances
+        All runs of one store.
+    models
+        Fitted models, one column each. Models with T of the run are left out if a run
+        has no temperature.
+    columns
+        Indices of the lags that the models read.
+    out
+        Store to write: array ``t_ml`` (frame, atom, t_ml_feature) in K, where a frame
+        is the origin of a run. It opens with ``mgdask.open_store``, and atoms are
+        joined with a trajectory by ``atom_id``.
+    client
+        Dask client. Default: the current one, or else threads of this process.
+    progress
+        Whether to report progress.
+
+    Returns
+    -------
+    applied
+        The models that were applied, in the order of the columns.
+
+    Raises
+    ------
+    ParameterError
+        If no model can be applied, or atoms do not fit to those of training.
+    RunError
+        If blocks failed. The same call again computes only what is missing.
+    """
+    kelvin = [run.temperature for run in instances.runs]
+    applied = tuple(
+        one for one in models if one.feature_temperature != "run" or np.isfinite(kelvin).all()
+    )
+    if not applied:
+        raise ParameterError(
+            f"{instances.runs[0].source} has no temperature, which all given models need; add it "
+            "with mgdask attach, or give --feature-temperature none"
+        )
+    group, content = check_complete(instances.runs[0].path, kind="features")
+    digests = {one.label: model_digest(one.folder) for one in applied}
+    identity = {
+        "models": digests,
+        "forms": {one.label: one.form for one in applied},
+        "columns": [int(k) for k in columns],
+        "source": content,
+        "temperature": kelvin if any(one.feature_temperature == "run" for one in applied) else [],
+    }
+    plan_digest = digest([identity, ROWS, FEATURE_COMPRESSION])
+    with Manifest(out).locked() as lock:
+        if not features.existing(out, plan_digest):
+            attrs = {
+                "features": [{T_ML: identity["forms"]}],
+                "input": str(instances.runs[0].path),
+                "input_content": content,
+                "plan_digest": plan_digest,
+                "t_ml": identity,
+                "compression": FEATURE_COMPRESSION,
+                "versions": versions(("mgdask", "numpy", "zarr")),
+            }
+            features.create(str(out), attrs, _axes(group), [_output(instances, applied)])
+        _predict(instances, applied, digests, columns, out, plan_digest, client, progress)
+        lock.check()
+        Manifest(out).finish(plan_digest)
+    return applied
+
+
+def _predict(
+    instances: Instances,
+    applied: Sequence[AppliedModel],
+    digests: Mapping[str, str],
+    columns: Sequence[int],
+    out: Path,
+    plan_digest: str,
+    client: Client | None,
+    progress: bool,
+) -> None:
+    """Compute the blocks that have no record yet."""
+    manifest = Manifest(out)
+    records = manifest.records()
+    tasks: list[Task] = []
+    for k, run in enumerate(instances.runs):
+        for start in range(0, run.n_atoms, ROWS):
+            name = f"t_ml-{k:08d}-{start:010d}"
+            identity = digest([plan_digest, name])
+            if manifest.done(name, identity, records):
+                continue
+            part = instances.select([k])
+            job = (part, tuple(applied), dict(digests), tuple(columns), k, start, str(out))
+            tasks.append((name, (*job, name, identity)))
+    if tasks or manifest.content() is None:
+        manifest.reopen()
+    with resolve_client(client) as workers:
+        outcome = execute(
+            workers,
+            _predict_block,
+            tasks,
+            what=f"T_ML of {instances.runs[0].store}",
+            progress=progress,
+            strict=False,
+        )
+    if outcome.failures:
+        first, error = next(iter(outcome.failures.items()))
+        if isinstance(error, ParameterError):
+            raise ParameterError(f"{instances.runs[0].source}: {error}")
+        raise RunError(
+            f"{len(outcome.failures)} blocks of {out} failed; the others stay. The first is "
+            f"{first}: {describe(error)}. Resolve the cause and make the same call again"
+        )
+
+
+def _predict_block(
+    part: Instances,
+    applied: Sequence[AppliedModel],
+    digests: Mapping[str, str],
+    columns: Sequence[int],
+    frame: int,
+    start: int,
+    out: str,
+    name: str,
+    identity: str,
+) -> None:
+    """Task: predict some atoms of one run with every model, and write them."""
+    began = time.perf_counter()
+    run = part.runs[0]
+    rows = np.arange(start, min(start + ROWS, run.n_atoms))
+    t_ml = np.empty((1, len(rows), len(applied)))
+    for k, one in enumerate(applied):
+        x = part.matrix(columns=columns, rows=rows, feature_temperature=one.feature_temperature)
+        t_ml[0, :, k] = _model(str(one.folder), digests[one.label]).predict(x, run.species[rows])
+    wrote = write_shard(open_group(out, mode="r+"), T_ML, (frame, start, 0), t_ml)
+    Manifest(out).append(record(name, identity, [wrote], began))
+
+
+@lru_cache(maxsize=4)
+def _model(folder: str, _digest: str) -> TemperatureModel:
+    return load_model(Path(folder))
+
+
+def model_digest(folder: Path) -> str:
+    """Return the digest of a saved model.
+
+    Parameters
+    ----------
+    folder
+        Folder that ``save_model`` wrote.
+    """
+    files = [folder / name for name in (MODEL_FILE, ROWS_FILE) if (folder / name).is_file()]
+    return digest([fingerprint(file) for file in files])
+
+
+def _output(instances: Instances, applied: Sequence[AppliedModel]) -> features.Output:
+    n_atoms = instances.runs[0].n_atoms
+    rows = min(ROWS, n_atoms)
+    return features.Output(
+        T_ML,
+        f"{T_ML}_feature",
+        (len(instances.runs), n_atoms, len(applied)),
+        "float64",
+        BlockLayout(1, rows, rows),
+        tuple(one.label for one in applied),
+        {},
+        {"long_name": "machine-learned temperature", "units": "K"},
+    )
+
+
+def _axes(group: Any) -> dict[str, tuple[str, AnyArray]]:
+    """Return the coordinates of frames and atoms: dimension and values by name."""
+    return {
+        str(name): (str(dimension_names(array)[0]), np.asarray(array[...]))
+        for name, array in sorted(group.arrays())
+        if array.ndim == 1 and dimension_names(array)[0] in ("frame", "atom")
+    }
+
+
+def read_t_ml(path: Path) -> dict[str, FloatArray]:
+    """Return T_ML in K (run, atom) of a finished store, by label of the model.
+
+    Parameters
+    ----------
+    path
+        Store that ``predict_store`` wrote.
+    """
+    group, _ = check_complete(path, kind="features")
+    values = np.asarray(read_array(group, T_ML), dtype=np.float64)
+    labels = [str(label) for label in read_array(group, f"{T_ML}_feature")]
+    return {label: values[:, :, k] for k, label in enumerate(labels)}
