@@ -7,12 +7,12 @@ is ours. It is stated in ``fit_peak``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import log_ndtr, ndtr
+from scipy.special import ndtr
 
 from mgdask._typing import FloatArray
 from mgdask.learn.evaluation.bootstrap import interval_ends
@@ -24,6 +24,10 @@ COLD, HOT = 2.5, 1.0
 """Window of the fit in widths below and above the center."""
 PASSES = 8
 """Fits, each in the window of the one before."""
+MAX_STEPS = 60
+"""Newton steps of a fit."""
+FLATTEST = -0.02
+"""Quadratic parameter -1/2 (window unit / width)² of the widest Gaussian, 5 units."""
 LARGEST_SHARE = 0.2
 """Share of atoms with exactly the same T_ML above which there is no Gaussian."""
 FEWEST = 50
@@ -199,32 +203,61 @@ def _fit(x: FloatArray) -> tuple[float, float, float, float]:
             return (np.nan,) * 4
         mean = float(total[last] - total[first]) / n
         variance = max(float(square[last] - square[first]) / n - mean**2, 1e-12)
-        found = minimize(
-            _cost,
-            [0.0, 0.0],
-            args=((mean - center) / width, variance / width**2),
-            method="Nelder-Mead",
-            options={"xatol": 1e-5, "fatol": 1e-9},
-        ).x
+        found = _most_likely((mean - center) / width, variance / width**2)
         # a step that leaves the window by far says that the window has no maximum
-        center = center + width * float(np.clip(found[0], -1.0, 1.0))
-        width = width * float(np.exp(np.clip(found[1], -0.7, 0.7)))
+        center = center + width * min(max(found[0], -1.0), 1.0)
+        width = width * min(max(found[1], 0.5), 2.0)
     first, last = np.searchsorted(x, [center - COLD * width, center + HOT * width])
     area = float(last - first) / len(x) / float(ndtr(HOT) - ndtr(-COLD))
     hot = len(x) - int(np.searchsorted(x, center + TAIL * width))
     return center, width, area, hot / len(x) - area * float(ndtr(-TAIL))
 
 
-def _cost(parameters: FloatArray, mean: float, variance: float) -> float:
-    """Minus the mean log likelihood of a Gaussian normalized in the window.
+def _most_likely(mean: float, variance: float) -> tuple[float, float]:
+    """Return center and width of the Gaussian that has these moments in the window.
 
-    Lengths are in units of the last width, from the last center.
+    Lengths are in units of the last width, from the last center. Gaussians in a window
+    are an exponential family, so Newton's method on its two parameters converges.
     """
-    center, log_width = (float(value) for value in parameters)
-    width = np.exp(log_width)
-    high, low = log_ndtr((HOT - center) / width), log_ndtr((-COLD - center) / width)
-    inside = high + np.log1p(-np.exp(min(low - high, -1e-300)))
-    return float(0.5 * (variance + (mean - center) ** 2) / width**2 + log_width + inside)
+    square = variance + mean**2
+    linear, quadratic = 0.0, -0.5
+    c, w = 0.0, 1.0
+    for _ in range(MAX_STEPS):
+        e = _moments(c, w)
+        off = mean - e[1], square - e[2]
+        v11, v12, v22 = e[2] - e[1] ** 2, e[3] - e[1] * e[2], e[4] - e[2] ** 2
+        det = v11 * v22 - v12**2
+        if not det > 0:
+            break
+        step = (v22 * off[0] - v12 * off[1]) / det, (v11 * off[1] - v12 * off[0]) / det
+        share = 1.0
+        while quadratic + share * step[1] > FLATTEST and share > 1e-3:
+            share /= 2.0
+        if share <= 1e-3:
+            break
+        linear, quadratic = linear + share * step[0], quadratic + share * step[1]
+        w = math.sqrt(-0.5 / quadratic)
+        c = linear * w**2
+        if max(abs(step[0]), abs(step[1])) < 1e-10:
+            break
+    return c, w
+
+
+def _moments(center: float, width: float) -> tuple[float, ...]:
+    """Return the moments 0 to 4 of a Gaussian in the window."""
+    a, b = (-COLD - center) / width, (HOT - center) / width
+    inside = 0.5 * (math.erf(b / math.sqrt(2.0)) - math.erf(a / math.sqrt(2.0)))
+    if inside < 1e-12:
+        return (1.0, center, center**2, center**3, center**4)
+    norm = inside * math.sqrt(2.0 * math.pi)
+    at_a, at_b = math.exp(-0.5 * a * a) / norm, math.exp(-0.5 * b * b) / norm
+    m = [1.0, at_a - at_b]
+    for k in range(2, 5):
+        m.append((k - 1) * m[k - 2] + a ** (k - 1) * at_a - b ** (k - 1) * at_b)
+    return tuple(
+        sum(math.comb(k, n) * center ** (k - n) * width**n * m[n] for n in range(k + 1))
+        for k in range(5)
+    )
 
 
 def _misfit(x: FloatArray, center: float, width: float) -> float:
