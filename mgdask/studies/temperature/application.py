@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mgdask._typing import AnyArray, FloatArray
+from mgdask._typing import AnyArray, FloatArray, IntArray
 from mgdask.errors import ParameterError, RunError
 from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import Task, describe, execute
@@ -34,6 +34,7 @@ from mgdask.store.shards import (
 )
 from mgdask.studies.stages import fingerprint
 from mgdask.studies.temperature.data import FeatureTemperature, Instances
+from mgdask.studies.temperature.likelihood import OURS_AVERAGED
 from mgdask.studies.temperature.model import MODEL_FILE, ROWS_FILE, TemperatureModel, load_model
 
 if TYPE_CHECKING:
@@ -71,11 +72,33 @@ class AppliedModel:
     @property
     def feature_temperature(self) -> FeatureTemperature:
         """``form`` as the argument of ``Instances.matrix``."""
-        return {"none": None, "run": "run"}[self.form] if not self._number else float(self.form)
+        return None if self.form == "none" else "run" if self.form == "run" else float(self.form)
 
-    @property
-    def _number(self) -> bool:
-        return self.form not in ("none", "run")
+    def matrix(
+        self, instances: Instances, columns: Sequence[int], rows: IntArray | None = None
+    ) -> FloatArray:
+        """Read the features of the model (row, column).
+
+        Parameters
+        ----------
+        instances
+            Runs to read.
+        columns
+            Indices of the lags; a model of averages over origins reads all of its own.
+        rows
+            Row numbers. Default: all.
+        """
+        if self.name != OURS_AVERAGED:
+            return instances.matrix(
+                columns=columns, rows=rows, feature_temperature=self.feature_temperature
+            )
+        averaged = instances.averaged()
+        if averaged is None:
+            raise ParameterError(
+                f"{instances.runs[0].path} has no averages over origins, which the model "
+                f"{self.name!r} reads; compute the features of the store again"
+            )
+        return averaged.matrix(rows=rows, feature_temperature=self.feature_temperature)
 
 
 def applied_models(paths: Mapping[str, Path]) -> tuple[AppliedModel, ...]:
@@ -189,7 +212,8 @@ def _predict(
             if manifest.done(name, identity, records):
                 continue
             part = instances.select([k])
-            job = (part, tuple(applied), dict(digests), tuple(columns), k, start, str(out))
+            atoms = (start, min(start + ROWS, run.n_atoms))
+            job = (part, tuple(applied), dict(digests), tuple(columns), k, atoms, str(out))
             tasks.append((name, (*job, name, identity)))
     if tasks or manifest.content() is None:
         manifest.reopen()
@@ -218,7 +242,7 @@ def _predict_block(
     digests: Mapping[str, str],
     columns: Sequence[int],
     frame: int,
-    start: int,
+    atoms: tuple[int, int],
     out: str,
     name: str,
     identity: str,
@@ -226,12 +250,12 @@ def _predict_block(
     """Task: predict some atoms of one run with every model, and write them."""
     began = time.perf_counter()
     run = part.runs[0]
-    rows = np.arange(start, min(start + ROWS, run.n_atoms))
+    rows = np.arange(*atoms)
     t_ml = np.empty((1, len(rows), len(applied)))
     for k, one in enumerate(applied):
-        x = part.matrix(columns=columns, rows=rows, feature_temperature=one.feature_temperature)
+        x = one.matrix(part, columns, rows)
         t_ml[0, :, k] = _model(str(one.folder), digests[one.label]).predict(x, run.species[rows])
-    wrote = write_shard(open_group(out, mode="r+"), T_ML, (frame, start, 0), t_ml)
+    wrote = write_shard(open_group(out, mode="r+"), T_ML, (frame, atoms[0], 0), t_ml)
     Manifest(out).append(record(name, identity, [wrote], began))
 
 
