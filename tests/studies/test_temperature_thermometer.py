@@ -49,7 +49,7 @@ def nearest_mean(train, query):
 @pytest.fixture(scope="module")
 def measured():
     train, test = Rows((100, 500, 1000), 24, 0), Rows((500, 700), 8, 1)
-    training = Training(train, (0, 1), K, 4, 7)
+    training = Training(train, (0, 1), {"run": K, "none": K}, 4, 7)
     return train, test, measure_thermometers(training, test, progress=False)
 
 

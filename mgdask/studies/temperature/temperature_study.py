@@ -35,8 +35,9 @@ from mgdask.studies.temperature.fitting import (
 from mgdask.studies.temperature.options import TemperatureOptions
 from mgdask.studies.temperature.prepare import compute_lags
 from mgdask.studies.temperature.report import temperature_report
-from mgdask.studies.temperature.report_data import VALIDATION, read_report_data
+from mgdask.studies.temperature.report_data import THERMOMETERS, VALIDATION, read_report_data
 from mgdask.studies.temperature.results import about_training, score_lines, score_metrics
+from mgdask.studies.temperature.thermometer import measure_thermometers
 from mgdask.studies.temperature.validation import FORMS
 from mgdask.studies.temperature.views import NeighborCurve
 from mgdask.studies.temperature.weights import LagWeights, lag_weights
@@ -89,6 +90,7 @@ class TemperatureStudy(Study[TemperatureOptions]):
             weights = self._weights(stages, chosen, how)
             training = self._training(stages, chosen, weights, how)
             self._validation(stages, training, how)
+            self._thermometers(stages, training, how)
             self._models(stages, training)
         stages(
             "report",
@@ -191,6 +193,18 @@ class TemperatureStudy(Study[TemperatureOptions]):
             write_text(path, json.dumps(to_plain({"rows": rows, **controls}), indent=1) + "\n")
 
         stages("validation", write, load=lambda: None, outputs=lambda: [path])
+
+    def _thermometers(self, stages: StageRunner, training: Training, how: dict[str, Any]) -> None:
+        """Measure T_ML of runs by species, as in Fig. 1 of the paper."""
+        path = self.folder / THERMOMETERS
+        tested = self.options.test
+        test = read_instances(tested, self.options.out / FEATURES) if tested else None
+
+        def measure(_: StageTimer) -> None:
+            found = [one.to_json() for one in measure_thermometers(training, test, **how)]
+            write_text(path, json.dumps(found, indent=1) + "\n")
+
+        stages("T_ML of runs", measure, load=lambda: None, outputs=lambda: [path])
 
     def _models(self, stages: StageRunner, training: Training) -> dict[str, Path]:
         """Fit the models that are applied."""

@@ -78,7 +78,7 @@ def measure_thermometers(
 def _measure(training: Training, test: Instances | None, form: str) -> Thermometer:
     """Task: predict atoms in folds, left out, and of test runs."""
     x, temperature, species = _rows(training.instances, training, form)
-    fit = partial(fit_nearest, n_neighbors=training.n_neighbors)
+    fit = partial(fit_nearest, n_neighbors=training.n_neighbors[form])
     folds = fold_splits(atom_folds(temperature, training.folds, training.seed))
     points = by_temperature(
         cross_predicted(fit, x, temperature, species, folds), temperature, species, unseen=False
