@@ -1,14 +1,70 @@
-"""Clusters of rows by single linkage."""
+"""Clusters of rows by single and by average linkage."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.cluster import hierarchy
 
-from mgdask._typing import IntArray
+from mgdask._typing import FloatArray, IntArray
 from mgdask.errors import ParameterError
 from mgdask.kernels.linkage import connected_rows
 from mgdask.learn.data.arrays import column_names, matrix, refuse_nan
+
+LINKAGES = ("single", "average")
+"""Methods of ``linkage_clusters``."""
+
+
+def linkage_clusters(X: npt.ArrayLike, cutoff: float, linkage: str = "single") -> IntArray:
+    """Cluster rows by a method of linkage below a cutoff.
+
+    Parameters
+    ----------
+    X, cutoff
+        As for ``single_linkage``.
+    linkage
+        "single" or "average". Average linkage merges clusters while the mean distance
+        of their rows is shorter than the cutoff.
+
+    Returns
+    -------
+    cluster
+        As ``single_linkage``.
+
+    Raises
+    ------
+    ParameterError
+        If the method is unknown, or as ``single_linkage``.
+
+    Notes
+    -----
+    Average linkage is scipy's. It holds the distances of all pairs of rows: 64 MB for
+    4000 rows, and 100 times that for ten times as many.
+
+    References
+    ----------
+    Sokal and Michener, Univ. Kansas Sci. Bull. 38, 1409 (1958).
+
+    Examples
+    --------
+    >>> rows = [[0.0], [0.9], [1.8], [2.7]]
+    >>> linkage_clusters(rows, 1.0, "single").tolist()
+    [0, 0, 0, 0]
+    >>> linkage_clusters(rows, 1.0, "average").tolist()
+    [0, 0, 1, 1]
+    """
+    if linkage == "single":
+        return single_linkage(X, cutoff)
+    if linkage != "average":
+        raise ParameterError(f"linkage={linkage!r}; choose one of {', '.join(LINKAGES)}")
+    values = _checked(X, cutoff)
+    if len(values) == 1:
+        return np.zeros(1, dtype=np.int64)
+    tree = hierarchy.linkage(values, "average")
+    # below the cutoff, not at it
+    found = hierarchy.fcluster(tree, np.nextafter(cutoff, 0.0), "distance")
+    _, first, number = np.unique(found, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[number], dtype=np.int64)
 
 
 def single_linkage(X: npt.ArrayLike, cutoff: float) -> IntArray:
@@ -51,10 +107,15 @@ def single_linkage(X: npt.ArrayLike, cutoff: float) -> IntArray:
     >>> single_linkage([[0.0], [5.0], [0.9], [1.8]], cutoff=1.0).tolist()
     [0, 1, 0, 0]
     """
+    values = _checked(X, cutoff)
+    cluster = np.empty(len(values), dtype=np.int64)
+    connected_rows(values, float(cutoff), cluster)
+    return cluster
+
+
+def _checked(X: npt.ArrayLike, cutoff: float) -> FloatArray:
     values = matrix("X", X)
     refuse_nan("X", values, column_names(None, values.shape[1]))
     if not cutoff > 0.0:
         raise ParameterError(f"cutoff={cutoff} must be above 0")
-    cluster = np.empty(len(values), dtype=np.int64)
-    connected_rows(np.ascontiguousarray(values, dtype=np.float64), float(cutoff), cluster)
-    return cluster
+    return np.ascontiguousarray(values, dtype=np.float64)

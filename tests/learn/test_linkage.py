@@ -8,7 +8,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 
 import mgdask.learn.linkage as room
 from mgdask.errors import ParameterError
-from mgdask.learn.linkage import single_linkage
+from mgdask.learn.linkage import linkage_clusters, single_linkage
 from tests.reference.linkage import clusters
 
 
@@ -53,6 +53,18 @@ def test_order_and_kind_of_rows_do_not_matter(rng):
     mapped = np.asfortranarray(x)
     assert np.array_equal(single_linkage(mapped, 1.2), found)
     assert single_linkage(x[:1], 1.0).tolist() == [0]
+
+
+def test_average_linkage_is_the_mean_distance_of_the_rows_of_two_clusters(rng):
+    x = rng.normal(size=(40, 3))
+    for cutoff in (0.7, 1.5, 2.5):
+        found = linkage_clusters(x, cutoff, "average")
+        assert found.tolist() == clusters(x, cutoff, np.mean).tolist()
+        assert linkage_clusters(x, cutoff).tolist() == single_linkage(x, cutoff).tolist()
+    assert linkage_clusters(x[:1], 1.0, "average").tolist() == [0]
+    assert linkage_clusters([[0.0], [2.0]], 2.0, "average").tolist() == [0, 1]
+    with pytest.raises(ParameterError, match="'ward'; choose one of single, average"):
+        linkage_clusters(x, 1.0, "ward")
 
 
 def test_refusals():

@@ -1,15 +1,15 @@
-"""Naive twin of single linkage and of the statistics of representative classes."""
+"""Naive twin of single and average linkage."""
 
 import numpy as np
 
 
-def clusters(x, cutoff):
-    """Merge the two clusters with the nearest rows until none are within the cutoff."""
+def clusters(x, cutoff, between=np.min):
+    """Merge the two nearest clusters until no two are within the cutoff."""
     members = [[i] for i in range(len(x))]
     distance = np.sqrt(((x[:, None] - x[None]) ** 2).sum(axis=2))
     while len(members) > 1:
         best = min(
-            (distance[np.ix_(a, b)].min(), i, j)
+            (between(distance[np.ix_(a, b)]), i, j)
             for i, a in enumerate(members)
             for j, b in enumerate(members)
             if i < j

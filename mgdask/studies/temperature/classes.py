@@ -20,7 +20,7 @@ from mgdask.errors import ParameterError
 from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import execute
 from mgdask.learn.data.arrays import generator
-from mgdask.learn.linkage import single_linkage
+from mgdask.learn.linkage import LINKAGES, linkage_clusters
 from mgdask.studies.records import Record
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class ClusterStatistics(Record):
         Temperatures in K (temperature,).
     n_rows, n_subsets
         Number of rows and of subsets.
-    cutoff, min_leaves, seed
+    cutoff, min_leaves, seed, linkage
         As in ``representative_classes``.
     n_clusters
         Number of clusters of each subset (subset,), with those of one leaf.
@@ -142,6 +142,7 @@ class ClusterStatistics(Record):
     by_rule: FloatArray
     classes: FloatArray
     given: bool = False
+    linkage: str = "single"
     rule: str = RULE
     verdict: str = ""
 
@@ -159,6 +160,7 @@ def representative_classes(
     subset_rows: int = SUBSET_ROWS,
     cutoff: float = CUTOFF,
     min_leaves: int = MIN_LEAVES,
+    linkage: str = "single",
     seed: int = 0,
     client: Client | None = None,
     progress: bool = True,
@@ -180,6 +182,8 @@ def representative_classes(
         Distance of single linkage, in the unit of the unscaled features.
     min_leaves
         Minimum number of rows of a qualified cluster.
+    linkage
+        "single", as the paper says, or "average".
     seed
         Seed of the partition.
     client
@@ -217,7 +221,7 @@ def representative_classes(
     """
     temperature = np.asarray(rows.labels().temperature, dtype=np.float64)
     kinds = np.unique(temperature)
-    _validate(kinds, subset_rows, cutoff, min_leaves)
+    _validate(kinds, subset_rows, cutoff, min_leaves, linkage)
     chosen = None if classes is None else given_classes(classes, kinds)
     n_subsets = max(1, round(rows.n_rows / subset_rows))
     per_task = max(1, TASK_ROWS * n_subsets // rows.n_rows)
@@ -234,6 +238,7 @@ def representative_classes(
                 min(first + per_task, n_subsets),
                 cutoff,
                 min_leaves,
+                linkage,
             ),
         )
         for first in range(0, n_subsets, per_task)
@@ -242,7 +247,7 @@ def representative_classes(
         outcome = execute(workers, _cluster_subsets, tasks, what="classes", progress=progress)
     subsets = [one for name, _ in tasks for one in outcome.results[name]]
     statistics = _statistics(
-        subsets, kinds, form_of(feature_temperature), rows.n_rows, cutoff, min_leaves, seed
+        subsets, kinds, form_of(feature_temperature), cutoff, min_leaves, linkage, seed
     )
     if chosen is None:
         return statistics
@@ -299,7 +304,11 @@ def given_classes(classes: Sequence[float], temperature: FloatArray) -> FloatArr
     return distinct
 
 
-def _validate(kinds: FloatArray, subset_rows: int, cutoff: float, min_leaves: int) -> None:
+def _validate(
+    kinds: FloatArray, subset_rows: int, cutoff: float, min_leaves: int, linkage: str
+) -> None:
+    if linkage not in LINKAGES:
+        raise ParameterError(f"linkage={linkage!r}; choose one of {', '.join(LINKAGES)}")
     if not np.isfinite(kinds).all():
         raise ParameterError(
             "some training rows have no temperature; ingest their runs with temperature="
@@ -348,6 +357,7 @@ def _cluster_subsets(
     last: int,
     cutoff: float,
     min_leaves: int,
+    linkage: str,
 ) -> list[_Subset]:
     """Task: cluster some subsets and count temperatures in the qualified clusters."""
     subset = subset_of_row(rows.n_rows, n_subsets, seed)
@@ -358,7 +368,7 @@ def _cluster_subsets(
     found = []
     for number in range(first, last):
         here = np.flatnonzero(subset == number)
-        cluster = single_linkage(x[here], cutoff)
+        cluster = linkage_clusters(x[here], cutoff, linkage)
         counts = np.zeros((cluster.max() + 1, len(kinds)), dtype=np.int64)
         np.add.at(counts, (cluster, code[here]), 1)
         qualified = counts[counts.sum(axis=1) >= min_leaves]
@@ -370,9 +380,9 @@ def _statistics(
     subsets: Sequence[_Subset],
     kinds: FloatArray,
     form: str,
-    n_rows: int,
     cutoff: float,
     min_leaves: int,
+    linkage: str,
     seed: int,
 ) -> ClusterStatistics:
     """Return statistics over subsets and the classes by the rule."""
@@ -392,10 +402,11 @@ def _statistics(
     return ClusterStatistics(
         form=form,
         temperature=kinds,
-        n_rows=n_rows,
+        n_rows=int(sum(one.rows.sum() for one in subsets)),
         n_subsets=len(subsets),
         cutoff=float(cutoff),
         min_leaves=int(min_leaves),
+        linkage=linkage,
         seed=int(seed),
         n_clusters=np.array([one.n_clusters for one in subsets]),
         n_qualified=n_qualified,
