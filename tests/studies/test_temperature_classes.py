@@ -30,7 +30,7 @@ def apart():
     return ArrayRows(x[order], temperature[order])
 
 
-def naive(rows, n_subsets, seed, cutoff, min_leaves, x):
+def naive(rows, n_subsets, seed, cutoff, min_leaves, method):
     """Counts of labels, by scipy's tree and plain loops."""
     kinds = np.unique(rows.temperature)
     count, n_qualified = dict.fromkeys(kinds, 0), []
@@ -38,7 +38,7 @@ def naive(rows, n_subsets, seed, cutoff, min_leaves, x):
     subset = subset_of_row(rows.n_rows, n_subsets, seed)
     for number in range(n_subsets):
         here = np.flatnonzero(subset == number)
-        cluster = fcluster(linkage(x[here], "single"), cutoff, "distance")
+        cluster = fcluster(linkage(rows.x[here], method), cutoff, "distance")
         n_qualified.append(0)
         for one in np.unique(cluster):
             leaves = rows.temperature[here][cluster == one]
@@ -52,17 +52,17 @@ def naive(rows, n_subsets, seed, cutoff, min_leaves, x):
     return list(count.values()), n_qualified, shared
 
 
-def test_statistics_are_those_of_plain_loops(apart, client):
-    found = representative_classes(apart, seed=3, client=client, progress=False, **OPTIONS)
-    count, n_qualified, shared = naive(apart, 4, 3, 1.5, 15, apart.x)
+@pytest.mark.parametrize("method", ["single", "average"])
+def test_statistics_are_those_of_plain_loops(apart, client, method):
+    options = OPTIONS | {"cutoff": {"single": 0.55, "average": 0.9}[method], "linkage": method}
+    found = representative_classes(apart, seed=3, client=client, progress=False, **options)
+    count, n_qualified, shared = naive(apart, 4, 3, options["cutoff"], 15, method)
     assert found.count.tolist() == count
     assert found.n_qualified.tolist() == n_qualified
     np.testing.assert_allclose(found.shared, shared, rtol=1e-12)
-    assert found.n_subsets == 4
-    assert found.n_rows == 600
     assert found.chance == sum(count) / 5
-    assert (found.frequency <= 1).all()
-    assert found.frequency[4] == 1.0
+    assert (found.n_subsets, found.n_rows, found.linkage) == (4, 600, method)
+    assert found.n_clusters.max() > max(n_qualified) > 2
 
 
 def test_temperatures_that_move_alike_are_one_class(apart, client):
@@ -160,6 +160,7 @@ def test_refusals(apart, client):
         (apart, {"cutoff": 0.0}, "linkage_cutoff=0.0 above 0"),
         (apart, {"subset_rows": 1}, "subset_rows=1"),
         (apart, {"seed": -1}, "seed=-1"),
+        (apart, {"linkage": "ward"}, "'ward'; choose one of single, average"),
         (one, {}, "one temperature, 300 K"),
         (unknown, {}, "no temperature; ingest"),
     ):
