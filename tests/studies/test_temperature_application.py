@@ -396,6 +396,7 @@ def test_application_from_stores_to_json(study, tmp_path):
     assert d2min[:40].mean() > 1.4 * d2min[40:].mean()
     structure = views.Structure.from_json(plain["structure"][0])
     assert structure.n_atoms == 20
+    assert any("deviations of −α" in note for note in plain["notes"])
     beside = describe_control(control, glass_temperature=700.0)
     assert beside["distributions"][0]["control"]
     assert "unstressed control" in beside["correlations"][0]["name"]

@@ -51,7 +51,7 @@ from mgdask.studies.temperature.structure import (
     structure_of,
     tied_share,
 )
-from mgdask.studies.temperature.views import PairDistances
+from mgdask.studies.temperature.views import PairDistances, Structure
 
 if TYPE_CHECKING:
     from mgdask.cluster.client import Client
@@ -451,6 +451,7 @@ def _groups(
                 "outside of the group. Among atoms of the same T_ML, those that moved least "
                 "(mean lg[r²m] over the lags, relative to their species) are solid-like"
             )
+        notes += significance(structures[-1])
         frame = application_frame(source, k)
         maps.append(
             slab_map(
@@ -466,6 +467,29 @@ def _groups(
             )
         )
     return maps, structures, notes
+
+
+def significance(structure: Structure) -> list[str]:
+    """Say how many deviations of −α are beyond their errors; nothing if none is known.
+
+    Parameters
+    ----------
+    structure
+        Structure of liquid-like and solid-like atoms.
+    """
+    order = structure.order
+    deviation, error = (
+        np.array(order[name], dtype=np.float64)[1:] for name in ("deviation", "deviation_error")
+    )
+    known = error > 0
+    if not known.any():
+        return []
+    beyond = int((np.abs(deviation[known]) > 2 * error[known]).sum())
+    n = int(known.sum())
+    return [
+        f"{structure.name}: {beyond} of {n} deviations of −α from that of all atoms exceed 2 "
+        f"standard errors; about {0.0455 * n:.0f} would by chance. Signs do not consider errors"
+    ]
 
 
 def application_frame(group: Any, k: int) -> tuple[FloatArray, FloatArray, FloatArray]:
