@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -153,34 +153,51 @@ def entry_frames(
         If a store is not found, has changed, or is damaged.
     """
     chosen = np.asarray(entries, dtype=np.int64).reshape(-1)
-    paths: dict[int, str] = {}
+    atoms: dict[int, _Atoms] = {}
     read: dict[tuple[int, int], tuple[FloatArray, FloatArray]] = {}
     found = []
     for entry in chosen.tolist():
         source, frame = int(dictionary.source[entry]), int(dictionary.frame[entry])
-        if source not in paths:
-            paths[source] = _located(dictionary, source, stores)
-        path = paths[source]
-        group, _ = check_complete(path, kind="trajectory")
+        if source not in atoms:
+            atoms[source] = _atoms(_located(dictionary, source, stores))
+        own = atoms[source]
         if (source, frame) not in read:
-            check_source(path, ("position",), np.array([frame]))
-            position, cell = read_window(path, np.array([frame]))
+            check_source(own.path, ("position",), np.array([frame]))
+            position, cell = read_window(own.path, np.array([frame]))
             read[source, frame] = position[0], cell[0]
         position, cell = read[source, frame]
-        ids = read_array(group, "atom_id").astype(np.int64)
         atom_id = int(dictionary.atom_id[entry])
         found.append(
             EntryFrame(
-                Origin(Path(path).stem, frame, atom_id, symbol(int(dictionary.species[entry]))),
-                int(np.flatnonzero(ids == atom_id)[0]),
+                Origin(Path(own.path).stem, frame, atom_id, symbol(int(dictionary.species[entry]))),
+                int(np.flatnonzero(own.atom_id == atom_id)[0]),
                 position,
                 cell,
-                read_array(group, "species").astype(np.int64),
-                ids,
-                read_array(group, "pbc"),
+                own.numbers,
+                own.atom_id,
+                own.pbc,
             )
         )
     return tuple(found)
+
+
+class _Atoms(NamedTuple):
+    """What all frames of a store share."""
+
+    path: str
+    atom_id: IntArray
+    numbers: IntArray
+    pbc: BoolArray
+
+
+def _atoms(path: str) -> _Atoms:
+    group, _ = check_complete(path, kind="trajectory")
+    return _Atoms(
+        path,
+        read_array(group, "atom_id").astype(np.int64),
+        read_array(group, "species").astype(np.int64),
+        read_array(group, "pbc"),
+    )
 
 
 def _located(dictionary: Entries, source: int, stores: Sequence[str | Path]) -> str:
