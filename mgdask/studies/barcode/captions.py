@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mgdask.studies.barcode.figures.accuracy import coolings
 from mgdask.studies.barcode.figures.looks import (
     BASELINES,
     PAPER_ATOMS,
@@ -18,6 +19,7 @@ from mgdask.studies.barcode.figures.looks import (
     per_atom,
     role,
 )
+from mgdask.studies.barcode.models import PAIRS
 from mgdask.studies.barcode.report_data import Predicted, ReportData
 
 CITATION = "Liu C. et al., Acta Mater. 259, 119281 (2023)"
@@ -168,14 +170,20 @@ def verdict(data: ReportData) -> list[str]:
             "The boosted trees of the paper predict the energy better than the simple models. "
             f"RMSE on held-out coolings: {tree_text}, {simple_text}.{runs}{tail}{mean}"
         )
-    ours = [one for one in scores if role(one) == "ours"]
+    ours = [one for one in scores if role(one) == "ours" and one != PAIRS]
     texts = [head, *([WHY_SIMPLE] if wins else [])]
+    if PAIRS in scores:
+        texts.append(
+            f"Counts of pairs at a few distances need no dictionary and no SOAP. With "
+            f"{scores[PAIRS]['n_numbers']} numbers per sample, a line in them has "
+            f"{bounded(scores[PAIRS].get('rmse'))} eV per sample."
+        )
     if ours:
         leading = min(ours, key=error)
         numbers = scores[leading].get("n_numbers")
         reads = f", which reads {numbers} numbers per sample," if numbers else ""
         text = (
-            f"Of the models that keep the dictionary, the best is {leading}{reads} with "
+            f"Of our models with a dictionary, the best is {leading}{reads} with "
             f"{bounded(scores[leading].get('rmse'))} eV per sample."
         )
         few = [one for one in ours if (scores[one].get("n_numbers") or np.inf) <= PAPER_ELEMENTS]
@@ -291,8 +299,9 @@ def environment_caption(elements: Sequence[Mapping[str, Any]], note: str) -> lis
         "More distant atoms are paler. The title gives the number of the element, its central "
         "atom, and the Voronoi index ⟨n3,n4,n5,n6⟩ of the kernel.",
         f"{first} of {len(elements)} elements have a Kasper kernel, 2 n4 + n5 = 12, and "
-        f"{icosahedral} have ⟨0,0,12,0⟩. {shared} share their index with another element. In the "
-        f"paper, {PAPER_KASPER} of {PAPER_ELEMENTS} have a Kasper kernel. It does not state how "
+        f"{icosahedral} {'has' if icosahedral == 1 else 'have'} ⟨0,0,12,0⟩. "
+        f"{shared} share their index with another element. In the paper, "
+        f"{PAPER_KASPER} of {PAPER_ELEMENTS} have a Kasper kernel. It does not state how "
         "small facets are treated, and its samples and models differ.",
         note,
     ]
@@ -323,9 +332,10 @@ def correlation_caption(elements: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         "Pearson correlation of the fraction of each element with the energy per atom, with 95 % "
         "intervals from resampling whole runs. Circles: elements with an icosahedral kernel.",
-        f"Of the {len(icosahedral)} icosahedral elements, {counts[-1]} have a negative correlation "
-        f"and {counts[1]} a positive one; for {counts[0]}, the interval contains 0. In the paper, "
-        "some icosahedral elements have a positive correlation, and it gives no intervals.",
+        f"Icosahedral elements: {len(icosahedral)}. Of these, {counts[-1]} with a negative and "
+        f"{counts[1]} with a positive correlation; {counts[0]} with an interval that contains 0. "
+        "In the paper, some icosahedral elements have a positive correlation, and it gives no "
+        "intervals.",
     ]
 
 
@@ -508,13 +518,29 @@ def accuracy_caption(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     best = min(rows, key=lambda one: one["rmse"])
     entries = f" and {best['n_entries']} ULEs" if best.get("n_entries") else ""
+    most = max(one["n_runs"] for one in rows)
+    trees = [
+        one
+        for one in rows
+        if one.get("n_entries") and one["n_runs"] == most and role(str(one["model"])) == "paper"
+    ]
+    trend = ""
+    if len({one["n_entries"] for one in trees}) > 1:
+        least = min(trees, key=lambda one: one["rmse"])
+        last = max(trees, key=lambda one: one["n_entries"])
+        trend = (
+            f" The trees with {coolings(most)} have their smallest error at {least['n_entries']} "
+            f"ULEs ({rounded(least['rmse'])} eV), and {rounded(last['rmse'])} eV at "
+            f"{last['n_entries']}, the most. In the paper, more ULEs give smaller errors."
+        )
     return [
         "RMSE on held-out coolings against the number of ULEs, which is set by the threshold. "
         "Each curve is for one number of training coolings. Bars: 95 % intervals from resamples "
-        "of test coolings and of sets of training coolings. Gray lines: baselines without ULEs. "
-        f"Smallest error: {best['model']} with {best['n_runs']} coolings{entries}, "
+        "of test coolings and of sets of training coolings. Points of one dictionary are drawn "
+        "side by side. Gray lines in (a): baselines without ULEs. "
+        f"Smallest error: {best['model']} with {coolings(best['n_runs'])}{entries}, "
         f"{bounded({'value': best['rmse'], 'low': best.get('low'), 'high': best.get('high')})} eV "
-        "per sample.",
+        f"per sample.{trend}",
         f"The triangle is the paper's model, trained on 10 000 samples: {PAPER_RMSE['5223 ULEs']} "
         f"eV with 5223 ULEs. The smallest error in its Fig. A1 is {PAPER_A1_LEAST} eV, with 30 "
         "coolings "
@@ -539,7 +565,7 @@ def error_caption(sets: Sequence[Sequence[Predicted]]) -> list[str]:
     for some in sets:
         text = ", ".join(
             f"{one.model} {np.mean(one.errors):+.2f} ± {np.std(one.errors):.2f}" for one in some
-        )
+        ).replace(" -", " −")
         sizes = _span(np.unique(some[0].n_atoms))
         texts.append(f"{sizes} atoms, mean ± standard deviation in eV: {text}.")
     return [

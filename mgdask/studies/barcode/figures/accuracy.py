@@ -17,6 +17,10 @@ PAPER_POINT = (5223, PAPER_RMSE["5223 ULEs"])
 """ULEs and RMSE (eV per sample) of the paper's triangle in Fig. A1."""
 LINES = ("-", "--", ":")
 """Lines of curves by decreasing number of coolings."""
+ASIDE = 1.06
+"""Factor between the abscissas of curves of different numbers of coolings."""
+ASIDE_BY = {"baseline": 0.0, "paper": 0.5, "ours": 1.0}
+"""Steps by which curves of each role are shifted."""
 
 
 @style()
@@ -37,8 +41,42 @@ def draw_accuracy(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     --------
     >>> draw_accuracy(rows, "accuracy.png")  # doctest: +SKIP
     """
-    fig = figure(8.6, 5.6)
-    axes = fig.subplots()
+    fig = figure(10.0, 5.6)
+    whole, zoom = fig.subplots(1, 2)
+    for axes in (whole, zoom):
+        _draw_curves(axes, rows)
+        axes.set(xscale="log", xlabel="ULEs in the dictionary")
+        axes.margins(x=0.08)
+        axes.tick_params(axis="x", labelsize=9)
+    runs = max(int(one["n_runs"]) for one in rows)
+    lines = [one for one in rows if not one.get("n_entries") and one["n_runs"] == runs]
+    for one, ls in zip(lines, ("-", "--", "-.", ":"), strict=False):
+        label = f"{one['model']}, {coolings(runs)}"
+        whole.axhline(one["rmse"], color=DARK_GREY, ls=ls, lw=1.2, label=label)
+    whole.plot(*PAPER_POINT, "^", ms=10, color="black", label="paper, 10 000 samples")
+    whole.set(yscale="log", ylabel="RMSE on held-out coolings (eV per sample)")
+    whole.set_title("(a) all models", loc="left", fontsize=10)
+    zoom.set_title("(b) models that read fractions", loc="left", fontsize=10)
+    use_plain_log_ticks(whole.xaxis, whole.yaxis, zoom.xaxis)
+    fig.legend(
+        *whole.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8.5
+    )
+    save(fig, path)
+
+
+def coolings(n: int) -> str:
+    """Return a number of coolings in words.
+
+    Examples
+    --------
+    >>> coolings(1), coolings(3)
+    ('1 cooling', '3 coolings')
+    """
+    return "1 cooling" if n == 1 else f"{n} coolings"
+
+
+def _draw_curves(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the errors of the models with ULEs, one curve per number of coolings."""
     with_ules = [one for one in rows if one.get("n_entries")]
     runs = sorted({int(one["n_runs"]) for one in rows})
     for model in dict.fromkeys(str(one["model"]) for one in with_ules):
@@ -56,7 +94,8 @@ def draw_accuracy(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             )
             fewer = len(runs) - 1 - k
             axes.errorbar(
-                [one["n_entries"] for one in curve],
+                # side by side, so that intervals do not hide each other
+                [one["n_entries"] * ASIDE ** (fewer - ASIDE_BY[role(model)]) for one in curve],
                 value,
                 np.nan_to_num(error_lengths(value, low, high)),
                 color=color,
@@ -65,23 +104,5 @@ def draw_accuracy(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
                 ls=LINES[fewer % len(LINES)],
                 ms=5,
                 capsize=2,
-                label=f"{model}, {n} coolings",
+                label=f"{model}, {coolings(n)}",
             )
-    lines = [one for one in rows if not one.get("n_entries")]
-    largest = max(runs)
-    for one, ls in zip(
-        (one for one in lines if one["n_runs"] == largest), ("-", "--", "-.", ":"), strict=False
-    ):
-        axes.axhline(
-            one["rmse"], color=DARK_GREY, ls=ls, lw=1.2, label=f"{one['model']}, {largest} coolings"
-        )
-    axes.plot(*PAPER_POINT, "^", ms=10, color="black", label="paper, 10 000 samples")
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel="ULEs in the dictionary",
-        ylabel="RMSE on held-out coolings (eV per sample)",
-    )
-    use_plain_log_ticks(axes.xaxis, axes.yaxis)
-    fig.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8.5)
-    save(fig, path)
