@@ -184,7 +184,8 @@ def inner_type(field: FieldInfo) -> tuple[Any, bool]:
         if origin is Annotated:
             kind = inner[0]
         elif origin is tuple:
-            return inner[0], True
+            one = inner[0]
+            return (get_args(one)[0] if get_origin(one) is Annotated else one), True
         elif type(None) in inner:
             kind = next(one for one in inner if one is not type(None))
         else:

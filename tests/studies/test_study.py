@@ -319,9 +319,9 @@ def test_table_of_options():
     assert "| `TEXTS` | `texts` | path, repeatable | required | Files to count. |" in table
     assert "| `--times` | `n_repeats` | integer | 2 | Number of times. |" in table
     assert "| `--kind` | `kind` | `words` or `lines` | words | What to count. |" in table
-    assert len(options_table("softness").splitlines()) == 2 + len(
-        get_options("softness").model_fields
-    )
+    for name in ("softness", "transfer", "barcode", "temperature"):
+        fields = get_options(name).model_fields
+        assert len(options_table(name).splitlines()) == 2 + len(fields)
 
 
 def test_examples():
