@@ -142,3 +142,11 @@ def test_lags_that_most_origins_have_are_averaged():
     # 0.5 ps is too short, 6.3 ps is between frames, and 200 ps has one origin only
     assert found.lags == (5.0, 10.0, 20.0, 50.0, 100.0)
     assert averaged_feature([dense, sparse], lags) is None
+
+
+def test_a_radius_beyond_half_of_the_cell_is_left_out(monkeypatch):
+    cell = np.array([[12.0, 0, 0], [6.0, 10.0, 0], [0, 0, 20.0]])
+    monkeypatch.setattr(neighborhood, "configuration", lambda run: (None, cell))
+    # the heights are 12 cos(atan(0.6)) = 10.29, 10 and 20 Å
+    assert neighborhood.is_within(None, 4.9)
+    assert not neighborhood.is_within(None, 5.1)

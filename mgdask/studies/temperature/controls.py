@@ -14,10 +14,24 @@ from mgdask.execution.executor import Task, execute
 from mgdask.report.json import to_plain
 from mgdask.studies.temperature.circularity import Solutions, shuffled_motion, temperature_put_in
 from mgdask.studies.temperature.fitting import Training, feature_temperature_of
+from mgdask.studies.temperature.likelihood import OURS, OURS_AVERAGED
 from mgdask.studies.temperature.model import NEAREST
 from mgdask.studies.temperature.neighbor_curve import fold_errors, neighbor_curve
-from mgdask.studies.temperature.validation import FORMS, Form, atom_folds, spread
-from mgdask.studies.temperature.views import NeighborCurve, PutIn
+from mgdask.studies.temperature.neighborhood import (
+    RADII,
+    averaged_over_neighbors,
+    averaging_curve,
+    configuration,
+    is_within,
+)
+from mgdask.studies.temperature.validation import (
+    FORMS,
+    Form,
+    atom_folds,
+    spread,
+    temperatures_left_out,
+)
+from mgdask.studies.temperature.views import AveragingCurve, NeighborCurve, PutIn
 
 if TYPE_CHECKING:
     from mgdask.cluster.client import Client
@@ -77,18 +91,23 @@ class Controls:
         Solutions of T_ML(T) = T of each run.
     shuffled
         Variance of temperature that is predicted from shuffled motion.
+    averaging
+        Error against the radius over which motion is averaged; None if our model
+        cannot be fitted or there are fewer than three temperatures.
     """
 
     put_in: PutIn | None
     solutions: tuple[Solutions, ...]
     shuffled: list[dict[str, Any]]
+    averaging: AveragingCurve | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return ``put_in``, ``control`` and ``notes`` of ``validation.json``."""
+        """Return ``put_in``, ``control``, ... of ``validation.json``."""
         plain: dict[str, Any] = {
             "put_in": self.put_in,
             "solutions": self.solutions,
             "control": self.shuffled,
+            "averaging": self.averaging,
             "notes": self._notes(),
         }
         return to_plain(plain)  # type: ignore[no-any-return]
@@ -125,12 +144,15 @@ def run_controls(
     several = len(training.instances.temperatures) >= 3
     if several:
         tasks.insert(0, ("put in", (_put_in, training, "run", NEAREST)))
+    averaged = several and not training.why_not_ours
+    if averaged:
+        tasks.insert(0, ("averaging", (_averaging, training)))
     with resolve_client(client) as workers:
         outcome = execute(workers, _call, tasks, what="controls", unit="models", progress=progress)
     results = outcome.results
     put_in, solutions = results["put in"] if several else (None, ())
-    shuffled = [row for name, _ in tasks if name != "put in" for row in results[name]]
-    return Controls(put_in, solutions, shuffled)
+    shuffled = [row for name, _ in tasks if name.startswith("shuffled") for row in results[name]]
+    return Controls(put_in, solutions, shuffled, results.get("averaging"))
 
 
 def _call(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -153,3 +175,30 @@ def _put_in(training: Training, form: Form, name: str) -> tuple[PutIn, tuple[Sol
 def _shuffled(training: Training, form: Form, name: str) -> list[dict[str, Any]]:
     fits = {name: training.fits(form)[name]}
     return shuffled_motion(fits, *_few_rows(training, name), seed=training.seed, forms=(form,))
+
+
+def _averaging(training: Training) -> AveragingCurve:
+    """Task: return the error of our model against the radius of averaging."""
+    fits, every = training.fits(), training.instances.runs
+    name = OURS_AVERAGED if OURS_AVERAGED in fits else OURS
+    labels = training.instances.labels()
+    rows = spread(np.arange(len(labels.temperature)), labels.temperature, MAX_ROWS)
+    temperature = labels.temperature[rows]
+
+    def averaged(radius: float) -> FloatArray:
+        parts = []
+        for k, run in enumerate(every):
+            x = training.matrix(name, "none", training.instances.select([k]))
+            mine = labels.atom[rows[labels.run[rows] == k]]
+            parts.append(averaged_over_neighbors(x, *configuration(run), radius)[mine])
+        return np.concatenate(parts)
+
+    return averaging_curve(
+        fits[name],
+        averaged,
+        temperature,
+        labels.species[rows],
+        temperatures_left_out(temperature),
+        radii=[radius for radius in RADII if all(is_within(run, radius) for run in every)],
+        seed=training.seed,
+    )

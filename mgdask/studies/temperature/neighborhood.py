@@ -12,6 +12,11 @@ import numpy as np
 
 from mgdask._typing import FloatArray, IntArray
 from mgdask.kernels.neighbors import neighbor_list
+from mgdask.pipelines.featurize.block import read_axis
+from mgdask.store.open import check_complete
+from mgdask.store.shards import read_array
+from mgdask.store.sources import source_array
+from mgdask.studies.temperature.data import Run
 from mgdask.studies.temperature.model import Fit
 from mgdask.studies.temperature.validation import LEFT_OUT, Split, cross_predicted, score
 from mgdask.studies.temperature.views import AveragingCurve
@@ -96,3 +101,18 @@ def averaging_curve(
         rows.append((one.rmse, one.low, one.high))
     rmse, low, high = np.array(rows).T
     return AveragingCurve(np.array(radii, dtype=np.float64), rmse, low, high)
+
+
+def configuration(run: Run) -> tuple[FloatArray, FloatArray]:
+    """Return positions (atom, 3) and cell (3, 3) at the first frame of a run, in Å."""
+    group, _ = check_complete(run.source)
+    first, _ = read_axis(group).runs()[run.frame]
+    position = source_array(group, "position")[first, 0 : run.n_atoms]
+    return np.asarray(position, dtype=np.float64), np.asarray(read_array(group, "cell")[first])
+
+
+def is_within(run: Run, radius: float) -> bool:
+    """Return whether a radius is below half of the cell, so no atom counts twice."""
+    _, cell = configuration(run)
+    height = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    return bool(2.0 * radius < height.min())
