@@ -8,11 +8,21 @@ from typing import Any
 import numpy as np
 
 from mgdask._typing import FloatArray
+from mgdask.report.json import to_plain
 from mgdask.studies.results import Metric
+from mgdask.studies.temperature.application_results import (
+    Application,
+    control_of,
+    creep_curves,
+    describe_application,
+    describe_control,
+)
 from mgdask.studies.temperature.captions import FEW_TEMPERATURES
 from mgdask.studies.temperature.classes import ClusterStatistics
 from mgdask.studies.temperature.data import Instances
+from mgdask.studies.temperature.deformation import Creep, volume_of
 from mgdask.studies.temperature.figures.looks import SHORT, form_text
+from mgdask.studies.temperature.options import TemperatureOptions
 from mgdask.studies.temperature.weights import LagWeights
 
 SAME_TEMPERATURE = 0.01
@@ -57,6 +67,54 @@ def _lags(weights: LagWeights) -> str:
 
 def _listed(values: Sequence[float] | FloatArray) -> str:
     return ", ".join(f"{value:g}" for value in values)
+
+
+def describe_applications(
+    done: Mapping[str, Application], columns: Sequence[int], options: TemperatureOptions
+) -> dict[str, dict[str, Any]]:
+    """Return the content of ``application_STORE.json`` of all stores, by name.
+
+    Parameters
+    ----------
+    done
+        Applied stores and controls by name.
+    columns
+        Indices of the lags that the models read.
+    options
+        Options of the study.
+    """
+    applied = [done[store.stem] for store in options.apply]
+    controls = [done[store.stem] for store in options.control]
+    plain = {
+        one.name: describe_application(
+            one,
+            control_of(one, controls),
+            columns=columns,
+            applied_form=options.feature_temperature,
+            glass_temperature=options.glass_temperature,
+            extreme_fraction=options.extreme_fraction,
+            slab=options.slab,
+            seed=options.seed,
+        )
+        for one in applied
+    }
+    creep = [(curve, kelvin) for one in applied for curve, kelvin in _creep(one)]
+    if len(creep) > 1:
+        volume = to_plain(volume_of(*(list(part) for part in zip(*creep, strict=True))))
+        for values in plain.values():
+            values["volume"] = volume
+    for one in controls:
+        if one.name not in plain:
+            plain[one.name] = describe_control(
+                one, glass_temperature=options.glass_temperature, seed=options.seed
+            )
+    return plain
+
+
+def _creep(application: Application) -> list[tuple[Creep, float]]:
+    """Return the creep of each run with its temperature in K."""
+    kelvin = [run.temperature for run in application.instances.runs]
+    return list(zip(creep_curves(application), kelvin, strict=True))
 
 
 def score_metrics(rows: Sequence[Mapping[str, Any]]) -> list[Metric]:

@@ -20,6 +20,8 @@ from mgdask.studies.records import Record
 from mgdask.studies.results import Results
 from mgdask.studies.stages import StageRunner, write_text
 from mgdask.studies.study import Outcome, Study
+from mgdask.studies.temperature.application import T_ML, applied_models
+from mgdask.studies.temperature.application_results import apply_to
 from mgdask.studies.temperature.captions import verdict
 from mgdask.studies.temperature.classes import ClusterStatistics, representative_classes
 from mgdask.studies.temperature.controls import run_controls, validate_neighbors
@@ -36,7 +38,12 @@ from mgdask.studies.temperature.options import TemperatureOptions
 from mgdask.studies.temperature.prepare import compute_lags
 from mgdask.studies.temperature.report import temperature_report
 from mgdask.studies.temperature.report_data import THERMOMETERS, VALIDATION, read_report_data
-from mgdask.studies.temperature.results import about_training, score_lines, score_metrics
+from mgdask.studies.temperature.results import (
+    about_training,
+    describe_applications,
+    score_lines,
+    score_metrics,
+)
 from mgdask.studies.temperature.thermometer import measure_thermometers
 from mgdask.studies.temperature.validation import FORMS
 from mgdask.studies.temperature.views import NeighborCurve
@@ -91,7 +98,8 @@ class TemperatureStudy(Study[TemperatureOptions]):
             training = self._training(stages, chosen, weights, how)
             self._validation(stages, training, how)
             self._thermometers(stages, training, how)
-            self._models(stages, training)
+            models = self._models(stages, training)
+            self._applications(stages, training, models, how)
         stages(
             "report",
             lambda _: temperature_report(self.folder, self.about(stages)),
@@ -217,6 +225,43 @@ class TemperatureStudy(Study[TemperatureOptions]):
             load=lambda: paths,
             outputs=lambda: [file for path in paths.values() for file in path.iterdir()],
         )
+
+    def _applications(
+        self, stages: StageRunner, training: Training, models: dict[str, Path], how: dict[str, Any]
+    ) -> None:
+        """Give the atoms of the applied stores and of their controls a temperature."""
+        options = self.options
+        stores = {store.stem: store for store in (*options.apply, *options.control)}
+        files = {name: self.folder / f"application_{name}.json" for name in stores}
+
+        def compute(timer: StageTimer) -> None:
+            done = {}
+            for name, store in stores.items():
+                with timer(f"T_ML of {name}"):
+                    done[name] = apply_to(
+                        read_instances([store], options.out / FEATURES),
+                        applied_models(models),
+                        training.columns,
+                        options.out,
+                        d2min_lags=options.d2min_lags,
+                        memory=options.memory,
+                        **how,
+                    )
+            with timer("application"):
+                plain = describe_applications(done, training.columns, options)
+                for name, values in plain.items():
+                    write_text(files[name], json.dumps(values, indent=1) + "\n")
+
+        if stores:
+            stages(
+                "applications",
+                compute,
+                load=lambda: None,
+                outputs=lambda: [
+                    *files.values(),
+                    *(options.out / T_ML / f"{name}.zarr" for name in stores),
+                ],
+            )
 
     def _recorded(
         self, stages: StageRunner, name: str, compute: Callable[[], R], kind: type[R]
