@@ -167,6 +167,10 @@ def verdict(data: ReportData) -> list[str]:
     mean = "" if constant is None else f" A constant has {kelvin(error(constant))} K."
     texts = []
     best = min(simple, key=error, default=None)
+    if constant is not None and error(constant) <= min(map(error, [*paper, *simple, *ours])):
+        texts.append(
+            f"No model is better than a constant, whose RMSE is {kelvin(error(constant))} K."
+        )
     if best is not None and error(best) < error(theirs):
         texts.append(
             "A simple model reads temperatures better than the paper's. RMSE on temperatures that "

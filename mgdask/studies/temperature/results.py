@@ -22,7 +22,9 @@ from mgdask.studies.temperature.classes import ClusterStatistics
 from mgdask.studies.temperature.data import Instances
 from mgdask.studies.temperature.deformation import Creep, volume_of
 from mgdask.studies.temperature.figures.looks import SHORT, form_text
+from mgdask.studies.temperature.model import NEAREST
 from mgdask.studies.temperature.options import TemperatureOptions
+from mgdask.studies.temperature.report_data import ReportData
 from mgdask.studies.temperature.weights import LagWeights
 
 SAME_TEMPERATURE = 0.01
@@ -170,3 +172,79 @@ def _error_text(row: Mapping[str, Any] | None) -> str:
     if row.get("low") is None or row.get("high") is None:
         return f"{row['rmse']:.0f}"
     return f"{row['rmse']:.0f} [{row['low']:.0f}, {row['high']:.0f}]"
+
+
+def application_metrics(data: ReportData) -> list[Metric]:
+    """Return hot atoms in excess of the control, and correlations with D²min.
+
+    Parameters
+    ----------
+    data
+        Results of the study.
+    """
+    metrics = [
+        Metric(
+            model=f"{NEAREST}, {form_text(row['form'])}",
+            test=row["name"],
+            name="excess_over_control",
+            value=row["excess"]["value"],
+            low=row["excess"]["low"],
+            high=row["excess"]["high"],
+        )
+        for row in data.excess
+    ]
+    return metrics + [
+        Metric(
+            model=f"{NEAREST}, {form_text(one.form)}",
+            test=one.name,
+            name=f"pearson_d2min_{lag:g}_ps",
+            value=float(value),
+            low=float(low),
+            high=float(high),
+        )
+        for one in data.correlations
+        for lag, value, low, high in zip(one.lag, one.value, one.low, one.high, strict=True)
+    ]
+
+
+def application_lines(data: ReportData) -> list[str]:
+    """Say which atoms of the applied stores move like a liquid, beside the control.
+
+    Parameters
+    ----------
+    data
+        Results of the study.
+    """
+    lines = []
+    for row in data.excess:
+        more = row["excess"]
+        lines.append(
+            f"{row['name']}, {form_text(row['form'])}: {_percent(row['share']['value'])} of the "
+            f"atoms are above {row['threshold']:.0f} K, {_percent(more['value'])} "
+            f"[{_percent(more['low'])}, {_percent(more['high'])}] more than in the unstressed "
+            f"control {row['control']}"
+        )
+    for one in data.distributions:
+        if data.glass_temperature is not None and np.isfinite(one.above):
+            name = f"{one.name} (control)" if one.control else one.name
+            lines.append(
+                f"{name}, {form_text(one.form)}: {_percent(one.above)} of the atoms are above the "
+                f"glass transition of {data.glass_temperature:g} K"
+            )
+    for curve in data.correlations:
+        values = ", ".join(
+            f"{value:.2f} [{low:.2f}, {high:.2f}] at {lag:g} ps"
+            for lag, value, low, high in zip(
+                curve.lag, curve.value, curve.low, curve.high, strict=True
+            )
+            if np.isfinite(value)
+        )
+        if values:
+            lines.append(
+                f"{curve.name}, {form_text(curve.form)}: Pearson of T_ML with D²min {values}"
+            )
+    return [*lines, *data.application_notes]
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"

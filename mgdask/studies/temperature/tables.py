@@ -292,6 +292,8 @@ def paper_table(data: ReportData) -> Table:
         paper = f"{percent(PAPER_AREA[0], 0)} to {percent(PAPER_AREA[1], 0)}"
         rows.append(("area of the peak", paper, areas, why))
     for one in data.correlations:
+        if not np.isfinite(one.value).any():  # all atoms have the same T_ML
+            continue
         rows.append(
             (
                 f"Pearson with D²min, {one.name}, {form_text(one.form, short=True)}",

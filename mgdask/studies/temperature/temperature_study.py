@@ -40,6 +40,8 @@ from mgdask.studies.temperature.report import temperature_report
 from mgdask.studies.temperature.report_data import THERMOMETERS, VALIDATION, read_report_data
 from mgdask.studies.temperature.results import (
     about_training,
+    application_lines,
+    application_metrics,
     describe_applications,
     score_lines,
     score_metrics,
@@ -110,10 +112,12 @@ class TemperatureStudy(Study[TemperatureOptions]):
         text = [
             *verdict(data),
             *score_lines(data.schemes()),
+            *application_lines(data),
             *about_training(train, classes, weights),
             *([f"ours is left out: {why}"] if (why := training.why_not_ours) else []),
         ]
-        return Outcome(score_metrics(data.rows), "\n".join(text))
+        metrics = [*score_metrics(data.rows), *application_metrics(data)]
+        return Outcome(metrics, "\n".join(text))
 
     def page(self, results: Results) -> str:
         """Return the report page."""
