@@ -233,5 +233,9 @@ def simplify_signature(app, what, name, obj, options, signature, returns):
 
 
 def skip_member(app, what, name, obj, skip, options):
-    """Leave out what pydantic and dataclasses add to a class."""
-    return True if name.startswith(("model_", "__pydantic")) else None
+    """Leave out what pydantic, dataclasses and scikit-learn add to a class."""
+    # routing of metadata, whose text refers to the manual of scikit-learn
+    added = name.startswith(("model_", "__pydantic")) or (
+        name.startswith("set_") and name.endswith("_request")
+    )
+    return True if added else None

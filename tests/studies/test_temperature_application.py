@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import ks_2samp, truncnorm
 
 import mgdask
-from mgdask.errors import ParameterError, RunError
+from mgdask.errors import ParameterError, RunError, StoreError
 from mgdask.features.window import FrameAxis
 from mgdask.studies.temperature import views
 from mgdask.studies.temperature.application import (
@@ -426,3 +426,20 @@ def test_d2min_is_equation_2(study, tmp_path):
         matrix, *_ = np.linalg.lstsq(now[near], before[near], rcond=None)
         residual = before[near] - now[near] @ matrix
         assert found[atom] == pytest.approx((residual**2).sum() / near.sum(), rel=1e-9)
+
+
+def test_results_of_other_models_and_lags_are_replaced(study, tmp_path):
+    _, models = study
+    creep, how = instances_of(study, "creep"), {"progress": False}
+    apply_to(creep, models[:1], COLUMNS, tmp_path, d2min_lags=(5.0,), **how)
+    again = apply_to(creep, models, COLUMNS, tmp_path, d2min_lags=(20.0,), **how)
+    assert list(read_t_ml(again.t_ml)) == ["nearest_run", "nearest_none"]
+    found = mgdask.open_store(again.local)
+    assert "d2min_20ps" in found
+    assert "d2min_5ps" not in found
+    # a store of someone else is not touched
+    foreign = tmp_path / "features.zarr"
+    mgdask.run(mgdask.plan(creep.runs[0].source, mgdask.VoronoiIndices(), out=foreign), **how)
+    with pytest.raises(StoreError, match="holds other results"):
+        predict_store(creep, models, COLUMNS, foreign, **how)
+    assert "voronoi" in str(list(mgdask.open_store(foreign)))

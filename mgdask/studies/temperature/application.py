@@ -30,6 +30,7 @@ from mgdask.store.shards import (
     dimension_names,
     open_group,
     read_array,
+    remove_store,
     write_shard,
 )
 from mgdask.studies.stages import fingerprint
@@ -136,7 +137,8 @@ def predict_store(
     out
         Store to write: array ``t_ml`` (frame, atom, t_ml_feature) in K, where a frame
         is the origin of a run. It opens with ``mgdask.open_store``, and atoms are
-        joined with a trajectory by ``atom_id``.
+        joined with a trajectory by ``atom_id``. T_ML of other models that is there is
+        replaced.
     client
         Dask client. Default: the current one, or else threads of this process.
     progress
@@ -174,6 +176,8 @@ def predict_store(
     }
     plan_digest = digest([identity, ROWS, FEATURE_COMPRESSION])
     with Manifest(out).locked() as lock:
+        if _is_of_other_models(out, plan_digest):
+            remove_store(out)
         if not features.existing(out, plan_digest):
             attrs = {
                 "features": [{T_ML: identity["forms"]}],
@@ -189,6 +193,14 @@ def predict_store(
         lock.check()
         Manifest(out).finish(plan_digest)
     return applied
+
+
+def _is_of_other_models(out: Path, plan_digest: str) -> bool:
+    """Return whether ``out`` holds T_ML of earlier models or features."""
+    if not (out / "zarr.json").is_file():
+        return False
+    attrs = open_group(out).attrs
+    return T_ML in attrs and attrs.get("plan_digest") != plan_digest
 
 
 def _predict(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mgdask._typing import FloatArray
+from mgdask.errors import StoreError
 from mgdask.features.pair_cutoffs import pair_cutoffs, species_of
 from mgdask.pipelines.featurize.block import read_axis
 from mgdask.pipelines.featurize.plan import plan
@@ -22,8 +23,9 @@ from mgdask.pipelines.featurize.run import run
 from mgdask.pipelines.rdf import partial_rdf
 from mgdask.report.json import to_plain
 from mgdask.store import frame_values
+from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
-from mgdask.store.shards import read_array
+from mgdask.store.shards import read_array, remove_store
 from mgdask.studies.temperature.application import AppliedModel, predict_store, read_t_ml
 from mgdask.studies.temperature.data import Instances
 from mgdask.studies.temperature.deformation import STRAIN, STRESS, Creep, creep_of, stress_strain_of
@@ -157,7 +159,14 @@ def apply_to(
         *structure_features(instances.runs[0].species, cutoffs),
         *d2min_features(lags, cutoffs),
     ]
-    made = plan(source, wanted, out=local, memory=memory, frames=first.tolist())
+    choices: dict[str, Any] = {"out": local, "memory": memory, "frames": first.tolist()}
+    try:
+        made = plan(source, wanted, **choices)
+    except StoreError:
+        # other lags or cutoffs: results of the study's own folder are replaced
+        with Manifest(local).locked():
+            remove_store(local)
+        made = plan(source, wanted, **choices)
     run(made, client, progress=progress)
     return Application(instances, applied, target, local, tuple(lags), distances_of(rdf))
 
