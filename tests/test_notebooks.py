@@ -107,6 +107,8 @@ NEEDED = {
     + ["deformed_slab.lammpstrj.gz"],
     "softness": ["cu65zr35_1.lammpstrj.zst", "cu65zr35_2.lammpstrj.zst"],
     "structure": [],
+    "temperature": [f"hemg_{t}.lammpstrj.gz" for t in (100, 500, 1000, 1200, 1300, 2000)]
+    + ["hemg_creep.lammpstrj.zst"],
 }
 """Files in notebooks/data that a notebook reads."""
 

@@ -145,7 +145,7 @@ class Training:
         for kelvin in self.instances.temperatures:
             for species in np.unique(labels.species):
                 here = (labels.temperature == kelvin) & (labels.species == species)
-                n, needed = np.count_nonzero(here), 4 * N_NUMBERS  # half of them train
+                n, needed = np.count_nonzero(here), 8 * N_NUMBERS  # random halves train
                 if n < needed:
                     return (
                         f"it needs {needed} atoms of each species at each temperature, and there "
