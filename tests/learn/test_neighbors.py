@@ -18,6 +18,7 @@ from mgdask.learn.neighbors import (
     nearest_rows,
     nearest_rows_tasks,
 )
+from tests.reference import cityblock
 from tests.reference.neighbors import nearest
 
 
@@ -126,15 +127,73 @@ def test_tasks_search_the_rows_of_their_own_search(tmp_path, rng):
         assert not found.distance.any()
 
 
-def test_estimators_agree_with_scikit_learn(rng):
+def test_a_second_search_leaves_an_earlier_result_as_it_is(tmp_path, rng):
+    x = lag_rows(rng, 200)
+    first = nearest_rows_tasks(tmp_path, x, x[:20], 3, progress=False)
+    before = np.array(first.index), np.array(first.distance)
+    # rows mapped from the folder that is written to
+    again = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    second = nearest_rows_tasks(tmp_path, again, x[100:120], 3, progress=False)
+    assert np.array_equal(first.index, before[0])
+    assert np.array_equal(first.distance, before[1])
+    assert second.index[:, 0].tolist() == list(range(100, 120))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_neighbors_by_manhattan_distance(rng, tmp_path, tied, monkeypatch):
+    x = rng.integers(0, 3, (300, 4)) / 8.0 if tied else lag_rows(rng, 300, 41)
+    queries = np.concatenate([x[:12], x[:2] * 40.0 - 1e3])
+    index, distance = nearest_rows(x, queries, 15, metric="manhattan")
+    naive_index, naive_distance = cityblock.nearest(x, queries, 15, 0, 300, [-1] * 14)
+    assert np.array_equal(index, naive_index)
+    assert np.array_equal(distance, naive_distance)
+    # groups with the row itself excluded, and as tasks
+    group = rng.integers(0, 3, 300)
+    own = np.arange(300)
+    given = {"group": group, "exclude": own, "query_exclude": own[:12], "metric": "manhattan"}
+    index, distance = nearest_rows(x, x[:12], 15, query_group=group[:12], **given)
+    for i in range(12):
+        here = np.flatnonzero(group == group[i])
+        itself = [int(np.searchsorted(here, i))]
+        near, far = cityblock.nearest(x[here], x[i : i + 1], 15, 0, len(here), itself)
+        assert np.array_equal(index[i], here[near[0]])
+        assert np.array_equal(distance[i], far[0])
+    found = nearest_rows_tasks(
+        tmp_path, x, x[:12], 15, query_group=group[:12], block_rows=5, progress=False, **given
+    )
+    assert np.array_equal(found.index, index)
+    assert np.array_equal(found.distance, distance)
+    # rows of other folds, a few queries at a time
+    monkeypatch.setattr("mgdask.learn.neighbors.metrics._HELD", 300)
+    fold = rng.integers(0, 4, 300)
+    index, _ = nearest_rows(
+        x, x[:12], 15, exclude=fold, query_exclude=fold[:12], metric="manhattan"
+    )
+    for i in range(12):
+        others = np.flatnonzero(fold != fold[i])
+        near, _ = cityblock.nearest(x[others], x[i : i + 1], 15, 0, len(others), [-1])
+        assert np.array_equal(index[i], others[near[0]])
+
+
+def test_too_few_rows_by_manhattan_distance(rng):
+    x = lag_rows(rng, 30)
+    fold = np.repeat([0, 1, 2], 10)
+    with pytest.raises(ParameterError, match=r"k=21 neighbors .* only 20 rows; take at most 20"):
+        nearest_rows(x, x, 21, exclude=fold, query_exclude=fold, metric="manhattan")
+    with pytest.raises(ParameterError, match=r"k=31 neighbors .* only 30 rows; take at most 30"):
+        nearest_rows(x, x, 31, metric="manhattan")
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan"])
+def test_estimators_agree_with_scikit_learn(rng, metric):
     x, queries = lag_rows(rng, 800), lag_rows(rng, 60)
     y = x[:, 0] + rng.normal(scale=0.1, size=800)
-    ours = NeighborsRegressor(9, scale=None).fit(x, y)
-    theirs = KNeighborsRegressor(9).fit(x, y)
+    ours = NeighborsRegressor(9, metric=metric, scale=None).fit(x, y)
+    theirs = KNeighborsRegressor(9, metric=metric).fit(x, y)
     assert ours.predict(queries) == pytest.approx(theirs.predict(queries), rel=1e-12)
     kind = np.array(["cold", "warm", "hot"])[np.digitize(y, [-0.3, 0.3])]
-    some = NeighborsClassifier(9, scale=None).fit(x, kind)
-    others = KNeighborsClassifier(9).fit(x, kind)
+    some = NeighborsClassifier(9, metric=metric, scale=None).fit(x, kind)
+    others = KNeighborsClassifier(9, metric=metric).fit(x, kind)
     assert some.predict_proba(queries) == pytest.approx(others.predict_proba(queries))
     assert some.predict(queries).tolist() == others.predict(queries).tolist()
 
@@ -182,7 +241,7 @@ def test_estimators_in_a_pipeline(rng):
     model = make_pipeline(StandardScaler(), NeighborsRegressor(3)).fit(x, x[:, 0])
     assert model.score(x, x[:, 0]) > 0.8
     copy = clone(model[-1])
-    assert copy.get_params() == {"n_neighbors": 3, "scale": "minmax"}
+    assert copy.get_params() == {"n_neighbors": 3, "metric": "euclidean", "scale": "minmax"}
 
 
 def test_bad_input_is_named(rng, tmp_path):
@@ -213,5 +272,9 @@ def test_bad_input_is_named(rng, tmp_path):
         NeighborsClassifier(2).fit(x, x[:, 0] > 0, groups=[3] + [4] * 29)
     with pytest.raises(ParameterError, match=r"scale='standard' is unknown"):
         NeighborsRegressor(2, scale="standard").fit(x, x[:, 0])
+    with pytest.raises(ParameterError, match=r"metric='cosine' is unknown; choose 'euclidean' or"):
+        NeighborsRegressor(2, metric="cosine").fit(x, x[:, 0])
+    with pytest.raises(ParameterError, match=r"beyond the largest float64; scale the columns"):
+        nearest_rows(x, x * 1e307, 2, metric="manhattan")
     with pytest.raises(ParameterError, match=r"block_rows=0"):
         nearest_rows_tasks(tmp_path, x, x, 2, block_rows=0)

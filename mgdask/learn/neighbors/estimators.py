@@ -22,8 +22,11 @@ SCALES = ("minmax", None)
 class _Neighbors(BaseEstimator):  # type: ignore[misc]
     """What the regressor and the classifier share: scaling, groups and the search."""
 
-    def __init__(self, n_neighbors: int = 50, *, scale: str | None = "minmax") -> None:
+    def __init__(
+        self, n_neighbors: int = 50, *, metric: str = "euclidean", scale: str | None = "minmax"
+    ) -> None:
         self.n_neighbors = n_neighbors
+        self.metric = metric
         self.scale = scale
 
     def _fit_rows(self, x: FloatArray, groups: npt.ArrayLike | None) -> None:
@@ -47,7 +50,9 @@ class _Neighbors(BaseEstimator):  # type: ignore[misc]
                 f"n_neighbors={self.n_neighbors}, but {where} only {counts[rare]} samples; take at "
                 f"most n_neighbors={counts[rare]}, or more samples"
             )
-        self.index_: NeighborIndex = neighbor_index(self._scaled(x), group=group)
+        self.index_: NeighborIndex = neighbor_index(
+            self._scaled(x), group=group, metric=self.metric
+        )
         self.n_samples_fit_ = len(x)
 
     def _scaled(self, x: FloatArray) -> FloatArray:
@@ -97,13 +102,15 @@ class NeighborsRegressor(RegressorMixin, _Neighbors):  # type: ignore[misc]
 
         y(x) = 1/k sum_(j in near_k(x)) y_j
 
-    ``near_k`` are the k training rows with the smallest Euclidean distance, after each
-    column is scaled to the range of training.
+    ``near_k`` are the k training rows with the smallest distance, after each column is
+    scaled to the range of training.
 
     Parameters
     ----------
     n_neighbors
         Number of neighbors k.
+    metric
+        "euclidean" or "manhattan", see ``nearest_rows``.
     scale
         "minmax" maps the training range of each column to [0, 1]. Values outside are
         not clipped. None leaves columns as they are.
@@ -168,7 +175,7 @@ class NeighborsClassifier(ClassifierMixin, _Neighbors):  # type: ignore[misc]
     ----------
     n_neighbors
         Number of neighbors k.
-    scale
+    metric, scale
         As in ``NeighborsRegressor``.
 
     Notes

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from mgdask._typing import AnyArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
-from mgdask.kernels.euclidean import EuclideanIndex, euclidean_index, nearest_by_euclid
 from mgdask.learn.data.arrays import matrix
+from mgdask.learn.neighbors.metrics import GroupRows, prepare
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class NeighborIndex:
         Number of columns.
     """
 
-    parts: Mapping[int, EuclideanIndex]
+    parts: Mapping[int, GroupRows]
     members: Mapping[int, IntArray]
     n_columns: int
 
@@ -77,7 +77,7 @@ class NeighborIndex:
         groups = codes("group", group, len(x), 0)
         code = codes("exclude", exclude, len(x), -1)
         index = np.empty((len(x), k), dtype=np.int64)
-        square = np.empty((len(x), k))
+        distance = np.empty((len(x), k))
         for which in np.unique(groups).tolist():
             here = np.flatnonzero(groups == which)
             if which not in self.parts:
@@ -86,12 +86,12 @@ class NeighborIndex:
                     f"{', '.join(map(str, self.parts))}"
                 )
             members = self.members[which]
-            found, square[here] = nearest_by_euclid(self.parts[which], x[here], k, code=code[here])
+            found, distance[here] = self.parts[which].nearest(x[here], k, code[here])
             short = np.flatnonzero(found[:, -1] < 0)
             if len(short):
                 raise ParameterError(self._too_few(which, k, int((found[short[0]] >= 0).sum())))
             index[here] = members[found]
-        return index, np.sqrt(square)
+        return index, distance
 
     def _too_few(self, which: int, k: int, found: int) -> str:
         where = f" of group {which}" if len(self.parts) > 1 else ""
@@ -102,7 +102,11 @@ class NeighborIndex:
 
 
 def neighbor_index(
-    rows: npt.ArrayLike, *, group: npt.ArrayLike | None = None, exclude: npt.ArrayLike | None = None
+    rows: npt.ArrayLike,
+    *,
+    group: npt.ArrayLike | None = None,
+    exclude: npt.ArrayLike | None = None,
+    metric: str = "euclidean",
 ) -> NeighborIndex:
     """Prepare rows for the search of neighbors.
 
@@ -116,18 +120,20 @@ def neighbor_index(
     exclude
         Number of each row (row,), such as its fold, at least 0. See
         ``NeighborIndex.nearest``.
+    metric
+        "euclidean" or "manhattan", see ``nearest_rows``.
 
     Raises
     ------
     ParameterError
-        If shapes do not fit, or a value is not finite.
+        If shapes do not fit, a value is not finite, or the metric is unknown.
     """
     x = finite_matrix("rows", rows)
     groups = codes("group", group, len(x), 0)
     code = codes("exclude", exclude, len(x), -1)
     members = {which: np.flatnonzero(groups == which) for which in np.unique(groups).tolist()}
     parts = {
-        which: euclidean_index(np.ascontiguousarray(x[here]), code[here])
+        which: prepare(metric, np.ascontiguousarray(x[here]), code[here])
         for which, here in members.items()
     }
     return NeighborIndex(parts, members, x.shape[1])
@@ -142,10 +148,12 @@ def nearest_rows(
     query_group: npt.ArrayLike | None = None,
     exclude: npt.ArrayLike | None = None,
     query_exclude: npt.ArrayLike | None = None,
+    metric: str = "euclidean",
 ) -> tuple[IntArray, FloatArray]:
-    """Find the k nearest rows of each query by Euclidean distance.
+    """Find the k nearest rows of each query.
 
-        d(p, q) = [sum_c (p_c - q_c)²]^(1/2)
+        euclidean:  d(p, q) = [sum_c (p_c - q_c)²]^(1/2)
+        manhattan:  d(p, q) = sum_c |p_c - q_c|
 
     Parameters
     ----------
@@ -161,6 +169,8 @@ def nearest_rows(
         Whole numbers (row,) and (query,). Rows with the number of the query are not its
         neighbors. With folds, one search gives the neighbors of every row among those
         of other folds. With the numbers of the rows, a row is not its own neighbor.
+    metric
+        "euclidean" or "manhattan".
 
     Returns
     -------
@@ -175,9 +185,12 @@ def nearest_rows(
 
     Notes
     -----
-    The result is that of comparing each query with all rows, with differences squared
-    and added in float64 in the order of the columns. It does not depend on how queries
-    are divided.
+    The result is that of comparing each query with all rows, with the squares or
+    sizes of differences added in float64 in the order of the columns. It does not
+    depend on how queries are divided.
+
+    With ``metric="manhattan"``, excluding large parts such as folds is slow: as many
+    more neighbors are searched as rows are excluded.
 
     Examples
     --------
@@ -185,7 +198,7 @@ def nearest_rows(
     >>> index.tolist(), distance.round(3).tolist()
     ([[1, 0]], [[0.1, 0.9]])
     """
-    prepared = neighbor_index(rows, group=group, exclude=exclude)
+    prepared = neighbor_index(rows, group=group, exclude=exclude, metric=metric)
     return prepared.nearest(queries, k, group=query_group, exclude=query_exclude)
 
 

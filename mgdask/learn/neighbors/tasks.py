@@ -51,6 +51,7 @@ def nearest_rows_tasks(
     query_group: npt.ArrayLike | None = None,
     exclude: npt.ArrayLike | None = None,
     query_exclude: npt.ArrayLike | None = None,
+    metric: str = "euclidean",
     block_rows: int = BLOCK,
     client: Client | None = None,
     progress: bool = True,
@@ -61,8 +62,8 @@ def nearest_rows_tasks(
     ----------
     folder
         Folder for rows, queries and results, which every worker can read and write.
-        Files of an earlier search in it are replaced.
-    rows, queries, k, group, query_group, exclude, query_exclude
+        Files of an earlier search in it are replaced; results still open keep theirs.
+    rows, queries, k, group, query_group, exclude, query_exclude, metric
         As in ``nearest_rows``.
     block_rows
         Queries per task. The result does not depend on it.
@@ -103,6 +104,9 @@ def nearest_rows_tasks(
     )
     with explained(target):
         target.mkdir(parents=True, exist_ok=True)
+        # an earlier result, or the rows themselves, may be mapped from the old files
+        for name in (*FILES, "index", "distance"):
+            (target / f"{name}.npy").unlink(missing_ok=True)
         for name, values in zip(FILES, arrays, strict=True):
             np.save(target / f"{name}.npy", values)
         for name, kind in (("index", np.int64), ("distance", np.float64)):
@@ -112,7 +116,10 @@ def nearest_rows_tasks(
             empty.flush()
     stamp = (target / "rows.npy").stat().st_mtime_ns
     tasks = [
-        (f"neighbors-{low:012d}", (str(target), stamp, k, low, min(low + block_rows, len(y))))
+        (
+            f"neighbors-{low:012d}",
+            (str(target), stamp, metric, k, low, min(low + block_rows, len(y))),
+        )
         for low in range(0, len(y), block_rows)
     ]
     with resolve_client(client) as workers:
@@ -126,16 +133,17 @@ def _mapped(folder: Path, name: str, mode: Literal["r", "r+"] = "r") -> AnyArray
 
 
 @lru_cache(maxsize=1)
-def _index(folder: str, stamp: int) -> NeighborIndex:
+def _index(folder: str, stamp: int, metric: str) -> NeighborIndex:
     """Prepare the rows, once per process and search."""
     rows, group, exclude = (_mapped(Path(folder), name) for name in FILES[:3])
-    return neighbor_index(rows, group=group, exclude=exclude)
+    return neighbor_index(rows, group=group, exclude=exclude, metric=metric)
 
 
-def _search_block(folder: str, stamp: int, k: int, low: int, high: int) -> int:
+def _search_block(folder: str, stamp: int, metric: str, k: int, low: int, high: int) -> int:
     """Find the neighbors of one block of queries, as a task."""
     queries, group, exclude = (_mapped(Path(folder), name)[low:high] for name in FILES[3:])
-    index, distance = _index(folder, stamp).nearest(queries, k, group=group, exclude=exclude)
+    rows = _index(folder, stamp, metric)
+    index, distance = rows.nearest(queries, k, group=group, exclude=exclude)
     with explained(folder):
         for name, values in (("index", index), ("distance", distance)):
             out = _mapped(Path(folder), name, "r+")
