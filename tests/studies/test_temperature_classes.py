@@ -93,6 +93,18 @@ def test_form_of_the_feature_is_the_one_that_is_clustered(apart, client):
     assert fixed.form == "300"
 
 
+def test_the_other_form_stands_beside(apart, client):
+    options = OPTIONS | {"cutoff": 0.6, "client": client, "progress": False}
+    found = representative_classes(apart, **options)
+    (other,) = found.beside
+    alone = representative_classes(apart, feature_temperature="run", both_forms=False, **options)
+    assert other.form == "run"
+    assert other.to_json() == alone.to_json()
+    assert not alone.beside
+    # the rows of 100 and 300 K move apart by twice lg 3
+    assert not np.array_equal(other.n_clusters, found.n_clusters)
+
+
 def test_one_giant_cluster_selects_nothing_and_says_so(rng, client):
     rows = ArrayRows(rng.normal(size=(400, 3)), np.repeat(KINDS[:4], 100))
     found = representative_classes(

@@ -120,6 +120,8 @@ class ClusterStatistics(Record):
         The rule in words.
     verdict
         What was found, in words.
+    beside
+        The same for the other form of the feature. It decides nothing.
     """
 
     form: str
@@ -145,6 +147,7 @@ class ClusterStatistics(Record):
     linkage: str = "single"
     rule: str = RULE
     verdict: str = ""
+    beside: tuple[ClusterStatistics, ...] = ()
 
     @property
     def used(self) -> BoolArray:
@@ -161,6 +164,7 @@ def representative_classes(
     cutoff: float = CUTOFF,
     min_leaves: int = MIN_LEAVES,
     linkage: str = "single",
+    both_forms: bool = True,
     seed: int = 0,
     client: Client | None = None,
     progress: bool = True,
@@ -184,6 +188,9 @@ def representative_classes(
         Minimum number of rows of a qualified cluster.
     linkage
         "single", as the paper says, or "average".
+    both_forms
+        Also cluster the other form of the feature, for comparison: that with the
+        temperature of the run, or else that without.
     seed
         Seed of the partition.
     client
@@ -249,9 +256,24 @@ def representative_classes(
     statistics = _statistics(
         subsets, kinds, form_of(feature_temperature), cutoff, min_leaves, linkage, seed
     )
-    if chosen is None:
+    if chosen is not None:
+        statistics = replace(statistics, classes=chosen, given=True)
+    if not both_forms:
         return statistics
-    return replace(statistics, classes=chosen, given=True)
+    # division by one number moves all rows alike and changes no distance
+    other = representative_classes(
+        rows,
+        feature_temperature=None if feature_temperature == "run" else "run",
+        subset_rows=subset_rows,
+        cutoff=cutoff,
+        min_leaves=min_leaves,
+        linkage=linkage,
+        both_forms=False,
+        seed=seed,
+        client=client,
+        progress=progress,
+    )
+    return replace(statistics, beside=(other,))
 
 
 def form_of(feature_temperature: str | float | None) -> str:
