@@ -192,3 +192,12 @@ def test_errors_without_more_still_have_a_thermometer(tmp_path):
     assert one.temperature.tolist() == [500.0, 1000.0]
     assert one.mean.tolist() == [[510.0, 1010.0]]
     assert one.unseen.all()
+
+
+def test_errors_beyond_the_training_temperatures_are_said():
+    rows = [{"scheme": scheme, "model": model, "form": "none", "rmse": rmse, "low": None, "high": None}
+            for scheme, model, rmse in (("a", "k nearest neighbors", 200.0),
+                                        ("extrapolation", "ridge", 378.0),
+                                        ("extrapolation", "ours", 608.0))]  # fmt: skip
+    text = captions.verdict(ReportData(rows=rows, unseen="a"))[-1]
+    assert "from 378 K (ridge on lg[r²m], without T) to 608 K (ours on lg[r²m], without T)" in text

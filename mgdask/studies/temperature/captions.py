@@ -203,7 +203,25 @@ def verdict(data: ReportData) -> list[str]:
                 else f"It is not the best: {_named(next_best)} has {error_text(next_best)} K."
             )
         )
-    return texts
+    return [*texts, *_beyond(data)]
+
+
+def _beyond(data: ReportData) -> list[str]:
+    """Say how large the errors are beyond the temperatures of training."""
+    rows = [
+        row
+        for row in data.schemes().get("extrapolation", [])
+        if row["model"] != "constant" and np.isfinite(number(row, "rmse"))
+    ]
+    if not rows:
+        return []
+    best = min(rows, key=lambda row: number(row, "rmse"))
+    worst = max(rows, key=lambda row: number(row, "rmse"))
+    return [
+        "Below the lowest and above the highest temperature of training, no model can be trusted: "
+        f"the RMSE is from {kelvin(number(best, 'rmse'))} K ({_named(best)}) to "
+        f"{kelvin(number(worst, 'rmse'))} K ({_named(worst)})."
+    ]
 
 
 def control_text(rows: Sequence[Row]) -> str:

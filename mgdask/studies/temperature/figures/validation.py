@@ -121,7 +121,10 @@ def draw_control(rows: Sequence[Row], path: Path) -> None:
     for form, look in FORM_LOOKS.items():
         found = {str(row["model"]): row for row in rows if row["form"] == form}
         ends = [
-            [100 * number(found.get(model, {}), end) for end in ("explained", "low", "high")]
+            [
+                np.round(100 * number(found.get(model, {}), end), 1)
+                for end in ("explained", "low", "high")
+            ]
             for model in models
         ]
         draw_rows(
