@@ -163,16 +163,20 @@ def test_neighbors_by_manhattan_distance(rng, tmp_path, tied, monkeypatch):
     )
     assert np.array_equal(found.index, index)
     assert np.array_equal(found.distance, distance)
-    # rows of other folds, a few queries at a time
-    monkeypatch.setattr("mgdask.learn.neighbors.metrics._HELD", 300)
+    # rows of other folds, searched among all rows and among the others only
     fold = rng.integers(0, 4, 300)
-    index, _ = nearest_rows(
-        x, x[:12], 15, exclude=fold, query_exclude=fold[:12], metric="manhattan"
-    )
-    for i in range(12):
-        others = np.flatnonzero(fold != fold[i])
-        near, _ = cityblock.nearest(x[others], x[i : i + 1], 15, 0, len(others), [-1])
-        assert np.array_equal(index[i], others[near[0]])
+    for spare in (256, 70, 0):
+        monkeypatch.setattr("mgdask.learn.neighbors.metrics._SPARE", spare)
+        index, distance = nearest_rows(
+            x, queries, 15, exclude=fold, query_exclude=fold[:14], metric="manhattan"
+        )
+        for i in (0, 7, 13):
+            others = np.flatnonzero(fold != fold[i])
+            near, far = cityblock.nearest(x[others], queries[i : i + 1], 15, 0, len(others), [-1])
+            assert np.array_equal(index[i], others[near[0]])
+            assert np.array_equal(distance[i], far[0])
+    with pytest.raises(ParameterError, match=r"a query has only 0 rows"):
+        nearest_rows(x, x, 1, exclude=fold * 0, query_exclude=fold * 0, metric="manhattan")
 
 
 def test_too_few_rows_by_manhattan_distance(rng):

@@ -14,8 +14,8 @@ from mgdask.kernels.euclidean import EuclideanIndex, euclidean_index, nearest_by
 
 METRICS = ("euclidean", "manhattan")
 """Allowed values of ``metric``."""
-_HELD = 2**22
-"""Neighbors by Manhattan distance that are held before excluded ones are dropped."""
+_SPARE = 256
+"""Maximum number of excluded rows that are found by Manhattan distance and dropped."""
 
 
 class GroupRows(Protocol):
@@ -90,33 +90,40 @@ class ManhattanRows:
             high = np.maximum(self.high, queries[outside].max(axis=0))
             wider = _cityblock(self.index.x, low, high)
             found[outside], distance[outside] = self._allowed(
-                wider, queries[outside], k, code[outside]
+                high, wider, queries[outside], k, code[outside]
             )
         found[inside], distance[inside] = self._allowed(
-            self.index, queries[inside], k, code[inside]
+            self.high, self.index, queries[inside], k, code[inside]
         )
         return found, distance
 
     def _allowed(
-        self, index: CityblockIndex, queries: FloatArray, k: int, code: IntArray
+        self, high: FloatArray, index: CityblockIndex, queries: FloatArray, k: int, code: IntArray
     ) -> tuple[IntArray, FloatArray]:
         kinds, counts = np.unique(self.code, return_counts=True)
         at = np.minimum(np.searchsorted(kinds, code), len(kinds) - 1)
         excluded = np.where((kinds[at] == code) & (code >= 0), counts[at], 0)
-        # the k nearest allowed rows are among so many nearest ones
-        enough = max(k, min(k + int(excluded.max(initial=0)), len(self.code)))
-        found = np.empty((len(queries), k), dtype=np.int64)
-        distance = np.empty((len(queries), k))
-        size = max(1, _HELD // enough)
-        for first in range(0, len(queries), size):
-            part = slice(first, first + size)
-            near, far = nearest_by_cityblock(index, queries[part], enough)
-            own = code[part, None]
-            allowed = (near >= 0) & ((own < 0) | (self.code[near] != own))
-            near[~allowed], far[~allowed] = -1, np.inf
-            order = np.argsort(~allowed, axis=1, kind="stable")[:, :k]
-            found[part] = np.take_along_axis(near, order, axis=1)
-            distance[part] = np.take_along_axis(far, order, axis=1)
+        found = np.full((len(queries), k), -1, dtype=np.int64)
+        distance = np.full((len(queries), k), np.inf)
+        # few rows are excluded: the k nearest allowed ones are among a few more
+        here = np.flatnonzero(excluded <= _SPARE)
+        enough = k + int(excluded[here].max(initial=0))
+        near, far = nearest_by_cityblock(index, queries[here], enough)
+        own = code[here, None]
+        allowed = (near >= 0) & ((own < 0) | (self.code[near] != own))
+        near[~allowed], far[~allowed] = -1, np.inf
+        order = np.argsort(~allowed, axis=1, kind="stable")[:, :k]
+        found[here] = np.take_along_axis(near, order, axis=1)
+        distance[here] = np.take_along_axis(far, order, axis=1)
+        # many are excluded, such as a fold: only the others are searched
+        for which in np.unique(code[excluded > _SPARE]):
+            here, rows = np.flatnonzero(code == which), np.flatnonzero(self.code != which)
+            if not len(rows):
+                continue
+            others = cityblock_index(np.ascontiguousarray(index.x[rows]), index.low, high)
+            near, far = nearest_by_cityblock(others, queries[here], k)
+            found[here] = np.where(near >= 0, rows[near], -1)
+            distance[here] = far
         return found, distance
 
 

@@ -189,9 +189,6 @@ def nearest_rows(
     sizes of differences added in float64 in the order of the columns. It does not
     depend on how queries are divided.
 
-    With ``metric="manhattan"``, excluding large parts such as folds is slow: as many
-    more neighbors are searched as rows are excluded.
-
     Examples
     --------
     >>> index, distance = nearest_rows([[0.0], [1.0], [3.0]], [[0.9]], 2)
