@@ -76,7 +76,7 @@ def test_a_simple_model_that_wins_is_said_first(page):
     )
     assert second.endswith("of the same nearest neighbors from 215 to 167 K.")
     assert third.startswith(
-        "Ours: averaged over neighbors on lg[r²m], without T has 92 [87, 98] K."
+        "Of our models, averaged over neighbors on lg[r²m], without T has 92 [87, 98] K."
     )
 
 
@@ -87,8 +87,8 @@ def test_a_paper_that_wins_and_ours_that_loses_are_said_so():
     texts = captions.verdict(ReportData(rows=rows, unseen="a"))
     assert texts[0].startswith("The paper's model reads temperatures better than the simple models")
     assert texts[1] == (
-        "Ours: ours on lg[r²m], without T has 250 K. It is not the best: k nearest neighbors on "
-        "lg[r²/(T/m)], with T has 200 K."
+        "Of our models, ours on lg[r²m], without T has 250 K. It is not the best: k nearest neighbors "
+        f"on lg[r²/(T/m)], with T has 200 K. {captions.OUR_CHOICE}"
     )
 
 

@@ -95,7 +95,8 @@ def draw_lag_correlations(curves: Sequence[LagCorrelation], path: Path) -> None:
     """
     fig = figure(7.8, 4.9)
     axes = fig.subplots()
-    names = list(dict.fromkeys(one.name for one in curves))
+    # the solid line is that of the trajectory, and the control is dashed
+    names = sorted(dict.fromkeys(one.name for one in curves), key=lambda name: "control" in name)
     lines = ("-", "--", ":", "-.")
     forms = list(dict.fromkeys(one.form for one in curves))
     for one in curves:
