@@ -135,8 +135,8 @@ def _named(row: Row) -> str:
 
 
 OUR_CHOICE = (
-    "The form of our models was chosen on the shared Cu-Zr-Ni-Ti-Pd runs between 500 and 1300 K, so "
-    "their errors on those runs are optimistic."
+    "The form of our models was chosen on the shared Cu-Zr-Ni-Ti-Pd runs between 500 and 1300 K, "
+    "so their errors on those runs are optimistic."
 )
 """Reservation about our models; see the manual, "How it was found"."""
 
