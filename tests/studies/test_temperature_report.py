@@ -70,13 +70,14 @@ def test_no_picture_is_missing(written, page):
 def test_a_simple_model_that_wins_is_said_first(page):
     first, second, third = page.captions[:3]
     assert first == (
-        "A simple model reads temperatures better than the paper's. RMSE on temperatures that were "
-        "not trained on: LightGBM on lg[r²m], without T 151 [146, 157] K, the paper's way (k nearest "
-        "neighbors on lg[r²/(T/m)], with T) 215 [210, 221] K. A constant has 435 K."
+        "A simple model predicts temperatures better than the paper's. RMSE at temperatures that "
+        "were left out of training: LightGBM on lg[r²m], without T 151 [146, 157] K, the paper's "
+        "model (k nearest neighbors on lg[r²/(T/m)], with T) 215 [210, 221] K. A constant has an "
+        "RMSE of 435 K."
     )
-    assert second.endswith("of the same nearest neighbors from 215 to 167 K.")
+    assert second.endswith("of k nearest neighbors from 215 to 167 K.")
     assert third.startswith(
-        "Of our models, averaged over neighbors on lg[r²m], without T has 92 [87, 98] K."
+        "Our best model, averaged over neighbors on lg[r²m], without T, has 92 [87, 98] K."
     )
 
 
@@ -85,10 +86,12 @@ def test_a_paper_that_wins_and_ours_that_loses_are_said_so():
             for model, form, rmse in (("ridge", "none", 300.0), ("k nearest neighbors", "run", 200.0),
                                       ("ours", "none", 250.0))]  # fmt: skip
     texts = captions.verdict(ReportData(rows=rows, unseen="a"))
-    assert texts[0].startswith("The paper's model reads temperatures better than the simple models")
+    assert texts[0].startswith(
+        "The paper's model predicts temperatures better than the simple models"
+    )
     assert texts[1] == (
-        "Of our models, ours on lg[r²m], without T has 250 K. It is not the best: k nearest neighbors "
-        f"on lg[r²/(T/m)], with T has 200 K. {captions.OUR_CHOICE}"
+        "Our best model, ours on lg[r²m], without T, has 250 K. It is not the best: k nearest "
+        f"neighbors on lg[r²/(T/m)], with T has 200 K. {captions.OUR_CHOICE}"
     )
 
 

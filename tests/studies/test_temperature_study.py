@@ -148,7 +148,7 @@ def test_the_verdict_comes_first(done):
     first, second = str(results).splitlines()[:2]
     # by chance: 800 K lies near the mean of 300 and 1500 K
     assert first == "No model is better than a constant, whose RMSE is 100 K."
-    assert "RMSE on temperatures that were not trained on" in second
+    assert "RMSE at temperatures that were left out of training" in second
     assert "k nearest neighbors" in second
 
 

@@ -43,17 +43,17 @@ from mgdask.studies.temperature.views import (
 
 MEANING = (
     "The machine-learned temperature T_ML of an atom is the mean temperature of the training "
-    "atoms that moved most similarly for 200 ps. It describes one trajectory of one atom, not a "
-    f"thermodynamic temperature ({CITATION})."
+    "atoms with the most similar motion over the selected lags. It describes one trajectory of one "
+    f"atom. It is not a thermodynamic temperature ({CITATION})."
 )
 CIRCULAR = (
     "The paper divides the squared displacement by the temperature of the run, which is also the "
-    "label. A feature in this form contains the label. Both forms are therefore shown side by "
-    "side, with an unstressed control and with temperatures that were left out."
+    "label. This feature therefore contains the label. The report shows results with and without "
+    "this T, errors at temperatures that were left out, and an unstressed control if one is given."
 )
 FEW_TEMPERATURES = (
-    "Intervals resample atoms within each temperature. With few temperatures they are too narrow, "
-    "because they do not contain the difference between one temperature and another."
+    "Intervals resample atoms within each temperature. With few temperatures, they are too narrow, "
+    "because they omit the variation between temperatures."
 )
 
 
@@ -142,7 +142,7 @@ OUR_CHOICE = (
 
 
 def verdict(data: ReportData) -> list[str]:
-    """Say which model reads temperatures that were not trained on best.
+    """Say which model predicts temperatures that were left out of training best.
 
     Parameters
     ----------
@@ -170,8 +170,8 @@ def verdict(data: ReportData) -> list[str]:
     def error(row: Row) -> float:
         return number(row, "rmse")
 
-    against = f"the paper's way ({_named(theirs)}) {error_text(theirs)} K"
-    mean = "" if constant is None else f" A constant has {kelvin(error(constant))} K."
+    against = f"the paper's model ({_named(theirs)}) {error_text(theirs)} K"
+    mean = "" if constant is None else f" A constant has an RMSE of {kelvin(error(constant))} K."
     texts = []
     best = min(simple, key=error, default=None)
     if constant is not None and error(constant) <= min(map(error, [*paper, *simple, *ours])):
@@ -180,22 +180,22 @@ def verdict(data: ReportData) -> list[str]:
         )
     if best is not None and error(best) < error(theirs):
         texts.append(
-            "A simple model reads temperatures better than the paper's. RMSE on temperatures that "
-            f"were not trained on: {_named(best)} {error_text(best)} K, {against}.{mean}"
+            "A simple model predicts temperatures better than the paper's. RMSE at temperatures "
+            f"that were left out of training: {_named(best)} {error_text(best)} K, {against}.{mean}"
         )
     elif best is not None:
         texts.append(
-            "The paper's model reads temperatures better than the simple models. RMSE on "
-            f"temperatures that were not trained on: {against}, {_named(best)} "
+            "The paper's model predicts temperatures better than the simple models. RMSE at "
+            f"temperatures that were left out of training: {against}, {_named(best)} "
             f"{error_text(best)} K.{mean}"
         )
     else:
-        texts.append(f"RMSE on temperatures that were not trained on: {against}.{mean}")
+        texts.append(f"RMSE at temperatures that were left out of training: {against}.{mean}")
     if without is not None and without is not theirs:
         change = "lowers" if error(without) < error(theirs) else "raises"
         texts.append(
-            f"Leaving the temperature out of the feature {change} the error of the same nearest "
-            f"neighbors from {kelvin(error(theirs))} to {kelvin(error(without))} K."
+            f"Leaving T out of the feature {change} the error of k nearest neighbors from "
+            f"{kelvin(error(theirs))} to {kelvin(error(without))} K."
         )
     if ours:
         leading = min(ours, key=error)
@@ -203,7 +203,7 @@ def verdict(data: ReportData) -> list[str]:
         next_best = min(others, key=error)
         better = error(leading) < error(next_best)
         texts.append(
-            f"Of our models, {_named(leading)} has {error_text(leading)} K. "
+            f"Our best model, {_named(leading)}, has {error_text(leading)} K. "
             + (
                 f"The best other model is {_named(next_best)} with {error_text(next_best)} K."
                 if better
@@ -215,7 +215,7 @@ def verdict(data: ReportData) -> list[str]:
 
 
 def _beyond(data: ReportData) -> list[str]:
-    """Say how large the errors are beyond the temperatures of training."""
+    """Say how large the errors are outside the range of training temperatures."""
     rows = [
         row
         for row in data.schemes().get("extrapolation", [])
@@ -226,14 +226,14 @@ def _beyond(data: ReportData) -> list[str]:
     best = min(rows, key=lambda row: number(row, "rmse"))
     worst = max(rows, key=lambda row: number(row, "rmse"))
     return [
-        "Below the lowest and above the highest temperature of training, no model can be trusted: "
-        f"the RMSE is from {kelvin(number(best, 'rmse'))} K ({_named(best)}) to "
+        "Below the lowest and above the highest training temperature, no model can be trusted: "
+        f"the RMSE ranges from {kelvin(number(best, 'rmse'))} K ({_named(best)}) to "
         f"{kelvin(number(worst, 'rmse'))} K ({_named(worst)})."
     ]
 
 
 def control_text(rows: Sequence[Row]) -> str:
-    """Say how much is predicted from shuffled motion.
+    """Say how much variance is explained by shuffled motion.
 
     Parameters
     ----------
@@ -262,9 +262,9 @@ def thermometer_caption(curves: Sequence[Thermometer]) -> list[str]:
     first = curves[0]
     unseen = [f"{t:g}" for t in first.temperature[first.unseen]]
     seen = (
-        f"Rings: temperatures that were not trained on ({listed(unseen)} K)."
+        f"Rings: temperatures that were left out of training ({listed(unseen)} K)."
         if unseen
-        else "All temperatures were trained on."
+        else "All temperatures are in the training data."
     )
     texts = [
         f"T_ML against the temperature of the run for each species and for all atoms, by "
@@ -278,8 +278,8 @@ def thermometer_caption(curves: Sequence[Thermometer]) -> list[str]:
             f"{kelvin(float(one.mean[-1, hot]))} K."
         )
     texts.append(
-        "The paper finds a good linear relation with slight deviations at 100, 800 and 2000 K. It "
-        "only tests temperatures that it has trained on."
+        "The paper finds a good linear relation, with slight deviations at 100, 800 and 2000 K. It "
+        "only tests temperatures that are in its training data."
     )
     return texts
 
@@ -287,16 +287,17 @@ def thermometer_caption(curves: Sequence[Thermometer]) -> list[str]:
 def validation_caption(schemes: Mapping[str, Sequence[Row]]) -> list[str]:
     """Return the caption of the errors of all models."""
     return [
-        f"RMSE of every model: {listed(list(schemes))}. Gray: baselines. Red: k nearest neighbors, "
-        "the paper's model. Blue: ours. Pale circles: the feature divided by the run's "
-        f"temperature. Diamonds: without it. {FEW_TEMPERATURES} The paper gives no error in K."
+        f"RMSE of all models: {listed(list(schemes))}. Gray: baselines. Red: k nearest neighbors, "
+        "the paper's model. Blue: our models. Pale circles: with T in the feature. Diamonds: "
+        f"without T. {FEW_TEMPERATURES} The paper reports no error in K."
     ]
 
 
 def put_in_caption(one: PutIn) -> list[str]:
-    """Return the caption of the dependence on the temperature put in."""
+    """Return the caption of the dependence on the T put into the feature."""
     spread = [
-        f"{run:g} K run from {kelvin(float(np.max(mean)))} to {kelvin(float(np.min(mean)))} K"
+        f"for the run at {run:g} K, from {kelvin(float(np.max(mean)))} to "
+        f"{kelvin(float(np.min(mean)))} K"
         for run, mean in zip(one.run, one.mean, strict=True)
     ]
     solved = [
@@ -305,11 +306,11 @@ def put_in_caption(one: PutIn) -> list[str]:
         if np.isfinite(value)
     ]
     texts = [
-        f"Mean T_ML of the paper's feature, {FORMS['run']}, if T is not that of the run. Between "
-        f"{one.put_in.min():g} and {one.put_in.max():g} K put in, the mean changes: "
+        f"Mean T_ML with the paper's feature, {FORMS['run']}, against the T put into it. Over the "
+        f"range of T from {one.put_in.min():g} to {one.put_in.max():g} K, the mean changes "
         f"{'; '.join(spread)}.",
-        "A thermometer that must be told the temperature is circular. Solving T_ML(T) = T (rings) "
-        f"gives {listed(solved)}."
+        "A thermometer that needs the temperature as input is circular. Solving T_ML(T) = T "
+        f"(rings) gives {listed(solved)}."
         if solved
         else "The equation T_ML(T) = T has no solution in this range.",
     ]
@@ -319,8 +320,8 @@ def put_in_caption(one: PutIn) -> list[str]:
 def control_caption(rows: Sequence[Row]) -> list[str]:
     """Return the caption of the control with shuffled motion."""
     return [
-        "Share of the variance of temperature that is predicted after the displacements were "
-        "shuffled among labels, so that motion says nothing. Only the division by T is left. "
+        "Fraction of the variance of temperature that is explained after displacements were "
+        "shuffled among labels, so motion carries no information. Only the division by T is left. "
         f"{control_text(rows)}"
     ]
 
@@ -328,18 +329,23 @@ def control_caption(rows: Sequence[Row]) -> list[str]:
 def averaging_caption(curve: AveragingCurve) -> list[str]:
     """Return the caption of the error against the radius of averaging."""
     best = int(np.nanargmin(curve.rmse))
+    found = (
+        f"It is smallest for the atom alone, {kelvin(curve.rmse[0])} K."
+        if best == 0
+        else f"It falls from {kelvin(curve.rmse[0])} K for the atom alone to "
+        f"{kelvin(curve.rmse[best])} K at {curve.radius[best]:g} Å."
+    )
     return [
-        "RMSE on temperatures that were left out, if the motion of an atom is averaged with that "
-        f"of its neighbors. It falls from {kelvin(curve.rmse[0])} K for the atom alone to "
-        f"{kelvin(curve.rmse[best])} K at {curve.radius[best]:g} Å. A larger radius reads the "
-        "temperature of the run better, and the mobility of a single atom worse: it is no longer "
-        "the paper's T_ML of an atom."
+        "RMSE at temperatures that were left out, if the motion of an atom is averaged with that "
+        f"of its neighbors. {found} Averages over neighbors approach the mean of the run, so a "
+        "smaller error says little about a single atom. Such an average is no longer the paper's "
+        "T_ML of an atom."
     ]
 
 
 def creep_caption(curves: Sequence[CreepCurve], volume: Mapping[str, Any]) -> list[str]:
     """Return the caption of creep curves and the activation volume (Fig. 2)."""
-    texts = ["Creep strain over time. Shaded: the steady stage, with the line of its rate."]
+    texts = ["Creep strain against time. Shaded: the steady stage, with a line of its rate."]
     for one in curves:
         if one.reason or not np.isfinite(one.rate):
             texts.append(f"{one.name}: no steady stage was found ({one.reason or 'no rate'}).")
@@ -358,8 +364,9 @@ def creep_caption(curves: Sequence[CreepCurve], volume: Mapping[str, Any]) -> li
         why = str(volume.get("note", "")) or "It needs steady rates at two or more stresses."
         texts.append(f"There is no activation volume. {why}")
     texts.append(
-        f"The paper creeps at 2.2, 2.3 and 2.4 GPa and prints {PAPER_VOLUME:g} nm³. By its formula "
-        "this would multiply the rate by e^1130 for each 0.1 GPa at 100 K, and 27 Å³ by 3.1."
+        f"The paper has creep at 2.2, 2.3 and 2.4 GPa and prints {PAPER_VOLUME:g} nm³. By its "
+        "formula, this volume would multiply the rate by e^1130 per 0.1 GPa at 100 K. 27 Å³ would "
+        "multiply it by 3.1."
     )
     return texts
 
@@ -389,8 +396,8 @@ def distribution_caption(
         texts.append(f"{one.name}{control}, {form_text(one.form)}: {peak}{above}.")
     texts.append(
         f"In the paper, the peak is at about {PAPER_PEAK:g} K, and its area falls from "
-        f"{percent(PAPER_AREA[0], 0)} to {percent(PAPER_AREA[1], 0)} with stress. It has no "
-        "unstressed control. What a stressed run has in excess of its control is due to stress."
+        f"{percent(PAPER_AREA[0], 0)} to {percent(PAPER_AREA[1], 0)} with increasing stress. The "
+        "paper has no unstressed control. Only what exceeds the control is due to stress."
     )
     return texts
 
@@ -413,15 +420,16 @@ def correlation_caption(curves: Sequence[LagCorrelation]) -> list[str]:
     ]
     for one in curves:
         values = ", ".join(rounded(value, decimals=2) for value in one.value)
-        change = "rises" if one.value[-1] > one.value[0] else "falls"
+        change = "increases" if one.value[-1] > one.value[0] else "decreases"
         texts.append(
             f"{one.name}, {form_text(one.form)}: {values} at "
             f"{listed([lag_text(lag) for lag in one.lag])}. It {change} from the shortest to the "
             "longest lag."
         )
     texts.append(
-        f"In the paper, it rises from {PAPER_PEARSON[0]:g} to {PAPER_PEARSON[1]:g} with time. T_ML "
-        "and D²min are computed from the same displacements, so a correlation is expected."
+        f"In the paper, it increases from {PAPER_PEARSON[0]:g} to {PAPER_PEARSON[1]:g} with the "
+        "lag. T_ML and D²min are computed from the same displacements, so a correlation is "
+        "expected."
     )
     return texts
 
@@ -452,7 +460,7 @@ def polyhedra_caption(one: Structure) -> list[str]:
     slopes = [f"{name} {_signed(_rank_trend(plain, row), 2)}" for name, row in rows.items()]
     texts.append(
         f"Rank correlation of Δf with local five-fold symmetry: {listed(slopes)}. In the paper, "
-        "liquid-like atoms have low symmetry, and solid-like atoms high."
+        "liquid-like atoms have low five-fold symmetry, and solid-like atoms have high."
     )
     return texts
 
@@ -482,15 +490,15 @@ def composition_caption(one: Structure) -> list[str]:
         f"{one.name}: (a) composition of both groups; the dashed line is that of all atoms. (b) "
         "Relative change of the coordination number (Eq. 5), with cutoffs at the first troughs of "
         "the partial g(r). (c) Cargill-Spaepen order −α of all atoms (Eq. 6) as number and color. "
-        "Signs: deviation of liquid-like (left, red) and solid-like atoms (right, blue); double "
-        "above 0.09, 0 below 0.03, as in the paper. Signs do not consider errors."
+        "Signs: deviation of liquid-like (left, red) and solid-like atoms (right, blue); doubled "
+        "above 0.09, and 0 below 0.03, as in the paper. Signs ignore errors."
     ]
     if "liquid-like" in rows:
         row = deviation[rows["liquid-like"]]
         rich = [name for name, value in zip(names, row, strict=True) if value > 0]
         texts.append(
-            f"Liquid-like atoms are rich in {listed(rich) if rich else 'no element'}; in the "
-            "paper, in Pd, Ti and Zr."
+            f"Liquid-like atoms are rich in {listed(rich) if rich else 'no element'}. In the "
+            "paper, they are rich in Pd, Ti and Zr."
         )
     species = [str(name) for name in one.coordination["species"]]
     if "all" in species:
@@ -508,8 +516,8 @@ def composition_caption(one: Structure) -> list[str]:
     opposite, total = opposite_signs(one.order)
     if total:
         texts.append(
-            f"Where both groups deviate, their signs are opposite in {opposite} of {total} pairs; "
-            "in the paper, in all."
+            f"If both groups deviate, their signs are opposite in {opposite} of {total} pairs. In "
+            "the paper, they are opposite in all pairs."
         )
     return texts
 
@@ -551,8 +559,8 @@ def classes_caption(one: Clusters) -> list[str]:
         f"Representative classes (bold): {listed(chosen) if chosen else 'none'} K. "
         f"{one.verdict}".strip(),
         one.rule,
-        f"The paper has {listed([str(t) for t in PAPER_CLASSES])} K from 20 temperatures. It does "
-        "not state the rule that turns clusters into classes.",
+        f"The paper selects {listed([str(t) for t in PAPER_CLASSES])} K from 20 temperatures. It "
+        "does not state how classes follow from clusters.",
     ]
 
 
@@ -564,7 +572,7 @@ def weights_caption(one: Weights) -> list[str]:
         f"ReliefF weight of each lag. {int(one.kept.sum())} of {len(one.lag)} lags are kept"
         f"{first}.",
         f"{one.verdict} {one.rule}".strip(),
-        f"The paper keeps {PAPER_FEATURES} lags of {PAPER_FIRST_LAG:g} ps and more.",
+        f"The paper keeps {PAPER_FEATURES} lags of {PAPER_FIRST_LAG:g} ps and longer.",
     ]
 
 
@@ -578,8 +586,8 @@ def neighbor_caption(one: NeighborCurve) -> list[str]:
     scheme = f" ({one.scheme})" if one.scheme else ""
     return [
         f"Validation RMSE against the number of neighbors{scheme}. {'; '.join(parts)}. The paper "
-        f"has k = {PAPER_NEIGHBORS}. Folds over atoms share temperatures, so these errors are "
-        "smaller than those on temperatures that were left out."
+        f"uses k = {PAPER_NEIGHBORS}. Folds of atoms share temperatures, so these errors say "
+        "nothing about temperatures that were left out."
     ]
 
 
@@ -587,11 +595,11 @@ def distances_caption(one: PairDistances) -> list[str]:
     """Return the caption of the partial g(r) (Supplementary Fig. 4)."""
     known = [value for value in one.cutoff.values() if np.isfinite(value)]
     span = (
-        f"The troughs are from {min(known):.2f} to {max(known):.2f} Å."
+        f"The troughs range from {min(known):.2f} to {max(known):.2f} Å."
         if known
         else "No trough was found."
     )
     return [
-        "Partial radial distribution functions. Dashed: the first trough, which is the cutoff of "
-        f"neighbors in D²min and CN. {span}"
+        "Partial radial distribution functions. Dashed: the first trough, used as the neighbor "
+        f"cutoff in D²min and CN. {span}"
     ]
