@@ -17,7 +17,7 @@ D2MIN_LAGS = (5.0, 20.0, 50.0, 100.0, 200.0)
 Paths = Annotated[tuple[Path, ...], BeforeValidator(as_list)]
 """Any number of paths of stores."""
 Numbers = Annotated[tuple[float, ...], BeforeValidator(split_commas), CommandLine(separator=",")]
-"""Numbers, typed as one text with commas."""
+"""Numbers, given as one text with commas."""
 FeatureTemperature = Literal["run"] | float | None
 """T in lg[r² m / T]: that of the run, a number in K, or None for lg[r² m]."""
 
@@ -28,7 +28,7 @@ class TemperatureOptions(StudyOptions):
     study: ClassVar[str] = "temperature"
     summary: ClassVar[str] = (
         "Learn the temperature of atoms from their motion (Liu X. et al. 2022), and find atoms "
-        "that move like a liquid."
+        "that move as in a liquid."
     )
     examples: ClassVar[tuple[str, ...]] = (
         "mgdask study temperature --train 100.zarr --train 1000.zarr --train 2000.zarr "
@@ -42,31 +42,31 @@ class TemperatureOptions(StudyOptions):
     )
     test: Paths = Field(
         (),
-        description="Store of isothermal runs that are only tested on, best at other temperatures; "
+        description="Store of isothermal runs used only for testing, best at other temperatures; "
         "repeat for several.",
     )
     apply: Paths = Field(
         (),
-        description="Store of any trajectory, such as creep, whose atoms are given a temperature; "
+        description="Store of any trajectory, such as creep, whose atoms are assigned T_ML; "
         "repeat for several.",
     )
     control: Paths = Field(
         (),
-        description="Store of an unstressed run at the temperature of the applied ones, shown "
-        "beside them; it may be a training store.",
+        description="Store of an unstressed run at the temperature of the --apply stores, for "
+        "comparison. It may be a training store.",
     )
     feature_temperature: Annotated[str, BeforeValidator(str)] = Field(
         "none",
-        description="Temperature in the applied feature: none for lg[r² m], run for lg[r² m/T] of "
-        "the paper with T of the run, or T in K. Both forms are validated.",
+        description="T in the feature of the application: none for lg[r² m]; run for the paper's "
+        "lg[r² m/T] with T of the run; or T in K. Both forms are always validated.",
     )
     classes: Numbers = Field(
         (),
-        description="Temperatures in K that are trained on, separated by commas [default: found by "
+        description="Training temperatures in K, separated by commas [default: found by "
         "clustering].",
     )
     lags: Numbers = Field(
-        LIU_2022, description="Lag times of the features in ps, those of the paper by default."
+        LIU_2022, description="Lags of the features in ps. Default: those of the paper."
     )
     selected_lags: Numbers = Field(
         (),
@@ -74,34 +74,42 @@ class TemperatureOptions(StudyOptions):
         "of the ReliefF weights].",
     )
     neighbors: int | None = Field(
-        None, ge=1, description="Number of neighbors k [default: the k of least validation RMSE]."
+        None,
+        ge=1,
+        description="Number of neighbors k [default: the k with the smallest validation RMSE].",
     )
     max_neighbors: int = Field(
-        200, ge=1, description="Largest number of neighbors of the validation curve."
+        200, ge=1, description="Maximum number of neighbors in the validation of k."
     )
-    folds: int = Field(10, ge=2, description="Number of validation folds of atoms.")
+    folds: int = Field(10, ge=2, description="Number of folds of atoms in the validation.")
     subset_rows: int = Field(
         4000, ge=2, description="Atoms per random subset in the search for classes."
     )
     linkage_cutoff: float = Field(
-        3.6, gt=0, description="Distance in feature units that separates clusters of a subset."
+        3.6, gt=0, description="Cutoff of single linkage, in units of the unscaled features."
     )
     min_leaves: int = Field(
-        160, ge=1, description="Smallest cluster that supports a class, in atoms."
+        160, ge=1, description="Minimum number of atoms in a cluster that supports a class."
     )
-    relief_neighbors: int = Field(50, ge=1, description="Number of neighbors of ReliefF.")
+    relief_neighbors: int = Field(50, ge=1, description="Number of neighbors in ReliefF.")
     glass_temperature: float | None = Field(
-        None, gt=0, description="Glass transition in K; the fraction of atoms above is then given."
+        None,
+        gt=0,
+        description="Glass transition temperature in K. If given, the fraction of atoms with a "
+        "higher T_ML is reported.",
     )
     extreme_fraction: float = Field(
-        0.1, gt=0, lt=0.5, description="Fraction of atoms called liquid-like, and solid-like."
+        0.1,
+        gt=0,
+        lt=0.5,
+        description="Fraction of atoms in the liquid-like group, and in the solid-like group.",
     )
     d2min_lags: Numbers = Field(
         D2MIN_LAGS,
-        description="Lags in ps of D²min, which T_ML is correlated with. Of the default, those "
-        "that a run has are taken.",
+        description="Lags of D²min in ps, for its correlation with T_ML. Default lags that a run "
+        "lacks are left out.",
     )
-    slab: float = Field(3.8, gt=0, description="Thickness of the drawn slab in Å.")
+    slab: float = Field(3.8, gt=0, description="Thickness in Å of the slab in the maps.")
     memory: str = Field("2GiB", description="Memory per worker process.")
 
     @field_validator("lags", "selected_lags", "d2min_lags", "classes")
@@ -141,8 +149,8 @@ class TemperatureOptions(StudyOptions):
         if self.min_leaves > self.subset_rows:
             raise ValueError(
                 f"`min_leaves`={self.min_leaves} is more than the {self.subset_rows} atoms of a "
-                "subset (`subset_rows`), so no cluster could support a class. Give a smaller one; "
-                "the paper takes 4 % of a subset"
+                "subset (`subset_rows`), so no cluster could support a class. Give a smaller "
+                "`min_leaves`; the paper uses 4 % of a subset"
             )
         if len(self.classes) == 1:
             raise ValueError(
@@ -152,7 +160,7 @@ class TemperatureOptions(StudyOptions):
         return self
 
     def _check_stores(self) -> None:
-        """Raise ``ValueError`` if sets share a store, or two stores a name."""
+        """Raise ``ValueError`` if sets share a store, or two stores share a name."""
         seen: dict[str, tuple[str, Path]] = {}
         for name in ("train", "test", "apply", "control"):
             here: set[str] = set()
@@ -170,8 +178,8 @@ class TemperatureOptions(StudyOptions):
                     )
                 if name == "test" and before == "train":
                     raise ValueError(
-                        f"`test`={store}: the store is also in `train`. A test on atoms that were "
-                        "trained on says nothing: give another store"
+                        f"`test`={store}: the store is also in `train`. A test on training atoms "
+                        "is meaningless: give another store"
                     )
                 here.add(store.stem)
                 seen.setdefault(store.stem, (name, store))
@@ -188,15 +196,15 @@ class TemperatureOptions(StudyOptions):
         return {store.stem: store for store in stores}
 
     def check_inputs(self) -> None:
-        """Raise ``ParameterError`` if stores lack temperatures, lags or known atoms."""
+        """Raise ``ParameterError`` if stores lack temperatures, lags or species."""
         from mgdask.studies.temperature.stores import check_stores
 
         check_stores(self)
 
     def parameters(self) -> dict[str, Any]:
-        """Return all options but paths as JSON values, and what temperatures were read.
+        """Return all options except paths as JSON values, and digests of temperatures.
 
-        Temperatures are not part of the content of a store, so they are added here.
+        Temperatures are not part of the content digest of a store, so they are added.
         """
         from mgdask.studies.temperature.stores import temperature_digests
 

@@ -121,8 +121,8 @@ def temperature_page(
     return Page(
         "Machine-learned temperature",
         sections,
-        footer=f"Method and figure numbers: {CITATION}. Results are in the folder temperature, "
-        "and T_ML of every atom in the stores in t_ml.",
+        footer=f"Method and figure numbers: {CITATION}. Results are in the folder temperature. "
+        "T_ML of every atom is in the stores in t_ml.",
         about=about,
     )
 
@@ -154,8 +154,8 @@ def _validation(data: ReportData, target: Path) -> list[Block]:
             _figure(
                 target / "thermometer.png",
                 lambda path: draw_thermometer(curves, path),
-                "Mean machine-learned temperature against temperature beside a diagonal, one "
-                "panel per species.",
+                "Mean machine-learned temperature against the temperature of the run with a "
+                "diagonal, one panel per species.",
                 thermometer_caption(curves),
             ),
             thermometer_table(curves),
@@ -187,8 +187,8 @@ def _validation(data: ReportData, target: Path) -> list[Block]:
             _figure(
                 target / "put_in.png",
                 lambda path: draw_put_in(put_in, path),
-                "Falling curves of the mean machine-learned temperature over the temperature put "
-                "in, which cross a diagonal.",
+                "Mean machine-learned temperature against the temperature put into the feature, "
+                "one falling curve per run, with a diagonal.",
                 put_in_caption(put_in),
             )
         )
@@ -200,7 +200,7 @@ def _validation(data: ReportData, target: Path) -> list[Block]:
             _figure(
                 target / "control.png",
                 lambda path: draw_control(control, path),
-                "Explained variance of each model after shuffling, as points beside zero.",
+                "Explained variance of each model after shuffling, as points near a line at zero.",
                 control_caption(control),
             )
         )
@@ -214,7 +214,7 @@ def _motion(data: ReportData, target: Path) -> list[Block]:
             _figure(
                 target / "creep.png",
                 lambda path: draw_creep(data.creep, path, data.stress_strain),
-                "Creep strain over time with a shaded steady stage.",
+                "Creep strain against time with a shaded steady stage.",
                 creep_caption(data.creep, data.volume),
             )
         )
@@ -271,8 +271,8 @@ def _structure(data: ReportData, target: Path) -> list[Block]:
                 _figure(
                     target / f"polyhedra{_number(k)}.png",
                     lambda path, one=one: draw_polyhedra(one, path),  # type: ignore[misc]
-                    "Columns that end in bubbles for each polyhedron, and the same bubbles over "
-                    "five-fold symmetry.",
+                    "Columns that end in bubbles for each polyhedron, and the same bubbles against "
+                    "local five-fold symmetry.",
                     polyhedra_caption(one),
                 )
             )
@@ -281,8 +281,8 @@ def _structure(data: ReportData, target: Path) -> list[Block]:
                 _figure(
                     target / f"composition{_number(k)}.png",
                     lambda path, one=one: draw_composition(one, path),  # type: ignore[misc]
-                    "Bars of the composition, points of the change of coordination, and a matrix "
-                    "of pairs with signs.",
+                    "Bars of the composition, points of the change in coordination number, and a "
+                    "matrix of element pairs with signs.",
                     composition_caption(one),
                 )
             )
@@ -307,7 +307,7 @@ def _training(data: ReportData, target: Path) -> list[Block]:
             _figure(
                 target / "classes.png",
                 lambda path: draw_classes(clusters, path),
-                "Bars of the number of clusters that carry each temperature.",
+                "Bars of the number of clusters labeled with each temperature.",
                 classes_caption(clusters),
             )
         )
@@ -317,7 +317,7 @@ def _training(data: ReportData, target: Path) -> list[Block]:
             _figure(
                 target / "weights.png",
                 lambda path: draw_weights(weights, path),
-                "Weights over lag on a logarithmic axis, with a vertical line at the knee.",
+                "Weights against lag on a logarithmic axis, with a vertical line at the knee.",
                 weights_caption(weights),
             )
         )

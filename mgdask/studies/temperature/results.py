@@ -32,7 +32,7 @@ SAME_TEMPERATURE = 0.01
 
 
 def about_training(train: Instances, classes: ClusterStatistics, weights: LagWeights) -> list[str]:
-    """Say what was trained on, and what was found about classes and lags.
+    """Describe the training data, and the classes and lags that were selected.
 
     Parameters
     ----------
@@ -54,8 +54,8 @@ def about_training(train: Instances, classes: ClusterStatistics, weights: LagWei
     if len(close):
         low, high = kelvin[close[0]], kelvin[close[0] + 1]
         lines.append(
-            f"the runs at {low:.6g} and {high:.6g} K are different classes. If both are meant to "
-            "be at one temperature, give it to both with mgdask attach --overwrite --temperature"
+            f"the runs at {low:.6g} and {high:.6g} K are different classes. If both should have "
+            "the same temperature, set it for both with mgdask attach --overwrite --temperature"
         )
     return lines
 
@@ -63,7 +63,7 @@ def about_training(train: Instances, classes: ClusterStatistics, weights: LagWei
 def _lags(weights: LagWeights) -> str:
     selected = weights.selected
     if np.array_equal(selected, weights.lag[-len(selected) :]):
-        return f"{len(selected)} of {selected[0]:g} ps and more"
+        return f"{len(selected)} of {selected[0]:g} ps and longer"
     return f"{len(selected)}: {_listed(selected)} ps"
 
 
@@ -175,7 +175,7 @@ def _error_text(row: Mapping[str, Any] | None) -> str:
 
 
 def application_metrics(data: ReportData) -> list[Metric]:
-    """Return hot atoms in excess of the control, and correlations with D²min.
+    """Return the excess of hot atoms over the control, and correlations with D²min.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def application_metrics(data: ReportData) -> list[Metric]:
 
 
 def application_lines(data: ReportData) -> list[str]:
-    """Say which atoms of the applied stores move like a liquid, beside the control.
+    """Describe the hot atoms of the applied stores, compared with the control.
 
     Parameters
     ----------

@@ -66,7 +66,7 @@ def validation_table(scheme: str, rows: Sequence[Row]) -> Table:
     atoms = f", {numbers[0]} test atoms" if numbers else ""
     return Table(
         f"RMSE in K: {scheme}{atoms}",
-        ("model", "whose", *SHORT.values()),
+        ("model", "role", *SHORT.values()),
         cells,
         note=f"{FORM_NOTE} Brackets: 95 % intervals. {FEW_TEMPERATURES}",
     )
@@ -101,7 +101,7 @@ def thermometer_table(curves: Sequence[Thermometer]) -> Table:
         "Mean T_ML in K and its standard deviation over atoms",
         (
             "temperature of the run (K)",
-            "trained on",
+            "in the training data",
             *(form_text(one.form, short=True) for one in curves),
         ),
         rows,
@@ -177,9 +177,10 @@ def excess_table(rows: Sequence[Row]) -> Table:
             )
             for row in rows
         ],
-        note="The threshold is the 99th percentile of T_ML of the control. The last columns are "
-        "the largest difference of the shares of atoms above any T_ML, and what 95 % of runs "
-        "without a difference stay below. Brackets: 95 % intervals from resampling atoms.",
+        note="The threshold is the 99th percentile of T_ML in the control. At least the fraction "
+        "'became hotter' did so: it is the largest difference, over all thresholds, between the "
+        "fractions of atoms above a threshold. 'By chance' is the value that 95 % of runs without "
+        "a difference stay below. Brackets: 95 % intervals from resampled atoms.",
     )
 
 
@@ -243,7 +244,7 @@ def model_table(rows: Sequence[Row]) -> Table:
 
 
 def paper_table(data: ReportData) -> Table:
-    """Return a table that compares the paper's numbers with ours, and gives reasons.
+    """Return a table that compares the paper's numbers with ours and gives reasons.
 
     Parameters
     ----------
@@ -271,7 +272,7 @@ def paper_table(data: ReportData) -> Table:
                 "lags kept",
                 f"{PAPER_FEATURES} of 41",
                 f"{int(data.weights.kept.sum())} of {len(data.weights.lag)}",
-                "the paper sees the knee by eye",
+                "the paper states no rule for the knee",
             )
         )
     if data.neighbor_curve is not None:
