@@ -113,14 +113,14 @@ def test_one_giant_cluster_selects_nothing_and_says_so(rng, client):
     assert found.n_qualified.tolist() == [1] * 4
     assert found.by_rule.size == 0
     assert found.classes.tolist() == list(KINDS[:4])
-    assert "do not tell the temperatures apart" in found.verdict
+    assert "do not distinguish the temperatures" in found.verdict
     assert found.mode_share == pytest.approx(found.subset_share, abs=0.02)
     none = representative_classes(
         rows, subset_rows=100, min_leaves=101, cutoff=4.0, client=client, progress=False
     )
     assert none.count.sum() == 0
     assert np.isnan(none.mode_share)
-    assert "no cluster is large enough" in none.verdict
+    assert "No cluster is large enough" in none.verdict
 
 
 def test_a_group_without_qualified_clusters_is_left_out(apart, client):
@@ -168,13 +168,13 @@ def test_refusals(apart, client):
     unknown = ArrayRows(apart.x, np.where(np.arange(600) == 5, np.nan, apart.temperature))
     for rows, options, words in (
         (apart, {"classes": (100.0, 700.0)}, "700 K, but no training run .* 100, 300, 500"),
-        (apart, {"classes": (100.0, 100.5)}, "names 1 of the temperatures"),
+        (apart, {"classes": (100.0, 100.5)}, "at least two different temperatures"),
         (apart, {"cutoff": 0.0}, "linkage_cutoff=0.0 above 0"),
         (apart, {"subset_rows": 1}, "subset_rows=1"),
         (apart, {"seed": -1}, "seed=-1"),
         (apart, {"linkage": "ward"}, "'ward'; choose one of single, average"),
-        (one, {}, "one temperature, 300 K"),
-        (unknown, {}, "no temperature; ingest"),
+        (one, {}, "all training rows are at 300 K"),
+        (unknown, {}, "no temperature; add it with mgdask attach"),
     ):
         with pytest.raises(ParameterError, match=words):
             representative_classes(rows, client=client, progress=False, **{**OPTIONS, **options})

@@ -193,12 +193,15 @@ def options_of(stores, **names):
         ({"apply": ("short",)}, r"give a longer trajectory, or only 0.1,1,5$"),
         ({"apply": ("cold",), "d2min_lags": (5, 50)}, r"longest lag of 50 ps of d2min_lags"),
         ({"apply": ("holes",)}, r"no frame 5 ps after its first \(1 of 4.*that exists is 1 ps"),
-        ({"apply": ("nickel",)}, r"nickel.zarr has Ni, but no training store has.*Cu, Zr"),
+        ({"apply": ("nickel",)}, r"nickel.zarr has Ni, but the training stores only have Cu, Zr"),
         ({"test": ("other_mass",)}, "other_mass.zarr has Hf"),
-        ({"neighbors": 41}, r"needs 41 atoms of Cu .*have 60 in all, of which 40 are left: give a"),
+        (
+            {"neighbors": 41},
+            r"needs 41 atoms of Cu .*there are 40 \(of 60 in all training runs\): give a",
+        ),
         (
             {"apply": ("unknown_t",), "feature_temperature": "run"},
-            "no temperature, which feature_temperature='run'.*reads",
+            "no temperature, which feature_temperature='run'.*needs",
         ),
     ],
 )

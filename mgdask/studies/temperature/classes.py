@@ -1,10 +1,10 @@
-"""Representative classes: which temperatures motion can tell apart.
+"""Representative classes: which temperatures can be distinguished by motion.
 
 The instances are divided at random into subsets. The rows of each subset are clustered
-by single linkage, and a large cluster is labeled by the temperature that most of its
-leaves have (Liu X. et al. (2022), "Representative class selection"). The paper shows
-statistics of these labels but not how seven classes follow from them. The rule here,
-``RULE``, is ours.
+by single linkage, and a large cluster is labeled with the most frequent temperature of
+its leaves (Liu X. et al. (2022), "Representative class selection"). The paper shows
+statistics of these labels, but not how seven classes follow from them. ``RULE`` is our
+rule.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ FOUND = 0.5
 MATCH = 0.01
 """Relative difference up to which a given class is the temperature of a run."""
 RULE = (
-    "Temperatures whose atoms are in the same qualified clusters at least half as often as atoms "
-    "of one temperature are one group. A group counts if it labels a qualified cluster in at least "
-    "half of the subsets. Its most frequent label is a representative class; of equal ones, the "
-    "lowest. If fewer than two classes remain, the clusters do not tell the temperatures apart, "
-    "and all temperatures are classes."
+    "Two temperatures are linked if their atoms share a qualified cluster at least half as often "
+    "as atoms of the same temperature do. Linked temperatures form a group. A group counts if it "
+    "labels a qualified cluster in at least half of the subsets. Its most frequent label is a "
+    "representative class; if labels are equally frequent, the lowest. If fewer than two classes "
+    "remain, the clusters do not distinguish the temperatures, and all temperatures are classes."
 )
-"""How classes follow from the clusters. The paper does not say it."""
+"""How classes follow from the clusters. The paper does not say how."""
 TASK_ROWS = 100_000
-"""Most rows of the subsets of one task, unless one subset is larger."""
+"""Maximum number of rows in the subsets of one task, or the rows of one subset."""
 
 
 class LabeledRows(Protocol):
-    """What is needed of ``Instances``: rows by number, and their temperatures."""
+    """The part of ``Instances`` that is used: rows by number and their temperatures."""
 
     @property
     def n_rows(self) -> int:
@@ -86,7 +86,7 @@ class ClusterStatistics(Record):
     cutoff, min_leaves, seed, linkage
         As in ``representative_classes``.
     n_clusters
-        Number of clusters of each subset (subset,), with those of one leaf.
+        Number of clusters of each subset (subset,), including those of one leaf.
     n_qualified
         Number of clusters with enough leaves (subset,).
     leaves
@@ -101,10 +101,10 @@ class ClusterStatistics(Record):
         ``count`` of every temperature if labels were drawn with equal probability.
     mode_share
         Share of the leaves of a qualified cluster that have the temperature of its
-        label, as a mean over all such clusters. NaN if there are none.
+        label. Mean over all qualified clusters; NaN if there are none.
     subset_share
         The same for whole subsets. If ``mode_share`` is hardly larger, the clusters
-        say nothing about temperature.
+        contain no information about temperature.
     shared
         Probability that an atom of one and an atom of another temperature are in the
         same qualified cluster (temperature, temperature).
@@ -121,7 +121,7 @@ class ClusterStatistics(Record):
     verdict
         What was found, in words.
     beside
-        The same for the other form of the feature. It decides nothing.
+        The same for the other form of the feature, for comparison only.
     """
 
     form: str
@@ -189,8 +189,8 @@ def representative_classes(
     linkage
         "single", as the paper says, or "average".
     both_forms
-        Also cluster the other form of the feature, for comparison: that with the
-        temperature of the run, or else that without.
+        Whether to also cluster the other form of the feature, for comparison: that
+        with the temperature of the run, or else that without.
     seed
         Seed of the partition.
     client
@@ -211,8 +211,8 @@ def representative_classes(
 
     Notes
     -----
-    Subsets are a partition: every row is in exactly one. A task reads the rows of a few
-    subsets and returns counts only. The result does not depend on how subsets are
+    Every row is in exactly one subset. A task reads the rows of a few subsets and
+    returns counts only. The result does not depend on how subsets are
     distributed over tasks.
 
     If several temperatures are equally frequent in a cluster, the lowest is its label.
@@ -320,8 +320,8 @@ def given_classes(classes: Sequence[float], temperature: FloatArray) -> FloatArr
     distinct = np.unique(found)
     if len(distinct) < 2:
         raise ParameterError(
-            f"classes={tuple(classes)} names {len(distinct)} of the temperatures; at least two "
-            f"are needed; there are runs at {_listed(temperature)}"
+            f"classes={tuple(classes)}: at least two different temperatures are needed. There "
+            f"are runs at {_listed(temperature)}"
         )
     return distinct
 
@@ -333,11 +333,11 @@ def _validate(
         raise ParameterError(f"linkage={linkage!r}; choose one of {', '.join(LINKAGES)}")
     if not np.isfinite(kinds).all():
         raise ParameterError(
-            "some training rows have no temperature; ingest their runs with temperature="
+            "some training rows have no temperature; add it with mgdask attach --temperature"
         )
     if len(kinds) < 2:
         raise ParameterError(
-            f"all training rows have one temperature, {kinds[0]:g} K; give runs at two or more"
+            f"all training rows are at {kinds[0]:g} K; give runs at two or more temperatures"
         )
     if subset_rows < 2 or min_leaves < 1 or not cutoff > 0.0:
         raise ParameterError(
@@ -481,13 +481,14 @@ def _verdict(
     """Say what was found."""
     per_subset = f"{n_qualified.mean():.3g} qualified clusters per subset (mean)"
     if separated:
-        return f"{per_subset}; the rule selects {_listed(by_rule)}."
+        return f"{per_subset}. The rule selects {_listed(by_rule)}."
     if not n_qualified.any():
-        return f"{per_subset}: no cluster is large enough, so all temperatures are classes."
+        return f"{per_subset}. No cluster is large enough, so all temperatures are classes."
     return (
-        f"{per_subset}; the label has {100 * mode_share:.1f} % of the leaves of its cluster, and "
-        f"the most frequent temperature of a whole subset has {100 * subset_share:.1f} %. The "
-        "clusters do not tell the temperatures apart, so all temperatures are classes."
+        f"{per_subset}. In a cluster, {100 * mode_share:.1f} % of the leaves have the temperature "
+        f"of its label. In a whole subset, {100 * subset_share:.1f} % of the rows have the most "
+        "frequent temperature. The clusters do not distinguish the temperatures, so all "
+        "temperatures are classes."
     )
 
 

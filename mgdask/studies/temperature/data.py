@@ -1,7 +1,7 @@
 """Instances of the temperature study: every atom of every run, read when needed.
 
-A feature store holds lg[r² m] at all lags once. The form with a temperature,
-lg[r² m / T], differs by lg T and is made when rows are read.
+A feature store holds lg[r² m] at all lags. The form with a temperature, lg[r² m / T],
+is computed when rows are read, by subtracting lg T.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ FeatureTemperature = Literal["run"] | float | None
 
 @dataclass(frozen=True)
 class Run:
-    """One run of one store, from which its atoms have their temperature.
+    """One run of one store, which gives its atoms their temperature.
 
-    Arrays of atoms are read when first used, and are not sent with a task.
+    Arrays of atoms are read on first use, and are not sent with a task.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Labels:
-    """What is known of each instance; a row is an atom of a run.
+    """Labels of each instance, where a row is an atom of a run.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class Labels:
 class Instances:
     """Atoms of runs with their motion, opened but not read.
 
-    It is small, so a task may carry it and read its own rows.
+    It is small, so each task gets a copy and reads its own rows.
 
     Parameters
     ----------

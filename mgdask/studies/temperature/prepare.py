@@ -38,7 +38,7 @@ SHORTEST = 1 / 40
 MIN_ORIGINS = 10
 """Minimum number of origins of an averaged lag."""
 MOST_ORIGINS = 0.75
-"""Minimum share of the possible origins that have the lag."""
+"""Minimum fraction of the possible origins that have a frame at the lag."""
 MIN_LAGS = 3
 """Minimum number of averaged lags."""
 
@@ -73,9 +73,9 @@ def averaged_feature(
     Returns
     -------
     feature
-        lg[<r²> m]. Its spacing is the shortest lag from ``SHORTEST`` of the longest
-        that most origins have. All longer lags that most origins have are averaged.
-        None if fewer than ``MIN_LAGS`` are.
+        lg[<r²> m]. It averages the lags that most origins have, from ``SHORTEST`` of
+        the longest lag on. The shortest of these lags is the spacing of origins. None
+        if there are fewer than ``MIN_LAGS`` such lags.
     """
     found: list[float] = []
     for lag in lags:
@@ -157,7 +157,7 @@ def compute_lags(
 def _has_features(target: Path, store: Path, features: Sequence[Feature]) -> bool:
     """Return whether a target is finished, with the same features of the same content.
 
-    Its blocks may be others: they depend on the memory, and the values do not.
+    Its blocks may differ: they depend on the memory, but the values do not.
     """
     try:
         attrs = check_complete(target)[0].attrs
@@ -187,7 +187,7 @@ def check_finite(
     Raises
     ------
     ParameterError
-        If one is not. The message says how many, and names the first atom and lag.
+        If a value is not finite. The message gives the count, the first atom and lag.
     """
     size = max(1, BLOCK_BYTES // (8 * len(instances.lags)))
     tasks: list[Task] = [
@@ -223,8 +223,8 @@ def _unusable(run: Run, n_infinite: int, n_nan: int, atom: int, lag: float) -> P
     if n_infinite:
         return ParameterError(
             f"{where} has {n_infinite} displacements of zero, whose logarithm is -inf; the first "
-            f"is of {who}. Atoms that are held fixed, or frames that were written twice, have no "
-            "temperature of their own: leave these atoms or lags out"
+            f"is of {who}. The cause may be atoms that are held fixed, or frames that were written "
+            "twice: leave these atoms or lags out"
         )
     return ParameterError(
         f"{where} has {n_nan} displacements that are NaN; the first is of {who}. The run lacks a "

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from mgdask.studies.temperature.options import TemperatureOptions
 
 MASS_TOLERANCE = 1e-3
-"""Largest relative difference of the masses of a species, 0.0004 of a feature."""
+"""Largest relative difference of masses of a species; it shifts lg[r² m] by 0.0004."""
 TOLERANCE = LagDisplacement().tolerance
 """Largest deviation of a frame from a lag, as a fraction of the lag."""
 
 
 @dataclass(frozen=True)
 class RunOfStore:
-    """What is known of a run without its structure.
+    """Times and temperature of one run.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def read_store(path: Path) -> StoreOfRuns:
     group, _ = check_complete(path)
     if str(group.attrs["mgdask_kind"]) != "trajectory":
         raise ParameterError(
-            f"{path} is not a trajectory; give a store made by mgdask ingest, since the study "
+            f"{path} is not a trajectory. Give a store made by mgdask ingest, because the study "
             "computes its own features"
         )
     axis, kelvin = read_axis(group), read_one(group, "temperature")
@@ -127,7 +127,7 @@ def _one_mass(mass: FloatArray, species: int, path: Path) -> float:
     low, high = float(mass.min()), float(mass.max())
     if high > low * (1 + MASS_TOLERANCE):
         raise ParameterError(
-            f"{path}: atoms of {name_of(species)} have masses from {low:g} to {high:g} u; a "
+            f"{path}: atoms of {name_of(species)} have masses from {low:g} to {high:g} u, but a "
             "species must have one mass. Ingest the isotopes as different species"
         )
     return low
@@ -166,7 +166,7 @@ def check_stores(options: TemperatureOptions) -> None:
     ParameterError
         If a run of ``train`` or ``test`` has no constant temperature, or there is only
         one class. Also if a run lacks a lag, a store has species or masses that no
-        training store has, or a species has fewer atoms than neighbors are asked for.
+        training store has, or a species has fewer atoms than the required neighbors.
     """
     memory_of(options.memory)
     stores = {name: read_store(path) for name, path in options.all_stores().items()}
@@ -187,7 +187,7 @@ def check_stores(options: TemperatureOptions) -> None:
             for run in stores[path.stem].runs:
                 if not np.isfinite(run.temperature):
                     raise _no_temperature(
-                        run, "which feature_temperature='run' (--feature-temperature run) reads"
+                        run, "which feature_temperature='run' (--feature-temperature run) needs"
                     )
 
 
@@ -207,7 +207,7 @@ def _check_temperature(run: RunOfStore, n_atoms: int) -> None:
         raise ParameterError(
             f"{run.store}: the temperature of the run {run.label!r} is not constant: its mean is "
             f"{run.temperature:.4g} K, its standard deviation {run.scatter:.3g} K. Instances are "
-            "labeled by the temperature of isothermal runs: leave the run out, or give it to "
+            "labeled with the temperature of isothermal runs: leave the run out, or give it with "
             "--apply"
         )
 
@@ -218,7 +218,7 @@ def _check_classes(options: TemperatureOptions, train: Sequence[StoreOfRuns]) ->
     if len(found) < 2:
         raise ParameterError(
             f"all runs of the training stores are at {shown} K. With one class there is nothing "
-            "to learn: train on runs of at least two temperatures"
+            "to learn: train on runs at two or more temperatures"
         )
     unknown = [kelvin for kelvin in options.classes if kelvin not in found]
     if unknown:
@@ -279,8 +279,8 @@ def _check_species(
         unknown = sorted(set(store.counts) - set(known))
         if unknown:
             raise ParameterError(
-                f"{store.path} has {', '.join(name_of(z) for z in unknown)}, but no training store "
-                f"has; they have {', '.join(name_of(z) for z in sorted(known))}. Atoms are "
+                f"{store.path} has {', '.join(name_of(z) for z in unknown)}, but the training "
+                f"stores only have {', '.join(name_of(z) for z in sorted(known))}. Atoms are "
                 "compared with atoms of their own species: train on stores that have them"
             )
         for species, mass in store.mass.items():
@@ -314,14 +314,14 @@ def _check_neighbors(options: TemperatureOptions, train: Sequence[StoreOfRuns]) 
     for species, n in sorted(total.items()):
         if n < options.folds:
             raise ParameterError(
-                f"{options.folds} folds (--folds) need as many atoms of {name_of(species)}, but "
-                f"the training runs have {n} in all: give at most --folds {max(n, 2)}, or train "
-                "on more runs"
+                f"{options.folds} folds (--folds) need at least {options.folds} atoms of "
+                f"{name_of(species)}, but the training runs have {n} in total: give at most "
+                f"--folds {max(n, 2)}, or train on more runs"
             )
         left = n - -(-n // options.folds)  # without the largest fold
         if left < k:
             raise ParameterError(
-                f"{name} needs {k} atoms of {name_of(species)} besides those of one of "
-                f"{options.folds} folds, but the training runs have {n} in all, of which {left} "
-                f"are left: give at most --neighbors {max(left, 1)}, or train on more runs"
+                f"{name} needs {k} atoms of {name_of(species)} outside of the largest of "
+                f"{options.folds} folds, but there are {left} (of {n} in all training runs): give "
+                f"at most --neighbors {max(left, 1)}, or train on more runs"
             )

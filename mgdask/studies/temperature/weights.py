@@ -1,6 +1,6 @@
-"""Weights of the lags: in which of them do atoms of different temperatures differ.
+"""Weights of the lags: at which of them do atoms of different temperatures differ.
 
-ReliefF weights as in Eq. (1) of Liu X. et al. (2022), and the lags above their knee.
+ReliefF weights as in Eq. (1) of Liu X. et al. (2022), and the lags above the knee.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NEIGHBORS = 50
 PAPER_FIRST_LAG = 5.0
 """The paper keeps 17 of 41 lags: this one in ps, and all longer ones."""
 MAX_PAIRS = 350_000**2
-"""Most pairs of rows that are compared: those of all rows at the size of the paper."""
+"""Maximum number of pairs of rows: all pairs at the size of the paper."""
 DECIDING = "per-class"
 """Form of ReliefF whose knee selects the lags; see ``relieff``."""
 
@@ -62,7 +62,7 @@ class LagWeights(Record):
     rule
         How the knee is found, in words.
     verdict
-        What was found, beside the paper, in words.
+        What was found, compared with the paper, in words.
     n_sampled
         Number of rows whose neighbors are searched among all rows.
     """
@@ -140,13 +140,13 @@ def lag_weights(
 
     Notes
     -----
-    The neighbors of all rows are searched, up to the 350 000 of the paper. Of more rows
-    a random sample is taken, so that as many pairs of rows are compared. Its neighbors
-    are searched among all rows.
+    Up to 350 000 rows, as in the paper, the neighbors of all rows are searched. If
+    there are more rows, the neighbors of a random sample are searched among all rows.
+    The sample is such that the number of compared pairs stays the same.
 
-    The paper keeps "the features above the knee" by eye, at 5 ps. The rule of ``knee``
-    is ours. Weights of the form "literal" are shown, but they do not select: see the
-    notes of ``relieff``.
+    The paper keeps "the features above the knee", from 5 ps on, and gives no rule. The
+    rule of ``find_knee`` is ours. Weights of the form "literal" are shown, but they do
+    not select lags: see the notes of ``relieff``.
 
     References
     ----------
@@ -222,7 +222,7 @@ def given_lags(selected: Sequence[float], lags: FloatArray) -> FloatArray:
 
 
 def _verdict(lags: FloatArray, above: FloatArray) -> str:
-    """Say which lags are above the knee, beside those of the paper."""
+    """Say which lags are above the knee, and which the paper keeps."""
     paper = lags[lags >= PAPER_FIRST_LAG]
     found = f"{len(above)} of {len(lags)} lags are above the knee"
     gap = lags[(lags >= above.min()) & ~np.isin(lags, above)]
