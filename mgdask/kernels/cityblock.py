@@ -1,20 +1,21 @@
-"""The nearest rows by Manhattan distance, exact, by a scan of small integers.
+"""Exact nearest rows by Manhattan distance, searched by a scan of 16-bit integers.
 
     d(p, q) = sum_c |p_c - q_c|
 
-added in the order of the columns in float64. All rows are rounded to multiples of one
-step, P_c = round((p_c - low_c) / step), with a step so large that no sum of P_c exceeds
-2^16 - 1. The rounded distance is
+Terms are added in the order of the columns in float64. All rows are rounded to
+multiples of one step, P_c = round((p_c - low_c) / step). The step is large enough that
+no sum of P_c exceeds 2^16 - 1. The rounded distance is
 
     D(p, q) = sum_c |P_c - Q_c| = 2 sum_c max(P_c, Q_c) - sum_c P_c - sum_c Q_c
 
-Two instructions per column treat up to 32 rows at a time. They may overflow, since D
-itself is below 2^16 and sums of unsigned integers are exact modulo 2^16.
+Two instructions per column process up to 32 rows at a time. They may overflow, because
+D itself is below 2^16 and sums of unsigned integers are exact modulo 2^16.
 
-Each P_c is wrong by half a step at most, so |D - d / step| <= n for n columns, and
-``slack`` adds one for the rounding of float64. If k rows have D <= D_k, the k nearest
-rows therefore have D <= D_k + 2 slack. Only these are compared in float64. The result
-is that of comparing all rows, with the lowest row first if distances are equal.
+The rounding error of each P_c is at most half a step, so |D - d / step| <= n for n
+columns. ``slack`` adds one for the rounding of float64. If k rows have D <= D_k, the k
+nearest rows therefore have D <= D_k + 2 slack. Only these are compared in float64. The
+result is the same as from comparing all rows. If distances are equal, the lowest row is
+first.
 """
 
 from __future__ import annotations
@@ -78,9 +79,9 @@ def _compare_tile(
 ) -> Any:
     """Compute rounded distances of ``_QUERIES`` queries to the rows of a tile.
 
-    Row m of ``query`` has n columns and their sum, as has the tile (n + 1, WIDTH).
-    Distances go to ``out[m, :]``. Bit i of ``bits[m]`` is set if distance i is not
-    above ``limit[m]``. All bits together are returned.
+    Row m of ``query`` has n columns and their sum, and so does the tile (n + 1, WIDTH).
+    Distances are written to ``out[m, :]``. Bit i of ``bits[m]`` is set if distance i is
+    not above ``limit[m]``. The union of all bits is returned.
     """
     i8 = types.int64
     signature = types.int64(query, i8, tile, i8, limit, out, bits)
@@ -338,7 +339,7 @@ def _nearest_rows(
 
 @dataclass(frozen=True, eq=False)
 class CityblockIndex:
-    """Rows prepared for the search of near ones by Manhattan distance.
+    """Rows prepared for the search of nearest rows by Manhattan distance.
 
     Parameters
     ----------
@@ -359,7 +360,7 @@ class CityblockIndex:
 
 
 def cityblock_index(x: FloatArray, low: FloatArray, high: FloatArray) -> CityblockIndex:
-    """Prepare rows for the search of near ones by Manhattan distance.
+    """Prepare rows for the search of nearest rows by Manhattan distance.
 
     Parameters
     ----------
@@ -407,7 +408,7 @@ def nearest_by_cityblock(
     first, last
         Only rows ``first <= row < last`` are searched. Default: all.
     own
-        Row (query,) that is not a neighbor of the query, -1 for none. Default: none.
+        Row (query,) that is excluded for the query; -1 excludes none. Default: none.
 
     Returns
     -------

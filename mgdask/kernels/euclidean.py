@@ -1,18 +1,20 @@
-"""The nearest rows by Euclidean distance, exact, by tiles of near rows.
+"""Exact nearest rows by Euclidean distance, searched in tiles of nearby rows.
 
     |p - q|² = sum_c (p_c - q_c)²
 
-added in the order of the columns in float64. Rows are cut into tiles of ``WIDTH`` by
-the medians of their leading principal components, so that the rows of a tile are near
-each other. Queries are cut into batches likewise. A batch takes the tiles in order of
-the distance between its box and theirs, and stops at a box beyond the worst of the k
-nearest rows that it has. Principal components are a rotation: the distance between
-boxes of some of them is a lower bound of the distance between rows.
+Terms are added in the order of the columns in float64. Rows are divided into tiles of
+``WIDTH`` at medians of their leading principal components, so that the rows of a tile
+are close to each other. Queries are divided into batches in the same way. A batch
+visits tiles in order of the distance between its bounding box and theirs. It stops at
+the first tile that is farther than the k-th nearest row found so far. Principal
+components are a rotation, so the distance between boxes of some of them is a lower
+bound of the distance between rows.
 
 Within a tile, distances are first computed in float32 from values of at most 1. The
 rounding of n columns changes |p - q| by less than sqrt(n) 2^-22, apart from a factor
-that is near 1. Only rows that may be among the k nearest are compared in float64. The
-result is that of comparing all rows, with the lowest row first if distances are equal.
+close to 1. Only rows that may be among the k nearest are compared in float64. The
+result is the same as from comparing all rows. If distances are equal, the lowest row is
+first.
 """
 
 from __future__ import annotations
@@ -30,11 +32,11 @@ WIDTH = 128
 BATCH = 32
 """Maximum number of queries that share the order of tiles."""
 COMPONENTS = 5
-"""Principal components of the boxes. More of them cost more than they exclude."""
+"""Number of principal components of the boxes. More of them would cost more time."""
 _CHUNK = 16
 _NO_ROW = 2**62
 _FAR = 1e15
-"""Value of rows that only fill a tile; its square is far below the largest float32."""
+"""Value of rows that pad a tile; its square is far below the largest float32."""
 _OUTSIDE = 1e6
 """Queries with larger values, relative to the rows, are compared in float64 only."""
 
@@ -146,8 +148,8 @@ def _nearest_rows(
 
     Layout ``(tile*WIDTH,column),(tile*WIDTH,),(tile,column,WIDTH),(tile,component),
     (tile,component),(tile*WIDTH,),(),(query,column),(query,column),(query,component),
-    (query,),(batch+1,)->(query,k),(query,k)``. A row whose ``code`` is that of the
-    query (``own``) is not a neighbor, unless it is negative. Twin:
+    (query,),(batch+1,)->(query,k),(query,k)``. A row with the same ``code`` as the
+    query (``own``) is not a neighbor, unless the code is negative. Twin:
     ``tests/reference/neighbors.py``.
     """
     n_tiles, n, k = len(tiles), x.shape[1], index.shape[1]
@@ -237,14 +239,14 @@ def _near_parts(component: FloatArray, size: int) -> list[IntArray]:
 
 @dataclass(frozen=True, eq=False)
 class EuclideanIndex:
-    """Rows prepared for the search of near ones by Euclidean distance.
+    """Rows prepared for the search of nearest rows by Euclidean distance.
 
     Parameters
     ----------
     x
         Rows in the order of the tiles (tile * WIDTH, column).
     row
-        Number of each of them, -1 for those that fill a tile.
+        Number of each of them, -1 for those that pad a tile.
     code
         Code of each of them, see ``nearest_by_euclid``.
     tiles
@@ -273,7 +275,7 @@ def _project(x: FloatArray, center: FloatArray, basis: FloatArray) -> FloatArray
 
 
 def euclidean_index(x: FloatArray, code: IntArray | None = None) -> EuclideanIndex:
-    """Prepare rows for the search of near ones by Euclidean distance.
+    """Prepare rows for the search of nearest rows by Euclidean distance.
 
     Parameters
     ----------
@@ -333,8 +335,8 @@ def nearest_by_euclid(
     k
         Number of rows, at least 1.
     code
-        Rows with the same code as the query (query,) are not its neighbors. -1: all
-        rows may be. Default: -1.
+        Rows with the same code as the query (query,) are not its neighbors. -1
+        excludes no row. Default: -1.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Clusters of single linkage below a cutoff, without a matrix of distances."""
+"""Clusters by single linkage below a cutoff, without a distance matrix."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from mgdask._typing import FloatArray, IntArray
 from mgdask.kernels._jit import array, kernel
 
 STRETCH = 8
-"""Columns between two comparisons of a sum with the cutoff."""
+"""Number of columns that are added before a sum is compared with the cutoff."""
 
 
 @kernel(array(float64, 2), float64, array(int64, 1, out=True))
 def connected_rows(x: FloatArray, cutoff: float, cluster: IntArray) -> None:
-    """Find the clusters of rows that distances below the cutoff connect.
+    """Find the clusters of rows that are connected by distances below the cutoff.
 
     Layout ``(row,column)->(row,)``. Clusters are numbered in the order of their first
-    rows. Each row is compared only with rows that are not yet in a cluster, so there
-    are half as many comparisons as pairs if all rows are apart, and few if most are in
-    one cluster. Memory: three numbers per row. Twin: ``tests/reference/linkage.py``.
+    rows. Each row is compared only with rows that are not yet in a cluster. If no rows
+    are connected, all pairs are compared; if most rows are in one cluster, few are.
+    Memory: three numbers per row. Twin: ``tests/reference/linkage.py``.
     """
     n, width = x.shape
     # a sum above this is above the cutoff, whatever the rounding of the square

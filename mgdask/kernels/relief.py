@@ -1,4 +1,4 @@
-"""Sums of the differences between rows and their neighbors, for ReliefF."""
+"""Sums of differences between rows and their neighbors, for ReliefF."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def relief_gains(
     distance: FloatArray,
     gain: FloatArray,
 ) -> None:
-    """Add differences to neighbors, times the prior of a pair of classes.
+    """Add differences to neighbors, weighted with the prior of a pair of classes.
 
     Layout ``(row,column),(row,),(row,),(point,),(class,class),(point,class,k),
-    (point,class,k)->(2,column)``. The first row of ``gain`` takes all neighbors of each
-    class. The second takes the k nearest of any class: in order of distance, then of
+    (point,class,k)->(2,column)``. The first row of ``gain`` uses all neighbors of each
+    class. The second uses the k nearest of any class, in order of distance and then of
     ``number``. Neighbors of -1 are left out. Sums run over points, then classes, then
     neighbors, so their bits depend on the points only. Cost: one row of x per
     neighbor. Twin: ``naive`` in ``tests/learn/test_selection.py``.
