@@ -35,6 +35,7 @@ from mgdask.studies.temperature.figures import (
     validation,
 )
 from tests import forked
+from tests.conftest import threads_client
 from tests.studies.temperature_stores import LAGS, write_store
 
 QUICK = {
@@ -84,8 +85,9 @@ def options(stores, out, **more):
 @pytest.fixture(scope="module")
 def done(stores, tmp_path_factory):
     out = tmp_path_factory.mktemp("study") / "out"
-    with small_parts():
-        return TemperatureStudy(options(stores, out)).run(progress=False), out
+    # not with a client of another test, whose processes do not know of the small parts
+    with small_parts(), threads_client(default=False) as own:
+        return TemperatureStudy(options(stores, out)).run(own, progress=False), out
 
 
 def contents(out):
@@ -266,8 +268,8 @@ def test_a_killed_study_resumes_byte_for_byte(done, stores, tmp_path):
         assert ended in (0, -signal.SIGKILL), process.printed(process.stderr)
         killed += ended == -signal.SIGKILL
     assert killed >= len(KILLED_AT) - 1
-    with small_parts():
-        resumed = TemperatureStudy(options(stores, out)).run(progress=False)
+    with small_parts(), threads_client(default=False) as own:
+        resumed = TemperatureStudy(options(stores, out)).run(own, progress=False)
     before, after = contents(done[1]), contents(out)
     assert after.keys() == before.keys()
     assert [name for name in after if after[name] != before[name]] == []
