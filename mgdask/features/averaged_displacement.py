@@ -1,4 +1,4 @@
-"""Squared displacements of atoms by lag, averaged over the origins of a run."""
+"""Mean squared displacement of each atom by lag, averaged over time origins."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class AveragedDisplacement(TrajectoryFeature):
 
     See Also
     --------
-    LagDisplacement : The displacements themselves, of chosen origins.
+    LagDisplacement : Displacements from selected origins, without averaging.
 
     Notes
     -----
-    The row belongs to the first frame of its run. Origins whose frame at t0 + lag was
-    not written do not count. A lag that no origin has is refused. With a spacing of the
-    shortest lag, displacements of that lag do not overlap, so their noise is nearly
-    independent. Frames written between for short lags do not count twice.
+    The row is labeled with the first frame of its run. Origins without a frame at
+    t0 + lag do not count. A lag without any origin raises an error. If ``spacing`` is
+    the shortest lag, displacements over this lag do not overlap, so their noise is
+    nearly independent. Additional frames for short lags do not add origins.
 
     References
     ----------

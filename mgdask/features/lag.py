@@ -75,8 +75,8 @@ class LagDisplacement(TrajectoryFeature):
     within the lag. Rows in which T changes by more than 5 % are kept, and counted in
     the attrs of the output as ``temperature_changes``.
 
-    "logarithmic_mass" is "logarithmic" plus lg T. It suits a model that predicts T,
-    because "logarithmic" contains the T that the model is to find.
+    "logarithmic_mass" equals "logarithmic" plus lg T. Use it in models that predict T,
+    because "logarithmic" contains the T that such a model predicts.
 
     The temperature is stored with the run. Set it with ``mgdask.ingest(...,
     temperature=...)`` or ``mgdask.attach``. ``plan`` raises an error if it is missing.

@@ -1,4 +1,4 @@
-"""Clusters of rows by single and by average linkage."""
+"""Clusters of rows by single or average linkage."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mgdask.kernels.linkage import connected_rows
 from mgdask.learn.data.arrays import column_names, matrix, refuse_nan
 
 LINKAGES = ("single", "average")
-"""Methods of ``linkage_clusters``."""
+"""Linkage methods of ``linkage_clusters``."""
 
 
 def linkage_clusters(X: npt.ArrayLike, cutoff: float, linkage: str = "single") -> IntArray:
-    """Cluster rows by a method of linkage below a cutoff.
+    """Cluster rows by single or average linkage below a cutoff.
 
     Parameters
     ----------
@@ -34,12 +34,12 @@ def linkage_clusters(X: npt.ArrayLike, cutoff: float, linkage: str = "single") -
     Raises
     ------
     ParameterError
-        If the method is unknown, or as ``single_linkage``.
+        If the method is unknown, or as in ``single_linkage``.
 
     Notes
     -----
-    Average linkage is scipy's. It holds the distances of all pairs of rows: 64 MB for
-    4000 rows, and 100 times that for ten times as many.
+    Average linkage uses SciPy. It stores the distances of all pairs of rows: 64 MB for
+    4000 rows, and 100 times as much for ten times as many rows.
 
     References
     ----------
@@ -70,9 +70,9 @@ def linkage_clusters(X: npt.ArrayLike, cutoff: float, linkage: str = "single") -
 def single_linkage(X: npt.ArrayLike, cutoff: float) -> IntArray:
     """Cluster rows by single linkage below a cutoff.
 
-    Two rows are in one cluster if a chain of rows connects them whose successive
-    Euclidean distances are all shorter than the cutoff. These are the clusters that
-    remain if the tree of single linkage is cut at that distance.
+    Two rows are in the same cluster if they are connected by a chain of rows with
+    successive Euclidean distances below the cutoff. These are the clusters obtained by
+    cutting the tree of single linkage at this distance.
 
     Parameters
     ----------
@@ -94,9 +94,8 @@ def single_linkage(X: npt.ArrayLike, cutoff: float) -> IntArray:
 
     Notes
     -----
-    Memory: a copy of X as float64, if it is not that already, and no matrix of
-    distances. Time: at most that of all pairs, and much less if most rows are in a few
-    clusters.
+    Memory: a copy of X as float64, unless it already is. There is no distance matrix.
+    Time: at most that of all pairs, and much less if most rows are in a few clusters.
 
     References
     ----------

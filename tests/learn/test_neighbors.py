@@ -182,9 +182,9 @@ def test_neighbors_by_manhattan_distance(rng, tmp_path, tied, monkeypatch):
 def test_too_few_rows_by_manhattan_distance(rng):
     x = lag_rows(rng, 30)
     fold = np.repeat([0, 1, 2], 10)
-    with pytest.raises(ParameterError, match=r"k=21 neighbors .* only 20 rows; take at most 20"):
+    with pytest.raises(ParameterError, match=r"k=21 neighbors .* only 20 rows; use at most 20"):
         nearest_rows(x, x, 21, exclude=fold, query_exclude=fold, metric="manhattan")
-    with pytest.raises(ParameterError, match=r"k=31 neighbors .* only 30 rows; take at most 30"):
+    with pytest.raises(ParameterError, match=r"k=31 neighbors .* only 30 rows; use at most 30"):
         nearest_rows(x, x, 31, metric="manhattan")
 
 
@@ -252,10 +252,10 @@ def test_bad_input_is_named(rng, tmp_path):
     x = lag_rows(rng, 30)
     with pytest.raises(ParameterError, match=r"queries have 3 columns, but the rows have 17"):
         nearest_rows(x, x[:, :3], 2)
-    with pytest.raises(ParameterError, match=r"k=31 neighbors .* only 30 rows; take at most 30"):
+    with pytest.raises(ParameterError, match=r"k=31 neighbors .* only 30 rows; use at most 30"):
         nearest_rows(x, x, 31)
     group = np.array([1] * 2 + [0] * 28)
-    with pytest.raises(ParameterError, match=r"k=5 .* only 2 rows of group 1; take at most 2"):
+    with pytest.raises(ParameterError, match=r"k=5 .* only 2 rows of group 1; use at most 2"):
         nearest_rows(x, x, 5, group=group, query_group=group)
     with pytest.raises(ParameterError, match=r"k=0 must be at least 1"):
         nearest_rows(x, x, 0)

@@ -1,4 +1,4 @@
-"""Nearest neighbors: exact search, as tasks, and estimators built on it."""
+"""Nearest neighbors: exact search, the search as tasks, and estimators."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Estimators of scikit-learn's kind on the exact search of neighbors."""
+"""Estimators with the scikit-learn interface, based on the exact neighbor search."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCALES = ("minmax", None)
 
 
 class _Neighbors(BaseEstimator):  # type: ignore[misc]
-    """What the regressor and the classifier share: scaling, groups and the search."""
+    """Common part of the regressor and the classifier: scaling, groups and search."""
 
     def __init__(
         self, n_neighbors: int = 50, *, metric: str = "euclidean", scale: str | None = "minmax"
@@ -47,7 +47,7 @@ class _Neighbors(BaseEstimator):  # type: ignore[misc]
             rare = int(np.argmin(counts))
             where = f"group {kinds[rare]} has" if self.has_groups_ else "there are"
             raise ParameterError(
-                f"n_neighbors={self.n_neighbors}, but {where} only {counts[rare]} samples; take at "
+                f"n_neighbors={self.n_neighbors}, but {where} only {counts[rare]} samples; use at "
                 f"most n_neighbors={counts[rare]}, or more samples"
             )
         self.index_: NeighborIndex = neighbor_index(
@@ -76,7 +76,7 @@ class _Neighbors(BaseEstimator):  # type: ignore[misc]
         -------
         distance, index
             Distances of the scaled columns (row, neighbor), in increasing order, and
-            training rows. Rows at the same distance are in order of their number.
+            training rows. Rows at equal distance are ordered by row number.
 
         Raises
         ------
@@ -87,7 +87,7 @@ class _Neighbors(BaseEstimator):  # type: ignore[misc]
         x = validate_data(self, X, reset=False, dtype=np.float64)
         if self.has_groups_ != (groups is not None):
             raise ParameterError(
-                "groups= was given for training, and is needed here too"
+                "groups= was given for training, so it is also needed here"
                 if self.has_groups_
                 else "groups= was not given for training, so leave it out here"
             )
@@ -117,9 +117,9 @@ class NeighborsRegressor(RegressorMixin, _Neighbors):  # type: ignore[misc]
 
     Notes
     -----
-    The neighbors are exactly those of comparing all rows in float64. Unlike
-    scikit-learn's, rows at the same distance are always taken in the order of training.
-    ``fit`` and ``predict`` accept ``groups``: neighbors are then of the same group.
+    The neighbors are exactly those from comparing all rows in float64. Unlike in
+    scikit-learn, rows at equal distance are always taken in the order of training.
+    ``fit`` and ``predict`` accept ``groups``: neighbors are then in the same group.
 
     Examples
     --------
@@ -160,7 +160,7 @@ class NeighborsRegressor(RegressorMixin, _Neighbors):  # type: ignore[misc]
         return np.asarray(self.y_[index].mean(axis=1), dtype=np.float64)
 
     def __sklearn_tags__(self) -> Tags:
-        """Return what scikit-learn should know: there may be several targets."""
+        """Return the scikit-learn tags: several targets are allowed."""
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
@@ -180,8 +180,8 @@ class NeighborsClassifier(ClassifierMixin, _Neighbors):  # type: ignore[misc]
 
     Notes
     -----
-    See ``NeighborsRegressor``. If classes are equally frequent, the first in the order
-    of ``classes_`` is predicted.
+    See ``NeighborsRegressor``. If classes are equally frequent, the first one in
+    ``classes_`` is predicted.
 
     Examples
     --------

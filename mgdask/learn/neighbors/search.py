@@ -1,4 +1,4 @@
-"""The k nearest rows of each query, exact and unique."""
+"""Exact and unique search for the k nearest rows of each query."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mgdask.learn.neighbors.metrics import GroupRows, prepare
 
 @dataclass(frozen=True, eq=False)
 class NeighborIndex:
-    """Rows prepared for the search of neighbors, by group.
+    """Rows prepared for the neighbor search, by group.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class NeighborIndex:
     def _too_few(self, which: int, k: int, found: int) -> str:
         where = f" of group {which}" if len(self.parts) > 1 else ""
         return (
-            f"k={k} neighbors are needed, but a query has only {found} rows{where}; take at most "
+            f"k={k} neighbors are needed, but a query has only {found} rows{where}; use at most "
             f"{found} neighbors, or more rows"
         )
 
@@ -108,14 +108,14 @@ def neighbor_index(
     exclude: npt.ArrayLike | None = None,
     metric: str = "euclidean",
 ) -> NeighborIndex:
-    """Prepare rows for the search of neighbors.
+    """Prepare rows for the neighbor search.
 
     Parameters
     ----------
     rows
         Finite numbers, shape (row, column).
     group
-        Group of each row (row,), whole numbers. Neighbors of a query are of its group.
+        Group of each row (row,), whole numbers. Neighbors of a query are in its group.
         Default: one group.
     exclude
         Number of each row (row,), such as its fold, at least 0. See
@@ -164,11 +164,11 @@ def nearest_rows(
     k
         Number of neighbors.
     group, query_group
-        Groups (row,) and (query,). Neighbors of a query are of its group.
+        Groups (row,) and (query,). Neighbors of a query are in its group.
     exclude, query_exclude
-        Whole numbers (row,) and (query,). Rows with the number of the query are not its
-        neighbors. With folds, one search gives the neighbors of every row among those
-        of other folds. With the numbers of the rows, a row is not its own neighbor.
+        Whole numbers (row,) and (query,). Rows with the same number as a query are not
+        its neighbors. With fold numbers, one search finds the neighbors of every row
+        in other folds. With row numbers, no row is its own neighbor.
     metric
         "euclidean" or "manhattan".
 
@@ -185,9 +185,9 @@ def nearest_rows(
 
     Notes
     -----
-    The result is that of comparing each query with all rows, with the squares or
-    sizes of differences added in float64 in the order of the columns. It does not
-    depend on how queries are divided.
+    The result is the same as from comparing each query with all rows. Squared or
+    absolute differences are added in float64 in the order of the columns. The result
+    does not depend on how queries are divided into blocks.
 
     Examples
     --------
@@ -205,7 +205,7 @@ def finite_matrix(name: str, values: npt.ArrayLike) -> FloatArray:
     Raises
     ------
     ParameterError
-        If it is none; the first bad row and column are named.
+        If it is not such a matrix. The message names the first bad row and column.
     """
     x = np.asarray(matrix(name, values), dtype=np.float64)
     bad = np.argwhere(~np.isfinite(x))
@@ -213,7 +213,7 @@ def finite_matrix(name: str, values: npt.ArrayLike) -> FloatArray:
         row, column = bad[0]
         raise ParameterError(
             f"{name}[{row}, {column}] is {x[row, column]} ({len(bad)} such values); all must be "
-            "finite: leave those rows out first"
+            "finite: remove these rows first"
         )
     return x
 
@@ -231,7 +231,7 @@ def codes(name: str, values: npt.ArrayLike | None, length: int, default: int) ->
     array: AnyArray = np.asarray(values)
     if array.shape != (length,) or array.dtype.kind not in "iub":
         raise ParameterError(
-            f"{name} is {array.dtype} of shape {array.shape}; one whole number for each of "
-            f"{length} rows is needed"
+            f"{name} is {array.dtype} of shape {array.shape}; it must be one whole number for "
+            f"each of {length} rows"
         )
     return array.astype(np.int64)

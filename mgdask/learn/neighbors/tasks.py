@@ -1,4 +1,4 @@
-"""Search of neighbors as tasks, with the rows held once per worker process."""
+"""Neighbor search as tasks, with the rows held once per worker process."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def nearest_rows_tasks(
     ----------
     folder
         Folder for rows, queries and results, which every worker can read and write.
-        Files of an earlier search in it are replaced; results still open keep theirs.
+        Files of an earlier search are replaced. Its results stay valid while open.
     rows, queries, k, group, query_group, exclude, query_exclude, metric
         As in ``nearest_rows``.
     block_rows
@@ -75,8 +75,8 @@ def nearest_rows_tasks(
     Returns
     -------
     neighbors
-        Neighbors, mapped from files in ``folder``. They equal those of
-        ``nearest_rows`` bit by bit.
+        Neighbors, mapped from files in ``folder``. They are bit-identical to those of
+        ``nearest_rows``.
 
     Raises
     ------
@@ -86,9 +86,9 @@ def nearest_rows_tasks(
     Notes
     -----
     Each worker process prepares the rows once, which takes about 4 µs per row of 17
-    columns, and keeps them until it gets a task of another search. It then holds twice
-    the rows in float64. The rows and queries travel as files, not through the
-    scheduler. Every task writes its own lines of the result.
+    columns. It keeps them until it gets a task of another search. They take twice the
+    memory of the rows in float64. Rows and queries are passed as files, not through the
+    scheduler. Every task writes its own rows of the result.
     """
     if block_rows < 1:
         raise ParameterError(f"block_rows={block_rows} must be at least 1")

@@ -1,4 +1,4 @@
-"""The knee of a set of weights: which of them are large."""
+"""The knee of a set of weights, which separates large from small ones."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def find_knee(weights: npt.ArrayLike) -> Knee:
 
         depth_i = (n - i) / (n - 1) - (w_i - w_n) / (w_1 - w_n)
 
-    The knee is the point of the largest depth, the first of them if several are equal.
-    Weights before it are kept.
+    The knee is the point with the largest depth, or the first such point. Weights
+    before it are kept.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def find_knee(weights: npt.ArrayLike) -> Knee:
     Returns
     -------
     Knee
-        All weights are kept if no point is below the line, as for equal weights and
-        for weights that fall ever faster.
+        All weights are kept if no point is below the line. Examples are equal weights
+        and weights that decrease faster and faster.
 
     Raises
     ------
@@ -67,16 +67,16 @@ def find_knee(weights: npt.ArrayLike) -> Knee:
 
     Notes
     -----
-    The result does not change if all weights are multiplied by a positive number, or a
-    number is added to all of them. It does change if many small weights are added,
-    since they move the end of the line. Look at the curve, and at ``depth``: a gradual
-    decrease has a shallow knee whose place is not sharp.
+    The result does not change if all weights are multiplied by a positive number, or if
+    a constant is added to all of them. It changes if many small weights are added to
+    the set, because they move the end of the line. Look at the curve and at ``depth``:
+    a gradual decrease has a shallow knee whose position is uncertain.
 
     References
     ----------
-    The point of the largest distance from the chord is the "knee" of Satopää et al.,
-    31st Int. Conf. Distributed Computing Systems Workshops, 166 (2011), without their
-    smoothing and threshold.
+    The knee is the point farthest from the chord, as in Satopää et al., 31st Int. Conf.
+    Distributed Computing Systems Workshops, 166 (2011), without their smoothing and
+    threshold.
 
     Examples
     --------

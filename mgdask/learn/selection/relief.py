@@ -96,7 +96,7 @@ def relieff(
         process.
     folder
         Folder for the scaled rows, which all workers of the client can read. Default: a
-        temporary folder of this machine.
+        temporary folder on this machine.
     progress
         Show the progress of the client.
 
@@ -125,13 +125,14 @@ def relieff(
     * Duplicates of a column all have the same weight.
     * Classes count in proportion to their number of rows in the sample. If one is rare,
       undersample first.
-    * If several rows are at the same distance, the first of them are the neighbors.
+    * If rows are at equal distance, those with the lowest number are the neighbors.
 
-    The neighbors are exact: those of comparing all pairs of rows. The search and the
-    sums have a fixed order, so any number of threads, workers and tasks gives the same
-    bits. The cost is that of all pairs: see the benchmarks page. Memory: each thread
-    holds a few MB beside one copy of X as float64 and its rounded values. With a
-    client, these are in files that the workers of a machine share.
+    The neighbors are exact: they equal those from comparing all pairs of rows. The
+    search and the sums have a fixed order, so the result is bit-identical for any
+    number of threads, workers and tasks. All pairs are compared: see the benchmarks
+    page for the cost. Memory: each thread needs a few MB, besides one copy of X as
+    float64 and its rounded values. With a client, these are in files that the workers
+    of a machine share.
 
     References
     ----------
@@ -164,7 +165,7 @@ def relieff_forms(
     folder: str | Path | None = None,
     progress: bool = True,
 ) -> dict[str, FloatArray]:
-    """Compute the ReliefF weights of columns in both forms, with one search.
+    """Compute the ReliefF weights of columns in both forms with one search.
 
     Parameters
     ----------
@@ -195,7 +196,7 @@ def relieff_forms(
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """Rows in their order, and what is asked of them."""
+    """Rows in their original order, and the checked arguments."""
 
     values: AnyArray
     label: IntArray
