@@ -247,7 +247,7 @@ def test_activation_volume_is_the_slope_of_the_paper():
     assert found.stores == ("s2.2", "s2.3", "s2.4")
     one = volume_of(curves[:1], [100.0])
     assert np.isnan(one.value)
-    assert "two stresses or more; there are 1" in one.note
+    assert "two or more stresses; there are 1" in one.note
     assert "x: no stress" in volume_of([curve("x", np.nan, 1e-6)], [100.0]).note
     failed = volume_of([curves[0], curve("y", 2.3, np.nan, "primary")], [100.0] * 2)
     assert "y: no positive steady rate" in failed.note
@@ -334,7 +334,7 @@ def test_an_interrupted_store_of_t_ml_is_completed(study, tmp_path, monkeypatch)
         return whole(*arguments)
 
     monkeypatch.setattr(module, "_predict_block", fails_late)
-    with pytest.raises(RunError, match=r"2 blocks of .* failed; the others stay"):
+    with pytest.raises(RunError, match=r"2 blocks of .* failed; the others are kept"):
         predict_store(creep, models, COLUMNS, tmp_path / "t.zarr", progress=False)
     monkeypatch.setattr(module, "_predict_block", whole)
     shards = tmp_path / "t.zarr" / "t_ml" / "c"

@@ -1,7 +1,7 @@
-"""T_ML of every atom of a store, written as a store that users join by ``atom_id``.
+"""T_ML of every atom, written as a store whose atoms are matched by ``atom_id``.
 
-A task predicts the atoms of one block with every model, and owns one shard of the
-output. It reads its own rows, and each worker reads a model once.
+A task predicts the atoms of one block with every model, and writes one shard of the
+output. It reads its own rows, and each worker reads each model once.
 """
 
 from __future__ import annotations
@@ -136,9 +136,9 @@ def predict_store(
         Indices of the lags that the models read.
     out
         Store to write: array ``t_ml`` (frame, atom, t_ml_feature) in K, where a frame
-        is the origin of a run. It opens with ``mgdask.open_store``, and atoms are
-        joined with a trajectory by ``atom_id``. T_ML of other models that is there is
-        replaced.
+        is the first frame of a run. It opens with ``mgdask.open_store``. Atoms are
+        matched with those of a trajectory by ``atom_id``. T_ML of earlier models in the
+        same place is replaced.
     client
         Dask client. Default: the current one, or else threads of this process.
     progress
@@ -152,7 +152,7 @@ def predict_store(
     Raises
     ------
     ParameterError
-        If no model can be applied, or atoms do not fit to those of training.
+        If no model can be applied, or species differ from those of training.
     RunError
         If blocks failed. The same call again computes only what is missing.
     """
@@ -162,7 +162,7 @@ def predict_store(
     )
     if not applied:
         raise ParameterError(
-            f"{instances.runs[0].source} has no temperature, which all given models need; add it "
+            f"{instances.runs[0].source} has no temperature, which all given models need. Add it "
             "with mgdask attach, or give --feature-temperature none"
         )
     group, content = check_complete(instances.runs[0].path, kind="features")
@@ -243,8 +243,8 @@ def _predict(
         if isinstance(error, ParameterError):
             raise ParameterError(f"{instances.runs[0].source}: {error}")
         raise RunError(
-            f"{len(outcome.failures)} blocks of {out} failed; the others stay. The first is "
-            f"{first}: {describe(error)}. Resolve the cause and make the same call again"
+            f"{len(outcome.failures)} blocks of {out} failed; the others are kept. The first is "
+            f"{first}: {describe(error)}. Resolve the cause, and run the same command again"
         )
 
 

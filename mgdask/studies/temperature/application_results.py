@@ -1,4 +1,4 @@
-"""What an application shows: T_ML beside its control, D²min, structure and creep.
+"""Results of an application: T_ML and its control, D²min, structure and creep.
 
 ``apply_to`` writes T_ML, and D²min and structure of the first frame of each run.
 ``describe_application`` reads these and returns the content of
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from mgdask.cluster.client import Client
 
 MAX_FRAMES = 20
-"""Frames of a store that g(r) is averaged over, evenly spaced."""
+"""Maximum number of frames, evenly spaced, over which g(r) is averaged."""
 R_MAX = 8.0
 """Largest distance in Å of g(r)."""
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -137,7 +137,7 @@ def apply_to(
     Raises
     ------
     ParameterError
-        If atoms do not fit to those of training, a pair of species has no trough in
+        If species differ from those of training, a pair of species has no trough in
         g(r), or no lag of D²min exists.
     """
     how: dict[str, Any] = {"client": client, "progress": progress}
@@ -193,7 +193,7 @@ def describe_application(
     columns
         Indices of the lags that the models read.
     applied_form
-        Form of the feature that maps and groups are drawn with.
+        Form of the feature for maps and groups.
     glass_temperature
         Glass transition in K; None if it is not given.
     extreme_fraction
@@ -210,7 +210,7 @@ def describe_application(
         ``map``, ``structure`` and ``distances`` are lists of views, or one. ``peaks``,
         ``excess`` and ``above`` have the intervals of the distributions, each with
         ``name`` and ``form``. ``models`` has quantiles and correlations of all models.
-        ``notes`` are reservations in words.
+        ``notes`` are caveats in words.
     """
     found = _distributions(application, control, glass_temperature, seed)
     every = read_t_ml(application.t_ml)
@@ -240,8 +240,8 @@ def describe_application(
     strained = _stress_strain(application)
     if control is None:
         notes.append(
-            f"{application.name} has no unstressed control, so what stress adds is not known; give "
-            "one with --control"
+            f"{application.name} has no unstressed control, so the effect of stress is not known. "
+            "Give a control with --control"
         )
     plain: dict[str, Any] = to_plain(
         {
@@ -305,7 +305,7 @@ def describe_control(
 
 
 def control_of(application: Application, controls: Sequence[Application]) -> Application | None:
-    """Return the control nearest in temperature; the first if none is known.
+    """Return the control nearest in temperature; the first if temperatures are unknown.
 
     Parameters
     ----------
@@ -456,9 +456,9 @@ def _groups(
         tied = tied_share(t_ml, fraction)
         if tied > 0:
             notes.append(
-                f"{name}: {100 * tied:.0f} % of the solid-like atoms share their T_ML with atoms "
-                "outside of the group. Among atoms of the same T_ML, those that moved least "
-                "(mean lg[r²m] over the lags, relative to their species) are solid-like"
+                f"{name}: {100 * tied:.0f} % of the solid-like atoms have the same T_ML as atoms "
+                "outside the group. Among atoms with the same T_ML, the least mobile ones "
+                "(by mean lg[r²m] over the lags, relative to their species) are solid-like"
             )
         notes += significance(structures[-1])
         frame = application_frame(source, k)
@@ -479,7 +479,7 @@ def _groups(
 
 
 def significance(structure: Structure) -> list[str]:
-    """Say how many deviations of −α are beyond their errors; nothing if none is known.
+    """Say how many deviations of −α exceed their errors; empty without errors.
 
     Parameters
     ----------
@@ -497,7 +497,7 @@ def significance(structure: Structure) -> list[str]:
     n = int(known.sum())
     return [
         f"{structure.name}: {beyond} of {n} deviations of −α from that of all atoms exceed 2 "
-        f"standard errors; about {0.0455 * n:.0f} would by chance. Signs do not consider errors"
+        f"standard errors; about {0.0455 * n:.0f} would by chance. Signs ignore errors"
     ]
 
 

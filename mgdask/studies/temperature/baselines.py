@@ -1,4 +1,4 @@
-"""Simple models of the temperature, shown beside the paper's in every table."""
+"""Simple models of the temperature, compared with the paper's in every table."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class IsotonicTemperature:
     mobility
         Mean of the columns at the corners of the function (corner,), increasing.
     temperature
-        T_ML in K at the corners (corner,). It is linear between them, and constant
+        T_ML in K at the corners (corner,). It is linear between corners and constant
         outside.
     n_columns
         Number of columns.
@@ -138,12 +138,12 @@ class RidgeTemperature:
     Parameters
     ----------
     coefficients
-        Coefficient of each column (column,), then of one column per species that is 1
-        for its atoms.
+        Coefficients of the columns, then of one indicator column per species, which is
+        1 for its atoms.
     intercept
-        Prediction in K if all these are 0.
+        Prediction in K if all columns are 0.
     penalty
-        Penalty per row, the best of ``PENALTIES``.
+        Penalty per row, selected from ``PENALTIES``.
     known
         Atomic numbers of the training species, in the order of their columns.
     name
@@ -181,7 +181,7 @@ class RidgeTemperature:
 def fit_ridge(matrix: FloatArray, temperature: FloatArray, species: IntArray) -> RidgeTemperature:
     """Fit a ridge regression.
 
-    Its penalty is chosen by leaving out one temperature of the training rows at a time.
+    The penalty is selected by leaving out one training temperature at a time.
 
     Parameters
     ----------
@@ -190,8 +190,8 @@ def fit_ridge(matrix: FloatArray, temperature: FloatArray, species: IntArray) ->
 
     Notes
     -----
-    The sums of products of all columns are kept by temperature, so leaving one out is a
-    subtraction. Columns are centered and scaled over all rows.
+    Sums of products of columns are kept per temperature, so that leaving one out is
+    cheap. Columns are centered and scaled over all rows.
     """
     x = checked_training(matrix, temperature, species)
     known = np.unique(species)
@@ -242,12 +242,12 @@ def _error_left_out(
 
 @dataclass(frozen=True, eq=False)
 class BoostedTemperature:
-    """Boosted trees of the temperature on all columns and the species.
+    """Gradient-boosted trees on all columns and the species.
 
     Parameters
     ----------
     trees
-        The trees, of the columns of ``RidgeTemperature``.
+        The trees, with the same columns as ``RidgeTemperature``.
     known
         Atomic numbers of the training species, in the order of their columns.
     name

@@ -1,7 +1,7 @@
-"""What the temperature inside the paper's feature does to the machine-learned one.
+"""Effect of the temperature in the paper's feature on T_ML.
 
-lg[r² m / T] contains the label. These functions show how far T_ML repeats the T that is
-put in, and what is predicted when motion says nothing.
+lg[r² m / T] contains the label. These functions show how T_ML depends on the T put into
+the feature, and how much variance is explained if motion carries no information.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from mgdask.studies.temperature.validation import (
 from mgdask.studies.temperature.views import PutIn
 
 N_PUT_IN = 12
-"""Temperatures that are put in by default."""
+"""Number of temperatures that are put into the feature by default."""
 TOLERANCE = 0.1
 """Width in K at which bisection stops."""
 MAX_ROWS = 2000
-"""Maximum number of atoms of a run of which the mean T_ML is taken."""
+"""Maximum number of atoms of a run for its mean T_ML."""
 N_RESAMPLES = 200
 """Resamples of atoms for the interval of the explained variance."""
 
@@ -45,8 +45,8 @@ class Solutions:
     found
         All solutions between the ends of the range that was searched, increasing.
     stable
-        Whether T_ML falls below T above the solution, for each of them. Repeating
-        T <- T_ML(T) may reach stable solutions only.
+        Whether T_ML is below T above each solution. Iterating T <- T_ML(T) can only
+        converge to stable solutions.
     note
         Why there is not exactly one solution; empty if there is.
     """
@@ -64,7 +64,7 @@ class Solutions:
 def mean_put_in(
     model: TemperatureModel, matrix: FloatArray, species: IntArray, kelvin: float
 ) -> float:
-    """Return the mean T_ML in K if a temperature is put into the feature.
+    """Return the mean T_ML in K for a given temperature in the feature.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def temperature_put_in(
     *,
     grid: FloatArray | None = None,
 ) -> tuple[PutIn, tuple[Solutions, ...]]:
-    """Return how mean T_ML of a run depends on the T that is put into the feature.
+    """Return how the mean T_ML of a run depends on the T put into the feature.
 
     Every run is predicted by a model that was not trained on its temperature.
 
@@ -187,11 +187,11 @@ def shuffled_motion(
     seed: int = 0,
     forms: Sequence[Form] = FORMS,
 ) -> list[dict[str, Any]]:
-    """Return how much variance of temperature models predict from shuffled motion.
+    """Return the variance of temperature that models explain from shuffled motion.
 
-    Displacements are shuffled among all atoms of a species, so they say nothing about
-    the label. Whatever is predicted comes from the T inside the feature. Half of the
-    atoms of every temperature train, and the other half test.
+    Displacements are shuffled among all atoms of a species, so they carry no
+    information about the label. Any explained variance comes from T in the feature.
+    Half of the atoms at every temperature train, and the other half test.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Tasks of the neighbor curve, and of what the T inside the feature does."""
+"""Tasks of the neighbor curve, and of controls for the T in the feature."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mgdask.cluster.client import Client
 
 MAX_ROWS = 20_000
-"""Most rows of these controls, spread evenly over temperatures."""
+"""Maximum number of rows of these controls, spread evenly over temperatures."""
 
 
 def validate_neighbors(
@@ -80,17 +80,17 @@ def _fold_errors(training: Training, form: str, max_neighbors: int) -> FloatArra
 
 @dataclass(frozen=True)
 class Controls:
-    """What the T inside the feature does.
+    """Effect of the T in the feature.
 
     Parameters
     ----------
     put_in
-        Mean T_ML of each run against the T that is put in; None if there are fewer
-        than three temperatures.
+        Mean T_ML of each run against the T put into the feature; None if there are
+        fewer than three temperatures.
     solutions
         Solutions of T_ML(T) = T of each run.
     shuffled
-        Variance of temperature that is predicted from shuffled motion.
+        Variance of temperature that is explained by shuffled motion.
     averaging
         Error against the radius over which motion is averaged; None if our model
         cannot be fitted or there are fewer than three temperatures.
@@ -115,17 +115,17 @@ class Controls:
     def _notes(self) -> list[str]:
         if self.put_in is None:
             return [
-                "There are two temperatures only, so none could be left out between two others."
+                "There are only two temperatures, so none could be left out between two others."
             ]
         pairs = zip(self.put_in.run, self.solutions, strict=True)
         found = [f"{kelvin:g} K: {one.note}" for kelvin, one in pairs if one.note]
-        return [f"T_ML(T) = T of runs left out. {'; '.join(found)}."] if found else []
+        return [f"T_ML(T) = T for left-out runs. {'; '.join(found)}."] if found else []
 
 
 def run_controls(
     training: Training, *, client: Client | None = None, progress: bool = True
 ) -> Controls:
-    """Return how T_ML depends on the T put in, and what is predicted without motion.
+    """Return how T_ML depends on T, and what is explained by shuffled motion.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Creep curves, steady rates and the activation volume: Figs. 2A and 2B.
 
 Liu X. et al., J. Mater. Inf. 2, 20 (2022). Strain is read from the cell, so it starts
-at the first frame of the run. Elastic strain of loading before that frame is not in it.
+at the first frame of the run. Earlier elastic strain from loading is not included.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mgdask.studies.records import Record
 from mgdask.studies.temperature.views import CreepCurve, StressStrain
 
 STRESS, STRAIN = "stress", "strain"
-"""Values of frames that a store may have (``mgdask attach``)."""
+"""Frame values that a store may have (``mgdask attach``)."""
 TO_GPA: Mapping[str, float] = {"GPa": 1.0, "MPa": 1e-3, "bar": 1e-4, "Pa": 1e-9, "kbar": 0.1}
 """One unit of stress in GPa."""
 
@@ -36,7 +36,7 @@ class Creep(Record):
     strains
         Strain of each cell vector at the end.
     note
-        Reservations about the rate in words.
+        Caveats about the rate in words.
     stress_note
         Why the stress is unknown; empty if it is known.
     """
@@ -116,7 +116,7 @@ def stress_of(values: FloatArray | None, unit: str | None) -> tuple[float, str]:
         )
     if unit is None or unit not in TO_GPA:
         return np.nan, (
-            f"the unit of stress is {unit!r}; it must be one of {', '.join(TO_GPA)}, as in "
+            f"the unit of stress is {unit!r}, but must be one of {', '.join(TO_GPA)}, as in "
             "mgdask attach --variable 'stress[GPa]=1.4'"
         )
     if not np.isfinite(values).all():
@@ -190,7 +190,7 @@ def volume_of(curves: Sequence[Creep], temperatures: Sequence[float]) -> Volume:
 
     Notes
     -----
-    It needs steady rates at two stresses or more and one temperature. The paper prints
+    It needs steady rates at two or more stresses and one temperature. The paper prints
     27 nm³, which can only be 27 Å³: see ``mgdask.activation_volume``.
     """
     unknown = [one for one in curves if not np.isfinite(one.curve.stress)]
@@ -210,7 +210,7 @@ def volume_of(curves: Sequence[Creep], temperatures: Sequence[float]) -> Volume:
         return Volume(
             np.nan,
             np.nan,
-            "an activation volume needs steady rates at two stresses or more; there are "
+            "an activation volume needs steady rates at two or more stresses; there are "
             f"{different}" + (f" ({'; '.join(why)})" if why else ""),
             names,
         )
@@ -219,7 +219,7 @@ def volume_of(curves: Sequence[Creep], temperatures: Sequence[float]) -> Volume:
         return Volume(
             np.nan,
             np.nan,
-            "an activation volume needs one temperature; the stores have "
+            "an activation volume needs stores at one temperature; the stores have "
             f"{', '.join(f'{one:g}' for one in kelvin)} K",
             names,
         )

@@ -1,8 +1,8 @@
-"""Distribution of T_ML: its Gaussian peak, and what stress adds to a control.
+"""Distribution of T_ML: its Gaussian peak, and the excess over a control.
 
 Liu X. et al., J. Mater. Inf. 2, 20 (2022), Fig. 2C, describe T_ML as a Gaussian peak
-with a fat tail of hot atoms. The paper does not say how the peak is fitted, so the rule
-is ours. It is stated in ``fit_peak``.
+with a fat tail of hot atoms. The paper does not say how the peak is fitted. Our rule is
+stated in ``fit_peak``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mgdask.studies.temperature.views import Distribution
 COLD, HOT = 2.5, 1.0
 """Window of the fit in widths below and above the center."""
 PASSES = 8
-"""Fits, each in the window of the one before."""
+"""Number of fits, each in the window given by the previous one."""
 MAX_STEPS = 60
 """Newton steps of a fit."""
 FLATTEST = -0.02
@@ -31,7 +31,7 @@ FLATTEST = -0.02
 LARGEST_SHARE = 0.2
 """Share of atoms with exactly the same T_ML above which there is no Gaussian."""
 FEWEST = 50
-"""Atoms that a fit needs."""
+"""Minimum number of atoms for a fit."""
 TAIL = 3.0
 """Widths above the center beyond which atoms are counted as the tail."""
 CONTROL_QUANTILE = 0.99
@@ -71,8 +71,8 @@ class GaussianPeak(Record):
         Share of the atoms more than 3 widths above the center, minus the 0.13 % of the
         Gaussian that are there.
     misfit
-        Largest distance of the cumulated distributions of data and Gaussian in the
-        window of the fit; 0 for a perfect Gaussian.
+        Largest distance between the cumulative distributions of data and Gaussian in
+        the window of the fit; 0 for a perfect Gaussian.
     reason
         Why no peak was fitted; empty if there is one.
     """
@@ -100,8 +100,8 @@ class Excess(Record):
     excess
         That share minus the share of the atoms of the control above it.
     moved
-        Largest difference over T of the shares of atoms above T in the run and in the
-        control. At least this share of the atoms became hotter.
+        Largest difference, over all thresholds, between the shares of atoms above a
+        threshold in the run and in the control. At least this share became hotter.
     chance
         Value of ``moved`` that 95 % of runs without a difference stay below.
     """
@@ -117,14 +117,14 @@ class Excess(Record):
 def fit_peak(t_ml: FloatArray, *, seed: int = 0, n_resamples: int = N_RESAMPLES) -> GaussianPeak:
     """Fit a Gaussian to the peak of a distribution, without its tails.
 
-    The fit is the most likely Gaussian of the atoms in a window::
+    The fit is the maximum-likelihood Gaussian of the atoms in a window::
 
         center - 2.5 width < T_ML < center + width
 
-    The window is cut off where the hot tail begins, and the Gaussian is normalized in
-    it. The first window comes from the half-sample mode and the median deviation of the
-    atoms below it. Eight fits follow, each in the window of the one before. The area is
-    the share of the atoms in the window, divided by that of a Gaussian, 0.835.
+    The window excludes the hot tail, and the Gaussian is normalized within it. The
+    first window comes from the half-sample mode and the median deviation of the atoms
+    below it. Eight fits follow, each in the window given by the previous one. The area
+    is the share of the atoms in the window, divided by that of a Gaussian, 0.835.
 
     Parameters
     ----------
@@ -138,14 +138,14 @@ def fit_peak(t_ml: FloatArray, *, seed: int = 0, n_resamples: int = N_RESAMPLES)
     Returns
     -------
     peak
-        The fit. It has a ``reason`` instead if there are under 50 atoms, or if over
-        20 % of them have exactly the same T_ML. This happens if all neighbors of
-        many atoms are of the coldest class, which no Gaussian describes.
+        The fit. It has a ``reason`` instead if there are fewer than 50 atoms, or if
+        more than 20 % of them have exactly the same T_ML. This happens if all neighbors
+        of many atoms belong to the coldest class.
 
     Notes
     -----
     Intervals are too narrow, because neighboring atoms are not independent. Hot atoms
-    below ``center + width`` count as a part of the peak.
+    below ``center + width`` count as part of the peak.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Stages that fit and validate models: as tasks that read their own rows."""
+"""Fitting and validation of models, as tasks that read their own rows."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from mgdask.cluster.client import Client
 
 LIMITED = (ONE_NUMBER, RIDGE, LIGHTGBM)
-"""Models that train on at most ``MAX_TRAINING`` rows."""
+"""Models that are trained on at most ``MAX_TRAINING`` rows."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class Training:
         Parameters
         ----------
         form
-            Form of the feature. A temperature that is put in shifts all features of
-            "none", and changes no neighbor.
+            Form of the feature. A given temperature shifts all features of "none" by
+            the same amount, and changes no neighbor.
         """
         k = self.n_neighbors.get(form, self.n_neighbors["none"])
         fits: dict[str, Fit] = {
@@ -140,7 +140,7 @@ class Training:
     def why_not_ours(self) -> str:
         """Why our model cannot be fitted, in words; empty if it can."""
         if len(self.columns) < N_NUMBERS:
-            return f"it needs {N_NUMBERS} lags, and {len(self.columns)} are used"
+            return f"it needs at least {N_NUMBERS} lags, but {len(self.columns)} are used"
         labels = self.instances.labels()
         for kelvin in self.instances.temperatures:
             for species in np.unique(labels.species):
@@ -148,8 +148,8 @@ class Training:
                 n, needed = np.count_nonzero(here), 8 * N_NUMBERS  # random halves train
                 if n < needed:
                     return (
-                        f"it needs {needed} atoms of each species at each temperature, and there "
-                        f"are {n} of {name_of(int(species))} at {kelvin:g} K"
+                        f"it needs at least {needed} atoms of each species at each temperature, "
+                        f"but there are {n} of {name_of(int(species))} at {kelvin:g} K"
                     )
         return ""
 
@@ -188,8 +188,8 @@ def validate_models(
     Returns
     -------
     scores
-        By scheme, then by form and model. Schemes that need more temperatures than
-        there are, are left out.
+        By scheme, then by form and model. Schemes are left out if they need more
+        temperatures than there are.
     """
     schemes = [FOLDS, HALVES]
     if test is not None:
@@ -247,13 +247,13 @@ def _splits(training: Training, labels: Labels, scheme: str) -> Sequence[Split]:
 
 
 def _note(training: Training, test: Instances | None) -> str:
-    """Say which temperatures of the test runs were trained on."""
+    """Say which temperatures of the test runs are in the training data."""
     if test is None:
         return ""
     known = np.intersect1d(test.temperatures, training.instances.temperatures)
     if not len(known):
         return ""
-    return f"trained on {', '.join(f'{kelvin:g}' for kelvin in known)} K, in other runs"
+    return f"other runs at {', '.join(f'{kelvin:g}' for kelvin in known)} K were trained on"
 
 
 def fit_models(training: Training, forms: Sequence[str], folder: Path) -> dict[str, Path]:

@@ -1,8 +1,8 @@
 """Our model: the likelihood of an atom's motion at each temperature.
 
-The other models regress temperatures on motion. Between few training temperatures that
-pulls every atom toward them. This model describes the motion at a temperature instead,
-interpolates the description between temperatures, and inverts it by Bayes' rule.
+The other models regress temperature on motion. If there are few training temperatures,
+regression pulls every atom toward them. This model instead describes the motion at a
+temperature, interpolates the description, and inverts it by Bayes' rule.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ STEP = 5.0
 MAX_POINTS = 400
 """Maximum number of those temperatures."""
 BLOCK = 4096
-"""Rows that are predicted at a time."""
+"""Number of rows that are predicted at a time."""
 SCALES = ("linear", "square root", "logarithmic")
 """Scales of temperature on which the description is interpolated."""
 CHOICE_ROWS = 500
-"""Maximum number of rows per temperature and species on which a scale is chosen."""
+"""Maximum number of rows per temperature and species for selecting a scale."""
 N_NUMBERS = 3
 """Numbers that describe the motion of an atom: height, slope and curvature."""
 
 
 class Inferred(NamedTuple):
-    """Temperatures that motion suggests.
+    """Temperatures inferred from motion.
 
     Parameters
     ----------
@@ -84,9 +84,9 @@ class MotionLikelihood:
 
     Notes
     -----
-    There are no parameters besides ``scale``. Training reads means and covariances
-    only, so the model is small however many atoms there are. Atoms beyond the training
-    temperatures are predicted near the ends of the range.
+    There are no parameters besides ``scale``. The model consists of means and
+    covariances, so its size does not depend on the number of atoms. Atoms outside the
+    range of training temperatures are predicted near its ends.
     """
 
     lags: FloatArray
@@ -246,14 +246,14 @@ def fit_likelihood(
     Raises
     ------
     ParameterError
-        If there is one temperature only, fewer than 3 lags, or a species has too few
-        rows at a temperature for a covariance.
+        If there is only one temperature, there are fewer than 3 lags, or a species has
+        too few rows at a temperature for a covariance.
     """
     x = checked_training(matrix, temperature, species)
     if len(lags) < N_NUMBERS or len(lags) != x.shape[1]:
         raise ParameterError(
-            f"there are {len(lags)} lags for {x.shape[1]} columns; slope and curvature need at "
-            f"least {N_NUMBERS} lags, one per column"
+            f"there are {len(lags)} lags for {x.shape[1]} columns; give one lag per column, and "
+            f"at least {N_NUMBERS} for slope and curvature"
         )
     z = described(x, lags)
     levels, kinds = np.unique(temperature), np.unique(species)
@@ -263,7 +263,7 @@ def fit_likelihood(
             if len(here) < 2 * N_NUMBERS:
                 raise ParameterError(
                     f"only {len(here)} atoms are {symbol(int(k))} at {t:g} K; a covariance needs "
-                    f"at least {2 * N_NUMBERS}: take larger runs"
+                    f"at least {2 * N_NUMBERS}: use larger runs"
                 )
     mean = np.array([[z[here].mean(axis=0) for here in of_kind] for of_kind in rows])
     covariance = np.array([[np.cov(z[here].T) for here in of_kind] for of_kind in rows])

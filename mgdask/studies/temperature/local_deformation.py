@@ -1,4 +1,4 @@
-"""D²min over several lags beside T_ML: Fig. 3, with intervals and for any trajectory.
+"""D²min over several lags, compared with T_ML: Fig. 3, with intervals.
 
 Liu X. et al., J. Mater. Inf. 2, 20 (2022), Eq. (2): the mean over the neighbors of an
 atom, with the frame at t + Δt mapped back onto the frame at t. Neighbors are those at
@@ -69,13 +69,13 @@ def usable_lags(lags: Sequence[float], axis: FrameAxis, first: IntArray) -> list
     Raises
     ------
     ParameterError
-        If there is none.
+        If there is no such lag.
     """
     found = [lag for lag in lags if (axis.laters(lag)[first] >= 0).all()]
     if not found:
         raise ParameterError(
-            f"D²min: no frame is {', '.join(f'{lag:g}' for lag in lags)} ps after the first of its "
-            "run; give lags that the store has with --d2min-lags"
+            f"D²min: no frame is {', '.join(f'{lag:g}' for lag in lags)} ps after the first frame "
+            "of its run. Give lags that the store has with --d2min-lags"
         )
     return found
 
@@ -107,8 +107,8 @@ def correlate(
     Notes
     -----
     Neighboring atoms share displacements, so the intervals are too narrow. T_ML and
-    D²min are computed from the same displacements: some correlation is built in, also
-    without stress. Compare with the unstressed control.
+    D²min are computed from the same displacements, so some correlation is built in,
+    even without stress. Compare with the unstressed control.
     """
     found = score_correlation(t_ml, d2min, seed=seed, bootstrap=N_RESAMPLES, lags=lags)
     values = (found[f"pearson{end}"].values for end in ("", "_low", "_high"))
@@ -152,7 +152,7 @@ def slab_map(
 
     Notes
     -----
-    Only the atoms of the slab are kept, which is all that is drawn.
+    Only the atoms in the slab are kept, because only these are drawn.
     """
     height = cell[2, 2]
     depth = (position[:, 2] - origin[2]) % height if height > 0 else position[:, 2] - origin[2]

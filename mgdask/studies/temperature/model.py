@@ -1,4 +1,4 @@
-"""Models of the temperature of a run from the motion of one atom, and the paper's.
+"""Interface of models that predict temperature from motion, and the paper's model.
 
 A model reads a matrix (row, column) of lag features and the species of each row. It
 predicts the machine-learned temperature T_ML of each row in K.
@@ -73,8 +73,8 @@ class NearestTemperatures:
     Notes
     -----
     The paper scales to [0, 1] by minimum and maximum. Distances are Euclidean. Features
-    outside the range of training are not clipped. Neighbors at the same distance are
-    taken in the order of the training rows.
+    outside the range of training are not clipped. Neighbors at equal distance are taken
+    in the order of the training rows.
 
     References
     ----------
@@ -152,8 +152,8 @@ def fit_nearest(
     Raises
     ------
     ParameterError
-        If there is one temperature only, a species has fewer than ``n_neighbors`` rows,
-        a value is not finite, or a column has one value only.
+        If there is only one temperature, a species has fewer than ``n_neighbors`` rows,
+        a value is not finite, or a column has only one value.
     """
     x = checked_training(matrix, temperature, species)
     kinds, counts = np.unique(species, return_counts=True)
@@ -162,7 +162,7 @@ def fit_nearest(
         raise ParameterError(
             f"n_neighbors={n_neighbors}, but only {counts[rare]} training atoms are "
             f"{symbol(int(kinds[rare]))}; neighbors are searched among atoms of the same "
-            f"species: take at most {counts[rare]} neighbors, or more training runs"
+            f"species: use at most {counts[rare]} neighbors, or more training runs"
         )
     low, width = scaling(x)
     return NearestTemperatures(
@@ -176,7 +176,7 @@ def scaling(x: FloatArray) -> tuple[FloatArray, FloatArray]:
     Raises
     ------
     ParameterError
-        If a column has one value only.
+        If a column has only one value.
     """
     low = x.min(axis=0)
     width = x.max(axis=0) - low
@@ -194,7 +194,7 @@ def checked_training(matrix: FloatArray, temperature: FloatArray, species: IntAr
     Raises
     ------
     ParameterError
-        If arrays do not fit, a value is not finite, or there is one temperature only.
+        If shapes do not match, a value is not finite, or there is only one temperature.
     """
     x = np.asarray(matrix, dtype=np.float64)
     if x.ndim != 2 or temperature.shape != x.shape[:1] or species.shape != x.shape[:1]:
@@ -206,12 +206,12 @@ def checked_training(matrix: FloatArray, temperature: FloatArray, species: IntAr
     if not np.isfinite(temperature).all():
         raise ParameterError(
             f"the temperature of training row {int(np.argmin(np.isfinite(temperature)))} is "
-            "unknown; train on runs with a temperature only (mgdask attach adds it)"
+            "unknown; train only on runs with a temperature (mgdask attach adds it)"
         )
     if len(np.unique(temperature)) < 2:
         raise ParameterError(
             f"all {len(x)} training rows have the temperature {temperature[0]:g} K; give runs at "
-            "two temperatures or more"
+            "two or more temperatures"
         )
     return x
 
@@ -248,8 +248,8 @@ def _refuse_undefined(x: FloatArray) -> None:
         row, column = (int(i) for i in bad[0])
         raise ParameterError(
             f"column {column} of the features is {x[row, column]} in row {row} "
-            f"({len(np.unique(bad[:, 0]))} such rows); an atom that has not moved gives -inf and "
-            "a missing lag gives NaN: leave such rows or lags out"
+            f"({len(np.unique(bad[:, 0]))} such rows). An atom that has not moved gives -inf, and "
+            "a missing lag gives NaN: leave out such rows or lags"
         )
 
 

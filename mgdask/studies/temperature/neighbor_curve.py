@@ -1,4 +1,4 @@
-"""The number of neighbors: error of folds of atoms for every k, from one search."""
+"""Number of neighbors: error in folds of atoms for every k, from one search."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mgdask.studies.temperature.model import checked_training, scaling
 from mgdask.studies.temperature.views import NeighborCurve
 
 BLOCK = 4096
-"""Rows whose neighbors are in memory at a time."""
+"""Number of rows whose neighbors are in memory at a time."""
 
 
 def fold_errors(
@@ -41,7 +41,7 @@ def fold_errors(
     Raises
     ------
     ParameterError
-        If a species has fewer atoms outside of a fold.
+        If a species has fewer than ``max_neighbors`` atoms outside of a fold.
     """
     x = checked_training(matrix, temperature, species)
     low, width = scaling(x)
@@ -52,7 +52,7 @@ def fold_errors(
         if n_others < max_neighbors:
             raise ParameterError(
                 f"max_neighbors={max_neighbors}, but {symbol(int(kind))} has only {n_others} atoms "
-                f"outside of a fold; take at most {n_others}, or more training runs"
+                f"outside of a fold; use at most {n_others}, or more training runs"
             )
     index = neighbor_index(x, group=species, exclude=fold)
     total = np.zeros(max_neighbors)
@@ -79,5 +79,5 @@ def neighbor_curve(errors: Mapping[str, FloatArray], n_folds: int) -> NeighborCu
         np.arange(1, n + 1),
         dict(errors),
         {form: int(np.argmin(values)) + 1 for form, values in errors.items()},
-        f"{n_folds} folds of atoms, as in the paper: all temperatures are trained on",
+        f"{n_folds} folds of atoms, as in the paper; all temperatures are in the training data",
     )

@@ -1,7 +1,7 @@
-"""Motion averaged over the neighbors of an atom, and what that does to the error.
+"""Motion averaged over the neighbors of an atom, and its effect on the error.
 
-Averaging over neighbors approaches the mean of the run, whose temperature is easy to
-tell. A smaller error with a larger radius therefore says little about atoms.
+Averages over neighbors approach the mean of the run, which easily identifies its
+temperature. A smaller error at a larger radius thus says little about single atoms.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mgdask.studies.temperature.views import AveragingCurve
 RADII = (0.0, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0)
 """Default radii in Å."""
 BLOCK = 8192
-"""Atoms whose neighbors are listed at a time."""
+"""Number of atoms whose neighbors are listed at a time."""
 
 
 def averaged_over_neighbors(
@@ -69,7 +69,7 @@ def averaging_curve(
     radii: Sequence[float] = RADII,
     seed: int = 0,
 ) -> AveragingCurve:
-    """Return the error on temperatures left out against the radius of averaging.
+    """Return the error at left-out temperatures against the radius of averaging.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def configuration(run: Run) -> tuple[FloatArray, FloatArray]:
 
 
 def is_within(run: Run, radius: float) -> bool:
-    """Return whether a radius is below half of the cell, so no atom counts twice."""
+    """Return whether a radius is below half of the cell, so each atom counts once."""
     _, cell = configuration(run)
     height = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     return bool(2.0 * radius < height.min())

@@ -1,4 +1,4 @@
-"""What the report of a temperature study is made from: the files in its folder."""
+"""Data of the report of a temperature study, read from the files in its folder."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CLASSES, WEIGHTS, NEIGHBORS, VALIDATION = (
 THERMOMETERS, AVERAGING = "thermometers.json", "averaging.json"
 """Views of these names: a list, and one."""
 UNSEEN = ("temperatures left out", "test runs", "extrapolation")
-"""Schemes in which temperatures were not trained on, the main one first."""
+"""Schemes that leave temperatures out of training, the main one first."""
 SHOWN = ("mean", "deviation")
 R = TypeVar("R", bound=Record)
 WEIGHT_NAMES = {"per-class": "hits and misses of each class", "literal": "Eq. (1) as printed"}
@@ -59,7 +59,7 @@ class ReportData:
         Errors of every model: ``scheme``, ``model``, ``form``, ``n_train``, ``n_test``,
         and ``rmse``, ``low``, ``high`` in K.
     unseen
-        Name of the scheme with temperatures that were not trained on.
+        Name of the scheme that leaves temperatures out of training.
     thermometers, put_in, control, averaging
         Validation: T_ML of runs, temperatures put in, shuffled motion, and averages.
     clusters, weights, neighbor_curve
@@ -77,9 +77,9 @@ class ReportData:
         Intervals of the Gaussian peaks, hot atoms in excess of the control, and T_ML of
         all models: rows with ``name`` and ``form``.
     notes
-        Reservations about the validation in words.
+        Caveats about the validation in words.
     application_notes
-        Reservations about applications in words.
+        Caveats about applications in words.
     """
 
     rows: Sequence[Row] = ()
@@ -141,8 +141,8 @@ def read_report_data(folder: str | Path) -> ReportData:
     source = Path(folder)
     if not (source / CLASSES).is_file():
         raise StoreError(
-            f"{source / CLASSES} is missing; the report shows the results of a study. Run "
-            "`mgdask study temperature` with this folder's parent as --out again"
+            f"{source / CLASSES} is missing, but the report needs the results of a study. Run "
+            "`mgdask study temperature` with the parent of this folder as --out"
         )
     validation, applied = read_validation(source / VALIDATION), read_applications(source)
     thermometers = _records(Thermometer, read_plain(source / THERMOMETERS))
@@ -192,7 +192,7 @@ def read_validation(path: Path) -> dict[str, Any]:
 
 
 def thermometers_of(rows: Sequence[Row]) -> list[Thermometer]:
-    """Return T_ML of all atoms of the runs that the paper's model was not trained on.
+    """Return T_ML of the runs that were left out of training the paper's model.
 
     Parameters
     ----------

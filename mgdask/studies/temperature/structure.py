@@ -1,9 +1,9 @@
 """Structure of liquid-like and solid-like atoms: Figs. 4 and 5, and its features.
 
 Liu X. et al., J. Mater. Inf. 2, 20 (2022): liquid-like and solid-like atoms are the
-tenths with the highest and the lowest T_ML of all atoms, whatever their species. Their
+10 % of all atoms with the highest and the lowest T_ML, regardless of species. Their
 structure is that of the first frame of the run, from which displacements are measured.
-The paper does not name its frame. Only the first one precedes all of the motion.
+The paper does not say which frame it uses. Only the first frame precedes all motion.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def structure_of(
 
     Notes
     -----
-    If many atoms share the lowest T_ML, which of them are solid-like depends on their
-    identifiers only.
+    If many atoms share the lowest T_ML, their identifiers decide which of them are
+    solid-like. Use ``ranks_of`` to rank them by motion first.
     """
     cold, hot = extreme_groups(t_ml, fraction, atom_id)
     groups = {LIQUID: hot, SOLID: cold}
@@ -96,15 +96,15 @@ def structure_of(
 def ranks_of(
     t_ml: FloatArray, motion: FloatArray, species: IntArray, atom_id: IntArray
 ) -> FloatArray:
-    """Return ranks by T_ML, then by motion within the species, then by identifier.
+    """Return ranks by T_ML, then by relative motion, then by identifier.
 
     Parameters
     ----------
     t_ml
         T_ML in K (atom,).
     motion
-        Mean of lg[r²m] over the lags (atom,). It counts relative to the mean of the
-        species, because heavy atoms have a larger r²m at the same temperature.
+        Mean of lg[r²m] over the lags (atom,). It is taken relative to the mean of the
+        species, because species differ in r²m at the same temperature.
     species
         Atomic numbers (atom,).
     atom_id
@@ -125,7 +125,7 @@ def ranks_of(
 
 
 def tied_share(t_ml: FloatArray, fraction: float = 0.1) -> float:
-    """Return the share of solid-like atoms that T_ML alone does not decide.
+    """Return the share of solid-like atoms that are not determined by T_ML alone.
 
     Parameters
     ----------

@@ -114,7 +114,7 @@ class TemperatureStudy(Study[TemperatureOptions]):
             *score_lines(data.schemes()),
             *application_lines(data),
             *about_training(train, classes, weights),
-            *([f"ours is left out: {why}"] if (why := training.why_not_ours) else []),
+            *([f"our model is left out: {why}"] if (why := training.why_not_ours) else []),
         ]
         metrics = [*score_metrics(data.rows), *application_metrics(data)]
         return Outcome(metrics, "\n".join(text))
@@ -160,7 +160,7 @@ class TemperatureStudy(Study[TemperatureOptions]):
         return self._recorded(stages, "classes", compute, ClusterStatistics)
 
     def _weights(self, stages: StageRunner, chosen: Instances, how: dict[str, Any]) -> LagWeights:
-        """Weigh the lags, and select those that are used."""
+        """Compute the weights of the lags, and select lags."""
         options = self.options
 
         def compute() -> LagWeights:
@@ -194,7 +194,7 @@ class TemperatureStudy(Study[TemperatureOptions]):
         return replace(first, n_neighbors=k)
 
     def _validation(self, stages: StageRunner, training: Training, how: dict[str, Any]) -> None:
-        """Test all models on atoms and temperatures that they were not trained on."""
+        """Test all models on atoms and temperatures that were left out of training."""
         path = self.folder / VALIDATION
         tested = self.options.test
         test = read_instances(tested, self.options.out / FEATURES) if tested else None
@@ -233,7 +233,7 @@ class TemperatureStudy(Study[TemperatureOptions]):
     def _applications(
         self, stages: StageRunner, training: Training, models: dict[str, Path], how: dict[str, Any]
     ) -> None:
-        """Give the atoms of the applied stores and of their controls a temperature."""
+        """Predict T_ML of the atoms of the applied stores and their controls."""
         options = self.options
         stores = {store.stem: store for store in (*options.apply, *options.control)}
         files = {name: self.folder / f"application_{name}.json" for name in stores}

@@ -1,7 +1,7 @@
 """T_ML of isothermal runs by species: what Fig. 1 of the paper shows.
 
-Two kinds of predictions stand side by side. In folds of atoms, as in the paper, every
-temperature was trained on. The others are of temperatures that were left out whole.
+There are two kinds of predictions. In folds of atoms, as in the paper, every
+temperature is in the training data. In the other kind, whole temperatures are left out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mgdask.cluster.client import Client
 
 MAX_ROWS = 20_000
-"""Most rows that train, and most of a test; spread evenly over temperatures."""
+"""Maximum number of training rows and of test rows, spread over temperatures."""
 ALL, ALL_NAME = 0, "all"
 """Number and name of all species together."""
 
@@ -60,8 +60,8 @@ def measure_thermometers(
     Returns
     -------
     thermometers
-        One per form. A temperature that was left out has two points: trained on and
-        not.
+        One per form. A temperature that can be left out has two points: with and
+        without it in the training data.
 
     References
     ----------
@@ -113,7 +113,7 @@ def _rows(
 
 
 Point = tuple[float, bool, dict[int, FloatArray]]
-"""Temperature in K, whether it was not trained on, and T_ML in K by species."""
+"""Temperature in K, whether it was left out of training, and T_ML in K by species."""
 
 
 def by_temperature(
@@ -128,7 +128,7 @@ def by_temperature(
     temperature, species
         True temperature in K, and atomic number (row,).
     unseen
-        Whether these temperatures were not trained on.
+        Whether these temperatures were left out of training.
 
     Returns
     -------

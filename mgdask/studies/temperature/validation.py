@@ -1,7 +1,7 @@
-"""How well models predict the temperature of a run, and by which scheme.
+"""Validation of models of the temperature under several schemes.
 
 The paper splits atoms into folds, so every temperature is in the training data. A
-thermometer is used at other temperatures, so here whole temperatures are also left out.
+thermometer is used at other temperatures, so whole temperatures are also left out here.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ TEST_RUNS = "test runs"
 FOLDS = "10 folds of atoms"
 HALVES = "halves of atoms"
 SCHEMES = {
-    LEFT_OUT: "each temperature but the lowest and the highest is left out whole in turn",
-    EXTRAPOLATION: "the lowest and the highest temperature are left out whole in turn",
-    TEST_RUNS: "runs that are given for testing only",
-    FOLDS: "atoms are split into folds, as in the paper; all temperatures are trained on",
-    HALVES: "half of the atoms of every temperature train; the other half tests",
+    LEFT_OUT: "each temperature except the lowest and the highest is left out in turn",
+    EXTRAPOLATION: "the lowest and the highest temperature are left out in turn",
+    TEST_RUNS: "runs that are used only for testing",
+    FOLDS: "atoms are split into folds, as in the paper; all temperatures train",
+    HALVES: "half of the atoms at every temperature train, and the other half test",
 }
 """Schemes of validation in words."""
 N_RESAMPLES = 1000
@@ -40,10 +40,10 @@ LEVEL = 0.95
 MAX_TRAINING = 200_000
 """Maximum number of rows that a baseline is trained on, spread over temperatures."""
 NOTE = (
-    "The interval is from resampling atoms within temperatures. Errors at a temperature have a "
-    "common part, so with few temperatures it is too narrow."
+    "The interval is from resampled atoms within temperatures. Errors at one temperature have a "
+    "common part, so the interval is too narrow if there are few temperatures."
 )
-"""What the interval of a ``Score`` leaves out."""
+"""Limitation of the interval of a ``Score``."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,13 @@ class Score:
     model
         Name of the model.
     n_train, n_test
-        Rows that train one model (the fewest), and rows that are predicted.
+        Smallest number of training rows of a model, and number of predicted rows.
     rmse, low, high
         Root mean square error over all test rows, and its interval, in K.
     temperatures
         The same at each temperature.
     note
-        What is special about this row; may be empty.
+        Remark on this row; may be empty.
     """
 
     scheme: str
@@ -131,7 +131,7 @@ class Split:
 
 
 def temperatures_left_out(temperature: FloatArray, *, ends: bool = False) -> list[Split]:
-    """Return one split per temperature that is left out whole.
+    """Return one split per left-out temperature.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def temperatures_left_out(temperature: FloatArray, *, ends: bool = False) -> lis
         raise ParameterError(
             f"the training runs have {len(levels)} temperatures, "
             f"{', '.join(f'{t:g} K' for t in levels)}; leaving one out between two others needs "
-            "at least 3: add runs"
+            "at least 3. Add runs"
         )
     asked = levels[[0, -1]] if ends else levels[1:-1]
     return [
@@ -159,7 +159,7 @@ def temperatures_left_out(temperature: FloatArray, *, ends: bool = False) -> lis
 
 
 def atom_folds(temperature: FloatArray, n_folds: int, seed: int) -> IntArray:
-    """Return the fold (row,) of each row, even within every temperature.
+    """Return the fold (row,) of each row, balanced within every temperature.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def spread(rows: IntArray, temperature: FloatArray, limit: int) -> IntArray:
     temperature
         Temperature of every row in K (row,).
     limit
-        Maximum number of rows to return. Each temperature has at most its even part.
+        Maximum number of rows to return. Each temperature gets at most an equal share.
     """
     if len(rows) <= limit:
         return rows
@@ -271,8 +271,8 @@ def score(
 
     Notes
     -----
-    Atoms are resampled within temperatures. The error of an atom does not depend on
-    that of others here, although neighbors move together. See ``NOTE``.
+    Atoms are resampled within temperatures and treated as independent, although
+    neighboring atoms move together. See ``NOTE``.
     """
     rows = np.flatnonzero(np.isfinite(predicted))
     if not len(rows):

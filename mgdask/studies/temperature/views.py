@@ -1,4 +1,4 @@
-"""What the figures of the temperature study show, as plain arrays.
+"""Content of the figures of the temperature study, as plain arrays.
 
 ``report_data`` reads these from the files of a study, which hold them as JSON. A figure
 needs nothing else, so each can be drawn and tested without a study.
@@ -48,12 +48,12 @@ class Thermometer(Record):
 
 @dataclass(frozen=True, eq=False)
 class PutIn(Record):
-    """Mean T_ML of runs against the temperature that is put into the feature.
+    """Mean T_ML of runs against the temperature put into the feature.
 
     Parameters
     ----------
     put_in
-        Temperatures that the feature is computed with, in K (temperature,).
+        Temperatures put into the feature in K (temperature,).
     run
         True temperature of each run in K (run,).
     mean
@@ -77,7 +77,8 @@ class Clusters(Record):
     temperature
         Temperatures in K (temperature,).
     count
-        Clusters that carry each temperature, over all subsets (temperature,).
+        Number of clusters labeled with each temperature, over all subsets
+        (temperature,).
     chosen
         Whether a temperature is a representative class (temperature,).
     n_subsets
@@ -154,7 +155,7 @@ class NeighborCurve(Record):
 
 @dataclass(frozen=True, eq=False)
 class AveragingCurve(Record):
-    """Error against the radius over which motion is averaged.
+    """Error against the radius within which motion is averaged.
 
     Parameters
     ----------
@@ -207,7 +208,7 @@ class Distribution(Record):
 
 @dataclass(frozen=True, eq=False)
 class CreepCurve(Record):
-    """Creep strain over time, and its steady state (Fig. 2B).
+    """Creep strain against time, and its steady stage (Fig. 2B).
 
     Parameters
     ----------
@@ -349,7 +350,7 @@ class PairDistances(Record):
     g
         Partial g(r) (r,), by pair such as "Cu-Zr".
     cutoff
-        First trough of each in Å; NaN if none was found.
+        First trough of each pair in Å; NaN if none was found.
     """
 
     r: FloatArray
@@ -359,7 +360,7 @@ class PairDistances(Record):
 
 @dataclass(frozen=True, eq=False)
 class StressStrain(Record):
-    """Stress over strain of a tensile test (Fig. 2A).
+    """Stress against strain of a tensile test (Fig. 2A).
 
     Parameters
     ----------
