@@ -29,10 +29,10 @@ LABELS = {
     "thermometer": ("", "$T_{ML}$ (K)"),
     "validation": ("RMSE (K), 95 %", ""),
     "put_in": ("temperature put into the feature (K)", "mean $T_{ML}$ of the run (K)"),
-    "control": ("variance of temperature predicted from shuffled motion (%)", ""),
+    "control": ("variance of temperature explained by shuffled motion (%)", ""),
     "averaging": (
         "radius of averaging (Å); 0: the atom alone",
-        "RMSE on temperatures\nthat were left out (K)",
+        "RMSE at temperatures\nthat were left out (K)",
     ),
     "creep": ("strain (%)", "stress (GPa)"),
     "distribution": ("$T_{ML}$ (K)", "probability density (1/K)"),

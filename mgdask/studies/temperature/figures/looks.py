@@ -1,4 +1,4 @@
-"""What the figures of the temperature study share: models, forms, and their looks."""
+"""Common parts of the figures of the temperature study: models, forms and looks."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ ROLES: dict[Role, Look] = {
 }
 """Baselines, the paper's model and ours differ in color, marker and filling."""
 FORMS = {"run": "lg[r²/(T/m)], with T", "none": "lg[r²m], without T"}
-"""The two forms of the feature in words: the paper's, and that without temperature."""
+"""The two forms of the feature in words: with and without the temperature."""
 SHORT = {"run": "with T", "none": "without T"}
 """The forms in tables with little space."""
 FORM_LOOKS = {"run": Look(VERMILION, "o", False), "none": Look(BLUE, "D")}
-"""The paper's form has open circles, the form without temperature filled diamonds."""
+"""Open circles for the paper's form, filled diamonds for that without temperature."""
 RUN_LOOKS = {"application": Look(VERMILION, "o"), "control": Look(DARK_GREY, "s", False)}
 GROUPS = {"liquid-like": Look(VERMILION, "o"), "solid-like": Look(BLUE, "s")}
-"""Atoms of the highest and of the lowest machine-learned temperatures."""
+"""Atoms with the highest and the lowest machine-learned temperatures."""
 SPECIES_LOOKS = (
     Look(ORANGE, "o"),
     Look(BLUE, "s"),
@@ -74,7 +74,7 @@ def form_text(form: str, *, short: bool = False) -> str:
     Parameters
     ----------
     form
-        "run", "none", or a temperature in K that is put in.
+        "run", "none", or a given temperature in K.
     short
         Whether to return few words, for tables.
 

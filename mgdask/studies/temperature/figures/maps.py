@@ -1,4 +1,4 @@
-"""Figures of T_ML beside D2min: Fig. 3 of Liu X. et al. (2022)."""
+"""Figures of T_ML and D2min: Fig. 3 of Liu X. et al. (2022)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CMAP = "inferno"
 """Dark to bright, with even steps of lightness."""
 MAX_MAPS = 4
-"""Maps of D2min beside that of T_ML."""
+"""Number of maps of D2min, shown with that of T_ML."""
 
 
 @style()

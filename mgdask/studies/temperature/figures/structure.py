@@ -35,7 +35,7 @@ def group_rows(plain: Mapping[str, Any]) -> dict[str, int]:
 
 @style()
 def draw_polyhedra(structure: Structure, path: Path) -> None:
-    """Draw how often polyhedra occur among liquid-like and solid-like atoms.
+    """Draw the fractions of polyhedra among liquid-like and solid-like atoms.
 
     These are Figs. 4A and 4B of Liu X. et al. (2022). Columns end at the relative
     deviation of the fraction from that among all atoms. The area of a bubble is the

@@ -115,7 +115,7 @@ def draw_put_in(one: PutIn, path: Path) -> None:
     Parameters
     ----------
     one
-        Mean T_ML of each run for each temperature put in.
+        Mean T_ML of each run for each T put into the feature.
     path
         PNG file to write.
 
@@ -126,7 +126,7 @@ def draw_put_in(one: PutIn, path: Path) -> None:
     fig = figure(8.4, 5.4)
     axes = fig.subplots()
     low, high = float(one.put_in.min()), float(one.put_in.max())
-    axes.plot([low, high], [low, high], color="black", lw=1.0, ls=":", label="$T_{ML}$ = T put in")
+    axes.plot([low, high], [low, high], color="black", lw=1.0, ls=":", label="$T_{ML}$ = T")
     for k, (true, mean) in enumerate(zip(one.run, one.mean, strict=True)):
         look = species_look(k)
         axes.plot(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @style()
 def draw_classes(clusters: Clusters, path: Path) -> None:
-    """Draw how many qualified clusters carry each temperature.
+    """Draw the number of qualified clusters labeled with each temperature.
 
     This is Supplementary Fig. 1 of Liu X. et al. (2022).
 

@@ -1,4 +1,4 @@
-"""Figures of the validation: every model in both forms, and what averaging gains."""
+"""Figures of the validation: all models in both forms, controls and averaging."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 MAX_COLUMNS = 3
-"""Most panels beside each other; more stand below."""
+"""Maximum number of panels in a row."""
 OFFSET = {"run": -0.15, "none": 0.15, "": 0.0}
-"""Place of each form beside the middle of its row."""
+"""Offset of each form from the middle of its row."""
 
 
 def number(row: Row, name: str) -> float:
@@ -100,7 +100,7 @@ ENDS = ("rmse", "low", "high")
 
 @style()
 def draw_control(rows: Sequence[Row], path: Path) -> None:
-    """Draw how much variance of temperature is predicted without any motion.
+    """Draw the variance of temperature that is explained by shuffled motion.
 
     Parameters
     ----------
@@ -138,14 +138,14 @@ def draw_control(rows: Sequence[Row], path: Path) -> None:
         )
         axes.plot([], [], look.marker, color=look.color, mec="black", label=FORMS[form])
     axes.axvline(0.0, color="black", lw=0.9)
-    axes.set_xlabel("variance of temperature predicted from shuffled motion (%)")
+    axes.set_xlabel("variance of temperature explained by shuffled motion (%)")
     fig.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
     save(fig, path)
 
 
 @style()
 def draw_averaging(curve: AveragingCurve, path: Path) -> None:
-    """Draw the error against the radius over which the motion of neighbors is averaged.
+    """Draw the error against the radius within which motion is averaged.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def draw_averaging(curve: AveragingCurve, path: Path) -> None:
     axes.axhline(curve.rmse[0], color=LIGHT_GREY, lw=1.0, ls="--", zorder=0)
     axes.set(
         xlabel="radius of averaging (Å); 0: the atom alone",
-        ylabel="RMSE on temperatures\nthat were left out (K)",
+        ylabel="RMSE at temperatures\nthat were left out (K)",
     )
     axes.set_ylim(bottom=0.0)
     save(fig, path)
