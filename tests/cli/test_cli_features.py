@@ -218,7 +218,7 @@ def test_rdf(glass_store, tmp_path, monkeypatch, capsys):
     [
         (
             ("--feature", "bondorders"),
-            "there is no feature 'bondorders'. Did you mean bond_order? The families are bond_moments, bond",
+            "there is no feature 'bondorders'. Did you mean bond_order? The families are averaged_displacement, bond",
         ),
         (
             ("--set", "everything"),

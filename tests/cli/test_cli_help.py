@@ -107,7 +107,7 @@ def test_every_command_shows_two_examples_that_parse(name):
 def test_lists_of_names_are_in_the_help_of_their_options():
     text = " ".join(CliRunner().invoke(cli, ["plan", "--help"]).output.split())
     assert "one of interstice, sro, mro" in text
-    assert "Families: bond_moments, bond_order" in text
+    assert "Families: averaged_displacement, bond_moments, bond_order" in text
 
 
 @pytest.fixture
