@@ -420,11 +420,12 @@ def correlation_caption(curves: Sequence[LagCorrelation]) -> list[str]:
     ]
     for one in curves:
         values = ", ".join(rounded(value, decimals=2) for value in one.value)
-        change = "increases" if one.value[-1] > one.value[0] else "decreases"
+        largest = ""
+        if len(one.lag) > 1 and np.isfinite(one.value).any():
+            largest = f" It is largest at {lag_text(float(one.lag[np.nanargmax(one.value)]))}."
         texts.append(
             f"{one.name}, {form_text(one.form)}: {values} at "
-            f"{listed([lag_text(lag) for lag in one.lag])}. It {change} from the shortest to the "
-            "longest lag."
+            f"{listed([lag_text(lag) for lag in one.lag])}.{largest}"
         )
     texts.append(
         f"In the paper, it increases from {PAPER_PEARSON[0]:g} to {PAPER_PEARSON[1]:g} with the "
