@@ -177,7 +177,7 @@ def test_ours_is_left_out_with_few_lags_or_atoms(done, stores):
     _, out = done
     instances = read_instances([stores / "300.zarr", stores / "800.zarr"], out / "features")
     few = fitting.Training(instances, (1, 2), {"none": 5}, 3, 0)
-    assert few.why_not_ours == "it needs 3 lags, and 2 are used"
+    assert few.why_not_ours == "it needs at least 3 lags, but 2 are used"
     assert "ours" not in few.fits("none")
     assert "ours" in fitting.Training(instances, (1, 2, 3), {"none": 5}, 3, 0).fits("run")
 
