@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -63,6 +64,7 @@ def computed():
     return {name: np.ascontiguousarray(value).tobytes() for name, value in results.items()}
 
 
+ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import pickle, sys
 from tests.kernels.test_freed_memory import computed
@@ -79,8 +81,9 @@ def test_freed_memory_is_not_read():
         "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
     }
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, check=True
+        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, cwd=ROOT
     )
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
     there, here = pickle.loads(done.stdout), computed()
     assert [name for name in here if here[name] != there[name]] == []
     norms = (np.frombuffer(here["unit"]).reshape(40, 131) ** 2).sum(axis=1)

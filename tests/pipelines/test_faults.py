@@ -381,7 +381,8 @@ def test_a_source_that_changes_in_mid_run_is_noticed(own_store, tmp_path, monkey
             (tmp_path / "away.zarr").rename(own_store)
         else:
             (tmp_path / "complete.json").rename(own_store / "manifest" / "complete.json")
-        assert mgdask.run(plan, own, progress=False).skipped == 2
+        # a task of the refused run may have begun late, when the source was back
+        assert mgdask.run(plan, own, progress=False).skipped in (2, 3)
     arrays = {name for name in quiet if "/c/" in name}
     assert {name: files(out)[name] for name in arrays} == {name: quiet[name] for name in arrays}
 
