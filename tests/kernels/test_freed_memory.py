@@ -65,8 +65,9 @@ def computed():
 
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = """
+SCRIPT = f"""
 import pickle, sys
+sys.path.insert(0, {str(ROOT)!r})  # not there by itself if another test has set PYTHONSAFEPATH
 from tests.kernels.test_freed_memory import computed
 pickle.dump(computed(), sys.stdout.buffer)
 """
@@ -80,9 +81,7 @@ def test_freed_memory_is_not_read():
         "MALLOC_PERTURB_": "255",
         "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
     }
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, cwd=ROOT
-    )
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     there, here = pickle.loads(done.stdout), computed()
     assert [name for name in here if here[name] != there[name]] == []

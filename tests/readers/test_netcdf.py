@@ -253,4 +253,4 @@ def test_files_are_closed_after_an_error(tmp_path):
         (tmp_path / "a.nc").write_bytes(data)
         with pytest.raises(AuditError):
             NetCdf(inspect_source(str(tmp_path / "a.nc")))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
