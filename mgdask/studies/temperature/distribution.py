@@ -152,8 +152,8 @@ def fit_peak(t_ml: FloatArray, *, seed: int = 0, n_resamples: int = N_RESAMPLES)
     >>> rng = np.random.default_rng(0)
     >>> t = np.concatenate([rng.normal(300, 40, 8000), rng.uniform(500, 1500, 2000)])
     >>> peak = fit_peak(t, n_resamples=20)
-    >>> round(peak.center.value), round(peak.area.value, 2)
-    (300, 0.8)
+    >>> round(peak.center.value), round(peak.area.value, 2)  # 300 and 0.8 were put in
+    (299, 0.78)
     """
     x = np.sort(np.asarray(t_ml, dtype=np.float64))
     reason = _why_none(x)
@@ -326,7 +326,7 @@ def excess_over(
     --------
     >>> cold = np.arange(1000.0)
     >>> hot = np.where(np.arange(1000) < 100, 5000.0, cold)
-    >>> excess_over(hot, cold, "100", n_resamples=20).excess.value
+    >>> round(excess_over(hot, cold, "100", n_resamples=20).excess.value, 6)
     0.1
     """
     x, y = (np.sort(np.asarray(part, dtype=np.float64)) for part in (t_ml, control))
