@@ -22,7 +22,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -34,6 +33,7 @@ os.environ.update(
 
 import numpy as np
 import psutil
+from family_memory import Memory
 
 COOLINGS = ("1", "4", "7", "41", "42", "43", "51")
 JOURNALS = ("blocks.jsonl", "lock", "progress")
@@ -103,34 +103,6 @@ def one_pass(args):
             mgdask.run(plan, client, progress=False)
 
 
-class Memory:
-    """Highest sum of the resident memory of a process and its descendants."""
-
-    def __init__(self, pid):
-        self.pid, self.highest, self.largest, self.over = pid, 0, 0, threading.Event()
-        self.thread = threading.Thread(target=self.look, daemon=True)
-        self.thread.start()
-
-    def look(self):
-        while not self.over.wait(0.25):
-            try:
-                parent = psutil.Process(self.pid)
-                each = []
-                for process in [parent, *parent.children(recursive=True)]:
-                    try:
-                        each.append(process.memory_info().rss)
-                    except psutil.Error:
-                        continue
-            except psutil.Error:
-                return
-            self.highest = max(self.highest, sum(each))
-            self.largest = max(self.largest, max(each, default=0))
-
-    def stop(self):
-        self.over.set()
-        self.thread.join()
-
-
 def command(args, kind, store, out, threshold, dictionary=None):
     line = [sys.executable, __file__, "--run", kind, "--store", store, "--out", out, "--threshold", threshold, "--workers", args.workers,
             "--memory", args.memory, "--rbf", args.rbf, "--data", args.data, "--work", args.work]  # fmt: skip
@@ -150,7 +122,7 @@ def measured(line):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
     process = start(line)
-    memory = Memory(process.pid)
+    memory = Memory(process.pid, 0.25)
     if process.wait():
         raise SystemExit(f"a pass failed: {' '.join(line)}")
     memory.stop()

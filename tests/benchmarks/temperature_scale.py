@@ -25,7 +25,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -37,6 +36,7 @@ os.environ.update(
 
 import numpy as np
 import psutil
+from family_memory import Memory
 
 ELEMENTS = {"Cu": 63.546, "Zr": 91.224, "Ni": 58.693, "Ti": 47.867, "Pd": 106.42}
 VOLUME = 17.32  # Å³ per atom, as the shared glasses at 2000 K
@@ -146,34 +146,6 @@ def make_stores(args):
     return train, creep
 
 
-class Memory:
-    """Highest sum of the resident memory of a process and its descendants, since it was reset."""
-
-    def __init__(self, pid):
-        self.pid, self.highest, self.largest, self.over = pid, 0, 0, threading.Event()
-        self.thread = threading.Thread(target=self.look, daemon=True)
-        self.thread.start()
-
-    def look(self):
-        while not self.over.wait(0.1):
-            try:
-                parent = psutil.Process(self.pid)
-                each = []
-                for process in [parent, *parent.children(recursive=True)]:
-                    try:
-                        each.append(process.memory_info().rss)
-                    except psutil.Error:
-                        continue
-            except psutil.Error:
-                return
-            self.highest = max(self.highest, sum(each))
-            self.largest = max(self.largest, max(each, default=0))
-
-    def stop(self):
-        self.over.set()
-        self.thread.join()
-
-
 def cpu_of_family(pid):
     """CPU seconds of a process and its descendants, those that have ended included."""
     total = 0.0
@@ -194,7 +166,7 @@ class Stages:
         from mgdask.studies.stages import StageRunner
 
         inner, outer = StageRunner.__call__, self
-        self.memory = Memory(os.getpid())
+        self.memory = Memory(os.getpid(), 0.1)
 
         def call(runner, name, *args, **more):
             began, cpu = time.perf_counter(), cpu_of_family(os.getpid())
@@ -266,7 +238,7 @@ def measured(line):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
     process = start(line)
-    memory = Memory(process.pid)
+    memory = Memory(process.pid, 0.1)
     if process.wait():
         raise SystemExit(f"failed: {' '.join(line)}")
     memory.stop()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mgdask.report.numbers import rounded
 from mgdask.studies.barcode.figures.accuracy import coolings
 from mgdask.studies.barcode.figures.looks import (
     BASELINES,
@@ -45,30 +46,6 @@ WHY_DIFFERENT = (
 )
 PAPER_A1_LEAST = 0.8159
 """Smallest error of the paper in eV per sample (Fig. A1)."""
-
-
-def rounded(value: float | None, digits: int = 3, *, decimals: int | None = None) -> str:
-    """Format a number with significant digits, or as a dash if there is none.
-
-    Parameters
-    ----------
-    value
-        Number to format.
-    digits
-        Significant digits.
-    decimals
-        Digits after the decimal point, in place of ``digits``.
-
-    Examples
-    --------
-    >>> rounded(0.97634), rounded(12.3456), rounded(None)
-    ('0.976', '12.3', '–')
-    """
-    if value is None or not np.isfinite(value):
-        return "–"
-    size = 0 if value == 0 else int(np.floor(np.log10(abs(value))))
-    shown = max(digits - 1 - size, 0) if decimals is None else decimals
-    return f"{value:.{shown}f}".replace("-", "−")
 
 
 def bounded(

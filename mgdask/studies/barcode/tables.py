@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mgdask.report.numbers import rounded
 from mgdask.report.page import Table
-from mgdask.studies.barcode.captions import WHY_DIFFERENT, bounded, rounded, value_of
+from mgdask.studies.barcode.captions import WHY_DIFFERENT, bounded, value_of
 from mgdask.studies.barcode.figures.looks import (
     PAPER_ATOMS,
     PAPER_ELEMENTS,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mgdask.report import numbers
 from mgdask.studies.temperature.figures.looks import (
     CITATION,
     FORMS,
@@ -78,9 +79,7 @@ def rounded(value: float | None, digits: int = 3, *, decimals: int | None = None
         return "–"
     if value != 0 and decimals is None and not 1e-3 <= abs(value) < 1e6:
         return f"{value:.{digits - 1}e}".replace("-", "−")
-    size = 0 if value == 0 else int(np.floor(np.log10(abs(value))))
-    shown = max(digits - 1 - size, 0) if decimals is None else decimals
-    return f"{value:.{shown}f}".replace("-", "−")
+    return numbers.rounded(value, digits, decimals=decimals)
 
 
 def kelvin(value: float) -> str:

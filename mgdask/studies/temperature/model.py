@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -17,7 +18,7 @@ import numpy as np
 from mgdask._typing import FloatArray, IntArray
 from mgdask.elements import symbol
 from mgdask.errors import ParameterError, StoreError
-from mgdask.learn.neighbors import nearest_rows
+from mgdask.learn.neighbors import NeighborIndex, neighbor_index
 from mgdask.studies.stages import write_text
 
 NEAREST = "k nearest neighbors"
@@ -89,6 +90,11 @@ class NearestTemperatures:
     n_neighbors: int = PAPER_NEIGHBORS
     name: str = NEAREST
 
+    @cached_property
+    def _index(self) -> NeighborIndex:
+        """The rows, prepared once for all blocks of atoms that a process predicts."""
+        return neighbor_index(self.rows, group=self.species)
+
     def predict(self, matrix: FloatArray, species: IntArray) -> FloatArray:
         """Return T_ML in K (row,).
 
@@ -100,9 +106,7 @@ class NearestTemperatures:
         """
         x = checked_features(matrix, species, len(self.low), np.unique(self.species))
         scaled = (x - self.low) / self.width
-        near, _ = nearest_rows(
-            self.rows, scaled, self.n_neighbors, group=self.species, query_group=species
-        )
+        near, _ = self._index.nearest(scaled, self.n_neighbors, group=species)
         return np.asarray(self.temperature[near].mean(axis=1), dtype=np.float64)
 
     def to_json(self) -> dict[str, Any]:

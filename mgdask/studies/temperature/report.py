@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from mgdask._version import __version__
@@ -149,59 +150,55 @@ def _figure(path: Path, draw: Callable[[Path], None], alt: str, caption: Sequenc
 def _validation(data: ReportData, target: Path) -> list[Block]:
     blocks: list[Block] = []
     if data.thermometers:
-        curves = data.thermometers
         blocks += [
             _figure(
                 target / "thermometer.png",
-                lambda path: draw_thermometer(curves, path),
+                partial(draw_thermometer, data.thermometers),
                 "Mean machine-learned temperature against the temperature of the run with a "
                 "diagonal, one panel per species.",
-                thermometer_caption(curves),
+                thermometer_caption(data.thermometers),
             ),
-            thermometer_table(curves),
+            thermometer_table(data.thermometers),
         ]
     schemes = data.schemes()
     if schemes:
         blocks.append(
             _figure(
                 target / "validation.png",
-                lambda path: draw_validation(schemes, path),
+                partial(draw_validation, schemes),
                 "Errors of every model as points with intervals, one row per model and one panel "
                 "per scheme.",
                 validation_caption(schemes),
             )
         )
     if data.averaging is not None:
-        averaging = data.averaging
         blocks.append(
             _figure(
                 target / "averaging.png",
-                lambda path: draw_averaging(averaging, path),
+                partial(draw_averaging, data.averaging),
                 "Error against the radius over which motion is averaged.",
-                averaging_caption(averaging),
+                averaging_caption(data.averaging),
             )
         )
     if data.put_in is not None:
-        put_in = data.put_in
         blocks.append(
             _figure(
                 target / "put_in.png",
-                lambda path: draw_put_in(put_in, path),
+                partial(draw_put_in, data.put_in),
                 "Mean machine-learned temperature against the temperature put into the feature, "
                 "one falling curve per run, with a diagonal.",
-                put_in_caption(put_in),
+                put_in_caption(data.put_in),
             )
         )
     if data.notes:
         blocks.append(Text(data.notes))
     if data.control:
-        control = data.control
         blocks.append(
             _figure(
                 target / "control.png",
-                lambda path: draw_control(control, path),
+                partial(draw_control, data.control),
                 "Explained variance of each model after shuffling, as points near a line at zero.",
-                control_caption(control),
+                control_caption(data.control),
             )
         )
     return blocks
@@ -219,16 +216,15 @@ def _motion(data: ReportData, target: Path) -> list[Block]:
             )
         )
     if data.distributions:
-        some = data.distributions
         blocks += [
             _figure(
                 target / "distribution.png",
-                lambda path: draw_distributions(some, path, data.glass_temperature),
+                lambda path: draw_distributions(data.distributions, path, data.glass_temperature),
                 "Histograms of the machine-learned temperature with Gaussian peaks, one panel per "
                 "form of the feature.",
-                distribution_caption(some, data.glass_temperature, data.peaks),
+                distribution_caption(data.distributions, data.glass_temperature, data.peaks),
             ),
-            distribution_table(some, data.glass_temperature),
+            distribution_table(data.distributions, data.glass_temperature),
         ]
     if data.excess:
         blocks.append(excess_table(data.excess))
@@ -236,7 +232,7 @@ def _motion(data: ReportData, target: Path) -> list[Block]:
         blocks.append(
             _figure(
                 target / f"maps{_number(k)}.png",
-                lambda path, one=one: draw_maps(one, path),  # type: ignore[misc]
+                partial(draw_maps, one),
                 "Slices of atoms colored by machine-learned temperature and by non-affine "
                 "displacement.",
                 map_caption(one),
@@ -246,7 +242,7 @@ def _motion(data: ReportData, target: Path) -> list[Block]:
         blocks.append(
             _figure(
                 target / "correlation.png",
-                lambda path: draw_lag_correlations(data.correlations, path),
+                partial(draw_lag_correlations, data.correlations),
                 "Correlation against lag for both forms of the feature, with the paper's values "
                 "as lines.",
                 correlation_caption(data.correlations),
@@ -270,7 +266,7 @@ def _structure(data: ReportData, target: Path) -> list[Block]:
             blocks.append(
                 _figure(
                     target / f"polyhedra{_number(k)}.png",
-                    lambda path, one=one: draw_polyhedra(one, path),  # type: ignore[misc]
+                    partial(draw_polyhedra, one),
                     "Columns that end in bubbles for each polyhedron, and the same bubbles against "
                     "local five-fold symmetry.",
                     polyhedra_caption(one),
@@ -280,20 +276,19 @@ def _structure(data: ReportData, target: Path) -> list[Block]:
             blocks.append(
                 _figure(
                     target / f"composition{_number(k)}.png",
-                    lambda path, one=one: draw_composition(one, path),  # type: ignore[misc]
+                    partial(draw_composition, one),
                     "Bars of the composition, points of the change in coordination number, and a "
                     "matrix of element pairs with signs.",
                     composition_caption(one),
                 )
             )
     if data.distances is not None:
-        distances = data.distances
         blocks.append(
             _figure(
                 target / "rdf.png",
-                lambda path: draw_pair_distances(distances, path),
+                partial(draw_pair_distances, data.distances),
                 "Partial radial distribution functions, each with a dashed line at its cutoff.",
-                distances_caption(distances),
+                distances_caption(data.distances),
             )
         )
     return blocks
@@ -302,33 +297,30 @@ def _structure(data: ReportData, target: Path) -> list[Block]:
 def _training(data: ReportData, target: Path) -> list[Block]:
     blocks: list[Block] = []
     if data.clusters is not None:
-        clusters = data.clusters
         blocks.append(
             _figure(
                 target / "classes.png",
-                lambda path: draw_classes(clusters, path),
+                partial(draw_classes, data.clusters),
                 "Bars of the number of clusters labeled with each temperature.",
-                classes_caption(clusters),
+                classes_caption(data.clusters),
             )
         )
     if data.weights is not None:
-        weights = data.weights
         blocks.append(
             _figure(
                 target / "weights.png",
-                lambda path: draw_weights(weights, path),
+                partial(draw_weights, data.weights),
                 "Weights against lag on a logarithmic axis, with a vertical line at the knee.",
-                weights_caption(weights),
+                weights_caption(data.weights),
             )
         )
     if data.neighbor_curve is not None:
-        curve = data.neighbor_curve
         blocks.append(
             _figure(
                 target / "k_curve.png",
-                lambda path: draw_neighbor_curve(curve, path),
+                partial(draw_neighbor_curve, data.neighbor_curve),
                 "Error against the number of neighbors, with a marker at the selected number.",
-                neighbor_caption(curve),
+                neighbor_caption(data.neighbor_curve),
             )
         )
     return blocks

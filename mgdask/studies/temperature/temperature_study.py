@@ -193,11 +193,15 @@ class TemperatureStudy(Study[TemperatureOptions]):
         k = {form: options.neighbors or best for form, best in curve.best.items()}
         return replace(first, n_neighbors=k)
 
+    def _test_runs(self) -> Instances | None:
+        """Return the runs that are only tested on, None if there are none."""
+        tested = self.options.test
+        return read_instances(tested, self.options.out / FEATURES) if tested else None
+
     def _validation(self, stages: StageRunner, training: Training, how: dict[str, Any]) -> None:
         """Test all models on atoms and temperatures that were left out of training."""
         path = self.folder / VALIDATION
-        tested = self.options.test
-        test = read_instances(tested, self.options.out / FEATURES) if tested else None
+        test = self._test_runs()
         rows = stages("schemes", lambda _: rows_of(validate_models(training, test, **how)))
         controls = stages("controls", lambda _: run_controls(training, **how).to_json())
 
@@ -209,8 +213,7 @@ class TemperatureStudy(Study[TemperatureOptions]):
     def _thermometers(self, stages: StageRunner, training: Training, how: dict[str, Any]) -> None:
         """Measure T_ML of runs by species, as in Fig. 1 of the paper."""
         path = self.folder / THERMOMETERS
-        tested = self.options.test
-        test = read_instances(tested, self.options.out / FEATURES) if tested else None
+        test = self._test_runs()
 
         def measure(_: StageTimer) -> None:
             found = [one.to_json() for one in measure_thermometers(training, test, **how)]

@@ -53,8 +53,6 @@ PAPER_FEATURES, PAPER_FIRST_LAG = 17, 5.0
 """Features that the paper keeps, and the shortest of their lags in ps."""
 PAPER_PEARSON = (0.24, 0.49)
 """Correlation of T_ML with D2min in the paper, at the shortest and longest lag."""
-PAPER_GROWTH = 0.0025
-"""Growth of that correlation in 1/ps (main text to Fig. 3F)."""
 PAPER_PEAK, PAPER_AREA = 300.0, (0.82, 0.67)
 """Peak of the distribution of T_ML in K, and the area of its Gaussian.
 
