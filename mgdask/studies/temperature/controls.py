@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mgdask._typing import FloatArray, IntArray
+from mgdask._typing import FloatArray
 from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import Task, execute
 from mgdask.report.json import to_plain
 from mgdask.studies.temperature.circularity import Solutions, shuffled_motion, temperature_put_in
-from mgdask.studies.temperature.fitting import Training, feature_temperature_of
+from mgdask.studies.temperature.fitting import Training, few_row_numbers, few_rows
 from mgdask.studies.temperature.likelihood import OURS, OURS_AVERAGED
 from mgdask.studies.temperature.model import NEAREST
 from mgdask.studies.temperature.neighbor_curve import fold_errors, neighbor_curve
@@ -24,20 +24,11 @@ from mgdask.studies.temperature.neighborhood import (
     configuration,
     is_within,
 )
-from mgdask.studies.temperature.validation import (
-    FORMS,
-    Form,
-    atom_folds,
-    spread,
-    temperatures_left_out,
-)
+from mgdask.studies.temperature.validation import FORMS, Form, atom_folds, temperatures_left_out
 from mgdask.studies.temperature.views import AveragingCurve, NeighborCurve, PutIn
 
 if TYPE_CHECKING:
     from mgdask.cluster.client import Client
-
-MAX_ROWS = 20_000
-"""Maximum number of rows of these controls, spread evenly over temperatures."""
 
 
 def validate_neighbors(
@@ -68,9 +59,7 @@ def _fold_errors(training: Training, form: str, max_neighbors: int) -> FloatArra
     """Task: return the error of each number of neighbors in one form (k,)."""
     labels = training.instances.labels()
     return fold_errors(
-        training.instances.matrix(
-            columns=training.columns, feature_temperature=feature_temperature_of(form)
-        ),
+        training.matrix(NEAREST, form),
         labels.temperature,
         labels.species,
         atom_folds(labels.temperature, training.folds, training.seed),
@@ -130,7 +119,7 @@ def run_controls(
     Parameters
     ----------
     training
-        What models are trained on. At most ``MAX_ROWS`` rows are used.
+        What models are trained on. At most ``fitting.MAX_FEW_ROWS`` rows are used.
     client
         Dask client. Default: the current one, or else threads of this process.
     progress
@@ -159,22 +148,15 @@ def _call(function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*arguments)
 
 
-def _few_rows(training: Training, name: str) -> tuple[FloatArray, FloatArray, IntArray]:
-    """Return lg[r² m], temperature and species of at most ``MAX_ROWS`` rows."""
-    labels = training.instances.labels()
-    every = np.arange(len(labels.temperature))
-    rows = spread(every, labels.temperature, MAX_ROWS)
-    x = training.matrix(name, "none", rows=rows)
-    return x, labels.temperature[rows], labels.species[rows]
-
-
 def _put_in(training: Training, form: Form, name: str) -> tuple[PutIn, tuple[Solutions, ...]]:
-    return temperature_put_in(training.fits(form)[name], *_few_rows(training, name))
+    return temperature_put_in(training.fits(form)[name], *few_rows(training, name, "none"))
 
 
 def _shuffled(training: Training, form: Form, name: str) -> list[dict[str, Any]]:
     fits = {name: training.fits(form)[name]}
-    return shuffled_motion(fits, *_few_rows(training, name), seed=training.seed, forms=(form,))
+    return shuffled_motion(
+        fits, *few_rows(training, name, "none"), seed=training.seed, forms=(form,)
+    )
 
 
 def _averaging(training: Training) -> AveragingCurve:
@@ -182,7 +164,7 @@ def _averaging(training: Training) -> AveragingCurve:
     fits, every = training.fits(), training.instances.runs
     name = OURS_AVERAGED if OURS_AVERAGED in fits else OURS
     labels = training.instances.labels()
-    rows = spread(np.arange(len(labels.temperature)), labels.temperature, MAX_ROWS)
+    rows = few_row_numbers(labels)
     temperature = labels.temperature[rows]
 
     def averaged(radius: float) -> FloatArray:

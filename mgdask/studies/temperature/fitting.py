@@ -42,6 +42,7 @@ from mgdask.studies.temperature.validation import (
     fold_splits,
     half_splits,
     score,
+    spread,
     temperatures_left_out,
 )
 
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 
 LIMITED = (ONE_NUMBER, RIDGE, LIGHTGBM)
 """Models that are trained on at most ``MAX_TRAINING`` rows."""
+MAX_FEW_ROWS = 20_000
+"""Maximum number of rows of the controls, and of training and test in Fig. 1."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,32 @@ class Training:
                         f"but there are {n} of {name_of(int(species))} at {kelvin:g} K"
                     )
         return ""
+
+
+def few_row_numbers(labels: Labels) -> IntArray:
+    """Return the numbers of at most ``MAX_FEW_ROWS`` rows, spread over temperatures."""
+    return spread(np.arange(len(labels.temperature)), labels.temperature, MAX_FEW_ROWS)
+
+
+def few_rows(
+    training: Training, name: str, form: str, instances: Instances | None = None
+) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Read at most ``MAX_FEW_ROWS`` rows, spread over temperatures.
+
+    Parameters
+    ----------
+    training, name, form, instances
+        As in ``Training.matrix``.
+
+    Returns
+    -------
+    matrix, temperature, species
+        Features (row, column), temperatures in K and atomic numbers (row,).
+    """
+    labels = (training.instances if instances is None else instances).labels()
+    rows = few_row_numbers(labels)
+    x = training.matrix(name, form, instances, rows)
+    return x, labels.temperature[rows], labels.species[rows]
 
 
 def feature_temperature_of(form: str) -> FeatureTemperature:

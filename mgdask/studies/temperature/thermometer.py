@@ -15,7 +15,7 @@ from mgdask._typing import FloatArray, IntArray
 from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import Task, execute
 from mgdask.studies.temperature.data import Instances
-from mgdask.studies.temperature.fitting import Training, feature_temperature_of
+from mgdask.studies.temperature.fitting import Training, few_rows
 from mgdask.studies.temperature.model import NEAREST, fit_nearest
 from mgdask.studies.temperature.stores import name_of
 from mgdask.studies.temperature.validation import (
@@ -23,7 +23,6 @@ from mgdask.studies.temperature.validation import (
     atom_folds,
     cross_predicted,
     fold_splits,
-    spread,
     temperatures_left_out,
 )
 from mgdask.studies.temperature.views import Thermometer
@@ -31,8 +30,6 @@ from mgdask.studies.temperature.views import Thermometer
 if TYPE_CHECKING:
     from mgdask.cluster.client import Client
 
-MAX_ROWS = 20_000
-"""Maximum number of training rows and of test rows, spread over temperatures."""
 ALL, ALL_NAME = 0, "all"
 """Number and name of all species together."""
 
@@ -77,7 +74,7 @@ def measure_thermometers(
 
 def _measure(training: Training, test: Instances | None, form: str) -> Thermometer:
     """Task: predict atoms in folds, left out, and of test runs."""
-    x, temperature, species = _rows(training.instances, training, form)
+    x, temperature, species = few_rows(training, NEAREST, form)
     fit = partial(fit_nearest, n_neighbors=training.n_neighbors[form])
     folds = fold_splits(atom_folds(temperature, training.folds, training.seed))
     points = by_temperature(
@@ -92,24 +89,12 @@ def _measure(training: Training, test: Instances | None, form: str) -> Thermomet
             unseen=True,
         )
     if test is not None:
-        other, of_other, kinds = _rows(test, training, form)
+        other, of_other, kinds = few_rows(training, NEAREST, form, test)
         predicted = fit(x, temperature, species).predict(other, kinds)
         for part in (False, True):
             mine = np.isin(of_other, temperature) != part
             points += by_temperature(predicted[mine], of_other[mine], kinds[mine], unseen=part)
     return thermometer_of(form, points, [int(z) for z in np.unique(species)])
-
-
-def _rows(
-    instances: Instances, training: Training, form: str
-) -> tuple[FloatArray, FloatArray, IntArray]:
-    """Return features, temperature and species of at most ``MAX_ROWS`` rows."""
-    labels = instances.labels()
-    rows = spread(np.arange(len(labels.temperature)), labels.temperature, MAX_ROWS)
-    x = instances.matrix(
-        columns=training.columns, rows=rows, feature_temperature=feature_temperature_of(form)
-    )
-    return x, labels.temperature[rows], labels.species[rows]
 
 
 Point = tuple[float, bool, dict[int, FloatArray]]
