@@ -89,6 +89,14 @@ def test_no_peak_is_said_in_words():
     assert np.isnan(again.center.low)
 
 
+def test_a_peak_of_too_few_atoms_is_said_in_words():
+    rng = np.random.default_rng(0)
+    t = np.concatenate([rng.normal(300, 1, 12), rng.uniform(400, 2000, 48)])
+    peak = fit_peak(t, n_resamples=5)
+    assert np.isnan(peak.center.value)
+    assert "fewer than 25 atoms are near the densest T_ML" in peak.reason
+
+
 def test_excess_over_the_control_is_that_of_scipy():
     rng = np.random.default_rng(2)
     control, run = rng.normal(200, 30, 900), rng.normal(200, 30, 1000)

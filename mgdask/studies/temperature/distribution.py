@@ -138,9 +138,10 @@ def fit_peak(t_ml: FloatArray, *, seed: int = 0, n_resamples: int = N_RESAMPLES)
     Returns
     -------
     peak
-        The fit. It has a ``reason`` instead if there are fewer than 50 atoms, or if
-        more than 20 % of them have exactly the same T_ML. This happens if all neighbors
-        of many atoms belong to the coldest class.
+        The fit. It has a ``reason`` instead if there are fewer than 50 atoms, if more
+        than 20 % of them have exactly the same T_ML, or if fewer than 25 are in the
+        window. The second happens if all neighbors of many atoms belong to the coldest
+        class.
 
     Notes
     -----
@@ -157,11 +158,13 @@ def fit_peak(t_ml: FloatArray, *, seed: int = 0, n_resamples: int = N_RESAMPLES)
     """
     x = np.sort(np.asarray(t_ml, dtype=np.float64))
     reason = _why_none(x)
+    values = np.full(4, np.nan) if reason else np.array(_fit(x))
+    if not reason and not np.isfinite(values).all():
+        reason = f"fewer than {FEWEST // 2} atoms are near the densest T_ML, too few for a peak"
     if reason:
         nothing = Measured(np.nan, np.nan, np.nan)
         return GaussianPeak(nothing, nothing, nothing, nothing, np.nan, reason)
     rng = np.random.default_rng(seed)
-    values = np.array(_fit(x))
     drawn = np.array(
         [_fit(x[np.sort(rng.integers(0, len(x), len(x)))]) for _ in range(n_resamples)]
     )
