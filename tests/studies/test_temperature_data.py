@@ -215,6 +215,17 @@ def test_stores_that_suit_are_taken(stores):
     options_of(stores, train=("cold", "hot", "nickel"), apply=("cold",)).check_inputs()
 
 
+def test_classes_name_measured_temperatures(tmp_path):
+    # 300.1 K in every frame has a mean that differs in the last digit
+    one = write_store(tmp_path, "one", 300, temperature=300.1)
+    two = write_store(tmp_path, "two", 900, temperature=901.23456789)
+    options = TemperatureOptions(
+        train=[one, two], classes=(300.1, 901.235), lags=LAGS, folds=3, out="nowhere",
+        relief_neighbors=5,
+    )  # fmt: skip
+    options.check_inputs()
+
+
 def test_a_species_has_one_mass(stores, monkeypatch, tmp_path):
     """Copper of another mass: 65 u, where the training stores have 63.546 u."""
     from mgdask.studies.temperature import stores as module

@@ -22,6 +22,7 @@ from mgdask.store.frame_values import read_one
 from mgdask.store.open import check_complete
 from mgdask.store.shards import read_array
 from mgdask.store.sources import SourceArray, source_array
+from mgdask.studies.temperature.stores import mean_temperature
 
 FEATURE = "lag_displacement"
 """Name of the variable in the feature stores."""
@@ -342,17 +343,12 @@ def read_runs(store: Path, path: Path) -> list[Run]:
             str(axis.run[first]),
             path,
             store,
-            np.nan if kelvin is None else _mean(kelvin[first:last]),
+            np.nan if kelvin is None else mean_temperature(kelvin[first:last]),
             frame,
             n_atoms,
         )
         for frame, (first, last) in enumerate(axis.runs())
     ]
-
-
-def _mean(kelvin: FloatArray) -> float:
-    """Return the mean; a constant exactly, so that equal temperatures stay equal."""
-    return float(kelvin[0] if (kelvin == kelvin[0]).all() else kelvin.mean())
 
 
 def feature_path(folder: Path, store: Path) -> Path:

@@ -113,7 +113,7 @@ def read_store(path: Path) -> StoreOfRuns:
                 str(axis.run[first]),
                 first,
                 last,
-                np.nan if kelvin is None else float(np.mean(kelvin[first:last])),
+                np.nan if kelvin is None else mean_temperature(kelvin[first:last]),
                 np.nan if kelvin is None else float(np.std(kelvin[first:last])),
             )
             for first, last in axis.runs()
@@ -131,6 +131,17 @@ def _one_mass(mass: FloatArray, species: int, path: Path) -> float:
             "species must have one mass. Ingest the isotopes as different species"
         )
     return low
+
+
+def mean_temperature(kelvin: FloatArray) -> float:
+    """Return the mean; a constant exactly, so that equal temperatures stay equal.
+
+    Parameters
+    ----------
+    kelvin
+        Temperature of each frame in K (frame,).
+    """
+    return float(kelvin[0] if (kelvin == kelvin[0]).all() else kelvin.mean())
 
 
 def name_of(species: int) -> str:
@@ -212,6 +223,13 @@ def _check_temperature(run: RunOfStore, n_atoms: int) -> None:
         )
 
 
+def _is_near(kelvin: float, run: float) -> bool:
+    """Return whether a given class is the temperature of a run."""
+    from mgdask.studies.temperature.classes import MATCH
+
+    return abs(run - kelvin) <= MATCH * run
+
+
 def _check_classes(options: TemperatureOptions, train: Sequence[StoreOfRuns]) -> None:
     found = sorted({run.temperature for store in train for run in store.runs})
     shown = ", ".join(f"{kelvin:g}" for kelvin in found)
@@ -220,7 +238,7 @@ def _check_classes(options: TemperatureOptions, train: Sequence[StoreOfRuns]) ->
             f"all runs of the training stores are at {shown} K. With one class there is nothing "
             "to learn: train on runs at two or more temperatures"
         )
-    unknown = [kelvin for kelvin in options.classes if kelvin not in found]
+    unknown = [one for one in options.classes if not any(_is_near(one, t) for t in found)]
     if unknown:
         raise ParameterError(
             f"classes (--classes) has {', '.join(f'{one:g}' for one in unknown)} K, but no "
@@ -301,7 +319,7 @@ def _check_neighbors(options: TemperatureOptions, train: Sequence[StoreOfRuns]) 
     by_class: Counter[float] = Counter()
     for store in train:
         for run in store.runs:
-            if not options.classes or run.temperature in options.classes:
+            if not options.classes or any(_is_near(t, run.temperature) for t in options.classes):
                 total.update(store.counts)
                 by_class[run.temperature] += sum(store.counts.values())
     kelvin, fewest = min(by_class.items(), key=lambda item: (item[1], item[0]))
