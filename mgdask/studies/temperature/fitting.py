@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mgdask._typing import FloatArray, IntArray
+from mgdask.errors import ParameterError
 from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import Task, execute
 from mgdask.studies.temperature.baselines import (
@@ -326,18 +327,40 @@ def model_paths(forms: Sequence[str], folder: Path, names: Sequence[str]) -> dic
     return paths | {f"{name}, none": folder / ours[name] for name in names if name in ours}
 
 
-def fewest_atoms(species: IntArray, folds: int) -> int:
-    """Return how many atoms the rarest species has outside of one fold.
+def fewest_atoms(temperature: FloatArray, species: IntArray, folds: int, seed: int) -> int:
+    """Return the smallest number of atoms of a species that train in any scheme.
 
     Parameters
     ----------
+    temperature
+        Temperature of each training row in K (row,).
     species
         Atomic number of each training row (row,).
-    folds
-        Number of folds.
+    folds, seed
+        Number of folds, and their seed.
+
+    Raises
+    ------
+    ParameterError
+        If a species is missing when one temperature is left out.
     """
-    n = int(np.unique(species, return_counts=True)[1].min())
-    return n - -(-n // folds)
+    kinds, kind = np.unique(species, return_inverse=True)
+    levels, level = np.unique(temperature, return_inverse=True)
+    fold, half = (atom_folds(temperature, n, seed) for n in (folds, 2))
+    found = [np.bincount(kind[half == 0], minlength=len(kinds))]
+    for group in [fold, level] if len(levels) >= 3 else [fold]:
+        counts = np.zeros((len(kinds), int(group.max()) + 1), dtype=np.int64)
+        np.add.at(counts, (kind, group), 1)
+        found.append(counts.sum(axis=1) - counts.max(axis=1))
+    fewest = np.min(found, axis=0)
+    if not fewest.all():
+        rare = name_of(int(kinds[fewest.argmin()]))
+        raise ParameterError(
+            f"atoms of {rare} are missing in the training data when one temperature is left out, "
+            f"so this validation is not possible. Train on runs at several temperatures that have "
+            f"{rare}, or leave out the runs with it"
+        )
+    return int(fewest.min())
 
 
 def rows_of(scores: Sequence[Score]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from mgdask.errors import ParameterError
 from mgdask.execution.client import resolve_client
 from mgdask.execution.deferred import deferred
 from mgdask.report.json import to_plain
@@ -186,7 +187,15 @@ class TemperatureStudy(Study[TemperatureOptions]):
         columns = tuple(int(k) for k in np.flatnonzero(weights.kept))
         none: dict[str, int] = {}
         first = Training(chosen, columns, none, options.folds, options.seed)
-        most = min(options.max_neighbors, fewest_atoms(chosen.labels().species, options.folds))
+        labels = chosen.labels()
+        fewest = fewest_atoms(labels.temperature, labels.species, options.folds, options.seed)
+        if options.neighbors and options.neighbors > fewest:
+            raise ParameterError(
+                f"neighbors (--neighbors) is {options.neighbors}, but in the validation with "
+                f"halves of atoms or temperatures left out, only {fewest} atoms of the rarest "
+                f"species train: give at most --neighbors {fewest}, or train on larger runs"
+            )
+        most = min(options.max_neighbors, fewest)
         curve = self._recorded(
             stages, "k curve", lambda: validate_neighbors(first, most, **how), NeighborCurve
         )
