@@ -10,6 +10,7 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from mgdask.errors import ParameterError, StoreError
 from mgdask.studies.temperature import baselines, likelihood, validation
+from mgdask.studies.temperature.fitting import fewest_atoms
 from mgdask.studies.temperature.model import fit_nearest, load_model, save_model
 from tests.reference import thermometer
 
@@ -245,3 +246,38 @@ def test_table_has_every_model_in_both_forms(train):
     assert by["none", "constant"].rmse == pytest.approx(expected)
     assert by["none", "ridge"].rmse < by["run", "ridge"].rmse < expected
     assert {(row.n_train, row.n_test) for row in rows} == {(120, 80)}
+
+
+def test_every_species_is_drawn_if_species_alternate():
+    # every 50th atom of a melted crystal would be of one species only
+    temperature = np.repeat([300.0, 900.0], 5000)
+    species = np.tile([29, 40], 5000)
+    rows = validation.spread(np.arange(10_000), temperature, 200)
+    assert np.bincount(temperature[rows] == 900).tolist() == [100, 100]
+    assert np.bincount(species[rows])[[29, 40]].min() > 60
+    np.testing.assert_array_equal(rows, validation.spread(np.arange(10_000), temperature, 200))
+    assert (np.diff(rows) > 0).all()
+
+
+def test_blocks_change_no_prediction(train, other, monkeypatch):
+    x, temperature, species = train
+    model = fit_nearest(x, temperature, species, n_neighbors=5)
+    whole = model.predict(other[0], other[2])
+    monkeypatch.setattr("mgdask.studies.temperature.model.BLOCK", 3)
+    np.testing.assert_array_equal(model.predict(other[0], other[2]), whole)
+
+
+def test_the_number_of_neighbors_suits_every_scheme():
+    temperature = np.repeat([100.0, 500.0, 900.0], [20, 30, 50])
+    species = np.where(np.arange(100) % 5 == 0, 40, 29)  # 4, 6 and 10 zirconium atoms
+    splits = [
+        *validation.fold_splits(validation.atom_folds(temperature, 10, 3)),
+        *validation.half_splits(temperature, 3),
+        *validation.temperatures_left_out(temperature),
+        *validation.temperatures_left_out(temperature, ends=True),
+    ]
+    fewest = min((species[one.train] == 40).sum() for one in splits)
+    assert fewest_atoms(temperature, species, 10, 3) == fewest <= 10
+    species[temperature == 500] = np.where(species[temperature == 500] == 40, 28, 29)
+    with pytest.raises(ParameterError, match="atoms of Ni are missing in the training data"):
+        fewest_atoms(temperature, species, 10, 3)

@@ -25,6 +25,8 @@ NEAREST = "k nearest neighbors"
 """Name of the paper's model in tables."""
 PAPER_NEIGHBORS = 50
 """Number of neighbors in the paper (Supplementary Fig. 3)."""
+BLOCK = 4096
+"""Number of rows whose neighbors are in memory at a time."""
 MODEL_FILE, ROWS_FILE = "model.json", "rows.npy"
 """Files of a saved model: plain values, and the training rows if it needs them."""
 
@@ -105,9 +107,13 @@ class NearestTemperatures:
             finite.
         """
         x = checked_features(matrix, species, len(self.low), np.unique(self.species))
-        scaled = (x - self.low) / self.width
-        near, _ = self._index.nearest(scaled, self.n_neighbors, group=species)
-        return np.asarray(self.temperature[near].mean(axis=1), dtype=np.float64)
+        out = np.empty(len(x))
+        for start in range(0, len(x), BLOCK):
+            here = slice(start, start + BLOCK)
+            scaled = (x[here] - self.low) / self.width
+            near, _ = self._index.nearest(scaled, self.n_neighbors, group=species[here])
+            out[here] = self.temperature[near].mean(axis=1)
+        return out
 
     def to_json(self) -> dict[str, Any]:
         """Return the model as plain values, without the scaled rows."""

@@ -191,7 +191,7 @@ def half_splits(temperature: FloatArray, seed: int) -> list[Split]:
 
 
 def spread(rows: IntArray, temperature: FloatArray, limit: int) -> IntArray:
-    """Return at most ``limit`` of the rows, spread evenly over temperatures.
+    """Return at most ``limit`` of the rows, drawn evenly over temperatures.
 
     Parameters
     ----------
@@ -201,16 +201,21 @@ def spread(rows: IntArray, temperature: FloatArray, limit: int) -> IntArray:
         Temperature of every row in K (row,).
     limit
         Maximum number of rows to return. Each temperature gets at most an equal share.
+
+    Notes
+    -----
+    Rows are drawn at random with a fixed seed. Every n-th row would miss whole species
+    if they alternate, as in a run that started from a crystal.
     """
     if len(rows) <= limit:
         return rows
     levels, group = np.unique(temperature[rows], return_inverse=True)
     share = max(limit // len(levels), 1)
+    rng = generator(0)
     parts = []
     for g in range(len(levels)):
         here = rows[group == g]
-        step = np.arange(min(share, len(here))) * len(here) // min(share, len(here))
-        parts.append(here[step])
+        parts.append(here if len(here) <= share else rng.choice(here, share, replace=False))
     return np.sort(np.concatenate(parts))
 
 
