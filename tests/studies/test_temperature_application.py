@@ -34,6 +34,7 @@ from mgdask.studies.temperature.distribution import (
     fit_peak,
     share_above,
 )
+from mgdask.studies.temperature.fitting import Training, fit_models
 from mgdask.studies.temperature.local_deformation import correlate, slab_map, usable_lags
 from mgdask.studies.temperature.model import NEAREST, fit_nearest, save_model
 from mgdask.studies.temperature.prepare import compute_lags
@@ -297,6 +298,19 @@ COLUMNS = range(len(LAGS))
 def instances_of(study, name):
     folder, _ = study
     return read_instances([folder / f"{name}.zarr"], folder / "features")
+
+
+def test_a_given_temperature_is_put_into_the_model_of_the_paper(study, tmp_path):
+    folder, _ = study
+    train = read_instances([folder / "100.zarr", folder / "1200.zarr"], folder / "features")
+    training = Training(train, tuple(COLUMNS), {"run": 9, "none": 9}, 3, 0)
+    models = applied_models(fit_models(training, ["run", "100", "800"], tmp_path / "models"))
+    creep = instances_of(study, "creep")
+    predict_store(creep, models, COLUMNS, tmp_path / "t.zarr", progress=False)
+    found = read_t_ml(tmp_path / "t.zarr")
+    assert found["nearest_100"].tolist() == found["nearest_run"].tolist()
+    # a higher T makes the same motion look colder
+    assert found["nearest_800"].mean() < found["nearest_100"].mean() - 10
 
 
 def test_t_ml_is_a_store_that_joins_by_atom_id(study, tmp_path, client, monkeypatch):

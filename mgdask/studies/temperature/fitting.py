@@ -86,8 +86,7 @@ class Training:
         Parameters
         ----------
         form
-            Form of the feature. A given temperature shifts all features of "none" by
-            the same amount, and changes no neighbor.
+            Form of the feature, "run" or "none".
         """
         k = self.n_neighbors.get(form, self.n_neighbors["none"])
         fits: dict[str, Fit] = {
@@ -294,7 +293,8 @@ def fit_models(training: Training, forms: Sequence[str], folder: Path) -> dict[s
     training
         What models are trained on.
     forms
-        Forms of the feature of the paper's model.
+        Forms of the feature of the paper's model. A temperature is put in when the
+        model is applied. It is trained with the temperatures of the runs.
     folder
         Folder of the models.
 
@@ -307,8 +307,10 @@ def fit_models(training: Training, forms: Sequence[str], folder: Path) -> dict[s
     paths = model_paths(forms, folder, tuple(training.fits()))
     for name, path in paths.items():
         kind, _, form = name.rpartition(", ")
-        x = training.matrix(kind, form)
-        save_model(training.fits(form)[kind](x, labels.temperature, labels.species), path)
+        # with one T for training runs and application, T would cancel
+        trained = form if form == "none" else "run"
+        x = training.matrix(kind, trained)
+        save_model(training.fits(trained)[kind](x, labels.temperature, labels.species), path)
     return paths
 
 
