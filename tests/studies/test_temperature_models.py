@@ -281,3 +281,16 @@ def test_the_number_of_neighbors_suits_every_scheme():
     species[temperature == 500] = np.where(species[temperature == 500] == 40, 28, 29)
     with pytest.raises(ParameterError, match="atoms of Ni are missing in the training data"):
         fewest_atoms(temperature, species, 10, 3)
+
+
+def test_rare_species_are_added_to_a_draw():
+    temperature = np.repeat([300.0, 900.0], 20_000)
+    species = np.where(np.arange(40_000) % 100 == 0, 13, 29)  # 200 of 20 000 atoms
+    species[:20_000][50::100] = 13  # 400 at 300 K
+    rows = validation.spread(np.arange(40_000), temperature, 1000, species)
+    counts = [((temperature[rows] == t) & (species[rows] == 13)).sum() for t in (300, 900)]
+    assert counts == [validation.RARE, 200]
+    plain = validation.spread(np.arange(40_000), temperature, 1000)
+    assert len(rows) < 1000 + sum(counts)
+    assert len(np.unique(rows)) == len(rows)
+    assert len(plain) == 1000

@@ -119,7 +119,7 @@ def run_controls(
     Parameters
     ----------
     training
-        What models are trained on. At most ``fitting.MAX_FEW_ROWS`` rows are used.
+        What models are trained on. About ``fitting.MAX_FEW_ROWS`` rows are used.
     client
         Dask client. Default: the current one, or else threads of this process.
     progress

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 LIMITED = (ONE_NUMBER, RIDGE, LIGHTGBM)
 """Models that are trained on at most ``MAX_TRAINING`` rows."""
 MAX_FEW_ROWS = 20_000
-"""Maximum number of rows of the controls, and of training and test in Fig. 1."""
+"""Number of rows of the controls, and of training and test in Fig. 1; see ``spread``."""
 
 
 @dataclass(frozen=True)
@@ -158,14 +158,15 @@ class Training:
 
 
 def few_row_numbers(labels: Labels) -> IntArray:
-    """Return the numbers of at most ``MAX_FEW_ROWS`` rows, spread over temperatures."""
-    return spread(np.arange(len(labels.temperature)), labels.temperature, MAX_FEW_ROWS)
+    """Return the numbers of about ``MAX_FEW_ROWS`` rows, spread over temperatures."""
+    every = np.arange(len(labels.temperature))
+    return spread(every, labels.temperature, MAX_FEW_ROWS, labels.species)
 
 
 def few_rows(
     training: Training, name: str, form: str, instances: Instances | None = None
 ) -> tuple[FloatArray, FloatArray, IntArray]:
-    """Read at most ``MAX_FEW_ROWS`` rows, spread over temperatures.
+    """Read about ``MAX_FEW_ROWS`` rows, spread over temperatures.
 
     Parameters
     ----------

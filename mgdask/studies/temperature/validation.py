@@ -39,6 +39,8 @@ LEVEL = 0.95
 """Confidence level of intervals."""
 MAX_TRAINING = 200_000
 """Maximum number of rows that a baseline is trained on, spread over temperatures."""
+RARE = 300
+"""Rows of a species at a temperature that a draw keeps, enough for all fits."""
 NOTE = (
     "The interval is from resampled atoms within temperatures. Errors at one temperature have a "
     "common part, so the interval is too narrow if there are few temperatures."
@@ -190,7 +192,9 @@ def half_splits(temperature: FloatArray, seed: int) -> list[Split]:
     return fold_splits(atom_folds(temperature, 2, seed))[1:]
 
 
-def spread(rows: IntArray, temperature: FloatArray, limit: int) -> IntArray:
+def spread(
+    rows: IntArray, temperature: FloatArray, limit: int, species: IntArray | None = None
+) -> IntArray:
     """Return at most ``limit`` of the rows, drawn evenly over temperatures.
 
     Parameters
@@ -201,6 +205,9 @@ def spread(rows: IntArray, temperature: FloatArray, limit: int) -> IntArray:
         Temperature of every row in K (row,).
     limit
         Maximum number of rows to return. Each temperature gets at most an equal share.
+    species
+        Species of every row (row,). If given, up to ``RARE`` rows of each species at
+        each temperature are added, which may exceed the limit.
 
     Notes
     -----
@@ -215,7 +222,13 @@ def spread(rows: IntArray, temperature: FloatArray, limit: int) -> IntArray:
     parts = []
     for g in range(len(levels)):
         here = rows[group == g]
-        parts.append(here if len(here) <= share else rng.choice(here, share, replace=False))
+        drawn = here if len(here) <= share else rng.choice(here, share, replace=False)
+        parts.append(drawn)
+        for kind in [] if species is None else np.unique(species[here]):
+            own = here[species[here] == kind]
+            missing = min(RARE, len(own)) - np.count_nonzero(species[drawn] == kind)
+            if missing > 0:
+                parts.append(rng.choice(np.setdiff1d(own, drawn), missing, replace=False))
     return np.sort(np.concatenate(parts))
 
 
