@@ -224,7 +224,9 @@ def spread(
         here = rows[group == g]
         drawn = here if len(here) <= share else rng.choice(here, share, replace=False)
         parts.append(drawn)
-        for kind in [] if species is None else np.unique(species[here]):
+        if species is None:
+            continue
+        for kind in np.unique(species[here]):
             own = here[species[here] == kind]
             missing = min(RARE, len(own)) - np.count_nonzero(species[drawn] == kind)
             if missing > 0:
