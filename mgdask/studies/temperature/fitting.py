@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 LIMITED = (ONE_NUMBER, RIDGE, LIGHTGBM)
 """Models that are trained on at most ``MAX_TRAINING`` rows."""
 MAX_FEW_ROWS = 20_000
-"""Number of rows of the controls, and of training and test in Fig. 1; see ``spread``."""
+"""Rows of the controls, and of training and test in Fig. 1; see ``spread``."""
 
 
 @dataclass(frozen=True)
