@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mgdask"
 ROOMS = (
-    "errors", "_typing", "bounds", "_yaml", "elements", "geometry", "variables", "_version", "_renamed", "interruption", "exhaustion", "ownership",
+    "errors", "_typing", "bounds", "_yaml", "elements", "geometry", "variables", "_version", "_renamed", "_accessor", "_html", "interruption", "exhaustion", "ownership",
     "kernels", "readers", "store", "features", "execution", "cluster", "learn", "pipelines", "analysis", "plot",
     "report", "studies", "explore", "datasets", "cli", "__main__",
 )  # fmt: skip
@@ -40,11 +40,20 @@ ONLY_IN = {
     "numba": {"kernels"},
     "llvmlite": {"kernels"},
     "click": {"cli"},
-    "pyarrow": {"readers"},
+    "pyarrow": {"readers", "explore"},
     "mpmath": {"kernels"},
     "sklearn": {"learn"},
     "dask_jobqueue": {"cluster"},
     "jinja2": {"report"},
+    "fsspec": {"store"},
+    "s3fs": {"store"},
+    "obstore": {"store"},
+    "py3Dmol": {"explore"},
+    "hvplot": {"explore"},
+    "holoviews": {"explore"},
+    "panel": {"explore"},
+    "bokeh": {"explore"},
+    "IPython": {"execution", "explore"},
 }
 """Libraries that belong to some rooms."""
 
