@@ -8,9 +8,13 @@ a worker. The public names are listed in ``__init__.pyi``, for this module and f
 checkers alike (SPEC 1).
 """
 
+import sys
+
 import lazy_loader
 
-from mgdask import _moved
+from mgdask import _accessor, _moved
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 _moved.install()
+if "xarray" in sys.modules:  # its import takes half a second; open_store registers too
+    _accessor.register()

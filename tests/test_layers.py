@@ -126,6 +126,22 @@ def test_imports_point_to_earlier_rooms(path):
             assert here in ONLY_IN[parts[0]], f"{path}: {parts[0]} belongs to {ONLY_IN[parts[0]]}"
 
 
+def test_one_module_names_a_later_room_by_a_string():
+    """Every opened store has the accessor, which is in a late room and imported on use.
+
+    A string hides the arrow from the test above, so nobody else may do this.
+    """
+    found = set()
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = node.value if isinstance(node, ast.Constant) else None
+            parts = text.split(".") if isinstance(text, str) else []
+            named = parts[1] if parts[:1] == ["mgdask"] and len(parts) > 2 else ""
+            if named in ROOMS and ROOMS.index(named) > ROOMS.index(room(path)):
+                found.add((path.name, text))
+    assert found == {("_accessor.py", "mgdask.explore.accessor")}
+
+
 def test_import_is_cheap_and_computes_nothing():
     heavy = "{'numba', 'dask', 'zarr', 'xarray', 'numpy', 'distributed'}"
     code = f"import sys, mgdask; assert not {heavy} & set(sys.modules), sorted({heavy} & set(sys.modules))"

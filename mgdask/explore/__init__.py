@@ -1,5 +1,10 @@
-"""Interactive exploration: an xarray accessor, and export to the field's tools.
+"""Interactive exploration: the accessor ``ds.mg``, pictures, and export.
 
-It is empty for now; both come with issue 17. Pictures are in ``mgdask.plot``, text and
-pages in ``mgdask.report``.
+Opened stores and lazy features have the accessor. Importing this module gives it to
+every Dataset and DataArray. Pictures for reports are in ``mgdask.plot``, text and pages
+in ``mgdask.report``.
 """
+
+from mgdask._accessor import register
+
+register()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import zarr
 
 from mgdask import variables
+from mgdask._accessor import register
 from mgdask.errors import StoreError
 from mgdask.store.failures import DamagedStoreError, SourceChangedError, advise_on_target, readable
 from mgdask.store.lock import read_settled, writer_of
@@ -223,6 +224,7 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
 
     from mgdask.store.lazy_arrays import lazy_variable
 
+    register()
     group, content = (open_group(path), None) if partial else check_complete(path)
     check_not_pending(path)
     with _one_version(path, content):

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from dask.delayed import delayed
 
+from mgdask._accessor import register
 from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
 from mgdask.features.engine import (
@@ -34,6 +35,8 @@ from mgdask.pipelines.featurize.validation import (
 )
 from mgdask.store.layout import MAX_BLOCK, block_layout
 from mgdask.variables import VARIABLES
+
+register()  # so that Datasets made by hand have the accessor too
 
 _NEEDED = ("position", "cell", "species")
 
