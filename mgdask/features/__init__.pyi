@@ -3,6 +3,8 @@ from .bondorder import BondMoments as BondMoments
 from .bondorder import BondOrder as BondOrder
 from .chebyshev import SphericalChebyshev as SphericalChebyshev
 from .chemistry import Chemistry as Chemistry
+from .configuration import Configuration as Configuration
+from .configuration import as_configuration as as_configuration
 from .engine import compute_features as compute_features
 from .engine import working_memory as working_memory
 from .environments import CutoffNeighbors as CutoffNeighbors
@@ -33,6 +35,7 @@ from .soap import SOAP as SOAP
 from .species_mean import SpeciesMean as SpeciesMean
 from .symmetry import SymmetryFunctions as SymmetryFunctions
 from .symmetry import roles_by_count as roles_by_count
+from .together import compute_together as compute_together
 from .voronoi import Coordination as Coordination
 from .voronoi import FoldSymmetry as FoldSymmetry
 from .voronoi import Motifs as Motifs

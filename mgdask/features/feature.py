@@ -24,6 +24,7 @@ from mgdask.bounds import MAX_LENGTH, RESOLUTION, shortened
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
 from mgdask.features.allowed import to_text
+from mgdask.features.configuration import ConfigurationLike, as_configuration
 from mgdask.features.cutoffs import check_pairs, example_of
 from mgdask.features.environments import (
     CutoffNeighbors,
@@ -499,26 +500,28 @@ class FrameFeature(Feature):
 
     def compute(
         self,
-        position: npt.ArrayLike,
-        cell: npt.ArrayLike,
-        numbers: npt.ArrayLike,
+        position: npt.ArrayLike | ConfigurationLike,
+        cell: npt.ArrayLike | None = None,
+        numbers: npt.ArrayLike | None = None,
         centers: npt.ArrayLike | None = None,
-        pbc: Sequence[bool] = (True, True, True),
+        pbc: Sequence[bool] | None = None,
     ) -> AnyArray:
-        """Compute the feature of one configuration, NumPy in and out.
+        """Compute the feature of one configuration.
 
         Parameters
         ----------
         position
-            Positions (atom, 3) in Å.
+            Positions (atom, 3) in Å. Or all atoms as one object, without ``cell`` and
+            ``numbers``: ASE Atoms, a pymatgen Structure or Molecule, an OVITO
+            DataCollection, an MDAnalysis AtomGroup, or one frame of a Dataset.
         cell
             Cell vectors (3, 3) in Å, one per row.
         numbers
             Atomic numbers (atom,).
         centers
-            Indices of the central atoms (default all).
+            Indices of the central atoms. Default: all, or those of the AtomGroup.
         pbc
-            Whether each cell vector repeats.
+            Whether each cell vector repeats. Default: as the object says, or all.
 
         Returns
         -------
@@ -528,16 +531,64 @@ class FrameFeature(Feature):
         ------
         ParameterError
             For wrong shapes, positions that are not finite, species the feature does
-            not know, or a flat cell.
+            not know, a flat cell, or an object that cannot be read.
+
+        Notes
+        -----
+        Objects give the same bits as their arrays. MDAnalysis keeps positions in single
+        precision, so that last digits differ from those of the file.
+
+        Examples
+        --------
+        >>> from ase.build import bulk
+        >>> from mgdask.features import Coordination
+        >>> Coordination(cutoff=3.0).compute(bulk("Cu", cubic=True))[0]
+        array([12., 12.])
         """
-        r, box, z, rows = check_configuration(position, cell, numbers, centers, pbc)
+        if cell is None and numbers is None:
+            r, box, z, rows, periodic = check_object(position, centers, pbc)
+        else:
+            if cell is None or numbers is None:
+                raise ParameterError(
+                    f"{'cell' if cell is None else 'numbers'} is missing; give position, cell and "
+                    "numbers, or one object such as ASE Atoms"
+                )
+            given = (True, True, True) if pbc is None else pbc
+            array: Any = position
+            r, box, z, rows = check_configuration(array, cell, numbers, centers, given)
+            periodic = tuple(given)
         decided = self.for_atoms(z)
         decided.check_species(z)
-        environments = LocalEnvironments(r, box, z, pbc, rows, decided.dependencies)
+        environments = LocalEnvironments(r, box, z, periodic, rows, decided.dependencies)
         shape = (len(rows), self.n_columns) if self.level == "atom" else (self.n_columns,)
         out = np.empty(shape, dtype=self.output_dtype)
         environments.fill(decided, rows, out)
         return out
+
+    @staticmethod
+    def compute_together(
+        features: Sequence[FrameFeature],
+        obj: ConfigurationLike,
+        centers: npt.ArrayLike | None = None,
+    ) -> list[AnyArray]:
+        """Compute several features of one configuration, with neighbor lists made once.
+
+        Parameters
+        ----------
+        features
+            Features of single frames.
+        obj
+            The atoms as one object, as in ``compute``.
+        centers
+            Indices of the central atoms. Default: all, or those of the AtomGroup.
+
+        Returns
+        -------
+        Values of each feature, the same bits as from its own ``compute``.
+        """
+        from mgdask.features.together import compute_together
+
+        return compute_together(features, obj, centers)
 
     def prepare(self) -> None:
         """Build tables and compile by describing five atoms."""
@@ -706,6 +757,41 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def check_object(
+    obj: ConfigurationLike, centers: npt.ArrayLike | None = None, pbc: Sequence[bool] | None = None
+) -> tuple[FloatArray, FloatArray, IntArray, IntArray, Periodic]:
+    """Return the atoms of an object as checked arrays.
+
+    Parameters
+    ----------
+    obj
+        An object that ``as_configuration`` reads.
+    centers
+        Indices of the central atoms, or None for those of the object.
+    pbc
+        Whether each cell vector repeats, or None for that of the object.
+
+    Returns
+    -------
+    Position, cell, numbers, indices of the central atoms, and periodicity.
+
+    Raises
+    ------
+    ParameterError
+        With the argument, the value received and what is allowed.
+    """
+    atoms = as_configuration(obj)
+    if centers is not None and atoms.centers is not None:
+        raise ParameterError(
+            f"the AtomGroup already selects {len(atoms.centers)} of {len(atoms.position)} atoms; "
+            "leave out centers=, or give universe.atoms"
+        )
+    rows = atoms.centers if centers is None else centers
+    periodic = atoms.pbc if pbc is None else tuple(pbc)
+    checked = check_configuration(atoms.position, atoms.cell, atoms.numbers, rows, periodic)
+    return *checked, periodic
 
 
 def check_configuration(
