@@ -25,6 +25,7 @@ from mgdask.cli.options import (
     worker_options,
 )
 from mgdask.store.failures import check_store_exists
+from mgdask.store.location import local_place
 from mgdask.store.writable import check_writable
 
 
@@ -111,7 +112,7 @@ def ingest(
 
     with open_workers(workers, threads, scheduler, None, site, threads_if_small) as client:
         # before the libraries are imported; ``mgdask.ingest`` checks all of it again
-        files = expand(paths)
+        files = expand(local_place(path, "mgdask ingest reads") for path in paths)
         make_species(elements)
         check_writable(out)
         report = mgdask.ingest(

@@ -30,6 +30,7 @@ from mgdask.learn.training.model import Model
 from mgdask.store import features
 from mgdask.store.failures import DamagedStoreError
 from mgdask.store.layout import BlockLayout, block_layout
+from mgdask.store.location import local_place
 from mgdask.store.lock import Lock
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import changed, changes_explained, check_complete, check_unchanged, unchanged
@@ -194,6 +195,8 @@ def predict(
     >>> predict(model, "features.zarr", "scores.zarr")  # doctest: +SKIP
     >>> mgdask.open_store("scores.zarr").prediction  # doctest: +SKIP
     """
+    store = local_place(store, "mgdask.learn.predict reads")
+    out = local_place(out, "mgdask.learn.predict writes")
     members = _validate_models(models, what)
     rows = rows_of_store(store, members[0].columns, variables)
     group, content = check_complete(store, kind="features")

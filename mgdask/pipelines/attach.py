@@ -18,6 +18,7 @@ from mgdask.pipelines.frame_values import (
     write,
 )
 from mgdask.store import frame_values as stored_values
+from mgdask.store.location import local_path
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.shards import read_array
@@ -115,7 +116,7 @@ def attach(
     ...     "glass.zarr", run="cooling_1", variables={"energy": energy}
     ... )  # doctest: +SKIP
     """
-    path = Path(store)
+    path = local_path(store, "mgdask attach changes")
     was_declared = Manifest(path).finish_declared()
     # values that will be replaced may be damaged
     given_names = {name.partition("[")[0] for name in variables or {}}

@@ -49,6 +49,7 @@ from mgdask.store import frame_values as stored_values
 from mgdask.store import trajectory
 from mgdask.store.appends import last_digest, read_appends
 from mgdask.store.creation import created_whole
+from mgdask.store.location import local_path, local_place
 from mgdask.store.lock import settled
 from mgdask.store.manifest import Manifest
 from mgdask.store.mark import METADATA, check_sound
@@ -213,7 +214,7 @@ def ingest(
     ... )  # doctest: +SKIP
     """
     started = clock.perf_counter()
-    out = Path(out)
+    out = local_path(out, "mgdask ingest writes")
     check_arguments("ingest", options, [ingest, take_inventory], ["mapper"])
     is_named = run is not None or bool(options.get("run_per_file"))
     files, labels = _label_inputs(paths, run, bool(options.get("run_per_file")))
@@ -308,7 +309,8 @@ def _label_inputs(
     paths: str | Path | Sequence[str | Path], run: str | Sequence[str] | None, run_per_file: bool
 ) -> tuple[list[str], str | list[str] | None]:
     """Return the files of all inputs, and one label for all or one per file."""
-    inputs = [paths] if isinstance(paths, str | Path) else list(paths)
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    inputs = [local_place(each, "mgdask ingest reads") for each in given]
     if isinstance(run, str) and len(inputs) > 1 and run.count(",") == len(inputs) - 1:
         raise ParameterError(
             f"run={run!r} would be the one label of {len(inputs)} inputs, and frames with equal "

@@ -24,6 +24,7 @@ from mgdask.pipelines.featurize.block import read_axis
 from mgdask.pipelines.frame_values import Run, runs_of, select_runs
 from mgdask.store.frame_values import read_one as read_frame_value
 from mgdask.store.layout import GROUP, ceil_div, trajectory_layout
+from mgdask.store.location import local_place
 from mgdask.store.open import check_complete, unchanged
 from mgdask.store.shards import Group, open_group, read_array
 from mgdask.store.source_checks import check_source
@@ -149,6 +150,7 @@ def select_dynamic_runs(store: str | Path, run: Runs) -> tuple[Run, ...]:
         temperature, and the temperatures differ by more than 5 %. The caller must then
         name the runs to average over.
     """
+    store = local_place(store, "this analysis reads")
     _, group = unwrapped_source(store)
     runs = runs_of(read_array(group, "run"))
     if run is not None:
@@ -226,6 +228,7 @@ class LagTasks:
         run: Runs = None,
         trust: bool = False,
     ) -> None:
+        store = local_place(store, "this analysis reads")
         self.content = check_complete(store)[1]
         self.source, group = unwrapped_source(store)
         self.trust = trust

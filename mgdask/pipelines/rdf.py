@@ -19,6 +19,7 @@ from mgdask.features.pair_cutoffs import count_pairs, radial_distribution, speci
 from mgdask.geometry import volume
 from mgdask.pipelines.featurize.reach import check_cutoff
 from mgdask.pipelines.featurize.validation import select_frames
+from mgdask.store.location import local_place
 from mgdask.store.open import check_complete, unchanged
 from mgdask.store.shards import read_array
 from mgdask.store.source_checks import check_source
@@ -108,6 +109,7 @@ def partial_rdf(
         raise ParameterError(f"r_max={r_max} must be a distance in Å above 0")
     if not 10 <= bins <= MAX_BINS:
         raise ParameterError(f"bins={bins} must be from 10 to {MAX_BINS}")
+    store = local_place(store, "partial_rdf reads")
     group, content = check_complete(store, kind="trajectory")
     numbers = read_array(group, "species")
     selected = select_frames(frames, len(read_array(group, "step")))

@@ -22,6 +22,7 @@ from mgdask.pipelines.ingest_blocks import unfinished
 from mgdask.store import frame_values
 from mgdask.store.checks import Damage, Shard, check_shard, expected_shards, is_sealed
 from mgdask.store.failures import check_store_exists, explained
+from mgdask.store.location import local_path
 from mgdask.store.manifest import Manifest
 from mgdask.store.mark import METADATA
 from mgdask.store.open import MADE_BY
@@ -196,7 +197,8 @@ def verify(
     True
     """
     started = time.monotonic()
-    path, manifest = Path(store), Manifest(store)
+    store = path = local_path(store, "mgdask verify reads")
+    manifest = Manifest(path)
     check_store_exists(path)
     if repair:
         manifest.finish_declared()

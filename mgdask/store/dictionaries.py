@@ -23,6 +23,7 @@ from mgdask.errors import StoreError
 from mgdask.store.creation import created_whole
 from mgdask.store.failures import explained
 from mgdask.store.layout import CHUNK, MIN_SHARD, ROWS_IN_CHUNK, ceil_div
+from mgdask.store.location import local_place
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.provenance import digest, versions
@@ -242,6 +243,7 @@ def read_dictionary(path: str | Path) -> Dictionary:
     >>> dictionary.n_entries, dictionary.threshold  # doctest: +SKIP
     (5223, 0.84)
     """
+    path = local_place(path, "read_dictionary reads")
     group, content = check_complete(path, kind="dictionary")
     attrs: dict[str, Any] = dict(group.attrs)
     array = get_array(group, "vector")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mgdask.errors import MgdaskError, RunError, StoreError
+from mgdask.store.location import local_place
 
 NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT))
 UNWRITABLE = NO_SPACE | {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG}
@@ -56,6 +57,7 @@ def check_store_exists(path: str | Path) -> None:
     path
         Folder of the store.
     """
+    path = local_place(path, "this call reads")
     if not (Path(path) / "zarr.json").is_file() and not (Path(path) / "manifest").is_dir():
         raise no_store(path)
 

@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 from mgdask.errors import StoreError
 from mgdask.interruption import removed_when_stopped
 from mgdask.store.failures import explained, explanation
+from mgdask.store.location import local_place
 from mgdask.store.lock_owner import (
     LEASE,
     being_written,
@@ -149,6 +150,7 @@ def locked(store: str | Path) -> Iterator[Lock]:
     StoreError
         If another live process holds the lock. See ``held``.
     """
+    store = local_place(store, "this call writes")
     beside, inside = lock_file(store), _lock_inside(store)
     order = [(beside, inside), (inside, beside)]
     # the folder above a mount point may belong to this container only

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 
 from mgdask.store.durable import flush_files, flush_folder, write_file
 from mgdask.store.failures import explained
+from mgdask.store.location import local_path
 from mgdask.store.lock import Lock, check_unlocked, locked
 from mgdask.store.mark import (
     COMPLETE,
@@ -59,7 +60,7 @@ class Manifest:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.store = Path(path)
+        self.store = local_path(path, "this call reads")
         self.folder = self.store / FOLDER
 
     def create(self) -> None:

@@ -13,6 +13,7 @@ from mgdask import variables
 from mgdask._accessor import register
 from mgdask.errors import StoreError
 from mgdask.store.failures import DamagedStoreError, SourceChangedError, advise_on_target, readable
+from mgdask.store.location import locate, scheme_of
 from mgdask.store.lock import read_settled, writer_of
 from mgdask.store.manifest import Manifest
 from mgdask.store.mark import DECLARED, check_sound
@@ -225,6 +226,7 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
     from mgdask.store.lazy_arrays import lazy_variable
 
     register()
+    path = locate(path).local if scheme_of(path) else path
     group, content = (open_group(path), None) if partial else check_complete(path)
     check_not_pending(path)
     with _one_version(path, content):

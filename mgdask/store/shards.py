@@ -28,6 +28,7 @@ from mgdask._typing import AnyArray
 from mgdask.errors import StoreError
 from mgdask.store.failures import check_cause, explained, no_store, readable
 from mgdask.store.layout import ceil_div
+from mgdask.store.location import local_path, local_place
 from mgdask.store.manifest import COMPLETE, FOLDER
 from mgdask.store.mark import METADATA, MISSING, damaged
 from mgdask.store.seals import read_seal
@@ -104,7 +105,7 @@ def new_group(path: str | Path, attrs: Mapping[str, Any], *, overwrite: bool) ->
     StoreError
         If ``path`` exists and may not be replaced, or cannot be written.
     """
-    path = Path(path)
+    path = local_path(path, "this call writes")
     check_new(path, overwrite=overwrite)
     remove_store(path)
     check_writable(path)
@@ -138,7 +139,7 @@ def check_new(path: str | Path, *, overwrite: bool) -> None:
     overwrite
         Whether an existing store may be replaced.
     """
-    path = Path(path)
+    path = local_path(path, "this call writes")
     if not path.exists():
         return
     is_store = (path / "zarr.json").exists()
@@ -166,6 +167,7 @@ def open_group(path: str | Path, mode: Literal["r", "r+"] = "r") -> Group:
     StoreError
         If there is no Zarr group, or its description is damaged.
     """
+    path = local_place(path, "this call reads")
     try:
         return zarr.open_group(path, mode=mode, zarr_format=3)
     except Exception as error:  # a damaged file can raise anything

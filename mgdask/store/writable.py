@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from mgdask.store.failures import explained
+from mgdask.store.location import local_path
 
 
 def check_writable(path: str | Path) -> None:
@@ -23,7 +24,7 @@ def check_writable(path: str | Path) -> None:
     Permissions are those that the operating system reports. A target that is full, or a
     server that refuses later, is noticed only when it is written.
     """
-    path = Path(path)
+    path = local_path(path, "this call writes")
     with explained(path):
         if path.exists():
             _check_access(path, os.W_OK)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 
 from mgdask.errors import ParameterError
+from mgdask.store.location import local_place
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,13 @@ def split_commas(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 
+def _local_paths(value: Any) -> Any:
+    """Return paths with ``file://`` resolved; refuse those of other machines."""
+    if isinstance(value, str | Path):
+        return local_place(value, "a study reads and writes")
+    return tuple(map(_local_paths, value)) if isinstance(value, tuple | list) else value
+
+
 Stores = Annotated[tuple[Path, ...], BeforeValidator(as_list), Field(min_length=1)]
 """One or more paths of stores."""
 Texts = Annotated[tuple[str, ...], BeforeValidator(as_list)]
@@ -146,6 +154,9 @@ class StudyOptions(BaseModel):
     seed: int = Field(0, ge=0, description="Seed of all random choices.")
 
     def __init__(self, **values: Any) -> None:
+        fields = type(self).model_fields
+        for name in {*values} & {name for name, field in fields.items() if holds_paths(field)}:
+            values[name] = _local_paths(values[name])
         try:
             super().__init__(**values)
         except ValidationError as error:

@@ -11,6 +11,7 @@ import numpy as np
 from mgdask._typing import AnyArray, BoolArray
 from mgdask.errors import ParameterError
 from mgdask.learn.data.rows import Part, Rows
+from mgdask.store.location import local_place
 from mgdask.store.open import check_complete
 
 
@@ -44,6 +45,7 @@ def rows_of_store(
     --------
     >>> rows_of_store("features.zarr", model.columns).count()  # doctest: +SKIP
     """
+    store = local_place(store, "learn reads")
     group, _ = check_complete(store, kind="features")
     arrays = {str(name): array for name, array in sorted(group.arrays()) if array.ndim == 3}
     if not arrays:

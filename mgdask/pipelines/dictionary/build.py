@@ -46,6 +46,7 @@ from mgdask.store.dictionaries import (
 )
 from mgdask.store.failures import FatalStoreError, advise_on_target
 from mgdask.store.growing import GrowingEntries
+from mgdask.store.location import local_place
 from mgdask.store.lock import Lock
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import CONTENTS, check_unchanged, open_target
@@ -367,8 +368,9 @@ def plan_of_extension(
     plan
         A ``DictionaryPlan``, or a text that says why nothing is left to do.
     """
+    dictionary = local_place(dictionary, "extend_dictionary reads")
     base = _open_base(dictionary)
-    target = dictionary if out is None else out
+    target = dictionary if out is None else local_place(out, "extend_dictionary writes")
     if os.path.realpath(target) == os.path.realpath(dictionary) and _ends_with(
         base, stores, frames
     ):

@@ -39,6 +39,7 @@ from mgdask.store.dictionaries import (
     read_dictionary,
 )
 from mgdask.store.layout import ceil_div, trajectory_layout
+from mgdask.store.location import local_place
 from mgdask.store.trust import trusting
 
 MIN_ROOM = 256
@@ -267,6 +268,7 @@ def plan_dictionary(
     >>> print(mgdask.plan_dictionary("a.zarr", soap, out="u.zarr"))  # doctest: +SKIP
     """
     check_threshold(threshold)
+    out = local_place(out, "plan_dictionary writes")
     feature = check_feature(soap)
     with trusting(trust):
         sources = tuple(read_samples(list_stores(stores), feature, frames))

@@ -22,6 +22,7 @@ from mgdask.pipelines.featurize.reach import check_cutoff
 from mgdask.pipelines.featurize.validation import Frames, frames_text, parse_frames, select_frames
 from mgdask.store.dictionaries import DictionarySource
 from mgdask.store.layout import trajectory_layout
+from mgdask.store.location import local_place
 from mgdask.store.open import check_complete, unchanged
 from mgdask.store.shards import get_array, read_array
 
@@ -50,7 +51,7 @@ def list_stores(stores: Stores) -> list[str]:
         raise ParameterError(
             f"stores={stores!r} must be the path of a trajectory store, or a list of such paths"
         )
-    return [str(path) for path in paths]
+    return [str(local_place(path, "plan_dictionary reads")) for path in paths]
 
 
 def check_feature(feature: object) -> FrameFeature:

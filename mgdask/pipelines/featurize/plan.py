@@ -38,6 +38,7 @@ from mgdask.pipelines.featurize.validation import (
 from mgdask.store.features import Output
 from mgdask.store.frame_values import read as read_frame_values
 from mgdask.store.layout import MAX_BLOCK, BlockLayout, block_layout
+from mgdask.store.location import local_place
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_not_pending, unchanged
 from mgdask.store.provenance import digest, versions
@@ -401,6 +402,8 @@ def plan(
     if threads < 1:
         raise ParameterError(f"threads={threads} must be at least 1")
     allowed = memory_of(memory)
+    store = local_place(store, "mgdask.plan reads")
+    out = local_place(out, "mgdask.plan writes")
     content = Manifest(store).content()
     with trusting(trust), unchanged(store, content):
         source, group = path_source(store)
