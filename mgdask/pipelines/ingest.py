@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from mgdask.pipelines.ingest_append import (
 )
 from mgdask.pipelines.ingest_blocks import unfinished
 from mgdask.pipelines.ingest_checks import check_reading, check_target
+from mgdask.pipelines.ingest_objects import are_paths, as_files
 from mgdask.pipelines.ingest_places import appended, created, replaced
 from mgdask.pipelines.ingest_tasks import (
     atom_variables,
@@ -126,7 +128,7 @@ class IngestReport:
 
 
 def ingest(
-    paths: str | Path | Sequence[str | Path],
+    paths: str | Path | Sequence[str | Path] | Any,
     out: str | Path,
     *,
     species: Mapping[int, str] | Mapping[str, str] | Sequence[str] | None = None,
@@ -148,7 +150,11 @@ def ingest(
     ----------
     paths
         File names or patterns. Several files form one trajectory in the given order;
-        matches of a pattern are in natural order.
+        matches of a pattern are in natural order. Or objects: an iterable of ASE
+        ``Atoms`` or other configurations that ``Feature.compute`` takes, an MDAnalysis
+        ``Universe``, or a Dataset of ``mgdask.open_store``. A list of these has one run
+        per item and needs ``run``. Numbers in ``atoms.info`` and arrays of atoms are
+        kept; ``step``, and ``time`` in ps, are the timestep and the time.
     out
         Store to write. Repeating an interrupted call computes only what is missing.
     species
@@ -217,13 +223,17 @@ def ingest(
     out = local_path(out, "mgdask ingest writes")
     check_arguments("ingest", options, [ingest, take_inventory], ["mapper"])
     is_named = run is not None or bool(options.get("run_per_file"))
-    files, labels = _label_inputs(paths, run, bool(options.get("run_per_file")))
+    per_file = bool(options.get("run_per_file"))
+    files, labels = _label_inputs(paths, run, per_file) if are_paths(paths) else ([], run)
     check_reading(options, species, timestep)
     # nothing is locked for a store that does not exist
     if append and not is_declared(out):  # otherwise the lock comes first, which finishes it
         settled(out, lambda: check_target(out, files, append=True, overwrite=overwrite))
     # held before any file is read, and until the summary of this call is made
-    with Manifest(out).locked() as lock, deferred_client(client) as workers:
+    with Manifest(out).locked() as lock, deferred_client(client) as workers, ExitStack() as written:
+        if not files:
+            found, own = written.enter_context(as_files(paths, out, is_labeled=is_named))
+            files, labels = _label_inputs(found, own if run is None and own else run, per_file)
         check_target(out, files, append=append, overwrite=overwrite)
         inventory = take_inventory(
             files,

@@ -303,6 +303,7 @@ def _derived_labels(paths: Sequence[str], run: str | None, run_per_file: bool) -
             ".xyz",
             ".data",
             ".bin",
+            ".frames",
             ".nc",
             ".h5md",
             ".h5",

@@ -24,7 +24,7 @@ from mgdask.readers.units import column_unit
 from mgdask.readers.window import read_window
 from mgdask.variables import name_problem
 
-_ROW_IS_IDENTITY = ("extxyz", "h5md", "netcdf")
+_ROW_IS_IDENTITY = ("extxyz", "h5md", "netcdf", "frames")
 """Formats that may lack ids, because their writers keep the order of atoms."""
 
 

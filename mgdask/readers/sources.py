@@ -20,7 +20,8 @@ _MAGIC = {b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst"}
 def sniff(path: str) -> str:
     """Return the kind of a file by its content.
 
-    Kinds are lammps, lammps-gz, lammps-zst, data, extxyz, h5md, netcdf and binary.
+    Kinds are lammps, lammps-gz, lammps-zst, data, extxyz, h5md, netcdf, binary, and
+    frames for those that mgdask writes from Python objects.
     Raise ``AuditError`` if it is none of these.
     """
     with open_binary(path) as file:
@@ -38,6 +39,8 @@ def sniff(path: str) -> str:
                 f"{path}: nothing can be decompressed from this {packing} file: it is empty, or "
                 "truncated near its beginning"
             )
+    if head.startswith(b"MGDASK FRAMES "):
+        return "frames"
     if head.startswith(b"\x89HDF"):
         return "netcdf" if suffixes[-1:] in ([".nc"], [".ncdf"], [".netcdf"]) else "h5md"
     if head.startswith(b"CDF"):
@@ -145,6 +148,12 @@ def _netcdf(info: SourceInfo) -> Source:
     return NetCdf(info)
 
 
+def _frames(info: SourceInfo) -> Source:
+    from mgdask.readers.formats.frame_file import FrameFile
+
+    return FrameFile(info)
+
+
 def _binary(info: SourceInfo) -> Source:
     from mgdask.readers.formats.binary import BinaryDump
 
@@ -160,6 +169,7 @@ _OPEN: dict[str, Callable[[SourceInfo], Source]] = {
     "h5md": _h5md,
     "netcdf": _netcdf,
     "binary": _binary,
+    "frames": _frames,
 }
 
 

@@ -15,14 +15,13 @@ import numpy as np
 
 from mgdask._typing import FloatArray
 from mgdask.bounds import MAX_COLUMNS, shortened
-from mgdask.elements import symbol
 from mgdask.errors import AuditError
 from mgdask.readers.damage import box_problem, position_problem, step_number
 from mgdask.readers.files import open_binary, read_line, read_lines
 from mgdask.readers.formats.rows import Kind, parse_rows
-from mgdask.readers.formats.tables import component_names, pick
+from mgdask.readers.formats.tables import component_names, element_labels, pick
 from mgdask.readers.origins import Ranges, place_origins
-from mgdask.readers.records import Contents, FrameRef, Labels, SourceInfo, Table
+from mgdask.readers.records import Contents, FrameRef, SourceInfo, Table
 
 _KINDS: dict[str, Kind] = {"R": "number", "I": "integer"}
 _NAMES = {"species": "element", "symbols": "element", "Z": "number", "masses": "mass"}
@@ -249,7 +248,7 @@ class ExtendedXyz:
         known = [name for name in own if name in found.kinds]
         table = self._parse(text, ref, found, known)
         if "number" in table:
-            table["element"] = _symbols(np.asarray(table.pop("number")))
+            table["element"] = element_labels(np.asarray(table.pop("number")))
         for name in found.logical & set(table):
             table[name] = _truth(table[name])
         return pick(table, ref, columns)
@@ -274,12 +273,6 @@ def _numbers(value: Any, shape: tuple[int, ...], what: str) -> FloatArray:
             f"{shortened(str(value), 200)}. Repair that line, or remove the frame"
         )
     return np.broadcast_to(array, shape)
-
-
-def _symbols(numbers: Any) -> Labels:
-    """Return atomic numbers as element names."""
-    kinds, codes = np.unique(numbers, return_inverse=True)
-    return Labels(codes.astype(np.int64), tuple(symbol(int(kind)) for kind in kinds))
 
 
 def _truth(column: Any) -> Any:

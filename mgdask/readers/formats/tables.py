@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mgdask.elements import symbol
 from mgdask.errors import AuditError
 from mgdask.readers.records import FrameRef, Labels, Table
 
@@ -35,6 +36,12 @@ def pick(table: Table, ref: FrameRef, columns: Sequence[str]) -> Table:
                 "one value per atom is needed"
             )
     return {name: table[name] for name in columns}
+
+
+def element_labels(numbers: Any) -> Labels:
+    """Return atomic numbers (atom,) as element names."""
+    kinds, codes = np.unique(numbers, return_inverse=True)
+    return Labels(codes.astype(np.int64), tuple(symbol(int(kind)) for kind in kinds))
 
 
 def component_names(name: str, width: int) -> tuple[str, ...]:
