@@ -133,7 +133,7 @@ def draw_rows(
         )
         if digits is not None and np.isfinite(x):
             axes.annotate(
-                f"{float(f'{x:.{digits}g}'):g}",
+                f"{float(f'{x:.{digits}g}'):.15g}",
                 (1.0, k + offset),
                 xycoords=axes.get_yaxis_transform(),
                 xytext=(4, 0),

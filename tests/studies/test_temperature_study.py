@@ -22,8 +22,8 @@ from mgdask.studies.temperature import (
     TemperatureOptions,
     TemperatureStudy,
     baselines,
-    fitting,
     read_instances,
+    schemes,
 )
 from mgdask.studies.temperature.figures import (
     creep,
@@ -34,6 +34,7 @@ from mgdask.studies.temperature.figures import (
     training,
     validation,
 )
+from mgdask.studies.temperature.fitting import Training
 from tests import forked
 from tests.conftest import threads_client
 from tests.studies.temperature_stores import LAGS, write_store
@@ -62,7 +63,7 @@ def small_parts():
     """Use few trees and resamples, and draw coarsely."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(baselines, "ROUNDS", 5)
-        patch.setattr(fitting, "score", partial(fitting.score, n_resamples=40))
+        patch.setattr(schemes, "score", partial(schemes.score, n_resamples=40))
         for module in (creep, distances, maps, structure, thermometer, training, validation):
             patch.setattr(module, "save", lambda fig, path: save(fig, path, dpi=20))
         yield
@@ -176,10 +177,10 @@ def test_applied_atoms_have_a_temperature(done, stores):
 def test_ours_is_left_out_with_few_lags_or_atoms(done, stores):
     _, out = done
     instances = read_instances([stores / "300.zarr", stores / "800.zarr"], out / "features")
-    few = fitting.Training(instances, (1, 2), {"none": 5}, 3, 0)
+    few = Training(instances, (1, 2), {"none": 5}, 3, 0)
     assert few.why_not_ours == "it needs at least 3 lags, but 2 are used"
     assert "ours" not in few.fits("none")
-    assert "ours" in fitting.Training(instances, (1, 2, 3), {"none": 5}, 3, 0).fits("run")
+    assert "ours" in Training(instances, (1, 2, 3), {"none": 5}, 3, 0).fits("run")
 
 
 def test_a_finished_study_is_read(done, stores, monkeypatch):

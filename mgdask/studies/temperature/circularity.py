@@ -14,6 +14,7 @@ import numpy as np
 
 from mgdask._typing import FloatArray, IntArray
 from mgdask.learn.data.arrays import generator
+from mgdask.studies.temperature.levels import mean_of
 from mgdask.studies.temperature.model import Fit, TemperatureModel
 from mgdask.studies.temperature.validation import (
     FORMS,
@@ -165,7 +166,7 @@ def temperature_put_in(
     asked = np.geomspace(levels[0], levels[-1], N_PUT_IN) if grid is None else grid
     runs, means, solutions = [], [], []
     for split in temperatures_left_out(temperature):
-        train, kelvin = split.train, float(temperature[split.test[0]])
+        train, kelvin = split.train, mean_of(temperature[split.test])
         own = np.log10(temperature[train])[:, None]
         model = fit(matrix[train] - own, temperature[train], species[train])
         rows = spread(split.test, temperature, MAX_ROWS)

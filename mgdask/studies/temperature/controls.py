@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -14,9 +15,17 @@ from mgdask.execution.executor import Task, execute
 from mgdask.report.json import to_plain
 from mgdask.studies.temperature.circularity import Solutions, shuffled_motion, temperature_put_in
 from mgdask.studies.temperature.fitting import Training, few_row_numbers, few_rows
+from mgdask.studies.temperature.held import Held
+from mgdask.studies.temperature.levels import n_levels
 from mgdask.studies.temperature.likelihood import OURS, OURS_AVERAGED
 from mgdask.studies.temperature.model import NEAREST
-from mgdask.studies.temperature.neighbor_curve import fold_errors, neighbor_curve
+from mgdask.studies.temperature.neighbor_curve import (
+    BLOCK,
+    FoldSearch,
+    errors_of,
+    fold_search,
+    neighbor_curve,
+)
 from mgdask.studies.temperature.neighborhood import (
     RADII,
     averaged_over_neighbors,
@@ -29,6 +38,10 @@ from mgdask.studies.temperature.views import AveragingCurve, NeighborCurve, PutI
 
 if TYPE_CHECKING:
     from mgdask.cluster.client import Client
+
+CURVE_ROWS = 4 * BLOCK
+"""Rows whose neighbors are searched in one task."""
+_SEARCH: Held[FoldSearch] = Held()
 
 
 def validate_neighbors(
@@ -47,24 +60,46 @@ def validate_neighbors(
     progress
         Whether to report progress.
     """
-    tasks: list[Task] = [(form, (training, form, max_neighbors)) for form in FORMS]
+    token, n_rows = uuid4().hex, training.instances.n_rows
+    names = {
+        form: {f"{form}, from {low}": low for low in range(0, n_rows, CURVE_ROWS)} for form in FORMS
+    }
+    tasks: list[Task] = [
+        (name, (token, training, form, max_neighbors, low))
+        for form in FORMS
+        for name, low in names[form].items()
+    ]
     with resolve_client(client) as workers:
-        outcome = execute(
-            workers, _fold_errors, tasks, what="neighbors", unit="forms", progress=progress
-        )
-    return neighbor_curve({form: outcome.results[form] for form in FORMS}, training.folds)
-
-
-def _fold_errors(training: Training, form: str, max_neighbors: int) -> FloatArray:
-    """Task: return the error of each number of neighbors in one form (k,)."""
-    labels = training.instances.labels()
-    return fold_errors(
-        training.matrix(NEAREST, form),
-        labels.temperature,
-        labels.species,
-        atom_folds(labels.temperature, training.folds, training.seed),
-        max_neighbors,
+        outcome = execute(workers, _fold_squares, tasks, what="neighbors", progress=progress)
+    _SEARCH.clear()
+    squares = {
+        form: np.concatenate([outcome.results[name] for name in names[form]]) for form in FORMS
+    }
+    return neighbor_curve(
+        {form: errors_of(values, n_rows) for form, values in squares.items()}, training.folds
     )
+
+
+def _fold_squares(
+    token: str, training: Training, form: str, max_neighbors: int, low: int
+) -> FloatArray:
+    """Task: return sums of squared errors of some rows in one form (block, k).
+
+    The process keeps the prepared rows for the other tasks of the form.
+    """
+
+    def build() -> FoldSearch:
+        labels = training.instances.labels()
+        return fold_search(
+            training.matrix(NEAREST, form),
+            labels.temperature,
+            labels.species,
+            atom_folds(labels.temperature, training.folds, training.seed),
+            max_neighbors,
+        )
+
+    search = _SEARCH.get((token, form), build)
+    return search.squares(low, low + CURVE_ROWS, max_neighbors)
 
 
 @dataclass(frozen=True)
@@ -130,7 +165,7 @@ def run_controls(
         for form in FORMS
         for name in training.fits(form)
     ]
-    several = len(training.instances.temperatures) >= 3
+    several = n_levels(training.instances.temperatures) >= 3
     if several:
         tasks.insert(0, ("put in", (_put_in, training, "run", NEAREST)))
     averaged = several and not training.why_not_ours
@@ -172,7 +207,8 @@ def _averaging(training: Training) -> AveragingCurve:
         for k, run in enumerate(every):
             x = training.matrix(name, "none", training.instances.select([k]))
             mine = labels.atom[rows[labels.run[rows] == k]]
-            parts.append(averaged_over_neighbors(x, *configuration(run), radius)[mine])
+            around = averaged_over_neighbors(x, *configuration(run), radius, centers=mine)
+            parts.append(around)
         return np.concatenate(parts)
 
     return averaging_curve(

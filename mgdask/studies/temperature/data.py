@@ -22,7 +22,7 @@ from mgdask.store.frame_values import read_one
 from mgdask.store.open import check_complete
 from mgdask.store.shards import read_array
 from mgdask.store.sources import SourceArray, source_array
-from mgdask.studies.temperature.stores import mean_temperature
+from mgdask.studies.temperature.levels import mean_of
 
 FEATURE = "lag_displacement"
 """Name of the variable in the feature stores."""
@@ -343,7 +343,7 @@ def read_runs(store: Path, path: Path) -> list[Run]:
             str(axis.run[first]),
             path,
             store,
-            np.nan if kelvin is None else mean_temperature(kelvin[first:last]),
+            np.nan if kelvin is None else mean_of(kelvin[first:last]),
             frame,
             n_atoms,
         )

@@ -1,19 +1,16 @@
-"""Fitting and validation of models, as tasks that read their own rows."""
+"""What models are trained on, and the fits of those that are applied."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mgdask._typing import FloatArray, IntArray
 from mgdask.errors import ParameterError
-from mgdask.execution.client import resolve_client
-from mgdask.execution.executor import Task, execute
 from mgdask.studies.temperature.baselines import (
     CONSTANT,
     LIGHTGBM,
@@ -25,33 +22,12 @@ from mgdask.studies.temperature.baselines import (
     fit_ridge,
 )
 from mgdask.studies.temperature.data import FeatureTemperature, Instances, Labels
+from mgdask.studies.temperature.levels import level_codes
 from mgdask.studies.temperature.likelihood import N_NUMBERS, OURS, OURS_AVERAGED, fit_likelihood
 from mgdask.studies.temperature.model import NEAREST, Fit, fit_nearest, save_model
 from mgdask.studies.temperature.stores import name_of
-from mgdask.studies.temperature.validation import (
-    EXTRAPOLATION,
-    FOLDS,
-    FORMS,
-    HALVES,
-    LEFT_OUT,
-    MAX_TRAINING,
-    TEST_RUNS,
-    Score,
-    Split,
-    atom_folds,
-    cross_predicted,
-    fold_splits,
-    half_splits,
-    score,
-    spread,
-    temperatures_left_out,
-)
+from mgdask.studies.temperature.validation import atom_folds, spread
 
-if TYPE_CHECKING:
-    from mgdask.cluster.client import Client
-
-LIMITED = (ONE_NUMBER, RIDGE, LIGHTGBM)
-"""Models that are trained on at most ``MAX_TRAINING`` rows."""
 MAX_FEW_ROWS = 20_000
 """Rows of the controls, and of training and test in Fig. 1; see ``spread``."""
 
@@ -195,97 +171,6 @@ def feature_temperature_of(form: str) -> FeatureTemperature:
     return None if form == "none" else "run" if form == "run" else float(form)
 
 
-def validate_models(
-    training: Training,
-    test: Instances | None,
-    *,
-    client: Client | None = None,
-    progress: bool = True,
-) -> list[Score]:
-    """Return the errors of all models in both forms under all schemes, as tasks.
-
-    Parameters
-    ----------
-    training
-        What models are trained on.
-    test
-        Runs that are only tested on; None if there are none.
-    client
-        Dask client. Default: the current one, or else threads of this process.
-    progress
-        Whether to report progress.
-
-    Returns
-    -------
-    scores
-        By scheme, then by form and model. Schemes are left out if they need more
-        temperatures than there are.
-    """
-    schemes = [FOLDS, HALVES]
-    if test is not None:
-        schemes.insert(0, TEST_RUNS)
-    if len(training.instances.temperatures) >= 3:
-        schemes = [LEFT_OUT, *schemes, EXTRAPOLATION]
-    tasks: list[Task] = [
-        (f"{scheme}, {form}, {name}", (training, test, scheme, form, name))
-        for scheme in schemes
-        for form in FORMS
-        for name in training.fits(form)
-    ]
-    with resolve_client(client) as workers:
-        outcome = execute(
-            workers, _score, tasks, what="validation", unit="models", progress=progress
-        )
-    return [outcome.results[name] for name, _ in tasks]
-
-
-def _score(training: Training, test: Instances | None, scheme: str, form: str, name: str) -> Score:
-    """Task: train and test one model under one scheme."""
-    instances = training.instances
-    if scheme == TEST_RUNS and test is not None:
-        instances = replace(instances, runs=(*instances.runs, *test.runs))
-    labels = instances.labels()
-    splits = _splits(training, labels, scheme)
-    x = training.matrix(name, form, instances)
-    limit = MAX_TRAINING if name in LIMITED else None
-    predicted = cross_predicted(
-        training.fits(form)[name], x, labels.temperature, labels.species, splits, limit=limit
-    )
-    fewest = min(len(one.train) for one in splits)
-    return score(
-        predicted,
-        labels.temperature,
-        scheme=scheme,
-        form=form,
-        model=name,
-        n_train=fewest if limit is None else min(fewest, limit),
-        note=_note(training, test) if scheme == TEST_RUNS else "",
-        seed=training.seed,
-    )
-
-
-def _splits(training: Training, labels: Labels, scheme: str) -> Sequence[Split]:
-    temperature = labels.temperature
-    if scheme in (LEFT_OUT, EXTRAPOLATION):
-        return temperatures_left_out(temperature, ends=scheme == EXTRAPOLATION)
-    if scheme == TEST_RUNS:
-        n = training.instances.n_rows
-        return [Split(np.arange(n), np.arange(n, len(temperature)))]
-    if scheme == HALVES:
-        return half_splits(temperature, training.seed)
-    return fold_splits(atom_folds(temperature, training.folds, training.seed))
-
-
-def _note(training: Training, test: Instances | None) -> str:
-    """Say which temperatures of the test runs are in the training data."""
-    if test is None:
-        return ""
-    known = np.intersect1d(test.temperatures, training.instances.temperatures)
-    if not len(known):
-        return ""
-    return f"other runs at {', '.join(f'{kelvin:g}' for kelvin in known)} K were trained on"
-
-
 def fit_models(training: Training, forms: Sequence[str], folder: Path) -> dict[str, Path]:
     """Fit the paper's model in some forms, and ours without T, on all rows.
 
@@ -348,10 +233,10 @@ def fewest_atoms(temperature: FloatArray, species: IntArray, folds: int, seed: i
         If a species is missing when one temperature is left out.
     """
     kinds, kind = np.unique(species, return_inverse=True)
-    levels, level = np.unique(temperature, return_inverse=True)
+    level = level_codes(temperature)
     fold, half = (atom_folds(temperature, n, seed) for n in (folds, 2))
     found = [np.bincount(kind[half == 0], minlength=len(kinds))]
-    for group in [fold, level] if len(levels) >= 3 else [fold]:
+    for group in [fold, level] if level.max() >= 2 else [fold]:
         counts = np.zeros((len(kinds), int(group.max()) + 1), dtype=np.int64)
         np.add.at(counts, (kind, group), 1)
         found.append(counts.sum(axis=1) - counts.max(axis=1))
@@ -364,14 +249,3 @@ def fewest_atoms(temperature: FloatArray, species: IntArray, folds: int, seed: i
             f"{rare}, or leave out the runs with it"
         )
     return int(fewest.min())
-
-
-def rows_of(scores: Sequence[Score]) -> list[dict[str, Any]]:
-    """Return the rows of ``validation.json``.
-
-    Parameters
-    ----------
-    scores
-        From ``validate_models``.
-    """
-    return [one.to_json() for one in scores]

@@ -17,6 +17,8 @@ from scipy.interpolate import PchipInterpolator
 from mgdask._typing import FloatArray, IntArray
 from mgdask.elements import symbol
 from mgdask.errors import ParameterError
+from mgdask.learn.data.arrays import generator
+from mgdask.studies.temperature.levels import level_codes, mean_of
 from mgdask.studies.temperature.model import checked_features, checked_training
 
 OURS = "ours"
@@ -256,8 +258,11 @@ def fit_likelihood(
             f"at least {N_NUMBERS} for slope and curvature"
         )
     z = described(x, lags)
-    levels, kinds = np.unique(temperature), np.unique(species)
-    rows = [[np.flatnonzero((species == k) & (temperature == t)) for t in levels] for k in kinds]
+    code, kinds = level_codes(temperature), np.unique(species)
+    levels = np.array([mean_of(temperature[code == c]) for c in range(code.max() + 1)])
+    rows = [
+        [np.flatnonzero((species == k) & (code == c)) for c in range(len(levels))] for k in kinds
+    ]
     for k, of_kind in zip(kinds, rows, strict=True):
         for t, here in zip(levels, of_kind, strict=True):
             if len(here) < 2 * N_NUMBERS:
@@ -281,9 +286,11 @@ def fit_likelihood(
 
     every = np.arange(len(levels))
     if scale is None:
-        errors = np.zeros(len(SCALES))
+        errors, rng = np.zeros(len(SCALES)), generator(0)
         for out in every[1:-1]:
-            here = np.sort(np.concatenate([of_kind[out][:CHOICE_ROWS] for of_kind in rows]))
+            # at random: the first atoms are one corner of the box, or one run
+            drawn = [rng.permutation(of_kind[out])[:CHOICE_ROWS] for of_kind in rows]
+            here = np.sort(np.concatenate(drawn))
             for place, one in enumerate(SCALES):
                 guess = model(np.delete(every, out), one).predict(x[here], species[here])
                 errors[place] += ((guess - levels[out]) ** 2).mean()

@@ -29,6 +29,8 @@ BLOCK = 4096
 """Number of rows whose neighbors are in memory at a time."""
 MODEL_FILE, ROWS_FILE = "model.json", "rows.npy"
 """Files of a saved model: plain values, and the training rows if it needs them."""
+LABEL_FILES = {"temperature": "temperature.npy", "species": "species.npy"}
+"""Files of the labels of the training rows."""
 
 
 class TemperatureModel(Protocol):
@@ -94,11 +96,30 @@ class NearestTemperatures:
 
     @cached_property
     def _index(self) -> NeighborIndex:
-        """The rows, prepared once for all blocks of atoms that a process predicts."""
-        return neighbor_index(self.rows, group=self.species)
+        """The rows, prepared once for all blocks of atoms that a process predicts.
 
-    def predict(self, matrix: FloatArray, species: IntArray) -> FloatArray:
+        Each has its number, so that an atom can be excluded from its own neighbors.
+        """
+        return neighbor_index(self.rows, group=self.species, exclude=np.arange(len(self.rows)))
+
+    def prepare(self) -> None:
+        """Prepare the rows now, not at the first prediction."""
+        _ = self._index
+
+    def predict(
+        self, matrix: FloatArray, species: IntArray, own: IntArray | None = None
+    ) -> FloatArray:
         """Return T_ML in K (row,).
+
+        Parameters
+        ----------
+        matrix
+            Features (row, column).
+        species
+            Atomic numbers (row,).
+        own
+            Training row that is the same atom (row,). It is not its own neighbor.
+            Default: no atom is in the training data.
 
         Raises
         ------
@@ -111,13 +132,18 @@ class NearestTemperatures:
         for start in range(0, len(x), BLOCK):
             here = slice(start, start + BLOCK)
             scaled = (x[here] - self.low) / self.width
-            near, _ = self._index.nearest(scaled, self.n_neighbors, group=species[here])
+            near, _ = self._index.nearest(
+                scaled,
+                self.n_neighbors,
+                group=species[here],
+                exclude=None if own is None else own[here],
+            )
             out[here] = self.temperature[near].mean(axis=1)
         return out
 
     def to_json(self) -> dict[str, Any]:
-        """Return the model as plain values, without the scaled rows."""
-        arrays = ("temperature", "species", "low", "width")
+        """Return the model as plain values, without the training rows."""
+        arrays = ("low", "width")
         return {
             "kind": "nearest",
             "name": self.name,
@@ -126,12 +152,14 @@ class NearestTemperatures:
         }
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any], rows: FloatArray) -> Self:
-        """Build a model from the values of ``to_json`` and its rows."""
+    def from_json(
+        cls, plain: Mapping[str, Any], rows: FloatArray, temperature: FloatArray, species: IntArray
+    ) -> Self:
+        """Build a model from the values of ``to_json`` and its training rows."""
         return cls(
             rows,
-            np.array(plain["temperature"], dtype=np.float64),
-            np.array(plain["species"], dtype=np.int64),
+            temperature,
+            species,
             np.array(plain["low"], dtype=np.float64),
             np.array(plain["width"], dtype=np.float64),
             int(plain["n_neighbors"]),
@@ -275,10 +303,12 @@ def save_model(model: TemperatureModel, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL_FILE).unlink(missing_ok=True)
+    for file in (ROWS_FILE, *LABEL_FILES.values()):
+        (folder / file).unlink(missing_ok=True)
     if isinstance(model, NearestTemperatures):
         np.save(folder / ROWS_FILE, model.rows)
-    else:
-        (folder / ROWS_FILE).unlink(missing_ok=True)
+        np.save(folder / LABEL_FILES["temperature"], model.temperature)
+        np.save(folder / LABEL_FILES["species"], model.species)
     write_text(folder / MODEL_FILE, json.dumps(model.to_json()) + "\n")
 
 
@@ -297,7 +327,8 @@ def load_model(folder: Path) -> TemperatureModel:
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
         if plain["kind"] == "nearest":
-            return NearestTemperatures.from_json(plain, np.load(folder / ROWS_FILE))
+            labels = (np.load(folder / file) for file in LABEL_FILES.values())
+            return NearestTemperatures.from_json(plain, np.load(folder / ROWS_FILE), *labels)
         if plain["kind"] == "likelihood":
             return MotionLikelihood.from_json(plain)
         return baseline_from_json(plain)

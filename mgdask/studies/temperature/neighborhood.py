@@ -28,9 +28,14 @@ BLOCK = 8192
 
 
 def averaged_over_neighbors(
-    matrix: FloatArray, position: FloatArray, cell: FloatArray, radius: float
+    matrix: FloatArray,
+    position: FloatArray,
+    cell: FloatArray,
+    radius: float,
+    *,
+    centers: IntArray | None = None,
 ) -> FloatArray:
-    """Return the mean of each column over an atom and its neighbors (row, column).
+    """Return the mean of each column over an atom and its neighbors (center, column).
 
     Parameters
     ----------
@@ -42,20 +47,23 @@ def averaged_over_neighbors(
         Cell vectors in Å (3, 3), one per row; periodic in all directions.
     radius
         Largest distance of a neighbor in Å. 0 leaves the atom alone.
+    centers
+        Indices (center,) of the atoms to average around. Default: all.
     """
+    chosen = np.arange(len(matrix)) if centers is None else centers
     if radius == 0.0:
-        return matrix
-    out = matrix.copy()
-    for start in range(0, len(matrix), BLOCK):
-        centers = np.arange(start, min(start + BLOCK, len(matrix)))
-        offset, row, _, _ = neighbor_list(position, cell, radius, centers=centers)
+        return matrix if centers is None else matrix[centers]
+    out = matrix[chosen]
+    for start in range(0, len(chosen), BLOCK):
+        here = slice(start, start + BLOCK)
+        offset, row, _, _ = neighbor_list(position, cell, radius, centers=chosen[here])
         count = np.diff(offset)
-        center = np.repeat(centers, count)
+        place = np.repeat(np.arange(len(count)), count)
         for column in range(matrix.shape[1]):
-            out[centers, column] += np.bincount(
-                center - start, weights=matrix[row, column], minlength=len(centers)
+            out[here, column] += np.bincount(
+                place, weights=matrix[row, column], minlength=len(count)
             )
-        out[centers] /= (count + 1)[:, None]
+        out[here] /= (count + 1)[:, None]
     return out
 
 

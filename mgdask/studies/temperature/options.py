@@ -176,6 +176,11 @@ class TemperatureOptions(StudyOptions):
                         f"`{name}`={store}: another store named {store.stem} is in `{before}`, "
                         f"{path}. Results are stored by name: rename one of them"
                     )
+                if name == "control" and store.stem in {one.stem for one in self.apply}:
+                    raise ValueError(
+                        f"`control`={store}: the store is also in `apply`. Its excess over "
+                        "itself is zero: give an unstressed run as the control"
+                    )
                 if name == "test" and before == "train":
                     raise ValueError(
                         f"`test`={store}: the store is also in `train`. A test on training atoms "

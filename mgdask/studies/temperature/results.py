@@ -22,13 +22,11 @@ from mgdask.studies.temperature.classes import ClusterStatistics
 from mgdask.studies.temperature.data import Instances
 from mgdask.studies.temperature.deformation import Creep, volume_of
 from mgdask.studies.temperature.figures.looks import SHORT, form_text
+from mgdask.studies.temperature.levels import SAME_TEMPERATURE
 from mgdask.studies.temperature.model import NEAREST
 from mgdask.studies.temperature.options import TemperatureOptions
 from mgdask.studies.temperature.report_data import ReportData
 from mgdask.studies.temperature.weights import LagWeights
-
-SAME_TEMPERATURE = 0.01
-"""Relative difference below which two temperatures are probably meant to be equal."""
 
 
 def about_training(train: Instances, classes: ClusterStatistics, weights: LagWeights) -> list[str]:
@@ -54,8 +52,9 @@ def about_training(train: Instances, classes: ClusterStatistics, weights: LagWei
     if len(close):
         low, high = kelvin[close[0]], kelvin[close[0] + 1]
         lines.append(
-            f"the runs at {low:.6g} and {high:.6g} K are different classes. If both should have "
-            "the same temperature, set it for both with mgdask attach --overwrite --temperature"
+            f"the runs at {low:.6g} and {high:.6g} K are different classes, but are left out "
+            "together. If both should have the same temperature, set it for both with mgdask "
+            "attach --overwrite --temperature"
         )
     return lines
 

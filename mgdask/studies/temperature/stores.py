@@ -21,6 +21,7 @@ from mgdask.pipelines.frame_values import attach_command
 from mgdask.store.frame_values import read_one, values_digest
 from mgdask.store.open import check_complete
 from mgdask.store.shards import read_array
+from mgdask.studies.temperature.levels import mean_of
 from mgdask.studies.temperature.options import D2MIN_LAGS
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def read_store(path: Path) -> StoreOfRuns:
                 str(axis.run[first]),
                 first,
                 last,
-                np.nan if kelvin is None else mean_temperature(kelvin[first:last]),
+                np.nan if kelvin is None else mean_of(kelvin[first:last]),
                 np.nan if kelvin is None else float(np.std(kelvin[first:last])),
             )
             for first, last in axis.runs()
@@ -131,17 +132,6 @@ def _one_mass(mass: FloatArray, species: int, path: Path) -> float:
             "species must have one mass. Ingest the isotopes as different species"
         )
     return low
-
-
-def mean_temperature(kelvin: FloatArray) -> float:
-    """Return the mean; a constant exactly, so that equal temperatures stay equal.
-
-    Parameters
-    ----------
-    kelvin
-        Temperature of each frame in K (frame,).
-    """
-    return float(kelvin[0] if (kelvin == kelvin[0]).all() else kelvin.mean())
 
 
 def name_of(species: int) -> str:

@@ -27,14 +27,7 @@ from mgdask.studies.temperature.captions import verdict
 from mgdask.studies.temperature.classes import ClusterStatistics, representative_classes
 from mgdask.studies.temperature.controls import run_controls, validate_neighbors
 from mgdask.studies.temperature.data import Instances, feature_path, read_instances
-from mgdask.studies.temperature.fitting import (
-    Training,
-    fewest_atoms,
-    fit_models,
-    model_paths,
-    rows_of,
-    validate_models,
-)
+from mgdask.studies.temperature.fitting import Training, fewest_atoms, fit_models, model_paths
 from mgdask.studies.temperature.options import TemperatureOptions
 from mgdask.studies.temperature.prepare import compute_lags
 from mgdask.studies.temperature.report import temperature_report
@@ -47,6 +40,7 @@ from mgdask.studies.temperature.results import (
     score_lines,
     score_metrics,
 )
+from mgdask.studies.temperature.schemes import rows_of, validate_models
 from mgdask.studies.temperature.thermometer import measure_thermometers
 from mgdask.studies.temperature.validation import FORMS
 from mgdask.studies.temperature.views import NeighborCurve
@@ -211,7 +205,10 @@ class TemperatureStudy(Study[TemperatureOptions]):
         """Test all models on atoms and temperatures that were left out of training."""
         path = self.folder / VALIDATION
         test = self._test_runs()
-        rows = stages("schemes", lambda _: rows_of(validate_models(training, test, **how)))
+        scratch = self.folder / "predictions"
+        rows = stages(
+            "schemes", lambda _: rows_of(validate_models(training, test, folder=scratch, **how))
+        )
         controls = stages("controls", lambda _: run_controls(training, **how).to_json())
 
         def write(_: StageTimer) -> None:

@@ -16,6 +16,7 @@ from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import Task, execute
 from mgdask.studies.temperature.data import Instances
 from mgdask.studies.temperature.fitting import Training, few_rows
+from mgdask.studies.temperature.levels import is_known, n_levels
 from mgdask.studies.temperature.model import NEAREST, fit_nearest
 from mgdask.studies.temperature.stores import name_of
 from mgdask.studies.temperature.validation import (
@@ -80,7 +81,7 @@ def _measure(training: Training, test: Instances | None, form: str) -> Thermomet
     points = by_temperature(
         cross_predicted(fit, x, temperature, species, folds), temperature, species, unseen=False
     )
-    if len(np.unique(temperature)) > 2:
+    if n_levels(temperature) > 2:
         left_out = temperatures_left_out(temperature)
         points += by_temperature(
             cross_predicted(fit, x, temperature, species, left_out),
@@ -92,7 +93,7 @@ def _measure(training: Training, test: Instances | None, form: str) -> Thermomet
         other, of_other, kinds = few_rows(training, NEAREST, form, test)
         predicted = fit(x, temperature, species).predict(other, kinds)
         for part in (False, True):
-            mine = np.isin(of_other, temperature) != part
+            mine = is_known(of_other, temperature) != part
             points += by_temperature(predicted[mine], of_other[mine], kinds[mine], unseen=part)
     return thermometer_of(form, points, [int(z) for z in np.unique(species)])
 

@@ -15,6 +15,7 @@ import numpy as np
 from mgdask._typing import FloatArray, IntArray
 from mgdask.errors import ParameterError
 from mgdask.learn.data.arrays import generator
+from mgdask.studies.temperature.levels import level_codes
 from mgdask.studies.temperature.model import Fit
 
 Form = Literal["run", "none"]
@@ -23,7 +24,7 @@ FORMS: tuple[Form, ...] = ("run", "none")
 LEFT_OUT = "temperatures left out"
 EXTRAPOLATION = "extrapolation"
 TEST_RUNS = "test runs"
-FOLDS = "10 folds of atoms"
+FOLDS = "folds of atoms"
 HALVES = "halves of atoms"
 SCHEMES = {
     LEFT_OUT: "each temperature except the lowest and the highest is left out in turn",
@@ -135,6 +136,8 @@ class Split:
 def temperatures_left_out(temperature: FloatArray, *, ends: bool = False) -> list[Split]:
     """Return one split per left-out temperature.
 
+    Temperatures within 1 % of each other are left out together.
+
     Parameters
     ----------
     temperature
@@ -147,17 +150,16 @@ def temperatures_left_out(temperature: FloatArray, *, ends: bool = False) -> lis
     ParameterError
         If there are fewer than three temperatures.
     """
-    levels = np.unique(temperature)
-    if len(levels) < 3:
+    code = level_codes(temperature)
+    last = int(code.max())
+    if last < 2:
         raise ParameterError(
-            f"the training runs have {len(levels)} temperatures, "
-            f"{', '.join(f'{t:g} K' for t in levels)}; leaving one out between two others needs "
-            "at least 3. Add runs"
+            f"the training runs have {last + 1} different temperatures, "
+            f"{', '.join(f'{t:g} K' for t in np.unique(temperature))}; leaving one out between "
+            "two others needs at least 3. Add runs"
         )
-    asked = levels[[0, -1]] if ends else levels[1:-1]
-    return [
-        Split(np.flatnonzero(temperature != t), np.flatnonzero(temperature == t)) for t in asked
-    ]
+    asked = (0, last) if ends else range(1, last)
+    return [Split(np.flatnonzero(code != c), np.flatnonzero(code == c)) for c in asked]
 
 
 def atom_folds(temperature: FloatArray, n_folds: int, seed: int) -> IntArray:
