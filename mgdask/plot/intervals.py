@@ -109,7 +109,8 @@ def draw_rows(
     offset
         Distance of the points below the middle of their row, in rows.
     digits
-        Significant digits of the values, written on the right. Default: not written.
+        Significant digits of the values, written on the right. All digits before the
+        decimal point are kept. Default: not written.
 
     Examples
     --------
@@ -133,7 +134,7 @@ def draw_rows(
         )
         if digits is not None and np.isfinite(x):
             axes.annotate(
-                f"{float(f'{x:.{digits}g}'):.15g}",
+                _short(float(x), digits),
                 (1.0, k + offset),
                 xycoords=axes.get_yaxis_transform(),
                 xytext=(4, 0),
@@ -145,6 +146,12 @@ def draw_rows(
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="y", color="0.9", lw=0.6)
     axes.set_axisbelow(True)
+
+
+def _short(value: float, digits: int) -> str:
+    """Return a number with significant digits; whole numbers keep all of theirs."""
+    size = 0 if value == 0 else int(np.floor(np.log10(abs(value))))
+    return f"{round(value, max(digits - 1 - size, 0)):.15g}"
 
 
 def draw_points(

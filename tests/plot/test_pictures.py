@@ -105,6 +105,11 @@ def test_rows_from_top_to_bottom(axes):
     assert axes.get_ylim() == (2.5, -0.5)
     assert [text.get_text() for text in axes.texts] == ["1", "2"]
     assert axes.containers[0][2][0].get_segments()[0][:, 0].tolist() == [0.5, 1.5]
+    draw_rows(
+        axes, ["d", "e"], [1268.34, 0.12345], [np.nan] * 2, [np.nan] * 2,
+        colors=["red"] * 2, markers=["o"] * 2, digits=3,
+    )  # fmt: skip
+    assert [text.get_text() for text in axes.texts[2:]] == ["1268", "0.123"]
 
 
 def test_parity_and_errors(axes):
