@@ -87,5 +87,5 @@ def test_averages_around_some_atoms_are_those_of_the_distance_matrix(rng):
 
 def test_a_store_is_not_its_own_control(tmp_path):
     stores = {"train": ["a.zarr", "b.zarr"], "apply": "a.zarr", "control": "a.zarr"}
-    with pytest.raises(OptionError, match="is also in `?apply"):
+    with pytest.raises(OptionError, match=r"is also in `?apply"):
         TemperatureOptions(**stores, out=tmp_path)
