@@ -14,6 +14,13 @@ class ParameterError(MgdaskError, ValueError):
     """An argument has a value that is not allowed."""
 
 
+class LabelError(ParameterError, KeyError):
+    """A label does not exist; the message names the nearest ones."""
+
+    def __str__(self) -> str:  # a KeyError would print the message in quotes
+        return str(self.args[0])
+
+
 class AuditError(MgdaskError, ValueError):
     """An input file cannot be read correctly.
 

@@ -208,6 +208,9 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
         with labeled columns. For an unwrapped trajectory: path(atom, frame, xyz) in Å.
         For a dictionary: vector(entry, column), and the origin of every entry.
         The Dask chunks are the shards, so one task reads one file.
+        Dimensions have labels: ``frame`` its number in the store, ``atom`` its id,
+        ``xyz`` x, y, z, and ``<name>_feature`` the columns. ``species`` holds atomic
+        numbers, ``element`` symbols.
 
     Raises
     ------
@@ -218,11 +221,13 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
     Examples
     --------
     >>> ds = mgdask.open_store("glass.zarr")  # doctest: +SKIP
-    >>> copper = ds.position.isel(frame=0).sel(atom=ds.species == 29)  # doctest: +SKIP
+    >>> copper = ds.position[0].sel(atom=ds.element == "Cu")  # doctest: +SKIP
+    >>> height = ds.position.sel(atom=17, xyz="z")  # doctest: +SKIP
     >>> copper.mean("atom").compute()  # doctest: +SKIP
     """
     import xarray as xr
 
+    from mgdask.store.labels import OPENED, opened_attr, with_labels
     from mgdask.store.lazy_arrays import lazy_variable
 
     register()
@@ -252,7 +257,9 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
         ds = ds.assign(loaded)
         labels = coordinate_names(dict(ds.data_vars), str(group.attrs.get("mgdask_kind")))
         order = data_names(dict(ds.data_vars), labels)
-        result: xr.Dataset = ds.set_coords(labels)[order]
+        result: xr.Dataset = with_labels(ds.set_coords(labels)[order])
+        if content is not None:
+            result.attrs[OPENED] = opened_attr(path, content, result.sizes)
     return result
 
 

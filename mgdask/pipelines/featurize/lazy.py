@@ -33,6 +33,7 @@ from mgdask.pipelines.featurize.validation import (
     select_centers,
     select_rows,
 )
+from mgdask.store.labels import with_labels
 from mgdask.store.layout import MAX_BLOCK, block_layout
 from mgdask.variables import VARIABLES
 
@@ -125,16 +126,16 @@ def _label(
         coords[feature.dim] = (feature.dim, np.asarray(feature.labels))
         columns = feature.column_coordinates()
         coords |= {name: (feature.dim, column) for name, column in columns.items()}
-    ds = source.ds
-    for name in ("time", "step", "run", *_frame_value_names(ds)):
+    ds = with_labels(source.ds)
+    for name in ("frame", "time", "step", "run", *_frame_value_names(ds)):
         if name in ds.variables:
             coords[name] = ds[name].variable.isel(frame=source.frames)
     if any(feature.level == "atom" for feature in features):
-        for name in ("atom_id", "species"):
+        for name in ("atom", "atom_id", "species", "element"):
             if name in ds.variables:
                 coords[name] = ds[name].variable.isel(atom=source.centers)
     citation = "; ".join(dict.fromkeys(feature.citation for feature in features))
-    return xr.Dataset(variables, coords=coords, attrs={"citation": citation})
+    return with_labels(xr.Dataset(variables, coords=coords, attrs={"citation": citation}))
 
 
 def _frame_value_names(ds: xr.Dataset) -> list[str]:
