@@ -6,12 +6,20 @@ holds nothing but its Dataset, because xarray caches it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from mgdask.explore import selecting
+import numpy as np
+import xarray as xr
+
+from mgdask.explore import grouping, joining, motion, origin, places, selecting
+from mgdask.explore.places import Axis
+from mgdask.explore.selecting import Mask
+from mgdask.features.feature import Feature
 
 if TYPE_CHECKING:
-    import xarray as xr
+    import ase
 
 
 class DatasetAccessor:
@@ -74,6 +82,314 @@ class DatasetAccessor:
         """
         return self._ds.isel(frame=selecting.frame_row(self._ds, number))
 
+    def select(self, atoms: Mask) -> xr.Dataset:
+        """Select atoms by a mask, by elements or by ids.
+
+        Parameters
+        ----------
+        atoms
+            Boolean DataArray over ``atom``, matched by id; or element symbols, or ids.
+
+        Returns
+        -------
+        dataset
+            The Dataset with these atoms, in their order.
+
+        Raises
+        ------
+        ParameterError
+            If an atom or element does not occur.
+
+        Examples
+        --------
+        >>> ds.mg.select(d2min > 1.0)  # doctest: +SKIP
+        """
+        return selecting.take_atoms(self._ds, selecting.as_mask(self._ds, atoms))
+
+    def slab(
+        self,
+        axis: Axis = "z",
+        *,
+        at: float | None = None,
+        thickness: float = 5.0,
+        frame: int | None = None,
+    ) -> xr.Dataset:
+        """Select the atoms of a slab.
+
+        Parameters
+        ----------
+        axis
+            Normal of the slab: "x", "y", "z", or a vector such as (1, 1, 0).
+        at
+            Coordinate of the middle of the slab along the normal, in Å. Default: that
+            of the middle of the cell.
+        thickness
+            Thickness in Å.
+        frame
+            Number of the frame in which atoms are looked for. It may be left out if
+            there is only one.
+
+        Returns
+        -------
+        dataset
+            The Dataset with these atoms, in all its frames.
+
+        Raises
+        ------
+        ParameterError
+            If there are several frames and ``frame`` is not given, or a parameter is
+            out of range.
+
+        Notes
+        -----
+        A slab that crosses a periodic face continues on the other side of the cell.
+        This needs a face that is parallel to the slab. In a tilted cell of LAMMPS, only
+        z has one. Other slabs are cut from the atoms as they are stored.
+
+        Examples
+        --------
+        >>> ds.mg.frame(0).mg.slab("y", at=12.0, thickness=4.0)  # doctest: +SKIP
+        """
+        inside = places.slab(self._ds, axis, at, thickness, frame)
+        return selecting.take_atoms(self._ds, inside)
+
+    def near(
+        self, center: int | Sequence[float], radius: float, *, frame: int | None = None
+    ) -> xr.Dataset:
+        """Select the atoms within a distance of an atom or of a point.
+
+        Parameters
+        ----------
+        center
+            Id of an atom, which is among the selected ones, or a point in Å.
+        radius
+            Largest distance in Å, over all periodic images.
+        frame
+            Number of the frame in which atoms are looked for. It may be left out if
+            there is only one.
+
+        Returns
+        -------
+        dataset
+            The Dataset with these atoms, in all its frames. The coordinate
+            ``center_distance`` (atom) is in Å.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such atom, or there are several frames and ``frame`` is not
+            given.
+
+        Examples
+        --------
+        >>> ds.mg.near(4711, 3.6, frame=0)  # doctest: +SKIP
+        """
+        rows, distance = places.near(self._ds, center, radius, frame)
+        about = {"units": "Å", "long_name": "distance from the center"}
+        return self._ds.isel(atom=rows).assign_coords(center_distance=("atom", distance, about))
+
+    def atoms(self, frame: int | None = None) -> ase.Atoms:
+        """Return one frame as an ``ase.Atoms``.
+
+        Parameters
+        ----------
+        frame
+            Number of the frame. It may be left out if there is only one.
+
+        Returns
+        -------
+        atoms
+            Positions in Å, elements, masses, cell and periodicity. ``arrays["id"]`` has
+            the atom ids, ``info`` the step, the time in ps and the run, and
+            ``get_celldisp()`` the origin of the cell.
+
+        Raises
+        ------
+        ParameterError
+            If there are several frames and ``frame`` is not given.
+
+        Examples
+        --------
+        >>> ds.mg.atoms(16).get_chemical_formula()  # doctest: +SKIP
+        """
+        return places.ase_atoms(self._ds, frame)
+
+    def rdf(
+        self, *, r_max: float = 10.0, bins: int = 500, centers: Mask = None, neighbors: Mask = None
+    ) -> xr.Dataset:
+        """Compute radial distribution functions, summed over the frames.
+
+        Parameters
+        ----------
+        r_max
+            Largest distance in Å.
+        bins
+            Number of bins of equal width.
+        centers
+            Atoms around which to count: a boolean DataArray, element symbols or ids.
+            Default: the atoms of the Dataset.
+        neighbors
+            Atoms to count, in the same form. Default: all atoms of the store.
+
+        Returns
+        -------
+        rdf
+            Dataset of ``mgdask.partial_rdf``: g(species, neighbor_species, r),
+            g_all(r), peaks, minima and coordination numbers.
+
+        Raises
+        ------
+        ParameterError
+            If an atom or element does not occur, or a parameter is out of range.
+
+        Notes
+        -----
+        The frames of the Dataset are read in this process, or by the workers of the
+        current Dask client. For a long trajectory, use ``mgdask.partial_rdf``.
+
+        Examples
+        --------
+        >>> ds.isel(frame=slice(0, 10)).mg.rdf(centers="Zr")  # doctest: +SKIP
+        """
+        return origin.rdf_of_group(self._ds, r_max, bins, centers, neighbors)
+
+    def features(self, features: Sequence[Feature | str] | Feature | str) -> xr.Dataset:
+        """Compute features of the atoms, lazily.
+
+        Parameters
+        ----------
+        features
+            Features, or their families as text, such as ``"coordination"`` or
+            ``"coordination:cutoff=3.8"``.
+
+        Returns
+        -------
+        dataset
+            Dataset of ``mgdask.featurize``. If the Dataset has some atoms of its store,
+            the features are theirs, and all atoms of the store are their neighbors.
+
+        Raises
+        ------
+        ParameterError
+            If a feature is not known or cannot describe the atoms.
+
+        Notes
+        -----
+        For some atoms of a store, positions are read from the store again. Changes to
+        positions in memory then have no effect. ``isolated`` prevents this.
+
+        Examples
+        --------
+        >>> ds.mg.species("Zr").mg.features("bond_order")  # doctest: +SKIP
+        """
+        return origin.features_of(self._ds, features)
+
+    def isolated(self) -> xr.Dataset:
+        """Let the atoms of the Dataset be all that there are.
+
+        Returns
+        -------
+        dataset
+            The Dataset without its origin. Features of it see no atoms of the store
+            that were left out.
+
+        Examples
+        --------
+        >>> zirconium = ds.mg.species("Zr").mg.isolated()  # doctest: +SKIP
+        >>> zirconium.mg.features("coordination")  # doctest: +SKIP
+        """
+        return origin.isolated(self._ds)
+
+    def join(self, *features: xr.Dataset | str | Path) -> xr.Dataset:
+        """Add features to the trajectory, matched by atom id, step and run.
+
+        Parameters
+        ----------
+        *features
+            Features from ``featurize`` or ``open_store``, or paths of feature stores.
+
+        Returns
+        -------
+        dataset
+            The Dataset with the variables of all, for the frames and atoms that all
+            have. The attr ``joined`` counts what was left out. A warning says it too.
+
+        Raises
+        ------
+        ParameterError
+            If nothing is in common, if frames cannot be told apart, or if two features
+            have a variable of the same name.
+
+        Examples
+        --------
+        >>> ds.mg.join("features.zarr").mg.species("Zr")  # doctest: +SKIP
+        """
+        return joining.join(self._ds, features)
+
+    def by_species(self) -> Any:
+        """Group the atoms by element.
+
+        Returns
+        -------
+        groups
+            ``groupby`` object of xarray. Groups are called by their symbols.
+
+        Examples
+        --------
+        >>> ds.mg.by_species().mean()  # doctest: +SKIP
+        """
+        return grouping.by_species(self._ds)
+
+    def by_run(self) -> Any:
+        """Group the frames by the simulation that they belong to.
+
+        Returns
+        -------
+        groups
+            ``groupby`` object of xarray. Groups are called by the labels of the runs.
+
+        Examples
+        --------
+        >>> ds.mg.by_run().mean()  # doctest: +SKIP
+        """
+        return grouping.by_run(self._ds)
+
+    def displacement(
+        self, lag: float, *, tolerance: float = 0.01, remove_drift: bool = False
+    ) -> xr.Dataset:
+        """Compute the displacement of each atom over a lag, lazily.
+
+        Parameters
+        ----------
+        lag
+            Lag in ps.
+        tolerance
+            Maximum deviation of the later frame, as a fraction of the lag.
+        remove_drift
+            Whether to subtract the motion of the center of mass.
+
+        Returns
+        -------
+        dataset
+            displacement(frame, atom, xyz) and distance(frame, atom) in Å. Frames are
+            those that have another one a lag later in their run.
+
+        Raises
+        ------
+        ParameterError
+            If times are not known, no two frames are a lag apart, or the cell changes.
+
+        Notes
+        -----
+        If the cell changes, open the unwrapped trajectory that ``mgdask.unwrap`` writes
+        and ask that.
+
+        Examples
+        --------
+        >>> ds.mg.displacement(10.0).distance.mean("atom")  # doctest: +SKIP
+        """
+        return motion.displacement(self._ds, lag, tolerance=tolerance, remove_drift=remove_drift)
+
 
 class ArrayAccessor:
     """Questions to an array of atoms: ``array.mg``.
@@ -106,3 +422,83 @@ class ArrayAccessor:
             Number of the frame. Negative numbers count from the last frame.
         """
         return self._array.isel(frame=selecting.frame_row(self._array, number))
+
+    def slab(
+        self,
+        axis: Axis = "z",
+        *,
+        of: xr.Dataset,
+        at: float | None = None,
+        thickness: float = 5.0,
+        frame: int | None = None,
+    ) -> xr.DataArray:
+        """Select the atoms of a slab, see ``DatasetAccessor.slab``.
+
+        Parameters
+        ----------
+        axis, at, thickness, frame
+            See ``DatasetAccessor.slab``.
+        of
+            Trajectory with the positions of the atoms.
+
+        Examples
+        --------
+        >>> q6.mg.slab("z", of=ds, frame=0)  # doctest: +SKIP
+        """
+        return self.select(of.mg.slab(axis, at=at, thickness=thickness, frame=frame))
+
+    def near(
+        self,
+        center: int | Sequence[float],
+        radius: float,
+        *,
+        of: xr.Dataset,
+        frame: int | None = None,
+    ) -> xr.DataArray:
+        """Select the atoms near an atom or a point, see ``DatasetAccessor.near``.
+
+        Parameters
+        ----------
+        center, radius, frame
+            See ``DatasetAccessor.near``.
+        of
+            Trajectory with the positions of the atoms.
+
+        Examples
+        --------
+        >>> q6.mg.near(4711, 3.6, of=ds, frame=0)  # doctest: +SKIP
+        """
+        return self.select(of.mg.near(center, radius, frame=frame))
+
+    def select(self, atoms: Mask | xr.Dataset) -> xr.DataArray:
+        """Select atoms by a mask, by elements, by ids, or those of a Dataset.
+
+        Atoms of a Dataset that the array lacks are left out.
+
+        Parameters
+        ----------
+        atoms
+            Boolean DataArray over ``atom``, element symbols, ids, or a Dataset.
+        """
+        if isinstance(atoms, xr.Dataset):
+            wanted = np.isin(selecting.atom_ids(self._array), selecting.atom_ids(atoms))
+            return selecting.take_atoms(self._array, wanted)
+        return selecting.take_atoms(self._array, selecting.as_mask(self._array, atoms))
+
+    def by_species(self) -> Any:
+        """Group the atoms by element; groups are called by their symbols.
+
+        Examples
+        --------
+        >>> (d2min > 1.0).mg.by_species().sum()  # doctest: +SKIP
+        """
+        return grouping.by_species(self._array)
+
+    def by_run(self) -> Any:
+        """Group the frames by the simulation that they belong to.
+
+        Examples
+        --------
+        >>> q6.mean("atom").mg.by_run().mean()  # doctest: +SKIP
+        """
+        return grouping.by_run(self._array)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from mgdask._typing import FloatArray, IntArray, Periodic
+from mgdask._typing import BoolArray, FloatArray, IntArray, Periodic
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
 from mgdask.features.environments import LocalEnvironments
@@ -35,19 +35,22 @@ def count_pairs(
     species: Sequence[str],
     edges: FloatArray,
     centers: IntArray,
+    neighbors: BoolArray | None = None,
 ) -> IntArray:
     """Count the neighbors of ``centers`` by species and distance in one frame.
 
-    Layout ``(atom,3),(3,3),(atom,)->(species,species,bin)``; counts are integers.
+    Layout ``(atom,3),(3,3),(atom,)->(species,species,bin)``; counts are integers. If
+    given, the mask ``neighbors`` (atom,) says which atoms count as neighbors.
     """
     environments = LocalEnvironments(position, cell, numbers, pbc)
-    return pair_counts(
-        environments.cell_list(float(edges[-1])),
-        centers,
-        environments.slots(tuple(species)),
-        len(species),
-        edges,
-    )
+    cells, slots = environments.cell_list(float(edges[-1])), environments.slots(tuple(species))
+    k = len(species)
+    if neighbors is None:
+        return pair_counts(cells, centers, slots, k, edges)
+    # atoms that are not neighbors are counted as further species, and dropped
+    counts = pair_counts(cells, centers, np.where(neighbors, slots, slots + k), 2 * k, edges)
+    counted: IntArray = counts[:k, :k] + counts[k:, :k]
+    return counted
 
 
 def radial_distribution(
@@ -57,6 +60,7 @@ def radial_distribution(
     species: Sequence[str],
     edges: FloatArray,
     n_frames: int,
+    n_neighbors: IntArray | None = None,
 ) -> xr.Dataset:
     """Compute g_XY(r), its first peaks and minima, and coordination numbers.
 
@@ -88,6 +92,9 @@ def radial_distribution(
         Edges of the bins (bin+1,) in Å.
     n_frames
         Number of frames.
+    n_neighbors
+        Number of atoms per species (species,) that count as neighbors. Default:
+        ``n_atoms``, so that all atoms are both.
 
     Returns
     -------
@@ -98,10 +105,12 @@ def radial_distribution(
     middle = 0.5 * (edges[1:] + edges[:-1])
     shell = 4.0 / 3.0 * np.pi * np.diff(edges**3)
     k = len(species)
+    others = n_atoms if n_neighbors is None else n_neighbors
     with np.errstate(invalid="ignore", divide="ignore"):
         per_atom = counts / (n_frames * n_atoms[:, None, None])
-        g = per_atom / (n_atoms[None, :, None] / volume * shell)
-        total = counts.sum(axis=(0, 1)) / (n_frames * n_atoms.sum() ** 2 / volume * shell)
+        g = per_atom / (others[None, :, None] / volume * shell)
+        n_pairs = n_atoms.sum() * others.sum()
+        total = counts.sum(axis=(0, 1)) / (n_frames * n_pairs / volume * shell)
     peak, minimum, coordination = np.empty((k, k)), np.empty((k, k)), np.empty((k, k))
     for a in range(k):
         for b in range(k):
