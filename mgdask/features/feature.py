@@ -24,7 +24,7 @@ from mgdask.bounds import MAX_LENGTH, RESOLUTION, shortened
 from mgdask.elements import atomic_number, symbol
 from mgdask.errors import ParameterError
 from mgdask.features.allowed import to_text
-from mgdask.features.configuration import ConfigurationLike, as_configuration
+from mgdask.features.configuration import Configuration, ConfigurationLike, as_configuration
 from mgdask.features.cutoffs import check_pairs, example_of
 from mgdask.features.environments import (
     CutoffNeighbors,
@@ -564,6 +564,11 @@ class FrameFeature(Feature):
         out = np.empty(shape, dtype=self.output_dtype)
         environments.fill(decided, rows, out)
         return out
+
+    @staticmethod
+    def read_configuration(obj: ConfigurationLike) -> Configuration:
+        """Read the atoms of an object that ``compute`` accepts."""
+        return as_configuration(obj)
 
     @staticmethod
     def compute_together(

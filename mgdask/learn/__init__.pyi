@@ -38,3 +38,4 @@ from .training.logistic import logistic_regression as logistic_regression
 from .training.model import Model as Model
 from .training.ridge import Ridge as Ridge
 from .training.ridge import ridge as ridge
+from .transformer import FeatureTransformer as FeatureTransformer

@@ -7,16 +7,17 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from mgdask._typing import AnyArray, FloatArray
+from mgdask._typing import AnyArray, FloatArray, IntArray
 from mgdask.errors import ParameterError, StoreError
 from mgdask.store.artifacts import read_artifact, write_artifact
 from mgdask.store.durable import flush_folder
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     import lightgbm
     import pandas as pd
     import xarray as xr
+    from sklearn.utils import Tags
+
+    from mgdask.learn.training.estimators import ModelClassifier, ModelRegressor
 
 SMALL_TABLE = 10**6
 """Maximum number of values that one thread works on by default."""
@@ -124,13 +128,20 @@ class Model:
     card
         What the model was made from: data, parameters, versions.
 
+    Notes
+    -----
+    A model works with ``sklearn.inspection``, scorers and pipelines. It is trained:
+    ``sklearn.base.clone`` returns the model itself, and ``fit`` raises an error. Unlike
+    classifiers of scikit-learn, ``predict`` of a binary model returns probabilities.
+    ``as_estimator`` returns classes.
+
     Examples
     --------
     >>> model = Model.load("softness/model")  # doctest: +SKIP
     >>> model.predict(features)  # doctest: +SKIP
     """
 
-    text: str
+    text: str = field(repr=False)
     columns: tuple[str, ...]
     objective: str
     best_iteration: int
@@ -209,6 +220,137 @@ class Model:
             values, raw_score=raw, num_threads=threads or threads_for(values.size)
         )
         return predictions
+
+    def score(
+        self,
+        x: AnyArray | xr.DataArray | pd.DataFrame,
+        y: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> float:
+        """Return the accuracy of a binary model, or R² of a regression.
+
+        Parameters
+        ----------
+        x
+            Rows (row, column), as in ``predict``.
+        y
+            Labels (row,): 0 and 1 for a binary model.
+        sample_weight
+            Weights (row,). Default: 1.
+
+        Returns
+        -------
+        float
+            Share of rows whose class has a probability above 1/2, or R².
+
+        Raises
+        ------
+        ParameterError
+            If the model ranks: its scores have no unit. Also as ``predict``.
+        """
+        from sklearn.metrics import accuracy_score, r2_score
+
+        if self.objective == "lambdarank":
+            raise ParameterError(
+                "a model of objective 'lambdarank' has no score; compute a metric of ranks from "
+                "predict, such as scipy.stats.spearmanr"
+            )
+        predicted = self.predict(x)
+        if self.is_classifier:
+            classes = (predicted > 0.5).astype(np.int64)
+            return float(accuracy_score(y, classes, sample_weight=sample_weight))
+        return float(r2_score(y, predicted, sample_weight=sample_weight))
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether the model tells classes 0 and 1 apart."""
+        return self.objective == "binary"
+
+    @property
+    def predict_proba(self) -> Callable[..., FloatArray]:
+        """Probabilities (row, 2) of classes 0 and 1 for rows; binary models only."""
+        self._for_classes("predict_proba")
+
+        def predict_proba(x: AnyArray | xr.DataArray | pd.DataFrame) -> FloatArray:
+            one = self.predict(x)
+            return np.column_stack([1.0 - one, one])
+
+        return predict_proba  # scikit-learn reads the name of what it is given
+
+    @property
+    def classes_(self) -> IntArray:
+        """Classes 0 and 1; binary models only."""
+        self._for_classes("classes_")
+        return np.array([0, 1])
+
+    def _for_classes(self, name: str) -> None:
+        if not self.is_classifier:  # scikit-learn asks by hasattr
+            raise AttributeError(
+                f"a model of objective {self.objective!r} has no {name}; only those of objective "
+                "'binary' have classes"
+            )
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of columns."""
+        return len(self.columns)
+
+    @property
+    def feature_names_in_(self) -> AnyArray:
+        """Names (column,) of the columns."""
+        return np.array(self.columns, dtype=object)
+
+    def fit(self, x: object, y: object = None) -> Model:
+        """Raise ``ParameterError``: a model is made by ``mgdask.learn.train``.
+
+        Parameters
+        ----------
+        x, y
+            Not used.
+
+        Raises
+        ------
+        ParameterError
+            Always. To use the model as a step of a pipeline that is fitted, wrap it
+            into ``sklearn.frozen.FrozenEstimator``.
+        """
+        raise ParameterError(
+            "a Model is trained already and cannot be fitted; train a new one with "
+            "mgdask.learn.train, or wrap it for a pipeline: sklearn.frozen.FrozenEstimator(model)"
+        )
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the arguments of ``Model`` that give this model.
+
+        Parameters
+        ----------
+        deep
+            Not used.
+        """
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    def as_estimator(self) -> ModelClassifier | ModelRegressor:
+        """Return the model as an estimator whose ``predict`` is that of scikit-learn.
+
+        Returns
+        -------
+        ModelClassifier or ModelRegressor
+            ``predict`` of a classifier returns classes, not probabilities.
+        """
+        from mgdask.learn.training.estimators import ModelClassifier, ModelRegressor
+
+        return ModelClassifier(self) if self.is_classifier else ModelRegressor(self)
+
+    def __sklearn_clone__(self) -> Model:
+        return self  # trained and immutable, as sklearn.frozen.FrozenEstimator
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Tags:
+        from mgdask.learn.training.estimators import model_tags
+
+        return model_tags(self)
 
     def check_missing(self, values: AnyArray) -> None:
         """Refuse NaN in a column that had none in training.
