@@ -10,7 +10,7 @@ import numpy.typing as npt
 from mgdask._typing import BoolArray, FloatArray, IntArray
 from mgdask.elements import MIRACLE_RADII, symbol
 from mgdask.errors import ParameterError
-from mgdask.plot.slab import DEFAULT_RADIUS
+from mgdask.plot.slab_markers import DEFAULT_RADIUS
 from mgdask.plot.style import CYCLE, FILL_GREY, YELLOW, pale
 
 if TYPE_CHECKING:

@@ -1,72 +1,31 @@
-"""Atoms in a slab through the middle of a cell, colored by a value."""
+"""Atoms in a slab of a cell, colored by a value, by group or by element."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from mgdask._typing import AnyArray, BoolArray, FloatArray
-from mgdask.elements import MIRACLE_RADII, symbol
+from mgdask._typing import BoolArray
+from mgdask.elements import symbol
 from mgdask.errors import ParameterError
-from mgdask.plot.style import FILL_GREY, VERMILION, legend_below
+from mgdask.plot.slab_markers import axis_number, fit_axes, marker_diameters, measure_in_data
+from mgdask.plot.slab_markers import slab_atoms as slab_atoms
+from mgdask.plot.style import CYCLE, FILL_GREY, VERMILION, legend_below
 
 if TYPE_CHECKING:
     from matplotlib.collections import PathCollection
-    from matplotlib.transforms import Affine2DBase
 
     from mgdask.plot.style import Axes, ScalarMappable
 
 MARKERS = "osD^vP"
 """Markers of the species, by increasing atomic number, used in turn."""
-AXES = ("x", "y", "z")
-COVERAGE = 0.5
-"""Area of all markers of a slab as a fraction of the area of the slab."""
 RING = 1.5
 """Diameter of a ring in diameters of the largest marker."""
-DEFAULT_RADIUS = 1.5
-"""Radius in Å of an element that is not in the table of radii."""
-
-
-def slab_atoms(frame: xr.Dataset, *, slab: float = 5.0, along: str = "z") -> BoolArray:
-    """Select the atoms of a slab through the middle of a cell.
-
-    Parameters
-    ----------
-    frame
-        One frame of an opened trajectory store.
-    slab
-        Thickness in Å.
-    along
-        Normal of the slab: "x", "y" or "z".
-
-    Returns
-    -------
-    inside
-        True for the atoms in the slab, shape (atom,).
-
-    Raises
-    ------
-    ParameterError
-        If ``along`` is not an axis.
-
-    Notes
-    -----
-    The middle is that of an orthogonal cell. In a tilted cell the slab is off center.
-
-    Examples
-    --------
-    >>> slab_atoms(ds.isel(frame=0), slab=6.0).sum()  # doctest: +SKIP
-    """
-    axis = _axis(along)
-    depth = frame["position"].values[:, axis] - frame["origin"].values[axis]
-    middle = 0.5 * frame["cell"].values[axis, axis]
-    inside: BoolArray = np.abs(depth - middle) < 0.5 * slab
-    return inside
 
 
 def draw_slab(
@@ -78,11 +37,13 @@ def draw_slab(
     along: Literal["x", "y", "z"] = "z",
     cmap: str = "viridis",
     size: float | None = None,
+    inside: BoolArray | None = None,
+    span: tuple[float, float] | None = None,
 ) -> ScalarMappable:
     """Draw the atoms of a slab, colored by a value of each.
 
-    Colors span the 2nd to the 98th percentile of all values. Atoms with NaN are drawn
-    without color. The legend of the species is below the picture.
+    Atoms with NaN are drawn without color. The legend of the species is below the
+    picture.
 
     Parameters
     ----------
@@ -101,6 +62,11 @@ def draw_slab(
     size
         Area in points² of the atoms with the largest atomic number. Other atoms have
         half that area. Default: see the notes.
+    inside
+        True for the atoms of the slab, shape (atom,). Default: ``slab_atoms``.
+    span
+        Values at the two ends of the color scale. Default: the 2nd and 98th percentile
+        of all values.
 
     Returns
     -------
@@ -129,15 +95,17 @@ def draw_slab(
             f"values must be (atom,) with the coordinate atom_id; got {values.dims}; "
             "choose a frame and a column first"
         )
-    axis = _axis(along)
+    axis = axis_number(along)
     rows = np.searchsorted(frame["atom_id"].values, values["atom_id"].values)
     position, species = frame["position"].values[rows], frame["species"].values[rows]
-    inside = slab_atoms(frame, slab=slab, along=along)[rows]
+    if inside is None:
+        inside = slab_atoms(frame, slab=slab, along=along)
+    diameters = marker_diameters(frame, along=along, inside=inside)
+    inside = inside[rows]
     color = np.asarray(values.values, dtype=np.float64)
-    low, high = np.nanquantile(color, [0.02, 0.98])
+    low, high = np.nanquantile(color, [0.02, 0.98]) if span is None else span
     across, up = (k for k in range(3) if k != axis)
     numbers = np.unique(species)
-    diameters = marker_diameters(frame, slab=slab, along=along)
     mappable: PathCollection | None = None
     for marker, z in zip(cycle(MARKERS), numbers, strict=False):
         shown = inside & (species == z)
@@ -155,18 +123,10 @@ def draw_slab(
             plotnonfinite=True,
         )
         if size is None:
-            _measure_in_data(axes, mappable, diameters[int(z)])
+            measure_in_data(axes, mappable, diameters[int(z)])
         # colors show the value, so the legend has none
         axes.plot([], [], marker, mfc=FILL_GREY, mec="0.25", mew=0.4, label=symbol(int(z)))
-    largest = max(diameters.values())
-    limits = [_limits(position[inside, k], frame, k, largest) for k in (across, up)]
-    axes.set(
-        xlabel=f"{AXES[across]} (Å)",
-        ylabel=f"{AXES[up]} (Å)",
-        aspect="equal",
-        xlim=limits[0],
-        ylim=limits[1],
-    )
+    fit_axes(axes, frame, position[inside], along, max(diameters.values()))
     legend_below(axes)
     assert mappable is not None, "a frame has atoms"
     return mappable
@@ -180,6 +140,7 @@ def draw_slab_groups(
     *,
     slab: float = 5.0,
     along: Literal["x", "y", "z"] = "z",
+    inside: BoolArray | None = None,
 ) -> None:
     """Draw the atoms of a slab in the color of their group.
 
@@ -196,7 +157,7 @@ def draw_slab_groups(
         Group of each atom (atom,), an index of ``groups``.
     groups
         Name and color of each group. Groups are drawn in this order.
-    slab, along
+    slab, along, inside
         See ``draw_slab``.
 
     Raises
@@ -215,10 +176,10 @@ def draw_slab_groups(
             f"group must have one index of {len(groups)} groups for each of {len(species)} atoms; "
             f"got the shape {index.shape} and values from {index.min()} to {index.max()}"
         )
-    axis = _axis(along)
-    across, up = (k for k in range(3) if k != axis)
-    inside = slab_atoms(frame, slab=slab, along=along)
-    diameters = marker_diameters(frame, slab=slab, along=along)
+    if inside is None:
+        inside = slab_atoms(frame, slab=slab, along=along)
+    across, up = (k for k in range(3) if k != axis_number(along))
+    diameters = marker_diameters(frame, along=along, inside=inside)
     position = frame["position"].values
     for k, (name, color) in enumerate(groups):
         for marker, z in zip(cycle(MARKERS), np.unique(species), strict=False):
@@ -231,80 +192,62 @@ def draw_slab_groups(
                 edgecolors="0.25",
                 linewidths=0.4,
             )
-            _measure_in_data(axes, drawn, diameters[int(z)])
+            measure_in_data(axes, drawn, diameters[int(z)])
         axes.plot([], [], "h", mfc=color, mec="0.25", mew=0.4, ms=8, label=name)
     for marker, z in zip(cycle(MARKERS), np.unique(species), strict=False):
         axes.plot([], [], marker, mfc="white", mec="0.25", label=symbol(int(z)))
-    largest = max(diameters.values())
-    limits = [_limits(position[inside, k], frame, k, largest) for k in (across, up)]
-    axes.set(
-        xlabel=f"{AXES[across]} (Å)",
-        ylabel=f"{AXES[up]} (Å)",
-        aspect="equal",
-        xlim=limits[0],
-        ylim=limits[1],
-    )
+    fit_axes(axes, frame, position[inside], along, max(diameters.values()))
     legend_below(axes)
 
 
-def marker_diameters(frame: xr.Dataset, *, slab: float = 5.0, along: str = "z") -> dict[int, float]:
-    """Compute the diameters of markers from the density of atoms in a slab.
-
-        diameter_z = 2 r_z sqrt(coverage area / sum_i pi r_i^2)
-
-    The sum is over the atoms of the slab, with radii r of their elements.
+def draw_slab_species(
+    axes: Axes,
+    frame: xr.Dataset,
+    *,
+    slab: float = 5.0,
+    along: Literal["x", "y", "z"] = "z",
+    inside: BoolArray | None = None,
+) -> None:
+    """Draw the atoms of a slab in the color of their element.
 
     Parameters
     ----------
-    frame, slab, along
+    axes
+        matplotlib axes to draw on.
+    frame
+        One frame of an opened trajectory store.
+    slab, along, inside
         See ``draw_slab``.
 
-    Returns
-    -------
-    diameters
-        Diameters in Å by atomic number, of all species of the frame.
+    Raises
+    ------
+    ParameterError
+        If ``along`` is not an axis.
 
     Examples
     --------
-    >>> marker_diameters(ds.isel(frame=0), slab=6.0)  # doctest: +SKIP
+    >>> draw_slab_species(axes, ds.isel(frame=0))  # doctest: +SKIP
     """
-    axis = _axis(along)
-    across, up = (k for k in range(3) if k != axis)
-    numbers: AnyArray = frame["species"].values
-    radii = {int(z): _radius(int(z)) for z in np.unique(numbers)}
-    inside = slab_atoms(frame, slab=slab, along=along)
-    position, cell = frame["position"].values[inside], frame["cell"].values
-    face = np.cross(cell[across], cell[up])
-    # the smaller of the two, so that neither vacuum nor a tilt makes markers too large
-    area = min(
-        float(np.linalg.norm(face)),
-        float(np.prod(np.ptp(position[:, [across, up]], axis=0))) if len(position) > 2 else np.inf,
-    )
-    squares = float(sum(np.pi * radii[int(z)] ** 2 for z in numbers[inside]))
-    scale = np.sqrt(COVERAGE * area / squares) if squares and area else 1.0
-    return {z: 2.0 * float(scale) * r for z, r in radii.items()}
-
-
-def _radius(number: int) -> float:
-    return MIRACLE_RADII.get(symbol(number), DEFAULT_RADIUS)
-
-
-def _measure_in_data(axes: Axes, markers: PathCollection, diameter: float) -> None:
-    """Draw markers with a diameter in units of the axes, not in points."""
-    from matplotlib.transforms import Affine2D, AffineDeltaTransform
-
-    markers.set_sizes(None)
-    linear = cast("Affine2DBase", axes.transData)  # as both axes of a slab are linear
-    markers.set_transform(Affine2D().scale(diameter) + AffineDeltaTransform(linear))
-
-
-def _limits(shown: FloatArray, frame: xr.Dataset, k: int, margin: float) -> tuple[float, float]:
-    """Return limits that contain the cell along an axis, and all markers."""
-    start = float(frame["origin"].values[k])
-    ends: npt.NDArray[np.float64] = np.array([start, start + float(frame["cell"].values[k, k])])
-    if len(shown):
-        ends = np.append(ends, [shown.min(), shown.max()])
-    return float(ends.min() - margin), float(ends.max() + margin)
+    across, up = (k for k in range(3) if k != axis_number(along))
+    if inside is None:
+        inside = slab_atoms(frame, slab=slab, along=along)
+    position, species = frame["position"].values, frame["species"].values
+    diameters = marker_diameters(frame, along=along, inside=inside)
+    looks = zip(cycle(MARKERS), cycle(CYCLE), np.unique(species), strict=False)
+    for marker, color, z in looks:
+        shown = inside & (species == z)
+        drawn = axes.scatter(
+            position[shown, across],
+            position[shown, up],
+            color=color,
+            marker=marker,
+            edgecolors="0.25",
+            linewidths=0.4,
+        )
+        measure_in_data(axes, drawn, diameters[int(z)])
+        axes.plot([], [], marker, mfc=color, mec="0.25", mew=0.4, label=symbol(int(z)))
+    fit_axes(axes, frame, position[inside], along, max(diameters.values()))
+    legend_below(axes)
 
 
 def ring_atoms(
@@ -317,6 +260,7 @@ def ring_atoms(
     size: float | None = None,
     color: str = VERMILION,
     label: str | None = None,
+    inside: BoolArray | None = None,
 ) -> None:
     """Draw rings around some atoms of a slab.
 
@@ -324,7 +268,7 @@ def ring_atoms(
     ----------
     axes
         Axes that ``draw_slab`` has drawn on.
-    frame, slab, along
+    frame, slab, along, inside
         See ``draw_slab``.
     flagged
         True for the atoms to ring, shape (atom,).
@@ -340,8 +284,10 @@ def ring_atoms(
     --------
     >>> ring_atoms(axes, frame, d2min > 5.0, label="plastic")  # doctest: +SKIP
     """
-    shown = slab_atoms(frame, slab=slab, along=along) & flagged
-    across, up = (k for k in range(3) if k != _axis(along))
+    if inside is None:
+        inside = slab_atoms(frame, slab=slab, along=along)
+    shown = inside & flagged
+    across, up = (k for k in range(3) if k != axis_number(along))
     position = frame["position"].values[shown]
     rings = axes.scatter(
         position[:, across],
@@ -352,14 +298,8 @@ def ring_atoms(
         linewidths=1.6,
     )
     if size is None:
-        largest = max(marker_diameters(frame, slab=slab, along=along).values())
-        _measure_in_data(axes, rings, RING * largest)
+        largest = max(marker_diameters(frame, along=along, inside=inside).values())
+        measure_in_data(axes, rings, RING * largest)
     if label is not None:
         axes.plot([], [], "o", mfc="none", mec=color, mew=1.6, label=label)
         legend_below(axes)
-
-
-def _axis(along: str) -> int:
-    if along not in AXES:
-        raise ParameterError(f"along={along!r} must be 'x', 'y' or 'z'")
-    return AXES.index(along)
