@@ -21,6 +21,9 @@ from mgdask.features.feature import Feature
 if TYPE_CHECKING:
     import ase
 
+    from mgdask.explore.plotting import ArrayPlotAccessor, PlotAccessor
+    from mgdask.explore.viewer import View
+
 
 class DatasetAccessor:
     """Questions to a Dataset of atoms: ``ds.mg``.
@@ -33,6 +36,45 @@ class DatasetAccessor:
 
     def __init__(self, ds: xr.Dataset) -> None:
         self._ds = ds
+
+    @property
+    def plot(self) -> PlotAccessor:
+        """Pictures: ``slab``, ``map``, ``rdf``, ``violin`` and ``series``."""
+        from mgdask.explore.plotting import PlotAccessor
+
+        return PlotAccessor(self._ds)
+
+    def view(self, frame: int | None = None, **options: Any) -> View:
+        """Show the atoms of a frame in three dimensions, in a notebook or a browser.
+
+        Parameters
+        ----------
+        frame
+            Number of the frame. Negative numbers count from the last frame. Default:
+            the first one of the Dataset.
+        **options
+            Options of ``mgdask.explore.viewer.view``, such as ``color="q6"``,
+            ``atoms="Zr"`` and ``js="3Dmol-min.js"``.
+
+        Returns
+        -------
+        view
+            Object that a notebook shows and that ``save`` writes to a page.
+
+        Raises
+        ------
+        MissingDependencyError
+            If py3Dmol is not installed.
+        ParameterError
+            If there are more than 50000 atoms, or an option is out of range.
+
+        Examples
+        --------
+        >>> ds.mg.view(0, color="q6").save("glass.html")  # doctest: +SKIP
+        """
+        from mgdask.explore.viewer import view
+
+        return view(self._ds, frame, **options)
 
     def species(self, *symbols: str) -> xr.Dataset:
         """Select the atoms of some elements.
@@ -402,6 +444,13 @@ class ArrayAccessor:
 
     def __init__(self, array: xr.DataArray) -> None:
         self._array = array
+
+    @property
+    def plot(self) -> ArrayPlotAccessor:
+        """Pictures: ``violin``, ``series``; with a trajectory ``slab``, ``map``."""
+        from mgdask.explore.plotting import ArrayPlotAccessor
+
+        return ArrayPlotAccessor(self._array)
 
     def species(self, *symbols: str) -> xr.DataArray:
         """Select the atoms of some elements, see ``DatasetAccessor.species``.

@@ -17,14 +17,16 @@ import xarray as xr
 
 from mgdask._typing import FloatArray
 from mgdask.errors import ParameterError
+from mgdask.explore import places
 from mgdask.explore.grouping_values import group_names, text_of, truth, values_by_group
-from mgdask.explore.selecting import Mask, atom_ids, frame_row
+from mgdask.explore.selecting import Mask, atom_ids
 from mgdask.explore.values import (
     Value,
     axis_label,
     either_spelling,
     find_values,
     name_of,
+    row_of_frame,
     values_of_frame,
 )
 from mgdask.plot.style import VERMILION, figure, save, style
@@ -105,7 +107,7 @@ def _color_bar(axes: Axes, mappable: ScalarMappable, label: str) -> None:
     axes.figure.colorbar(mappable, cax=beside, label=label)
 
 
-def one_frame(ds: xr.Dataset, frame: int) -> xr.Dataset:
+def one_frame(ds: xr.Dataset, frame: int | None) -> xr.Dataset:
     """Return the positions, cell and species of one frame, computed.
 
     Parameters
@@ -113,7 +115,8 @@ def one_frame(ds: xr.Dataset, frame: int) -> xr.Dataset:
     ds
         Dataset with positions, of one or several frames.
     frame
-        Number of the frame in its store. Not used if one was selected before.
+        Number of the frame in its store. Default: the first one of the Dataset. Not
+        used if one was selected before.
 
     Raises
     ------
@@ -127,7 +130,7 @@ def one_frame(ds: xr.Dataset, frame: int) -> xr.Dataset:
             "their trajectory: mgdask.open_store('glass.zarr').mg.join(features)"
         )
     if "frame" in ds["position"].dims:
-        ds = ds.isel(frame=frame_row(ds, frame))
+        ds = ds.isel(frame=row_of_frame(ds, frame))
     kept = [name for name in ("position", "cell", "origin", "pbc") if name in ds.variables]
     one = ds[kept].load()
     if "origin" not in one:
@@ -180,7 +183,7 @@ class PlotAccessor:
         color: Value | None = None,
         *,
         colour: Value | None = None,
-        frame: int = 0,
+        frame: int | None = None,
         axis: Axis = "z",
         at: float | None = None,
         thickness: float = 5.0,
@@ -199,7 +202,8 @@ class PlotAccessor:
         colour
             Other spelling of ``color``.
         frame
-            Number of the frame. Negative numbers count from the last frame.
+            Number of the frame. Negative numbers count from the last frame. Default:
+            the first one of the Dataset.
         axis
             Normal of the slab, and direction of view: "x", "y" or "z".
         at
@@ -228,12 +232,16 @@ class PlotAccessor:
         --------
         >>> ds.mg.join("features.zarr").mg.plot.slab(color="q6")  # doctest: +SKIP
         """
-        from mgdask.explore.slab_mask import slab_mask
         from mgdask.plot.slab import draw_slab, draw_slab_groups, draw_slab_species
 
         what = either_spelling(color, colour)
         one = one_frame(self._ds, frame)
-        inside = slab_mask(one, axis, at, thickness)
+        inside = places.slab(one, axis, at, thickness, None)
+        if not inside.any():
+            raise ParameterError(
+                f"no atom is within a slab of {thickness:g} Å around {axis} = "
+                f"{'the middle of the cell' if at is None else f'{at:g} Å'}; choose another one"
+            )
         values = None if what is None else values_of_frame(self._ds, what, frame)
         with style():
             fig, axes = _canvas(ax, 5.6, 5.2)
@@ -256,7 +264,7 @@ class PlotAccessor:
         color: Value | None = None,
         *,
         colour: Value | None = None,
-        frame: int = 0,
+        frame: int | None = None,
         axis: Axis = "z",
         spacing: float = 3.0,
         cmap: str = "viridis",
@@ -276,7 +284,8 @@ class PlotAccessor:
         colour
             Other spelling of ``color``.
         frame
-            Number of the frame. Negative numbers count from the last frame.
+            Number of the frame. Negative numbers count from the last frame. Default:
+            the first one of the Dataset.
         axis
             Cell vector along which values are averaged: "x", "y" or "z" for the first,
             second or third.
@@ -363,9 +372,7 @@ class PlotAccessor:
         from mgdask.explore.accessor import DatasetAccessor
         from mgdask.plot.rdf import draw_rdf
 
-        rdf = DatasetAccessor(self._ds).rdf(
-            r_max=r_max, bins=bins, centers=centers, neighbors=neighbors
-        )
+        rdf = DatasetAccessor(self._ds).rdf(r_max=r_max, bins=bins, centers=centers, neighbors=neighbors)
         with style():
             fig, axes = _canvas(ax, 5.6, 3.8)
             draw_rdf(axes, rdf, pairs=pairs)

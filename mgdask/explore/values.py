@@ -139,7 +139,7 @@ def _unknown(data: Data, what: str, columns: dict[str, list[str]]) -> str:
     return f"there is no variable or column {what!r}; there are {known}{advice}"
 
 
-def values_of_frame(data: Data, what: Value, frame: int) -> xr.DataArray:
+def values_of_frame(data: Data, what: Value, frame: int | None) -> xr.DataArray:
     """Return the value of each atom in one frame, matched by atom id.
 
     Parameters
@@ -150,6 +150,7 @@ def values_of_frame(data: Data, what: Value, frame: int) -> xr.DataArray:
         See ``find_values``. Atoms without a value get NaN, or False.
     frame
         Number of the frame in its store. Negative numbers count from the last frame.
+        Default: the first one of the Dataset.
 
     Returns
     -------
@@ -163,7 +164,9 @@ def values_of_frame(data: Data, what: Value, frame: int) -> xr.DataArray:
     """
     values = find_values(data, what)
     if "frame" in values.dims:
-        values = values.isel(frame=frame_row(values, frame))
+        if frame is None and "frame" in data.dims and "frame" in data.indexes:
+            frame = int(data.indexes["frame"][0])  # of the Dataset, not of the array
+        values = values.isel(frame=row_of_frame(values, frame))
     if values.dims != ("atom",):
         raise ParameterError(
             f"{name_of(values)} has no value of each atom, only dimensions {values.dims}; "
@@ -182,6 +185,19 @@ def values_of_frame(data: Data, what: Value, frame: int) -> xr.DataArray:
             "none where the later frame is missing; choose another frame"
         )
     return values
+
+
+def row_of_frame(data: Data, frame: int | None) -> int:
+    """Return the row of a frame, the first one by default.
+
+    Parameters
+    ----------
+    data
+        Dataset or array with the dimension ``frame``.
+    frame
+        See ``frame_row``.
+    """
+    return 0 if frame is None else frame_row(data, frame)
 
 
 def _match_atoms(data: Data, values: xr.DataArray) -> xr.DataArray:

@@ -93,7 +93,7 @@ class _Colors:
 
 def view(
     ds: xr.Dataset,
-    frame: int = 0,
+    frame: int | None = None,
     *,
     color: Value | None = None,
     colour: Value | None = None,
@@ -112,7 +112,8 @@ def view(
     ds
         Trajectory, joined with the features that are to be shown.
     frame
-        Number of the frame. Negative numbers count from the last frame.
+        Number of the frame. Negative numbers count from the last frame. Default: the
+        first one of the Dataset.
     color
         A column such as "q6", a variable, or an array over atoms (and frames).
         Default: the elements.
