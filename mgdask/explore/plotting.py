@@ -372,7 +372,9 @@ class PlotAccessor:
         from mgdask.explore.accessor import DatasetAccessor
         from mgdask.plot.rdf import draw_rdf
 
-        rdf = DatasetAccessor(self._ds).rdf(r_max=r_max, bins=bins, centers=centers, neighbors=neighbors)
+        rdf = DatasetAccessor(self._ds).rdf(
+            r_max=r_max, bins=bins, centers=centers, neighbors=neighbors
+        )
         with style():
             fig, axes = _canvas(ax, 5.6, 3.8)
             draw_rdf(axes, rdf, pairs=pairs)

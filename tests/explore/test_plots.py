@@ -304,3 +304,17 @@ def test_pictures_of_a_store_read_one_frame(glass_store):
     ds = mgdask.open_store(glass_store)
     picture = ds.mg.plot.slab(frame=-1, thickness=3.0)
     assert overlapping(picture.figure) == []
+
+
+def test_rdf_draws_the_curves_of_ds_mg_rdf(glass_store):
+    ds = mgdask.open_store(glass_store).isel(frame=[-1])
+    rdf = ds.mg.rdf(r_max=6.0, bins=60)
+    axes = ds.mg.plot.rdf(r_max=6.0, bins=60, pairs=["Cu-Zr"]).axes
+    lines = {line.get_label(): line for line in axes.get_lines() if len(line.get_xdata()) > 2}
+    assert list(lines) == ["all", "Cu-Zr"]
+    np.testing.assert_array_equal(lines["all"].get_ydata(), rdf.g_all)
+    np.testing.assert_array_equal(lines["Cu-Zr"].get_ydata(), rdf.g.sel(species="Cu")[1])
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("r (Å)", "g(r) (dimensionless)")
+    assert overlapping(axes.figure) == []
+    with pytest.raises(ParameterError, match="'Cu-Fe' is not a pair of elements; allowed: Cu-Cu"):
+        ds.mg.plot.rdf(r_max=6.0, bins=60, pairs=["Cu-Fe"])
