@@ -13,8 +13,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from mgdask.explore import grouping, joining, motion, origin, places, selecting
+from mgdask.explore import (
+    compare,
+    facts,
+    grouping,
+    joining,
+    motion,
+    origin,
+    places,
+    provenance,
+    selecting,
+)
+from mgdask.explore.compare import Differences
+from mgdask.explore.facts import AtomFacts, ColumnFacts
 from mgdask.explore.places import Axis
+from mgdask.explore.provenance import MadeWith, MissingFrames
 from mgdask.explore.selecting import Mask
 from mgdask.features.feature import Feature
 
@@ -431,6 +444,122 @@ class DatasetAccessor:
         >>> ds.mg.displacement(10.0).distance.mean("atom")  # doctest: +SKIP
         """
         return motion.displacement(self._ds, lag, tolerance=tolerance, remove_drift=remove_drift)
+
+    def atom(self, number: int, *, radius: float = 4.0, frame: int | None = None) -> AtomFacts:
+        """Collect what is known about one atom.
+
+        Parameters
+        ----------
+        number
+            Atom id.
+        radius
+            Distance in Å up to which neighbors are listed.
+        frame
+            Number of the frame whose neighbors are listed. Default: the last one.
+
+        Returns
+        -------
+        facts
+            Element, positions and features in the first and the last frame,
+            displacement and neighbors. It prints as a table; ``values`` and
+            ``neighbors`` are DataFrames.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such atom.
+
+        Examples
+        --------
+        >>> ds.mg.join("features.zarr").mg.atom(4711)  # doctest: +SKIP
+        """
+        return facts.atom(self._ds, number, radius, frame)
+
+    def column(self, which: int | str, name: str | None = None) -> ColumnFacts:
+        """Say what a column of the features is.
+
+        Parameters
+        ----------
+        which
+            Number of the column, from 0, or its label.
+        name
+            Variable in which to count. Default: all variables, in the order in which
+            the Dataset lists them.
+
+        Returns
+        -------
+        facts
+            Label, meaning, unit, parameters and reference.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such column, or several have this label.
+
+        Examples
+        --------
+        >>> features.mg.column(317)  # doctest: +SKIP
+        """
+        return facts.column(self._ds, which, name)
+
+    def missing_frames(self) -> MissingFrames:
+        """Find frames that are missing, from the steps of each run.
+
+        Returns
+        -------
+        answer
+            Gaps of each run, and what the audit of the files says about frames. It
+            prints as a table. ``steps`` has the missing steps by run.
+
+        Notes
+        -----
+        A gap is a whole multiple of the commonest spacing of its run. If fewer than
+        half of the spacings are equal, no frame is said to be missing.
+
+        Examples
+        --------
+        >>> ds.mg.missing_frames()  # doctest: +SKIP
+        """
+        return provenance.missing_frames(self._ds)
+
+    def made_with(self) -> MadeWith:
+        """Say what the Dataset was made with.
+
+        Returns
+        -------
+        answer
+            Features with all parameters, input and its digest, files, versions.
+
+        Examples
+        --------
+        >>> features.mg.made_with()  # doctest: +SKIP
+        """
+        return provenance.made_with(self._ds)
+
+    def differs_from(self, other: xr.Dataset | str | Path) -> Differences:
+        """Compare with another Dataset or store.
+
+        Parameters
+        ----------
+        other
+            Dataset, or path of a store.
+
+        Returns
+        -------
+        differences
+            What differs in sizes, labels, parameters and versions, and in the values of
+            the frames and atoms that both have. It is true if the two are not equal.
+
+        Notes
+        -----
+        All values are read, some frames at a time. NaN equals NaN. Paths, digests and
+        versions alone do not make two Datasets unequal.
+
+        Examples
+        --------
+        >>> features.mg.differs_from("other.zarr")  # doctest: +SKIP
+        """
+        return compare.differences(self._ds, other)
 
 
 class ArrayAccessor:

@@ -46,8 +46,8 @@ def join(ds: xr.Dataset, others: Sequence[xr.Dataset | str | Path]) -> xr.Datase
         raise ParameterError("nothing to join; give features, or paths of feature stores")
     opened = [_opened(other) for other in others]
     _check_names(ds, [each for each, _ in opened])
-    frames = _Axis.of_frames(ds, [each for each, _ in opened])
-    atoms = _Axis.of_atoms(ds, [each for each, _ in opened])
+    frames = Partners.of_frames(ds, [each for each, _ in opened])
+    atoms = Partners.of_atoms(ds, [each for each, _ in opened])
     result = ds
     for dim, axis in (("frame", frames), ("atom", atoms)):
         if axis is not None and len(axis.rows[0]) < ds.sizes[dim]:
@@ -88,7 +88,7 @@ def _check_names(ds: xr.Dataset, others: Sequence[xr.Dataset]) -> None:
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Partners:
     """Rows of each Dataset, the trajectory first, that belong together."""
 
     what: str
@@ -96,7 +96,7 @@ class _Axis:
     rows: tuple[IntArray, ...]
 
     @classmethod
-    def of_atoms(cls, ds: xr.Dataset, others: Sequence[xr.Dataset]) -> _Axis | None:
+    def of_atoms(cls, ds: xr.Dataset, others: Sequence[xr.Dataset]) -> Partners | None:
         """Match atoms by id; None if no feature has atoms."""
         members = [each for each in others if "atom" in each.dims]
         if not members:
@@ -106,7 +106,7 @@ class _Axis:
         return cls._matched("atoms", keys)
 
     @classmethod
-    def of_frames(cls, ds: xr.Dataset, others: Sequence[xr.Dataset]) -> _Axis | None:
+    def of_frames(cls, ds: xr.Dataset, others: Sequence[xr.Dataset]) -> Partners | None:
         """Match frames by run and step; None if no feature has frames."""
         members = [each for each in others if "frame" in each.dims]
         if not members:
@@ -119,14 +119,14 @@ class _Axis:
         return cls._matched("frames", keys)
 
     @classmethod
-    def _matched(cls, what: str, keys: Sequence[pd.Index]) -> _Axis:
+    def _matched(cls, what: str, keys: Sequence[pd.Index]) -> Partners:
         common = np.ones(len(keys[0]), dtype=bool)
         for key in keys[1:]:
             common &= keys[0].isin(key)
         if not common.any():
             raise ParameterError(
-                f"no {what} are in common: the trajectory has {_shown(keys[0])}, the features have "
-                f"{_shown(keys[1])}. Join features to the trajectory that they were computed from"
+                f"no {what} are in common: {_shown(keys[0])} on one side, {_shown(keys[1])} on the "
+                "other. Features belong to the trajectory that they were computed from"
             )
         shared = keys[0][common]
         rows = tuple(np.asarray(key.get_indexer(shared), dtype=np.int64) for key in keys)
