@@ -680,3 +680,18 @@ class ArrayAccessor:
         >>> q6.mean("atom").mg.by_run().mean()  # doctest: +SKIP
         """
         return grouping.by_run(self._array)
+
+    def column(self, which: int | str) -> ColumnFacts:
+        """Say what a column of the feature is, see ``DatasetAccessor.column``.
+
+        Parameters
+        ----------
+        which
+            Number of the column, from 0, or its label.
+
+        Examples
+        --------
+        >>> features.bond_order.mg.column("q6")  # doctest: +SKIP
+        """
+        name = self._array.name if self._array.name is not None else "values"
+        return facts.column(self._array.to_dataset(name=name), which, None)

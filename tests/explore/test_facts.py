@@ -54,6 +54,7 @@ def test_columns_are_counted_over_all_features(stores):
     assert facts["reference"].startswith("Falk, Langer, Phys. Rev. E 57, 7192 (1998)")
     assert "cutoff=4.2" in facts["parameters"]
     assert features.mg.column("q6").units == "1"
+    assert features.bond_order.mg.column("q6")["variable"] == "bond_order, column 1 of 2"
     assert features.mg.column(1, "bond_order").label == "q6"
     assert features.mg.column(-1).number == len(names) - 1
     for which, words in (
