@@ -7,6 +7,10 @@ that the order of requests does not matter.
 Features made of neighbors' values need atoms around the block as well. This halo is
 computed in batches, of which only the values are kept. For large frames the cell lists
 and the values are kept from block to block, in each thread.
+
+Several threads may use one ``LocalEnvironments``: lists grow under a lock, and a list
+that was handed out stays as it is. Values kept of a frame may be computed twice then,
+with the same bits.
 """
 
 from __future__ import annotations
@@ -14,7 +18,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +61,7 @@ if TYPE_CHECKING:
     from mgdask.features.feature import FrameFeature
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 Radii = str | tuple[tuple[str, float], ...]
 
 LARGE = 20_000
@@ -66,6 +72,17 @@ HALO_BATCH = 4096
 """Atoms of the halo of a block that are computed at a time."""
 _RECENT = threading.local()
 _STATES = {"open_cell": OPEN, "coincident_atom": COINCIDENT, "uncertain_cell": UNCERTAIN}
+
+
+def _locked(method: F) -> F:
+    """Return a method that only one thread at a time runs on the same environments."""
+
+    @wraps(method)
+    def locked(self: LocalEnvironments, *args: Any, **named: Any) -> Any:
+        with self._lock:
+            return method(self, *args, **named)
+
+    return cast(F, locked)
 
 
 class _Values(NamedTuple):
@@ -119,15 +136,16 @@ class LocalEnvironments:
             self._own[:] = False
             self._own[centers] = True
         self._halo: LocalEnvironments | None = None
+        self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return len(self.position)
 
     def cell_list(self, cutoff: float) -> CellList:
         """Return the atoms sorted into cells for a cutoff in Å."""
-        if cutoff not in self._kept:
-            self._kept[cutoff] = make_cell_list(self.position, self.cell, self.pbc, cutoff)
-        cells: CellList = self._kept[cutoff]
+        cells: CellList = self.kept(
+            cutoff, lambda: make_cell_list(self.position, self.cell, self.pbc, cutoff)
+        )
         return cells
 
     def kept(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -146,9 +164,11 @@ class LocalEnvironments:
         -------
         The value.
         """
-        if key not in self._kept:
-            self._kept[key] = make()
-        value: T = self._kept[key]
+        with self._lock:
+            if key not in self._kept:
+                # another block of a large frame may have made it meanwhile
+                self._kept.setdefault(key, make())
+            value: T = self._kept[key]
         return value
 
     def slots(self, names: tuple[str, ...]) -> IntArray:
@@ -167,6 +187,7 @@ class LocalEnvironments:
             np.array([atomic_number(name) for name in names]), self.numbers
         ).astype(np.int64)
 
+    @_locked
     def neighbors(self, cutoff: float, atoms: IntArray) -> NeighborList:
         """Return the neighbors of some atoms within a distance.
 
@@ -188,6 +209,7 @@ class LocalEnvironments:
             pool.add(new, offset, [row, vector, distance], [])
         return _without_cells(pool, atoms)
 
+    @_locked
     def _neighbors_by_pair(self, kind: CutoffNeighbors, atoms: IntArray) -> NeighborList:
         """Return the neighbors within the cutoff for their pair of species."""
         pool = self._pools.setdefault(kind, Pool(np.full(len(self), -1)))
@@ -202,6 +224,7 @@ class LocalEnvironments:
             pool.add(new, offset, [near.row[pick], near.vector[pick], near.distance[pick]], [])
         return _without_cells(pool, atoms)
 
+    @_locked
     def voronoi(self, atoms: IntArray, small_facets: SmallFacets = "none") -> NeighborList:
         """Return the Voronoi neighbors of some atoms.
 
@@ -242,6 +265,7 @@ class LocalEnvironments:
             state[slot],
         )
 
+    @_locked
     def interstices(self, radii: Radii, small_facets: SmallFacets, atoms: IntArray) -> Interstices:
         """Return the hulls of the Voronoi neighbors of some atoms.
 
@@ -335,20 +359,22 @@ class LocalEnvironments:
         self._compute_values(feature, new[self._own[new]])
         halo = self._in_cell_order(new[~self._own[new]])
         together = self._dependencies if feature in self._dependencies else (feature,)
-        for first in range(0, len(halo), HALO_BATCH):
-            if self._halo is None:
-                self._halo = copy(self)
-                self._halo._pools, self._halo._own = {}, np.ones(len(self), dtype=bool)
-            batch = halo[first : first + HALO_BATCH]
-            for other in together:
-                self._halo.values(other, batch)
-            for pool in self._halo._pools.values():
-                pool.clear()
+        with self._lock:
+            for first in range(0, len(halo), HALO_BATCH):
+                if self._halo is None:
+                    self._halo = copy(self)
+                    self._halo._pools, self._halo._own = {}, np.ones(len(self), dtype=bool)
+                batch = halo[first : first + HALO_BATCH]
+                for other in together:
+                    self._halo.values(other, batch)
+                for pool in self._halo._pools.values():
+                    pool.clear()
         return rows
 
     def _in_cell_order(self, atoms: IntArray) -> IntArray:
         """Return atoms so that those of a batch are close and share neighbors."""
-        cells = next((item for item in self._kept.values() if isinstance(item, CellList)), None)
+        kept = list(self._kept.values())  # other blocks of the frame may add to it
+        cells = next((item for item in kept if isinstance(item, CellList)), None)
         return atoms if cells is None else atoms[np.argsort(cells.rank[atoms], kind="stable")]
 
     def _compute_values(self, feature: FrameFeature, atoms: IntArray) -> None:
@@ -368,7 +394,8 @@ class LocalEnvironments:
         if ("values", feature) not in tables:
             # rows that are never filled take no memory: pages come when written to
             rows = np.empty((len(self), feature.n_columns), dtype=feature.output_dtype)
-            tables["values", feature] = _Values(np.zeros(len(self), dtype=bool), rows, {})
+            empty = _Values(np.zeros(len(self), dtype=bool), rows, {})
+            tables.setdefault(("values", feature), empty)
         table: _Values = tables["values", feature]
         return table
 

@@ -1,30 +1,30 @@
-"""Lazy features: Dask arrays with one task per block."""
+"""Lazy features: Dask arrays that compute what is selected of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import xarray as xr
-from dask.delayed import delayed
 
 from mgdask._accessor import register
-from mgdask._typing import AnyArray, BoolArray, FloatArray, IntArray
+from mgdask._typing import FloatArray, IntArray
 from mgdask.errors import ParameterError
-from mgdask.features.engine import (
-    FeatureKinds,
-    block_limit,
-    compute_features,
-    compute_trajectories,
-    compute_window,
-    frames_needed,
+from mgdask.features.engine import FeatureKinds
+from mgdask.features.feature import Feature, TrajectoryFeature
+from mgdask.features.window import FrameAxis
+from mgdask.geometry import cell_changes
+from mgdask.pipelines.featurize.lazy_array import SelectableArray
+from mgdask.pipelines.featurize.lazy_blocks import Common
+from mgdask.pipelines.featurize.lazy_graph import Frames
+from mgdask.pipelines.featurize.lazy_rows import (
+    Rows,
+    RowsOfFrames,
+    RowsOfTrajectories,
+    RowsOfWindows,
 )
-from mgdask.features.feature import Feature, FrameFeature, TrajectoryFeature, WindowFeature
-from mgdask.features.window import FrameAxis, Trajectories, Window
-from mgdask.geometry import cell_changes, unwrap
 from mgdask.pipelines.featurize.validation import (
     Centers,
     check_features,
@@ -34,7 +34,6 @@ from mgdask.pipelines.featurize.validation import (
     select_rows,
 )
 from mgdask.store.labels import with_labels
-from mgdask.store.layout import MAX_BLOCK, block_layout
 from mgdask.variables import VARIABLES
 
 register()  # so that Datasets made by hand have the accessor too
@@ -87,18 +86,42 @@ def featurize(
         )
     numbers = np.asarray(ds["species"].values)
     checked = check_features(features, numbers)
+    if "frame" not in ds["position"].dims:
+        return featurize(_with_frames(ds, checked), checked, centers=centers).isel(frame=0)
     axis = _frame_axis(ds)
     frames = select_rows(checked, axis, None, ds.sizes["frame"])
     for feature in checked:
         feature.check_frames(axis, frames)
     check_names(checked, _frame_value_names(ds), "the Dataset")
-    source = _LazySource(ds, axis, frames, select_centers(centers, numbers))
+    source = _source(ds, checked, axis, frames, select_centers(centers, numbers))
     kinds = FeatureKinds.of(checked)
-    values: dict[str, da.Array] = {}
-    values |= {feature.name: source.single_frame(feature) for feature in kinds.single_frame}
-    values |= {feature.name: source.window(feature) for feature in kinds.windows}
-    values |= {feature.name: source.trajectories(feature) for feature in kinds.trajectories}
-    return _label(source, checked, values)
+    rows: list[Rows[Any]] = [RowsOfFrames(source, feature) for feature in kinds.single_frame]
+    rows += [RowsOfWindows(source, feature) for feature in kinds.windows]
+    rows += [RowsOfTrajectories(source, feature) for feature in kinds.trajectories]
+    values = {each.feature.name: SelectableArray.draw(each) for each in rows}
+    return _label(ds, source, values)
+
+
+def _with_frames(ds: xr.Dataset, features: Sequence[Feature]) -> xr.Dataset:
+    """Return a Dataset of one frame, as ``isel(frame=5)`` leaves it, with that axis."""
+    kinds = FeatureKinds.of(features)
+    for feature in (*kinds.windows, *kinds.trajectories):
+        raise ParameterError(
+            f"{feature.name} compares frames, and the Dataset has a single one; select the frame "
+            "afterwards: mgdask.featurize(ds, features).isel(frame=...)"
+        )
+    of_frame = [
+        name
+        for name, variable in ds.variables.items()
+        if variable.ndim == 0 or (name in VARIABLES and VARIABLES[str(name)].dims[0] == "frame")
+    ]
+    variables = {
+        name: xr.Variable(("frame", *variable.dims), variable.data[None], variable.attrs)
+        if name in of_frame
+        else variable
+        for name, variable in ds.variables.items()
+    }
+    return xr.Dataset(variables, attrs=ds.attrs).set_coords(list(ds.coords))
 
 
 def _frame_axis(ds: xr.Dataset) -> FrameAxis:
@@ -113,10 +136,74 @@ def _frame_axis(ds: xr.Dataset) -> FrameAxis:
     )
 
 
-def _label(
-    source: _LazySource, features: Sequence[Feature], values: dict[str, da.Array]
-) -> xr.Dataset:
+def _source(
+    ds: xr.Dataset,
+    features: tuple[Feature, ...],
+    axis: FrameAxis,
+    frames: IntArray,
+    centers: IntArray,
+) -> Frames:
+    """Return the frames of a Dataset; raise for what is missing in it."""
+    kinds = FeatureKinds.of(features)
+    for feature in (*kinds.windows, *kinds.trajectories):
+        if "image" not in ds.variables:
+            raise ParameterError(
+                f"{feature.name} follows atoms and needs their periodic images; the Dataset has "
+                "no image, as from mgdask.open_store"
+            )
+    cell = np.asarray(ds["cell"].transpose("frame", "vector", "xyz").values, dtype=np.float64)
+    position = _frames_of(ds, "position")
+    kelvin = _check_trajectories(ds, kinds.trajectories, axis, frames, cell)
+    common = Common(
+        np.asarray(ds["species"].values),
+        tuple(bool(p) for p in ds["pbc"].values) if "pbc" in ds.variables else (True,) * 3,
+        cell,
+        axis,
+        np.asarray(ds["mass"].values, dtype=np.float64)
+        if "mass" in ds.variables
+        else np.ones(ds.sizes["atom"]),
+        kelvin,
+        tuple(dict.fromkeys(d for feature in features for d in feature.dependencies)),
+    )
+    image = _frames_of(ds, "image", position.chunks[0]) if "image" in ds.variables else None
+    return Frames(position, image, common, features, frames, centers)
+
+
+def _frames_of(ds: xr.Dataset, name: str, chunks: tuple[int, ...] | None = None) -> da.Array:
+    """Return an array (frame, atom, xyz) whose chunks are whole frames."""
+    array = da.asarray(ds[name].transpose("frame", "atom", "xyz").data)
+    whole: da.Array = array.rechunk({0: chunks or array.chunks[0], 1: -1, 2: -1})
+    return whole
+
+
+def _check_trajectories(
+    ds: xr.Dataset,
+    features: Sequence[TrajectoryFeature],
+    axis: FrameAxis,
+    frames: IntArray,
+    cell: FloatArray,
+) -> FloatArray | None:
+    """Return the temperatures that features of trajectories may use."""
+    for feature in features:
+        if cell_changes(cell) or feature.needs_drift:
+            raise ParameterError(
+                f"{feature.name}: the cell changes or drift is to be removed, which needs all "
+                "frames in turn: use mgdask.plan and mgdask.run, which unwrap the trajectory first"
+            )
+    names = {"temperature", *(name for feature in features for name in feature.frame_values)}
+    values = {
+        str(name): np.asarray(variable.values, dtype=np.float64)
+        for name, variable in ds.variables.items()
+        if variable.dims == ("frame",) and name in names
+    }
+    for feature in features:
+        check_frame_values((feature,), values, axis, frames, None)
+    return values.get("temperature") if features else None
+
+
+def _label(ds: xr.Dataset, source: Frames, values: dict[str, da.Array]) -> xr.Dataset:
     """Return lazy values with labels, coordinates and attrs."""
+    features = source.features
     variables: dict[str, Any] = {}
     coords: dict[str, Any] = {}
     for feature in features:
@@ -126,14 +213,14 @@ def _label(
         coords[feature.dim] = (feature.dim, np.asarray(feature.labels))
         columns = feature.column_coordinates()
         coords |= {name: (feature.dim, column) for name, column in columns.items()}
-    ds = with_labels(source.ds)
-    for name in ("frame", "time", "step", "run", *_frame_value_names(ds)):
-        if name in ds.variables:
-            coords[name] = ds[name].variable.isel(frame=source.frames)
+    ds = with_labels(ds)
+    rows = {"frame": source.frames}
     if any(feature.level == "atom" for feature in features):
-        for name in ("atom", "atom_id", "species", "element"):
-            if name in ds.variables:
-                coords[name] = ds[name].variable.isel(atom=source.centers)
+        rows["atom"] = source.centers
+    known = ("time", "step", "run", *_frame_value_names(ds), "atom_id", "species")
+    for name in dict.fromkeys((*known, *ds.coords)):
+        if name in ds.variables and name not in values and ds[name].dims in {(d,) for d in rows}:
+            coords[str(name)] = ds[name].variable.isel(rows, missing_dims="ignore")
     citation = "; ".join(dict.fromkeys(feature.citation for feature in features))
     return with_labels(xr.Dataset(variables, coords=coords, attrs={"citation": citation}))
 
@@ -146,207 +233,3 @@ def _frame_value_names(ds: xr.Dataset) -> list[str]:
         and name not in (*VARIABLES, "frame")
         and variable.dtype.kind in "fiub"
     )
-
-
-@dataclass(frozen=True)
-class _LazySource:
-    """Lazy blocks of one Dataset, one method per kind of feature."""
-
-    ds: xr.Dataset
-    axis: FrameAxis
-    frames: IntArray
-    centers: IntArray
-
-    def _array(self, name: str, *dims: str) -> da.Array:
-        array: da.Array = da.asarray(self.ds[name].transpose(*dims).data)
-        return array
-
-    @property
-    def _position(self) -> da.Array:
-        return self._array("position", "frame", "atom", "xyz")
-
-    @property
-    def _cell(self) -> da.Array:
-        return self._array("cell", "frame", "vector", "xyz")
-
-    @property
-    def _numbers(self) -> AnyArray:
-        return np.asarray(self.ds["species"].values)
-
-    @property
-    def _pbc(self) -> BoolArray:
-        if "pbc" in self.ds.variables:
-            return np.asarray(self.ds["pbc"].values)
-        return np.ones(3, dtype=bool)
-
-    def single_frame(self, feature: FrameFeature) -> da.Array:
-        """Return blocks of frames and atoms, each computed from its own frames."""
-        per_atom = feature.level == "atom"
-        position, centers = self._position, self.centers
-        cut = block_layout(
-            position.shape[0],
-            len(centers) if per_atom else 1,
-            feature.n_columns * feature.output_dtype.itemsize,
-            limit=block_limit((feature,), len(centers), MAX_BLOCK),
-        )
-        r, box = (array.rechunk({0: cut.frames, 1: -1, 2: -1}) for array in (position, self._cell))
-        rows = min(cut.rows, len(centers)) if per_atom else len(centers)
-        blocks: da.Array = da.blockwise(
-            _compute_frames,
-            "fak" if per_atom else "fk",
-            r,
-            "fnx",
-            box,
-            "fvy",
-            da.from_array(centers, chunks=rows),
-            "a",
-            feature=feature,
-            numbers=self._numbers,
-            pbc=self._pbc,
-            new_axes={"k": feature.n_columns},
-            dtype=feature.output_dtype,
-            concatenate=True,
-            meta=np.empty((0,) * (3 if per_atom else 2), dtype=feature.output_dtype),
-            name=None,
-            align_arrays=False,
-        )
-        return blocks
-
-    def window(self, feature: WindowFeature) -> da.Array:
-        """Return blocks that each read several whole frames."""
-        return self._blocks(feature, _WindowTask(feature, self.axis, self._numbers, self._pbc))
-
-    def trajectories(self, feature: TrajectoryFeature) -> da.Array:
-        """Return blocks that each read several frames of their own atoms."""
-        ds = self.ds
-        self._check_images(feature)
-        if cell_changes(np.asarray(ds["cell"].values)) or feature.needs_drift:
-            raise ParameterError(
-                f"{feature.name}: the cell changes or drift is to be removed, which needs all "
-                "frames in turn: use mgdask.plan and mgdask.run, which unwrap the trajectory first"
-            )
-        mass = (
-            np.asarray(ds["mass"].values, dtype=np.float64)
-            if "mass" in ds.variables
-            else np.ones(ds.sizes["atom"])
-        )
-        values = {
-            str(name): np.asarray(variable.values, dtype=np.float64)
-            for name, variable in ds.variables.items()
-            if variable.dims == ("frame",) and name in ("temperature", *feature.frame_values)
-        }
-        check_frame_values((feature,), values, self.axis, self.frames, None)
-        kelvin = values.get("temperature")
-        return self._blocks(feature, _TrajectoryTask(feature, self.axis, mass, kelvin))
-
-    def _check_images(self, feature: Feature) -> None:
-        if "image" not in self.ds.variables:
-            raise ParameterError(
-                f"{feature.name} follows atoms and needs their periodic images; the Dataset has "
-                "no image, as from mgdask.open_store"
-            )
-
-    def _blocks(
-        self, feature: WindowFeature | TrajectoryFeature, task: _WindowTask | _TrajectoryTask
-    ) -> da.Array:
-        """Return blocks that each take the frames they need from the lazy arrays."""
-        self._check_images(feature)
-        position, cell = self._position, self._cell
-        image = self._array("image", "frame", "atom", "xyz")
-        cut = block_layout(
-            len(self.frames), len(self.centers), feature.n_columns * feature.output_dtype.itemsize
-        )
-        lines = []
-        for first in range(0, len(self.frames), cut.frames):
-            frames = self.frames[first : first + cut.frames]
-            needed = frames_needed((feature,), self.axis, frames)
-            line = []
-            for row in range(0, len(self.centers), cut.rows):
-                centers = self.centers[row : row + cut.rows]
-                atoms = task.atoms_needed(centers)
-                values = delayed(task, pure=True)(
-                    position[needed][:, atoms],
-                    image[needed][:, atoms],
-                    cell[needed],
-                    needed,
-                    frames,
-                    centers,
-                )
-                shape = (len(frames), len(centers), feature.n_columns)
-                line.append(da.from_delayed(values, shape, dtype=feature.output_dtype))
-            lines.append(line)
-        whole: da.Array = da.concatenate([da.concatenate(line, axis=1) for line in lines], axis=0)
-        return whole
-
-
-def _compute_frames(
-    position: AnyArray,
-    cell: AnyArray,
-    centers: AnyArray,
-    *,
-    feature: FrameFeature,
-    numbers: AnyArray,
-    pbc: BoolArray,
-) -> AnyArray:
-    if position.size == 0 or centers.size == 0:  # dask asks for the type of the result
-        shape = (0, 0, feature.n_columns) if feature.level == "atom" else (0, feature.n_columns)
-        return np.empty(shape, dtype=feature.output_dtype)
-    block = np.asarray(position), np.asarray(cell), numbers, np.asarray(centers)
-    return compute_features((feature,), *block, pbc).values[0]
-
-
-@dataclass(frozen=True)
-class _WindowTask:
-    """Computes a block of a window feature."""
-
-    feature: WindowFeature
-    axis: FrameAxis
-    numbers: AnyArray
-    pbc: BoolArray
-
-    def atoms_needed(self, centers: IntArray) -> slice | IntArray:
-        """Return the atoms that a block reads: all."""
-        return slice(None)
-
-    def __call__(
-        self,
-        position: AnyArray,
-        image: AnyArray,
-        cell: AnyArray,
-        needed: IntArray,
-        frames: IntArray,
-        centers: IntArray,
-    ) -> AnyArray:
-        pbc = tuple(bool(p) for p in self.pbc)
-        arrays = np.asarray(position), np.asarray(image), np.asarray(cell)
-        window = Window(needed, *arrays, self.numbers, pbc, self.axis)
-        return compute_window((self.feature,), window, list(frames), centers).values[0]
-
-
-@dataclass(frozen=True)
-class _TrajectoryTask:
-    """Computes a block of a trajectory feature."""
-
-    feature: TrajectoryFeature
-    axis: FrameAxis
-    mass: FloatArray
-    temperature: FloatArray | None
-
-    def atoms_needed(self, centers: IntArray) -> slice | IntArray:
-        """Return the atoms that a block reads: its own."""
-        return centers
-
-    def __call__(
-        self,
-        position: AnyArray,
-        image: AnyArray,
-        cell: AnyArray,
-        needed: IntArray,
-        frames: IntArray,
-        centers: IntArray,
-    ) -> AnyArray:
-        steps = zip(position, image, cell, strict=True)
-        unwrapped = np.ascontiguousarray(np.stack([unwrap(r, n, c) for r, n, c in steps], axis=1))
-        kelvin = None if self.temperature is None else self.temperature[needed]
-        trajectories = Trajectories(needed, unwrapped, self.axis, self.mass[centers], kelvin)
-        return compute_trajectories((self.feature,), trajectories, list(frames)).values[0]
