@@ -12,17 +12,19 @@ import numpy as np
 from mgdask._typing import IntArray
 from mgdask.errors import ParameterError, StoreError
 from mgdask.explore.exporting import data
-from mgdask.explore.exporting.cutting import parts_of, table_cut, text_cut
+from mgdask.explore.exporting.cutting import VALUE, parts_of, table_cut, text_cut
 from mgdask.explore.exporting.joining import parts_folder
-from mgdask.explore.exporting.reading import Part
+from mgdask.explore.exporting.reading import Part, Reader
 from mgdask.explore.exporting.rows import Column, named
 from mgdask.explore.exporting.source import (
     Opened,
+    along_frames,
     choose_atoms,
     choose_columns,
     choose_frames,
     columns_of,
     frame_values,
+    match_atoms,
     match_frames,
     open_source,
 )
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 Format = Literal["extxyz", "dump", "data", "parquet"]
 VERSION = 1
 """Version of the files that are written; a changed one starts an export anew."""
+SMALL = 64 * 2**20
+"""Approximate size in bytes of files that are written without workers."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Plan:
         Parts in order.
     notes
         What is not in the files.
+    overwrite
+        Whether to replace existing files.
     """
 
     out: Path
@@ -72,6 +78,7 @@ class Plan:
     files: list[tuple[Path, list[int]]]
     parts: list[Part]
     notes: list[str]
+    overwrite: bool
 
     @property
     def n_atoms(self) -> int:
@@ -83,6 +90,26 @@ class Plan:
     def is_of_stores(self) -> bool:
         """Whether tasks can open all sources by their paths."""
         return all(each.path is not None for each in self.opened)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether starting workers would take longer than the export."""
+        numbers = len(self.frames[0]) * self.n_atoms * (9 + len(self.columns))
+        return numbers * VALUE <= SMALL
+
+    @property
+    def targets(self) -> list[Path]:
+        """Files to write, or the folder of a table."""
+        return [self.out] if self.format == "parquet" else [path for path, _ in self.files]
+
+    def reader(self) -> Reader:
+        """Return what reads the frames in this process."""
+        return Reader(self.opened, self.columns, self.values, self.atoms)
+
+    def run(self, part: Part) -> str:
+        """Return the run of the first frame of a part."""
+        ds = self.opened[0].ds
+        return str(along_frames(ds, "run")[part.frames[0][0]]) if "run" in ds else ""
 
     def identity(self) -> str:
         """Return the digest of all that decides the bytes; empty if it is unknown."""
@@ -124,6 +151,8 @@ def make_plan(
             f"{main.name} has no positions and cell, which {kind} needs; give the trajectory, and "
             f"the features as features=[...] (--features), or write a table (--table)"
         )
+    for each in opened[1:]:
+        match_atoms(main, each)
     chosen = choose_frames(main, frames)
     matched = [match_frames(main, each, chosen, all_of=frames is not None) for each in opened[1:]]
     have = np.all([each >= 0 for each in [chosen, *matched]], axis=0)
@@ -147,8 +176,11 @@ def make_plan(
     cut = (table_cut if kind == "parquet" else text_cut)(n_atoms, len(picked))
     sections = ("Atoms", "Velocities") if kind == "data" and picked else ("Atoms",)
     parts = list(parts_of([places for _, places in files], [chosen, *matched], cut, sections))
-    plan = Plan(out, kind, opened, [chosen, *matched], rows, picked, values, files, parts, notes)
-    _check_targets(plan, overwrite)
+    plan = Plan(
+        out, kind, opened, [chosen, *matched], rows, picked, values, files, parts, notes, overwrite
+    )
+    if not overwrite and not parts_folder(out).is_dir():  # then looked at under the lock
+        refuse_existing(plan.targets)
     return plan
 
 
@@ -174,14 +206,6 @@ def _velocities(
             "extxyz and dump have"
         )
     return named([own[name] for name in data.VELOCITIES], plain=True) if has_all else []
-
-
-def _check_targets(plan: Plan, overwrite: bool) -> None:
-    """Raise ``StoreError`` if a file exists that this export has not written."""
-    if overwrite or parts_folder(plan.out).is_dir():  # then looked at under the lock
-        return
-    targets = [plan.out] if plan.format == "parquet" else [path for path, _ in plan.files]
-    refuse_existing(targets)
 
 
 def refuse_existing(targets: Sequence[Path]) -> None:

@@ -33,6 +33,8 @@ class Job:
     ----------
     token
         Digest of the export.
+    format
+        Format of the files.
     paths, contents
         The stores, the trajectory first, and the digests of their contents.
     columns
@@ -44,6 +46,7 @@ class Job:
     """
 
     token: str
+    format: str
     paths: tuple[str, ...]
     contents: tuple[str | None, ...]
     columns: tuple[Column, ...]

@@ -15,13 +15,12 @@ import numpy as np
 from mgdask.errors import ParameterError
 from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import execute
-from mgdask.explore.exporting import data, dump, extxyz, joining
 from mgdask.explore.exporting.joining import Joiner, parts_folder, prepare
 from mgdask.explore.exporting.planning import Format, Plan, make_plan, refuse_existing
-from mgdask.explore.exporting.reading import Job, Part, Reader, reader_of
+from mgdask.explore.exporting.reading import Job, Part
 from mgdask.explore.exporting.report import ExportReport
-from mgdask.explore.exporting.rows import Column, describe_columns
-from mgdask.explore.exporting.table import arrow_table, run_folder
+from mgdask.explore.exporting.rows import describe_columns
+from mgdask.explore.exporting.tasks import table_file, text_of, write_rows, write_table, write_text
 from mgdask.pipelines.featurize.validation import Frames
 from mgdask.store.durable import flush_folder, write_file
 from mgdask.store.failures import explained
@@ -113,18 +112,12 @@ def export(
     with explained(target):
         folder.mkdir(parents=True, exist_ok=True)
     with trusting(trust), held(folder / "lock", target):
-        kept = prepare(folder, plan.identity())
-        if plan.format == "parquet":
-            n_written = _write_table(plan, folder, client, progress, overwrite)
-        else:
-            n_written = _write_text(plan, folder, client, progress, overwrite, kept)
+        prepare(folder, plan.identity())
+        write = _write_table if plan.format == "parquet" else _write_text
+        n_written = write(plan, folder, client, progress)
         _describe(plan)
     shutil.rmtree(folder, ignore_errors=True)
-    paths = (
-        sorted(target.rglob("*.parquet"))
-        if plan.format == "parquet"
-        else [path for path, _ in plan.files]
-    )
+    paths = sorted(target.rglob("*.parquet")) if plan.format == "parquet" else plan.targets
     return ExportReport(
         str(out),
         plan.format,
@@ -159,6 +152,7 @@ def _job(plan: Plan, folder: Path) -> Job:
         atoms = str(path.absolute())
     return Job(
         plan.identity(),
+        plan.format,
         tuple(str(Path(str(each.path)).absolute()) for each in plan.opened),
         tuple(each.content for each in plan.opened),
         tuple(plan.columns),
@@ -167,156 +161,73 @@ def _job(plan: Plan, folder: Path) -> Job:
     )
 
 
-def text_of(reader: Reader, kind: str, part: Part) -> bytes:
-    """Return the text of a part.
-
-    Parameters
-    ----------
-    reader
-        Reads the frames.
-    kind
-        Format.
-    part
-        The part.
-    """
-    pieces = []
-    for k, rows in enumerate(reader.frames(part)):
-        begins = part.low == 0 and part.section == "Atoms"
-        if kind == "extxyz":
-            pieces += [extxyz.header(rows)] if begins else []
-            pieces.append(extxyz.body(rows))
-        elif kind == "dump":
-            pieces += [dump.header(rows, first=part.first and k == 0)] if begins else []
-            pieces.append(dump.body(rows))
-        elif part.section == "Velocities":
-            pieces += [b"\nVelocities\n\n"] if part.low == 0 else []
-            pieces.append(data.velocities(rows))
-        else:
-            pieces += [data.header(rows)] if begins else []
-            pieces.append(data.body(rows))
-    return b"".join(pieces)
-
-
-def write_text(job: Job, kind: str, folder: str, part: Part) -> int:
-    """Task: write the text of a part to a file; return its size."""
-    job.check_inputs()
-    text = text_of(reader_of(job), kind, part)
-    job.check_inputs()
-    joining.write_part(Path(folder), part.number, text)
-    return len(text)
-
-
-def _write_text(
-    plan: Plan, folder: Path, client: Client | None, progress: bool, overwrite: bool, kept: bool
-) -> int:
-    paths = [path for path, _ in plan.files]
-    joiner = Joiner(folder, plan.parts, paths)
-    if not overwrite:
-        refuse_existing(paths[joiner.placed :])
+def _write_text(plan: Plan, folder: Path, client: Client | None, progress: bool) -> int:
+    """Write and join the parts of text files; return how many were written."""
+    joiner = Joiner(folder, plan.parts, plan.targets)
+    if not plan.overwrite:
+        refuse_existing(plan.targets[joiner.placed :])
     if not plan.is_of_stores:
-        reader = Reader(plan.opened, plan.columns, plan.values, plan.atoms)
+        reader = plan.reader()
         for part in plan.parts:
             joiner.append(text_of(reader, plan.format, part))
         return len(plan.parts)
-    job = _job(plan, folder)
-    todo = joiner.missing()
-
-    def keep(_: str, size: int) -> int:
-        joiner.advance()
-        return size
-
     joiner.advance()
-    _perform(
-        write_text,
-        [(job, plan.format, str(folder.absolute()), part) for part in todo],
-        todo,
-        client,
-        progress,
-        keep,
-    )
+    todo = joiner.missing()
+    _perform(plan, write_text, folder, todo, client, progress, joiner.advance)
     joiner.advance()
     return len(todo)
 
 
-def _perform(
-    function: Callable[..., int],
-    arguments: Sequence[tuple[Any, ...]],
-    parts: Sequence[Part],
-    client: Client | None,
-    progress: bool,
-    keep: Callable[[str, int], int],
-) -> None:
-    """Run the tasks; a single one in this process."""
-    if len(parts) == 1 and client is None:
-        keep(parts[0].what, function(*arguments[0]))
-        return
-    if parts:
-        tasks = [(part.what, each) for part, each in zip(parts, arguments, strict=True)]
-        with resolve_client(client) as workers:
-            execute(
-                workers, function, tasks, what="export", unit="parts", progress=progress, keep=keep
-            )
-
-
-def table_file(folder: Path, reader_run: str, number: int) -> Path:
-    """Return the Parquet file of a part."""
-    return folder / "table" / run_folder(reader_run) / f"part-{number:06d}.parquet"
-
-
-def write_rows(reader: Reader, columns: Sequence[Column], folder: Path, part: Part) -> int:
-    """Write the Parquet file of a part; return its size."""
-    import pyarrow.parquet as pq
-
-    path = table_file(folder, str(reader.runs[part.frames[0][0]]), part.number)
-    table = arrow_table(reader.frames(part), columns, with_run=False)
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        pq.write_table(table, fresh, compression="zstd", row_group_size=table.num_rows)
-        with open(fresh, "rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(fresh, path)
-    return path.stat().st_size
-
-
-def write_table_part(job: Job, folder: str, part: Part) -> int:
-    """Task: write the Parquet file of a part; return its size."""
-    job.check_inputs()
-    size = write_rows(reader_of(job), job.columns, Path(folder), part)
-    job.check_inputs()
-    return size
-
-
-def _write_table(
-    plan: Plan, folder: Path, client: Client | None, progress: bool, overwrite: bool
-) -> int:
-    runs = _runs(plan)
-    todo = [p for p in plan.parts if not table_file(folder, runs(p), p.number).exists()]
-    if plan.out.exists() and not overwrite:
-        refuse_existing([plan.out])
+def _write_table(plan: Plan, folder: Path, client: Client | None, progress: bool) -> int:
+    """Write the files of a table; return how many were written."""
+    placing, table = folder / "placing", folder / "table"
+    if placing.exists() and not table.exists():  # it was in its place just before the end
+        return 0
+    if not plan.overwrite:
+        refuse_existing(plan.targets)
+    todo = [p for p in plan.parts if not table_file(folder, plan.run(p), p.number).exists()]
     if plan.is_of_stores:
-        job = _job(plan, folder)
-        arguments = [(job, str(folder.absolute()), part) for part in todo]
-        _perform(write_table_part, arguments, todo, client, progress, lambda _, size: size)
+        _perform(plan, write_table, folder, todo, client, progress, lambda: None)
     else:
-        reader = Reader(plan.opened, plan.columns, plan.values, plan.atoms)
+        reader = plan.reader()
         for part in todo:
             write_rows(reader, plan.columns, folder, part)
     with explained(plan.out):
-        for left in (folder / "table").rglob(".part-*"):  # of killed workers
+        for left in table.rglob(".part-*"):  # of killed workers
             left.unlink(missing_ok=True)
+        write_file(placing, b"")
         if plan.out.exists():
-            old = folder / "old"
-            os.replace(plan.out, old)
-        os.replace(folder / "table", plan.out)
+            os.replace(plan.out, folder / "old")
+        os.replace(table, plan.out)
         flush_folder(plan.out.absolute().parent)
     return len(todo)
 
 
-def _runs(plan: Plan) -> Callable[[Part], str]:
-    ds = plan.opened[0].ds
-    labels = np.broadcast_to(ds["run"].values if "run" in ds else "", (ds.sizes["frame"],))
-    return lambda part: str(labels[part.frames[0][0]])
+def _perform(
+    plan: Plan,
+    function: Callable[..., int],
+    folder: Path,
+    parts: Sequence[Part],
+    client: Client | None,
+    progress: bool,
+    advance: Callable[[], None],
+) -> None:
+    """Run a task for each part; those of a small export in this process."""
+    job, place = _job(plan, folder), str(folder.absolute())
+    if plan.is_small and client is None:
+        reader = plan.reader()
+        for part in parts:
+            function(job, place, part, reader)
+            advance()
+        return
+
+    def keep(_: str, size: int) -> int:
+        advance()
+        return size
+
+    tasks = [(part.what, (job, place, part)) for part in parts]
+    with resolve_client(client) as workers:
+        execute(workers, function, tasks, what="export", unit="parts", progress=progress, keep=keep)
 
 
 def _describe(plan: Plan) -> None:
