@@ -33,7 +33,10 @@ from mgdask.features.feature import Feature
 
 if TYPE_CHECKING:
     import ase
+    import pandas as pd
+    import pyarrow as pa
 
+    from mgdask.explore.exporting.report import ExportReport
     from mgdask.explore.plotting import ArrayPlotAccessor, PlotAccessor
     from mgdask.explore.viewer import View
 
@@ -561,6 +564,64 @@ class DatasetAccessor:
         """
         return compare.differences(self._ds, other)
 
+    def export(self, out: str | Path, **options: Any) -> ExportReport:
+        """Write frames and columns of atoms to a file for other programs.
+
+        Parameters
+        ----------
+        out
+            File to write: ``.extxyz``, ``.dump``, ``.data`` or ``.parquet``.
+        **options
+            Options of ``mgdask.explore.export``, such as ``features=[q6]``,
+            ``columns=["q6"]`` and ``overwrite=True``.
+
+        Returns
+        -------
+        report
+            What was written.
+
+        Examples
+        --------
+        >>> ds.mg.near(4711, 9.0).mg.export("soft.extxyz")  # doctest: +SKIP
+        """
+        from mgdask.explore.exporting.run import export
+
+        return export(self._ds, out, **options)
+
+    def to_table(self, **options: Any) -> pa.Table:
+        """Return an Arrow table with one row per atom and frame.
+
+        Parameters
+        ----------
+        **options
+            Options of ``mgdask.explore.to_table``, such as ``columns=["q6"]``.
+
+        Examples
+        --------
+        >>> table = ds.mg.to_table()  # doctest: +SKIP
+        """
+        from mgdask.explore.exporting.table import to_table
+
+        return to_table(self._ds, **options)
+
+    def to_dataframe(self, **options: Any) -> pd.DataFrame:
+        """Return a pandas table with one row per atom and frame.
+
+        ``Dataset.to_dataframe`` of xarray has one row per column, too.
+
+        Parameters
+        ----------
+        **options
+            Options of ``mgdask.explore.to_dataframe``, such as ``columns=["q6"]``.
+
+        Examples
+        --------
+        >>> frame = ds.mg.to_dataframe()  # doctest: +SKIP
+        """
+        from mgdask.explore.exporting.table import to_dataframe
+
+        return to_dataframe(self._ds, **options)
+
 
 class ArrayAccessor:
     """Questions to an array of atoms: ``array.mg``.
@@ -695,3 +756,37 @@ class ArrayAccessor:
         """
         name = self._array.name if self._array.name is not None else "values"
         return facts.column(self._array.to_dataset(name=name), which, None)
+
+    def to_table(self, **options: Any) -> pa.Table:
+        """Return an Arrow table with one row per atom and frame.
+
+        Parameters
+        ----------
+        **options
+            Options of ``mgdask.explore.to_table``, such as ``columns=["q6"]``.
+
+        Examples
+        --------
+        >>> table = q6.mg.to_table()  # doctest: +SKIP
+        """
+        from mgdask.explore.exporting.table import to_table
+
+        return to_table(self._array, **options)
+
+    def to_dataframe(self, **options: Any) -> pd.DataFrame:
+        """Return a pandas table with one row per atom and frame.
+
+        ``Dataset.to_dataframe`` of xarray has one row per column, too.
+
+        Parameters
+        ----------
+        **options
+            Options of ``mgdask.explore.to_dataframe``, such as ``columns=["q6"]``.
+
+        Examples
+        --------
+        >>> frame = q6.mg.to_dataframe()  # doctest: +SKIP
+        """
+        from mgdask.explore.exporting.table import to_dataframe
+
+        return to_dataframe(self._array, **options)

@@ -29,8 +29,7 @@ from mgdask.store.trust import trusting
 from mgdask.store.writable import check_writable
 
 if TYPE_CHECKING:
-    from distributed import Client
-
+    from mgdask.cluster.client import Client
     from mgdask.explore.exporting.source import Source
 
 
