@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -134,6 +134,20 @@ def describe(error: BaseException) -> str:
 def line_length(columns: int) -> int:
     """Return the maximum length of a line for a terminal of so many columns."""
     return min(max(columns, 80), 140)
+
+
+def render_rows(rows: Iterable[tuple[str, str]]) -> str:
+    """Return names and values as plain text, one row per line.
+
+    Parameters
+    ----------
+    rows
+        Name and value of each row.
+    """
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    return render(table)
 
 
 def render(table: Table, width: int | None = None) -> str:

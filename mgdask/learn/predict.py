@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from dask.utils import format_bytes
-from rich.table import Table
 
+from mgdask import _html
 from mgdask._typing import AnyArray, FloatArray
 from mgdask.errors import ParameterError, RunError, StoreError
-from mgdask.execution.executor import describe, execute, render, resolve_client
+from mgdask.execution.executor import describe, execute, resolve_client
 from mgdask.execution.records import record
+from mgdask.execution.results import render_rows
 from mgdask.execution.usage import peak_memory
 from mgdask.learn.data.columns import rows_of_store, usable
 from mgdask.learn.data.rows import SLAB, Part, Rows
@@ -89,18 +90,25 @@ class Predicted:
     trusted: bool = False
 
     def __str__(self) -> str:
-        table = Table(show_header=False, box=None, pad_edge=False)
-        table.add_row("scores", self.out)
+        return render_rows(self._rows())
+
+    def _repr_html_(self) -> str:
+        return _html.table("Prediction", self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
         computed = self.blocks - self.skipped
-        table.add_row("blocks", f"{self.blocks}: {computed} computed now, {self.skipped} before")
+        rows = [
+            ("scores", self.out),
+            ("blocks", f"{self.blocks}: {computed} computed now, {self.skipped} before"),
+        ]
         if self.rows:
             speed = self.rows / max(self.seconds, 1e-9)
-            table.add_row("rows", f"{self.rows}, of which {self.nan} lack a column and stay NaN")
-            table.add_row("speed", f"{speed:,.0f} rows per second ({self.seconds:.1f} s)")
-            table.add_row("peak memory", f"{format_bytes(self.peak_memory)} per worker")
-        if self.trusted:
-            table.add_row("input", TRUSTED)
-        return render(table)
+            rows += [
+                ("rows", f"{self.rows}, of which {self.nan} lack a column and stay NaN"),
+                ("speed", f"{speed:,.0f} rows per second ({self.seconds:.1f} s)"),
+                ("peak memory", f"{format_bytes(self.peak_memory)} per worker"),
+            ]
+        return [*rows, ("input", TRUSTED)] if self.trusted else rows
 
 
 @dataclass(frozen=True)

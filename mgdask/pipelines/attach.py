@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mgdask import _html
 from mgdask.errors import ParameterError, StoreError
 from mgdask.pipelines.frame_values import (
     Sources,
@@ -23,6 +24,8 @@ from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.shards import read_array
 from mgdask.store.staging import APPEND, remove_all
+
+UNCHANGED = "the store already had these values"
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,25 @@ class AttachReport:
 
     def __str__(self) -> str:
         lines = [f"{self.path}: {len(self.written)} additions"]
-        for entry in self.written:
-            runs = ", ".join(entry["runs"][:6]) + (", ..." if len(entry["runs"]) > 6 else "")
-            replaced = ", replacing other values" if "replaces_other_values" in entry else ""
-            lines.append(
-                f"  {entry['variable']} from {entry['from']}: {entry['frames']} frames of run "
-                f"{runs}{replaced}"
-            )
-        lines += [f"  {name}: the store already had these values" for name in self.unchanged]
+        lines += [
+            f"  {entry['variable']} from {entry['from']}: {_what(entry)}" for entry in self.written
+        ]
+        lines += [f"  {name}: {UNCHANGED}" for name in self.unchanged]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        rows = [("store", self.path), ("additions", str(len(self.written)))]
+        rows += [
+            (entry["variable"], f"{_what(entry)}, from {entry['from']}") for entry in self.written
+        ]
+        return _html.table("Attached", [*rows, *((name, UNCHANGED) for name in self.unchanged)])
+
+
+def _what(entry: dict[str, Any]) -> str:
+    """Return the frames and runs of an addition in words."""
+    runs = ", ".join(entry["runs"][:6]) + (", ..." if len(entry["runs"]) > 6 else "")
+    replaced = ", replacing other values" if "replaces_other_values" in entry else ""
+    return f"{entry['frames']} frames of run {runs}{replaced}"
 
 
 def attach(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from mgdask import _html
 from mgdask._renamed import check_arguments
 from mgdask.errors import ParameterError, StoreError
 from mgdask.execution.deferred import deferred_client
@@ -112,19 +113,26 @@ class IngestReport:
     summary: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
+        lines = [f"{self.path}: {self.n_frames} frames of {self.n_atoms} atoms; {self._blocks()}"]
+        width = max((len(label) for label, _ in self.summary), default=0)
+        lines += [f"  {label:{width}}  {text}" for label, text in self.summary]
+        lines += [f"  audit: {note}" for note in self.notes] or ["  audit: nothing to report"]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        size = f"{self.n_frames} frames of {self.n_atoms} atoms"
+        rows = [("store", self.path), ("size", size), ("blocks", self._blocks()), *self.summary]
+        notes = self.notes or ("nothing to report",)
+        return _html.table("Trajectory", [*rows, *(("audit", note) for note in notes)])
+
+    def _blocks(self) -> str:
         rate = ""
         is_large = self.input_bytes >= MIN_BYTES and self.seconds >= MIN_SECONDS
         if is_large and self.n_written == self.n_blocks:
             per_second = size_text(self.input_bytes / self.seconds)
             rate = f" ({size_text(self.input_bytes)} of input, {per_second} per second)"
-        lines = [
-            f"{self.path}: {self.n_frames} frames of {self.n_atoms} atoms; {self.n_written} of "
-            f"{self.n_blocks} blocks written now, in {self.seconds:.1f} s{rate}"
-        ]
-        width = max((len(label) for label, _ in self.summary), default=0)
-        lines += [f"  {label:{width}}  {text}" for label, text in self.summary]
-        lines += [f"  audit: {note}" for note in self.notes] or ["  audit: nothing to report"]
-        return "\n".join(lines)
+        written = f"{self.n_written} of {self.n_blocks} blocks written now"
+        return f"{written}, in {self.seconds:.1f} s{rate}"
 
 
 def ingest(

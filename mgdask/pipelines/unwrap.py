@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mgdask import _html
 from mgdask._typing import FloatArray
 from mgdask.errors import ParameterError, StoreError
 from mgdask.execution.client import resolve_client
@@ -106,6 +107,17 @@ class UnwrapReport:
             f"frames, scheme {self.scheme!r} ({self.why}); largest step {self.largest_step:.3f} "
             f"of the cell; {self.seconds:.1f} s{input_line}"
         )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("store", self.out),
+            ("size", f"{self.n_frames} frames of {self.n_atoms} atoms"),
+            ("scheme", f"{self.scheme} ({self.why})"),
+            ("largest step", f"{self.largest_step:.3f} of the cell"),
+            ("time", f"{self.seconds:.1f} s"),
+        ]
+        rows += [("input", TRUSTED)] if self.trusted else []
+        return _html.table("Unwrapped trajectory", rows)
 
 
 def select_scheme(scheme: str, cell: FloatArray) -> tuple[str, str]:

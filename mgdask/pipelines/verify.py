@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from dask.utils import format_bytes
 
+from mgdask import _html
 from mgdask.errors import StoreError
 from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import execute
@@ -95,28 +96,33 @@ class VerifyReport:
         return self.finished and not self.damages and not self.never_written
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.store}: {self.n_shards} shards of {self.kind}, {format_bytes(self.n_bytes)} "
-            f"read and compared in {self.seconds:.1f} s"
-        ]
-        lines += [f"  BAD {damage}" for damage in self.damages[:MAX_LISTED_DAMAGES]]
+        return "\n  ".join([f"{self.store}: {self._compared()}", *self._found()])
+
+    def _repr_html_(self) -> str:
+        rows = [("store", self.store), ("compared", self._compared())]
+        return _html.table("Verified", rows, self._found())
+
+    def _compared(self) -> str:
+        size = f"{self.n_shards} shards of {self.kind}, {format_bytes(self.n_bytes)}"
+        return f"{size} read and compared in {self.seconds:.1f} s"
+
+    def _found(self) -> list[str]:
+        lines = [f"BAD {damage}" for damage in self.damages[:MAX_LISTED_DAMAGES]]
         if len(self.damages) > MAX_LISTED_DAMAGES:
-            lines.append(f"  and {len(self.damages) - MAX_LISTED_DAMAGES} more")
+            lines.append(f"and {len(self.damages) - MAX_LISTED_DAMAGES} more")
         if self.never_written:
             first = self.never_written[0]
             lines.append(
-                f"  {len(self.never_written)} shards have no record of this work, "
+                f"{len(self.never_written)} shards have no record of this work, "
                 f"first {first.file}: {first.where}"
             )
         if not self.finished:
-            lines.append("  the store is not finished")
+            lines.append("the store is not finished")
         if self.restored:
             count = len(self.restored)
             files = "1 file was" if count == 1 else f"{count} files were"
-            lines.append(f"  {files} restored: {_listed(self.restored)}")
-        lines += [f"  {remark}" for remark in self.remarks]
-        lines.append(f"  {self._next_step()}")
-        return "\n".join(lines)
+            lines.append(f"{files} restored: {_listed(self.restored)}")
+        return [*lines, *self.remarks, self._next_step()]
 
     def _next_step(self) -> str:
         command = MADE_BY.get(self.kind, "mgdask command")

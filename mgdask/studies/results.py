@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from mgdask import _html
 from mgdask.report.page import Page, Section, Table, Text
 
 SHOWN_DIGITS = 12
 """Digits of a digest shown in a report; ``results.json`` has all."""
 POOLED = "pooled"
 """Value of ``Metric.test`` for all test data together."""
+
+
+METRIC_HEADS = ("model", "test", "metric", "value", "low", "high", "unit")
+"""Heads of the table of metrics."""
 
 
 def _finite(value: Any) -> Any:
@@ -151,20 +156,43 @@ class Results(BaseModel):
             for one in self.metrics
         )
 
+    def _repr_html_(self) -> str:
+        origin = [f"{label}: {text}" for label, text in self.about()]
+        notes = [*self.summary.splitlines(), *origin]
+        return metrics_html(f"Study: {self.study}", self.metrics, notes)
+
     def page(self) -> Page:
         """Return a report page with the table of metrics."""
-        header = ("model", "test", "metric", "value", "low", "high", "unit")
         rows = [
             (one.model, one.test, one.name, *map(_text, (one.value, one.low, one.high)), one.unit)
             for one in self.metrics
         ]
-        summary, table = Text(self.summary.splitlines()), Table("Metrics", header, rows)
+        summary, table = Text(self.summary.splitlines()), Table("Metrics", METRIC_HEADS, rows)
         sections = [Section("", [summary, table])]
         return Page(f"Study: {self.study}", sections, about=self.about())
 
     def about(self) -> list[tuple[str, str]]:
         """Return version, date, seed and data, as label and text of each."""
         return about_rows(self.version, self.date, self.options.get("seed"), self.inputs, self.data)
+
+
+def metrics_html(title: str, metrics: Sequence[Metric], notes: Sequence[str]) -> str:
+    """Return metrics as a table for notebooks.
+
+    Parameters
+    ----------
+    title
+        First line.
+    metrics
+        Metrics of all models.
+    notes
+        Lines below the table.
+    """
+    rows = [
+        (one.model, one.test, one.name, *map(_text, (one.value, one.low, one.high)), one.unit)
+        for one in metrics
+    ]
+    return _html.grid(title, METRIC_HEADS, rows, notes)
 
 
 def about_rows(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
+from mgdask import _html
 from mgdask._version import __version__
 from mgdask.errors import ParameterError
 from mgdask.store.lock import locked
@@ -22,7 +23,7 @@ from mgdask.store.trust import TRUSTED, is_trusted, trusting
 from mgdask.store.writable import check_writable
 from mgdask.studies.options import CommandLine, OptionError, StudyOptions, markdown_table
 from mgdask.studies.registry import get_options
-from mgdask.studies.results import POOLED, Metric, Results, about_rows, metrics_of
+from mgdask.studies.results import POOLED, Metric, Results, about_rows, metrics_html, metrics_of
 from mgdask.studies.stages import StageRunner, describe_input, fingerprint, write_text
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ class Outcome(NamedTuple):
 
     metrics: Sequence[Metric]
     summary: str = ""
+
+    def _repr_html_(self) -> str:
+        return metrics_html("Outcome", self.metrics, self.summary.splitlines())
 
 
 class Study(ABC, Generic[Options]):
@@ -99,6 +103,17 @@ class Study(ABC, Generic[Options]):
         outcome
             Metrics, baselines included, and a summary.
         """
+
+    def _repr_html_(self) -> str:
+        options = self.options
+        shown = options.model_dump(mode="json", exclude_defaults=True)
+        rows = [(name, _option_text(value)) for name, value in shown.items()]
+        step = (
+            f"finished: Results.read({str(options.out)!r})"
+            if (Path(options.out) / "results.json").is_file()
+            else "not finished: call .run()"
+        )
+        return _html.table(f"Study: {type(options).study}", rows, [step])
 
     def page(self, results: Results) -> str:
         """Return the report page as HTML; by default it has the table of metrics."""
@@ -188,6 +203,10 @@ class Study(ABC, Generic[Options]):
         write_text(options.out / "report.html", self.page(results))
         write_text(options.out / "results.json", results.to_json())
         return results
+
+
+def _option_text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _trusted_line() -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mgdask import _html
 from mgdask._typing import AnyArray, FloatArray, IntArray
 from mgdask.errors import ParameterError, StoreError
 from mgdask.store.artifacts import read_artifact, write_artifact
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 SMALL_TABLE = 10**6
 """Maximum number of values that one thread works on by default."""
+SHOWN_COLUMNS = 8
+"""Number of column names that a notebook shows of a model."""
 _SLAB_VALUES = 2**22
 """Values that are searched for NaN at a time."""
 MACHINE_PARAMETERS = {
@@ -369,6 +372,26 @@ class Model:
         """
         refuse_missing(values, self.columns, self.missing)
 
+    def _repr_html_(self) -> str:
+        shown = ", ".join(self.columns[:SHOWN_COLUMNS])
+        more = ", ..." if len(self.columns) > SHOWN_COLUMNS else ""
+        rows = [
+            ("objective", self.objective),
+            ("columns", f"{len(self.columns)}: {shown}{more}"),
+            ("trees", str(self.best_iteration)),
+            ("seed", str(self.seed)),
+        ]
+        for name, values in self.history.items():
+            if len(values):
+                last = min(self.best_iteration, len(values)) - 1
+                rows.append((f"validation {name}", f"{values[last]:.5g}"))
+        if self.missing:
+            rows.append(("NaN allowed", f"in {len(self.missing)} columns"))
+        for name in ("rows", "made", "versions"):
+            if name in self.card:
+                rows.append((name, _card_text(self.card[name])))
+        return _html.table("Model", rows, [f"digest {self.digest[:12]}"])
+
     def save(self, folder: str | Path) -> None:
         """Write model.txt and card.json to a folder, atomically.
 
@@ -440,6 +463,13 @@ class Model:
                 )
         card["columns"], card["missing"] = tuple(card["columns"]), tuple(card["missing"])
         return cls(text=artifact.files[TREES].decode("utf-8", errors="replace"), **card)
+
+
+def _card_text(value: object) -> str:
+    """Return an entry of a card as text; a mapping as names and values."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {each}" for name, each in value.items())
+    return str(value)
 
 
 def _names_in(folder: Path) -> list[str]:

@@ -13,11 +13,11 @@ from uuid import uuid4
 
 import numpy as np
 from dask.utils import format_bytes
-from rich.table import Table
 
+from mgdask import _html
 from mgdask.errors import ParameterError, StoreError
 from mgdask.execution.client import resolve_client
-from mgdask.execution.executor import render
+from mgdask.execution.results import render_rows
 from mgdask.execution.usage import peak_memory
 from mgdask.features.feature import FrameFeature
 from mgdask.pipelines.dictionary.cost import learn_work
@@ -113,30 +113,32 @@ class DictionaryReport:
     trusted: bool = False
 
     def __str__(self) -> str:
-        table = Table(show_header=False, box=None, pad_edge=False)
-        table.add_row("dictionary", self.out)
-        table.add_row(
-            "entries", f"{self.n_entries} of {self.n_environments} environments: {self.species}"
-        )
+        return render_rows(self._rows())
+
+    def _repr_html_(self) -> str:
+        return _html.table("Dictionary", self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        found = f"{self.n_entries} of {self.n_environments} environments: {self.species}"
+        rows = [("dictionary", self.out), ("entries", found)]
         if not self.n_new:
-            table.add_row("", "nothing was left to do")
-            return render(table)
+            return [*rows, ("", "nothing was left to do")]
         each = 1e6 * self.cpu / self.n_new
-        table.add_row("compared now", f"{self.n_new} environments in {self.n_blocks} blocks")
-        table.add_row(
-            "time",
+        time = (
             f"{self.seconds:.1f} s; {two_digits(self.cpu)} core seconds in the tasks "
             f"({each:.0f} µs per environment), {two_digits(self.settling)} s to settle "
-            f"{self.n_survivors} environments in the client",
+            f"{self.n_survivors} environments in the client"
         )
-        table.add_row(
-            "peak memory",
+        memory = (
             f"{format_bytes(self.peak_memory)} in a worker (projected "
-            f"{format_bytes(self.projected)}), {format_bytes(self.client_memory)} in the client",
+            f"{format_bytes(self.projected)}), {format_bytes(self.client_memory)} in the client"
         )
-        if self.trusted:
-            table.add_row("input", TRUSTED)
-        return render(table)
+        rows += [
+            ("compared now", f"{self.n_new} environments in {self.n_blocks} blocks"),
+            ("time", time),
+            ("peak memory", memory),
+        ]
+        return [*rows, ("input", TRUSTED)] if self.trusted else rows
 
 
 def build_dictionary(

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from dask.utils import format_bytes
-from rich.table import Table
 
+from mgdask import _html
 from mgdask.elements import symbol
 from mgdask.errors import ParameterError, PlanError
-from mgdask.execution.executor import render
+from mgdask.execution.results import render_rows
 from mgdask.features.engine import working_memory
 from mgdask.features.feature import FrameFeature
 from mgdask.features.registry import make_feature
@@ -185,41 +185,48 @@ class DictionaryPlan:
         measure
             As for ``work``.
         """
-        table = Table(show_header=False, box=None, pad_edge=False)
+        return render_rows(self._rows(measure))
+
+    def _repr_html_(self) -> str:
+        # showing a plan in a notebook must not take the second of a measurement
+        return _html.table("Dictionary plan", self._rows(measure=False))
+
+    def _rows(self, measure: bool) -> list[tuple[str, str]]:
         new = self.description.sources[0 if self.base is None else len(self.base.sources) :]
-        table.add_row("dictionary", self.out)
+        rows = [("dictionary", self.out)]
         if self.base is not None:
-            table.add_row("extends", f"{self.base.path}, {self.base.n_entries} entries")
-        table.add_row("feature", f"{self.feature.family}: {self.feature.summary()}")
+            rows.append(("extends", f"{self.base.path}, {self.base.n_entries} entries"))
         split = "only" if self.description.per_species else "also"
         kind = "of the same" if self.description.per_species else "of different"
-        table.add_row(
-            "threshold",
-            f"{self.description.threshold:g}, {split} between central atoms {kind} element"
-            + ("" if self.description.per_species else "s"),
-        )
+        plural = "" if self.description.per_species else "s"
         names = [source.path for source in new[:3]] + (["..."] if len(new) > 3 else [])
         n_frames = sum(source.n_frames for source in new)
-        table.add_row(
-            "samples", f"{len(new)}: {', '.join(names)}; {n_frames} frames in stored order"
-        )
         row = 8 * self.feature.n_columns
-        table.add_row(
-            "environments",
+        environments = (
             f"{self.n_environments} of {self.feature.n_columns} columns; they are never stored "
-            f"(as an array, they would take {format_bytes(self.n_environments * row)})",
+            f"(as an array, they would take {format_bytes(self.n_environments * row)})"
         )
-        table.add_row("tasks", f"about {self.n_tasks}, of at most {self.max_block} environments")
         few = 1000
-        table.add_row(
-            "memory",
+        memory = (
             f"{format_bytes(self.memory.worker(few))} per worker and "
             f"{format_bytes(self.memory.client(few))} in the client with {few} entries, plus "
-            f"{format_bytes(self.memory.per_entry)} per further entry",
+            f"{format_bytes(self.memory.per_entry)} per further entry"
         )
-        table.add_row("room", f"{self.max_entries} entries in memory={format_bytes(self.allowed)}")
-        table.add_row("time", str(self.work(measure=measure)))
-        return render(table)
+        return [
+            *rows,
+            ("feature", f"{self.feature.family}: {self.feature.summary()}"),
+            (
+                "threshold",
+                f"{self.description.threshold:g}, {split} between central atoms {kind} "
+                f"element{plural}",
+            ),
+            ("samples", f"{len(new)}: {', '.join(names)}; {n_frames} frames in stored order"),
+            ("environments", environments),
+            ("tasks", f"about {self.n_tasks}, of at most {self.max_block} environments"),
+            ("memory", memory),
+            ("room", f"{self.max_entries} entries in memory={format_bytes(self.allowed)}"),
+            ("time", str(self.work(measure=measure))),
+        ]
 
     def __str__(self) -> str:
         return self.describe()

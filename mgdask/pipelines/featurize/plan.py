@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from dask.utils import format_bytes
-from rich.table import Table
 
-from mgdask import variables
+from mgdask import _html, variables
 from mgdask._typing import AnyArray, IntArray
 from mgdask.errors import ParameterError, PlanError
+from mgdask.execution.results import render_rows
 from mgdask.features.engine import FeatureKinds, block_limit, frames_needed
 from mgdask.features.feature import Feature
 from mgdask.features.window import FrameAxis
@@ -284,12 +284,12 @@ class Plan:
         measure
             As in ``work``.
         """
-        from mgdask.execution.executor import render
+        return render_rows([*self._describe_work(measure), *self._describe_memory()])
 
-        table = Table(show_header=False, box=None, pad_edge=False)
-        for row in (*self._describe_work(measure), *self._describe_memory()):
-            table.add_row(*row)
-        return render(table)
+    def _repr_html_(self) -> str:
+        # showing a plan in a notebook must not take the second of a measurement
+        rows = [*self._describe_work(measure=False), *self._describe_memory()]
+        return _html.table("Plan", rows)
 
     def _describe_work(self, measure: bool) -> list[tuple[str, str]]:
         rows = []

@@ -12,11 +12,11 @@ from uuid import uuid4
 
 import numpy as np
 from dask.utils import format_bytes
-from rich.table import Table
 
+from mgdask import _html
 from mgdask.errors import RunError
-from mgdask.execution.executor import describe, execute, render, resolve_client
-from mgdask.execution.results import Outcome
+from mgdask.execution.executor import describe, execute, resolve_client
+from mgdask.execution.results import Outcome, render_rows
 from mgdask.features.engine import FeatureKinds, frames_needed
 from mgdask.pipelines.featurize.block import Block, compute_block, create_output
 from mgdask.pipelines.featurize.cost import learn, two_digits
@@ -103,30 +103,35 @@ class Report:
         return max(0, min(beyond, self.peak_memory - self.projected))
 
     def __str__(self) -> str:
-        table = Table(show_header=False, box=None, pad_edge=False)
+        return render_rows(self._rows())
+
+    def _repr_html_(self) -> str:
+        return _html.table("Run", self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
         n_done = self.blocks - self.skipped
-        table.add_row("features", self.out)
-        table.add_row(
-            "blocks", f"{self.blocks}: {n_done} computed now, {self.skipped} were done before"
-        )
+        rows = [
+            ("features", self.out),
+            ("blocks", f"{self.blocks}: {n_done} computed now, {self.skipped} were done before"),
+        ]
         if n_done:
             speed = self.rows / max(self.seconds, 1e-9)
             time = f"{self.seconds:.1f} s"
             if self.prepared > MENTIONED:
                 time += f", of which {self.prepared:.1f} s to load or compile kernels"
-            table.add_row("speed", f"{speed:,.0f} central atoms per second ({time})")
-            table.add_row("work", f"{two_digits(self.cpu)} core seconds")
-            table.add_row(
-                "peak memory",
+            memory = (
                 f"{format_bytes(self.peak_memory)} in a worker; "
                 f"blocks {format_bytes(self.block_memory)}, "
-                f"projected {format_bytes(self.projected_blocks)}",
+                f"projected {format_bytes(self.projected_blocks)}"
             )
-            if self.trusted:
-                table.add_row("input", TRUSTED)
-            if self.excess_memory:
-                table.add_row("", "ABOVE THE PROJECTION: please report it")
-        return render(table)
+            rows += [
+                ("speed", f"{speed:,.0f} central atoms per second ({time})"),
+                ("work", f"{two_digits(self.cpu)} core seconds"),
+                ("peak memory", memory),
+            ]
+            rows += [("input", TRUSTED)] if self.trusted else []
+            rows += [("", "ABOVE THE PROJECTION: please report it")] if self.excess_memory else []
+        return rows
 
 
 def _count_flagged(plan: Plan, manifest: Manifest) -> None:
