@@ -1,4 +1,4 @@
-"""Report the progress of a run: a bar on a terminal, log lines elsewhere.
+"""Report the progress of a run: a bar on a terminal or in a notebook, or log lines.
 
 All messages of a batch run go to loggers below ``mgdask``.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from typing import TextIO
+from html import escape
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -25,6 +26,9 @@ MIN_SHARE = 0.01
 """Share of the tasks that must be done before the time left is estimated."""
 REPORT_INTERVAL = 60.0
 """Seconds between two progress lines in a log."""
+
+NOTEBOOK_INTERVAL = 0.5
+"""Seconds between two updates of the bar in a notebook."""
 
 logger = logging.getLogger("mgdask.execution")
 
@@ -78,8 +82,58 @@ def _ensure_logging() -> None:
         package.addHandler(_StderrHandler())
 
 
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    if "IPython" not in sys.modules:  # a kernel has imported it
+        return False
+    from IPython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None) is not None
+
+
+class NotebookBar:
+    """A bar in the output of a notebook's cell, which is replaced as it moves on.
+
+    It needs no widgets, and a stored notebook keeps its last state.
+
+    Parameters
+    ----------
+    total
+        Number of tasks.
+    line
+        First text beside the bar.
+    """
+
+    def __init__(self, total: int, line: str) -> None:
+        from IPython.display import display
+
+        self.total = total
+        self.last_update = time.monotonic()
+        self._handle: Any = display(self._content(0, line), raw=True, display_id=True)
+
+    def update(self, done: int, line: str, *, now: bool = False) -> None:
+        """Move the bar, at most twice per second.
+
+        Parameters
+        ----------
+        done
+            Number of tasks that have ended.
+        line
+            Text beside the bar.
+        now
+            Whether to move it in any case.
+        """
+        if now or time.monotonic() - self.last_update >= NOTEBOOK_INTERVAL:
+            self.last_update = time.monotonic()
+            self._handle.update(self._content(done, line), raw=True)
+
+    def _content(self, done: int, line: str) -> dict[str, str]:
+        bar = f'<progress value="{done}" max="{self.total}"></progress>'
+        return {"text/plain": line, "text/html": f"<div>{bar} {escape(line)}</div>"}
+
+
 class ProgressReporter:
-    """A progress bar on a terminal, or one log line per minute.
+    """A progress bar on a terminal or in a notebook, or one log line per minute.
 
     Parameters
     ----------
@@ -97,6 +151,8 @@ class ProgressReporter:
         self.what, self.total, self.unit = what, total, unit
         self.enabled = enabled and total > 0
         self.bar: Progress | None = None
+        self.notebook: NotebookBar | None = None
+        self.counts = (0, 0, 0)
         self.bar_task = TaskID(0)
         self.started = self.last_line = time.monotonic()
 
@@ -104,7 +160,11 @@ class ProgressReporter:
         if not self.enabled:
             return self
         _ensure_logging()
-        if sys.stderr.isatty() and logger.isEnabledFor(logging.INFO):
+        if not logger.isEnabledFor(logging.INFO):
+            return self
+        if in_notebook():
+            self.notebook = NotebookBar(self.total, f"{self.what}: 0 of {self.total} {self.unit}")
+        elif sys.stderr.isatty():
             self.bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -129,8 +189,11 @@ class ProgressReporter:
         threads
             Number of threads of all connected workers.
         """
+        self.counts = (done, failed, threads)
         if self.bar is not None:
             self.bar.update(self.bar_task, completed=done + failed)
+        elif self.notebook is not None:
+            self.notebook.update(done + failed, self._line(done, failed, threads))
         elif self.enabled and time.monotonic() - self.last_line >= REPORT_INTERVAL:
             self.last_line = time.monotonic()
             logger.info("%s", self._line(done, failed, threads))
@@ -139,10 +202,16 @@ class ProgressReporter:
         workers = f"{threads} threads" if threads else "waiting for workers"
         left = ""
         if done and done >= MIN_SHARE * self.total:
-            seconds = (self.total - done) * (self.last_line - self.started) / done
+            seconds = (self.total - done) * (time.monotonic() - self.started) / done
             left = f", about {seconds / 60:.0f} min left"
         return f"{self.what}: {done} of {self.total} {self.unit}, {failed} failed, {workers}{left}"
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self.bar is not None:
             self.bar.stop()
+        if self.notebook is not None:
+            done, failed, _threads = self.counts
+            how = "stopped after" if kind is not None else "in"
+            line = f"{self.what}: {done} of {self.total} {self.unit}, {failed} failed, {how} "
+            line += f"{time.monotonic() - self.started:.1f} s"
+            self.notebook.update(done + failed, line, now=True)
