@@ -145,9 +145,9 @@ class StudyOptions(BaseModel):
     examples: ClassVar[tuple[str, ...]] = ()
     """Command lines that the help of the study shows."""
     adding_stages: ClassVar[frozenset[str]] = frozenset()
-    """Options that only add stages, whose names contain their values.
+    """Options that only add stages, whose names or identities contain their values.
 
-    Other stages are not repeated if they change.
+    Other stages are not repeated if they, or the stores that they name, change.
     """
 
     out: Path = Field(description="Folder for everything that the study writes.")

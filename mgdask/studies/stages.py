@@ -145,11 +145,22 @@ class StageRunner:
         self._advance(record)
         return result
 
-    def branch(self) -> StageRunner:
+    @property
+    def identity(self) -> str:
+        """Digest of everything that the next stage depends on."""
+        return self._identity
+
+    def branch(self, *depends: Any) -> StageRunner:
         """Return a runner for stages on which later stages do not depend.
 
         Its stages depend on all stages before it. Other branches may then be added or
         left out without repeating them.
+
+        Parameters
+        ----------
+        *depends
+            JSON values on which its stages depend as well, such as options that are in
+            ``adding_stages``, or the ``identity`` of another branch.
 
         Returns
         -------
@@ -157,7 +168,7 @@ class StageRunner:
             Runner with the same folders, timer and list of skipped stages.
         """
         other = StageRunner(self.out, self.records, self._study)
-        other._identity = self._identity
+        other._identity = digest([self._identity, *depends]) if depends else self._identity
         other.timer, other.skipped = self.timer, self.skipped
         return other
 

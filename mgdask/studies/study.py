@@ -182,10 +182,13 @@ class Study(ABC, Generic[Options]):
             for key, value in options.parameters().items()
             if key not in options.adding_stages
         }
+        read = {
+            key: value
+            for key, value in inputs.items()
+            if key.partition(" ")[0] not in options.adding_stages
+        }
         stages = StageRunner(
-            options.out,
-            options.out / name / "progress",
-            digest([name, __version__, common, inputs]),
+            options.out, options.out / name / "progress", digest([name, __version__, common, read])
         )
         outcome = self.compute(stages, client, progress)
         results = Results(

@@ -1,7 +1,8 @@
 """T_ML of every atom, written as a store whose atoms are matched by ``atom_id``.
 
 A task predicts the atoms of one block with every model, and writes one shard of the
-output. It reads its own rows, and each worker reads each model once.
+output. It reads its own rows. Models are applied one after another, so that a worker
+holds only one of them, with its prepared training rows.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import Task, describe, execute
 from mgdask.execution.records import record
 from mgdask.store import features
+from mgdask.store.failures import explained
 from mgdask.store.layout import BlockLayout
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
@@ -35,8 +36,16 @@ from mgdask.store.shards import (
 )
 from mgdask.studies.stages import fingerprint
 from mgdask.studies.temperature.data import FeatureTemperature, Instances
+from mgdask.studies.temperature.held import Held, emptied
 from mgdask.studies.temperature.likelihood import OURS_AVERAGED
-from mgdask.studies.temperature.model import MODEL_FILE, ROWS_FILE, TemperatureModel, load_model
+from mgdask.studies.temperature.model import (
+    LABEL_FILES,
+    MODEL_FILE,
+    ROWS_FILE,
+    NearestTemperatures,
+    TemperatureModel,
+    load_model,
+)
 
 if TYPE_CHECKING:
     from mgdask.cluster.client import Client
@@ -45,6 +54,7 @@ T_ML = "t_ml"
 """Name of the variable with T_ML in K, and of the folder of these stores."""
 ROWS = 4096
 """Atoms of a block."""
+_MODEL: Held[TemperatureModel] = Held()
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,7 @@ def predict_store(
     columns: Sequence[int],
     out: Path,
     *,
+    own: Mapping[tuple[str, int], int] | None = None,
     client: Client | None = None,
     progress: bool = True,
 ) -> tuple[AppliedModel, ...]:
@@ -131,7 +142,7 @@ def predict_store(
         All runs of one store.
     models
         Fitted models, one column each. Models with T of the run are left out if a run
-        has no temperature.
+        has no temperature, and those of averages if the store has none.
     columns
         Indices of the lags that the models read.
     out
@@ -139,6 +150,10 @@ def predict_store(
         is the first frame of a run. It opens with ``mgdask.open_store``. Atoms are
         matched with those of a trajectory by ``atom_id``. T_ML of earlier models in the
         same place is replaced.
+    own
+        First training row of each run that is in the training data, by name of the
+        store and frame; see ``Instances.first_rows``. Its atoms are not their own
+        neighbors. Default: none is.
     client
         Dask client. Default: the current one, or else threads of this process.
     progress
@@ -157,8 +172,12 @@ def predict_store(
         If blocks failed. The same call again computes only what is missing.
     """
     kelvin = [run.temperature for run in instances.runs]
+    averaged = instances.averaged() is not None
     applied = tuple(
-        one for one in models if one.feature_temperature != "run" or np.isfinite(kelvin).all()
+        one
+        for one in models
+        if (one.feature_temperature != "run" or np.isfinite(kelvin).all())
+        and (one.name != OURS_AVERAGED or averaged)
     )
     if not applied:
         raise ParameterError(
@@ -174,6 +193,10 @@ def predict_store(
         "source": content,
         "temperature": kelvin if any(one.feature_temperature == "run" for one in applied) else [],
     }
+    rows = own or {}
+    firsts = [rows.get((run.store, run.frame)) for run in instances.runs]
+    if any(first is not None for first in firsts):
+        identity["training_rows"] = firsts
     plan_digest = digest([identity, ROWS, FEATURE_COMPRESSION])
     with Manifest(out).locked() as lock:
         if _is_of_other_models(out, plan_digest):
@@ -189,7 +212,7 @@ def predict_store(
                 "versions": versions(("mgdask", "numpy", "zarr")),
             }
             features.create(str(out), attrs, _axes(group), [_output(instances, applied)])
-        _predict(instances, applied, digests, columns, out, plan_digest, client, progress)
+        _predict(instances, applied, digests, columns, firsts, out, plan_digest, client, progress)
         lock.check()
         Manifest(out).finish(plan_digest)
     return applied
@@ -208,6 +231,7 @@ def _predict(
     applied: Sequence[AppliedModel],
     digests: Mapping[str, str],
     columns: Sequence[int],
+    firsts: Sequence[int | None],
     out: Path,
     plan_digest: str,
     client: Client | None,
@@ -216,28 +240,50 @@ def _predict(
     """Compute the blocks that have no record yet."""
     manifest = Manifest(out)
     records = manifest.records()
-    tasks: list[Task] = []
+    scratch = out.with_name(f"{out.name}.parts")
+    writes: list[Task] = []
+    todo: list[tuple[str, int, tuple[int, int]]] = []
     for k, run in enumerate(instances.runs):
         for start in range(0, run.n_atoms, ROWS):
             name = f"t_ml-{k:08d}-{start:010d}"
             identity = digest([plan_digest, name])
             if manifest.done(name, identity, records):
                 continue
-            part = instances.select([k])
             atoms = (start, min(start + ROWS, run.n_atoms))
-            job = (part, tuple(applied), dict(digests), tuple(columns), k, atoms, str(out))
-            tasks.append((name, (*job, name, identity)))
-    if tasks or manifest.content() is None:
-        manifest.reopen()
-    with resolve_client(client) as workers:
-        outcome = execute(
-            workers,
-            _predict_block,
-            tasks,
-            what=f"T_ML of {instances.runs[0].store}",
-            progress=progress,
-            strict=False,
+            files = [str(scratch / f"{name}-{one.label}.npy") for one in applied]
+            todo.append((name, k, atoms))
+            writes.append((name, (files, k, atoms, str(out), name, identity)))
+    # one model after another: a worker holds only one
+    predictions: list[Task] = [
+        (
+            f"{name}-{one.label}",
+            (
+                instances.select([k]),
+                one,
+                digests[one.label],
+                tuple(columns),
+                atoms,
+                firsts[k],
+                str(scratch / f"{name}-{one.label}.npy"),
+            ),
         )
+        for one in applied
+        for name, k, atoms in todo
+    ]
+    if todo or manifest.content() is None:
+        manifest.reopen()
+    with explained(out), emptied(scratch), resolve_client(client) as workers:
+        for function, tasks in ((_predict_block, predictions), (_write_block, writes)):
+            outcome = execute(
+                workers,
+                function,
+                tasks,
+                what=f"T_ML of {instances.runs[0].store}",
+                progress=progress,
+                strict=False,
+            )
+            if outcome.failures:
+                break
     if outcome.failures:
         first, error = next(iter(outcome.failures.items()))
         if isinstance(error, ParameterError):
@@ -250,30 +296,62 @@ def _predict(
 
 def _predict_block(
     part: Instances,
-    applied: Sequence[AppliedModel],
-    digests: Mapping[str, str],
+    one: AppliedModel,
+    known: str,
     columns: Sequence[int],
-    frame: int,
     atoms: tuple[int, int],
-    out: str,
-    name: str,
-    identity: str,
+    first: int | None,
+    file: str,
 ) -> None:
-    """Task: predict some atoms of one run with every model, and write them."""
-    began = time.perf_counter()
-    run = part.runs[0]
+    """Task: predict some atoms of one run with one model, into a file."""
     rows = np.arange(*atoms)
-    t_ml = np.empty((1, len(rows), len(applied)))
-    for k, one in enumerate(applied):
-        x = one.matrix(part, columns, rows)
-        t_ml[0, :, k] = _model(str(one.folder), digests[one.label]).predict(x, run.species[rows])
+    x = one.matrix(part, columns, rows)
+    model = held_model(str(one.folder), known)
+    own = None if first is None else first + rows
+    with explained(file):
+        np.save(file, predicted(model, x, part.runs[0].species[rows], own))
+
+
+def _write_block(
+    files: Sequence[str], frame: int, atoms: tuple[int, int], out: str, name: str, identity: str
+) -> None:
+    """Task: write T_ML of some atoms by all models as one shard."""
+    began = time.perf_counter()
+    t_ml = np.stack([np.load(file) for file in files], axis=1)[None]
     wrote = write_shard(open_group(out, mode="r+"), T_ML, (frame, atoms[0], 0), t_ml)
     Manifest(out).append(record(name, identity, [wrote], began))
 
 
-@lru_cache(maxsize=4)
-def _model(folder: str, _digest: str) -> TemperatureModel:
-    return load_model(Path(folder))
+def predicted(
+    model: TemperatureModel, matrix: FloatArray, species: IntArray, own: IntArray | None
+) -> FloatArray:
+    """Return T_ML in K (row,); no atom is its own neighbor.
+
+    Parameters
+    ----------
+    model
+        A fitted model.
+    matrix, species
+        Features (row, column) and atomic numbers (row,).
+    own
+        Training row that is the same atom (row,); None if there are none.
+    """
+    if isinstance(model, NearestTemperatures):
+        return model.predict(matrix, species, own)
+    return model.predict(matrix, species)
+
+
+def held_model(folder: str, known: str) -> TemperatureModel:
+    """Return a saved model, which this process keeps until it needs another.
+
+    Parameters
+    ----------
+    folder
+        Folder of the model.
+    known
+        Its ``model_digest``.
+    """
+    return _MODEL.get((folder, known), lambda: load_model(Path(folder)))
 
 
 def model_digest(folder: Path) -> str:
@@ -284,7 +362,8 @@ def model_digest(folder: Path) -> str:
     folder
         Folder that ``save_model`` wrote.
     """
-    files = [folder / name for name in (MODEL_FILE, ROWS_FILE) if (folder / name).is_file()]
+    names = (MODEL_FILE, ROWS_FILE, *LABEL_FILES.values())
+    files = [folder / name for name in names if (folder / name).is_file()]
     return digest([fingerprint(file) for file in files])
 
 

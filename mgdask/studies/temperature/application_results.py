@@ -1,6 +1,7 @@
 """Results of an application: T_ML and its control, D²min, structure and creep.
 
-``apply_to`` writes T_ML, and D²min and structure of the first frame of each run.
+``apply_to`` in ``applied`` writes T_ML, and D²min and structure of the first frame of
+each run.
 ``describe_application`` reads these and returns the content of
 ``application_STORE.json``, whose keys are those of ``read_applications``.
 """
@@ -8,26 +9,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mgdask._typing import FloatArray
-from mgdask.errors import StoreError
-from mgdask.features.pair_cutoffs import pair_cutoffs, species_of
+from mgdask.features.pair_cutoffs import species_of
 from mgdask.pipelines.featurize.block import read_axis
-from mgdask.pipelines.featurize.plan import plan
-from mgdask.pipelines.featurize.run import run
-from mgdask.pipelines.rdf import partial_rdf
 from mgdask.report.json import to_plain
 from mgdask.store import frame_values
-from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
-from mgdask.store.shards import read_array, remove_store
-from mgdask.studies.temperature.application import AppliedModel, predict_store, read_t_ml
-from mgdask.studies.temperature.data import Instances
+from mgdask.store.shards import read_array
+from mgdask.studies.temperature.application import read_t_ml
+from mgdask.studies.temperature.applied import Application
 from mgdask.studies.temperature.deformation import STRAIN, STRESS, Creep, creep_of, stress_strain_of
 from mgdask.studies.temperature.distribution import (
     bin_edges,
@@ -36,139 +30,21 @@ from mgdask.studies.temperature.distribution import (
     fit_peak,
     share_above,
 )
-from mgdask.studies.temperature.local_deformation import (
-    correlate,
-    d2min_features,
-    d2min_name,
-    slab_map,
-    usable_lags,
-)
+from mgdask.studies.temperature.local_deformation import correlate, d2min_name, slab_map
 from mgdask.studies.temperature.model import NEAREST
 from mgdask.studies.temperature.structure import (
     NEIGHBORS,
     POLYHEDRA,
-    distances_of,
     ranks_of,
-    structure_features,
     structure_of,
     tied_share,
 )
-from mgdask.studies.temperature.views import PairDistances, Structure
+from mgdask.studies.temperature.views import LagCorrelation, Structure
 
 if TYPE_CHECKING:
-    from mgdask.cluster.client import Client
+    pass
 
-MAX_FRAMES = 20
-"""Maximum number of frames, evenly spaced, over which g(r) is averaged."""
-R_MAX = 8.0
-"""Largest distance in Å of g(r)."""
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-
-
-@dataclass(frozen=True)
-class Application:
-    """Results of one store on disk, opened but not read.
-
-    Parameters
-    ----------
-    instances
-        All runs of the store.
-    models
-        Models that were applied.
-    t_ml
-        Store with T_ML.
-    local
-        Store with D²min and structure of the first frame of each run.
-    lags
-        Lags of D²min in ps.
-    distances
-        Partial g(r) with the cutoffs.
-    """
-
-    instances: Instances
-    models: tuple[AppliedModel, ...]
-    t_ml: Path
-    local: Path
-    lags: tuple[float, ...]
-    distances: PairDistances
-
-    @property
-    def name(self) -> str:
-        """Name of the store."""
-        return self.instances.runs[0].store
-
-    @property
-    def source(self) -> Path:
-        """Trajectory store."""
-        return self.instances.runs[0].source
-
-
-def apply_to(
-    instances: Instances,
-    models: Sequence[AppliedModel],
-    columns: Sequence[int],
-    out: Path,
-    *,
-    d2min_lags: Sequence[float],
-    memory: str = "2GiB",
-    client: Client | None = None,
-    progress: bool = True,
-) -> Application:
-    """Compute T_ML, D²min and structure of all atoms of one store, as tasks.
-
-    Parameters
-    ----------
-    instances
-        All runs of one store.
-    models, columns
-        Fitted models, and the indices of the lags that they read.
-    out
-        Folder of the study. ``t_ml/STORE.zarr`` and ``local/STORE.zarr`` are written to
-        it, unless they are there.
-    d2min_lags
-        Lags of D²min in ps. Those that a run lacks are left out.
-    memory
-        Memory of one worker process.
-    client
-        Dask client. Default: the current one, or else threads of this process.
-    progress
-        Whether to report progress.
-
-    Raises
-    ------
-    ParameterError
-        If species differ from those of training, a pair of species has no trough in
-        g(r), or no lag of D²min exists.
-    """
-    how: dict[str, Any] = {"client": client, "progress": progress}
-    source = instances.runs[0].source
-    target = out / "t_ml" / f"{source.stem}.zarr"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    applied = predict_store(instances, models, columns, target, **how)
-    group, _ = check_complete(source)
-    axis = read_axis(group)
-    first = np.array([begin for begin, _ in axis.runs()])
-    lags = usable_lags(d2min_lags, axis, first)
-    n_frames = len(axis.time)
-    chosen = np.unique(np.linspace(0, n_frames - 1, min(n_frames, MAX_FRAMES)).astype(int))
-    rdf = partial_rdf(source, r_max=R_MAX, bins=400, frames=chosen.tolist(), **how)
-    cutoffs = pair_cutoffs(rdf)
-    local = out / "local" / f"{source.stem}.zarr"
-    local.parent.mkdir(parents=True, exist_ok=True)
-    wanted = [
-        *structure_features(instances.runs[0].species, cutoffs),
-        *d2min_features(lags, cutoffs),
-    ]
-    choices: dict[str, Any] = {"out": local, "memory": memory, "frames": first.tolist()}
-    try:
-        made = plan(source, wanted, **choices)
-    except StoreError:
-        # other lags or cutoffs: results of the study's own folder are replaced
-        with Manifest(local).locked():
-            remove_store(local)
-        made = plan(source, wanted, **choices)
-    run(made, client, progress=progress)
-    return Application(instances, applied, target, local, tuple(lags), distances_of(rdf))
 
 
 def describe_application(
@@ -217,10 +93,10 @@ def describe_application(
     d2min = _d2min(application)
     correlations, models = [], []
     for one in application.models:
-        for k, name in enumerate(_names(application)):
+        for k, name in enumerate(application.names):
             t_ml = every[one.label][k]
-            pearson = correlate(name, one.form, t_ml, d2min[k], application.lags, seed=seed)
-            if one.name == NEAREST:
+            pearson = _correlated(application, name, one.form, t_ml, d2min[k], seed)
+            if one.name == NEAREST and pearson is not None:
                 correlations.append(pearson)
             models.append(
                 {
@@ -236,6 +112,7 @@ def describe_application(
     maps, structures, notes = _groups(
         application, every, d2min, columns, applied_form, extreme_fraction, slab
     )
+    notes += application.notes
     creep = creep_curves(application)
     strained = _stress_strain(application)
     if control is None:
@@ -254,6 +131,7 @@ def describe_application(
             "map": maps,
             "structure": structures,
             "distances": application.distances,
+            "put_in": application.put_in,
             "creep": [one.curve for one in creep],
             "creep_details": creep,
             "stress_strain": strained,
@@ -281,27 +159,33 @@ def describe_control(
     found = _distributions(control, None, glass_temperature, seed, unstressed=True)
     every, d2min = read_t_ml(control.t_ml), _d2min(control)
     correlations = [
-        correlate(
-            f"{name} (unstressed control)",
-            one.form,
-            every[one.label][k],
-            d2min[k],
-            control.lags,
-            seed=seed,
+        _correlated(
+            control, f"{name} (unstressed control)", one.form, every[one.label][k], d2min[k], seed
         )
         for one in control.models
         if one.name == NEAREST
-        for k, name in enumerate(_names(control))
+        for k, name in enumerate(control.names)
     ]
     plain: dict[str, Any] = to_plain(
         {
             "store": control.name,
             **found,
-            "correlations": correlations,
+            "correlations": [one for one in correlations if one is not None],
+            "put_in": control.put_in,
             "glass_temperature": glass_temperature,
+            "notes": control.notes,
         }
     )
     return plain
+
+
+def _correlated(
+    application: Application, name: str, form: str, t_ml: FloatArray, d2min: FloatArray, seed: int
+) -> LagCorrelation | None:
+    """Return the correlation with D²min; None without D²min."""
+    if not application.lags:
+        return None
+    return correlate(name, form, t_ml, d2min, application.lags, seed=seed)
 
 
 def control_of(application: Application, controls: Sequence[Application]) -> Application | None:
@@ -342,7 +226,7 @@ def creep_curves(application: Application) -> list[Creep]:
             stress=None if stress is None else stress[first:last],
             unit=unit,
         )
-        for name, (first, last) in zip(_names(application), axis.runs(), strict=True)
+        for name, (first, last) in zip(application.names, axis.runs(), strict=True)
         if last - first > 1
     ]
 
@@ -355,14 +239,11 @@ def _stress_strain(application: Application) -> list[Any]:
     return [] if curve is None else [curve]
 
 
-def _names(application: Application) -> list[str]:
-    """Return a name for every run: that of the store if it has one run only."""
-    runs = application.instances.runs
-    return [one.store if len(runs) == 1 else f"{one.store}, {one.label}" for one in runs]
-
-
 def _d2min(application: Application) -> FloatArray:
     """Return D²min in Å² (run, lag, atom)."""
+    runs = application.instances.runs
+    if application.local is None or not application.lags:
+        return np.empty((len(runs), 0, runs[0].n_atoms))
     group, _ = check_complete(application.local, kind="features")
     return np.stack(
         [
@@ -389,7 +270,7 @@ def _distributions(
         if one.name != NEAREST:
             continue
         other = beside[one.label].ravel() if one.label in beside else None
-        for k, name in enumerate(_names(application)):
+        for k, name in enumerate(application.names):
             t_ml = every[one.label][k]
             about = {"name": name, "form": one.form}
             peak = fit_peak(t_ml, seed=seed)
@@ -429,12 +310,14 @@ def _groups(
     )
     if chosen is None:
         return [], [], [f"{application.name}: the model with the form {form!r} was not applied"]
+    if application.local is None:
+        return [], [], []
     source, _ = check_complete(application.source)
     local, _ = check_complete(application.local, kind="features")
     indices = np.asarray(read_array(local, POLYHEDRA), dtype=np.float64)
     counts = np.asarray(read_array(local, NEIGHBORS), dtype=np.float64)
     maps, structures, notes = [], [], []
-    for k, name in enumerate(_names(application)):
+    for k, name in enumerate(application.names):
         one = application.instances.runs[k]
         t_ml = every[chosen.label][k]
         motion = application.instances.matrix(
@@ -461,6 +344,8 @@ def _groups(
                 "(by mean lg[r²m] over the lags, relative to their species) are solid-like"
             )
         notes += significance(structures[-1])
+        if not application.lags:
+            continue
         frame = application_frame(source, k)
         maps.append(
             slab_map(

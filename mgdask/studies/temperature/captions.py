@@ -28,6 +28,7 @@ from mgdask.studies.temperature.figures.structure import group_rows, values_of
 from mgdask.studies.temperature.figures.validation import number
 from mgdask.studies.temperature.report_data import ReportData, Row
 from mgdask.studies.temperature.views import (
+    AppliedPutIn,
     AveragingCurve,
     Clusters,
     CreepCurve,
@@ -256,7 +257,54 @@ def control_text(rows: Sequence[Row]) -> str:
     return " ".join(texts)
 
 
-def thermometer_caption(curves: Sequence[Thermometer]) -> list[str]:
+SELECTED = (
+    "Classes, lags and k, unless given, were selected once with all training atoms, those at the "
+    "temperature that is left out included. Test runs took no part."
+)
+"""Reservation about the temperatures that are left out."""
+
+
+def rows_text(training: Mapping[str, Any]) -> str:
+    """Say on how many atoms controls and Fig. 1 are; empty if it is not known.
+
+    Parameters
+    ----------
+    training
+        ``ReportData.training``.
+
+    Examples
+    --------
+    >>> rows_text({"n_rows": 350000, "n_drawn": 20000})[:37]
+    '20 000 of 350 000 training atoms, dra'
+    >>> rows_text({"n_rows": 300, "n_drawn": 300})
+    'All 300 training atoms are used.'
+    """
+    n_rows, n_drawn = training.get("n_rows"), training.get("n_drawn")
+    if n_rows is None or n_drawn is None:
+        return ""
+    if n_drawn == n_rows:
+        return f"All {counted(n_rows)} training atoms are used."
+    return (
+        f"{counted(n_drawn)} of {counted(n_rows)} training atoms, drawn evenly over temperatures, "
+        "are used, with the k that was selected for all of them. With fewer atoms, the k nearest "
+        "are farther away, so this is not the model that is applied."
+    )
+
+
+def counted(n: int) -> str:
+    """Format a number of atoms with spaces between groups of three digits.
+
+    Examples
+    --------
+    >>> counted(350000), counted(180)
+    ('350 000', '180')
+    """
+    return f"{n:,}".replace(",", " ")
+
+
+def thermometer_caption(
+    curves: Sequence[Thermometer], training: Mapping[str, Any] | None = None
+) -> list[str]:
     """Return the caption of T_ML against temperature (Fig. 1)."""
     first = curves[0]
     unseen = [f"{t:g}" for t in first.temperature[first.unseen]]
@@ -267,7 +315,8 @@ def thermometer_caption(curves: Sequence[Thermometer]) -> list[str]:
     )
     texts = [
         f"T_ML against the temperature of the run for each species and for all atoms, by "
-        f"{first.model}. Error bars are standard deviations over atoms. {seen}"
+        f"{first.model}. Error bars are standard deviations over atoms. {seen} "
+        f"{rows_text(training or {})}".strip()
     ]
     for one in curves:
         cold, hot = int(np.argmin(one.temperature)), int(np.argmax(one.temperature))
@@ -283,16 +332,33 @@ def thermometer_caption(curves: Sequence[Thermometer]) -> list[str]:
     return texts
 
 
-def validation_caption(schemes: Mapping[str, Sequence[Row]]) -> list[str]:
+def validation_caption(
+    schemes: Mapping[str, Sequence[Row]], training: Mapping[str, Any] | None = None
+) -> list[str]:
     """Return the caption of the errors of all models."""
-    return [
-        f"RMSE of all models: {listed(list(schemes))}. Gray: baselines. Red: k nearest neighbors, "
-        "the paper's model. Blue: our models. Pale circles: with T in the feature. Diamonds: "
-        f"without T. {FEW_TEMPERATURES} The paper reports no error in K."
+    folds = (training or {}).get("folds")
+    named = [
+        f"{name} ({folds})" if folds and name == "folds of atoms" else name for name in schemes
     ]
+    texts = [
+        f"RMSE of all models: {listed(named)}. Gray: baselines. Red: k nearest neighbors, "
+        "the paper's model. Blue: our models. Pale circles: with T in the feature. Diamonds: "
+        f"without T. {FEW_TEMPERATURES} The paper reports no error in K.",
+        SELECTED,
+    ]
+    rows = [row for rows in schemes.values() for row in rows if row.get("n_train")]
+    all_rows = max((int(row["n_train"]) for row in rows), default=0)
+    simple = [row for row in rows if role(str(row["model"])) == "baseline"]
+    most = max((int(row["n_train"]) for row in simple if row["model"] != "constant"), default=0)
+    if 0 < most < all_rows:
+        texts.append(
+            f"Baselines other than the constant train on at most {counted(most)} atoms, drawn "
+            f"evenly over temperatures; the other models on up to {counted(all_rows)}."
+        )
+    return texts
 
 
-def put_in_caption(one: PutIn) -> list[str]:
+def put_in_caption(one: PutIn, training: Mapping[str, Any] | None = None) -> list[str]:
     """Return the caption of the dependence on the T put into the feature."""
     spread = [
         f"for the run at {run:g} K, from {kelvin(float(np.max(mean)))} to "
@@ -312,20 +378,52 @@ def put_in_caption(one: PutIn) -> list[str]:
         f"(rings) gives {listed(solved)}."
         if solved
         else "The equation T_ML(T) = T has no solution in this range.",
+        rows_text(training or {}),
     ]
+    return [text for text in texts if text]
+
+
+def applied_put_in_caption(curves: Sequence[AppliedPutIn]) -> list[str]:
+    """Return the caption of the T put into the feature of applied runs."""
+    texts = [
+        f"Mean T_ML of applied runs with the paper's feature, {FORMS['run']}, against the T put "
+        "into it. No temperature of the store is needed. Rings: T_ML(T) = T. Of large runs, at "
+        f"most {counted(max(one.n_atoms for one in curves))} atoms are drawn."
+    ]
+    for one in curves:
+        at = f", whose temperature is {one.known:g} K" if np.isfinite(one.known) else ""
+        texts.append(
+            f"{one.name}{at}: from {kelvin(one.mean[0])} K at T = {one.put_in[0]:g} K to "
+            f"{kelvin(one.mean[-1])} K at T = {one.put_in[-1]:g} K; {solution_text(one)}."
+        )
     return texts
 
 
-def control_caption(rows: Sequence[Row]) -> list[str]:
+def solution_text(one: AppliedPutIn) -> str:
+    """Say where T_ML(T) = T.
+
+    Parameters
+    ----------
+    one
+        Mean T_ML of a run against the T put in.
+    """
+    if len(one.solutions) == 1:
+        return f"T_ML(T) = T at {kelvin(one.solutions[0])} K"
+    return f"T_ML(T) = T has {one.note}"
+
+
+def control_caption(rows: Sequence[Row], training: Mapping[str, Any] | None = None) -> list[str]:
     """Return the caption of the control with shuffled motion."""
     return [
         "Fraction of the variance of temperature that is explained after displacements were "
         "shuffled among labels, so motion carries no information. Only the division by T is left. "
-        f"{control_text(rows)}"
+        f"{control_text(rows)} {rows_text(training or {})}".strip()
     ]
 
 
-def averaging_caption(curve: AveragingCurve) -> list[str]:
+def averaging_caption(
+    curve: AveragingCurve, training: Mapping[str, Any] | None = None
+) -> list[str]:
     """Return the caption of the error against the radius of averaging."""
     best = int(np.nanargmin(curve.rmse))
     found = (
@@ -338,8 +436,16 @@ def averaging_caption(curve: AveragingCurve) -> list[str]:
         "RMSE at temperatures that were left out, if the motion of an atom is averaged with that "
         f"of its neighbors. {found} Averages over neighbors approach the mean of the run, so a "
         "smaller error says little about a single atom. Such an average is no longer the paper's "
-        "T_ML of an atom."
+        f"T_ML of an atom. {_drawn(training or {})}".strip()
     ]
+
+
+def _drawn(training: Mapping[str, Any]) -> str:
+    """Say how many atoms a model without neighbors reads; empty if it is not known."""
+    n_rows, n_drawn = training.get("n_rows"), training.get("n_drawn")
+    if n_rows is None or n_drawn is None or n_rows == n_drawn:
+        return ""
+    return f"{counted(n_drawn)} of {counted(n_rows)} training atoms are used."
 
 
 def creep_caption(curves: Sequence[CreepCurve], volume: Mapping[str, Any]) -> list[str]:

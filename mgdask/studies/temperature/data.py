@@ -154,13 +154,25 @@ class Instances:
     def averaged(self) -> Instances | None:
         """Return lg[<r²> m] of the same rows, averaged over origins.
 
-        The result is None if the feature stores have no averages.
+        The result is None if a feature store has no averages, or has others.
         """
-        group, _ = check_complete(self.runs[0].path, kind="features")
-        if AVERAGED not in group:
-            return None
-        lags = np.asarray(read_array(group, f"{AVERAGED}_lag"), dtype=np.float64)
+        lags: FloatArray | None = None
+        for path in dict.fromkeys(run.path for run in self.runs):
+            group, _ = check_complete(path, kind="features")
+            if AVERAGED not in group:
+                return None
+            own = np.asarray(read_array(group, f"{AVERAGED}_lag"), dtype=np.float64)
+            if lags is not None and not np.array_equal(lags, own):
+                return None
+            lags = own
+        assert lags is not None
         return Instances(self.runs, lags, AVERAGED)
+
+    def first_rows(self) -> dict[tuple[str, int], int]:
+        """Return the row of the first atom of each run, by name of store and frame."""
+        starts = np.cumsum([0, *(run.n_atoms for run in self.runs)]).tolist()
+        names = [(run.store, run.frame) for run in self.runs]
+        return dict(zip(names, starts, strict=False))
 
     def of_temperatures(self, temperatures: Sequence[float] | FloatArray) -> Instances:
         """Return the runs at some temperatures, in their order.

@@ -1,9 +1,12 @@
-"""One large value per process, such as prepared rows, which many tasks share."""
+"""What tasks share: one large value per process, and folders of small results."""
 
 from __future__ import annotations
 
+import shutil
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -40,3 +43,20 @@ class Held(Generic[T]):
         """Forget the value."""
         with self._lock:
             self._value = None
+
+
+@contextmanager
+def emptied(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder for results that only later tasks read, and remove it.
+
+    Parameters
+    ----------
+    folder
+        Folder, reachable by all workers. What a killed run left in it is removed.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

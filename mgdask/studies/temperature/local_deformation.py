@@ -13,7 +13,6 @@ import numpy as np
 
 from mgdask._typing import FloatArray, IntArray
 from mgdask.analysis.order import score_correlation
-from mgdask.errors import ParameterError
 from mgdask.features.nonaffine import NonAffine
 from mgdask.features.window import FrameAxis
 from mgdask.studies.temperature.views import LagCorrelation, SlabMap
@@ -55,7 +54,7 @@ def d2min_features(lags: Sequence[float], cutoffs: Mapping[str, float]) -> list[
 
 
 def usable_lags(lags: Sequence[float], axis: FrameAxis, first: IntArray) -> list[float]:
-    """Return the lags at which every run has a frame after its first.
+    """Return the lags at which every run has a frame after its first; may be empty.
 
     Parameters
     ----------
@@ -65,19 +64,8 @@ def usable_lags(lags: Sequence[float], axis: FrameAxis, first: IntArray) -> list
         Frames of the store.
     first
         First frame of each run.
-
-    Raises
-    ------
-    ParameterError
-        If there is no such lag.
     """
-    found = [lag for lag in lags if (axis.laters(lag)[first] >= 0).all()]
-    if not found:
-        raise ParameterError(
-            f"D²min: no frame is {', '.join(f'{lag:g}' for lag in lags)} ps after the first frame "
-            "of its run. Give lags that the store has with --d2min-lags"
-        )
-    return found
+    return [lag for lag in lags if (axis.laters(lag)[first] >= 0).all()]
 
 
 def correlate(

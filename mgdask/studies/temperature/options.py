@@ -14,6 +14,8 @@ from mgdask.studies.options import CommandLine, Stores, StudyOptions, as_list, s
 
 D2MIN_LAGS = (5.0, 20.0, 50.0, 100.0, 200.0)
 """Lags of D²min in ps by default: those of Liu X. et al. (2022), Fig. 3, and 200 ps."""
+APPLICATION = ("d2min_lags", "pair_cutoff", "slab", "extreme_fraction", "glass_temperature")
+"""Options that only the applications depend on."""
 Paths = Annotated[tuple[Path, ...], BeforeValidator(as_list)]
 """Any number of paths of stores."""
 Numbers = Annotated[tuple[float, ...], BeforeValidator(split_commas), CommandLine(separator=",")]
@@ -35,6 +37,9 @@ class TemperatureOptions(StudyOptions):
         "--test 1300.zarr --out temperature",
         "mgdask study temperature --train 100.zarr --train 1000.zarr --train 2000.zarr "
         "--apply creep.zarr --control 100.zarr --out temperature",
+    )
+    adding_stages: ClassVar[frozenset[str]] = frozenset(
+        {"test", "apply", "control", "other_temperatures", *APPLICATION}
     )
 
     train: Stores = Field(
@@ -108,6 +113,12 @@ class TemperatureOptions(StudyOptions):
         D2MIN_LAGS,
         description="Lags of D²min in ps, for its correlation with T_ML. Default lags that a run "
         "lacks are left out.",
+    )
+    pair_cutoff: float | None = Field(
+        None,
+        gt=0,
+        description="Neighbor cutoff in Å for pairs of species whose g(r) has no trough, such as "
+        "those of a rare species [default: D²min and structure are left out].",
     )
     slab: float = Field(3.8, gt=0, description="Thickness in Å of the slab in the maps.")
     memory: str = Field("2GiB", description="Memory per worker process.")
@@ -213,7 +224,12 @@ class TemperatureOptions(StudyOptions):
         """
         from mgdask.studies.temperature.stores import temperature_digests
 
-        return super().parameters() | {"temperatures": temperature_digests(self)}
+        digests = temperature_digests(self)
+        train = {store.stem for store in self.train}
+        return super().parameters() | {
+            "temperatures": {name: one for name, one in digests.items() if name in train},
+            "other_temperatures": {name: one for name, one in digests.items() if name not in train},
+        }
 
 
 def _list(values: tuple[float, ...] | list[float]) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +14,16 @@ import numpy as np
 from mgdask.errors import ParameterError, StoreError
 from mgdask.execution.client import resolve_client
 from mgdask.execution.executor import Task, execute
+from mgdask.execution.progress import ProgressReporter
 from mgdask.features.averaged_displacement import AveragedDisplacement
 from mgdask.features.feature import Feature
 from mgdask.features.lag import LIU_2022, LagDisplacement
 from mgdask.features.window import FrameAxis
-from mgdask.pipelines.featurize.plan import plan
+from mgdask.pipelines.featurize.plan import Plan, plan
 from mgdask.pipelines.featurize.run import run
+from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
+from mgdask.store.shards import remove_store
 from mgdask.studies.temperature.data import (
     AVERAGED,
     BLOCK_BYTES,
@@ -39,6 +45,8 @@ MIN_ORIGINS = 10
 """Minimum number of origins of an averaged lag."""
 MOST_ORIGINS = 0.75
 """Minimum fraction of the possible origins that have a frame at the lag."""
+AT_A_TIME = 16
+"""Maximum number of stores whose lag features are computed at a time."""
 MIN_LAGS = 3
 """Minimum number of averaged lags."""
 
@@ -56,6 +64,38 @@ def lag_feature(lags: Sequence[float]) -> LagDisplacement:
         lags="liu2022" if times == LIU_2022 else times, scaling="logarithmic_mass"
     )
     return feature.named(FEATURE)
+
+
+def averaged_of(stores: Sequence[Path], lags: Sequence[float]) -> AveragedDisplacement | None:
+    """Return the feature that averages over origins, for the frames of some stores.
+
+    Parameters
+    ----------
+    stores
+        Trajectory stores, those of training: an application must not change it.
+    lags
+        Lags in ps, increasing.
+
+    Returns
+    -------
+    feature
+        As from ``averaged_feature``.
+    """
+    return averaged_feature([read_store(store).axis for store in stores], lags)
+
+
+def allows(feature: AveragedDisplacement, axis: FrameAxis) -> bool:
+    """Return whether the frames of a store have most of the origins of a feature.
+
+    Parameters
+    ----------
+    feature
+        From ``averaged_feature``.
+    axis
+        Times and runs of the frames.
+    """
+    lags = [float(lag) for lag in feature.lags]
+    return all(_has_origins(axis, lag, lags[0]) for lag in lags)
 
 
 def averaged_feature(
@@ -106,13 +146,15 @@ def compute_lags(
     out: Path,
     lags: Sequence[float] = LIU_2022,
     *,
+    averaged_as: Sequence[Path] | None = None,
     memory: str = "2GiB",
     client: Client | None = None,
     progress: bool = True,
 ) -> Instances:
     """Compute lg[r² m] of all atoms and lags, unless ``out`` already has them.
 
-    Averages over origins are computed too if the frames allow it.
+    Averages over origins are computed too if the frames allow it. With a client of
+    several workers, several stores are computed at a time.
 
     Parameters
     ----------
@@ -122,6 +164,9 @@ def compute_lags(
         Folder for the feature stores, one per store.
     lags
         Lags in ps.
+    averaged_as
+        Stores whose frames determine the averages. Default: ``stores``. A store whose
+        frames do not allow these averages gets none.
     memory
         Memory of one worker process.
     client
@@ -140,18 +185,58 @@ def compute_lags(
         If an atom has not moved at a lag, or a value is NaN.
     """
     out.mkdir(parents=True, exist_ok=True)
-    features: list[Feature] = [lag_feature(lags)]
-    averaged = averaged_feature([read_store(store).axis for store in stores], lags)
-    if averaged is not None:
-        features.append(averaged)
+    averaged = averaged_of(stores if averaged_as is None else averaged_as, lags)
+    todo: list[tuple[Path, list[Feature]]] = []
     for store in stores:
-        target = feature_path(out, store)
-        if not _has_features(target, store, features):
-            # without a client, a run takes as many threads as its plan has memory for
-            run(plan(store, features, out=target, memory=memory), client, progress=progress)
+        features: list[Feature] = [lag_feature(lags)]
+        if averaged is not None and allows(averaged, read_store(store).axis):
+            features.append(averaged)
+        if not _has_features(feature_path(out, store), store, features):
+            todo.append((store, features))
+
+    plans = [
+        _planned(store, features, feature_path(out, store), memory) for store, features in todo
+    ]
+    _run_all(plans, client, progress)
     instances = read_instances(stores, out)
     check_finite(instances, client=client, progress=progress)
     return instances
+
+
+def _planned(store: Path, features: Sequence[Feature], target: Path, memory: str) -> Plan:
+    """Return the plan of a store; features with other lags are replaced."""
+    try:
+        return plan(store, features, out=target, memory=memory)
+    except StoreError:
+        if not target.is_dir():
+            raise
+        with Manifest(target).locked():
+            remove_store(target)
+        return plan(store, features, out=target, memory=memory)
+
+
+def _run_all(plans: Sequence[Plan], client: Client | None, progress: bool) -> None:
+    """Run plans, several at a time: a store is often one task, for one worker."""
+    if not plans:
+        return
+    fitting = min(one.memory.threads for one in plans)  # without a client
+    with resolve_client(client, fitting) as workers:
+        n_threads = sum(workers.nthreads().values())
+        n = max(1, min(n_threads, len(plans), AT_A_TIME))
+        with (
+            ProgressReporter("lag features", len(plans), "stores", progress) as reporter,
+            ThreadPoolExecutor(n) as pool,
+        ):
+            started = [
+                pool.submit(copy_context().run, partial(run, one, workers, progress=False))
+                for one in plans
+            ]
+            try:
+                for done, one in enumerate(as_completed(started), start=1):
+                    one.result()
+                    reporter.update(done, 0, n_threads)
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _has_features(target: Path, store: Path, features: Sequence[Feature]) -> bool:

@@ -12,6 +12,7 @@ from mgdask.studies.results import about_rows
 from mgdask.studies.temperature.captions import (
     CIRCULAR,
     MEANING,
+    applied_put_in_caption,
     averaging_caption,
     classes_caption,
     composition_caption,
@@ -30,6 +31,7 @@ from mgdask.studies.temperature.captions import (
     weights_caption,
 )
 from mgdask.studies.temperature.figures import (
+    draw_applied_put_in,
     draw_averaging,
     draw_classes,
     draw_composition,
@@ -156,7 +158,7 @@ def _validation(data: ReportData, target: Path) -> list[Block]:
                 partial(draw_thermometer, data.thermometers),
                 "Mean machine-learned temperature against the temperature of the run with a "
                 "diagonal, one panel per species.",
-                thermometer_caption(data.thermometers),
+                thermometer_caption(data.thermometers, data.training),
             ),
             thermometer_table(data.thermometers),
         ]
@@ -168,7 +170,7 @@ def _validation(data: ReportData, target: Path) -> list[Block]:
                 partial(draw_validation, schemes),
                 "Errors of every model as points with intervals, one row per model and one panel "
                 "per scheme.",
-                validation_caption(schemes),
+                validation_caption(schemes, data.training),
             )
         )
     if data.averaging is not None:
@@ -177,7 +179,7 @@ def _validation(data: ReportData, target: Path) -> list[Block]:
                 target / "averaging.png",
                 partial(draw_averaging, data.averaging),
                 "Error against the radius over which motion is averaged.",
-                averaging_caption(data.averaging),
+                averaging_caption(data.averaging, data.training),
             )
         )
     if data.put_in is not None:
@@ -187,7 +189,7 @@ def _validation(data: ReportData, target: Path) -> list[Block]:
                 partial(draw_put_in, data.put_in),
                 "Mean machine-learned temperature against the temperature put into the feature, "
                 "one falling curve per run, with a diagonal.",
-                put_in_caption(data.put_in),
+                put_in_caption(data.put_in, data.training),
             )
         )
     if data.notes:
@@ -198,7 +200,7 @@ def _validation(data: ReportData, target: Path) -> list[Block]:
                 target / "control.png",
                 partial(draw_control, data.control),
                 "Explained variance of each model after shuffling, as points near a line at zero.",
-                control_caption(data.control),
+                control_caption(data.control, data.training),
             )
         )
     return blocks
@@ -228,6 +230,16 @@ def _motion(data: ReportData, target: Path) -> list[Block]:
         ]
     if data.excess:
         blocks.append(excess_table(data.excess))
+    if data.applied_put_in:
+        blocks.append(
+            _figure(
+                target / "put_in_applied.png",
+                partial(draw_applied_put_in, data.applied_put_in),
+                "Mean machine-learned temperature against the temperature put into the feature, "
+                "one curve per applied run, with a diagonal.",
+                applied_put_in_caption(data.applied_put_in),
+            )
+        )
     for k, one in enumerate(data.slab_maps):
         blocks.append(
             _figure(

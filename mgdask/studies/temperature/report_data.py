@@ -15,6 +15,7 @@ from mgdask.studies.records import Record
 from mgdask.studies.temperature.classes import ClusterStatistics
 from mgdask.studies.temperature.figures.looks import FORMS, role
 from mgdask.studies.temperature.views import (
+    AppliedPutIn,
     AveragingCurve,
     Clusters,
     CreepCurve,
@@ -76,6 +77,11 @@ class ReportData:
     peaks, excess, models
         Intervals of the Gaussian peaks, hot atoms in excess of the control, and T_ML of
         all models: rows with ``name`` and ``form``.
+    applied_put_in
+        Mean T_ML of applied runs against the T put into the feature.
+    training
+        Number of training rows ``n_rows``, of rows drawn for controls ``n_drawn``, and
+        number of ``folds``. Empty if it is not known.
     notes
         Caveats about the validation in words.
     application_notes
@@ -104,6 +110,8 @@ class ReportData:
     peaks: Sequence[Row] = ()
     excess: Sequence[Row] = ()
     models: Sequence[Row] = ()
+    applied_put_in: Sequence[AppliedPutIn] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     application_notes: Sequence[str] = ()
 
@@ -187,6 +195,7 @@ def read_validation(path: Path) -> dict[str, Any]:
         "put_in": _record(PutIn, parts.get("put_in")),
         "control": list(parts.get("control") or ()),
         "averaging": _record(AveragingCurve, parts.get("averaging")),
+        "training": dict(parts.get("training") or {}),
         "notes": [str(note) for note in parts.get("notes", ())],
     }
 
@@ -255,6 +264,7 @@ def read_applications(folder: Path) -> dict[str, Any]:
         "correlations": [
             x for one in every for x in _records(LagCorrelation, one.get("correlations"))
         ],
+        "applied_put_in": _all(AppliedPutIn, every, "put_in"),
         "slab_maps": _all(SlabMap, every, "map"),
         "structures": _all(Structure, every, "structure"),
         "distances": next((one for one in distances if one is not None), None),

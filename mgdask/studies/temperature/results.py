@@ -11,13 +11,13 @@ from mgdask._typing import FloatArray
 from mgdask.report.json import to_plain
 from mgdask.studies.results import Metric
 from mgdask.studies.temperature.application_results import (
-    Application,
     control_of,
     creep_curves,
     describe_application,
     describe_control,
 )
-from mgdask.studies.temperature.captions import FEW_TEMPERATURES
+from mgdask.studies.temperature.applied import Application
+from mgdask.studies.temperature.captions import FEW_TEMPERATURES, SELECTED, solution_text
 from mgdask.studies.temperature.classes import ClusterStatistics
 from mgdask.studies.temperature.data import Instances
 from mgdask.studies.temperature.deformation import Creep, volume_of
@@ -152,6 +152,9 @@ def score_lines(schemes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]
     for scheme, rows in schemes.items():
         n_test = next((row["n_test"] for row in rows if row.get("n_test")), None)
         atoms = "" if n_test is None else f" ({n_test} atoms)"
+        notes = [str(row["note"]) for row in rows if row.get("note")]
+        if n_test is not None and notes:
+            atoms = f" ({n_test} atoms; {notes[0]})"
         lines.append(f"RMSE in K, {scheme}{atoms}:")
         lines.append(f"  {'model':36}  {SHORT['run']:20}  {SHORT['none']:20}")
         found = {(row["model"], row["form"]): row for row in rows}
@@ -161,7 +164,7 @@ def score_lines(schemes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]
             ]
             lines.append(f"  {model:36}  {cells[0]:20}  {cells[1]:20}".rstrip())
     if lines:
-        lines.append(FEW_TEMPERATURES)
+        lines += [FEW_TEMPERATURES, SELECTED]
     return lines
 
 
@@ -230,6 +233,12 @@ def application_lines(data: ReportData) -> list[str]:
                 f"{name}, {form_text(one.form)}: {_percent(one.above)} of the atoms are above the "
                 f"glass transition of {data.glass_temperature:g} K"
             )
+    for found in data.applied_put_in:
+        lines.append(
+            f"{found.name}, {form_text('run')}: the mean T_ML is {found.mean[0]:.0f} K if T is "
+            f"said to be {found.put_in[0]:g} K, and {found.mean[-1]:.0f} K if {found.put_in[-1]:g} "
+            f"K; {solution_text(found)}"
+        )
     for curve in data.correlations:
         values = ", ".join(
             f"{value:.2f} [{low:.2f}, {high:.2f}] at {lag:g} ps"

@@ -7,7 +7,6 @@ features, and the prepared training rows of one split.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,8 +23,8 @@ from mgdask.execution.executor import Task, execute
 from mgdask.store.failures import explained
 from mgdask.studies.temperature.baselines import LIGHTGBM, ONE_NUMBER, RIDGE
 from mgdask.studies.temperature.data import Instances, Labels
-from mgdask.studies.temperature.fitting import Training
-from mgdask.studies.temperature.held import Held
+from mgdask.studies.temperature.fitting import Training, few_row_numbers
+from mgdask.studies.temperature.held import Held, emptied
 from mgdask.studies.temperature.levels import is_known, n_levels
 from mgdask.studies.temperature.likelihood import OURS_AVERAGED
 from mgdask.studies.temperature.model import NEAREST, NearestTemperatures, fit_nearest
@@ -202,10 +201,8 @@ def _scratch(folder: Path | None) -> Iterator[Path]:
         with TemporaryDirectory() as own:
             yield Path(own)
         return
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    yield folder
-    shutil.rmtree(folder)
+    with explained(folder), emptied(folder):
+        yield folder
 
 
 def _parts(one: _Scheme, folder: Path) -> list[Task]:
@@ -289,6 +286,22 @@ def _note(training: Training, test: Instances | None) -> str:
     if not len(known):
         return ""
     return f"other runs at {', '.join(f'{kelvin:g}' for kelvin in known)} K were trained on"
+
+
+def about_rows_of(training: Training) -> dict[str, Any]:
+    """Return how many rows the models, the controls and Fig. 1 have, and the folds.
+
+    Parameters
+    ----------
+    training
+        What models are trained on.
+    """
+    return {
+        "n_rows": training.instances.n_rows,
+        "n_drawn": len(few_row_numbers(training.instances.labels())),
+        "n_neighbors": dict(training.n_neighbors),
+        "folds": training.folds,
+    }
 
 
 def rows_of(scores: Sequence[Score]) -> list[dict[str, Any]]:

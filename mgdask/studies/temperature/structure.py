@@ -17,7 +17,7 @@ from mgdask._typing import FloatArray, IntArray
 from mgdask.analysis.groups import composition, coordination_change, extreme_groups, polyhedra
 from mgdask.analysis.order import cargill_spaepen
 from mgdask.features.chemistry import Chemistry
-from mgdask.features.pair_cutoffs import pair_cutoffs, species_of
+from mgdask.features.pair_cutoffs import species_of
 from mgdask.features.voronoi import VoronoiIndices
 from mgdask.report.json import to_plain
 from mgdask.studies.temperature.views import PairDistances, Structure
@@ -182,10 +182,10 @@ def distances_of(rdf: xr.Dataset) -> PairDistances:
     rdf
         Result of ``mgdask.partial_rdf``.
 
-    Raises
-    ------
-    ParameterError
-        If a pair has no trough.
+    Returns
+    -------
+    distances
+        A pair without a trough has the cutoff NaN.
     """
     names = [str(name) for name in rdf["species"].values]
     g = rdf["g"].values
@@ -197,5 +197,10 @@ def distances_of(rdf: xr.Dataset) -> PairDistances:
             for n, b in enumerate(names)
             if n >= k
         },
-        pair_cutoffs(rdf),
+        {
+            f"{a}-{b}": float(rdf["first_minimum"].values[k, n])
+            for k, a in enumerate(names)
+            for n, b in enumerate(names)
+            if n >= k
+        },
     )

@@ -6,7 +6,7 @@ Liu X. et al., J. Mater. Inf. 2, 20 (2022).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,16 +19,16 @@ from mgdask.execution.deferred import deferred
 from mgdask.report.json import to_plain
 from mgdask.studies.records import Record
 from mgdask.studies.results import Results
-from mgdask.studies.stages import StageRunner, write_text
+from mgdask.studies.stages import StageRunner, fingerprint, write_text
 from mgdask.studies.study import Outcome, Study
-from mgdask.studies.temperature.application import T_ML, applied_models
-from mgdask.studies.temperature.application_results import apply_to
+from mgdask.studies.temperature.application import applied_models
+from mgdask.studies.temperature.applied import Application, apply_to, places
 from mgdask.studies.temperature.captions import verdict
 from mgdask.studies.temperature.classes import ClusterStatistics, representative_classes
 from mgdask.studies.temperature.controls import run_controls, validate_neighbors
 from mgdask.studies.temperature.data import Instances, feature_path, read_instances
 from mgdask.studies.temperature.fitting import Training, fewest_atoms, fit_models, model_paths
-from mgdask.studies.temperature.options import TemperatureOptions
+from mgdask.studies.temperature.options import APPLICATION, TemperatureOptions
 from mgdask.studies.temperature.prepare import compute_lags
 from mgdask.studies.temperature.report import temperature_report
 from mgdask.studies.temperature.report_data import THERMOMETERS, VALIDATION, read_report_data
@@ -40,7 +40,8 @@ from mgdask.studies.temperature.results import (
     score_lines,
     score_metrics,
 )
-from mgdask.studies.temperature.schemes import rows_of, validate_models
+from mgdask.studies.temperature.schemes import about_rows_of, rows_of, validate_models
+from mgdask.studies.temperature.stores import temperature_digests
 from mgdask.studies.temperature.thermometer import measure_thermometers
 from mgdask.studies.temperature.validation import FORMS
 from mgdask.studies.temperature.views import NeighborCurve
@@ -86,18 +87,40 @@ class TemperatureStudy(Study[TemperatureOptions]):
 
     def compute(self, stages: StageRunner, client: Client | None, progress: bool) -> Outcome:
         """Compute features, classes, weights and models, apply and report."""
-        train = self._features(stages, {"client": client, "progress": progress})
+        options = self.options
+        stores = {store.stem: store for store in (*options.apply, *options.control)}
+        train = self._features(stages, "features", options.train, client, progress)
+        # all features are computed and checked before anything is trained
+        read = {name: stages.branch(*self._identity_of([one])) for name, one in stores.items()}
+        known = {one.stem for one in options.train}
+        applied = {
+            name: read_instances([one], options.out / FEATURES)
+            if name in known
+            else self._features(read[name], f"features of {name}", [one], client, progress)
+            for name, one in stores.items()
+        }
+        tested = stages.branch(*self._identity_of(options.test))
+        test = None
+        if options.test:
+            name = "features of test runs"
+            test = self._features(tested, name, options.test, client, progress)
         with deferred(resolve_client(client)) as workers:
             how: dict[str, Any] = {"client": workers, "progress": progress}
             classes = self._classes(stages, train, how)
             chosen = train.of_temperatures(classes.classes)
             weights = self._weights(stages, chosen, how)
             training = self._training(stages, chosen, weights, how)
-            self._validation(stages, training, how)
-            self._thermometers(stages, training, how)
             models = self._models(stages, training)
-            self._applications(stages, training, models, how)
-        stages(
+            # a store that is added later repeats none of the other branches
+            ends = [self._validation(stages, tested.identity, training, test, how)]
+            done = {}
+            for name, instances in applied.items():
+                branch = stages.branch(read[name].identity, options.d2min_lags, options.pair_cutoff)
+                done[name] = self._apply(branch, instances, training, models, how)
+                ends.append(branch.identity)
+            last = stages.branch(*ends, *(getattr(options, one) for one in APPLICATION))
+            self._describe(last, done, training)
+        last(
             "report",
             lambda _: temperature_report(self.folder, self.about(stages)),
             load=lambda: self.folder / "report.html",
@@ -118,21 +141,39 @@ class TemperatureStudy(Study[TemperatureOptions]):
         """Return the report page."""
         return (self.folder / "report.html").read_text(encoding="utf-8")
 
-    def _features(self, stages: StageRunner, how: dict[str, Any]) -> Instances:
-        """Compute the lag features of all stores; return the training instances."""
+    def _features(
+        self,
+        stages: StageRunner,
+        name: str,
+        stores: Sequence[Path],
+        client: Client | None,
+        progress: bool,
+    ) -> Instances:
+        """Compute the lag features of some stores; return their instances."""
         options, folder = self.options, self.options.out / FEATURES
-        stores = list(options.all_stores().values())
 
         def compute(_: StageTimer) -> Instances:
-            return compute_lags(stores, folder, options.lags, memory=options.memory, **how)
+            return compute_lags(
+                stores,
+                folder,
+                options.lags,
+                averaged_as=options.train,
+                memory=options.memory,
+                client=client,
+                progress=progress,
+            )
 
-        stages(
-            "features",
+        return stages(
+            name,
             compute,
             load=lambda: read_instances(stores, folder),
             outputs=lambda: [feature_path(folder, store) for store in stores],
         )
-        return read_instances(options.train, folder)
+
+    def _identity_of(self, stores: Sequence[Path]) -> list[Any]:
+        """Return digests of the content and the temperatures of stores."""
+        known = temperature_digests(self.options)
+        return [[one.stem, fingerprint(one), known[one.stem]] for one in stores]
 
     def _classes(
         self, stages: StageRunner, train: Instances, how: dict[str, Any]
@@ -196,36 +237,41 @@ class TemperatureStudy(Study[TemperatureOptions]):
         k = {form: options.neighbors or best for form, best in curve.best.items()}
         return replace(first, n_neighbors=k)
 
-    def _test_runs(self) -> Instances | None:
-        """Return the runs that are only tested on, None if there are none."""
-        tested = self.options.test
-        return read_instances(tested, self.options.out / FEATURES) if tested else None
+    def _validation(
+        self,
+        stages: StageRunner,
+        tested: str,
+        training: Training,
+        test: Instances | None,
+        how: dict[str, Any],
+    ) -> str:
+        """Test all models on atoms and temperatures that were left out of training.
 
-    def _validation(self, stages: StageRunner, training: Training, how: dict[str, Any]) -> None:
-        """Test all models on atoms and temperatures that were left out of training."""
+        Return the identity of what depends on it.
+        """
         path = self.folder / VALIDATION
-        test = self._test_runs()
+        controls = stages.branch()
+        plain = controls("controls", lambda _: run_controls(training, **how).to_json())
+        branch = stages.branch(tested, controls.identity)
         scratch = self.folder / "predictions"
-        rows = stages(
+        rows = branch(
             "schemes", lambda _: rows_of(validate_models(training, test, folder=scratch, **how))
         )
-        controls = stages("controls", lambda _: run_controls(training, **how).to_json())
 
         def write(_: StageTimer) -> None:
-            write_text(path, json.dumps(to_plain({"rows": rows, **controls}), indent=1) + "\n")
+            about = about_rows_of(training)
+            found = to_plain({"rows": rows, "training": about, **plain})
+            write_text(path, json.dumps(found, indent=1) + "\n")
 
-        stages("validation", write, load=lambda: None, outputs=lambda: [path])
-
-    def _thermometers(self, stages: StageRunner, training: Training, how: dict[str, Any]) -> None:
-        """Measure T_ML of runs by species, as in Fig. 1 of the paper."""
-        path = self.folder / THERMOMETERS
-        test = self._test_runs()
+        branch("validation", write, load=lambda: None, outputs=lambda: [path])
+        drawn = self.folder / THERMOMETERS
 
         def measure(_: StageTimer) -> None:
             found = [one.to_json() for one in measure_thermometers(training, test, **how)]
-            write_text(path, json.dumps(found, indent=1) + "\n")
+            write_text(drawn, json.dumps(found, indent=1) + "\n")
 
-        stages("T_ML of runs", measure, load=lambda: None, outputs=lambda: [path])
+        branch("T_ML of runs", measure, load=lambda: None, outputs=lambda: [drawn])
+        return branch.identity
 
     def _models(self, stages: StageRunner, training: Training) -> dict[str, Path]:
         """Fit the models that are applied."""
@@ -239,42 +285,53 @@ class TemperatureStudy(Study[TemperatureOptions]):
             outputs=lambda: [file for path in paths.values() for file in path.iterdir()],
         )
 
-    def _applications(
-        self, stages: StageRunner, training: Training, models: dict[str, Path], how: dict[str, Any]
-    ) -> None:
-        """Predict T_ML of the atoms of the applied stores and their controls."""
+    def _apply(
+        self,
+        stages: StageRunner,
+        instances: Instances,
+        training: Training,
+        models: dict[str, Path],
+        how: dict[str, Any],
+    ) -> Application:
+        """Predict T_ML of the atoms of an applied store or a control."""
         options = self.options
-        stores = {store.stem: store for store in (*options.apply, *options.control)}
-        files = {name: self.folder / f"application_{name}.json" for name in stores}
+        every = applied_models(models)
 
-        def compute(timer: StageTimer) -> None:
-            done = {}
-            for name, store in stores.items():
-                with timer(f"T_ML of {name}"):
-                    done[name] = apply_to(
-                        read_instances([store], options.out / FEATURES),
-                        applied_models(models),
-                        training.columns,
-                        options.out,
-                        d2min_lags=options.d2min_lags,
-                        memory=options.memory,
-                        **how,
-                    )
-            with timer("application"):
-                plain = describe_applications(done, training.columns, options)
-                for name, values in plain.items():
-                    write_text(files[name], json.dumps(values, indent=1) + "\n")
-
-        if stores:
-            stages(
-                "applications",
-                compute,
-                load=lambda: None,
-                outputs=lambda: [
-                    *files.values(),
-                    *(options.out / T_ML / f"{name}.zarr" for name in stores),
-                ],
+        def compute(_: StageTimer) -> dict[str, Any]:
+            done = apply_to(
+                instances,
+                every,
+                training.columns,
+                options.out,
+                d2min_lags=options.d2min_lags,
+                pair_cutoff=options.pair_cutoff,
+                own=training.instances.first_rows(),
+                memory=options.memory,
+                **how,
             )
+            return done.to_json()
+
+        plain = stages(
+            f"T_ML of {instances.runs[0].store}",
+            compute,
+            outputs=lambda: [one for one in places(options.out, instances) if one.exists()],
+        )
+        return Application.opened(plain, instances, every, options.out)
+
+    def _describe(
+        self, stages: StageRunner, done: dict[str, Application], training: Training
+    ) -> None:
+        """Write the results of all applications; remove those of other stores."""
+        files = {name: self.folder / f"application_{name}.json" for name in done}
+
+        def compute(_: StageTimer) -> None:
+            for old in set(self.folder.glob("application_*.json")) - set(files.values()):
+                old.unlink()
+            plain = describe_applications(done, training.columns, self.options)
+            for name, values in plain.items():
+                write_text(files[name], json.dumps(values, indent=1) + "\n")
+
+        stages("application", compute, load=lambda: None, outputs=files.values)
 
     def _recorded(
         self, stages: StageRunner, name: str, compute: Callable[[], R], kind: type[R]

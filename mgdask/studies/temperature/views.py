@@ -69,6 +69,37 @@ class PutIn(Record):
 
 
 @dataclass(frozen=True, eq=False)
+class AppliedPutIn(Record):
+    """Mean T_ML of an applied run against the temperature put into the feature.
+
+    Parameters
+    ----------
+    name
+        Name of the run.
+    put_in
+        Temperatures put into the feature in K (temperature,).
+    mean
+        Mean T_ML in K (temperature,).
+    solutions
+        Solutions of T_ML(T) = T in K (solution,).
+    note
+        Why there is not exactly one solution; empty if there is.
+    known
+        Temperature of the run in K; NaN if the store has none.
+    n_atoms
+        Number of atoms of the mean.
+    """
+
+    name: str
+    put_in: FloatArray
+    mean: FloatArray
+    solutions: FloatArray
+    note: str
+    known: float
+    n_atoms: int
+
+
+@dataclass(frozen=True, eq=False)
 class Clusters(Record):
     """Qualified clusters of the random subsets (Supplementary Fig. 1).
 

@@ -9,7 +9,11 @@ from mgdask.studies.temperature.figures.creep import draw_creep, draw_distributi
 from mgdask.studies.temperature.figures.distances import draw_pair_distances
 from mgdask.studies.temperature.figures.maps import draw_lag_correlations, draw_maps
 from mgdask.studies.temperature.figures.structure import draw_composition, draw_polyhedra
-from mgdask.studies.temperature.figures.thermometer import draw_put_in, draw_thermometer
+from mgdask.studies.temperature.figures.thermometer import (
+    draw_applied_put_in,
+    draw_put_in,
+    draw_thermometer,
+)
 from mgdask.studies.temperature.figures.training import (
     draw_classes,
     draw_neighbor_curve,
@@ -22,6 +26,7 @@ from mgdask.studies.temperature.figures.validation import (
 )
 
 __all__ = [
+    "draw_applied_put_in",
     "draw_averaging",
     "draw_classes",
     "draw_composition",

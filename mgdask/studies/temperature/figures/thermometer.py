@@ -17,8 +17,9 @@ from mgdask.studies.temperature.figures.looks import (
 )
 
 if TYPE_CHECKING:
+    from mgdask._typing import FloatArray
     from mgdask.plot.style import Axes
-    from mgdask.studies.temperature.views import PutIn, Thermometer
+    from mgdask.studies.temperature.views import AppliedPutIn, PutIn, Thermometer
 
 
 @style()
@@ -123,25 +124,54 @@ def draw_put_in(one: PutIn, path: Path) -> None:
     --------
     >>> draw_put_in(put_in, "put_in.png")  # doctest: +SKIP
     """
+    curves = [
+        (f"run at {true:.0f} K", one.put_in, mean, solution[np.isfinite(solution)])
+        for true, mean, solution in zip(one.run, one.mean, one.consistent[:, None], strict=True)
+    ]
+    _draw_curves_put_in(curves, path)
+
+
+@style()
+def draw_applied_put_in(curves: Sequence[AppliedPutIn], path: Path) -> None:
+    """Draw the mean T_ML of applied runs against the temperature put into the feature.
+
+    Parameters
+    ----------
+    curves
+        Mean T_ML of each run for each T put into the feature.
+    path
+        PNG file to write.
+
+    Examples
+    --------
+    >>> draw_applied_put_in(curves, "put_in_applied.png")  # doctest: +SKIP
+    """
+    _draw_curves_put_in([(one.name, one.put_in, one.mean, one.solutions) for one in curves], path)
+
+
+def _draw_curves_put_in(
+    curves: Sequence[tuple[str, FloatArray, FloatArray, FloatArray]], path: Path
+) -> None:
+    """Draw curves: name, T put in, mean T_ML, and solutions of T_ML(T) = T."""
     fig = figure(8.4, 5.4)
     axes = fig.subplots()
-    low, high = float(one.put_in.min()), float(one.put_in.max())
+    low = min(float(put_in.min()) for _, put_in, _, _ in curves)
+    high = max(float(put_in.max()) for _, put_in, _, _ in curves)
     axes.plot([low, high], [low, high], color="black", lw=1.0, ls=":", label="$T_{ML}$ = T")
-    for k, (true, mean) in enumerate(zip(one.run, one.mean, strict=True)):
+    for k, (name, put_in, mean, solutions) in enumerate(curves):
         look = species_look(k)
         axes.plot(
-            one.put_in,
+            put_in,
             mean,
             look.marker,
             ls="-",
             color=look.color,
             ms=5,
             mfc="white" if k >= len(SPECIES_LOOKS) else look.color,
-            label=f"run at {true:.0f} K",
+            label=name,
         )
-        if np.isfinite(one.consistent[k]):
-            axes.plot(one.consistent[k], one.consistent[k], "o", ms=11, mfc="none", mec="black")
-    if np.isfinite(one.consistent).any():
+        axes.plot(solutions, solutions, "o", ms=11, mfc="none", mec="black")
+    if any(len(solutions) for _, _, _, solutions in curves):
         axes.plot([], [], "o", ms=11, mfc="none", mec="black", label="self-consistent")
     axes.axhline(0.0, color=LIGHT_GREY, lw=0.6)
     axes.set(xlabel="temperature put into the feature (K)", ylabel="mean $T_{ML}$ of the run (K)")
