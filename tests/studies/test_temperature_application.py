@@ -24,7 +24,7 @@ from mgdask.studies.temperature.application_results import (
     describe_application,
     describe_control,
 )
-from mgdask.studies.temperature.applied import apply_to
+from mgdask.studies.temperature.applied import apply_to, compute_local
 from mgdask.studies.temperature.data import read_instances
 from mgdask.studies.temperature.deformation import Creep, creep_of, stress_strain_of, volume_of
 from mgdask.studies.temperature.distribution import (
@@ -299,6 +299,11 @@ def instances_of(study, name):
     return read_instances([folder / f"{name}.zarr"], folder / "features")
 
 
+def applied_to(instances, models, out, own=None, progress=False, **more):
+    local = compute_local(instances, out, progress=progress, **more)
+    return apply_to(instances, models, COLUMNS, out, local, own=own, progress=progress)
+
+
 def test_a_given_temperature_is_put_into_the_model_of_the_paper(study, tmp_path):
     folder, _ = study
     train = read_instances([folder / "100.zarr", folder / "1200.zarr"], folder / "features")
@@ -391,8 +396,7 @@ def test_application_from_stores_to_json(study, tmp_path):
     _, models = study
     how = {"d2min_lags": (5.0, 20.0, 50.0), "progress": False}
     creep, control = (
-        apply_to(instances_of(study, name), models, COLUMNS, tmp_path, **how)
-        for name in ("creep", "100")
+        applied_to(instances_of(study, name), models, tmp_path, **how) for name in ("creep", "100")
     )
     assert creep.lags == (5.0, 20.0)  # 50 ps is not in the run
     assert control_of(creep, [control]) is control
@@ -428,9 +432,7 @@ def test_application_from_stores_to_json(study, tmp_path):
 def test_d2min_is_equation_2(study, tmp_path):
     """The backward map of all neighbors at t + Δt onto t, by least squares."""
     _, models = study
-    creep = apply_to(
-        instances_of(study, "creep"), models, COLUMNS, tmp_path, d2min_lags=(20.0,), progress=False
-    )
+    creep = applied_to(instances_of(study, "creep"), models, tmp_path, d2min_lags=(20.0,))
     source = mgdask.open_store(creep.source)
     side = source.cell.values[0, 0, 0]
     path = source.position.values + source.image.values * side
@@ -452,8 +454,8 @@ def test_d2min_is_equation_2(study, tmp_path):
 def test_results_of_other_models_and_lags_are_replaced(study, tmp_path):
     _, models = study
     creep, how = instances_of(study, "creep"), {"progress": False}
-    apply_to(creep, models[:1], COLUMNS, tmp_path, d2min_lags=(5.0,), **how)
-    again = apply_to(creep, models, COLUMNS, tmp_path, d2min_lags=(20.0,), **how)
+    applied_to(creep, models[:1], tmp_path, d2min_lags=(5.0,))
+    again = applied_to(creep, models, tmp_path, d2min_lags=(20.0,))
     assert list(read_t_ml(again.t_ml)) == ["nearest_run", "nearest_none"]
     found = mgdask.open_store(again.local)
     assert "d2min_20ps" in found

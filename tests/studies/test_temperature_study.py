@@ -17,13 +17,16 @@ from distributed import Client
 import mgdask
 from mgdask.cli import cli
 from mgdask.plot.style import save
-from mgdask.studies.stages import StageRunner
+from mgdask.studies.stages import StageRunner, write_text
 from mgdask.studies.temperature import (
     TemperatureOptions,
     TemperatureStudy,
     baselines,
+    controls,
+    neighbor_curve,
     read_instances,
     schemes,
+    temperature_study,
 )
 from mgdask.studies.temperature.figures import (
     creep,
@@ -35,8 +38,10 @@ from mgdask.studies.temperature.figures import (
     validation,
 )
 from mgdask.studies.temperature.fitting import Training
+from mgdask.studies.temperature.validation import atom_folds
 from tests import forked
 from tests.conftest import threads_client
+from tests.reference import thermometer as thermometer_twin
 from tests.studies.temperature_stores import LAGS, write_store
 
 QUICK = {
@@ -296,3 +301,103 @@ def test_the_command(stores, tmp_path):
     assert found.exit_code != 0
     assert "With one class there is nothing to learn" in str(found.exception or found.output)
     assert not (tmp_path / "out" / "features").exists()
+
+
+def test_one_more_application_repeats_nothing_else(done, stores, tmp_path, monkeypatch):
+    results, whole = done
+    out, ran = tmp_path / "out", []
+    shutil.copytree(whole, out)
+    skip = StageRunner._finished
+
+    def watched(self, path, identity):
+        record = skip(self, path, identity)
+        ran.extend([path.stem] if record is None else [])
+        return record
+
+    monkeypatch.setattr(StageRunner, "_finished", watched)
+    # the page of the second and third run is not looked at
+    monkeypatch.setattr(
+        temperature_study,
+        "temperature_report",
+        lambda folder, about: write_text(folder / "report.html", str(about)),
+    )
+    apply = [stores / f"{one}.zarr" for one in ("creep", "1200")]
+    with small_parts():
+        more = TemperatureStudy(options(stores, out, apply=apply)).run(progress=False)
+    assert ran == ["features-of-1200", "structure-of-1200", "t-ml-of-1200", "application", "report"]
+    assert (out / "temperature" / "application_1200.json").exists()
+    assert set(results.metrics) < set(more.metrics)
+    ran.clear()
+    with small_parts():
+        again = TemperatureStudy(options(stores, out)).run(progress=False)
+    assert ran == ["application", "report"]
+    assert again.metrics == results.metrics
+    assert not (out / "temperature" / "application_1200.json").exists()
+
+
+def test_neighbors_are_those_of_whole_splits_for_any_blocks(done, stores, monkeypatch):
+    """Scores from tasks over blocks of atoms against models that predict a split at once; rows are read once."""
+    _, out = done
+    train = [stores / f"{one}.zarr" for one in SETS["train"]]
+    instances = read_instances(train, out / "features")
+    test = read_instances([stores / "1200.zarr"], out / "features")
+    train = Training(instances, (1, 2, 3), {"none": 5, "run": 4}, 3, 0)
+    read, matrix = [], Training.matrix
+    monkeypatch.setattr(schemes, "PART", 7)
+    monkeypatch.setattr(
+        Training, "matrix", lambda self, *given: read.append(given) or matrix(self, *given)
+    )
+    with small_parts(), threads_client(default=False) as own:
+        found = schemes.validate_models(train, test, client=own, progress=False)
+    assert len(read) <= 6  # one process, two sets of runs, in the order of the schemes
+    rows = json.loads((out / "temperature" / "validation.json").read_text())["rows"]
+    assert len(found) == len(rows)
+    labels = instances.labels()
+    for one in found:
+        if one.model != "k nearest neighbors" or one.scheme == "test runs":
+            continue
+        x = instances.matrix(columns=(1, 2, 3), feature_temperature=None)
+        if one.form == "run":
+            x = x - np.log10(labels.temperature)[:, None]
+        k = {"none": 5, "run": 4}[one.form]
+        splits = {
+            "temperatures left out": [labels.temperature == 800],
+            "extrapolation": [labels.temperature == 300, labels.temperature == 1500],
+        }.get(one.scheme)
+        if splits is None:
+            fold = atom_folds(labels.temperature, 3 if one.scheme == "folds of atoms" else 2, 0)
+            splits = [fold == f for f in ((0, 1, 2) if fold.max() == 2 else (1,))]
+        square = []
+        for here in splits:
+            twin = thermometer_twin.nearest_mean(
+                x[~here], labels.temperature[~here], labels.species[~here],
+                x[here], labels.species[here], k,
+            )  # fmt: skip
+            square.append((twin - labels.temperature[here]) ** 2)
+        assert one.rmse == pytest.approx(np.sqrt(np.concatenate(square).mean()), rel=1e-9)
+    assert {one.note for one in found if one.scheme == "folds of atoms"} == {"3 folds"}
+
+
+def test_the_curve_of_k_is_the_same_for_any_blocks(done, stores, monkeypatch):
+    _, out = done
+    instances = read_instances([stores / "300.zarr", stores / "1500.zarr"], out / "features")
+    train, labels = Training(instances, (1, 2), {}, 3, 0), instances.labels()
+    monkeypatch.setattr(neighbor_curve, "BLOCK", 16)
+    monkeypatch.setattr(controls, "CURVE_ROWS", 32)
+    with threads_client(default=False) as own:
+        found = controls.validate_neighbors(train, 6, client=own, progress=False)
+    x = instances.matrix(columns=(1, 2))
+    fold = atom_folds(labels.temperature, 3, 0)
+    whole = neighbor_curve.fold_errors(x, labels.temperature, labels.species, fold, 6)
+    assert found.rmse["none"].tolist() == whole.tolist()
+
+
+def test_captions_say_what_was_used(done):
+    results, out = done
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "folds of atoms (3)" in page
+    assert "All 180 training atoms are used." in page
+    assert "those at the temperature that is left out included" in page
+    assert "300 is also in the training data" in str(results)
+    assert "folds of atoms (180 atoms; 3 folds)" in str(results)
+    assert "10 folds" not in page

@@ -25,6 +25,7 @@ from mgdask.report.json import to_plain
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.shards import remove_store
+from mgdask.studies.records import Record
 from mgdask.studies.temperature.application import (
     AppliedModel,
     held_model,
@@ -46,6 +47,28 @@ MAX_FRAMES = 20
 """Maximum number of frames, evenly spaced, over which g(r) is averaged."""
 R_MAX = 8.0
 """Largest distance in Å of g(r)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Local(Record):
+    """D²min and structure of the first frames of a store, which need no model.
+
+    Parameters
+    ----------
+    computed
+        Whether there is a store with them.
+    lags
+        Lags of D²min in ps; empty if there are none.
+    distances
+        Partial g(r) with the cutoffs.
+    notes
+        What was left out, and why, in words.
+    """
+
+    computed: bool
+    lags: FloatArray
+    distances: PairDistances
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -98,13 +121,10 @@ class Application:
         return run_names(self.instances)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what ``opened`` needs besides instances and models."""
+        """Return what ``opened`` needs besides its other arguments."""
         plain: dict[str, Any] = to_plain(
             {
                 "applied": [one.label for one in self.models],
-                "local": self.local is not None,
-                "lags": self.lags,
-                "distances": self.distances,
                 "put_in": self.put_in,
                 "notes": self.notes,
             }
@@ -117,6 +137,7 @@ class Application:
         plain: Mapping[str, Any],
         instances: Instances,
         models: Sequence[AppliedModel],
+        local: Local,
         out: Path,
     ) -> Application:
         """Return the results that ``apply_to`` wrote.
@@ -125,24 +146,20 @@ class Application:
         ----------
         plain
             From ``to_json``.
-        instances, models, out
+        instances, models, local, out
             As in ``apply_to``.
         """
-        t_ml, local = places(out, instances)
+        t_ml, place = places(out, instances)
         return cls(
             instances,
             tuple(one for one in models if one.label in plain["applied"]),
             t_ml,
-            local if plain["local"] else None,
-            tuple(plain["lags"]),
-            PairDistances.from_json(plain["distances"]),
+            place if local.computed else None,
+            tuple(float(lag) for lag in local.lags),
+            local.distances,
             tuple(AppliedPutIn.from_json(one) for one in plain["put_in"]),
             tuple(plain["notes"]),
         )
-
-    def stores(self) -> list[Path]:
-        """Return the stores that were written."""
-        return [self.t_ml] if self.local is None else [self.t_ml, self.local]
 
 
 def run_names(instances: Instances) -> list[str]:
@@ -157,20 +174,77 @@ def places(out: Path, instances: Instances) -> tuple[Path, Path]:
     return out / "t_ml" / name, out / "local" / name
 
 
+def compute_local(
+    instances: Instances,
+    out: Path,
+    *,
+    d2min_lags: Sequence[float],
+    pair_cutoff: float | None = None,
+    memory: str = "2GiB",
+    client: Client | None = None,
+    progress: bool = True,
+) -> Local:
+    """Compute g(r), and D²min and structure of the first frame of each run, as tasks.
+
+    Parameters
+    ----------
+    instances
+        All runs of one store.
+    out
+        Folder of the study. ``local/STORE.zarr`` is written to it, unless it is there.
+    d2min_lags
+        Lags of D²min in ps. Those that a run lacks are left out.
+    pair_cutoff
+        Cutoff in Å of pairs without a trough in g(r). Default: D²min and structure are
+        left out if there is such a pair.
+    memory
+        Memory of one worker process.
+    client
+        Dask client. Default: the current one, or else threads of this process.
+    progress
+        Whether to report progress.
+    """
+    how: dict[str, Any] = {"client": client, "progress": progress}
+    source = instances.runs[0].source
+    axis = read_axis(check_complete(source)[0])
+    n_frames = len(axis.time)
+    chosen = np.unique(np.linspace(0, n_frames - 1, min(n_frames, MAX_FRAMES)).astype(int))
+    rdf = partial_rdf(source, r_max=R_MAX, bins=400, frames=chosen.tolist(), **how)
+    rdf, missing = with_cutoff(rdf, pair_cutoff)
+    if missing:
+        note = (
+            f"{source.stem}: g(r) of {', '.join(missing)} has no trough up to {R_MAX:g} Å, so "
+            "D²min and structure are left out. Give a cutoff for such pairs with --pair-cutoff"
+        )
+        return Local(False, np.empty(0), distances_of(rdf), (note,))
+    first = np.array([begin for begin, _ in axis.runs()])
+    lags = usable_lags(d2min_lags, axis, first)
+    note = (
+        f"{source.stem}: no frame is {', '.join(f'{lag:g}' for lag in d2min_lags)} ps after the "
+        "first frame of its run, so D²min is left out. Give lags that the store has with "
+        "--d2min-lags"
+    )
+    cutoffs = pair_cutoffs(rdf)
+    wanted = [
+        *structure_features(instances.runs[0].species, cutoffs),
+        *d2min_features(lags, cutoffs),
+    ]
+    _compute(source, places(out, instances)[1], wanted, first, memory, **how)
+    return Local(True, np.array(lags), distances_of(rdf), () if lags else (note,))
+
+
 def apply_to(
     instances: Instances,
     models: Sequence[AppliedModel],
     columns: Sequence[int],
     out: Path,
+    local: Local,
     *,
-    d2min_lags: Sequence[float],
-    pair_cutoff: float | None = None,
     own: Mapping[tuple[str, int], int] | None = None,
-    memory: str = "2GiB",
     client: Client | None = None,
     progress: bool = True,
 ) -> Application:
-    """Compute T_ML, D²min and structure of all atoms of one store, as tasks.
+    """Compute T_ML of all atoms of one store, as tasks.
 
     Parameters
     ----------
@@ -179,18 +253,12 @@ def apply_to(
     models, columns
         Fitted models, and the indices of the lags that they read.
     out
-        Folder of the study. ``t_ml/STORE.zarr`` and ``local/STORE.zarr`` are written to
-        it, unless they are there.
-    d2min_lags
-        Lags of D²min in ps. Those that a run lacks are left out.
-    pair_cutoff
-        Cutoff in Å of pairs without a trough in g(r). Default: D²min and structure are
-        left out if there is such a pair.
+        Folder of the study. ``t_ml/STORE.zarr`` is written to it, unless it is there.
+    local
+        From ``compute_local``.
     own
         First training row of each run that is in the training data; see
         ``predict_store``.
-    memory
-        Memory of one worker process.
     client
         Dask client. Default: the current one, or else threads of this process.
     progress
@@ -203,52 +271,24 @@ def apply_to(
     """
     how: dict[str, Any] = {"client": client, "progress": progress}
     rows = own or {}
-    target, local = places(out, instances)
+    target, place = places(out, instances)
+    target.parent.mkdir(parents=True, exist_ok=True)
     applied = predict_store(instances, models, columns, target, own=rows, **how)
-    notes = _about_own(instances, rows)
-    notes += [
+    left_out = [
         f"{instances.runs[0].store}: the frames do not allow averages over origins, so the model "
         f"{one.name!r} was not applied"
         for one in models
         if one not in applied and one.name != NEAREST
     ]
-    put_in = _put_in(instances, models, columns, rows, **how)
-    source = instances.runs[0].source
-    axis = read_axis(check_complete(source)[0])
-    n_frames = len(axis.time)
-    chosen = np.unique(np.linspace(0, n_frames - 1, min(n_frames, MAX_FRAMES)).astype(int))
-    rdf = partial_rdf(source, r_max=R_MAX, bins=400, frames=chosen.tolist(), **how)
-    rdf, missing = with_cutoff(rdf, pair_cutoff)
-    first = np.array([begin for begin, _ in axis.runs()])
-    lags = usable_lags(d2min_lags, axis, first)
-    if missing:
-        lags = []
-        notes.append(
-            f"{source.stem}: g(r) of {', '.join(missing)} has no trough up to {R_MAX:g} Å, so "
-            "D²min and structure are left out. Give a cutoff for such pairs with --pair-cutoff"
-        )
-    else:
-        if not lags:
-            notes.append(
-                f"{source.stem}: no frame is {', '.join(f'{lag:g}' for lag in d2min_lags)} ps "
-                "after the first frame of its run, so D²min is left out. Give lags that the "
-                "store has with --d2min-lags"
-            )
-        cutoffs = pair_cutoffs(rdf)
-        wanted = [
-            *structure_features(instances.runs[0].species, cutoffs),
-            *d2min_features(lags, cutoffs),
-        ]
-        _compute(source, local, wanted, first, memory, **how)
     return Application(
         instances,
         applied,
         target,
-        None if missing else local,
-        tuple(lags),
-        distances_of(rdf),
-        put_in,
-        tuple(notes),
+        place if local.computed else None,
+        tuple(float(lag) for lag in local.lags),
+        local.distances,
+        _put_in(instances, models, columns, rows, **how),
+        (*_about_own(instances, rows), *left_out, *local.notes),
     )
 
 

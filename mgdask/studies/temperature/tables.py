@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mgdask._typing import FloatArray
 from mgdask.report.page import Table
 from mgdask.studies.temperature.captions import (
     FEW_TEMPERATURES,
@@ -205,7 +206,7 @@ def model_table(rows: Sequence[Row]) -> Table:
     ----------
     rows
         ``name``, ``model``, ``form``, ``mean`` in K, ``quantile`` and its ``t_ml`` in
-        K, and ``correlation``: the view of its correlation with D2min.
+        K, and ``correlation``: the view of its correlation with D2min; None without.
 
     Returns
     -------
@@ -215,7 +216,8 @@ def model_table(rows: Sequence[Row]) -> Table:
     cells = []
     for row in rows:
         quantile: dict[float, float] = dict(zip(row["quantile"], row["t_ml"], strict=True))
-        pearson = LagCorrelation.from_json(row["correlation"])
+        plain = row["correlation"]
+        pearson = LagCorrelation.from_json(plain).value if plain else np.full(1, np.nan)
         cells.append(
             (
                 str(row["name"]),
@@ -223,10 +225,13 @@ def model_table(rows: Sequence[Row]) -> Table:
                 form_text(str(row["form"]), short=True),
                 kelvin(number(row, "mean")),
                 *(kelvin(quantile.get(q, np.nan)) for q in (0.5, 0.99)),
-                ", ".join(rounded(float(value), decimals=2) for value in pearson.value),
+                ", ".join(rounded(float(value), decimals=2) for value in pearson),
             )
         )
-    lags = LagCorrelation.from_json(rows[0]["correlation"]).lag
+    known = next((row["correlation"] for row in rows if row["correlation"]), None)
+    lags: Sequence[float] | FloatArray = (
+        [] if known is None else LagCorrelation.from_json(known).lag
+    )
     return Table(
         "T_ML of all models on the same atoms",
         (
@@ -239,7 +244,8 @@ def model_table(rows: Sequence[Row]) -> Table:
             "Pearson with D²min",
         ),
         cells,
-        note=f"Lags of D²min: {', '.join(f'{lag:g}' for lag in lags)} ps.",
+        note=f"Lags of D²min: {', '.join(f'{lag:g}' for lag in lags) or 'none'}"
+        f"{' ps' if known else ''}.",
     )
 
 

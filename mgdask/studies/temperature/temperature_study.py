@@ -22,7 +22,7 @@ from mgdask.studies.results import Results
 from mgdask.studies.stages import StageRunner, fingerprint, write_text
 from mgdask.studies.study import Outcome, Study
 from mgdask.studies.temperature.application import applied_models
-from mgdask.studies.temperature.applied import Application, apply_to, places
+from mgdask.studies.temperature.applied import Application, Local, apply_to, compute_local, places
 from mgdask.studies.temperature.captions import verdict
 from mgdask.studies.temperature.classes import ClusterStatistics, representative_classes
 from mgdask.studies.temperature.controls import run_controls, validate_neighbors
@@ -99,6 +99,10 @@ class TemperatureStudy(Study[TemperatureOptions]):
             else self._features(read[name], f"features of {name}", [one], client, progress)
             for name, one in stores.items()
         }
+        local = {}
+        for name, instances in applied.items():
+            read[name] = read[name].branch(options.d2min_lags, options.pair_cutoff)
+            local[name] = self._local(read[name], instances, client, progress)
         tested = stages.branch(*self._identity_of(options.test))
         test = None
         if options.test:
@@ -115,8 +119,8 @@ class TemperatureStudy(Study[TemperatureOptions]):
             ends = [self._validation(stages, tested.identity, training, test, how)]
             done = {}
             for name, instances in applied.items():
-                branch = stages.branch(read[name].identity, options.d2min_lags, options.pair_cutoff)
-                done[name] = self._apply(branch, instances, training, models, how)
+                branch = stages.branch(read[name].identity)
+                done[name] = self._apply(branch, instances, local[name], training, models, how)
                 ends.append(branch.identity)
             last = stages.branch(*ends, *(getattr(options, one) for one in APPLICATION))
             self._describe(last, done, training)
@@ -285,10 +289,35 @@ class TemperatureStudy(Study[TemperatureOptions]):
             outputs=lambda: [file for path in paths.values() for file in path.iterdir()],
         )
 
+    def _local(
+        self, stages: StageRunner, instances: Instances, client: Client | None, progress: bool
+    ) -> Local:
+        """Compute g(r), D²min and structure of an applied store or a control."""
+        options = self.options
+
+        def compute(_: StageTimer) -> dict[str, Any]:
+            return compute_local(
+                instances,
+                options.out,
+                d2min_lags=options.d2min_lags,
+                pair_cutoff=options.pair_cutoff,
+                memory=options.memory,
+                client=client,
+                progress=progress,
+            ).to_json()
+
+        plain = stages(
+            f"structure of {instances.runs[0].store}",
+            compute,
+            outputs=lambda: [one for one in places(options.out, instances)[1:] if one.exists()],
+        )
+        return Local.from_json(plain)
+
     def _apply(
         self,
         stages: StageRunner,
         instances: Instances,
+        local: Local,
         training: Training,
         models: dict[str, Path],
         how: dict[str, Any],
@@ -303,10 +332,8 @@ class TemperatureStudy(Study[TemperatureOptions]):
                 every,
                 training.columns,
                 options.out,
-                d2min_lags=options.d2min_lags,
-                pair_cutoff=options.pair_cutoff,
+                local,
                 own=training.instances.first_rows(),
-                memory=options.memory,
                 **how,
             )
             return done.to_json()
@@ -314,9 +341,9 @@ class TemperatureStudy(Study[TemperatureOptions]):
         plain = stages(
             f"T_ML of {instances.runs[0].store}",
             compute,
-            outputs=lambda: [one for one in places(options.out, instances) if one.exists()],
+            outputs=lambda: [places(options.out, instances)[0]],
         )
-        return Application.opened(plain, instances, every, options.out)
+        return Application.opened(plain, instances, every, local, options.out)
 
     def _describe(
         self, stages: StageRunner, done: dict[str, Application], training: Training
