@@ -190,7 +190,9 @@ class PlotAccessor:
         cmap: str = "viridis",
         span: tuple[float, float] | None = None,
         ax: Axes | None = None,
-    ) -> Picture:
+        interactive: bool = False,
+        frames: Sequence[int] | None = None,
+    ) -> Any:
         """Draw the atoms of a slab, colored by a value or by their element.
 
         Parameters
@@ -217,14 +219,22 @@ class PlotAccessor:
             percentile of the atoms of the frame.
         ax
             matplotlib axes to draw on. Default: a new figure.
+        interactive
+            Return a slab with a slider of frames, linked with the histogram of its
+            values, as a layout of HoloViews.
+        frames
+            With ``interactive``: frames to draw at once, for a page without a kernel.
 
         Returns
         -------
         picture
-            The picture. Atoms without a value (NaN) are open markers.
+            The picture. Atoms without a value (NaN) are open markers. With
+            ``interactive``, see ``mgdask.explore.interactive.linked_slab``.
 
         Raises
         ------
+        MissingDependencyError
+            If ``interactive`` is set, and HoloViews is not installed.
         ParameterError
             If the value or the frame does not exist, or the slab has no atoms.
 
@@ -235,6 +245,8 @@ class PlotAccessor:
         from mgdask.plot.slab import draw_slab, draw_slab_groups, draw_slab_species
 
         what = either_spelling(color, colour)
+        if interactive or frames is not None:
+            return self._linked_slab(what, frame, axis, at, thickness, cmap, span, ax, frames)
         one = one_frame(self._ds, frame)
         inside = places.slab(one, axis, at, thickness, None)
         if not inside.any():
@@ -258,6 +270,36 @@ class PlotAccessor:
                 index, groups = _classes(values)
                 draw_slab_groups(axes, one, index, groups, along=axis, inside=inside)
         return Picture(fig, axes, shown=ax is None)
+
+    def _linked_slab(
+        self,
+        color: Value | None,
+        frame: int | None,
+        axis: Axis,
+        at: float | None,
+        thickness: float,
+        cmap: str,
+        span: tuple[float, float] | None,
+        ax: Axes | None,
+        frames: Sequence[int] | None,
+    ) -> Any:
+        from mgdask.explore.interactive import linked_slab
+
+        if color is None or frame is not None or ax is not None:
+            raise ParameterError(
+                "the interactive slab needs color=, and has no frame= (its slider chooses one) "
+                "and no ax=; frames=[0, 10, 20] draws some frames at once"
+            )
+        return linked_slab(
+            self._ds,
+            color,
+            axis=axis,
+            at=at,
+            thickness=thickness,
+            cmap=cmap,
+            span=span,
+            frames=frames,
+        )
 
     def map(
         self,
@@ -500,7 +542,7 @@ class ArrayPlotAccessor:
         """
         return plot_series(find_values(self._array, self._what(column)), by, over, ax)
 
-    def slab(self, trajectory: xr.Dataset, column: str | None = None, **options: Any) -> Picture:
+    def slab(self, trajectory: xr.Dataset, column: str | None = None, **options: Any) -> Any:
         """Draw the values of the atoms of a slab, see ``PlotAccessor.slab``.
 
         Parameters

@@ -24,7 +24,8 @@ def pair_names(rdf: xr.Dataset) -> list[str]:
     """Return the names of all pairs of elements, such as "Cu-Zr".
 
     A pair and its reverse have the same g(r) if centers and neighbors are all atoms. So
-    each pair is named once, with the elements in the order of ``species``.
+    each pair is named once, with the elements in the order of ``species``. If centers
+    or neighbors are a group, the first element is that of the centers.
 
     Parameters
     ----------
@@ -32,12 +33,12 @@ def pair_names(rdf: xr.Dataset) -> list[str]:
         Result of ``mgdask.partial_rdf``.
     """
     names = [str(name) for name in rdf["species"].values]
-    neighbors = [str(name) for name in rdf["neighbor_species"].values]
-    return [
-        f"{a}-{b}"
-        for k, a in enumerate(names)
-        for b in (names[k:] if names == neighbors else neighbors)
-    ]
+    if "n_neighbors" not in rdf:
+        return [f"{a}-{b}" for k, a in enumerate(names) for b in names[k:]]
+    centers = [str(name) for name in rdf["species"].values[rdf["n_atoms"].values > 0]]
+    counted = rdf["n_neighbors"].values > 0
+    neighbors = [str(name) for name in rdf["neighbor_species"].values[counted]]
+    return [f"{a}-{b}" for a in centers for b in neighbors]
 
 
 def draw_rdf(axes: Axes, rdf: xr.Dataset, *, pairs: Sequence[str] | None = None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from mgdask._typing import AnyArray, BoolArray, FloatArray
@@ -161,11 +160,7 @@ def fit_axes(axes: Axes, frame: xr.Dataset, shown: FloatArray, along: str, margi
         Distance in Å to leave around the markers.
     """
     across, up = (k for k in range(3) if k != axis_number(along))
-    corners = cell_corners(frame)
-    limits = []
-    for k in (across, up):
-        ends: npt.NDArray[np.float64] = np.concatenate([corners[:, k], shown[:, k]])
-        limits.append((float(ends.min() - margin), float(ends.max() + margin)))
+    limits = fitting_limits(frame, along, shown, margin)
     axes.set(
         xlabel=f"{AXES[across]} (Å)",
         ylabel=f"{AXES[up]} (Å)",
@@ -173,6 +168,32 @@ def fit_axes(axes: Axes, frame: xr.Dataset, shown: FloatArray, along: str, margi
         xlim=limits[0],
         ylim=limits[1],
     )
+
+
+def fitting_limits(
+    frame: xr.Dataset, along: str, shown: FloatArray | None = None, margin: float = 1.0
+) -> list[tuple[float, float]]:
+    """Return limits of the two axes in Å that contain the cell and some atoms.
+
+    Parameters
+    ----------
+    frame
+        One frame of an opened trajectory store.
+    along
+        Direction of view: "x", "y" or "z".
+    shown
+        Positions (atom, 3) in Å.
+    margin
+        Distance in Å to leave around them.
+    """
+    ends = cell_corners(frame)
+    if shown is not None:
+        ends = np.concatenate([ends, shown])
+    return [
+        (float(ends[:, k].min() - margin), float(ends[:, k].max() + margin))
+        for k in range(3)
+        if k != axis_number(along)
+    ]
 
 
 def cell_corners(frame: xr.Dataset) -> FloatArray:
