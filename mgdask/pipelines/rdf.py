@@ -182,7 +182,7 @@ def rdf_of(
     """
     _check_range(r_max, bins)
     if "frame" not in ds["position"].dims:
-        ds = ds.expand_dims("frame")
+        ds = ds.assign({name: ds[name].expand_dims("frame") for name in ("position", "cell")})
     numbers = np.asarray(ds["species"].values)
     groups = _Groups.of(numbers, centers, neighbors)
     names, edges = species_of(numbers), np.linspace(0.0, r_max, bins + 1)

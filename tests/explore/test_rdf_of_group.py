@@ -83,6 +83,8 @@ def test_all_atoms_give_the_bits_of_the_batch(glass_store, client):
     here = ds.mg.rdf(**OPTIONS)  # by the two workers
     del batch.attrs["input"]
     assert here.identical(batch)
+    one = ds.mg.frame(1).mg.rdf(**OPTIONS)
+    assert one.identical(ds.isel(frame=[1]).mg.rdf(**OPTIONS))
     mask = np.asarray(ds.species.values == 40)
     some = ds.mg.rdf(centers="Zr", **OPTIONS)
     batch = mgdask.partial_rdf(
