@@ -21,7 +21,7 @@ from tests.conftest import threads_client
 ROOT = Path(__file__).parents[2]
 HOWTO = ROOT / "notebooks" / "howto"
 DATA = ROOT / "notebooks" / "data"
-TRAJECTORY = "cu65zr35_2.lammpstrj.zst"
+FILES = ("cu65zr35_2.lammpstrj.zst", "hemg_1000.lammpstrj.gz")
 BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.M | re.S)
 
 pytestmark = pytest.mark.skipif(
@@ -44,7 +44,8 @@ def answers(page):
 
 @pytest.mark.parametrize("name", ["questions", "accessor"])
 def test_answers_are_those_of_the_page(name, tmp_path, monkeypatch):
-    shutil.copy(DATA / TRAJECTORY, tmp_path)
+    for each in FILES:
+        shutil.copy(DATA / each, tmp_path)
     monkeypatch.chdir(tmp_path)
     n_answers = 0
     with threads_client(2):  # worker processes have another working directory
@@ -57,7 +58,8 @@ def test_answers_are_those_of_the_page(name, tmp_path, monkeypatch):
 def write(name):
     """Write the printed answers into a page."""
     page = HOWTO / f"{name}.md"
-    shutil.copy(DATA / TRAJECTORY, TRAJECTORY)
+    for each in FILES:
+        shutil.copy(DATA / each, each)
     printed = iter([each for _, _, each in answers(page)])
     text = page.read_text(encoding="utf-8")
 
