@@ -225,8 +225,9 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         pandas.DataFrame
-            Index of the configuration in ``X``, frame in it, and for rows of atoms the
-            id and the element. Atoms without ids are counted from 1.
+            Index of the configuration in ``X``, number of the frame in its store, and
+            for rows of atoms the id and the element. Atoms without ids are counted from
+            1.
         """
         import pandas as pd
 
@@ -348,6 +349,13 @@ def _n_frames(obj: Any) -> int | None:
     return None if sizes is None or "frame" not in sizes else int(sizes["frame"])
 
 
+def _frame_numbers(obj: Any, n_frames: int) -> list[int]:
+    """Return the numbers of frames in their store, or else in the Dataset."""
+    if n_frames and "frame" in obj.coords and obj["frame"].dtype.kind in "iu":
+        return [int(number) for number in obj["frame"].values]
+    return list(range(n_frames))
+
+
 def _read(feature: FeatureOfFrames, obj: object, where: str) -> _Atoms:
     try:
         return feature.read_configuration(obj)
@@ -361,9 +369,10 @@ def _frames(X: Any, feature: FeatureOfFrames) -> Iterator[_Frame]:
         n_frames = _n_frames(obj)
         if n_frames is None:
             yield _Frame(which, 0, _read(feature, obj, where), where)
-        for k in range(n_frames or 0):
-            here = f"{where}, frame {k}"
-            yield _Frame(which, k, _read(feature, obj.isel(frame=[k]), here), here)
+        numbers = _frame_numbers(obj, n_frames or 0)
+        for k, number in enumerate(numbers):
+            here = f"{where}, frame {number}"
+            yield _Frame(which, number, _read(feature, obj.isel(frame=[k]), here), here)
 
 
 def _one_each(X: Any, feature: FeatureOfFrames) -> Iterator[_Atoms]:

@@ -96,6 +96,8 @@ def test_rows_are_the_bits_of_a_run_and_have_its_names(atoms, store, tmp_path):
     assert rows.frame.tolist() == [0] * 16 + [0] * 16 + [1] * 16 + [2] * 16
     assert rows.atom_id.tolist() == list(range(21, 37)) * 4
     assert set(rows.element) == {"Zr"}
+    last = transformer.rows([mgdask.open_store(store).isel(frame=[2])])
+    assert last.frame.tolist() == [2] * 16
 
 
 def test_columns_come_from_the_elements_of_all_configurations(atoms):
@@ -147,6 +149,12 @@ def test_a_pipeline_of_atoms(atoms):
     height = later.positions[:, 2]
     expected = 3.0 * height**2 - height + 0.5 * NUMBERS
     np.testing.assert_allclose(pipeline.predict([later]), expected, rtol=1e-9)
+
+
+def test_targets_of_atoms_are_refused_by_a_cross_validation(atoms):
+    pipeline = make_pipeline(FeatureTransformer(Heights()), LinearRegression())
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        cross_val_score(pipeline, atoms, np.zeros(3 * 36), cv=3)
 
 
 def test_searches_over_frames(atoms):
