@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mgdask.errors import MgdaskError, RunError, StoreError
-from mgdask.store.location import local_place
+from mgdask.store.location import is_remote, local_place, scheme_of
+from mgdask.store.remote_path import folder_of
 
 NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT))
 UNWRITABLE = NO_SPACE | {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG}
@@ -23,6 +24,8 @@ _NO_ROOM_FOR_LIBRARY = re.compile("failed to map segment|cannot allocate memory"
 """Messages of the dynamic linker if a shared library does not fit into memory."""
 ALMOST_FULL = 2**20
 """Free space in bytes below which a disk counts as full."""
+COPY_AGAIN = "Copy it there again from a sound copy; mgdask verify shows whether one is sound"
+"""What to do about a damaged object of a store elsewhere."""
 NO_HANDLES = frozenset((errno.EMFILE, errno.ENFILE))
 """Error numbers of too many open files."""
 
@@ -57,6 +60,8 @@ def check_store_exists(path: str | Path) -> None:
     path
         Folder of the store.
     """
+    if is_remote(path):  # asked when it is opened
+        return
     path = local_place(path, "this call reads")
     if not (Path(path) / "zarr.json").is_file() and not (Path(path) / "manifest").is_dir():
         raise no_store(path)
@@ -64,6 +69,11 @@ def check_store_exists(path: str | Path) -> None:
 
 def no_store(path: str | Path) -> StoreError:
     """Return the error for a path that is not a store."""
+    if is_remote(path):
+        what = "there is no zarr.json below this name, or it may not be seen"
+        if scheme_of(path) == "memory":
+            what = "memory:// exists only in the process that wrote it"
+        return StoreError(f"{path} is not a Zarr store: {what}. Check the name")
     from mgdask.store.staging import swap_was_interrupted  # which imports this module
 
     if swap_was_interrupted(path):
@@ -99,6 +109,8 @@ def more_damaged(n_more: int) -> str:
 
 def repair_advice(store: str | Path) -> str:
     """Return the advice on how to repair a damaged store."""
+    if is_remote(store):
+        return COPY_AGAIN
     return f"Run mgdask verify {store} --repair, then the command that made the store"
 
 
@@ -127,7 +139,7 @@ def readable(store: str | Path, file: str) -> Iterator[None]:
         raise
     except Exception as error:
         check_cause(error)
-        path = Path(store) / file
+        path = folder_of(store) / file
         what = f"cannot be read ({type(error).__name__}: {error})"
         raise DamagedStoreError(
             f"{path} {what if path.exists() else 'is missing'}. {repair_advice(store)}"

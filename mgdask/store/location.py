@@ -1,31 +1,171 @@
 """Where a store is: a folder of this machine, or a place that a URL names.
 
-A place may be given as a path, as ``file://``, or as another URL. What reads or writes
-folders only refuses other URLs in words, before it reads or creates anything. A path
-such as ``memory://q.zarr`` would otherwise become a folder named ``memory:``.
+A place may be given as a path, as ``file://``, as another URL, or as a Zarr store
+object. What reads or writes folders only refuses other places in words, before it reads
+or creates anything. A path such as ``memory://q.zarr`` would otherwise become a folder
+named ``memory:``.
 
-URLs never carry credentials here: ``storage_options`` and the environment do.
+URLs carry no credentials: the environment and ``storage_options`` do. These options
+stay in the memory of processes. They appear in no message, attribute or file.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from mgdask.errors import StoreError
+from mgdask.errors import ParameterError, StoreError
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
 
 T = TypeVar("T", bound="str | os.PathLike[str]")
 
 REMOTE = ("s3", "gs", "https", "http", "memory")
 """Schemes of URLs that can name a store."""
+OBJECT = "zarr-store"
+"""Scheme of the name of a Zarr store object that has no URL."""
+EXTRAS = {"s3": 'pip install "mgdask[remote]"', "gs": "pip install gcsfs"}
+"""How to install what a scheme needs."""
+_INSTEAD = {"gcs": "gs", "az": "", "abfs": "", "adl": "", "ftp": "", "sftp": "", "hdfs": ""}
 _LOCAL = ("file", "local")
 _URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.:-]+)://(.*)$", re.DOTALL)
 # pathlib joins the two slashes
-_AS_PATH = re.compile(rf"^({'|'.join((*REMOTE, *_LOCAL, 'gcs', 'az', 'abfs'))}):/(?!/)(.*)$")
+_AS_PATH = re.compile(rf"^({'|'.join((*REMOTE, *_LOCAL, *_INSTEAD))}):/(?!/)(.*)$")
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a store is. It can be pickled, and is known to the process that unpickles it.
+
+    Parameters
+    ----------
+    url
+        The place, for messages: a path, or a URL without credentials.
+    path
+        The folder; None for a place elsewhere.
+    options
+        ``storage_options`` of fsspec, which may hold credentials.
+    store
+        Zarr store object that was given instead of a URL.
+    """
+
+    url: str
+    path: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    store: Store | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine."""
+        return self.path is not None
+
+    @property
+    def place(self) -> str | Path:
+        """The place as functions take it: the folder, or the URL."""
+        return self.url if self.path is None else self.path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _known_again, (self.url, self.path, dict(self.options), self.store)
+
+
+Place: TypeAlias = "str | Path | Store"
+"""What names a store: a path, a URL, or a Zarr store object."""
+
+_KNOWN: dict[str, Location] = {}
+_KNOWING = threading.Lock()
+
+
+def _known_again(
+    url: str, path: Path | None, options: Mapping[str, Any], store: Store | None
+) -> Location:
+    """Return the location that was pickled; this process uses its options from now on."""
+    location = Location(url, path, options, store)
+    return location if location.is_local else _remember(location)
+
+
+def _remember(location: Location) -> Location:
+    """Let ``locate`` find options and store of a URL again."""
+    with _KNOWING:
+        _KNOWN[location.url] = location
+    return location
+
+
+def locate(
+    place: str | os.PathLike[str] | Store, storage_options: Mapping[str, Any] | None = None
+) -> Location:
+    """Return where a store is.
+
+    Parameters
+    ----------
+    place
+        A path, a URL, or a Zarr store object.
+    storage_options
+        Options of fsspec for a URL, such as credentials. Default: those with which this
+        process opened the URL last, or else the environment.
+
+    Raises
+    ------
+    StoreError
+        If the scheme of the URL is not supported.
+    ParameterError
+        If ``place`` is something else, or has options that it cannot use.
+    """
+    if not isinstance(place, str | os.PathLike):
+        return _of_store(place, storage_options)
+    scheme = scheme_of(place)
+    if scheme in ("", *_LOCAL):
+        if storage_options:
+            raise ParameterError(
+                f"storage_options= is for URLs, not for the folder {shown(place)}; leave it out"
+            )
+        path = local_path(place, "")
+        return Location(str(path), path)
+    url = _checked_url(os.fsdecode(place), scheme)
+    if storage_options is None and url in _KNOWN:
+        return _KNOWN[url]
+    return _remember(Location(url, None, dict(storage_options or {})))
+
+
+def _of_store(place: Any, storage_options: Mapping[str, Any] | None) -> Location:
+    """Return the location of a Zarr store object."""
+    from mgdask.store.remote import url_of_store
+
+    if storage_options:
+        raise ParameterError(
+            "storage_options= is for URLs; a Zarr store object has its own options"
+        )
+    url = url_of_store(place)
+    if not scheme_of(url):
+        return Location(url, Path(url))
+    return _remember(Location(url, None, {}, place))
+
+
+def _checked_url(text: str, scheme: str) -> str:
+    """Return a URL in its usual form; refuse credentials in it and unknown schemes."""
+    url = shown(text).rstrip("/")
+    if scheme not in (*REMOTE, OBJECT):
+        hint = f" Write {_INSTEAD[scheme]}://." if _INSTEAD.get(scheme) else ""
+        raise StoreError(
+            f"{url}: {scheme}:// is not supported.{hint} Stores are read from paths, file://, "
+            f"{', '.join(f'{name}://' for name in REMOTE)} and from Zarr store objects"
+        )
+    if scheme == OBJECT and url not in _KNOWN:
+        raise StoreError(f"{url} was a Zarr store object of another process; open it again")
+    authority, _, query = text.partition("://")[2].partition("?")
+    if query or "#" in text or "@" in authority.partition("/")[0]:
+        raise StoreError(
+            f"{url}: the URL that was given also has a user, a password, a query or a fragment. "
+            "Give credentials in the environment or as storage_options= instead: URLs are written "
+            "to files and messages"
+        )
+    return url
 
 
 def scheme_of(place: object) -> str:
@@ -36,11 +176,23 @@ def scheme_of(place: object) -> str:
     place
         A path or URL. ``Path("s3://bucket/a")`` counts as a URL.
     """
+    place = getattr(place, "url", place)
     if not isinstance(place, str | os.PathLike):
         return ""
     text = os.fsdecode(place)
     found = _URL.match(text) or _AS_PATH.match(text)
     return found[1].lower() if found else ""
+
+
+def is_remote(place: object) -> bool:
+    """Return whether a place is not a folder of this machine.
+
+    Parameters
+    ----------
+    place
+        A path or URL.
+    """
+    return scheme_of(place) not in ("", *_LOCAL)
 
 
 def shown(place: object) -> str:
@@ -57,50 +209,7 @@ def shown(place: object) -> str:
         return text
     scheme, rest = found.groups()
     host, slash, below = re.split(r"[?#]", rest)[0].partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{below}"
-
-
-@dataclass(frozen=True)
-class Location:
-    """Where a store is.
-
-    Parameters
-    ----------
-    url
-        The place, for messages: a path, or a URL without credentials.
-    path
-        The folder; None for a place elsewhere.
-    """
-
-    url: str
-    path: Path | None = None
-
-    @property
-    def is_local(self) -> bool:
-        """Whether it is a folder of this machine."""
-        return self.path is not None
-
-    @property
-    def local(self) -> Path:
-        """The folder of a local place."""
-        return self.path if self.path is not None else local_path(self.url, "this call reads")
-
-
-def locate(place: str | os.PathLike[str]) -> Location:
-    """Return where a store is.
-
-    Parameters
-    ----------
-    place
-        A path or URL.
-
-    Raises
-    ------
-    StoreError
-        If the scheme of the URL is not supported.
-    """
-    path = local_path(place, "this call reads")
-    return Location(str(path), path)
+    return f"{scheme.lower()}://{host.rpartition('@')[2]}{slash}{below}"
 
 
 def local_path(place: str | os.PathLike[str], use: str) -> Path:

@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 from mgdask.errors import StoreError
 from mgdask.interruption import removed_when_stopped
 from mgdask.store.failures import explained, explanation
-from mgdask.store.location import local_place
+from mgdask.store.location import is_remote, local_place
 from mgdask.store.lock_owner import (
     LEASE,
     being_written,
@@ -426,6 +426,8 @@ def check_unlocked(store: str | Path) -> None:
 
 def _owners(store: str | Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     """Yield the lock files of a store that exist, with their owners."""
+    if is_remote(store):
+        return
     for name in (lock_file(store), _lock_inside(store)):
         owner = read_owner(name)
         if owner:

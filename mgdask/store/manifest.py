@@ -20,7 +20,6 @@ from typing import Any, TypeAlias
 
 from mgdask.store.durable import flush_files, flush_folder, write_file
 from mgdask.store.failures import explained
-from mgdask.store.location import local_path
 from mgdask.store.lock import Lock, check_unlocked, locked
 from mgdask.store.mark import (
     COMPLETE,
@@ -35,6 +34,7 @@ from mgdask.store.mark import (
     sha256,
     write_copies,
 )
+from mgdask.store.remote_path import folder_of
 from mgdask.store.staging import finish_interrupted, is_declared
 
 __all__ = ["COMPLETE", "DECLARED", "FOLDER", "JOINED", "Manifest", "Record"]
@@ -60,7 +60,7 @@ class Manifest:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.store = local_path(path, "this call reads")
+        self.store = folder_of(path)
         self.folder = self.store / FOLDER
 
     def create(self) -> None:

@@ -20,8 +20,10 @@ from typing import Any, TypeAlias
 
 from mgdask.errors import StoreError
 from mgdask.store.durable import replacing
-from mgdask.store.failures import DamagedStoreError, more_damaged
+from mgdask.store.failures import COPY_AGAIN, DamagedStoreError, more_damaged
+from mgdask.store.location import is_remote, locate
 from mgdask.store.provenance import digest
+from mgdask.store.remote_path import folder_of
 
 FOLDER = "manifest"
 """Folder of the manifest inside a store."""
@@ -90,7 +92,7 @@ def read_mark(store: Path) -> Mark | None:
     DamagedStoreError
         If the mark is damaged.
     """
-    file = store / FOLDER / COMPLETE
+    file = folder_of(store) / FOLDER / COMPLETE
     try:
         return parse(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -117,6 +119,10 @@ def damaged(store: str | Path, file: str, what: str, n_more: int = 0) -> Damaged
     n_more
         Number of further damaged files.
     """
+    if is_remote(store):
+        return DamagedStoreError(
+            f"{store}/{file} is damaged: {what}{more_damaged(n_more)}. {COPY_AGAIN}"
+        )
     return DamagedStoreError(
         f"{Path(store) / file} is damaged: {what}{more_damaged(n_more)}. Repair it with "
         f"mgdask verify {store} --repair"
@@ -279,6 +285,11 @@ def check_sound(path: str | Path, *, replaced: Collection[str] = ()) -> None:
     -----
     Files are read once per process, and again only if their sizes or times change.
     """
+    if is_remote(path):
+        from mgdask.store.remote import checked_store  # which imports this module, and zarr
+
+        checked_store(locate(path)).check_small()
+        return
     store = Path(path)
     for attempt in range(ATTEMPTS):
         mark = read_mark(store)

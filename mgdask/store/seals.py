@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from mgdask._typing import IntArray
+from mgdask.store.remote_path import RemotePath
 
 CRC = 4
 """Bytes of a CRC32C: the last of each chunk, and of the index."""
@@ -24,7 +25,7 @@ EMPTY = np.uint64(2**64 - 1)
 """Offset and length of a chunk of fill values, which is not stored."""
 
 
-def read_seal(file: Path, n_chunks: int | None) -> str:
+def read_seal(file: Path | RemotePath, n_chunks: int | None) -> str:
     """Return the seal of the file of a shard.
 
     Parameters
@@ -50,6 +51,8 @@ def read_seal(file: Path, n_chunks: int | None) -> str:
     The index lies at the end of the file: offset and length of each chunk as
     little-endian uint64, then a CRC32C.
     """
+    if isinstance(file, RemotePath):
+        return _read_remote(file, n_chunks)
     with open(file, "rb", buffering=0) as stream:
         size = stream.seek(0, 2)
         if n_chunks is None:
@@ -67,6 +70,21 @@ def read_seal(file: Path, n_chunks: int | None) -> str:
         else:
             sums = b"".join(_read(stream, end - CRC, CRC) for end in ends.tolist())
     return _digest(index, sums)
+
+
+def _read_remote(file: RemotePath, n_chunks: int | None) -> str:
+    """Return the seal of an object, from the same bytes."""
+    size = file.size()
+    if n_chunks is None:
+        return _digest(*file.read_parts([(size - CRC, size)], size)) if size > CRC else ""
+    start = size - (16 * n_chunks + CRC)
+    if start < 0:
+        return ""
+    index = file.read_parts([(start, size)], size)[0]
+    ends = _ends(index, start)
+    if ends is None:
+        return ""
+    return _digest(index, *file.read_parts([(end - CRC, end) for end in ends.tolist()], size))
 
 
 def _ends(index: bytes, limit: int) -> IntArray | None:

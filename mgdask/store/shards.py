@@ -28,9 +28,10 @@ from mgdask._typing import AnyArray
 from mgdask.errors import StoreError
 from mgdask.store.failures import check_cause, explained, no_store, readable
 from mgdask.store.layout import ceil_div
-from mgdask.store.location import local_path, local_place
+from mgdask.store.location import is_remote, local_path, local_place, locate
 from mgdask.store.manifest import COMPLETE, FOLDER
 from mgdask.store.mark import METADATA, MISSING, damaged
+from mgdask.store.remote_path import RemotePath, folder_of
 from mgdask.store.seals import read_seal
 from mgdask.store.writable import check_writable
 
@@ -167,6 +168,8 @@ def open_group(path: str | Path, mode: Literal["r", "r+"] = "r") -> Group:
     StoreError
         If there is no Zarr group, or its description is damaged.
     """
+    if is_remote(path):
+        return _open_remote(path, mode)
     path = local_place(path, "this call reads")
     try:
         return zarr.open_group(path, mode=mode, zarr_format=3)
@@ -181,6 +184,20 @@ def open_group(path: str | Path, mode: Literal["r", "r+"] = "r") -> Group:
         raise StoreError(
             f"{described} does not describe a Zarr group (format 3); give a store that mgdask made"
         ) from error
+
+
+def _open_remote(path: str | Path | RemotePath, mode: str) -> Group:
+    from mgdask.store.remote import checked_store
+
+    if mode != "r":
+        local_path(path, "this call writes")  # which refuses it
+    location = locate(str(path))
+    store = checked_store(location)
+    with readable(path, METADATA):
+        try:
+            return zarr.open_group(store, mode="r", zarr_format=3)
+        except zarr.errors.GroupNotFoundError:
+            raise no_store(location.url) from None
 
 
 def get_array(group: Group, name: str) -> Array:
@@ -395,6 +412,8 @@ def _check_whole_shard(
 def root_of(group: Group) -> Path:
     """Return the folder of a store."""
     store = group.store
+    if is_remote(getattr(store, "location", None)):
+        return folder_of(store.location.url)
     if not isinstance(store, LocalStore):
         raise StoreError(f"{store} is not a folder; mgdask writes to local or mounted folders")
     return Path(store.root)

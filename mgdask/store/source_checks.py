@@ -16,6 +16,7 @@ from mgdask.errors import StoreError
 from mgdask.store.checks import Shard
 from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import Manifest
+from mgdask.store.remote_path import RemotePath, folder_of
 from mgdask.store.seals import read_seal
 from mgdask.store.shards import (
     Array,
@@ -74,7 +75,7 @@ def check_source(
         shard, what = lost[0]
         raise damaged_shard(path, shard, what, len(lost) - 1)
     seals = seals_of(path)
-    key = str(Path(path).absolute())
+    key = str(folder_of(path).absolute())
     if seals is not None and len(seals.seal) < len(seals.size) and key not in _REMARKED:
         _REMARKED.add(key)
         log.warning(
@@ -114,7 +115,7 @@ def lost_shards(
         seals.check_grid(name, array)
         files = list(_files(name, array, frames))
         known = [file for file, _ in files if file in seals.size]
-        sizes = dict(zip(known, _sizes(Path(path), known), strict=True))
+        sizes = dict(zip(known, _sizes(folder_of(path), known), strict=True))
         for file, region in files:
             size = seals.size.get(file, -1)
             what = wrong_size(sizes[file], size) if file in sizes else "has no record"
@@ -171,8 +172,10 @@ def _files(
     return shard_files(array, name, indices)
 
 
-def _sizes(store: Path, files: Sequence[str]) -> list[int | None]:
+def _sizes(store: Path | RemotePath, files: Sequence[str]) -> list[int | None]:
     """Return the sizes of files in bytes; None for those that are missing."""
+    if isinstance(store, RemotePath):
+        return store.sizes(files)
     root = f"{store}{os.sep}"
 
     def size(file: str) -> int | None:

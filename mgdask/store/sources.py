@@ -24,6 +24,7 @@ from mgdask.store.failures import DamagedStoreError, check_cause, more_damaged, 
 from mgdask.store.layout import ceil_div
 from mgdask.store.manifest import COMPLETE, JOINED, Manifest
 from mgdask.store.mark import check_sound
+from mgdask.store.remote_path import RemotePath, folder_of
 from mgdask.store.seals import read_seal
 from mgdask.store.shards import (
     Array,
@@ -45,8 +46,10 @@ _State: TypeAlias = tuple[int, int, int]
 """Time of change, size and number of a file."""
 
 
-def file_state(path: str | Path) -> _State | None:
+def file_state(path: str | Path | RemotePath) -> _State | None:
     """Return what changes whenever a file is replaced; None without a file."""
+    if isinstance(path, RemotePath):
+        return path.state()
     try:
         about = Path(path).stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -172,9 +175,9 @@ def seals_of(path: str | Path) -> Seals | None:
     path
         The store.
     """
-    store = Path(path).absolute()
-    folder = Manifest(store).folder
-    state = tuple(file_state(file) for file in (folder / COMPLETE, folder / JOINED, folder))
+    store = folder_of(path).absolute()
+    records = Manifest(store).folder
+    state = tuple(file_state(file) for file in (records / COMPLETE, records / JOINED, records))
     if state[0] is None:
         return None
     with _LOADING:

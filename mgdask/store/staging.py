@@ -27,6 +27,7 @@ from pathlib import Path
 
 from mgdask.store.durable import flush_file, flush_folder
 from mgdask.store.failures import explained
+from mgdask.store.location import is_remote
 
 APPEND, OVERWRITE, REPLACED = "append", "overwrite", "replaced"
 """Purposes of a folder beside a store."""
@@ -129,6 +130,8 @@ def remove_all(path: str | Path, *purposes: str, keep: Path | None = None) -> No
 
 def is_declared(path: str | Path) -> bool:
     """Return whether frames are being moved into a store, or were moved in part."""
+    if is_remote(path):  # appends write folders only
+        return False
     return (Path(path) / _MANIFEST / DECLARED / _MANIFEST / _COMPLETE).exists()
 
 
