@@ -42,7 +42,7 @@ _AS_PATH = re.compile(rf"^({'|'.join((*REMOTE, *_LOCAL, *_INSTEAD))}):/(?!/)(.*)
 
 @dataclass(frozen=True)
 class Location:
-    """Where a store is. It can be pickled, and is known to the process that unpickles it.
+    """Where a store is; a process that unpickles it uses its options.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ _KNOWING = threading.Lock()
 def _known_again(
     url: str, path: Path | None, options: Mapping[str, Any], store: Store | None
 ) -> Location:
-    """Return the location that was pickled; this process uses its options from now on."""
+    """Return the location that was pickled, and remember its options."""
     location = Location(url, path, options, store)
     return location if location.is_local else _remember(location)
 
@@ -117,6 +117,9 @@ def locate(
     ParameterError
         If ``place`` is something else, or has options that it cannot use.
     """
+    known = getattr(place, "location", None)  # of a ``RemotePath`` or ``CheckedStore``
+    if isinstance(known, Location):
+        return known
     if not isinstance(place, str | os.PathLike):
         return _of_store(place, storage_options)
     scheme = scheme_of(place)

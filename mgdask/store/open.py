@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import zarr
 
@@ -13,7 +13,7 @@ from mgdask import variables
 from mgdask._accessor import register
 from mgdask.errors import StoreError
 from mgdask.store.failures import DamagedStoreError, SourceChangedError, advise_on_target, readable
-from mgdask.store.location import locate, scheme_of
+from mgdask.store.location import Place, is_remote, locate, scheme_of
 from mgdask.store.lock import read_settled, writer_of
 from mgdask.store.manifest import Manifest
 from mgdask.store.mark import DECLARED, check_sound
@@ -189,16 +189,22 @@ def changed(path: str | Path) -> SourceChangedError:
     )
 
 
-def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
+def open_store(
+    path: Place, *, partial: bool = False, storage_options: Mapping[str, Any] | None = None
+) -> xr.Dataset:
     """Open a store as an ``xarray.Dataset`` whose large arrays are read on demand.
 
     Parameters
     ----------
     path
         A store of a trajectory, of features, of an unwrapped trajectory, or of a
-        dictionary of local environments.
+        dictionary of local environments: a path, a URL (``s3://``, ``gs://``,
+        ``https://``, ``memory://``) or a Zarr store object.
     partial
-        Open an unfinished store too. Missing blocks read as NaN.
+        Open an unfinished store too. Missing blocks read as NaN. Only for paths.
+    storage_options
+        Options of fsspec for a URL, such as credentials. They are written nowhere.
+        Default: those with which this process opened the URL last, or the environment.
 
     Returns
     -------
@@ -231,12 +237,13 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
     from mgdask.store.lazy_arrays import lazy_variable
 
     register()
-    path = locate(path).local if scheme_of(path) else path
+    path = _place(path, partial, storage_options)
     group, content = (open_group(path), None) if partial else check_complete(path)
     check_not_pending(path)
     with _one_version(path, content):
         with readable(path, ""):
-            ds = xr.open_zarr(path, consolidated=False, zarr_format=3, chunks=None)
+            source = group.store if is_remote(path) else path
+            ds = xr.open_zarr(source, consolidated=False, zarr_format=3, chunks=None)
         if not partial:
             variables.validate(ds, str(group.attrs["mgdask_kind"]), path)
         loaded: dict[Hashable, xr.Variable] = {}
@@ -261,6 +268,19 @@ def open_store(path: str | Path, *, partial: bool = False) -> xr.Dataset:
         if content is not None:
             result.attrs[OPENED] = opened_attr(path, content, result.sizes)
     return result
+
+
+def _place(path: Place, partial: bool, options: Mapping[str, Any] | None) -> str | Path:
+    """Return a place as the functions of this room take it; a path stays as it is."""
+    if isinstance(path, str | Path) and not scheme_of(path) and not options:
+        return path
+    place = locate(path, options).place
+    if partial and is_remote(place):
+        raise StoreError(
+            f"{place}: partial=True opens unfinished stores in folders only; elsewhere, an object "
+            "that is missing cannot be told from one that was not written yet"
+        )
+    return place
 
 
 @contextmanager

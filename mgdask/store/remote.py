@@ -1,9 +1,9 @@
 """Reading stores elsewhere through zarr's own stores, with every object checked.
 
-For Zarr, a chunk without an object holds fill values, so a deleted object would read as
-NaN. ``CheckedStore`` therefore stands between Zarr and the place. It knows from the mark
-and the records of a finished store which objects there must be. Metadata and small
-arrays are compared with their digests. Shards must be there and answer as many bytes as
+For Zarr, a chunk without an object holds fill values, so a deleted object would read
+as NaN. ``CheckedStore`` therefore stands between Zarr and the place. It knows from the
+mark and the records of a finished store which objects there must be. Metadata and small
+arrays are compared with their digests. Shards must exist, and give as many bytes as
 were asked for. ``sources`` also compares their sizes and seals.
 
 Nothing is listed, because ``https://`` cannot: the names are those of the mark.
@@ -12,12 +12,10 @@ Nothing is listed, because ``https://`` cannot: the names are those of the mark.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -111,7 +109,7 @@ def url_of_store(store: Any) -> str:
     if isinstance(store, Store):
         return f"{OBJECT}://{type(store).__name__}-{id(store):x}"
     raise ParameterError(
-        f"a store is a path, a URL or a Zarr store object, not {type(store).__name__}: {store!r:.80}"
+        f"{store!r:.80} is a {type(store).__name__}; give a path, a URL or a Zarr store object"
     )
 
 
@@ -285,7 +283,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _exactly(data: Buffer, request: ByteRequest | None, size: int, where: str) -> Buffer:
-    """Return the bytes that a request asked for; some servers answer with all of them."""
+    """Return the bytes that were asked for; some servers answer with all of them."""
     first, last = _bounds(request, size)
     if len(data) == last - first:
         return data
@@ -328,11 +326,7 @@ class CheckedStore(WrapperStore[Store]):
     """
 
     def __init__(
-        self,
-        location: Location,
-        small: Mapping[str, str],
-        sizes: Mapping[str, int],
-        finished: bool,
+        self, location: Location, small: Mapping[str, str], sizes: Mapping[str, int], finished: bool
     ) -> None:
         super().__init__(zarr_store(location))
         self.location, self._small, self._sizes, self._finished = location, small, sizes, finished
@@ -377,7 +371,7 @@ class CheckedStore(WrapperStore[Store]):
         return None
 
     async def _compared(self, key: str, prototype: BufferPrototype) -> Buffer:
-        """Return a small object; raise an error if it is not the one that was written."""
+        """Return a small object; raise an error if it is not as it was written."""
         if key not in self._read:
             data = await self._fetch(key, prototype, None)
             if data is None:
@@ -420,9 +414,7 @@ class CheckedStore(WrapperStore[Store]):
         sync(concurrent_map(keys, self._compared, N_REQUESTS))
 
     async def get_partial_values(
-        self,
-        prototype: BufferPrototype,
-        key_ranges: Iterable[tuple[str, ByteRequest | None]],
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
     ) -> list[Buffer | None]:
         """Return parts of objects, as ``get`` does."""
         requests = [(key, prototype, part) for key, part in key_ranges]

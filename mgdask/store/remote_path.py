@@ -11,7 +11,7 @@ from mgdask.store.location import Location, is_remote, local_path, locate
 
 
 class RemotePath:
-    """A file or folder of a store elsewhere, with the part of ``pathlib.Path`` to read it.
+    """A file or folder of a store elsewhere, which is read like a ``pathlib.Path``.
 
     Parameters
     ----------
@@ -63,21 +63,21 @@ class RemotePath:
         return data
 
     def size(self) -> int:
-        """Return the size in bytes; raise ``FileNotFoundError`` if there is no object."""
+        """Return the size in bytes; raise ``FileNotFoundError`` without an object."""
         state = self.state()
         if state is None:
             raise FileNotFoundError(2, "No such object", self.url)
         return state[1]
 
     def sizes(self, files: Sequence[str]) -> list[int | None]:
-        """Return the sizes in bytes of objects below this one; None for missing ones."""
+        """Return the sizes in bytes of objects below this one; None if missing."""
         from mgdask.store.remote import states
 
         found = states(self.location, [(self / file).key for file in files])
         return [None if state is None else state[1] for state in found]
 
     def read_parts(self, parts: Sequence[tuple[int, int]], size: int) -> list[bytes]:
-        """Return parts of an object of the given size, from first to last (exclusive)."""
+        """Return parts of an object of that size, from first to last (exclusive)."""
         from mgdask.store.remote import read_parts
 
         return read_parts(self.location, self.key, parts, size)

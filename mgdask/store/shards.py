@@ -31,7 +31,7 @@ from mgdask.store.layout import ceil_div
 from mgdask.store.location import is_remote, local_path, local_place, locate
 from mgdask.store.manifest import COMPLETE, FOLDER
 from mgdask.store.mark import METADATA, MISSING, damaged
-from mgdask.store.remote_path import RemotePath, folder_of
+from mgdask.store.remote_path import folder_of
 from mgdask.store.seals import read_seal
 from mgdask.store.writable import check_writable
 
@@ -186,7 +186,7 @@ def open_group(path: str | Path, mode: Literal["r", "r+"] = "r") -> Group:
         ) from error
 
 
-def _open_remote(path: str | Path | RemotePath, mode: str) -> Group:
+def _open_remote(path: str | Path, mode: str) -> Group:
     from mgdask.store.remote import checked_store
 
     if mode != "r":
@@ -412,8 +412,9 @@ def _check_whole_shard(
 def root_of(group: Group) -> Path:
     """Return the folder of a store."""
     store = group.store
-    if is_remote(getattr(store, "location", None)):
-        return folder_of(store.location.url)
+    location = getattr(store, "location", None)  # of a ``CheckedStore``
+    if location is not None:
+        return folder_of(location.url)
     if not isinstance(store, LocalStore):
         raise StoreError(f"{store} is not a folder; mgdask writes to local or mounted folders")
     return Path(store.root)
