@@ -69,10 +69,36 @@ class Location:
     @property
     def place(self) -> str | Path:
         """The place as functions take it: the folder, or the URL."""
-        return self.url if self.path is None else self.path
+        return Url(self) if self.path is None else self.path
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _known_again, (self.url, self.path, dict(self.options), self.store)
+
+
+class Url(str):
+    """The URL of a store, which takes its options along when it is pickled.
+
+    So every task that names a store can open it. As text, it has no credentials.
+
+    Parameters
+    ----------
+    location
+        The store.
+    """
+
+    location: Location
+
+    def __new__(cls, location: Location) -> Url:
+        """Return the URL of a location."""
+        url = super().__new__(cls, location.url)
+        url.location = location
+        return url
+
+    def __str__(self) -> str:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Url, (self.location,)
 
 
 Place: TypeAlias = "str | Path | Store"
@@ -134,6 +160,24 @@ def locate(
     if storage_options is None and url in _KNOWN:
         return _KNOWN[url]
     return _remember(Location(url, None, dict(storage_options or {})))
+
+
+def place_of(place: Place, storage_options: Mapping[str, Any] | None = None) -> str | Path:
+    """Return a place as the functions of this room take it.
+
+    Parameters
+    ----------
+    place, storage_options
+        As in ``locate``.
+
+    Returns
+    -------
+    place
+        A path as it was given, the path of a ``file://``, or a ``Url``.
+    """
+    if isinstance(place, str | Path) and not scheme_of(place) and not storage_options:
+        return place
+    return locate(place, storage_options).place
 
 
 def _of_store(place: Any, storage_options: Mapping[str, Any] | None) -> Location:

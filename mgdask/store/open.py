@@ -13,10 +13,10 @@ from mgdask import variables
 from mgdask._accessor import register
 from mgdask.errors import StoreError
 from mgdask.store.failures import DamagedStoreError, SourceChangedError, advise_on_target, readable
-from mgdask.store.location import Place, is_remote, locate, scheme_of
+from mgdask.store.location import Place, is_remote, place_of
 from mgdask.store.lock import read_settled, writer_of
 from mgdask.store.manifest import Manifest
-from mgdask.store.mark import DECLARED, check_sound
+from mgdask.store.mark import COMPLETE, DECLARED, check_sound
 from mgdask.store.shapes import check_shapes
 from mgdask.store.shards import Group, open_group
 from mgdask.store.sources import source_array
@@ -97,6 +97,11 @@ def _check_complete(
             f"{path}: appended frames are being moved into it, or a process that moved them was "
             f"stopped. Nothing is lost: mgdask attach {path}, mgdask verify {path} --repair or the "
             "same mgdask ingest --append finishes it"
+        )
+    if mark is None and is_remote(path):
+        raise StoreError(
+            f"{path} is not finished: {manifest.folder / COMPLETE} is missing, which is written "
+            "last. Finish the run or the copy that makes it"
         )
     if mark is None:
         raise StoreError(
@@ -271,10 +276,7 @@ def open_store(
 
 
 def _place(path: Place, partial: bool, options: Mapping[str, Any] | None) -> str | Path:
-    """Return a place as the functions of this room take it; a path stays as it is."""
-    if isinstance(path, str | Path) and not scheme_of(path) and not options:
-        return path
-    place = locate(path, options).place
+    place = place_of(path, options)
     if partial and is_remote(place):
         raise StoreError(
             f"{place}: partial=True opens unfinished stores in folders only; elsewhere, an object "

@@ -38,7 +38,7 @@ from mgdask.pipelines.featurize.validation import (
 from mgdask.store.features import Output
 from mgdask.store.frame_values import read as read_frame_values
 from mgdask.store.layout import MAX_BLOCK, BlockLayout, block_layout
-from mgdask.store.location import local_place
+from mgdask.store.location import Place, local_place, place_of
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_not_pending, unchanged
 from mgdask.store.provenance import digest, versions
@@ -339,7 +339,7 @@ class Plan:
 
 
 def plan(
-    store: str | Path,
+    store: Place,
     features: Sequence[Feature] | Feature,
     *,
     out: str | Path,
@@ -348,13 +348,14 @@ def plan(
     centers: Centers = None,
     frames: Frames = None,
     trust: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Plan a run: what it would compute and need, without running it.
 
     Parameters
     ----------
     store
-        A finished trajectory store.
+        A finished trajectory store: a path, a URL or a Zarr store object.
     features
         What to compute, for example ``[mgdask.SOAP(...)]``.
     out
@@ -370,6 +371,8 @@ def plan(
     trust
         Do not compare the files of the trajectory with their records, neither now nor
         in a run. A damaged file may then give wrong values.
+    storage_options
+        Options of fsspec for a URL, as in ``mgdask.open_store``.
 
     Returns
     -------
@@ -402,7 +405,7 @@ def plan(
     if threads < 1:
         raise ParameterError(f"threads={threads} must be at least 1")
     allowed = memory_of(memory)
-    store = local_place(store, "mgdask.plan reads")
+    store = place_of(store, storage_options)
     out = local_place(out, "mgdask.plan writes")
     content = Manifest(store).content()
     with trusting(trust), unchanged(store, content):
