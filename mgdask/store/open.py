@@ -13,7 +13,7 @@ from mgdask import variables
 from mgdask._accessor import register
 from mgdask.errors import StoreError
 from mgdask.store.failures import DamagedStoreError, SourceChangedError, advise_on_target, readable
-from mgdask.store.location import Place, is_remote, place_of
+from mgdask.store.location import Place, is_remote, place_of, scheme_of
 from mgdask.store.lock import read_settled, writer_of
 from mgdask.store.manifest import Manifest
 from mgdask.store.mark import COMPLETE, DECLARED, check_sound
@@ -186,6 +186,12 @@ def changed(path: str | Path) -> SourceChangedError:
             f"{path} is being written by {writer} while this run reads it: results of two versions "
             "are never mixed, so wait for it, then run the same command again (finished blocks are "
             "kept), or choose another target for the new input"
+        )
+    if scheme_of(path) == "memory":
+        return SourceChangedError(
+            f"{path} has changed since the plan was made, or this is another process: memory:// "
+            "exists only in the process that wrote it. Use workers that are threads of it, or put "
+            "the store into a folder"
         )
     return SourceChangedError(
         f"{path} has changed since the plan was made, or is being written now. Results of both "

@@ -58,6 +58,7 @@ def zarr_store(location: Location) -> Store:
         If a package is missing, or the place cannot be used. The message names it.
     """
     if location.store is not None:
+        sync(location.store._ensure_open())  # a ZipStore is opened by get, but not by getsize
         return location.store
     scheme = location.url.partition("://")[0]
     # a listing that is kept would hide that objects were deleted or replaced
@@ -363,8 +364,10 @@ class CheckedStore(WrapperStore[Store]):
             return whole[first:last]
         if key in self._sizes:
             return await self._shard(key, prototype, byte_range)
-        if not self._finished and key.endswith(METADATA):
-            return await self._fetch(key, prototype, byte_range)
+        if not self._finished:
+            if key.endswith(METADATA):
+                return await self._fetch(key, prototype, byte_range)
+            raise self._no_mark()
         name, _, rest = key.partition("/")
         if name in self._arrays and rest.startswith("c/"):
             raise self._damaged(key, "has no record, so it belongs to another store")
@@ -397,6 +400,13 @@ class CheckedStore(WrapperStore[Store]):
     ) -> Buffer | None:
         with explained_request(self.location, key):
             return await self._store.get(key, prototype, byte_range)
+
+    def _no_mark(self) -> StoreError:
+        hint = ". memory:// exists only in the process that wrote it"
+        return StoreError(
+            f"{self.location.url} cannot be read here: {FOLDER}/{COMPLETE} is missing, which is "
+            f"written last{hint if self.location.url.startswith('memory:') else ''}"
+        )
 
     def _damaged(self, key: str, what: str) -> DamagedStoreError:
         return DamagedStoreError(f"{self.location.url}: the file {key} {what}. {COPY_AGAIN}")
