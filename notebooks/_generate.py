@@ -27,6 +27,7 @@ SECTIONS = {
     "mgdask.learn.explain": "Which columns a model uses.",
     "mgdask.analysis": "Quantities read off finished numbers, with standard errors.",
     "mgdask.cluster": "Where workers come from.",
+    "mgdask.explore.accessor": "``ds.mg``, which every opened store has.",
     "mgdask.studies": "Published studies, each from stores to results.",
     "mgdask.studies.study": "What every study is.",
     "mgdask.studies.softness": "Quench-in softness of Wang and Jain (2019).",

@@ -22,6 +22,7 @@ MODULES = (
     "mgdask.cluster",
     "mgdask.datasets",
     "mgdask.errors",
+    "mgdask.explore.accessor",
     "mgdask.features",
     "mgdask.learn",
     "mgdask.learn.explain",

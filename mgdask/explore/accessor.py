@@ -435,12 +435,13 @@ class DatasetAccessor:
         Raises
         ------
         ParameterError
-            If times are not known, no two frames are a lag apart, or the cell changes.
+            If times are not known, or no two frames are a lag apart.
 
         Notes
         -----
-        If the cell changes, open the unwrapped trajectory that ``mgdask.unwrap`` writes
-        and ask that.
+        The values are those of the unwrapped trajectory that ``mgdask.unwrap`` writes.
+        If the cell changes, atoms are followed through all frames of the store. An
+        opened unwrapped trajectory is faster then.
 
         Examples
         --------
@@ -675,10 +676,12 @@ class ArrayAccessor:
 
         Parameters
         ----------
-        axis, at, thickness, frame
+        axis
             See ``DatasetAccessor.slab``.
         of
             Trajectory with the positions of the atoms.
+        at, thickness, frame
+            See ``DatasetAccessor.slab``.
 
         Examples
         --------
@@ -698,10 +701,12 @@ class ArrayAccessor:
 
         Parameters
         ----------
-        center, radius, frame
+        center, radius
             See ``DatasetAccessor.near``.
         of
             Trajectory with the positions of the atoms.
+        frame
+            See ``DatasetAccessor.near``.
 
         Examples
         --------

@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from mgdask._typing import AnyArray, FloatArray
+from mgdask._typing import AnyArray, BoolArray, FloatArray
 from mgdask.elements import mass as standard_mass
 from mgdask.errors import ParameterError
 from mgdask.explore.origin import origin_of
 from mgdask.explore.selecting import check_dim
 from mgdask.features.window import FrameAxis
-from mgdask.geometry import cell_changes
+from mgdask.geometry import cartesian, cell_changes
+
+BLOCK = 2**26
+"""Approximate bytes of a block of unwrapped positions."""
 
 
 def displacement(ds: xr.Dataset, lag: float, *, tolerance: float, remove_drift: bool) -> xr.Dataset:
@@ -38,7 +41,7 @@ def displacement(ds: xr.Dataset, lag: float, *, tolerance: float, remove_drift: 
     Raises
     ------
     ParameterError
-        If times are not known, no two frames are a lag apart, or the cell changes.
+        If times are not known, or no two frames are a lag apart.
     """
     check_dim(ds, "frame")
     check_dim(ds, "atom")
@@ -100,16 +103,53 @@ def _unwrapped(ds: xr.Dataset) -> xr.DataArray:
                 f"the Dataset has no {name}; displacements need position, image and cell, as from "
                 "mgdask.open_store, or the unwrapped trajectory that mgdask.unwrap writes"
             )
-    if cell_changes(np.asarray(ds["cell"].values)):
-        raise ParameterError(
-            "the cell changes, and atoms must be followed through all frames. Write the unwrapped "
-            "trajectory with mgdask.unwrap and open it: "
-            "mgdask.open_store('unwrapped.zarr').mg.displacement(...)"
-        )
-    cell = np.asarray(ds["cell"].transpose("frame", "vector", "xyz").values[0], dtype=np.float64)
+    cells = np.asarray(ds["cell"].transpose("frame", "vector", "xyz").values, dtype=np.float64)
     shift = ds["image"].transpose("frame", "atom", "xyz")
     position = ds["position"].transpose("frame", "atom", "xyz")
-    return position.copy(data=position.data + shift.data.astype(np.float64) @ cell)
+    if not cell_changes(cells):
+        return position.copy(data=position.data + shift.data.astype(np.float64) @ cells[0])
+    origin = origin_of(ds)
+    if origin is not None and origin.n_frames != ds.sizes["frame"]:
+        raise ParameterError(
+            f"the cell changes, so atoms are followed through all {origin.n_frames} frames, and "
+            f"the Dataset has {ds.sizes['frame']} of them. Select frames afterwards: "
+            "ds.mg.displacement(lag).sel(frame=...)"
+        )
+    run = _axis(ds).run
+    begins = np.append(True, run[1:] != run[:-1])
+    # all frames of some atoms at a time
+    rows = max(1, BLOCK // (ds.sizes["frame"] * 3 * 8))
+    whole = [each.chunk(frame=-1, atom=rows, xyz=-1) for each in (position, shift)]
+    path: xr.DataArray = xr.apply_ufunc(
+        _follow,
+        *whole,
+        kwargs={"cells": cells, "begins": begins},
+        input_core_dims=[["frame", "xyz"]] * 2,
+        output_core_dims=[["frame", "xyz"]],
+        dask="parallelized",
+        output_dtypes=[np.float64],
+    )
+    return path.transpose("frame", "atom", "xyz")
+
+
+def _follow(
+    position: AnyArray, image: AnyArray, *, cells: FloatArray, begins: BoolArray
+) -> FloatArray:
+    """Sum the displacements from frame to frame, each reduced in the later cell.
+
+    Layout ``(atom,frame,xyz),(atom,frame,xyz)->(atom,frame,xyz)``. It is the scheme
+    "toroidal" of ``mgdask.unwrap``, with the same bits.
+    """
+    n = image.astype(np.float64)
+    path = np.empty(position.shape)
+    for k, cell in enumerate(cells):
+        r = position[:, k]
+        if begins[k]:
+            path[:, k] = r + cartesian(n[:, k], cell)
+        else:
+            gained = r - position[:, k - 1] + cartesian(n[:, k] - n[:, k - 1], cell)
+            path[:, k] = path[:, k - 1] + gained
+    return path
 
 
 def _drift(ds: xr.Dataset, moved: xr.DataArray) -> xr.DataArray:

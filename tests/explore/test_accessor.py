@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mgdask.errors import ParameterError
 from mgdask.explore.selecting import as_mask
 from tests import forked
 from tests.conftest import write_dump
+from tests.pipelines.test_lazy import SEEN, Height, computed
 
 
 def small(n_frames=3, ids=(3, 5, 8, 13, 21), numbers=(29, 40, 29, 28, 40)):
@@ -355,13 +357,18 @@ def test_displacements_stay_in_their_run():
     assert np.einsum("a,fax->fx", weight, still) == pytest.approx(0.0, abs=1e-12)
 
 
-def test_displacements_are_those_of_the_unwrapped_store(tmp_path):
+@pytest.mark.parametrize("growth", [0.0, 0.25])
+def test_displacements_are_those_of_the_unwrapped_store(tmp_path, growth):
     rows = np.random.default_rng(4).uniform(0, 10, (3, 2, 3))
-    dump = write_dump(
-        tmp_path / "move.dump",
-        [(100 * k, [(a + 1, 1, *rows[k, a], 2 * k, -k, 0) for a in range(2)]) for k in range(3)],
-        columns="id type x y z ix iy iz",
-    )
+    dump = tmp_path / "move.dump"
+    text = ""
+    for k in range(3):
+        atoms = [(a + 1, 1, *rows[k, a], 2 * k, -k, 0) for a in range(2)]
+        box = ((0, 10 + growth * k),) * 3
+        columns = "id type x y z ix iy iz"
+        text += Path(write_dump(dump, [(100 * k, atoms)], columns=columns, box=box)).read_text()
+    dump.write_text(text)
+    dump = str(dump)
     mgdask.ingest(dump, tmp_path / "t.zarr", species={1: "Cu"}, timestep=0.01)
     mgdask.unwrap(tmp_path / "t.zarr", tmp_path / "u.zarr")
     ds = mgdask.open_store(tmp_path / "t.zarr")
@@ -370,9 +377,15 @@ def test_displacements_are_those_of_the_unwrapped_store(tmp_path):
         here, there = ds.mg.displacement(lag), unwrapped.mg.displacement(lag)
         assert here.displacement.chunks is not None
         assert here.displacement.values.tolist() == there.displacement.values.tolist()
+    images = np.array([[20.0, -10.0, 0.0], [20.0, -10.0, 0.0]])  # crossed in each step
+    images[0] *= 1 + growth / 10
+    images[1] *= 1 + growth / 5
     assert here.displacement.values[0, 1] == pytest.approx(
-        rows[2, 1] - rows[0, 1] + [40.0, -20.0, 0.0], abs=1e-9
+        rows[2, 1] - rows[0, 1] + images.sum(axis=0), abs=1e-9
     )
+    if growth:
+        with pytest.raises(ParameterError, match=r"followed through all 3 frames.*has 2 of them"):
+            ds.isel(frame=[0, 2]).mg.displacement(2.0)
 
 
 def test_displacements_refuse_what_they_cannot_follow():
@@ -383,8 +396,39 @@ def test_displacements_refuse_what_they_cannot_follow():
         (ds.isel(frame=[0, 2]), 1.0, "every run has one frame"),
         (ds.drop_vars("time"), 1.0, "times of the frames are not known"),
         (ds.drop_vars("image"), 1.0, "has no image"),
-        (ds.assign(cell=ds.cell * (1 + 0.1 * ds.time)), 1.0, "the cell changes.*mgdask.unwrap"),
         (ds.isel(frame=0), 1.0, "no dimension 'frame'"),
     ):
         with pytest.raises(ParameterError, match=words):
             data.mg.displacement(lag)
+
+
+def test_only_what_is_selected_is_computed(glass_store):
+    """Selections of the accessor reach the kernel; counted, never timed."""
+    ds = mgdask.open_store(glass_store)
+    zirconium = int((ds.species == 40).sum())
+    lazy = ds.mg.features(Height())
+    near = ds.mg.near(17, 4.0, frame=3).atom_id.values
+    high = ds.position.isel(frame=2).sel(xyz="z") > 10.0
+    joined = ds.mg.join(lazy)
+    first = 1 + np.flatnonzero(ds.species.values == 40)[0]
+    for chosen, counts in (
+        (lazy.mg.frame(3), [2000]),
+        (lazy.mg.species("Zr").mg.frame(3), [zirconium]),
+        (lazy.mg.frame(-1).mg.select([17, 4]), [2]),
+        (lazy.height.mg.frame(2).mg.select(high), [int(high.sum())]),
+        (lazy.height.mg.frame(3).mg.near(17, 4.0, of=ds, frame=3), [len(near)]),
+        (joined.mg.frame(1).mg.slab("z", thickness=2.0).height, None),
+        (joined.mg.near(17, 4.0, frame=3).height.isel(frame=[0, 1]), [len(near)] * 2),
+        (ds.mg.species("Zr").mg.features(Height()).isel(frame=[5]), [zirconium]),
+        (ds.mg.species("Zr").mg.join(lazy).height.sel(atom=[first]).isel(frame=0), [1]),
+    ):
+        _, seen = computed(chosen if isinstance(chosen, xr.DataArray) else chosen.height)
+        counts = [chosen.sizes["atom"]] if counts is None else counts
+        assert [n for _, n in seen] == counts
+    SEEN.clear()
+    facts = joined.mg.atom(17)
+    assert [n for _, n in SEEN] == [1, 1]
+    assert facts.values.loc[("height", "z"), "7"] == float(ds.position[7, 16, 2])
+    means = lazy.height.isel(frame=[0]).mg.by_species().mean().compute(scheduler="sync")
+    z = ds.position[0, :, 2].values
+    assert means.sel(element="Zr").values[0, 0] == pytest.approx(z[ds.species == 40].mean())
