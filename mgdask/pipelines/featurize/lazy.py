@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ from mgdask.pipelines.featurize.validation import (
     select_centers,
     select_rows,
 )
-from mgdask.store.labels import with_labels
+from mgdask.store.labels import OPENED, with_labels
 from mgdask.variables import VARIABLES
 
 register()  # so that Datasets made by hand have the accessor too
@@ -50,7 +51,8 @@ def featurize(
     ----------
     ds
         Dataset with position(frame, atom, xyz) in Å, cell(frame, vector, xyz) in Å and
-        species(atom), as from ``open_store``. A selection of it works too.
+        species(atom), as from ``open_store``. It may be a selection of frames, or one
+        frame, but has to have all atoms.
     features
         Features to compute.
     centers
@@ -73,10 +75,16 @@ def featurize(
     Nothing is computed. The values are bit-identical to those of ``run``. For a whole
     long trajectory, use ``plan`` and ``run``, which can be interrupted and resumed.
 
+    A selection of the result computes only the selected frames, atoms and columns, and
+    reads only the frames that they need. This holds for ``isel``, ``sel``, masks, and
+    ``where(..., drop=True)``. Arithmetic, ``rechunk`` and ``transpose`` end it: select
+    first. Features of one call share the neighbor lists of a frame.
+
     Examples
     --------
     >>> out = mgdask.featurize(ds, [soap])  # doctest: +SKIP
     >>> out.soap.isel(frame=0).compute()  # doctest: +SKIP
+    >>> out.isel(frame=0).sel(atom=[17, 4711]).compute()  # doctest: +SKIP
     """
     missing = [name for name in _NEEDED if name not in ds.variables]
     if missing:
@@ -84,6 +92,7 @@ def featurize(
             f"the Dataset has no {missing[0]}; featurize needs {', '.join(_NEEDED)}, "
             "as from mgdask.open_store"
         )
+    _check_atoms(ds)
     numbers = np.asarray(ds["species"].values)
     checked = check_features(features, numbers)
     if "frame" not in ds["position"].dims:
@@ -100,6 +109,19 @@ def featurize(
     rows += [RowsOfTrajectories(source, feature) for feature in kinds.trajectories]
     values = {each.feature.name: SelectableArray.draw(each) for each in rows}
     return _label(ds, source, values)
+
+
+def _check_atoms(ds: xr.Dataset) -> None:
+    """Raise ``ParameterError`` if atoms of the store are missing, and so neighbors."""
+    opened = ds.attrs.get(OPENED)
+    n_atoms = ds.sizes.get("atom", 1)
+    n_stored = int(json.loads(opened)["n_atoms"]) if opened else n_atoms
+    if n_atoms != n_stored or "atom" not in ds.sizes:
+        raise ParameterError(
+            f"the Dataset has {n_atoms} of the {n_stored} atoms of its store, so neighbors would "
+            "be missing. Select atoms afterwards, which computes only these: "
+            "mgdask.featurize(ds, features).sel(atom=...); or name them as centers="
+        )
 
 
 def _with_frames(ds: xr.Dataset, features: Sequence[Feature]) -> xr.Dataset:
@@ -220,7 +242,7 @@ def _label(ds: xr.Dataset, source: Frames, values: dict[str, da.Array]) -> xr.Da
     known = ("time", "step", "run", *_frame_value_names(ds), "atom_id", "species")
     for name in dict.fromkeys((*known, *ds.coords)):
         if name in ds.variables and name not in values and ds[name].dims in {(d,) for d in rows}:
-            coords[str(name)] = ds[name].variable.isel(rows, missing_dims="ignore")
+            coords[str(name)] = ds[name].variable.isel(rows, missing_dims="ignore").compute()
     citation = "; ".join(dict.fromkeys(feature.citation for feature in features))
     return with_labels(xr.Dataset(variables, coords=coords, attrs={"citation": citation}))
 

@@ -119,7 +119,20 @@ class RowSource(Protocol):
         """Return the graph, name and chunks of a selection, which is not empty."""
 
 
-class SelectableArray(da.Array):
+class _CountsAsArray(type(da.Array)):  # type: ignore[misc]
+    """Let xarray have such arrays and plain ones of Dask in one Dataset.
+
+    It refuses to compute arrays of several types together, which it puts into a set.
+    """
+
+    def __eq__(cls, other: object) -> bool:
+        return other is cls or other is da.Array
+
+    def __hash__(cls) -> int:
+        return hash(da.Array)
+
+
+class SelectableArray(da.Array, metaclass=_CountsAsArray):
     """A Dask array of which only the selected frames, atoms and columns are computed.
 
     Indexing with integers, slices, a list or a mask gives another one. Arithmetic,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import dask.array as da
@@ -31,6 +32,9 @@ MAX_TASKS = 20_000
 """Number of tasks of a call from which several frames share a chunk."""
 MAX_LISTS = 2**29
 """Maximum bytes of the neighbor lists of a chunk, unless one frame exceeds it."""
+MAX_LAYERS = 16
+"""Number of layers kept for the other features of the call."""
+Tasks = dict[Any, Any]
 FEWEST_ATOMS = 1024
 """Minimum number of atoms of a chunk that is cut for memory."""
 
@@ -196,7 +200,7 @@ class Frames:
 
     def atoms(self, drawing: Drawing, parts: Sequence[Part]) -> str:
         """Add the atoms of each chunk, and return the name of the keys."""
-        name = f"centers-{tokenize(self.token, [part.centers for part in parts])}"
+        name = f"centers-{tokenize(self.token, *_joined([part.centers for part in parts]))}"
         drawing.add(name, {(name, k): part.centers for k, part in enumerate(parts)})
         return name
 
@@ -214,15 +218,31 @@ class Frames:
         """
         common, centers = self.constants(drawing), self.atoms(drawing, parts)
         spans = drawing.spans(self.position, np.unique(np.concatenate(groups)))
-        name = f"shared-{tokenize(centers, groups)}"
-        tasks = {}
-        for g, frames in enumerate(groups):
-            pieces, places = spans.of(frames)
-            task = ShareFrames(frames, places)
-            for p in range(len(parts)):
-                tasks[name, g, p] = (task, common, (centers, p), pieces)
-        drawing.add(name, tasks, common, centers, spans.name)
+        name = f"shared-{tokenize(centers, *_joined(groups))}"
+
+        def make() -> Tasks:
+            tasks: Tasks = {}
+            for g, frames in enumerate(groups):
+                pieces, places = spans.of(frames)
+                task = ShareFrames(frames, places)
+                for p in range(len(parts)):
+                    tasks[name, g, p] = (task, common, (centers, p), pieces)
+            return tasks
+
+        drawing.add(name, self._recent(name, make), common, centers, spans.name)
         return name
+
+    def _recent(self, name: str, make: Callable[[], Tasks]) -> Tasks:
+        """Return a layer that the features of a call share, and that is made once."""
+        if name not in self._layers:
+            while len(self._layers) >= MAX_LAYERS:
+                self._layers.pop(next(iter(self._layers)), None)
+            self._layers[name] = make()
+        return self._layers[name]
+
+    @cached_property
+    def _layers(self) -> dict[str, Tasks]:
+        return {}
 
     def read(self, drawing: Drawing, frames: IntArray) -> tuple[Spans, Spans]:
         """Add tasks that read the positions and images of some frames (increasing)."""
@@ -290,14 +310,20 @@ class Frames:
         names = []
         for kind in sorted(kinds, key=repr):
             name = f"neighbors-{tokenize(shared, repr(kind))}"
-            tasks = {
-                (name, g, p): (MakeList(kind), (shared, g, p))
-                for g in range(n[0])
-                for p in range(n[1])
-            }
+            tasks = self._recent(name, partial(_list_tasks, name, kind, shared, n))
             drawing.add(name, tasks, shared)
             names.append(name)
         return names or [shared]
+
+
+def _list_tasks(name: str, kind: Neighborhood, shared: str, n: tuple[int, int]) -> Tasks:
+    task = MakeList(kind)
+    return {(name, g, p): (task, (shared, g, p)) for g, p in itertools.product(*map(range, n))}
+
+
+def _joined(arrays: Sequence[IntArray]) -> tuple[IntArray, list[int]]:
+    """Return arrays joined, and their lengths: Dask takes long to name many arrays."""
+    return np.concatenate(arrays), [len(array) for array in arrays]
 
 
 def _part(atoms: IntArray) -> Part:

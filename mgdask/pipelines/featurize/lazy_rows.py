@@ -64,13 +64,13 @@ class Rows(ABC, Generic[Kind]):
         source = self.source
         frames = source.frames[selection.axes[0]]
         per_atom = len(self.shape) == 3
-        parts = source.parts(source.centers[selection.axes[1]] if per_atom else None)
+        atoms = source.centers[selection.axes[1]] if per_atom else None
+        parts = source.parts(atoms)
         step = source.frames_in_chunk(len(frames), len(parts))
         groups = [_group(frames[k : k + step]) for k in range(0, len(frames), step)]
         columns = selection.axes[-1]
-        identity = (self.feature, selection.scalar, frames, columns)
-        atoms = [(part.centers, part.place) for part in parts]
-        name = f"{self.feature.name}-{tokenize(source.token, identity, atoms, step)}"
+        identity = self.feature, selection.scalar, frames, atoms, columns, step
+        name = f"{self.feature.name}-{tokenize(source.token, source.atoms_in_chunk, identity)}"
         drawing, tasks = Drawing(), {}
         below, task_of = self._prepare(drawing, groups, parts)
         wanted = None if is_all(columns, self.feature.n_columns) else columns
@@ -148,5 +148,7 @@ class RowsOfTrajectories(Rows[TrajectoryFeature]):
 
 
 def _group(frames: IntArray) -> Group:
+    if len(frames) == 1:
+        return Group(frames, None, 1)
     once, place = np.unique(frames, return_inverse=True)
     return Group(once, None if is_all(place, len(once)) else place, len(frames))
