@@ -333,7 +333,7 @@ def test_blocks_take_seconds_whatever_the_size_of_the_output(glass_store, ules, 
     assert blocks(per="frame", weighting="kernel") == {8 * 2000}
     soft = LocalEnvironment(ules, per="frame", weighting="soft")
     lazy = mgdask.featurize(mgdask.open_store(glass_store), soft)
-    assert lazy[soft.name].chunks[0] == (4, 4)
+    assert lazy[soft.name].chunks[0] == (1,) * 8
 
 
 def test_cost_grows_with_the_dictionary(small):
