@@ -34,6 +34,7 @@ COMMANDS = {
         "commands:featurize",
         "Compute features into a store, or resume an interrupted run.",
     ),
+    "export": ("export:export", "Write frames and features for OVITO, LAMMPS, ASE or pandas."),
     "dictionary": (
         "dictionary:dictionary",
         "Build, extend and show dictionaries of unique local environments.",

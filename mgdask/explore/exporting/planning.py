@@ -164,11 +164,11 @@ def make_plan(
         notes.append(f"frames {frames_text(chosen.tolist())}, which all features have")
     rows = choose_atoms(main, atoms)
     every = [column for k, each in enumerate(opened) for column in columns_of(each, k)]
+    values = frame_values(main) if kind in ("extxyz", "parquet") else []
     if kind == "data":
         picked = _velocities(every, columns, notes)
     else:
-        picked = named(choose_columns(every, columns), plain=kind != "parquet")
-    values = frame_values(main) if kind in ("extxyz", "parquet") else []
+        picked = named(choose_columns(every, columns), plain=kind != "parquet", taken=values)
     if kind not in ("extxyz", "parquet") and (left := frame_values(main)):
         notes.append(f"{', '.join(left)} of each frame: {kind} files have no place for them")
     n_atoms = main.ds.sizes["atom"] if rows is None else len(rows)

@@ -241,17 +241,20 @@ def _kinds(ds: xr.Dataset) -> tuple[tuple[str, ...], tuple[float, ...], IntArray
     if numbers is None:
         return ("X",), (0.0,), np.ones(n_atoms, np.int64), False
     standard = {int(z): mass(int(z)) for z in np.unique(numbers)}
-    masses = (
-        np.asarray(ds["mass"].values, dtype=np.float64)
-        if "mass" in ds
-        else np.array([standard[int(z)] for z in numbers])
-    )
-    kinds = [(z, float(m), numbers == z) for z in standard for m in np.unique(masses[numbers == z])]
+    given = np.asarray(ds["mass"].values, dtype=np.float64) if "mass" in ds else None
+    kinds: list[tuple[int, float]] = []
     types = np.zeros(n_atoms, dtype=np.int64)
-    for k, (_, m, of_element) in enumerate(kinds, start=1):
-        types[of_element & (masses == m)] = k
-    own = any(m != standard[z] for z, m, _ in kinds)
-    return tuple(symbol(z) for z, _, _ in kinds), tuple(m for _, m, _ in kinds), types, own
+    for z, usual in standard.items():
+        atoms = np.flatnonzero(numbers == z)
+        masses, index = (
+            np.unique(given[atoms], return_inverse=True)
+            if given is not None
+            else (np.array([usual]), np.zeros(len(atoms), dtype=np.int64))
+        )
+        types[atoms] = len(kinds) + 1 + index
+        kinds += [(z, float(m)) for m in masses]
+    own = any(m != standard[z] for z, m in kinds)
+    return tuple(symbol(z) for z, _ in kinds), tuple(m for _, m in kinds), types, own
 
 
 def _cells(ds: xr.Dataset) -> tuple[AnyArray, AnyArray, tuple[bool, bool, bool]]:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain, count
 from typing import Any
 
 from mgdask._typing import AnyArray, FloatArray, IntArray
@@ -14,6 +15,10 @@ RESERVED = frozenset(
     ("id", "type", "element", "species", "pos", "image", "mass", "masses", "ix", "iy", "iz")
 ) | {f"{axis}{kind}" for axis in "xyz" for kind in ("", "s", "u", "su")}
 """Names, in lower case, that mean something else in a file."""
+OF_TABLES = frozenset(
+    ("run", "frame", "step", "time", "atom_id", "element", "mass", *"xyz", "ix", "iy", "iz")
+)
+"""Names of the other columns of a table."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ def legal(label: str) -> str:
     return text if text and not text[0].isdigit() else f"c_{text}"
 
 
-def named(columns: Sequence[Column], *, plain: bool) -> list[Column]:
+def named(columns: Sequence[Column], *, plain: bool, taken: Iterable[str] = ()) -> list[Column]:
     """Give every column a name of its own.
 
     Parameters
@@ -126,7 +131,10 @@ def named(columns: Sequence[Column], *, plain: bool) -> list[Column]:
     columns
         Columns, whose names are replaced.
     plain
-        Whether the names must be single words that mean nothing else in a file.
+        Whether the names must be single words, which do not differ in case only. Labels
+        are kept otherwise.
+    taken
+        Further names that mean something else.
 
     Returns
     -------
@@ -141,23 +149,24 @@ def named(columns: Sequence[Column], *, plain: bool) -> list[Column]:
         for c, name in zip(columns, short, strict=True)
     ]
     # programs may take names for one that differ in case only
-    count = Counter(name.casefold() for name in short)
-    taken: set[str] = set(RESERVED) if plain else set()
+    key = str.casefold if plain else str
+    times = Counter(map(key, short))
+    used = {*(RESERVED if plain else OF_TABLES), *map(key, taken)}
     result = []
     for column, name, full in zip(columns, short, long, strict=True):
         # a further column of a trajectory keeps its name, under which it is read again
         own = column.index is None and column.source == 0
-        unique = own or count[name.casefold()] == 1
-        for trial in (*((name,) if unique else ()), full, *_numbered(full)):
-            if trial.casefold() not in taken:
+        unique = own or times[key(name)] == 1
+        for trial in chain((name,) if unique else (), (full,), _numbered(full)):
+            if key(trial) not in used:
                 break
-        taken.add(trial.casefold())
+        used.add(key(trial))
         result.append(replace(column, name=trial))
     return result
 
 
 def _numbered(name: str) -> Iterable[str]:
-    return (f"{name}_{k}" for k in range(2, 10**6))
+    return (f"{name}_{k}" for k in count(2))
 
 
 def describe_columns(columns: Iterable[Column]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from mgdask.errors import ParameterError
 from mgdask.execution.client import resolve_client
+from mgdask.execution.deferred import DeferredClient
 from mgdask.execution.executor import execute
 from mgdask.explore.exporting.joining import Joiner, parts_folder, prepare
 from mgdask.explore.exporting.planning import Format, Plan, make_plan, refuse_existing
@@ -60,8 +61,8 @@ def export(
         File to write. ``{run}``, ``{step}`` and ``{frame}`` in its name are replaced,
         so each run or frame gets a file of its own. For a table, a folder.
     frames
-        Numbers of frames in the store, or a slice. Default: all, or those that all
-        ``features`` have.
+        Numbers of frames in the store, a slice, or a text such as ``"0:10,-1"``.
+        Default: all, or those that all ``features`` have.
     features
         Stores or Datasets of features of the same atoms.
     columns
@@ -213,7 +214,8 @@ def _perform(
 ) -> None:
     """Run a task for each part; those of a small export in this process."""
     job, place = _job(plan, folder), str(folder.absolute())
-    if plan.is_small and client is None:
+    # workers that would be started for this export only are not, if it is small
+    if plan.is_small and (client is None or isinstance(client, DeferredClient)):
         reader = plan.reader()
         for part in parts:
             function(job, place, part, reader)

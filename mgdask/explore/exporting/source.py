@@ -15,7 +15,7 @@ from mgdask._typing import AnyArray, BoolArray, IntArray
 from mgdask.bounds import shortened
 from mgdask.errors import ParameterError, StoreError
 from mgdask.explore.exporting.rows import Column
-from mgdask.pipelines.featurize.validation import Frames, frames_text, select_frames
+from mgdask.pipelines.featurize.validation import Frames, frames_text, parse_frames, select_frames
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -91,6 +91,8 @@ def open_source(source: Source) -> Opened:
                 f"{source} holds {what}; give a trajectory (made by mgdask ingest) or features "
                 "(made by mgdask featurize)"
             )
+        if "://" in name and not name.startswith("file://"):
+            return Opened(ds, name, None, None)  # this process reads it
         return Opened(ds, name, name, Manifest(source).content())
     if isinstance(source, xr.DataArray):
         source = source.to_dataset(name=source.name or "value")
@@ -147,6 +149,8 @@ def choose_frames(opened: Opened, frames: Frames) -> IntArray:
     """
     ds = opened.ds
     n_frames = ds.sizes["frame"]
+    if isinstance(frames, str):
+        frames = parse_frames(frames, n_frames)
     if frames is not None and not isinstance(frames, slice):
         wanted = np.atleast_1d(np.asarray(frames))
         if "frame" in ds.coords and wanted.ndim == 1 and wanted.dtype.kind in "iu":

@@ -110,8 +110,7 @@ def _one(rows: FrameRows, *, with_run: bool) -> pa.Table:
     if rows.own_masses:
         found["mass"] = pa.array(np.array(rows.masses)[rows.types - 1])
     for name, values in rows.columns.items():
-        key = name if name not in found else f"{name} (column)"
-        found[key] = pa.array(np.ascontiguousarray(values))
+        found[name] = pa.array(np.ascontiguousarray(values))
     return pa.table(found)
 
 
@@ -160,8 +159,9 @@ def to_table(
     chosen = choose_frames(main, frames)
     # its own arrays are numbered like those of a trajectory, which has none
     every = [column for k, each in enumerate(opened) for column in columns_of(each, k)]
-    picked = named(choose_columns(every, columns), plain=False)
-    reader = Reader(opened, picked, frame_values(main), choose_atoms(main, atoms))
+    values = frame_values(main)
+    picked = named(choose_columns(every, columns), plain=False, taken=values)
+    reader = Reader(opened, picked, values, choose_atoms(main, atoms))
     matched = [match_frames(main, other, chosen, all_of=True) for other in opened[1:]]
     places = tuple(tuple(map(int, places)) for places in (chosen, *matched))
     part = Part(0, 0, places, 0, reader.n_atoms)
