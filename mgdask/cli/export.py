@@ -75,7 +75,7 @@ def export(
     site: str | None,
     **options: Any,
 ) -> None:
-    """Write frames and feature columns for OVITO, LAMMPS, ASE or pandas.
+    """Write frames and features for OVITO, LAMMPS, ASE or pandas.
 
     Cells, ids and numbers keep all their digits. An export that was stopped goes on
     with the same command.
