@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -138,3 +140,15 @@ def test_a_killed_table_goes_on(store, tmp_path, monkeypatch, place, name, last)
         whole = path.replace("a.parquet", "b.parquet")
         assert open(path, "rb").read() == open(whole, "rb").read()
     assert {path.name for path in tmp_path.iterdir()} == {"a.parquet", "b.parquet"}
+
+
+def test_the_page_prints_what_it_shows(tmp_path):
+    page = Path(__file__).parents[2] / "notebooks" / "howto" / "export.md"
+    if not page.exists():
+        pytest.skip("the manual is in the source checkout only")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+    code = "\n".join(text for language, text in blocks if language == "python")
+    shown = "".join(text for language, text in blocks if not language)
+    done = forked.run(code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == shown
