@@ -46,6 +46,10 @@ def join(ds: xr.Dataset, others: Sequence[xr.Dataset | str | Path]) -> xr.Datase
         raise ParameterError("nothing to join; give features, or paths of feature stores")
     opened = [_opened(other) for other in others]
     _check_names(ds, [each for each, _ in opened])
+    if "frame" not in ds.dims and "step" in ds.variables:
+        opened = [(_frame_of(ds, other), name) for other, name in opened]
+    else:
+        opened = [(_as_frames(other), name) for other, name in opened]
     frames = Partners.of_frames(ds, [each for each, _ in opened])
     atoms = Partners.of_atoms(ds, [each for each, _ in opened])
     result = ds
@@ -73,6 +77,35 @@ def _opened(other: xr.Dataset | str | Path) -> tuple[xr.Dataset, str]:
     if isinstance(other, xr.Dataset):
         return other, f"the features {', '.join(map(str, other.data_vars))}"
     return open_store(other), str(other)
+
+
+def _as_frames(other: xr.Dataset) -> xr.Dataset:
+    """Give features of one selected frame the dimension ``frame`` back."""
+    if "frame" in other.dims or "step" not in other.coords:
+        return other
+    own = [name for name, coordinate in other.coords.items() if not coordinate.dims]
+    values = {name: array.expand_dims("frame") for name, array in other.data_vars.items()}
+    expanded = other.drop_vars(own).assign(
+        {name: array.drop_vars(own, errors="ignore") for name, array in values.items()}
+    )
+    coords = {name: ("frame", np.atleast_1d(other[name].values)) for name in own if name != "frame"}
+    return expanded.assign_coords(coords)
+
+
+def _frame_of(ds: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
+    """Return the features of the one frame of a trajectory."""
+    if "step" not in other.variables:
+        return other
+    with_run = "run" in ds.coords and "run" in other.coords
+    wanted = _frame_keys(ds, with_run)[0]
+    keys = _frame_keys(other, with_run)
+    row = np.flatnonzero(keys.isin([wanted]))
+    if not row.size:
+        raise ParameterError(
+            f"no frames are in common: {_key_text(wanted)} on one side, {_shown(keys)} on the "
+            "other. Features belong to the trajectory that they were computed from"
+        )
+    return other.isel(frame=int(row[0])) if "frame" in other.dims else other
 
 
 def _check_names(ds: xr.Dataset, others: Sequence[xr.Dataset]) -> None:
@@ -158,9 +191,9 @@ def _frame_keys(ds: xr.Dataset, with_run: bool) -> pd.Index:
             "frames are matched by run and step, and one of the Datasets has no coordinate step, "
             "as mgdask.open_store and mgdask.featurize give it"
         )
-    step = np.asarray(ds["step"].values)
+    step = np.atleast_1d(ds["step"].values)
     key = (
-        pd.MultiIndex.from_arrays([[str(run) for run in ds["run"].values], step])
+        pd.MultiIndex.from_arrays([[str(run) for run in np.atleast_1d(ds["run"].values)], step])
         if with_run
         else pd.Index(step)
     )

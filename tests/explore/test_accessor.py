@@ -328,6 +328,23 @@ def test_join_refuses_what_has_no_meaning():
             ds.mg.join(*others)
 
 
+def test_one_frame_is_joined_to_the_same_frame():
+    ds = trajectory()
+    features = described(ds)
+    for k in range(4):
+        for other in (features, features.isel(frame=k), features.isel(frame=[k])):
+            joined = ds.isel(frame=k).mg.join(other)
+            assert joined.q.dims == ("atom", "q_feature")
+            assert joined.q.values.tolist() == features.q[k].values.tolist()
+        with pytest.raises(ParameterError, match="no frames are in common: step"):
+            ds.isel(frame=k).mg.join(features.isel(frame=k - 1))
+    with pytest.warns(UserWarning, match="3 of 4 frames of the trajectory have no partner"):
+        joined = ds.mg.join(features.isel(frame=2))
+    assert joined.step.values.tolist() == [0]
+    assert [str(run) for run in joined.run.values] == ["b"]
+    assert joined.q.values.tolist() == features.q[[2]].values.tolist()
+
+
 def test_joined_arrays_stay_lazy_and_frame_features_need_no_atoms():
     ds = trajectory()
     features = described(ds).chunk(frame=1)
