@@ -18,6 +18,7 @@ from mgdask.features.environments import LocalEnvironments
 from mgdask.pipelines.featurize import lazy_blocks, lazy_graph
 from mgdask.pipelines.featurize.lazy_array import SelectableArray
 from mgdask.store.sources import SourceArray
+from tests.conftest import threads_client
 from tests.explore.test_questions import HOWTO, answers
 from tests.plain_feature import PlainFeature
 
@@ -430,6 +431,7 @@ def test_two_processes_give_the_same_bits(glass_store, client):
 @pytest.mark.skipif(not HOWTO.exists(), reason="the manual is in the source checkout only")
 def test_the_page_of_the_manual_prints_what_it_shows(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    pairs = [(shown, printed) for _, shown, printed in answers(HOWTO / "lazy.md")]
+    with threads_client(2):  # worker processes have another working directory
+        pairs = [(shown, printed) for _, shown, printed in answers(HOWTO / "lazy.md")]
     assert len(pairs) == 5
     assert all(shown == printed != "" for shown, printed in pairs)
