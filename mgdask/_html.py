@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 _CELL = "padding:0.15em 0.8em 0.15em 0;text-align:left;vertical-align:top;"
-_HEAD = f"{_CELL}font-weight:normal;opacity:0.7;white-space:nowrap;"
+_HEAD = f"{_CELL}font-weight:normal;opacity:0.7;white-space:pre;"
 _TEXT = f"{_CELL}white-space:pre-wrap;overflow-wrap:anywhere;"
 
 
