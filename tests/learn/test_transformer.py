@@ -89,6 +89,10 @@ def test_rows_are_the_bits_of_a_run_and_have_its_names(atoms, store, tmp_path):
     for X in ([store], [mgdask.open_store(store)], atoms):
         assert np.array_equal(transformer.fit_transform(X), expected)
     assert tuple(transformer.get_feature_names_out()) == stored.names()
+    # models are trained on rows of float32 by default
+    narrow = Rows((Part(str(out)),), ("coordination", "fold"))
+    found = FeatureTransformer(features, centers="Zr", dtype="float32").fit_transform([store])
+    assert np.array_equal(found, narrow.read(0, narrow.count()))
     mixed = transformer.transform([atoms[2], str(store)])
     assert np.array_equal(mixed, np.concatenate([expected[32:], expected]))
     rows = transformer.rows([atoms[2], store])
