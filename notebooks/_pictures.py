@@ -65,7 +65,7 @@ def main() -> None:
 
             layout = glass.mg.plot.slab(color="q6", frames=[0, 4, 7])
             holoviews.save(layout, f"{folder}/slab.html", resources="inline")
-            screenshot(Path(folder) / "slab.html", STORED / "interactive.png", "1180,510")
+            screenshot(Path(folder) / "slab.html", STORED / "interactive.png", "1180,560")
 
 
 if __name__ == "__main__":

@@ -451,7 +451,7 @@ class PlotAccessor:
         --------
         >>> features.mg.plot.violin("q6", by="species")  # doctest: +SKIP
         """
-        return plot_violin(find_values(self._ds, value), by, ax)
+        return plot_violin(self._labeled(value, by), by, ax)
 
     def series(
         self,
@@ -490,7 +490,17 @@ class PlotAccessor:
         --------
         >>> features.mg.plot.series("q6", by="species")  # doctest: +SKIP
         """
-        return plot_series(find_values(self._ds, value), by, over, ax)
+        return plot_series(self._labeled(value, by, over), by, over, ax)
+
+    def _labeled(self, value: Value, *names: str | xr.DataArray | None) -> xr.DataArray:
+        """Return values with the named variables of the Dataset as coordinates."""
+        values = find_values(self._ds, value)
+        for name in names:
+            if isinstance(name, str) and name in self._ds.data_vars:
+                key = self._ds[name]
+                if len(key.dims) == 1 and values.sizes.get(key.dims[0]) == key.size:
+                    values = values.assign_coords({name: key.variable})
+        return values
 
 
 class ArrayPlotAccessor:

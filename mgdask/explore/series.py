@@ -47,7 +47,7 @@ def abscissa(values: xr.DataArray, over: str | None) -> tuple[FloatArray, str]:
     if over not in known:
         raise ParameterError(
             f"over={over!r} is no coordinate of frames with numbers; allowed: "
-            f"{', '.join([*known, 'frame'])}"
+            f"{', '.join(dict.fromkeys([*known, 'frame']))}"
         )
     coord = known[over]
     label = with_unit("frame", "1") if over == "frame" else axis_label(coord)

@@ -248,9 +248,10 @@ def name_of(values: xr.DataArray) -> str:
     label = values.coords.get(f"{values.name}_feature")
     if label is not None and label.ndim == 0:
         return str(label.values)
-    for name, coord in values.coords.items():  # an array whose name is lost by arithmetic
-        if str(name).endswith("_feature") and coord.ndim == 0 and values.name is None:
-            return str(coord.values)
+    for name, coord in values.coords.items():
+        if str(name).endswith("_feature") and coord.ndim == 0:
+            # arithmetic loses names; attrs do not know of a new one
+            return str(coord.values if values.name is None else values.name)
     long_name = re.split("[;:,]", str(values.attrs.get("long_name", "")))[0]
     if long_name and len(long_name) <= 40:
         return long_name

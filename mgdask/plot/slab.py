@@ -197,7 +197,7 @@ def draw_slab_groups(
     for marker, z in zip(cycle(MARKERS), np.unique(species), strict=False):
         axes.plot([], [], marker, mfc="white", mec="0.25", label=symbol(int(z)))
     fit_axes(axes, frame, position[inside], along, max(diameters.values()))
-    legend_below(axes)
+    legend_below(axes, columns=5 if sum(len(name) + 4 for name, _ in groups) <= 40 else 2)
 
 
 def draw_slab_species(

@@ -129,7 +129,7 @@ def pale(color: str, share: float = 0.5) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def legend_below(axes: Axes, *, lines: int = 2) -> None:
+def legend_below(axes: Axes, *, lines: int = 2, columns: int = 5) -> None:
     """Place the legend below the label of the x axis, out of the picture.
 
     Its distance is measured in lines of text, so it holds in axes of any size.
@@ -141,6 +141,8 @@ def legend_below(axes: Axes, *, lines: int = 2) -> None:
     lines
         Lines of text between the axes and the legend: those of the tick labels, and of
         the axis label.
+    columns
+        Maximum number of entries side by side.
 
     Examples
     --------
@@ -150,7 +152,7 @@ def legend_below(axes: Axes, *, lines: int = 2) -> None:
         loc="upper center",
         bbox_to_anchor=(0.5, 0.0),
         borderaxespad=1.0 + 1.4 * lines,
-        ncols=5,
+        ncols=columns,
         frameon=False,
         handletextpad=0.4,
         columnspacing=1.2,

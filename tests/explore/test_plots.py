@@ -105,12 +105,14 @@ def test_colors_of_a_slab_are_the_values(ds):
 
 def test_classes_and_elements_have_a_legend(ds):
     mask = (ds.nonaffine.sel(nonaffine_feature="d2min") > 1.0).rename("plastic")
+    mask.attrs["long_name"] = "non-affine displacement"  # of the array that was compared
     picture = ds.mg.plot.slab(mask, frame=12)
     words = [text.get_text() for text in picture.axes.get_legend().get_texts()]
     assert words == ["plastic: false", "plastic: true", "Cu", "Zr"]
     picture = ds.mg.plot.slab()
     assert [text.get_text() for text in picture.axes.get_legend().get_texts()] == ["Cu", "Zr"]
     assert overlapping(picture.figure) == []
+    assert overlapping(ds.mg.plot.slab(mask.rename("a name of 24 characters")).figure) == []
     text = xr.DataArray(["a", "b"] * (N // 2), dims="atom", coords={"atom_id": ds.atom_id})
     words = ds.mg.plot.slab(text).axes.get_legend().get_texts()
     assert [word.get_text() for word in words][:2] == ["a", "b"]
@@ -235,7 +237,7 @@ def test_series_is_the_mean_and_the_quartiles_of_each_run(ds):
     assert overlapping(picture.figure) == []
 
 
-def test_series_of_frames_and_over_another_coordinate(ds):
+def test_series_of_frames_and_over_other_variables(ds):
     energy = xr.DataArray(
         [3.0, 2.0, 1.0, 0.0], dims="frame", name="energy", attrs={"units": "eV"}
     ).assign_coords(temperature=("frame", [400.0, 300.0, 200.0, 100.0], {"units": "K"}))
@@ -245,6 +247,10 @@ def test_series_of_frames_and_over_another_coordinate(ds):
     assert line.get_ydata().tolist() == [0.0, 1.0, 2.0, 3.0]
     assert picture.axes.get_xlabel() == "temperature (K)"
     assert picture.axes.get_ylabel() == "energy (eV)"
+    both = ds.assign(temperature=energy.temperature.variable, pressed=ds.species == 29)
+    assert both.mg.plot.series("q6", over="temperature").axes.get_xlabel() == "temperature (K)"
+    names = both.mg.plot.violin("q6", by="pressed").axes.get_xticklabels()
+    assert [name.get_text().split("\n")[0] for name in names] == ["pressed: false", "pressed: true"]
     assert energy.drop_vars("temperature").mg.plot.series().axes.get_xlabel() == (
         "frame (dimensionless)"
     )
