@@ -30,7 +30,7 @@ from mgdask.pipelines.unwrap_tasks import (
 from mgdask.store import frame_values
 from mgdask.store import unwrapped as unwrapped_store
 from mgdask.store.failures import advise_on_target
-from mgdask.store.location import local_place
+from mgdask.store.location import local_place, place_of
 from mgdask.store.lock import settled
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import CONTENTS, changes_explained, check_complete, open_target
@@ -207,7 +207,7 @@ def unwrap(
     --------
     >>> print(mgdask.unwrap("glass.zarr", "unwrapped.zarr"))  # doctest: +SKIP
     """
-    store = local_place(store, "mgdask unwrap reads")
+    store = place_of(store)
     out = local_place(out, "mgdask unwrap writes")
     group, content = check_complete(store, kind="trajectory")
     with trusting(trust), changes_explained(store, content):

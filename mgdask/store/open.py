@@ -81,7 +81,7 @@ def _check_complete(
         raise StoreError(
             f"{path} is a Zarr group, but not one that mgdask wrote; open it with xarray.open_zarr"
         )
-    if not manifest.folder.is_dir():
+    if not is_remote(path) and not manifest.folder.is_dir():
         raise StoreError(
             f"{manifest.folder} is missing, and with it the records of all blocks. Run the same "
             f"{MADE_BY[actual]} again, which writes all blocks again"

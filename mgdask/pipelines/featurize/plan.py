@@ -23,6 +23,7 @@ from mgdask.pipelines.featurize.cost import Work, estimate
 from mgdask.pipelines.featurize.input_checks import check_input
 from mgdask.pipelines.featurize.memory import Memory, explain_excess, project_memory
 from mgdask.pipelines.featurize.output_checks import check_output
+from mgdask.pipelines.featurize.publishing import check_target, is_published
 from mgdask.pipelines.featurize.reach import check_reach, remarks
 from mgdask.pipelines.featurize.validation import (
     Centers,
@@ -38,7 +39,7 @@ from mgdask.pipelines.featurize.validation import (
 from mgdask.store.features import Output
 from mgdask.store.frame_values import read as read_frame_values
 from mgdask.store.layout import MAX_BLOCK, BlockLayout, block_layout
-from mgdask.store.location import Place, local_place, place_of
+from mgdask.store.location import Place, is_remote, place_of
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_not_pending, unchanged
 from mgdask.store.provenance import digest, versions
@@ -99,6 +100,8 @@ class Plan:
         keyed by name.
     trust
         Whether files of the input are read without comparing them with their records.
+    target
+        URL to which ``out`` is copied at the end; empty if ``out`` is the result.
     """
 
     store: str
@@ -117,6 +120,7 @@ class Plan:
     allowed: int = 0
     values: Mapping[str, str] = field(default_factory=dict)
     trust: bool = False
+    target: str = ""
 
     def outputs(self) -> list[Output]:
         """Return the arrays to be written."""
@@ -258,6 +262,8 @@ class Plan:
     @property
     def done(self) -> int:
         """Number of blocks that are already finished."""
+        if self.target and is_published(self):
+            return self.n_tasks
         manifest = Manifest(self.out)
         records = manifest.records()
         return sum(manifest.done(b.name, self.block_digest(b), records) for b in self.blocks)
@@ -304,7 +310,9 @@ class Plan:
             reason = f"a copy split by atoms, made first because {self.why_paths}"
             rows.append(("unwrapped", f"{self.paths}: {reason}"))
         size = f"{format_bytes(self.output_bytes)} before compression, at most {self.n_files} files"
-        rows.append(("output", f"{self.out}: {size}"))
+        rows.append(("output", f"{self.target or self.out}: {size}"))
+        if self.target:
+            rows.append(("computed in", f"{self.out}, then copied"))
         for level, (frames, atoms) in self._shape().items():
             size = (
                 f"{frames} frames x {min(atoms, n_centers)} atoms"
@@ -342,13 +350,14 @@ def plan(
     store: Place,
     features: Sequence[Feature] | Feature,
     *,
-    out: str | Path,
+    out: Place,
     memory: str | int = "2GiB",
     threads: int = 1,
     centers: Centers = None,
     frames: Frames = None,
     trust: bool = False,
     storage_options: Mapping[str, Any] | None = None,
+    scratch: str | Path | None = None,
 ) -> Plan:
     """Plan a run: what it would compute and need, without running it.
 
@@ -359,7 +368,8 @@ def plan(
     features
         What to compute, for example ``[mgdask.SOAP(...)]``.
     out
-        The feature store to write.
+        The feature store to write: a path, or a place on S3 (``s3://``, or a Zarr store
+        object), to which it is copied when it is finished.
     memory
         Memory of one worker process, as ``"2GiB"`` or in bytes.
     threads
@@ -372,7 +382,12 @@ def plan(
         Do not compare the files of the trajectory with their records, neither now nor
         in a run. A damaged file may then give wrong values.
     storage_options
-        Options of fsspec for a URL, as in ``mgdask.open_store``.
+        Options of fsspec for URLs, as in ``mgdask.open_store``. If input and output
+        need different ones, give one of them as a Zarr store object.
+    scratch
+        Folder in which features are computed before they are copied to ``out``, if that
+        is a URL. All workers must see it. Default: a folder in the current one, which
+        is removed at the end.
 
     Returns
     -------
@@ -405,8 +420,13 @@ def plan(
     if threads < 1:
         raise ParameterError(f"threads={threads} must be at least 1")
     allowed = memory_of(memory)
-    store = place_of(store, storage_options)
-    out = local_place(out, "mgdask.plan writes")
+    if storage_options and not is_remote(store) and not is_remote(out):
+        raise ParameterError("storage_options= is for URLs, and neither input nor output is one")
+    store = place_of(store, storage_options if is_remote(store) else None)
+    out, target = place_of(out, storage_options if is_remote(out) else None), ""
+    if is_remote(out):
+        location, out = check_target(out, scratch)
+        target = str(location.place)
     content = Manifest(store).content()
     with trusting(trust), unchanged(store, content):
         source, group = path_source(store)
@@ -441,6 +461,7 @@ def plan(
             allowed=allowed,
             values=values,
             trust=trust,
+            target=target,
         )
     check_reach(base)
     fitting = _largest_blocks(base, threads)
@@ -455,7 +476,8 @@ def plan(
     if fitting is None:
         needed = project_memory(replace(base, limit=min(MIN_LIMIT, MAX_BLOCK)), threads)
         raise PlanError(explain_excess(needed, base.n_atoms, allowed))
-    check_output(fitting)
+    if not fitting.target or not is_published(fitting):
+        check_output(fitting)
     return fitting
 
 

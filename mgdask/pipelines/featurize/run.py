@@ -21,6 +21,7 @@ from mgdask.features.engine import FeatureKinds, frames_needed
 from mgdask.pipelines.featurize.block import Block, compute_block, create_output
 from mgdask.pipelines.featurize.cost import learn, two_digits
 from mgdask.pipelines.featurize.plan import Plan
+from mgdask.pipelines.featurize.publishing import run_and_publish
 from mgdask.pipelines.featurize.reach import remarks
 from mgdask.pipelines.unwrap import unwrap
 from mgdask.store import frame_values
@@ -183,13 +184,26 @@ def run(
     A run killed at any point can be repeated with the same plan, and computes only the
     missing blocks. The arrays are then byte-equal to those of an uninterrupted run.
 
+    Features that go to a URL are computed in ``plan.out`` and then copied to
+    ``plan.target``, the mark of a finished store last. Readers refuse the copy until
+    then. A lock object keeps a second run away.
+
     Examples
     --------
     >>> plan = mgdask.plan("glass.zarr", [soap], out="f.zarr")  # doctest: +SKIP
     >>> print(mgdask.run(plan))  # doctest: +SKIP
     """
     with trusting(plan.trust):
-        return _run(plan, client, retries, progress)
+        if not plan.target:
+            return _run(plan, client, retries, progress)
+        return run_and_publish(
+            plan,
+            lambda: _run(plan, client, retries, progress),
+            lambda: Report(str(plan.target), plan.n_tasks, plan.n_tasks, 0, 0.0, 0, 0),
+            client,
+            retries=retries,
+            progress=progress,
+        )
 
 
 def _run(plan: Plan, client: Client | None, retries: int, progress: bool) -> Report:
