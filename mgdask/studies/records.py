@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Self, Union, get_args, get_origin, get_type_hints
 
@@ -31,11 +31,16 @@ class Record:
         Parameters
         ----------
         plain
-            Values by the name of the field. Other names are ignored.
+            Values by the name of the field. Other names are ignored. A field that is
+            missing, as in results of an earlier version, keeps its default.
         """
         assert is_dataclass(cls)
         hints = get_type_hints(cls)
-        values = {one.name: _restored(hints[one.name], plain[one.name]) for one in fields(cls)}
+        values = {
+            one.name: _restored(hints[one.name], plain[one.name])
+            for one in fields(cls)
+            if one.name in plain or one.default is MISSING
+        }
         return cls(**values)
 
 

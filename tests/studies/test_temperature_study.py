@@ -8,6 +8,7 @@ import signal
 import time
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from distributed import Client
 
 import mgdask
 from mgdask.cli import cli
+from mgdask.learn import relieff
 from mgdask.plot.style import save
 from mgdask.studies.stages import StageRunner, write_text
 from mgdask.studies.temperature import (
@@ -401,3 +403,28 @@ def test_captions_say_what_was_used(done):
     assert "300 is also in the training data" in str(results)
     assert "folds of atoms (180 atoms; 3 folds)" in str(results)
     assert "10 folds" not in page
+
+
+def test_weights_are_in_both_forms(done):
+    _, out = done
+    plain = json.loads((out / "temperature" / "weights.json").read_text())
+    (other,) = plain["beside"]
+    assert (plain["form"], other["form"]) == ("none", "run")
+    train = read_instances([Path(one) for one in done[0].options["train"]], out / "features")
+    x = train.matrix(feature_temperature="run")
+    expected = relieff(x, train.labels().temperature, 5)
+    np.testing.assert_allclose(other["weight"]["per-class"], expected, atol=1e-12)
+    assert "For comparison, lg[r²/(T/m)], with T: " in (out / "report.html").read_text("utf-8")
+
+
+def test_the_linkage_is_that_of_the_options(done, stores, tmp_path, monkeypatch):
+    class Called(Exception):
+        pass
+
+    def called(*_, **given):
+        raise Called(given["linkage"])
+
+    monkeypatch.setattr(temperature_study, "representative_classes", called)
+    study = TemperatureStudy(options(stores, tmp_path, linkage="average"))
+    with pytest.raises(Called, match="average"):
+        study._classes(lambda _, compute, **__: compute(None), None, {})

@@ -62,6 +62,7 @@ def test_a_folder_that_is_something_else(refused, stores, tmp_path):
         (("--folds", 61), "give at most --folds 60"),
         (("--neighbors", 60), "give at most --neighbors 54"),
         (("--neighbors", "many"), "'many' is not a valid integer"),
+        (("--linkage", "ward"), "Invalid value for '--linkage'"),
         (("--classes", "300,hot"), "hot: Input should be a valid number"),
         (("--classes", "300,1000"), "no training run is at this temperature. The training runs"),
         (("--feature-temperature", "hot"), "must be none, run, or a positive temperature in K"),

@@ -660,8 +660,9 @@ def classes_caption(one: Clusters) -> list[str]:
     """Return the caption of the representative classes (Supplementary Fig. 1)."""
     chosen = [f"{t:g}" for t in one.temperature[one.chosen]]
     return [
-        f"Clusters of at least {one.min_leaves} leaves in {one.n_subsets} random subsets (single "
-        f"linkage, cutoff {one.cutoff:g}), by the most frequent temperature of their leaves.",
+        f"Clusters of at least {one.min_leaves} leaves in {one.n_subsets} random subsets "
+        f"({one.linkage} linkage, cutoff {one.cutoff:g}), by the most frequent temperature of "
+        "their leaves.",
         f"Representative classes (bold): {listed(chosen) if chosen else 'none'} K. "
         f"{one.verdict}".strip(),
         one.rule,
@@ -678,6 +679,7 @@ def weights_caption(one: Weights) -> list[str]:
         f"ReliefF weight of each lag. {int(one.kept.sum())} of {len(one.lag)} lags are kept"
         f"{first}.",
         f"{one.verdict} {one.rule}".strip(),
+        *([one.beside] if one.beside else []),
         f"The paper keeps {PAPER_FEATURES} lags of {PAPER_FIRST_LAG:g} ps and longer.",
     ]
 

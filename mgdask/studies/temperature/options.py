@@ -91,7 +91,12 @@ class TemperatureOptions(StudyOptions):
         4000, ge=2, description="Atoms per random subset in the search for classes."
     )
     linkage_cutoff: float = Field(
-        3.6, gt=0, description="Cutoff of single linkage, in units of the unscaled features."
+        3.6, gt=0, description="Cutoff of the linkage, in units of the unscaled features."
+    )
+    linkage: Literal["single", "average"] = Field(
+        "single",
+        description="Linkage of the clusters: single, as the paper says, or average, which its "
+        "cutoff and number of leaves suit better.",
     )
     min_leaves: int = Field(
         160, ge=1, description="Minimum number of atoms in a cluster that supports a class."

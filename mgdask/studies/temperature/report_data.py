@@ -13,7 +13,7 @@ import numpy as np
 from mgdask.errors import StoreError
 from mgdask.studies.records import Record
 from mgdask.studies.temperature.classes import ClusterStatistics
-from mgdask.studies.temperature.figures.looks import FORMS, role
+from mgdask.studies.temperature.figures.looks import FORMS, form_text, role
 from mgdask.studies.temperature.views import (
     AppliedPutIn,
     AveragingCurve,
@@ -312,6 +312,7 @@ def read_clusters(path: Path) -> Clusters | None:
         how,
         found.chance,
         found.verdict,
+        found.linkage,
     )
 
 
@@ -323,7 +324,10 @@ def read_weights(path: Path) -> Weights | None:
     found = LagWeights.from_json(plain)
     weight = {WEIGHT_NAMES.get(name, name): values for name, values in found.weight.items()}
     how = "They were given." if found.given else found.rule
-    return Weights(found.lag, weight, found.kept, how, found.verdict)
+    beside = " ".join(
+        f"For comparison, {form_text(one.form)}: {one.verdict}" for one in found.beside
+    )
+    return Weights(found.lag, weight, found.kept, how, found.verdict, beside)
 
 
 def read_plain(path: Path) -> Any:

@@ -26,7 +26,12 @@ from mgdask.studies.temperature.applied import Application, Local, apply_to, com
 from mgdask.studies.temperature.captions import verdict
 from mgdask.studies.temperature.classes import ClusterStatistics, representative_classes
 from mgdask.studies.temperature.controls import run_controls, validate_neighbors
-from mgdask.studies.temperature.data import Instances, feature_path, read_instances
+from mgdask.studies.temperature.data import (
+    FeatureTemperature,
+    Instances,
+    feature_path,
+    read_instances,
+)
 from mgdask.studies.temperature.fitting import Training, fewest_atoms, fit_models, model_paths
 from mgdask.studies.temperature.options import APPLICATION, TemperatureOptions
 from mgdask.studies.temperature.prepare import compute_lags
@@ -193,6 +198,7 @@ class TemperatureStudy(Study[TemperatureOptions]):
                 subset_rows=options.subset_rows,
                 cutoff=options.linkage_cutoff,
                 min_leaves=options.min_leaves,
+                linkage=options.linkage,
                 seed=options.seed,
                 **how,
             )
@@ -203,18 +209,23 @@ class TemperatureStudy(Study[TemperatureOptions]):
         """Compute the weights of the lags, and select lags."""
         options = self.options
 
-        def compute() -> LagWeights:
-            form = options.applied_temperature
+        def weights_of(form: FeatureTemperature, selected: Sequence[float]) -> LagWeights:
             return lag_weights(
                 chosen.matrix(feature_temperature=form),
                 chosen.labels().temperature,
                 chosen.lags,
                 feature_temperature=form,
-                selected=options.selected_lags or None,
+                selected=selected or None,
                 neighbors=options.relief_neighbors,
                 seed=options.seed,
                 **how,
             )
+
+        def compute() -> LagWeights:
+            form = options.applied_temperature
+            # division by one number moves all rows alike and changes no weight
+            other = weights_of(None if form == "run" else "run", ())
+            return replace(weights_of(form, options.selected_lags), beside=(other,))
 
         return self._recorded(stages, "weights", compute, LagWeights)
 

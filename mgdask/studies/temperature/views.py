@@ -124,6 +124,8 @@ class Clusters(Record):
         What was found, in words.
     chance
         ``count`` of every temperature if labels were drawn at random; NaN if unknown.
+    linkage
+        Linkage of the clusters.
     """
 
     temperature: FloatArray
@@ -135,6 +137,7 @@ class Clusters(Record):
     rule: str = ""
     chance: float = np.nan
     verdict: str = ""
+    linkage: str = "single"
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +156,8 @@ class Weights(Record):
         How the lags that are kept follow from the weights, in words.
     verdict
         What was found, in words.
+    beside
+        The same for the other form of the feature, in words.
     """
 
     lag: FloatArray
@@ -160,6 +165,7 @@ class Weights(Record):
     kept: BoolArray
     rule: str = ""
     verdict: str = ""
+    beside: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,6 +65,8 @@ class LagWeights(Record):
         What was found, compared with the paper, in words.
     n_sampled
         Number of rows whose neighbors are searched among all rows.
+    beside
+        The same for the other form of the feature, for comparison only.
     """
 
     form: str
@@ -81,6 +83,7 @@ class LagWeights(Record):
     rule: str = RULE
     verdict: str = ""
     n_sampled: int = 0
+    beside: tuple[LagWeights, ...] = ()
 
     @property
     def kept(self) -> BoolArray:
