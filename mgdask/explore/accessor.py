@@ -53,6 +53,9 @@ class DatasetAccessor:
     def __init__(self, ds: xr.Dataset) -> None:
         self._ds = ds
 
+    def __repr__(self) -> str:
+        return _methods(type(self), "Dataset.mg")
+
     @property
     def plot(self) -> PlotAccessor:
         """Pictures: ``slab``, ``map``, ``rdf``, ``violin`` and ``series``."""
@@ -636,6 +639,9 @@ class ArrayAccessor:
     def __init__(self, array: xr.DataArray) -> None:
         self._array = array
 
+    def __repr__(self) -> str:
+        return _methods(type(self), "DataArray.mg")
+
     @property
     def plot(self) -> ArrayPlotAccessor:
         """Pictures: ``violin``, ``series``; with a trajectory ``slab``, ``map``."""
@@ -795,3 +801,8 @@ class ArrayAccessor:
         from mgdask.explore.exporting.table import to_dataframe
 
         return to_dataframe(self._array, **options)
+
+
+def _methods(kind: type, name: str) -> str:
+    """List the methods of an accessor, for a user who looks at it."""
+    return f"{name}: {', '.join(each for each in vars(kind) if not each.startswith('_'))}"

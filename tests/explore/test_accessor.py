@@ -60,6 +60,8 @@ def test_the_accessor_is_imported_when_it_is_first_used():
 def test_it_survives_copies_and_pickle():
     ds = small()
     assert ds.mg is ds.mg
+    assert {"species", "near", "join"} <= set(repr(ds.mg).replace(",", "").split())
+    assert "by_run" in repr(ds.position.mg)
     for other in (copy.copy(ds), copy.deepcopy(ds), pickle.loads(pickle.dumps(ds)), ds.copy()):
         assert other.mg._ds is other
         assert other.mg.species("Ni").atom_id.values.tolist() == [13]
