@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from typing import ClassVar
 
 import ase.io
+import dask
 import numpy as np
 import pytest
 
@@ -20,6 +22,7 @@ from tests.explore.exported import (
     IDS,
     LABELS,
     N_FRAMES,
+    Awkward,
     assert_same,
     make_features,
     make_trajectory,
@@ -178,6 +181,48 @@ def test_a_dump_has_the_columns_and_a_file_describes_them(store, features, tmp_p
     assert report.columns == {"vx": "vx", "far": "far", "awkward_x": "x"}
     assert "awkward_x (x)" in str(report)
     assert "temperature" in str(report)  # a dump has no place for it
+
+
+def test_columns_and_frames_in_any_order(store, features, tmp_path):
+    """An order that begins and ends like a range is none."""
+    labels = [LABELS[k] for k in (0, 2, 1, 3)]
+    ds, f = mgdask.open_store(store), mgdask.open_store(features)
+    shuffled = f.isel(frame=[0, 2, 1, 3, 4], atom=[0, 2, 1, *range(3, 14)])
+    want = f.awkward.sel(awkward_feature=labels)
+    for source, few in ((store, features), (ds, f), (ds, shuffled)):
+        wanted = [f"awkward:{label}" for label in labels]
+        export(source, tmp_path / "a.dump", features=[few], columns=wanted, overwrite=True)
+        for frame, values in zip(naive_dump(tmp_path / "a.dump"), want.values, strict=True):
+            found = np.array(list(frame["columns"].values())[-4:], dtype=float).T
+            assert np.array_equal(found, values, equal_nan=True)
+
+
+class Counted(Awkward):
+    """Counts the calls, and the frames and atoms in them."""
+
+    calls: ClassVar[list[int]] = []
+
+    def describe(self, environments, centers, out):
+        self.calls.append(len(centers))
+        return super().describe(environments, centers, out)
+
+
+def test_lazy_features_are_computed_for_what_is_written(store, features, tmp_path):
+    ds = mgdask.open_store(store)
+    f = mgdask.featurize(ds, Counted())
+    Counted.calls.clear()
+    copper = ds.species == 29
+    with dask.config.set(scheduler="sync"):
+        export(ds, tmp_path / "a.dump", features=[f], frames=[1, 3], atoms=copper)
+    assert sum(Counted.calls) == 2 * int(copper.sum())
+    export(store, tmp_path / "b.dump", features=[features], frames=[1, 3], atoms=copper)
+    far = [
+        np.array(
+            [frame["columns"]["soap_Cu-Zr_l2_n1_3"] for frame in naive_dump(path)], dtype=float
+        )
+        for path in (tmp_path / "a.dump", tmp_path / "b.dump")
+    ]
+    assert np.array_equal(*far)
 
 
 def test_a_data_file(store, tmp_path):

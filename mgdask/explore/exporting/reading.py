@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mgdask._typing import AnyArray, IntArray
+from mgdask._typing import AnyArray, BoolArray, IntArray
 from mgdask.elements import mass, symbol
 from mgdask.explore.exporting.rows import Column, FrameRows
 from mgdask.explore.exporting.source import Opened, along_frames, atom_ids, match_atoms
@@ -148,10 +148,10 @@ class Reader:
             else self.atoms[part.low : part.high]
         )
         main = part.frames[0]
-        has_positions = self.sources[0].has_positions
-        position = self._read(0, "position", main, rows) if has_positions else None
-        has_images = has_positions and "image" in self.sources[0].ds
-        image = self._read(0, "image", main, rows) if has_images else None
+        ds = self.sources[0].ds
+        own = {name: None for name in ("position", "image") if "position" in ds and name in ds}
+        vectors = self._read(0, own, main, rows)
+        position, image = vectors.get("position"), vectors.get("image")
         columns = self._columns(part, rows)
         for k, frame in enumerate(main):
             time = None if self.times is None else float(self.times[frame])
@@ -177,58 +177,98 @@ class Reader:
 
     def _columns(self, part: Part, rows: IntArray) -> dict[str, AnyArray]:
         """Return the chosen columns (frame, row) by name."""
-        arrays: dict[tuple[int, str], list[Column]] = {}
-        for column in self.columns:
-            arrays.setdefault((column.source, column.variable), []).append(column)
         found: dict[str, AnyArray] = {}
-        for (source, name), columns in arrays.items():
-            frames, place = part.frames[source], self.rows_in[source]
+        for source, place in enumerate(self.rows_in):
+            arrays: dict[str, list[Column]] = {}
+            for column in self.columns:
+                if column.source == source:
+                    arrays.setdefault(column.variable, []).append(column)
             wanted = rows if place is None else place[rows]
             held = wanted >= 0
-            index = None if columns[0].index is None else [int(c.index or 0) for c in columns]
-            values = self._read(source, name, frames, wanted[held], index)
-            if not held.all():
-                kind = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
-                full = np.full((len(frames), len(rows), *values.shape[2:]), np.nan, kind)
-                full[:, held] = values
-                values = full
-            for k, column in enumerate(columns):
-                found[column.name] = values if index is None else values[:, :, k]
+            indices = {
+                name: None if few[0].index is None else [int(c.index or 0) for c in few]
+                for name, few in arrays.items()
+            }
+            parts = self._read(source, indices, part.frames[source], wanted[held])
+            for name, few in arrays.items():
+                values = parts[name] if held.all() else _filled(parts[name], held)
+                for k, column in enumerate(few):
+                    found[column.name] = values if values.ndim == 2 else values[:, :, k]
         return {column.name: found[column.name] for column in self.columns}
 
     def _read(
         self,
         source: int,
-        name: str,
+        arrays: Mapping[str, list[int] | None],
         frames: Sequence[int],
         rows: IntArray,
-        columns: list[int] | None = None,
-    ) -> AnyArray:
-        """Return a part of an array: (frame, row, ...)."""
+    ) -> dict[str, AnyArray]:
+        """Return parts of arrays (frame, row, ...), of the given columns or of all."""
         opened = self.sources[source]
-        shape = opened.ds[name].shape
-        if not len(rows):
-            tail = shape[2:] if columns is None else (len(columns),)
-            return np.empty((len(frames), 0, *tail), opened.ds[name].dtype)
-        low, high = int(rows.min()), int(rows.max()) + 1
-        dense = high - low <= len(rows) / _DENSE or (np.diff(rows) < 0).any()
-        key: list[Any] = [_range(np.asarray(frames)), slice(low, high) if dense else rows]
-        if columns is not None:
-            key.append(_range(np.asarray(columns)))
+        if not arrays or not len(rows):
+            shapes = {
+                n: opened.ds[n].shape[2:] if c is None else (len(c),) for n, c in arrays.items()
+            }
+            return {
+                name: np.empty((len(frames), 0, *tail), opened.ds[name].dtype)
+                for name, tail in shapes.items()
+            }
+        few = _range(np.asarray(frames))
         if opened.path is None:
-            dims = opened.ds[name].dims
-            values = opened.ds[name].isel(dict(zip(dims, key, strict=False))).values
-        else:
-            key += [slice(None)] * (len(shape) - len(key))
-            values = source_array(open_group(opened.path), name).outer(tuple(key))
-        whole = high - low == len(rows) and bool((np.diff(rows) == 1).all())
-        return values[:, rows - low] if dense and not whole else values
+            return _computed(opened.ds, arrays, few, _range(rows))
+        # neighbors in a file are read together, and the wanted ones taken afterwards
+        low, high = int(rows.min()), int(rows.max()) + 1
+        dense = high - low <= len(rows) / _DENSE or not _increase(rows)
+        group = open_group(opened.path)
+        found = {}
+        for name, columns in arrays.items():
+            key: list[Any] = [few, slice(low, high) if dense else rows]
+            key += [] if columns is None else [_range(np.asarray(columns))]
+            key += [slice(None)] * (opened.ds[name].ndim - len(key))
+            values = source_array(group, name).outer(tuple(key))
+            whole = isinstance(_range(rows), slice)
+            found[name] = values[:, rows - low] if dense and not whole else values
+        return found
+
+
+def _computed(
+    ds: xr.Dataset,
+    arrays: Mapping[str, list[int] | None],
+    frames: slice | IntArray,
+    rows: slice | IntArray,
+) -> dict[str, AnyArray]:
+    """Return parts of the arrays of a Dataset; lazy ones are computed together."""
+    import xarray as xr
+
+    chosen = {}
+    for name, columns in arrays.items():
+        dims = ds[name].dims
+        key = {dims[0]: frames, dims[1]: rows}
+        if columns is not None:
+            key[dims[2]] = _range(np.asarray(columns))
+        part = ds[name].variable.isel(key)
+        chosen[name] = xr.Variable([f"{name} {k}" for k in range(part.ndim)], part.data)
+    values = xr.Dataset(chosen).compute()
+    return {name: values[name].values for name in arrays}
+
+
+def _filled(values: AnyArray, held: BoolArray) -> AnyArray:
+    """Return values (frame, row, ...) with NaN in the rows that have none."""
+    kind = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
+    full: AnyArray = np.full((len(values), len(held), *values.shape[2:]), np.nan, kind)
+    full[:, held] = values
+    return full
+
+
+def _increase(numbers: IntArray) -> bool:
+    return bool((np.diff(numbers) > 0).all())
 
 
 def _range(numbers: IntArray) -> slice | IntArray:
     """Return increasing numbers as a slice without gaps, if they are one."""
     low, high = int(numbers[0]), int(numbers[-1]) + 1
-    return slice(low, high) if high - low == len(numbers) else numbers
+    is_range = high - low == len(numbers) and _increase(numbers)
+    return slice(low, high) if is_range else numbers
 
 
 def _kinds(ds: xr.Dataset) -> tuple[tuple[str, ...], tuple[float, ...], IntArray, bool]:
