@@ -373,7 +373,8 @@ class DatasetAccessor:
         -------
         dataset
             The Dataset with the variables of all, for the frames and atoms that all
-            have. The attr ``joined`` counts what was left out. A warning says it too.
+            have. The attr ``joined`` counts what was left out. A warning says it too,
+            unless the Dataset is itself a selection of its store.
 
         Raises
         ------

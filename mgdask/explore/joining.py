@@ -13,9 +13,12 @@ import xarray as xr
 
 from mgdask._typing import BoolArray, IntArray
 from mgdask.errors import ParameterError
+from mgdask.explore.origin import is_selection
 from mgdask.explore.selecting import atom_ids, check_dim
 from mgdask.store.open import open_store
 
+TRAJECTORY = "the trajectory"
+"""What messages call the Dataset to which features are joined."""
 MAX_SHOWN = 3
 """Maximum number of runs to list in a message."""
 
@@ -61,14 +64,13 @@ def join(ds: xr.Dataset, others: Sequence[xr.Dataset | str | Path]) -> xr.Datase
             if axis is not None and dim in other.dims and not axis.is_whole(k, other.sizes[dim]):
                 other = other.isel({dim: axis.rows[k]})
         result = _with_variables(result, other)
-    words = [
-        line
-        for axis in (frames, atoms)
-        if axis is not None
-        for line in axis.left_out([name for _, name in opened])
-    ]
-    if words:
-        warnings.warn("; ".join(words), UserWarning, stacklevel=3)
+    names = [name for _, name in opened]
+    words = [line for axis in (frames, atoms) if axis is not None for line in axis.left_out(names)]
+    # whoever joins a selection means to leave out the other features
+    chosen = is_selection(ds)
+    loud = [line for line in words if not chosen or f"of {TRAJECTORY} have no partner" in line]
+    if loud:
+        warnings.warn("; ".join(loud), UserWarning, stacklevel=3)
     return result.assign_attrs(joined="; ".join(words) or "nothing was left out")
 
 
@@ -173,7 +175,7 @@ class Partners:
     def left_out(self, names: Sequence[str]) -> list[str]:
         """Say how many frames or atoms of each Dataset have no partner."""
         lines = []
-        for name, key, rows in zip(("the trajectory", *names), self.keys, self.rows, strict=True):
+        for name, key, rows in zip((TRAJECTORY, *names), self.keys, self.rows, strict=True):
             n_missing = len(key) - len(rows)
             if n_missing:
                 used: BoolArray = np.zeros(len(key), dtype=bool)

@@ -71,6 +71,18 @@ def lacks_atoms(ds: xr.Dataset) -> bool:
     return origin is not None and ds.sizes.get("atom", 0) != origin.n_atoms
 
 
+def is_selection(ds: xr.Dataset) -> bool:
+    """Return whether a Dataset has fewer frames or atoms than its store.
+
+    Parameters
+    ----------
+    ds
+        Dataset from ``open_store``, or a selection of it.
+    """
+    origin = origin_of(ds)
+    return origin is not None and (lacks_atoms(ds) or ds.sizes.get("frame", 1) != origin.n_frames)
+
+
 def whole(ds: xr.Dataset) -> xr.Dataset:
     """Return a Dataset of the same frames with all atoms of its store.
 

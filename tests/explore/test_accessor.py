@@ -421,6 +421,15 @@ def test_displacements_refuse_what_they_cannot_follow():
             data.mg.displacement(lag)
 
 
+def test_a_selection_is_joined_without_a_warning(glass_store, recwarn):
+    ds = mgdask.open_store(glass_store)
+    joined = ds.mg.species("Zr").isel(frame=[1]).mg.join(ds.mg.features(Height()))
+    assert "1120 of 2000 atoms of the features height have no partner" in joined.attrs["joined"]
+    assert not recwarn
+    with pytest.warns(UserWarning, match="1120 of 2000 atoms of the trajectory"):
+        ds.mg.join(ds.mg.species("Zr").mg.features(Height()))
+
+
 def test_only_what_is_selected_is_computed(glass_store):
     """Selections of the accessor reach the kernel; counted, never timed."""
     ds = mgdask.open_store(glass_store)
