@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ import xarray as xr
 
 import mgdask
 from mgdask.errors import ParameterError
+from mgdask.features import environments
 from mgdask.features.engine import compute_features
 from mgdask.features.environments import LocalEnvironments
 from mgdask.pipelines.featurize import lazy_blocks, lazy_graph
@@ -221,6 +223,13 @@ def test_wrong_keys_are_errors_as_in_numpy():
     assert whole[da.from_array(np.array([0, 2]))].compute(scheduler="sync").shape == (2, 12, 2)
 
 
+def test_other_arrays_of_dask_are_refused(monkeypatch):
+    """Dask has a second class of arrays, which its query planning turns on."""
+    monkeypatch.setattr(da, "Array", type("Array", (), {"__module__": "dask.array._array_expr"}))
+    with pytest.raises(ParameterError, match="DASK_ARRAY__QUERY_PLANNING=False"):
+        mgdask.featurize(small(), Height())
+
+
 def test_what_is_no_selection_has_the_same_values():
     ds = small()
     lazy, plain = mgdask.featurize(ds, Height()).height, expected(ds)
@@ -386,6 +395,25 @@ def test_selected_atoms_have_the_bits_of_compute(ds, scheduler, monkeypatch, sma
     want = FAMILY[0].compute(*frame, centers=zirconium)
     assert grouped.values[2].tobytes() == grouped.values[0].tobytes() == want.tobytes()
     assert (some.atom.values == ds.atom.values[zirconium[pick]]).all()
+
+
+def test_blocks_of_a_large_frame_in_several_threads(ds, monkeypatch):
+    """Blocks share the cell lists and values that a thread keeps of its last large frame."""
+    monkeypatch.setattr(environments, "LARGE", 300)
+    monkeypatch.setattr(environments, "HALO_BATCH", 64)
+    monkeypatch.setattr(environments._RECENT, "frame", None, raising=False)
+    monkeypatch.setattr(lazy_graph, "LARGE_FRAME", 300)
+    features = [*FAMILY, mgdask.FoldSymmetry(average=True)]
+    lazy = mgdask.featurize(ds, features).isel(frame=[5])
+    interval = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(1e-6)
+        found = lazy.compute(scheduler="threads", num_workers=6)
+    finally:
+        sys.setswitchinterval(interval)
+    frame = ds.position[5].values, ds.cell[5].values, ds.species.values
+    for feature in features:
+        assert found[feature.name].values[0].tobytes() == feature.compute(*frame).tobytes()
 
 
 def test_windows_read_and_compare_the_frames_they_need(ds, counted):

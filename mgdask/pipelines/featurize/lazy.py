@@ -86,6 +86,11 @@ def featurize(
     >>> out.soap.isel(frame=0).compute()  # doctest: +SKIP
     >>> out.isel(frame=0).sel(atom=[17, 4711]).compute()  # doctest: +SKIP
     """
+    if da.Array.__module__ != "dask.array.core":
+        raise ParameterError(
+            "Dask's array.query-planning is on, with which lazy features do not work; start Python "
+            "with DASK_ARRAY__QUERY_PLANNING=False, or use mgdask.plan and mgdask.run"
+        )
     missing = [name for name in _NEEDED if name not in ds.variables]
     if missing:
         raise ParameterError(
