@@ -13,6 +13,7 @@ import mgdask
 from mgdask.cli.groups import NamesOption
 from mgdask.errors import ParameterError
 from mgdask.store.failures import check_store_exists
+from mgdask.store.location import is_remote
 from mgdask.store.writable import check_writable
 
 if TYPE_CHECKING:
@@ -320,7 +321,8 @@ def make_plan(
 ) -> Plan:
     """Plan the run that the options of ``feature_options`` describe."""
     check_store_exists(store)
-    check_writable(out)
+    if not is_remote(out):  # which the plan checks
+        check_writable(out)
     selected = select_features(store_species(store), **selection)
     return mgdask.plan(
         store,

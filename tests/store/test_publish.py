@@ -7,19 +7,23 @@ import os
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from distributed import Client
 from zarr.storage import MemoryStore, ObjectStore
 
 import mgdask
-from mgdask.errors import ParameterError, StoreError
+from mgdask.cli import cli
+from mgdask.errors import MgdaskError, ParameterError, StoreError
 from mgdask.store import layout, publish
 from mgdask.store.lock_owner import this_process
 from mgdask.store.publish import LOCK
 from tests import forked
 from tests.conftest import threads_client
 from tests.store.conftest import KEY, S3, SECRET
+from tests.test_manual import blocks
 
 ORDER = mgdask.Coordination(cutoff=3.0)
 SMALL = 2 * 64 * 16
@@ -248,3 +252,45 @@ def test_places_that_cannot_be_written_are_refused_by_the_plan(
     with pytest.raises(ParameterError, match="neither input nor output is one"):
         mgdask.plan(tiny, ORDER, out=tmp_path / "f.zarr", storage_options=server.options)
     assert not any(tmp_path.iterdir())
+
+
+def test_the_commands_take_urls_and_credentials_from_the_environment(
+    server: S3, tiny: str, forget: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = server.put_store(tiny, "command.zarr")
+    for name, value in (
+        ("AWS_ENDPOINT_URL", server.endpoint),
+        ("AWS_ACCESS_KEY_ID", KEY),
+        ("AWS_SECRET_ACCESS_KEY", SECRET),
+    ):
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    words = ["--feature", "coordination:cutoff=3.0", "--frames", "0:2"]
+    out = CliRunner().invoke(
+        cli,
+        ["featurize", url, *words, "--out", "s3://glass/command-f.zarr"],
+        catch_exceptions=False,
+    )
+    assert out.exit_code == 0, out.output
+    assert "s3://glass/command-f.zarr" in out.output
+    assert mgdask.open_store("s3://glass/command-f.zarr").sizes["frame"] == 2
+    shown = CliRunner().invoke(cli, ["inspect", url], catch_exceptions=False)
+    assert "6" in shown.output
+    assert SECRET not in out.output + shown.output
+    for words in (["rdf", url], ["verify", url], ["ingest", "a.dump", "--out", url]):
+        refused = CliRunner().invoke(cli, words)
+        assert isinstance(refused.exception, MgdaskError), words
+
+
+PAGE = Path(__file__).parents[2] / "notebooks" / "howto" / "remote.md"
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="the manual is in the source checkout only")
+def test_the_manual_prints_what_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, answers = blocks(PAGE, "python")[0], blocks(PAGE, "")[0]
+    with dask.config.set(scheduler="sync"):
+        exec(code, {})
+    assert capsys.readouterr().out == answers
