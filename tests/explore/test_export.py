@@ -316,8 +316,9 @@ def test_a_dataset_gives_the_bytes_of_its_store(store, features, tmp_path):
 
 
 # ------------------------------------------------------------------------ parts, workers, kills
-@pytest.mark.parametrize("rows", [5, 28, 10**6])
-@pytest.mark.parametrize("name", ["a.dump", "a.extxyz", "a-{step}.data"])
+@pytest.mark.parametrize(
+    ("name", "rows"), [("a.dump", 5), ("a.dump", 28), ("a.extxyz", 5), ("a-{step}.data", 10)]
+)
 def test_bytes_do_not_depend_on_parts(store, features, tmp_path, small_parts, name, rows):
     few = {} if name.endswith("data") else {"features": [features]}
     export(store, tmp_path / f"one-{name}", progress=False, **few)
@@ -367,9 +368,9 @@ export(store, out, progress=False)
 @pytest.mark.parametrize(
     ("place", "name", "last"),
     [
-        ("tasks", "text_of", 7),
+        pytest.param("tasks", "text_of", 7, marks=pytest.mark.slow),
         ("joining", "write_file", 9),  # a part, or the note of what was appended
-        ("joining", "write_file", 24),
+        pytest.param("joining", "write_file", 24, marks=pytest.mark.slow),
         ("joining", "flush_folder", 1),  # a file was renamed, and that was not noted
     ],
 )
