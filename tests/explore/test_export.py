@@ -458,3 +458,19 @@ def test_what_does_not_fit_is_said(store, features, some_features, tmp_path, gla
     with pytest.raises(StoreError, match="holds no unfinished export"):
         export(store, tmp_path / "b.dump")
     assert LABELS[0] == "far"
+
+
+@pytest.mark.parametrize(("n_atoms", "n_frames"), [(10**7, 2), (2048, 500), (100, 3)])
+def test_parts_are_bounded_and_cover_everything_in_order(n_atoms, n_frames):
+    cut = cutting.text_cut(n_atoms, 80)
+    frames = [np.arange(n_frames)]
+    seen = []
+    for part in cutting.parts_of([range(n_frames)], frames, cut):
+        n_rows = len(part.frames[0]) * (part.high - part.low)
+        assert n_rows * 8 * 89 <= cutting.PART
+        seen += [(frame, part.low, part.high) for frame in part.frames[0]]
+    for frame in range(n_frames):
+        slabs = [(low, high) for k, low, high in seen if k == frame]
+        assert [low for low, _ in slabs] == [0, *(high for _, high in slabs[:-1])]
+        assert slabs[-1][1] == n_atoms
+    assert [frame for frame, *_ in seen] == sorted(frame for frame, *_ in seen)
