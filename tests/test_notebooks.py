@@ -105,6 +105,7 @@ NEEDED = {
     + [f"zrcu_{k}.energy.txt" for k in (1, 4, 7)],
     "dynamics": [f"hemg_{t}.lammpstrj.gz" for t in (1000, 1200, 1300, 2000)]
     + ["deformed_slab.lammpstrj.gz"],
+    "explore": ["cu65zr35_2.lammpstrj.zst"],
     "softness": ["cu65zr35_1.lammpstrj.zst", "cu65zr35_2.lammpstrj.zst"],
     "structure": [],
     "temperature": [f"hemg_{t}.lammpstrj.gz" for t in (100, 500, 1000, 1200, 1300, 2000)]

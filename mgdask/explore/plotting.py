@@ -617,7 +617,9 @@ def plot_violin(values: xr.DataArray, by: str | xr.DataArray | None, ax: Axes | 
 
     groups = values_by_group(values, group_names(values, by))
     with style():
-        fig, axes = _canvas(ax, max(3.2, 1.2 + 0.9 * len(groups)), 3.8)
+        longest = max(len(name) for name in groups)
+        each = max(0.9, 0.3 + 0.09 * longest)
+        fig, axes = _canvas(ax, max(3.2, 1.2 + each * len(groups)), 3.8)
         draw_violins(axes, groups)
         axes.set_ylabel(axis_label(values))
     return Picture(fig, axes, shown=ax is None)

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 TAIL = 0.005
 """Share of the values beyond either end of a violin."""
-CELLS = 512
-"""Bins of the histogram that is smoothed."""
+CELLS = (512, 20_000)
+"""Least and largest number of bins of the histogram that is smoothed."""
 POINTS = 201
-"""Points of the outline of a violin."""
+"""Points of the outline of a violin: even ones, and as many even quantiles."""
 
 
 def smooth_density(values: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -60,10 +60,14 @@ def smooth_density(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     if high <= low:  # nearly all values are equal
         low, high = float(values.min()), float(values.max())
     reach = 4.0 * bandwidth
-    edges = np.linspace(low - reach, high + reach, CELLS + 1)
+    cells = int(np.clip(8.0 * (high - low + 2.0 * reach) / bandwidth, *CELLS))
+    edges = np.linspace(low - reach, high + reach, cells + 1)
     count, _ = np.histogram(values, edges)
     middle = 0.5 * (edges[1:] + edges[:-1])
-    grid: FloatArray = np.linspace(low, high, POINTS)
+    # quantiles, so that a long tail leaves enough points to the bulk
+    inner = np.quantile(values, np.linspace(TAIL, 1.0 - TAIL, POINTS))
+    even = np.linspace(low, high, POINTS)
+    grid: FloatArray = np.unique(np.concatenate([even, np.clip(inner, low, high)]))
     kernel = np.exp(-0.5 * ((grid[:, None] - middle) / bandwidth) ** 2)
     density: FloatArray = kernel @ count / (len(values) * bandwidth * np.sqrt(2.0 * np.pi))
     return grid, density

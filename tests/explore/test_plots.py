@@ -250,6 +250,7 @@ def test_series_of_frames_and_over_other_variables(ds):
     both = ds.assign(temperature=energy.temperature.variable, pressed=ds.species == 29)
     assert both.mg.plot.series("q6", over="temperature").axes.get_xlabel() == "temperature (K)"
     names = both.mg.plot.violin("q6", by="pressed").axes.get_xticklabels()
+    assert overlapping(names[0].figure) == []
     assert [name.get_text().split("\n")[0] for name in names] == ["pressed: false", "pressed: true"]
     assert energy.drop_vars("temperature").mg.plot.series().axes.get_xlabel() == (
         "frame (dimensionless)"
