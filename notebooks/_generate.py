@@ -33,6 +33,9 @@ SECTIONS = {
     "mgdask.studies.softness": "Quench-in softness of Wang and Jain (2019).",
     "mgdask.studies.barcode": "The barcode of a glass of Liu et al. (2023).",
     "mgdask.datasets": "The data shipped with the package.",
+    "mgdask.explore.plotting": "Pictures of a Dataset, as ``ds.mg.plot`` and ``array.mg.plot``.",
+    "mgdask.explore.viewer": "Atoms in three dimensions, as ``ds.mg.view``.",
+    "mgdask.explore.interactive": "A slab with a slider of frames.",
     "mgdask.plot.environments": "Pictures of atoms colored by a value.",
     "mgdask.errors": "All errors derive from ``MgdaskError``.",
 }
