@@ -117,7 +117,7 @@ class DatasetAccessor:
         --------
         >>> ds.mg.species("Cu", "Ni")  # doctest: +SKIP
         """
-        return selecting.take_atoms(self._ds, selecting.as_mask(self._ds, list(symbols)))
+        return selecting.take_atoms(self._ds, selecting.of_symbols(self._ds, symbols))
 
     def frame(self, number: int) -> xr.Dataset:
         """Select one frame by its number in the store.
@@ -658,7 +658,7 @@ class ArrayAccessor:
         *symbols
             Element symbols, such as ``"Cu"``.
         """
-        return selecting.take_atoms(self._array, selecting.as_mask(self._array, list(symbols)))
+        return selecting.take_atoms(self._array, selecting.of_symbols(self._array, symbols))
 
     def frame(self, number: int) -> xr.DataArray:
         """Select one frame by its number in the store.

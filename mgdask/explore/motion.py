@@ -9,7 +9,7 @@ from mgdask._typing import AnyArray, BoolArray, FloatArray
 from mgdask.elements import mass as standard_mass
 from mgdask.errors import ParameterError
 from mgdask.explore.origin import origin_of
-from mgdask.explore.selecting import check_dim
+from mgdask.explore.selecting import check_dim, is_number
 from mgdask.features.window import FrameAxis
 from mgdask.geometry import cartesian, cell_changes
 
@@ -45,8 +45,8 @@ def displacement(ds: xr.Dataset, lag: float, *, tolerance: float, remove_drift: 
     """
     check_dim(ds, "frame")
     check_dim(ds, "atom")
-    if not 0.0 < lag < np.inf:
-        raise ParameterError(f"lag={lag} must be a time in ps above 0")
+    if not is_number(lag) or not 0.0 < lag < np.inf:
+        raise ParameterError(f"lag={lag!r} must be a time in ps above 0")
     axis = _axis(ds)
     laters = axis.laters(lag, tolerance)
     origins = np.flatnonzero(laters >= 0)

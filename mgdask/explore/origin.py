@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -161,6 +161,11 @@ def features_of(ds: xr.Dataset, features: Sequence[Feature | str] | Feature | st
     ParameterError
         If a feature is not known or cannot describe the atoms.
     """
+    if not isinstance(features, Feature | str | Iterable):
+        raise ParameterError(
+            f"features={features!r} must be features such as mgdask.Coordination(), or their "
+            "families as text, such as 'coordination:cutoff=3.8'"
+        )
     listed = [features] if isinstance(features, Feature | str) else list(features)
     all_atoms = whole(ds) if lacks_atoms(ds) else ds
     made: list[Feature] = []
@@ -195,6 +200,12 @@ def rdf_of_group(
     rdf
         Dataset of ``partial_rdf``.
     """
+    for name in ("position", "cell"):
+        if name not in ds.variables:
+            raise ParameterError(
+                f"the Dataset has no {name}, which rdf needs. Features have no positions: join "
+                "them to their trajectory first, trajectory.mg.join(features).mg.rdf(...)"
+            )
     chosen = None if centers is None else as_mask(ds, centers)
     all_atoms = ds
     if lacks_atoms(ds):

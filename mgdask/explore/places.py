@@ -13,7 +13,7 @@ import xarray as xr
 
 from mgdask._typing import BoolArray, FloatArray, IntArray
 from mgdask.errors import ParameterError
-from mgdask.explore.selecting import atom_ids, check_dim, elements, frame_row
+from mgdask.explore.selecting import atom_ids, check_dim, elements, frame_row, is_number
 from mgdask.geometry import complete_cell, face_heights, fractional
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def configuration(ds: xr.Dataset, frame: int | None, method: str) -> Configurati
             f"join them to their trajectory first, trajectory.mg.join(features).mg.{method}(...)"
         )
     check_dim(ds, "atom")
+    check_dim(ds["position"], "xyz")
     if "frame" in ds["position"].dims:
         if frame is None and ds.sizes["frame"] != 1:
             raise ParameterError(
@@ -200,8 +201,8 @@ def near(
     rows, distance
         Rows of the atoms in their order, and their distances in Å.
     """
-    if not 0.0 < radius < np.inf:
-        raise ParameterError(f"radius={radius} must be a distance in Å above 0")
+    if not is_number(radius) or not 0.0 < radius < np.inf:
+        raise ParameterError(f"radius={radius!r} must be a distance in Å above 0")
     where = configuration(ds, frame, "near")
     distance = distances_from(center_point(ds, where, center), where, radius)
     rows = np.flatnonzero(distance <= radius)
@@ -237,10 +238,10 @@ def slab(
     The slab continues on the other side of the cell if it crosses a periodic face that
     is parallel to it. Other slabs are those of the atoms as they are stored.
     """
-    if not 0.0 < thickness < np.inf:
-        raise ParameterError(f"thickness={thickness} must be a length in Å above 0")
-    if at is not None and not np.isfinite(at):
-        raise ParameterError(f"at={at} must be a finite coordinate in Å")
+    if not is_number(thickness) or not 0.0 < thickness < np.inf:
+        raise ParameterError(f"thickness={thickness!r} must be a length in Å above 0")
+    if at is not None and not (is_number(at) and np.isfinite(at)):
+        raise ParameterError(f"at={at!r} must be a finite coordinate in Å")
     normal = normal_of(axis)
     where = configuration(ds, frame, "slab")
     middle = float((where.origin + 0.5 * where.cell.sum(axis=0)) @ normal) if at is None else at

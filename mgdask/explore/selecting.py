@@ -218,6 +218,10 @@ def frame_row(data: Data, number: int) -> int:
     labels: IntArray = (
         np.asarray(data.indexes["frame"]) if "frame" in data.indexes else np.arange(n_frames)
     )
+    if not is_number(number):
+        raise ParameterError(
+            f"frame {_short(number)} must be the number of a frame, such as 0 or -1"
+        )
     if -n_frames <= number < 0:
         return n_frames + number
     rows = np.flatnonzero(labels == number)
@@ -227,6 +231,41 @@ def frame_row(data: Data, number: int) -> int:
             f"there is no frame {number}; there are {some}. Negative numbers count from the last"
         )
     return int(rows[0])
+
+
+def of_symbols(data: Data, symbols: Sequence[str]) -> BoolArray:
+    """Return the atoms of some elements as a boolean array (atom,).
+
+    Parameters
+    ----------
+    data
+        Dataset or DataArray with the dimension ``atom``.
+    symbols
+        Element symbols, at least one.
+
+    Raises
+    ------
+    ParameterError
+        If no symbol is given, or one does not occur.
+    """
+    if not symbols:
+        known = sorted(set(elements(data).tolist()))
+        raise ParameterError(
+            f"species() needs an element symbol; the elements are {', '.join(known) or 'none'}"
+        )
+    return as_mask(data, list(symbols))
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is one number, and no text or array.
+
+    Parameters
+    ----------
+    value
+        What a user gave.
+    """
+    array = np.asarray(value)
+    return array.ndim == 0 and array.dtype.kind in "iuf"
 
 
 def _are(n: int) -> str:

@@ -28,7 +28,7 @@ SUFFIX = ".frames"
 READ_BYTES = 64 * 2**20
 """Bytes of positions that are read at once from a Dataset."""
 _STEPS, _TIMES = ("step", "timestep", "Timestep"), ("time", "Time")
-_OWN = ("numbers", "positions", "masses", "id", "ids", "initial_magmoms")
+_OWN = ("numbers", "positions", "masses", "id", "ids", "initial_magmoms", "momenta")
 """Arrays of ASE's Atoms that are read otherwise, or that are no values of a dump."""
 
 
@@ -116,6 +116,8 @@ def _write(path: Path, frames: Iterable[_Frame]) -> None:
     with FrameFileWriter(path) as file:
         for number, frame in enumerate(frames):
             count = len(frame.columns["number"])
+            if not count:
+                raise AuditError(f"object {number} has no atoms; a frame has at least one")
             n_atoms = count if n_atoms < 0 else n_atoms
             if count != n_atoms:
                 raise AuditError(
@@ -242,8 +244,16 @@ def _frames_of_configurations(configurations: Iterable[Any]) -> Iterator[_Frame]
             if name not in _OWN and array.dtype.kind in "iubf":
                 more = {key: np.asarray(column) for key, column in spread(name, array).items()}
                 columns |= {key: column for key, column in more.items() if key not in columns}
+        if "momenta" in arrays:
+            from ase import units as ase_units
+
+            # from ASE's unit Å / (Å (u / eV)^1/2) to Å/ps
+            velocity = np.asarray(one.get_velocities()) * (1000.0 * ase_units.fs)
+            columns |= {f"v{axis}": velocity[:, a].copy() for a, axis in enumerate("xyz")}
         cell = np.asarray(getattr(one, "cell", None))
         origin = cell[:, 3] if cell.shape == (3, 4) else None  # OVITO's fourth column
+        if hasattr(one, "get_celldisp"):
+            origin = np.ravel(one.get_celldisp()).astype(np.float64)
         yield _Frame(columns, found.cell, found.pbc, step, origin, time, values)
 
 

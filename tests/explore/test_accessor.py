@@ -105,6 +105,26 @@ def test_masks_in_every_form(mask, ids):
     assert ds.atom_id.values[as_mask(ds, mask)].tolist() == ids
 
 
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda ds: ds.mg.species(), "needs an element symbol; the elements are Cu, Ni, Zr"),
+        (lambda ds: ds.position.mg.species(), "needs an element symbol"),
+        (lambda ds: ds.mg.frame("last"), "frame 'last' must be the number of a frame"),
+        (lambda ds: ds.mg.near(3, "4", frame=0), "radius='4' must be a distance"),
+        (lambda ds: ds.isel(xyz=0).mg.near(3, 4.0, frame=0), "no dimension 'xyz'"),
+        (lambda ds: ds.mg.slab(at="top", frame=0), "at='top' must be a finite coordinate"),
+        (lambda ds: ds.mg.slab(thickness="2", frame=0), "thickness='2' must be a length"),
+        (lambda ds: ds.mg.displacement("10"), "lag='10' must be a time"),
+        (lambda ds: ds.mg.features(5), "features=5 must be features such as"),
+        (lambda ds: ds.drop_vars("cell").mg.rdf(), "has no cell, which rdf needs"),
+    ],
+)
+def test_values_of_another_type_are_refused_in_words(ask, words):
+    with pytest.raises(ParameterError, match=words):
+        ask(small())
+
+
 def test_masks_of_arrays_are_matched_by_id():
     ds = small()
     other = xr.DataArray([True, True, False], dims="atom", coords={"atom_id": ("atom", [21, 3, 5])})

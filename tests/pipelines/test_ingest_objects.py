@@ -52,6 +52,24 @@ def test_atoms_give_the_store_of_their_extxyz(tmp_path, client):
     ], "the temporary files are gone"
 
 
+def test_atoms_keep_their_velocities_and_the_origin_of_their_cell(tmp_path, client, glass_store):
+    atoms = atoms_of(0)
+    atoms.set_velocities(np.full((12, 3), 0.5))
+    atoms.set_celldisp([-1.0, 0.5, 0.25])
+    mgdask.ingest(atoms, tmp_path / "moving.zarr", client=client)
+    ds = mgdask.open_store(tmp_path / "moving.zarr")
+    # velocities of ASE are in Å per unit of time; 1 ps has 98.2269 of them (ase.units)
+    np.testing.assert_allclose(ds[["vx", "vy", "vz"]].to_array(), 0.5 * 98.22694788, rtol=1e-9)
+    assert not [name for name in ds.variables if str(name).startswith("momenta")]
+    np.testing.assert_array_equal(ds.origin[0], [-1.0, 0.5, 0.25])
+    glass = mgdask.open_store(glass_store).isel(frame=[0])
+    mgdask.ingest(glass.mg.atoms(), tmp_path / "again.zarr", client=client)
+    again = mgdask.open_store(tmp_path / "again.zarr")
+    np.testing.assert_allclose(again.position, glass.position, atol=1e-12)
+    with pytest.raises(AuditError, match="object 0 has no atoms"):
+        mgdask.ingest([Atoms()], tmp_path / "none.zarr", client=client)
+
+
 def test_a_dataset_comes_back_as_it_was(tmp_path, client, glass_store):
     ds = mgdask.open_store(glass_store).isel(frame=slice(1, 3))
     mgdask.ingest(ds, tmp_path / "part.zarr", client=client)
