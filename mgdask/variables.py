@@ -33,8 +33,8 @@ class Variable:
     kind
         Kind of dtype: ``"f"``, ``"i"``, ``"b"``, or ``"U"`` for text.
     unit
-        Unit, ``"1"`` for none, ``"Z"`` for atomic numbers. Empty if it depends on the
-        parameters of a feature.
+        Unit, ``"1"`` for none. Empty for text, and if it depends on the parameters of
+        a feature.
     meaning
         What the values mean.
     source
@@ -92,7 +92,7 @@ VARIABLES = _table(
         "run",
         ("frame",),
         "U",
-        "1",
+        "",
         "simulation that a frame belongs to; data are split by it, never by row",
     ),
     Variable(
@@ -102,7 +102,7 @@ VARIABLES = _table(
         "1",
         "identity of an atom in the simulation; rows are sorted by it",
     ),
-    Variable("species", ("atom",), "i", "Z", "atomic number"),
+    Variable("species", ("atom",), "i", "1", "atomic number"),
     Variable("mass", ("atom",), "f", "u", "atomic mass"),
     _feature(
         "soap",
@@ -198,7 +198,7 @@ VARIABLES = _table(
 
 DICTIONARY_VALUES = _table(
     Variable("vector", ("entry", "column"), "f", "1", "feature vector of an entry, of norm 1"),
-    Variable("species", ("entry",), "i", "Z", "atomic number of the central atom of an entry"),
+    Variable("species", ("entry",), "i", "1", "atomic number of the central atom of an entry"),
     Variable("source", ("entry",), "i", "1", "sample of an entry, as an index of attrs sources"),
     Variable("frame", ("entry",), "i", "1", "frame of the sample that an entry comes from"),
     Variable("atom_id", ("entry",), "i", "1", "identity of the central atom of an entry"),
@@ -344,7 +344,7 @@ def entry_attrs(name: str) -> dict[str, str]:
     Examples
     --------
     >>> entry_attrs("species")["units"]
-    'Z'
+    '1'
     """
     variable = DICTIONARY_VALUES.get(name)
     if variable is None:
@@ -439,5 +439,7 @@ def _problems(ds: xr.Dataset, name: Hashable, expected: Variable) -> Iterator[st
     if variable.dtype.kind not in _DTYPE_KINDS[expected.kind]:
         yield f"{name} has dtype {variable.dtype}, expected kind {expected.kind}"
     unit = variable.attrs.get("units", expected.unit)
+    if name == "species" and unit == "Z":  # that of stores of version 0.2
+        unit = expected.unit
     if expected.unit and unit != expected.unit:
         yield f"{name} has unit {unit}, expected {expected.unit}"

@@ -29,6 +29,7 @@ from mgdask.learn.data.columns import rows_of_store, usable
 from mgdask.learn.data.rows import SLAB, Part, Rows
 from mgdask.learn.training.model import Model
 from mgdask.store import features
+from mgdask.store.attributes import decode
 from mgdask.store.failures import DamagedStoreError
 from mgdask.store.layout import BlockLayout, block_layout
 from mgdask.store.location import local_place
@@ -372,7 +373,7 @@ def _blocks(output: features.Output) -> Iterator[_Block]:
 def _refuse_other_scores(out: str, identity: dict[str, Any]) -> None:
     """Refuse an output that holds other scores, and say how they differ."""
     try:
-        existing: Any = open_group(out).attrs.get("prediction")
+        existing = decode(open_group(out).attrs, "prediction")
     except DamagedStoreError:
         raise
     except StoreError:

@@ -24,6 +24,7 @@ from mgdask.bounds import shortened
 from mgdask.errors import AuditError, ParameterError, StoreError
 from mgdask.readers.text_columns import read_column
 from mgdask.store import frame_values as stored_values
+from mgdask.store.attributes import decode
 from mgdask.store.provenance import versions
 from mgdask.store.shards import Group
 
@@ -474,5 +475,5 @@ def write(path: str | Path, group: Group, changes: Changes) -> None:
     """Write changes to a store whose lock the caller holds."""
     if not changes.arrays:
         return
-    before: Any = group.attrs.get(HISTORY, [])
+    before = decode(group.attrs, HISTORY, [])
     stored_values.write(path, changes.arrays, {HISTORY: [*before, *changes.history]})

@@ -51,11 +51,13 @@ from mgdask.readers.inventory import Inventory
 from mgdask.store import frame_values as stored_values
 from mgdask.store import trajectory
 from mgdask.store.appends import last_digest, read_appends
+from mgdask.store.attributes import COORDINATES
 from mgdask.store.creation import created_whole
 from mgdask.store.location import local_path, local_place
 from mgdask.store.lock import settled
 from mgdask.store.manifest import Manifest
 from mgdask.store.mark import METADATA, check_sound
+from mgdask.store.open import FRAME_AND_ATOM
 from mgdask.store.provenance import versions
 from mgdask.store.shards import (
     COMPRESSION,
@@ -407,6 +409,7 @@ def _prepare_new(out: Path, inventory: Inventory) -> None:
     attrs = {
         "mgdask_kind": "trajectory",
         "mgdask_format": trajectory.FORMAT,
+        COORDINATES: " ".join(FRAME_AND_ATOM),
         "input_digest": inventory.digest(),
         "sources": ", ".join(source["name"] for source in sources[:MAX_NAMED_SOURCES])
         + (f" and {more} more" if more > 0 else ""),

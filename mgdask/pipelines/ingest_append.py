@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from mgdask.readers.inventory import Inventory
 from mgdask.store import frame_values as stored_values
 from mgdask.store import trajectory
 from mgdask.store.appends import Append, add_append, read_appends
+from mgdask.store.attributes import decode
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.shards import Group, get_array, open_group, read_array
@@ -77,8 +77,8 @@ def make_room(out: Path, group: Group, addition: Addition, notes: Sequence[str])
         return  # appended completely by an earlier call
     if all(each.digest != addition.digest for each in read_appends(group)):
         Manifest(out).reopen()
-        audit: Any = group.attrs["audit"]
-        source_files: Any = group.attrs["source_files"]
+        audit = decode(group.attrs, "audit")
+        source_files = decode(group.attrs, "source_files")
         table = inventory.sources_table()
         names = tuple(str(source["name"]) for source in table[:MAX_NAMED_SOURCES])
         add_append(

@@ -12,6 +12,7 @@ from mgdask.readers.files import printable
 from mgdask.readers.indexing import check_arguments, parse_frames
 from mgdask.readers.sources import inspect_source
 from mgdask.store.appends import read_appends
+from mgdask.store.attributes import decode
 from mgdask.store.failures import DamagedStoreError
 from mgdask.store.mark import check_sound
 from mgdask.store.open import check_complete
@@ -88,7 +89,7 @@ def _may_continue(out: Path, files: Sequence[str]) -> bool:
     attrs = group.attrs
     if attrs.get("mgdask_kind") != "trajectory":
         return False
-    stored: Any = attrs.get("source_files")
+    stored = decode(attrs, "source_files")
     if read_appends(group) or not isinstance(stored, list):
         return True
     # the store lists only files that have frames in it

@@ -6,7 +6,7 @@ import time as clock
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from mgdask.readers.coordinates import image_increments
 from mgdask.readers.inventory import Inventory
 from mgdask.readers.window import read_window
 from mgdask.store import trajectory
+from mgdask.store.attributes import decode
 from mgdask.store.failures import explained
 from mgdask.store.layout import trajectory_layout
 from mgdask.store.manifest import Manifest
@@ -85,7 +86,7 @@ def restore_small(out: Path, inventory: Inventory, start: int) -> list[str]:
         Index of its first frame in the store.
     """
     group = open_group(out)
-    history: Any = group.attrs.get(HISTORY, [])
+    history = decode(group.attrs, HISTORY, [])
     attached = {str(entry.get("variable")) for entry in history}  # may replace those of the files
     small = _small_arrays(inventory)
     arrays = {name: array for name, array in small.items() if name not in attached}

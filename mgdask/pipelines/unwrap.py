@@ -11,7 +11,7 @@ import time as clock
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from mgdask import _html
 from mgdask._typing import FloatArray
@@ -29,6 +29,7 @@ from mgdask.pipelines.unwrap_tasks import (
 )
 from mgdask.store import frame_values
 from mgdask.store import unwrapped as unwrapped_store
+from mgdask.store.attributes import decode, encoded
 from mgdask.store.failures import advise_on_target
 from mgdask.store.location import local_place, place_of
 from mgdask.store.lock import settled
@@ -252,7 +253,7 @@ def _unwrap(
             unwrapped_store.drop_scratch(open_group(out, mode="r+"))
             rewritten = [*(name for name in AXES if name in group), *frame_values.names(group)]
             manifest.finish(job.identity, rewritten=rewritten)
-        largest: Any = open_group(out).attrs["largest_step"]
+        largest = decode(open_group(out).attrs, "largest_step")
     return UnwrapReport(
         job.out,
         scheme,
@@ -400,4 +401,4 @@ def _check_steps(job: UnwrapJob, *, images_known: bool) -> None:
             "unwrapped coordinates (xu yu zu); allow_jumps=True (--allow-jumps) assumes the "
             "shorter displacement"
         )
-    open_group(job.out, mode="r+").attrs.update({"largest_step": largest})
+    open_group(job.out, mode="r+").attrs.update(encoded({"largest_step": largest}))

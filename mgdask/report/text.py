@@ -11,6 +11,8 @@ from rich.table import Table
 
 from mgdask.elements import symbol
 from mgdask.execution.executor import render
+from mgdask.store.attributes import decode
+from mgdask.store.open import STORED
 from mgdask.store.summary import NAMES, composition, size_text, summarize
 from mgdask.variables import column_units
 
@@ -44,9 +46,10 @@ def _facts(ds: xr.Dataset) -> Table:
 
 def _facts_of_dictionary(ds: xr.Dataset, facts: Table) -> Table:
     facts.add_row("entries", f"{ds.sizes['entry']}: {composition(ds['species'].values)}")
-    facts.add_row("samples", ", ".join(source["path"] for source in ds.attrs["sources"]))
+    facts.add_row("samples", ", ".join(source["path"] for source in decode(ds.attrs, "sources")))
     for key in ("n_environments", "threshold", "similarity", "per_species", "feature", "citation"):
-        facts.add_row(key.replace("_", " "), str(ds.attrs[key]))
+        value = decode(ds.attrs, key)
+        facts.add_row(key.replace("_", " "), str(bool(value) if key == "per_species" else value))
     return facts
 
 
@@ -68,7 +71,7 @@ def _array_table(ds: xr.Dataset, heads: Sequence[str]) -> Table:
     for head in heads:
         arrays.add_column(head, justify="right" if head == "size" else "left", overflow="fold")
     for name, array in ds.data_vars.items():
-        chunk, shard = array.encoding.get("chunks"), array.encoding.get("shards")
+        chunk, shard = (array.encoding.get(key) for key in STORED)
         cells = (
             str(name),
             ", ".join(map(str, array.dims)),
@@ -111,7 +114,7 @@ def describe(ds: xr.Dataset, *, width: int | None = None) -> str:
     --------
     >>> print(describe(mgdask.open_store("glass.zarr")))  # doctest: +SKIP
     """
-    notes = ds.attrs.get("audit")
+    notes = decode(ds.attrs, "audit")
     text = [render(_facts(ds), width), _arrays(ds, width)]
     if notes is not None:
         text.append(

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mgdask.store.attributes import decode, encoded
 from mgdask.store.manifest import COMPLETE, FOLDER
 from mgdask.store.shards import Group, dimension_names, get_array, open_group, shard_shape
 from mgdask.store.staging import APPEND, BASE, folders, new_folder, remove, remove_all
@@ -69,7 +70,7 @@ def read_appends(group: Group) -> tuple[Append, ...]:
     Stores of version 0.1 name only the frames that were appended last.
     """
     attrs: Mapping[str, Any] = group.attrs
-    listed = attrs.get(APPENDS)
+    listed = decode(attrs, APPENDS)
     if listed is not None:
         return tuple(
             Append(str(e["digest"]), int(e["start"]), int(e["n_frames"]), tuple(e["sources"]))
@@ -98,7 +99,7 @@ def add_append(group: Group, append: Append, others: Mapping[str, Any]) -> None:
     attrs[APPENDS] = [asdict(each) for each in (*read_appends(group), append)]
     for old in (APPEND_DIGEST, APPEND_START):
         attrs.pop(old, None)
-    group.attrs.put(attrs)
+    group.attrs.put(encoded(attrs))
 
 
 def last_digest(group: Group) -> str:
@@ -114,7 +115,7 @@ def last_digest_in(attrs: Mapping[str, Any]) -> str:
     attrs
         Attributes of a trajectory store.
     """
-    listed = attrs.get(APPENDS)
+    listed = decode(attrs, APPENDS)
     if listed is not None:
         return str(listed[-1]["digest"]) if listed else ""
     return str(attrs.get(APPEND_DIGEST, ""))

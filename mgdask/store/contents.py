@@ -16,7 +16,14 @@ import zarr
 
 from mgdask import variables
 from mgdask._typing import AnyArray
-from mgdask.store.open import check_complete, check_not_pending, coordinate_names, data_names
+from mgdask.store.attributes import encoded
+from mgdask.store.open import (
+    STORED,
+    check_complete,
+    check_not_pending,
+    coordinate_names,
+    data_names,
+)
 from mgdask.store.shards import Array, dimension_names
 
 if TYPE_CHECKING:
@@ -42,8 +49,8 @@ class ArrayContents:
         self.shape = array.shape
         self.ndim = array.ndim
         self.dtype = np.dtype(array.dtype)
-        self.attrs: dict[str, Any] = dict(array.attrs)
-        self.encoding = {"chunks": array.chunks, "shards": array.shards}
+        self.attrs: dict[str, Any] = encoded(array.attrs)
+        self.encoding = dict(zip(STORED, (array.chunks, array.shards), strict=True))
 
     @property
     def nbytes(self) -> int:
@@ -89,7 +96,7 @@ class StoreContents:
     def __init__(self, path: str | Path) -> None:
         group = check_complete(path)[0]
         check_not_pending(path)
-        self.attrs: dict[str, Any] = dict(group.attrs)
+        self.attrs: dict[str, Any] = encoded(group.attrs)
         coords: dict[str, ArrayContents] = {}
         self.variables = {
             name: ArrayContents(name, array, coords)

@@ -20,12 +20,13 @@ import numpy as np
 from mgdask import variables
 from mgdask._typing import FloatArray, IntArray
 from mgdask.errors import StoreError
+from mgdask.store.attributes import COORDINATES, decode
 from mgdask.store.creation import created_whole
 from mgdask.store.failures import explained
 from mgdask.store.layout import CHUNK, MIN_SHARD, ROWS_IN_CHUNK, ceil_div
 from mgdask.store.location import local_place
 from mgdask.store.manifest import Manifest
-from mgdask.store.open import check_complete
+from mgdask.store.open import OF_ATOMS, OF_ENTRIES, check_complete
 from mgdask.store.provenance import digest, versions
 from mgdask.store.shards import (
     FEATURE_COMPRESSION,
@@ -119,6 +120,7 @@ class DictionaryDescription:
         return {
             "mgdask_kind": "dictionary",
             "mgdask_format": FORMAT,
+            COORDINATES: " ".join((*OF_ATOMS[:2], *OF_ENTRIES[:3])),
             "dictionary_digest": self.digest(),
             "feature": dict(self.feature),
             "threshold": float(self.threshold),
@@ -257,8 +259,8 @@ def read_dictionary(path: str | Path) -> Dictionary:
         n_columns=array.shape[1],
         threshold=float(attrs["threshold"]),
         per_species=bool(attrs["per_species"]),
-        feature=dict(attrs["feature"]),
-        sources=tuple(DictionarySource(**source) for source in attrs["sources"]),
+        feature=dict(decode(attrs, "feature")),
+        sources=tuple(DictionarySource(**source) for source in decode(attrs, "sources")),
         n_environments=int(attrs["n_environments"]),
         **origins,
     )

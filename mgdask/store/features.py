@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from mgdask._typing import AnyArray
 from mgdask.errors import StoreError
+from mgdask.store.attributes import COORDINATES, decode, encoded
 from mgdask.store.creation import created_whole
 from mgdask.store.failures import DamagedStoreError, check_cause, explained
 from mgdask.store.layout import ROWS_IN_CHUNK, BlockLayout
@@ -94,11 +95,11 @@ def create(
     """
     check_new(path, overwrite=False)
     with created_whole(path) as folder:
-        group = new_group(
-            folder, {**attrs, "mgdask_kind": "features", "mgdask_ready": False}, overwrite=False
-        )
+        coordinates = list(_coordinates(axes, outputs))
+        about = {**attrs, "mgdask_kind": "features", COORDINATES: _listed(coordinates)}
+        group = new_group(folder, {**about, "mgdask_ready": 0}, overwrite=False)
         Manifest(folder).create()
-        for name, dim, values, chunks in _coordinates(axes, outputs):
+        for name, dim, values, chunks in coordinates:
             put(group, name, (dim,), values, chunks=chunks)
         for output in outputs:
             cut, columns = output.cut, output.shape[-1]
@@ -111,9 +112,9 @@ def create(
                 output.dtype,
                 chunks=(1, cut.chunk_rows, columns) if per_atom else (1, columns),
                 shards=(cut.frames, cut.rows, columns) if per_atom else (cut.frames, columns),
-                attrs=output.attrs,
+                attrs={**output.attrs, COORDINATES: _listed(coordinates, output.dims)},
             )
-        group.attrs["mgdask_ready"] = True
+        group.attrs["mgdask_ready"] = 1
 
 
 def existing(path: str | Path, digest: str) -> bool:
@@ -148,7 +149,7 @@ def existing(path: str | Path, digest: str) -> bool:
             f"{path} exists and is not a Zarr store; choose another name for the features"
         ) from None
     if group.attrs.get("plan_digest") != digest:
-        made_with = group.attrs.get("features", "nothing that mgdask wrote")
+        made_with = decode(group.attrs, "features", "nothing that mgdask wrote")
         raise StoreError(
             f"{path} holds other results: parameters, input, centers, frames or blocks differ. It "
             f"was made with {made_with}. Choose another name, or remove it first"
@@ -201,16 +202,28 @@ def _restate_units(array: Array, attrs: Mapping[str, Any]) -> None:
     now = dict(array.attrs)
     if {key: now[key] for key in ("units", "comment") if key in now} != stated:
         with explained(str(array.store)):
-            array.attrs.put({**{k: v for k, v in now.items() if k != "units"}, **stated})
+            kept = {key: value for key, value in now.items() if key != "units"}
+            array.attrs.put({**kept, **stated})
 
 
 def _same_bytes(a: AnyArray, b: AnyArray) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
+_Coordinate: TypeAlias = tuple[str, str, AnyArray, tuple[int, ...] | None]
+"""Name, dimension, values and chunks."""
+
+
+def _listed(coordinates: Sequence[_Coordinate], dims: Sequence[str] | None = None) -> str:
+    """Return the names of coordinates along some dims, without their labels."""
+    return " ".join(
+        name for name, dim, _, _ in coordinates if name != dim and (dims is None or dim in dims)
+    )
+
+
 def _coordinates(
     axes: Mapping[str, tuple[str, AnyArray]], outputs: Sequence[Output]
-) -> Iterator[tuple[str, str, AnyArray, tuple[int, ...] | None]]:
+) -> Iterator[_Coordinate]:
     """Yield name, dimension, values and chunks of coordinates and labels."""
     for name, (dim, values) in axes.items():
         yield name, dim, values, (ROWS_IN_CHUNK,) if dim == "frame" else None
@@ -236,6 +249,6 @@ def set_attrs(path: str | Path, name: str, attrs: Mapping[str, Any]) -> None:
     """
     with explained(path):
         array = get_array(open_group(path, mode="r+"), name)
-        if any(array.attrs.get(key) != value for key, value in attrs.items()):
-            array.attrs.update(dict(attrs))
+        if any(decode(array.attrs, key) != value for key, value in attrs.items()):
+            array.attrs.update(encoded(attrs))
             Manifest(path).update([name])

@@ -25,6 +25,7 @@ import zarr
 from mgdask import variables
 from mgdask._typing import AnyArray, FloatArray, IntArray
 from mgdask.errors import StoreError
+from mgdask.store.attributes import encoded
 from mgdask.store.durable import flush_file
 from mgdask.store.failures import check_cause, explained
 from mgdask.store.layout import ROWS_IN_CHUNK
@@ -60,7 +61,7 @@ def names(group: zarr.Group) -> tuple[str, ...]:
 
 def _is_value(name: str, array: Array) -> bool:
     return (
-        name not in variables.VARIABLES
+        name not in (*variables.VARIABLES, "frame")
         and dimension_names(array) == ("frame",)
         and array.dtype.kind in "fiub"
     )
@@ -221,7 +222,7 @@ def write(
         name: [file.relative_to(staged / name).as_posix() for file in _files(staged / name)]
         for name in arrays
     }
-    group.attrs.update({"files": files, "store_attrs": dict(store_attrs)})
+    group.attrs.update({"files": files, "store_attrs": encoded(store_attrs)})
     with explained(path):
         for file in _files(staged):
             flush_file(file)
@@ -251,7 +252,7 @@ def finish_pending(path: str | Path) -> bool:
         journal: Any = dict(open_group(declared).attrs)
         for name, files in journal["files"].items():
             _move_array(declared / name, store / name, files)
-        open_group(path, mode="r+").attrs.update(journal["store_attrs"])
+        open_group(path, mode="r+").attrs.update(encoded(journal["store_attrs"]))
         Manifest(path).update(journal["files"])
         os.rename(declared, staged)
         shutil.rmtree(staged)

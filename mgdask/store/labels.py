@@ -15,6 +15,8 @@ from xarray.indexes import PandasIndex
 
 from mgdask.elements import SYMBOLS
 from mgdask.errors import LabelError
+from mgdask.store.attributes import encoded
+from mgdask.store.open import STORED
 
 OPENED = "mgdask_opened"
 """Attr of an opened store: its path, the digest of its content, and its size.
@@ -99,7 +101,9 @@ def nearest(label: str, known: list[str]) -> list[str]:
 
 
 def with_labels(ds: xr.Dataset) -> xr.Dataset:
-    """Return a Dataset with labels on its dimensions, as far as it has none.
+    """Return a Dataset with labels on its dimensions, which any file format can hold.
+
+    Labels that it has stay. All attrs become text and numbers.
 
     Parameters
     ----------
@@ -112,11 +116,34 @@ def with_labels(ds: xr.Dataset) -> xr.Dataset:
         With an index on ``frame`` (its number), ``atom`` (its id), ``xyz``, ``vector``
         and the columns of features, and the coordinate ``element`` of symbols.
     """
-    ds = ds.assign_coords(_missing_labels(ds))
+    texts = {
+        name: (coord.dims, coord.values.astype(str), coord.attrs)
+        for name, coord in ds.coords.items()
+        if coord.dtype == object
+    }
+    ds = ds.assign_coords({**texts, **_missing_labels(ds)})  # a copy that may be changed
+    ds.attrs = encoded(ds.attrs)
+    for name, variable in ds.variables.items():
+        variable.attrs = encoded(variable.attrs)
+        if name == "species" and variable.attrs.get("units") == "Z":
+            variable.attrs["units"] = "1"  # version 0.2 wrote what no library of units knows
+        _free_layout(variable)
+    ds.encoding.pop("coordinates", None)
     for dim in ds.dims:
         if str(dim).endswith("_feature") and type(ds.xindexes.get(dim)) is PandasIndex:
             ds = ds.drop_indexes(dim).set_xindex(str(dim), Labels)
     return ds
+
+
+def _free_layout(variable: xr.Variable) -> None:
+    """Let copies of a variable have their own chunks and coordinates."""
+    encoding = dict(variable.encoding)
+    for name, stored in zip(("chunks", "shards"), STORED, strict=True):
+        if name in encoding:
+            encoding[stored] = encoding.pop(name)
+    for name in ("preferred_chunks", "coordinates"):
+        encoding.pop(name, None)
+    variable.encoding = encoding
 
 
 def _missing_labels(ds: xr.Dataset) -> dict[Hashable, tuple[str, Any, dict[str, str]]]:

@@ -42,9 +42,19 @@ CONTENTS = {
 }
 """What a store of each kind holds, for error messages."""
 
+STORED = "stored_chunks", "stored_shards"
+"""Encodings of an opened array: shapes of the chunks and shards of its store.
+
+xarray would take those named ``chunks`` and ``shards`` for the layout of a copy, into
+which a selection does not fit.
+"""
 _FIRST: tuple[Hashable, ...] = ("position", "image", "cell", "origin", "pbc")
-_COORDINATES = ("atom_id", "species", "mass", "time", "step", "run")
-_OF_ENTRIES = ("source", "frame", "order", "column")
+OF_ATOMS = ("atom_id", "species", "mass")
+"""Coordinates of the atoms of a trajectory."""
+FRAME_AND_ATOM = (*OF_ATOMS, "time", "step", "run")
+"""Coordinates of the frames and atoms of a trajectory."""
+OF_ENTRIES = ("source", "frame", "order", "column")
+"""Coordinates of the entries of a dictionary, besides those of their atoms."""
 
 
 def check_complete(
@@ -345,11 +355,11 @@ def coordinate_names(arrays: Mapping[Hashable, xr.DataArray], kind: str) -> list
     return [
         name
         for name, array in arrays.items()
-        if name in _COORDINATES
+        if name in FRAME_AND_ATOM
         or _labels_columns(array)
         # in a store of features, data variables are features
         or (kind == "features" and array.dims == ("frame",))
-        or (kind == "dictionary" and name in _OF_ENTRIES)
+        or (kind == "dictionary" and name in OF_ENTRIES)
     ]
 
 

@@ -26,6 +26,7 @@ from zarr.storage import LocalStore
 from mgdask import variables
 from mgdask._typing import AnyArray
 from mgdask.errors import StoreError
+from mgdask.store.attributes import encoded
 from mgdask.store.failures import check_cause, explained, no_store, readable
 from mgdask.store.layout import ceil_div
 from mgdask.store.location import is_remote, local_path, local_place, locate
@@ -111,7 +112,7 @@ def new_group(path: str | Path, attrs: Mapping[str, Any], *, overwrite: bool) ->
     remove_store(path)
     check_writable(path)
     with explained(path):
-        return zarr.create_group(path, zarr_format=3, attributes=dict(attrs))
+        return zarr.create_group(path, zarr_format=3, attributes=encoded(attrs))
 
 
 def remove_store(path: str | Path) -> None:
@@ -305,7 +306,7 @@ def new_array(
         One of ``COMPRESSION`` and ``FEATURE_COMPRESSION``. Text ignores it.
     """
     kind = "U" if dtype is str else np.dtype(dtype).kind
-    attributes = {**variables.attrs(name), **dict(attrs or {})}
+    attributes = encoded({**variables.attrs(name), **dict(attrs or {})})
     with explained(str(group.store)), warnings.catch_warnings():
         warnings.simplefilter("ignore", category=zarr.errors.UnstableSpecificationWarning)
         return group.create_array(

@@ -9,6 +9,7 @@ import numpy as np
 
 from mgdask._typing import AnyArray, FloatArray
 from mgdask.elements import symbol
+from mgdask.store.attributes import decode
 from mgdask.store.shards import open_group, read_array
 
 NAMES = ("species", "mass", "cell", "pbc", "run", "step", "time", "temperature")
@@ -66,8 +67,8 @@ def summarize(arrays: Mapping[str, AnyArray], attrs: Mapping[str, Any]) -> list[
     if arrays.get("temperature", np.empty((0, 0))).ndim == 1:
         rows.append(("temperature", _temperature_text(arrays["temperature"], runs)))
     for label, key in (("columns", KEPT), ("left out", LEFT_OUT)):
-        if attrs.get(key):
-            rows.append((label, "; ".join(map(str, attrs[key]))))
+        if texts := decode(attrs, key):
+            rows.append((label, "; ".join(map(str, texts))))
     return rows
 
 

@@ -14,6 +14,7 @@ import zarr
 
 from mgdask import variables
 from mgdask._typing import AnyArray
+from mgdask.store.attributes import COORDINATES
 from mgdask.store.failures import explained, readable
 from mgdask.store.layout import ROWS_IN_CHUNK, TrajectoryLayout, trajectory_layout
 from mgdask.store.shards import dimension_names, get_array, new_array, open_group, put, root_of
@@ -107,6 +108,7 @@ def create_arrays(
     for name, (dtype, unit) in variables.items():
         arrays[name] = (dtype, {"units": unit, "source": "further column of the input"})
     for name, (dtype, attrs) in arrays.items():
+        attrs[COORDINATES] = "atom_id species mass"
         new_array(group, name, attrs=attrs, **per_atom(name, dtype, layout, n_frames, len(atom_id)))
 
 

@@ -18,11 +18,12 @@ import zarr
 from mgdask._typing import AnyArray, FloatArray
 from mgdask.errors import StoreError
 from mgdask.geometry import unwrap
+from mgdask.store.attributes import COORDINATES
 from mgdask.store.creation import created_whole
 from mgdask.store.layout import CHUNK, GROUP, MIN_SHARD, ROWS_IN_CHUNK, ceil_div, trajectory_layout
 from mgdask.store.manifest import Manifest
 from mgdask.store.mark import check_sound
-from mgdask.store.open import check_complete
+from mgdask.store.open import FRAME_AND_ATOM, OF_ATOMS, check_complete
 from mgdask.store.shards import (
     check_new,
     get_array,
@@ -105,9 +106,8 @@ def create(
     """
     check_new(path, overwrite=False)
     with created_whole(path) as folder:
-        group = new_group(
-            folder, {**attrs, "mgdask_kind": "paths", "mgdask_ready": False}, overwrite=False
-        )
+        about = {**attrs, "mgdask_kind": "paths", COORDINATES: " ".join(FRAME_AND_ATOM)}
+        group = new_group(folder, {**about, "mgdask_ready": 0}, overwrite=False)
         Manifest(folder).create()
         for name, (dims, values) in axes.items():
             chunks = (ROWS_IN_CHUNK, *values.shape[1:]) if dims[0] == "frame" else None
@@ -122,7 +122,7 @@ def create(
             "float64",
             chunks=(layout.chunk_atoms, layout.chunk_frames, 3),
             shards=(layout.shard_atoms, layout.shard_frames, 3),
-            attrs={"scheme": attrs["scheme"]},
+            attrs={"scheme": attrs["scheme"], COORDINATES: " ".join(OF_ATOMS)},
         )
         new_array(
             group,
@@ -133,7 +133,7 @@ def create(
             chunks=(max(1, layout.shard_frames), 3),
         )
         make_scratch(group, n_blocks)
-        group.attrs["mgdask_ready"] = True
+        group.attrs["mgdask_ready"] = 1
 
 
 def make_scratch(group: zarr.Group, n_blocks: int) -> None:

@@ -19,6 +19,7 @@ from mgdask.features import LocalEnvironment, compute_features, local_environmen
 from mgdask.features.recipe import gather_features
 from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.store import layout
+from mgdask.store.attributes import decode
 from mgdask.store.failures import SourceChangedError
 from mgdask.store.manifest import Manifest
 from tests.conftest import threads_client
@@ -252,7 +253,7 @@ def test_every_way_gives_the_same_bits(
         for name in out.data_vars:
             assert out[name].attrs["flagged_atoms"] == below
             assert out[name].attrs["threshold"] == 0.9
-            assert out[name].attrs["parameters"]["content"] == features[0].content
+            assert decode(out[name].attrs, "parameters")["content"] == features[0].content
     for feature in features:
         assert out[feature.name].values.tobytes() == expected[feature.name].tobytes()
     assert out.barcode_feature.values.tolist()[:2] == ["ULE 0", "ULE 1"]

@@ -26,6 +26,7 @@ from mgdask.features import (
 )
 from mgdask.features.window import FrameAxis
 from mgdask.pipelines.featurize.plan import Plan
+from mgdask.store.attributes import decode
 from mgdask.store.provenance import digest
 from tests import forked
 
@@ -87,6 +88,7 @@ import sys
 import numpy as np
 import mgdask
 from mgdask.features import make_feature
+from mgdask.store.attributes import decode
 
 store, out = sys.argv[1:]
 feature = make_feature("mean_distance", {"cutoff": "3.0"})
@@ -97,7 +99,7 @@ ds, found = mgdask.open_store(store), mgdask.open_store(out)
 one = feature.compute(ds.position[3].values, ds.cell[3].values, ds.species.values)
 assert found.mean_distance[1].values.tobytes() == one.tobytes()
 assert found.mediumrange_mean_distance.shape == (2, 2000, 4)
-assert found.mean_distance.attrs["marked_atoms"] == {"no_neighbor": 0}
+assert decode(found.mean_distance.attrs, "marked_atoms") == {"no_neighbor": 0}
 lazy = mgdask.featurize(ds.isel(frame=slice(2, 4)), feature).mean_distance.values
 assert lazy.tobytes() == found.mean_distance.values.tobytes()
 """
@@ -154,7 +156,7 @@ def test_an_installed_feature_goes_through_the_command_line(installed, glass_sto
     run_with(installed, forked.COMMAND_LINE, "featurize", *words)
     ds = mgdask.open_store(out)
     assert set(ds.data_vars) == {"mean_distance", "wide"}
-    assert ds.mean_distance.attrs["parameters"] == {"cutoff": 3.0}
+    assert decode(ds.mean_distance.attrs, "parameters") == {"cutoff": 3.0}
     assert (ds.wide.values > ds.mean_distance.values).all()
 
 

@@ -22,6 +22,7 @@ from mgdask.learn.explain.shap_tasks import shap
 from mgdask.learn.explain.shap_values import shap_of_block
 from mgdask.learn.predict import predict
 from mgdask.store import features
+from mgdask.store.attributes import decode
 from mgdask.store.layout import BlockLayout
 from mgdask.store.manifest import Manifest
 from mgdask.store.shards import open_group, write_shard
@@ -145,12 +146,12 @@ def test_is_lightgbm_on_the_gathered_matrix(store, models, scores):
     source = mgdask.open_store(path)
     for name in ("atom_id", "species", "time", "run"):
         assert (ds[name].values == source[name].values).all()
-    about = ds.attrs["prediction"]
+    about = decode(ds.attrs, "prediction")
     assert about["model"] == [model.digest for model in models]
     assert len(set(about["model"])) == 3
     assert about["source"] == Manifest(path).content()
     assert tuple(about["columns"]) == COLUMNS
-    assert ds.attrs["versions"]["lightgbm"] == lightgbm.__version__
+    assert decode(ds.attrs, "versions")["lightgbm"] == lightgbm.__version__
 
 
 def test_one_model_another_label_and_the_spread(store, models, tmp_path):

@@ -543,7 +543,7 @@ def test_a_dictionary_opens_as_xarray_and_is_verified(stores, built, one_thread,
     assert [str(name) for name in ds.column.values] == list(SOAP.labels)
     np.testing.assert_array_equal(ds.vector.values, found.vectors())
     np.testing.assert_array_equal(ds.species.values, found.species)
-    assert ds.species.attrs["units"] == "Z"
+    assert ds.species.attrs["units"] == "1"
     copy = shutil.copytree(built, tmp_path / "copy.zarr")
     assert mgdask.verify(copy, client=one_thread, progress=False).ok
     (shard,) = (p for p in (copy / "vector" / "c").rglob("*") if p.is_file())

@@ -22,6 +22,7 @@ from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.pipelines.unwrap import unwrap
 from mgdask.store import layout
 from mgdask.store import unwrapped as path_store
+from mgdask.store.attributes import decode
 from tests.conftest import NO_PORT, threads_client
 from tests.pipelines.test_featurize import files
 from tests.pipelines.test_unwrap import CELLS, make_store, walk, wrapped
@@ -210,7 +211,7 @@ def test_lags_from_the_trajectory(constant, tmp_path, monkeypatch, request, way)
                 for k in range(0, N_FRAMES, 2)
             )
             assert flags["temperature_changes"] > 0
-        assert out[feature.name].attrs["marked_atoms"] == flags
+        assert decode(out[feature.name].attrs, "marked_atoms") == flags
     assert out.lag_displacement_lag.values.tolist() == list(LAGS)
     assert out.lag_displacement_feature.values.tolist() == ["0.5 ps", "1 ps", "2.5 ps"]
     assert (out.time.values == TIME[::2]).all()
@@ -347,12 +348,12 @@ def test_non_affine_by_every_way(breathing, tmp_path, monkeypatch, processes, th
         for ds in (out, other):
             assert ds[feature.name].values.tobytes() == want.tobytes(), feature.name
         assert lazy[feature.name].values.tobytes() == want.tobytes(), feature.name
-        marks = out[feature.name].attrs["marked_atoms"]
-        assert marks == other[feature.name].attrs["marked_atoms"]
+        marks = decode(out[feature.name].attrs, "marked_atoms")
+        assert marks == decode(other[feature.name].attrs, "marked_atoms")
         assert np.isnan(want[..., 0]).sum() == sum(marks.values()), marks
     lacking = sum(FrameAxis(TIME, np.array(RUN)).laters(1.0) < 0) * N_ATOMS
-    assert out.lagged.attrs["marked_atoms"]["no_later_frame"] == lacking == 4 * N_ATOMS
-    assert "no_later_frame" not in out.nonaffine.attrs["marked_atoms"]
+    assert decode(out.lagged.attrs, "marked_atoms")["no_later_frame"] == lacking == 4 * N_ATOMS
+    assert "no_later_frame" not in decode(out.nonaffine.attrs, "marked_atoms")
     # nothing has happened in the reference itself
     for name, frames in (("nonaffine", [0, 12]), ("from_five", [5])):
         assert np.nanmax(np.abs(out[name].values[frames][..., 0])) < 1e-20
@@ -375,7 +376,7 @@ def test_non_affine_of_some_frames_and_centers(constant, tmp_path, small_blocks,
     out = mgdask.open_store(tmp_path / "f.zarr")
     assert out.nonaffine.values.tobytes() == pairs_of(feature, constant, centers, frames).tobytes()
     assert (
-        out.nonaffine.attrs["marked_atoms"]["no_later_frame"] == 3
+        decode(out.nonaffine.attrs, "marked_atoms")["no_later_frame"] == 3
     )  # frame 11, the last of its run
     with pytest.raises(ParameterError, match="reference=20 is beyond the last frame, 19"):
         mgdask.plan(constant.store, NonAffine(reference=20), out=tmp_path / "g.zarr")
@@ -511,7 +512,7 @@ def test_a_run_that_failed_goes_on(tmp_path, small_blocks, threads, request, whi
     assert (files(plan.paths) if plan.paths else {}) == before
     mgdask.run(quiet, threads, progress=False)
     assert files(plan.out) == files(quiet.out)
-    marks = [mgdask.open_store(p.out).flaky.attrs["marked_atoms"] for p in (plan, quiet)]
+    marks = [decode(mgdask.open_store(p.out).flaky.attrs, "marked_atoms") for p in (plan, quiet)]
     assert marks[0] == marks[1] == {"no_later_frame": 10 * N_ATOMS}
 
 

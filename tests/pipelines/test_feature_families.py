@@ -35,6 +35,7 @@ from mgdask.features import (
 from mgdask.kernels.voronoi import OPEN, voronoi_cells
 from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.pipelines.featurize.memory import WRITE_COPIES
+from mgdask.store.attributes import decode
 from mgdask.store.manifest import Manifest
 from mgdask.variables import column_units
 from tests.conftest import threads_client, write_dump
@@ -98,7 +99,7 @@ def expected(glass_store):
 
 
 def marked(out):
-    return {name: out[name].attrs.get("marked_atoms", {}) for name in out.data_vars}
+    return {name: decode(out[name].attrs, "marked_atoms", {}) for name in out.data_vars}
 
 
 # --------------------------------------------------------------------------------------------------- by every way alike
@@ -161,7 +162,9 @@ def test_some_centers_have_their_own_marks(glass_store, tmp_path, small_blocks):
     arguments = ds.position.values[None], ds.cell.values[None], ds.species.values
     _, some = compute_features((feature,), *arguments, centers, (True,) * 3)
     _, every = compute_features((feature,), *arguments, np.arange(2000), (True,) * 3)
-    assert mgdask.open_store(tmp_path / "f.zarr").interstice.attrs["marked_atoms"] == some[0]
+    assert (
+        decode(mgdask.open_store(tmp_path / "f.zarr").interstice.attrs, "marked_atoms") == some[0]
+    )
     assert 0 < sum(some[0].values()) < sum(every[0].values())
 
 
@@ -184,7 +187,7 @@ def test_columns_are_labelled_each_by_its_own(glass_store, tmp_path):
             if feature.amlearn_labels:
                 assert ds[names].dims == (feature.dim,)
                 assert ds[names].values.tolist() == list(feature.amlearn_labels)
-            assert array.attrs["parameters"] == feature.parameters()
+            assert decode(array.attrs, "parameters") == feature.parameters()
             assert array.attrs["citation"] == feature.citation
             assert column_units(array) == list(feature.units)
             assert ("units" in array.attrs) == (len(set(feature.units)) == 1)
@@ -201,7 +204,7 @@ def test_columns_are_labelled_each_by_its_own(glass_store, tmp_path):
         interstice_feature="Area_interstice_max_voro"
     )
     assert (by_name.values == out.interstice.sel(interstice_feature="area_max").values).all()
-    assert out.attrs["features"] == [{f.name: f.parameters()} for f in features]
+    assert decode(out.attrs, "features") == [{f.name: f.parameters()} for f in features]
 
 
 @pytest.mark.parametrize(
@@ -414,14 +417,16 @@ def test_a_free_surface(tmp_path, glass, small_blocks, client):  # noqa: F811
             "interstice",
         ):  # neighbours by distance are those of any atom
             assert found[..., rest].mean() < 0.01
-        assert out[name].attrs["marked_atoms"]["open_cell"] == is_open.sum(), name
+        assert decode(out[name].attrs, "marked_atoms")["open_cell"] == is_open.sum(), name
     # what averages over neighbours is undefined beside an open cell too
     for name in ("mediumrange_interstice", "around_q6", "fold_symmetry_average"):
         found = np.isnan(out[name].values).any(axis=-1)
         assert found[is_open].all()
         assert is_open.sum() < found.sum() < found.size
     wide = out.mediumrange_interstice
-    assert wide.attrs["marked_atoms"]["undefined"] == np.isnan(wide.values).any(axis=-1).sum()
+    assert (
+        decode(wide.attrs, "marked_atoms")["undefined"] == np.isnan(wide.values).any(axis=-1).sum()
+    )
     # what needs no cells is whole
     for name in ("soap", "symmetry_functions", "chebyshev"):
         assert np.isfinite(out[name].values).all()

@@ -20,6 +20,7 @@ import mgdask
 from mgdask.errors import ParameterError, PlanError, RunError, StoreError
 from mgdask.pipelines.featurize import plan as plan_module
 from mgdask.pipelines.featurize.memory import Memory, project_memory
+from mgdask.store.attributes import decode
 from mgdask.store.failures import StorageFullError
 from mgdask.store.manifest import Manifest
 from tests.conftest import GLASS, SPECIES, threads_client
@@ -193,10 +194,10 @@ def test_the_output_explains_itself(glass_store, tmp_path, small_soap):
     mgdask.run(mgdask.plan(glass_store, small_soap, out=tmp_path / "f.zarr"), progress=False)
     out = mgdask.open_store(tmp_path / "f.zarr")
     assert out.soap.sel(soap_feature="Cu-Zr l=2 n=1,3").shape == (8, 2000)
-    assert out.attrs["features"] == [{"soap": small_soap.parameters()}]
+    assert decode(out.attrs, "features") == [{"soap": small_soap.parameters()}]
     assert out.attrs["input_content"] == Manifest(glass_store).content()
     assert "Bartók" in out.soap.attrs["citation"]
-    assert {"numpy", "numba", "zarr", "mgdask"} <= set(out.attrs["versions"])
+    assert {"numpy", "numba", "zarr", "mgdask"} <= set(decode(out.attrs, "versions"))
     record = next(iter(Manifest(tmp_path / "f.zarr").records().values()))
     assert {"block", "digest", "checksum", "host", "seconds", "peak_memory"} <= set(record)
     assert (out.atom_id.values == np.arange(1, 2001)).all()

@@ -22,6 +22,7 @@ from mgdask.features import Coordination, LagDisplacement
 from mgdask.pipelines import ingest_tasks
 from mgdask.readers.text_columns import read_column
 from mgdask.store import frame_values, manifest
+from mgdask.store.attributes import decode
 from mgdask.store.failures import SourceChangedError
 from mgdask.store.manifest import Manifest
 from mgdask.store.shards import open_group
@@ -116,7 +117,7 @@ def test_one_temperature_belongs_to_all_frames(tmp_path, dumps):
     plain = xr.open_zarr(tmp_path / "a.zarr", consolidated=False)
     assert plain.temperature.values.tolist() == [300.0] * 7
     entry = {"variable": "temperature", "units": "K", "runs": ["300K"], "frames": 7}
-    found = open_group(tmp_path / "a.zarr").attrs["frame_values"]
+    found = decode(open_group(tmp_path / "a.zarr").attrs, "frame_values")
     assert [{k: v for k, v in item.items() if k in entry} for item in found] == [entry]
     assert found[0]["from"] == "300 K"
     assert mgdask.verify(tmp_path / "a.zarr").ok
@@ -439,7 +440,7 @@ def test_attach_run_by_run_and_whole(tmp_path, three):
     assert ds.stress.attrs["units"] == "GPa"
     assert Manifest(three).content() == content
     assert mgdask.verify(three).ok
-    history = open_group(three).attrs["frame_values"]
+    history = decode(open_group(three).attrs, "frame_values")
     assert [(e["variable"], e["runs"]) for e in history] == [
         ("temperature", ["500K"]),
         ("temperature", ["800K"]),
@@ -495,7 +496,7 @@ def test_other_values_are_replaced_only_if_asked(tmp_path, three):
     assert "replacing other values" in str(report)
     ds = mgdask.open_store(three)
     assert ds.temperature.values.tolist() == list(np.repeat((300.0, 501.0, 800.0), N_FRAMES))
-    assert len(open_group(three).attrs["frame_values"]) == 4
+    assert len(decode(open_group(three).attrs, "frame_values")) == 4
 
 
 def test_attach_refuses_other_stores_and_other_writers(tmp_path, three):

@@ -8,6 +8,7 @@ import pytest
 import mgdask
 from mgdask.pipelines.ingest import IngestReport
 from mgdask.report.text import describe
+from mgdask.store.attributes import decode
 from mgdask.store.summary import composition, size_text, summarize, summarize_store
 from tests.conftest import GLASS, write_dump
 
@@ -91,7 +92,7 @@ def test_swapped_species_are_in_the_report_and_in_the_store(tmp_path):
     assert dict(report.summary)["species"] == "Cu 880 (44 %), Zr 1120 (56 %)"
     assert "--species Zr,Cu better" in report.notes[0]
     ds = mgdask.open_store(tmp_path / "a.zarr")
-    assert report.notes[0] in ds.attrs["audit"]
+    assert report.notes[0] in decode(ds.attrs, "audit")
     assert "--species Zr,Cu better" in describe(ds)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mgdask.errors import StoreError
 from mgdask.pipelines.unwrap import check_unwrapped, select_scheme
 from mgdask.pipelines.unwrap_tasks import identity_of
+from mgdask.store.attributes import decode
 from mgdask.store.failures import advise_on_target
 from mgdask.store.frame_values import check_copy
 from mgdask.store.lock import settled
@@ -101,7 +102,7 @@ def differences(group: Group, plan: Plan) -> Iterator[str]:
     plan
         The plan.
     """
-    stored: Any = group.attrs.get("features", [])
+    stored = decode(group.attrs, "features", [])
     old = {name: parameters for entry in stored for name, parameters in entry.items()}
     new = {feature.name: feature.parameters() for feature in plan.features}
     if list(old) != list(new) and set(old) == set(new):
@@ -115,7 +116,7 @@ def differences(group: Group, plan: Plan) -> Iterator[str]:
         before, now = str(group.attrs.get("input")), plan.store
         same = Path(before).resolve() == Path(now).resolve()
         yield f"content of {now}, which has changed" if same else f"input {before} -> {now}"
-    values: Any = group.attrs.get("input_values", {})
+    values = decode(group.attrs, "input_values", {})
     for name in sorted({*values, *plan.values}):
         if values.get(name) != plan.values.get(name):
             yield f"values of {name} in {plan.store}"

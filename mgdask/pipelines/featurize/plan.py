@@ -242,7 +242,8 @@ class Plan:
     def axes(self) -> dict[str, tuple[str, AnyArray]]:
         """Return the coordinates of frames and atoms of the output."""
         picks = {"frame": self.frames, "atom": self.centers}
-        return {name: (dim, values[picks[dim]]) for name, (dim, values) in self.coordinates.items()}
+        kept = {name: (dim, values[picks[dim]]) for name, (dim, values) in self.coordinates.items()}
+        return {"frame": ("frame", self.frames), **kept}
 
     @property
     def n_tasks(self) -> int:

@@ -16,6 +16,7 @@ from mgdask.features.local_environment import LocalEnvironment
 from mgdask.pipelines.dictionary.build import build_dictionary
 from mgdask.pipelines.featurize.plan import plan
 from mgdask.pipelines.featurize.run import run
+from mgdask.store.attributes import decode
 from mgdask.store.open import open_store
 from mgdask.studies.barcode.data import Samples
 from mgdask.studies.barcode.pairs import pair_feature
@@ -219,7 +220,7 @@ def _read_store(
     n, n_atoms = len(store.energy), len(store.numbers)
     means = open_store(feature_path(out, store.path, MEANS))
     fractions = open_store(feature_path(counted, store.path, FRACTIONS))[FRACTIONS_NAME]
-    marked = fractions.attrs.get("marked_atoms", {}).get("below_threshold", 0)
+    marked = decode(fractions.attrs, "marked_atoms", {}).get("below_threshold", 0)
     shares = store.concentration(species)
     return Samples.of(
         store.energy,

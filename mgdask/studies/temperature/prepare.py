@@ -21,6 +21,7 @@ from mgdask.features.lag import LIU_2022, LagDisplacement
 from mgdask.features.window import FrameAxis
 from mgdask.pipelines.featurize.plan import Plan, plan
 from mgdask.pipelines.featurize.run import run
+from mgdask.store.attributes import decode
 from mgdask.store.manifest import Manifest
 from mgdask.store.open import check_complete
 from mgdask.store.shards import remove_store
@@ -252,7 +253,7 @@ def _has_features(target: Path, store: Path, features: Sequence[Feature]) -> boo
         "features": [{feature.name: feature.parameters()} for feature in features],
         "input_content": check_complete(store)[1],
     }
-    return all(attrs.get(name) == value for name, value in wanted.items())
+    return all(decode(attrs, name) == value for name, value in wanted.items())
 
 
 def check_finite(
