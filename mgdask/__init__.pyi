@@ -49,3 +49,4 @@ from .pipelines.unwrap import unwrap as unwrap
 from .pipelines.verify import verify as verify
 from .store.dictionaries import read_dictionary as read_dictionary
 from .store.open import open_store as open_store
+from .store.open import open_tree as open_tree

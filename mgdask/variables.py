@@ -10,7 +10,6 @@ import os
 import unicodedata
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mgdask.bounds import MAX_NAME
@@ -378,7 +377,13 @@ def column_units(array: xr.DataArray) -> list[str]:
     return [str(array.attrs.get("units", "1"))] * array.shape[-1]
 
 
-def validate(ds: xr.Dataset, kind: str, source: str | Path = "the Dataset") -> None:
+def validate(
+    ds: xr.Dataset,
+    kind: str,
+    source: str | os.PathLike[str] = "the Dataset",
+    *,
+    required: bool = True,
+) -> None:
     """Check that a Dataset has the variables of a store, as described here.
 
     Only metadata are read. Variables with other names are not checked.
@@ -391,6 +396,8 @@ def validate(ds: xr.Dataset, kind: str, source: str | Path = "the Dataset") -> N
         ``"trajectory"``, ``"paths"``, ``"features"`` or ``"dictionary"``.
     source
         Path of the store, used in the message.
+    required
+        Whether variables may not be missing. A selection may have a few only.
 
     Raises
     ------
@@ -423,7 +430,8 @@ def validate(ds: xr.Dataset, kind: str, source: str | Path = "the Dataset") -> N
         if name in FRAME_VALUES and ds.variables[name].dims == ("frame",)
         for problem in _problems(ds, name, FRAME_VALUES[str(name)])
     ]
-    problems += [f"{table[n]} is missing" for n in REQUIRED[kind] if n not in ds.variables]
+    needed = REQUIRED[kind] if required else ()
+    problems += [f"{table[name]} is missing" for name in needed if name not in ds.variables]
     if problems:
         raise StoreError(f"{source} is not a valid {kind} store: {'; '.join(problems)}")
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import zarr
 from mgdask import variables
 from mgdask._typing import AnyArray, FloatArray, IntArray
 from mgdask.errors import StoreError
-from mgdask.store.attributes import encoded
+from mgdask.store.attributes import COORDINATES, encoded
 from mgdask.store.durable import flush_file
 from mgdask.store.failures import check_cause, explained
 from mgdask.store.layout import ROWS_IN_CHUNK
@@ -222,12 +222,21 @@ def write(
         name: [file.relative_to(staged / name).as_posix() for file in _files(staged / name)]
         for name in arrays
     }
-    group.attrs.update({"files": files, "store_attrs": encoded(store_attrs)})
+    about = {**store_attrs, **_coordinates(open_group(path), arrays)}
+    group.attrs.update({"files": files, "store_attrs": encoded(about)})
     with explained(path):
         for file in _files(staged):
             flush_file(file)
         os.rename(staged, folder / DECLARED)
     finish_pending(path)
+
+
+def _coordinates(group: zarr.Group, names: Iterable[str]) -> dict[str, str]:
+    """Return the attr of the coordinates of a store of features with further names."""
+    if group.attrs.get("mgdask_kind") != "features" or COORDINATES not in group.attrs:
+        return {}
+    listed = str(group.attrs[COORDINATES]).split()
+    return {COORDINATES: " ".join(dict.fromkeys((*listed, *names)))}
 
 
 def finish_pending(path: str | Path) -> bool:

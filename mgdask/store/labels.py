@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import json
-from collections.abc import Hashable, Mapping
-from pathlib import Path
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -18,11 +16,6 @@ from mgdask.errors import LabelError
 from mgdask.store.attributes import encoded
 from mgdask.store.open import STORED
 
-OPENED = "mgdask_opened"
-"""Attr of an opened store: its path, the digest of its content, and its size.
-
-It exists in memory only. In a file, it says that xarray wrote a selection.
-"""
 AXES = {"xyz": ("x", "y", "z"), "vector": ("a", "b", "c")}
 """Labels of the dimensions of space."""
 
@@ -180,27 +173,3 @@ def symbols(numbers: Any) -> np.ndarray[Any, np.dtype[np.str_]]:
     numbers = np.asarray(numbers)
     known = (numbers > 0) & (numbers < len(table))
     return table[np.where(known, numbers, 0)]
-
-
-def opened_attr(path: str | Path, content: str, sizes: Mapping[Hashable, int]) -> str:
-    """Return the attr that says where an opened Dataset comes from.
-
-    Parameters
-    ----------
-    path
-        The store.
-    content
-        Digest of its content.
-    sizes
-        Sizes of its dimensions.
-    """
-    place = str(path) if "://" in str(path) else str(Path(path).absolute())
-    return json.dumps(
-        {
-            "store": place,
-            "content": content,
-            "n_frames": sizes.get("frame", 0),
-            "n_atoms": sizes.get("atom", 0),
-        },
-        ensure_ascii=False,
-    )

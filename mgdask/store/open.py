@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,20 @@ import zarr
 
 from mgdask import variables
 from mgdask._accessor import register
-from mgdask.errors import StoreError
+from mgdask.errors import ParameterError, StoreError
 from mgdask.store.failures import DamagedStoreError, SourceChangedError, advise_on_target, readable
 from mgdask.store.location import Place, is_remote, place_of, scheme_of
 from mgdask.store.lock import read_settled, writer_of
 from mgdask.store.manifest import Manifest
 from mgdask.store.mark import COMPLETE, DECLARED, check_sound
+from mgdask.store.selections import (
+    OPENED,
+    Opened,
+    is_selection,
+    lasting,
+    open_selection,
+    opened_from,
+)
 from mgdask.store.shapes import check_shapes
 from mgdask.store.shards import Group, open_group
 from mgdask.store.sources import source_array
@@ -91,7 +99,14 @@ def _check_complete(
         raise StoreError(
             f"{path} is a Zarr group, but not one that mgdask wrote; open it with xarray.open_zarr"
         )
-    if not is_remote(path) and not manifest.folder.is_dir():
+    has_records = is_remote(path) or manifest.folder.is_dir()
+    if not has_records and opened_from(group) is not None:
+        raise StoreError(
+            f"{path} is a selection of a store that xarray wrote; mgdask.open_store and "
+            "mgdask.plan read it as it is. Anything else needs a store: "
+            f"mgdask.ingest(mgdask.open_store({str(path)!r}), 'selection.zarr') makes one"
+        )
+    if not has_records:
         raise StoreError(
             f"{manifest.folder} is missing, and with it the records of all blocks. Run the same "
             f"{MADE_BY[actual]} again, which writes all blocks again"
@@ -220,7 +235,8 @@ def open_store(
     path
         A store of a trajectory, of features, of an unwrapped trajectory, or of a
         dictionary of local environments: a path, a URL (``s3://``, ``gs://``,
-        ``https://``, ``memory://``) or a Zarr store object.
+        ``https://``, ``memory://``) or a Zarr store object. Or a selection of one, which
+        xarray wrote to Zarr or NetCDF on this machine.
     partial
         Open an unfinished store too. Missing blocks read as NaN. Only for paths.
     storage_options
@@ -254,11 +270,13 @@ def open_store(
     """
     import xarray as xr
 
-    from mgdask.store.labels import OPENED, opened_attr, with_labels
+    from mgdask.store.labels import with_labels
     from mgdask.store.lazy_arrays import lazy_variable
 
     register()
     path = _place(path, partial, storage_options)
+    if not is_remote(path) and is_selection(path):
+        return open_selection(path)
     group, content = (open_group(path), None) if partial else check_complete(path)
     check_not_pending(path)
     with _one_version(path, content):
@@ -287,7 +305,9 @@ def open_store(
         order = data_names(dict(ds.data_vars), labels)
         result: xr.Dataset = with_labels(ds.set_coords(labels)[order])
         if content is not None:
-            result.attrs[OPENED] = opened_attr(path, content, result.sizes)
+            n_frames, n_atoms = (result.sizes.get(dim, 0) for dim in ("frame", "atom"))
+            opened = Opened(lasting(path), content, n_frames, n_atoms)
+            result.attrs[OPENED] = opened.attr()
     return result
 
 
@@ -318,6 +338,52 @@ def _one_version(path: str | Path, content: str | None) -> Iterator[None]:
         ) from damage
     if damage is not None:
         raise damage
+
+
+def open_tree(stores: Mapping[str, str | Path] | Sequence[str | Path]) -> xr.DataTree:
+    """Open several stores as one ``xarray.DataTree``, also if their sizes differ.
+
+    Parameters
+    ----------
+    stores
+        Stores by the name of their node. Or a list of stores; the names of their files
+        without the suffix name the nodes.
+
+    Returns
+    -------
+    tree
+        Each node is what ``open_store`` returns. ``plan`` and ``featurize`` take nodes.
+
+    Raises
+    ------
+    ParameterError
+        If there is no store, or two have the same name.
+    StoreError
+        As in ``open_store``.
+
+    Examples
+    --------
+    >>> tree = mgdask.open_tree(["300K.zarr", "500K.zarr"])  # doctest: +SKIP
+    >>> mgdask.plan(tree["300K"], [soap], out="f.zarr")  # doctest: +SKIP
+    """
+    import xarray as xr
+
+    if isinstance(stores, str | Path):
+        raise ParameterError(
+            f"open_tree takes several stores, not one: {stores}. mgdask.open_store opens it"
+        )
+    if not isinstance(stores, Mapping):
+        named = {Path(path).stem: path for path in stores}
+        if len(named) < len(stores):
+            raise ParameterError(
+                f"two of the stores {', '.join(map(str, stores))} have the same name; name the "
+                'nodes: open_tree({"first": "a/glass.zarr", "second": "b/glass.zarr"})'
+            )
+        stores = named
+    if not stores:
+        raise ParameterError("open_tree needs at least one store; none was given")
+    tree: xr.DataTree = xr.DataTree.from_dict({k: open_store(v) for k, v in stores.items()})
+    return tree
 
 
 def open_target(path: str | Path) -> Group:

@@ -43,7 +43,7 @@ _NEEDED = ("position", "cell", "species")
 
 
 def featurize(
-    ds: xr.Dataset, features: Sequence[Feature] | Feature, *, centers: Centers = None
+    ds: xr.Dataset | xr.DataTree, features: Sequence[Feature] | Feature, *, centers: Centers = None
 ) -> xr.Dataset:
     """Compute features of a trajectory as a lazy, labeled Dataset.
 
@@ -51,8 +51,8 @@ def featurize(
     ----------
     ds
         Dataset with position(frame, atom, xyz) in Å, cell(frame, vector, xyz) in Å and
-        species(atom), as from ``open_store``. It may be a selection of frames, or one
-        frame, but has to have all atoms.
+        species(atom), as from ``open_store``. It may be a selection of frames, one frame,
+        or a node of ``open_tree``, but has to have all atoms.
     features
         Features to compute.
     centers
@@ -91,6 +91,8 @@ def featurize(
             "Dask's array.query-planning is on, with which lazy features do not work; start Python "
             "with DASK_ARRAY__QUERY_PLANNING=False, or use mgdask.plan and mgdask.run"
         )
+    if isinstance(ds, xr.DataTree):
+        ds = ds.to_dataset()
     missing = [name for name in _NEEDED if name not in ds.variables]
     if missing:
         raise ParameterError(

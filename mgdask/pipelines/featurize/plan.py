@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from dask.utils import format_bytes
@@ -25,6 +25,7 @@ from mgdask.pipelines.featurize.memory import Memory, explain_excess, project_me
 from mgdask.pipelines.featurize.output_checks import check_output
 from mgdask.pipelines.featurize.publishing import check_target, is_published
 from mgdask.pipelines.featurize.reach import check_reach, remarks
+from mgdask.pipelines.featurize.selection import resolve
 from mgdask.pipelines.featurize.validation import (
     Centers,
     Frames,
@@ -46,6 +47,9 @@ from mgdask.store.provenance import digest, versions
 from mgdask.store.shards import FEATURE_COMPRESSION, Group, read_array
 from mgdask.store.trust import trusting
 from mgdask.store.unwrapped import path_source
+
+if TYPE_CHECKING:  # plans of paths do not need it
+    import xarray as xr
 
 MIN_LIMIT = 2**20
 """Minimum block size in bytes that a plan tries."""
@@ -348,7 +352,7 @@ class Plan:
 
 
 def plan(
-    store: Place,
+    store: Place | xr.Dataset | xr.DataTree,
     features: Sequence[Feature] | Feature,
     *,
     out: Place,
@@ -365,7 +369,9 @@ def plan(
     Parameters
     ----------
     store
-        A finished trajectory store: a path, a URL or a Zarr store object.
+        A finished trajectory store: a path, a URL or a Zarr store object. Or a Dataset
+        from ``open_store``, all of it or selected frames; a node of ``open_tree``; or a
+        selection of frames that xarray wrote to Zarr or NetCDF.
     features
         What to compute, for example ``[mgdask.SOAP(...)]``.
     out
@@ -378,7 +384,8 @@ def plan(
     centers
         Element symbols or indices of central atoms. Default: all atoms.
     frames
-        A slice or increasing indices of frames. Default: all frames.
+        A slice or increasing indices of frames; of a Dataset, those that it has.
+        Default: all frames.
     trust
         Do not compare the files of the trajectory with their records, neither now nor
         in a run. A damaged file may then give wrong values.
@@ -410,7 +417,10 @@ def plan(
 
     Notes
     -----
-    Neither ``store`` nor ``out`` is changed. Positions are read only if those of all
+    Neither ``store`` nor ``out`` is changed. A written selection is copied into the
+    store ``<out>.input.zarr``, which the run reads. For a Dataset, the run reads its
+    store, and a plan refuses values that differ from it. Features of several frames
+    read the other frames of that store too. Positions are read only if those of all
     frames needed take less than 64 MiB. Otherwise, a run finds those that are not
     finite.
 
@@ -421,34 +431,36 @@ def plan(
     if threads < 1:
         raise ParameterError(f"threads={threads} must be at least 1")
     allowed = memory_of(memory)
-    if storage_options and not is_remote(store) and not is_remote(out):
+    is_dataset = any(hasattr(store, name) for name in ("subtree", "data_vars"))
+    reads_elsewhere = not is_dataset and is_remote(store)
+    if storage_options and not reads_elsewhere and not is_remote(out):
         raise ParameterError("storage_options= is for URLs, and neither input nor output is one")
-    store = place_of(store, storage_options if is_remote(store) else None)
     out, target = place_of(out, storage_options if is_remote(out) else None), ""
     if is_remote(out):
         location, out = check_target(out, scratch)
         target = str(location.place)
-    content = Manifest(store).content()
-    with trusting(trust), unchanged(store, content):
-        source, group = path_source(store)
+    place, frames = resolve(store, out, frames, storage_options if reads_elsewhere else None)
+    content = Manifest(place).content()
+    with trusting(trust), unchanged(place, content):
+        source, group = path_source(place)
         numbers = read_array(group, "species")
         checked = check_features(features, numbers)
         axis = read_axis(group)
         rows = select_rows(checked, axis, frames, source.n_frames)
-        check_not_pending(store)
+        check_not_pending(place)
         present = read_frame_values(group)
-        check_names(checked, present, str(store))
-        values = check_frame_values(checked, present, axis, rows, str(store))
+        check_names(checked, present, str(place))
+        values = check_frame_values(checked, present, axis, rows, str(place))
         kinds = FeatureKinds.of(checked)
         if source.kind == "paths" and kinds.framewise:
             raise ParameterError(
-                f"{store} holds unwrapped trajectories; {kinds.framewise[0].name} reads whole "
+                f"{place} holds unwrapped trajectories; {kinds.framewise[0].name} reads whole "
                 "frames: plan it from the trajectory store"
             )
-        check_input(store, group, checked, axis, rows)
+        check_input(place, group, checked, axis, rows)
         paths, why = needs_copy(checked, source.kind, read_array(group, "cell"), str(out))
         base = Plan(
-            str(store),
+            str(place),
             str(out),
             str(content),
             checked,
