@@ -235,7 +235,7 @@ def open_store(
     path
         A store of a trajectory, of features, of an unwrapped trajectory, or of a
         dictionary of local environments: a path, a URL (``s3://``, ``gs://``,
-        ``https://``, ``memory://``) or a Zarr store object. Or a selection of one, which
+        ``https://``, ``memory://``) or a Zarr store object. Or a selection of one that
         xarray wrote to Zarr or NetCDF on this machine.
     partial
         Open an unfinished store too. Missing blocks read as NaN. Only for paths.

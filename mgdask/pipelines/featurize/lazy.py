@@ -34,7 +34,8 @@ from mgdask.pipelines.featurize.validation import (
     select_centers,
     select_rows,
 )
-from mgdask.store.labels import OPENED, with_labels
+from mgdask.store.labels import with_labels
+from mgdask.store.selections import OPENED
 from mgdask.variables import VARIABLES
 
 register()  # so that Datasets made by hand have the accessor too
@@ -51,8 +52,8 @@ def featurize(
     ----------
     ds
         Dataset with position(frame, atom, xyz) in Å, cell(frame, vector, xyz) in Å and
-        species(atom), as from ``open_store``. It may be a selection of frames, one frame,
-        or a node of ``open_tree``, but has to have all atoms.
+        species(atom), as from ``open_store``. It may be a selection of frames, one
+        frame, or a node of ``open_tree``, but has to have all atoms.
     features
         Features to compute.
     centers

@@ -202,6 +202,7 @@ def _copy(ds: xr.Dataset, out: str | os.PathLike[str]) -> str:
             f"{ds.attrs.get('mgdask_kind')!r}"
         )
     target = f"{os.fspath(out)}.input.zarr"
-    log.info("the selection is copied to %s, which the run reads", target)
+    if not os.path.exists(target):
+        log.info("the selection is copied to %s, which the run reads", target)
     ingest(ds, target)
     return target
