@@ -1,4 +1,4 @@
-"""Two pages of the manual: their code runs, and prints what they show."""
+"""Three pages of the manual: their code runs, and prints what they show."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def missing(code):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["programs", "scikit_learn"])
+@pytest.mark.parametrize("name", ["programs", "scikit_learn", "labels"])
 def test_a_page_prints_what_it_shows(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "page", "np": np}
