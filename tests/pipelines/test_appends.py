@@ -14,6 +14,7 @@ from mgdask.errors import RunError, StoreError
 from mgdask.pipelines import ingest_tasks
 from mgdask.store import layout
 from mgdask.store.appends import read_appends
+from mgdask.store.attributes import decode
 from mgdask.store.manifest import Manifest
 from mgdask.store.shards import open_group
 from tests.conftest import SPECIES, threads_client
@@ -137,7 +138,8 @@ def test_a_store_with_one_pair_of_attributes_is_continued(grown, tmp_path):
     Path(store, "manifest", "kept.zip").unlink()
     group = open_group(store, mode="r+")
     attrs = dict(group.attrs)
-    last = attrs.pop("appends")[-1]
+    last = decode(attrs, "appends")[-1]
+    del attrs["appends"]
     group.attrs.put({**attrs, "append_digest": last["digest"], "append_start": last["start"]})
     joined = Path(store, "manifest", "blocks.jsonl")
     lines = [json.loads(line) for line in joined.read_text().splitlines()]

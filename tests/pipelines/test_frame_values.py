@@ -602,7 +602,7 @@ def test_the_logarithmic_scaling_takes_the_temperature_of_the_run(tmp_path, thre
     kelvin = np.repeat(KELVIN, N_FRAMES)
     want = np.log10(r2 / (kelvin[:, None, None] / mass[None, :, None]))
     np.testing.assert_allclose(found.values, want, rtol=0, atol=1e-13)
-    assert found.attrs["flagged_atoms"]["temperature_changes"] == 0
+    assert decode(found.attrs, "flagged_atoms")["temperature_changes"] == 0
 
 
 def test_in_a_cooling_the_origin_decides_and_rows_are_counted(tmp_path, dumps):
@@ -616,7 +616,9 @@ def test_in_a_cooling_the_origin_decides_and_rows_are_counted(tmp_path, dumps):
     r2 = ((path[1:] - path[:-1]) ** 2).sum(axis=2)
     want = np.log10(r2 * ds.mass.values / kelvin[:-1, None])
     np.testing.assert_allclose(found.values[:-1, :, 0], want, rtol=0, atol=1e-9)
-    assert found.attrs["flagged_atoms"]["temperature_changes"] == 6 * 6  # not the last origin
+    assert (
+        decode(found.attrs, "flagged_atoms")["temperature_changes"] == 6 * 6
+    )  # not the last origin
 
 
 def test_attaching_leaves_other_features_valid(tmp_path, three):
@@ -629,7 +631,10 @@ def test_attaching_leaves_other_features_valid(tmp_path, three):
     assert plan.done == plan.n_tasks
     assert mgdask.run(plan, progress=False).skipped == plan.n_tasks
     after = files(tmp_path / "c.zarr")
-    assert {name: data for name, data in after.items() if "temperature" not in name} == before
+    # the group names the coordinate that was added
+    changed = {name for name, data in after.items() if data != before.get(name)}
+    assert {name for name in changed if "temperature" not in name} <= {"zarr.json"}
+    assert set(before) <= set(after)
     given = mgdask.plan(three, LG, out=tmp_path / "l.zarr")
     mgdask.run(given, progress=False)
     mgdask.attach(three, variables={"strain": 0.1})
@@ -745,6 +750,7 @@ def test_a_copy_made_before_has_the_temperature_of_today(tmp_path):
 
 # what mgdask keeps beside the arrays is no part of them
 @pytest.mark.filterwarnings("ignore:Object at .* is not recognized")
+@pytest.mark.filterwarnings("ignore:The data type .FixedLengthUTF32")  # of zarr, when xarray writes
 def test_values_survive_xarray(tmp_path, three):
     mgdask.attach(three, temperature=list(KELVIN), variables={"energy": -1.5})
     ds = mgdask.open_store(three).isel(frame=slice(3, 9))

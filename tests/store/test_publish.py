@@ -266,11 +266,12 @@ def test_the_commands_take_urls_and_credentials_from_the_environment(
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     words = ["--feature", "coordination:cutoff=3.0", "--frames", "0:2"]
-    out = CliRunner().invoke(
-        cli,
-        ["featurize", url, *words, "--out", "s3://glass/command-f.zarr"],
-        catch_exceptions=False,
-    )
+    with threads_client():  # the workers of other tests have another environment
+        out = CliRunner().invoke(
+            cli,
+            ["featurize", url, *words, "--out", "s3://glass/command-f.zarr"],
+            catch_exceptions=False,
+        )
     assert out.exit_code == 0, out.output
     assert "s3://glass/command-f.zarr" in out.output
     assert mgdask.open_store("s3://glass/command-f.zarr").sizes["frame"] == 2
@@ -291,6 +292,6 @@ def test_the_manual_prints_what_it_shows(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code, answers = blocks(PAGE, "python")[0], blocks(PAGE, "")[0]
-    with dask.config.set(scheduler="sync"):
+    with threads_client(), dask.config.set(scheduler="sync"):
         exec(code, {})
     assert capsys.readouterr().out == answers
