@@ -53,7 +53,7 @@ def displacement(ds: xr.Dataset, lag: float, *, tolerance: float, remove_drift: 
     if not origins.size:
         nearest = axis.nearest_lag(lag, np.arange(len(axis.run)))
         raise ParameterError(
-            f"no two frames of a run are {lag:g} ps apart (within {tolerance:g} of it); "
+            f"no two frames of a run are {lag:g} ps apart (within {100 * tolerance:g} %); "
             + (
                 "every run has one frame"
                 if np.isnan(nearest)

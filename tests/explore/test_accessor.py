@@ -117,6 +117,9 @@ def test_masks_in_every_form(mask, ids):
         (lambda ds: ds.mg.slab(thickness="2", frame=0), "thickness='2' must be a length"),
         (lambda ds: ds.mg.displacement("10"), "lag='10' must be a time"),
         (lambda ds: ds.mg.features(5), "features=5 must be features such as"),
+        (lambda ds: mgdask.featurize(ds, None), "features=None must be features such as"),
+        (lambda ds: mgdask.featurize(ds.position, mgdask.Packing()), "as .*, not DataArray"),
+        (lambda ds: mgdask.featurize("a.zarr", mgdask.Packing()), "mgdask.open_store, not str"),
         (lambda ds: ds.drop_vars("cell").mg.rdf(), "has no cell, which rdf needs"),
     ],
 )

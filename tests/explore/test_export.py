@@ -449,6 +449,8 @@ def test_what_does_not_fit_is_said(store, features, some_features, tmp_path, gla
         export(store, tmp_path / "b.dump", features=[some_features], frames=[1, 2])
     with pytest.raises(ParameterError, match="14 of 2000 ids are in both"):
         export(store, tmp_path / "b.dump", features=[glass_store])
+    with pytest.raises(ParameterError, match="has no columns of features; features="):
+        export(store, tmp_path / "b.dump", features=[mgdask.open_store(store)[["position"]]])
     with pytest.raises(ParameterError, match=r"no dimension .atom.*list"):
         export(mgdask.open_store(store).isel(atom=3), tmp_path / "b.dump")
     with pytest.raises(ParameterError, match="list cannot be exported"):

@@ -163,7 +163,14 @@ def make_plan(
         chosen, matched = chosen[have], [each[have] for each in matched]
         notes.append(f"frames {frames_text(chosen.tolist())}, which all features have")
     rows = choose_atoms(main, atoms)
-    every = [column for k, each in enumerate(opened) for column in columns_of(each, k)]
+    found = [list(columns_of(each, k)) for k, each in enumerate(opened)]
+    for each, own in zip(opened[1:], found[1:], strict=True):
+        if not own:
+            raise ParameterError(
+                f"{each.name} has no columns of features; features= (--features) takes stores of "
+                "mgdask featurize"
+            )
+    every = [column for own in found for column in own]
     values = frame_values(main) if kind in ("extxyz", "parquet") else []
     if kind == "data":
         picked = _velocities(every, columns, notes)

@@ -94,6 +94,11 @@ def featurize(
         )
     if isinstance(ds, xr.DataTree):
         ds = ds.to_dataset()
+    if not isinstance(ds, xr.Dataset):
+        raise ParameterError(
+            f"featurize needs a Dataset with {', '.join(_NEEDED)}, as from mgdask.open_store, "
+            f"not {type(ds).__name__}"
+        )
     missing = [name for name in _NEEDED if name not in ds.variables]
     if missing:
         raise ParameterError(

@@ -389,6 +389,8 @@ def check_features(
         If there are no features, two have the same name, or a name is reserved. Also if
         some read frames and others trajectories, or one does not support a species.
     """
+    if not isinstance(features, Feature | Iterable):
+        raise ParameterError(f"features={features!r} must be features such as mgdask.SOAP(...)")
     given = (features,) if isinstance(features, Feature) else tuple(features)
     if not given or not all(isinstance(feature, Feature) for feature in given):
         raise ParameterError(f"features={features!r} must be features such as mgdask.SOAP(...)")
