@@ -16,8 +16,10 @@ import pytest
 import xarray as xr
 
 import mgdask
+from mgdask.errors import ParameterError
 from mgdask.explore import export, to_dataframe, to_table
 from mgdask.explore.exporting import cutting, planning
+from mgdask.explore.exporting.targets import format_of
 from tests import forked
 from tests.explore.exported import IDS, LABELS, N_FRAMES, make_features, make_trajectory
 from tests.explore.test_export import KILLED
@@ -152,3 +154,10 @@ def test_the_page_prints_what_it_shows(tmp_path):
     done = forked.run(code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == shown
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.extxyz", "t.dump"])
+def test_a_table_is_not_named_like_another_format(tmp_path, name):
+    with pytest.raises(ParameterError, match="Parquet"):
+        format_of(tmp_path / name, "parquet")
+    assert format_of(tmp_path / "t", "parquet") == "parquet"

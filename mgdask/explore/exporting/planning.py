@@ -176,7 +176,10 @@ def make_plan(
         picked = _velocities(every, columns, notes)
     else:
         picked = named(choose_columns(every, columns), plain=kind != "parquet", taken=values)
-    if kind not in ("extxyz", "parquet") and (left := frame_values(main)):
+    left = [] if kind in ("extxyz", "parquet") else frame_values(main)
+    if kind == "data" and "time" in main.ds.variables:
+        left = ["time", *left]
+    if left:
         notes.append(f"{', '.join(left)} of each frame: {kind} files have no place for them")
     n_atoms = main.ds.sizes["atom"] if rows is None else len(rows)
     files = files_of(out, kind, main, chosen)

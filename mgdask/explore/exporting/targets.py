@@ -32,6 +32,12 @@ def format_of(out: Path, given: str | None) -> str:
         If the format is unknown.
     """
     if given is not None:
+        others = {suffix for name, own in FORMATS.items() if name != given for suffix in own}
+        if given == "parquet" and out.suffix.lower() in others | {".csv", ".tsv", ".txt"}:
+            raise ParameterError(
+                f"out={out}: a table is written in Parquet, so a name that ends in {out.suffix} "
+                "would mislead; name it t.parquet. ds.mg.to_dataframe().to_csv writes other tables"
+            )
         if given not in FORMATS:
             raise ParameterError(
                 f"format={given!r} is unknown; allowed: {', '.join(FORMATS)} (--format)"
