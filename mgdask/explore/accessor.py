@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from mgdask.explore import (
-    compare,
+    differences,
     facts,
     grouping,
     joining,
@@ -24,7 +24,7 @@ from mgdask.explore import (
     provenance,
     selecting,
 )
-from mgdask.explore.compare import Differences
+from mgdask.explore.differences import Differences
 from mgdask.explore.facts import AtomFacts, ColumnFacts
 from mgdask.explore.places import Axis
 from mgdask.explore.provenance import MadeWith, MissingFrames
@@ -567,7 +567,7 @@ class DatasetAccessor:
         --------
         >>> features.mg.differs_from("other.zarr")  # doctest: +SKIP
         """
-        return compare.differences(self._ds, other)
+        return differences.differences(self._ds, other)
 
     def export(self, out: str | Path, **options: Any) -> ExportReport:
         """Write frames and columns of atoms to a file for other programs.

@@ -212,7 +212,7 @@ def test_values_are_compared_in_parts(monkeypatch):
     other = ds.copy(deep=True)
     other.q[3, 2] += 1.0
     whole = ds.mg.differs_from(other)
-    monkeypatch.setattr("mgdask.explore.compare.BATCH", 1)
+    monkeypatch.setattr("mgdask.explore.differences.BATCH", 1)
     assert ds.mg.differs_from(other).compared == whole.compared
 
 

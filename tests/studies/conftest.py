@@ -91,7 +91,7 @@ def figures_without_overlaps():
 
     def save_and_check(fig, path, **options):
         save(fig, path, **options)
-        if Path(path).name not in seen:
+        if isinstance(path, str | Path) and Path(path).name not in seen:
             seen.add(Path(path).name)
             assert overlapping(fig) == [], path
 
