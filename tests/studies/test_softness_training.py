@@ -372,6 +372,7 @@ def test_a_column_that_nobody_has_is_named(glasses, tmp_path):
     assert broken.rows()[2].tolist() == [atom for atom in glasses[0].rows()[2] if atom < 100]
 
 
+@pytest.mark.slow  # the options are tested in test_study.py, the study above
 def test_on_the_command_line(glasses, tmp_path, quick_figures):
     left, right = (str(glass.store) for glass in glasses)
     words = [

@@ -361,6 +361,7 @@ def near_symmetry(monkeypatch):
         monkeypatch.setitem(sets.SETS, name, partial(whole, cutoff=1.6))
 
 
+@pytest.mark.slow
 def test_symmetry_functions_by_role_transfer(stores, out, tmp_path, near_symmetry):
     """Methods, Eqs. (2) and (3): X is A or B; for other systems "the host (majority) atoms only"."""
     quick = {**OPTIONS, "learning": {**LEARNING, "n_undersamples": 1, "num_boost_round": 5}}
